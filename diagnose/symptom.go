@@ -1,0 +1,89 @@
+package diagnose
+
+import "time"
+
+// Stage is the point of an SMTP exchange at which a reply was given or a failure met.
+type Stage string
+
+// The stages of an exchange, in the order in which they happen (RFC 5321, 4.1.4).
+const (
+	StageUnknown   Stage = ""            // not known, as for a reply pasted by a person
+	StageConnect   Stage = "connect"     // name look-up and TCP connection
+	StageGreeting  Stage = "greeting"    // the server's first reply
+	StageHello     Stage = "ehlo"        // EHLO or HELO
+	StageTLS       Stage = "starttls"    // STARTTLS and the handshake, the implicit one too
+	StageAuth      Stage = "auth"        // AUTH
+	StageMail      Stage = "mail"        // MAIL FROM
+	StageRcpt      Stage = "rcpt"        // RCPT TO
+	StageData      Stage = "data"        // the DATA command, answered by 354
+	StageEndOfData Stage = "end_of_data" // the content and its final dot
+	StageReset     Stage = "rset"        // RSET
+	StageQuit      Stage = "quit"        // QUIT
+	StageQueue     Stage = "queue"       // ours: decided without asking the upstream (expired, too large, cancelled)
+)
+
+// Symptom is everything known of one refusal: what was said, where in the exchange, by whom, and about which message.
+// The zero value of each field means that it is not known.
+type Symptom struct {
+	Stage    Stage
+	Reply    Reply  // the zero Reply when the upstream said nothing
+	NetErr   NetErr // why there is no reply; the zero NetErr when there is one
+	Text     string // wording that carries no code, as in a foreign mailer's report
+	Upstream string // host name of the next hop that spoke
+	Facts    Facts
+}
+
+// NetErr says why an exchange with the upstream ended without a reply. It is made from a Go error by the side that
+// met it; diagnose itself does no I/O.
+type NetErr struct {
+	Kind NetKind
+	Text string // the error in words, for the log: addresses and names, never secrets
+}
+
+// NetKind is the kind of a failure that came without a reply.
+type NetKind string
+
+// The kinds of network, DNS, TLS and token failures.
+const (
+	NetNone             NetKind = ""
+	NetDNSNotFound      NetKind = "dns_not_found"           // the name does not exist
+	NetDNSFailure       NetKind = "dns_failure"             // the name server failed or timed out
+	NetNullMX           NetKind = "null_mx"                 // RFC 7505: the domain accepts no mail
+	NetRefused          NetKind = "connection_refused"      // TCP RST to our SYN
+	NetUnreachable      NetKind = "network_unreachable"     // no route to the host or network
+	NetConnectTimeout   NetKind = "connect_timeout"         // no answer to our SYN
+	NetTimeout          NetKind = "timeout"                 // connected, then silent
+	NetReset            NetKind = "connection_reset"        // connected, then RST
+	NetClosed           NetKind = "connection_closed"       // connected, then EOF without a reply
+	NetProtocol         NetKind = "protocol_error"          // bytes that are no SMTP reply
+	NetTLSAuthority     NetKind = "tls_unknown_authority"   // certificate not signed by a known authority
+	NetTLSExpired       NetKind = "tls_certificate_expired" // certificate expired or not yet valid
+	NetTLSName          NetKind = "tls_wrong_name"          // certificate for another name
+	NetTLSPin           NetKind = "tls_fingerprint"         // certificate's fingerprint is not the pinned one
+	NetTLSProtocol      NetKind = "tls_handshake"           // versions, ciphers, alerts, not TLS at all
+	NetTLSUnavailable   NetKind = "tls_unavailable"         // TLS required, STARTTLS not offered
+	NetAuthUnavailable  NetKind = "auth_unavailable"        // credentials set, no usable mechanism offered
+	NetProxy            NetKind = "proxy"                   // the way to the upstream failed, not the upstream
+	NetOAuthToken       NetKind = "oauth_token"             // the token end point refused or failed
+	NetLocal            NetKind = "local"                   // our own machine: no file descriptors, no port
+	NetCanceled         NetKind = "canceled"                // we stopped the exchange ourselves
+	NetSizeExceeded     NetKind = "size_exceeded"           // RFC 1870: larger than the upstream's SIZE; not sent
+	NetUTF8Unavailable  NetKind = "smtputf8_unavailable"    // RFC 6531: the message needs SMTPUTF8; not sent
+	NetEightUnavailable NetKind = "8bitmime_unavailable"    // RFC 6152: the message needs 8BITMIME; not sent
+	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: given up after the retry limit
+)
+
+// Facts are what the caller knows of the message itself. A fix names them where they explain the refusal. All are
+// optional.
+type Facts struct {
+	HeaderFrom    string    // domain of the From header
+	EnvelopeFrom  string    // domain of MAIL FROM; empty for the null sender
+	DKIMDomains   []string  // d= of each DKIM-Signature present
+	Examined      bool      // the header was read, so an empty DKIMDomains means that there is none
+	Size          int64     // of the message, bytes
+	UpstreamSize  int64     // the upstream's SIZE limit, bytes
+	Recipient     string    // the address that was refused
+	RecentRate    float64   // messages handed to this upstream in the last minute, a second
+	FirstAttempt  time.Time // when the message was first tried
+	ReplyToReused bool      // the reply came on a reused connection
+}

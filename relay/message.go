@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"time"
+
+	"mailwhy/diagnose"
+)
+
+// Message is one accepted mail: its envelope, where it came from and how each recipient stands. The content is kept
+// by the Spool under the message's ID and never changes.
+type Message struct {
+	ID         string      `json:"id"`   // queue id, see NewID
+	Lane       string      `json:"lane"` // name of the upstream that it waits for
+	Envelope   Envelope    `json:"envelope"`
+	Recipients []Recipient `json:"recipients"`
+	Client     Client      `json:"client"`
+	MessageID  string      `json:"message_id,omitempty"` // the Message-ID header, angle brackets included
+	Subject    string      `json:"subject,omitempty"`    // the Subject header as it came, for the DSN; never logged
+	HeaderFrom string      `json:"header_from,omitempty"`
+	DKIM       []string    `json:"dkim,omitempty"` // d= of each DKIM-Signature header
+	Size       int64       `json:"size"`           // of the content, bytes
+	Arrived    time.Time   `json:"arrived"`
+	Report     bool        `json:"report,omitempty"` // this is a DSN of our own: it is held, never bounced
+}
+
+// Envelope is what MAIL FROM said (RFC 5321, 3.3).
+type Envelope struct {
+	From     string `json:"from"`               // the reverse-path without angle brackets; "" is the null sender
+	Body     Body   `json:"body,omitempty"`     // RFC 6152
+	SMTPUTF8 bool   `json:"smtputf8,omitempty"` // RFC 6531
+	Ret      Ret    `json:"ret,omitempty"`      // RFC 3461, 4.3
+	EnvID    string `json:"envid,omitempty"`    // RFC 3461, 4.4, decoded from xtext
+}
+
+// Body is the BODY parameter of MAIL (RFC 6152).
+type Body string
+
+// The bodies that are accepted; BINARYMIME is not.
+const (
+	BodyUndeclared Body = ""
+	Body7Bit       Body = "7BIT"
+	Body8BitMIME   Body = "8BITMIME"
+)
+
+// Ret is the RET parameter of MAIL (RFC 3461, 4.3): how much of a failed message is returned.
+type Ret string
+
+// The values of RET.
+const (
+	RetUndeclared Ret = ""
+	RetFull       Ret = "FULL"
+	RetHeaders    Ret = "HDRS"
+)
+
+// Notify is the NOTIFY parameter of RCPT (RFC 3461, 4.1) as a set. The zero Notify means that it was not given.
+type Notify uint8
+
+// The members of a Notify.
+const (
+	NotifySuccess Notify = 1 << iota
+	NotifyFailure
+	NotifyDelay
+	NotifyNever
+)
+
+// OwesFailure reports whether a failure must be reported (RFC 3461, 5.2.6).
+func (n Notify) OwesFailure() bool { return n == 0 || n&NotifyFailure != 0 }
+
+// OwesDelay reports whether a delay may be reported (RFC 3461, 5.2.5).
+func (n Notify) OwesDelay() bool { return n == 0 || n&NotifyDelay != 0 }
+
+// OwesSuccess reports whether success was asked for (RFC 3461, 5.2.2b).
+func (n Notify) OwesSuccess() bool { return n&NotifySuccess != 0 }
+
+// Client is who handed the message in.
+type Client struct {
+	Name     string `json:"name,omitempty"` // of the configured network or the authenticated user
+	User     string `json:"user,omitempty"` // as authenticated
+	Addr     string `json:"addr,omitempty"` // IP address, without the port
+	Hello    string `json:"hello,omitempty"`
+	TLS      string `json:"tls,omitempty"` // "TLS1.3", empty in clear
+	Protocol string `json:"protocol,omitempty"`
+}
+
+// State is how a recipient stands. Leased is not among them: a lease is the spool's, and ends by itself.
+type State string
+
+// The states of a recipient.
+const (
+	Queued     State = "queued"     // never tried
+	Deferred   State = "deferred"   // tried, to be tried again
+	Relayed    State = "relayed"    // handed to the upstream
+	Failed     State = "failed"     // refused for good
+	Expired    State = "expired"    // given up after the retry limit
+	Suppressed State = "suppressed" // not tried, by the operator's wish
+	Held       State = "held"       // waits for the operator
+)
+
+// Final reports whether nothing more will be tried for a recipient in state s.
+func (s State) Final() bool {
+	return s == Relayed || s == Failed || s == Expired || s == Suppressed
+}
+
+// Recipient is one RCPT TO and all that has become of it.
+type Recipient struct {
+	Address     string              `json:"address"`          // as accepted: case kept, local part minimally quoted
+	ORCPT       string              `json:"orcpt,omitempty"`  // RFC 3461, 4.2: "type;xtext" exactly as it came
+	Notify      Notify              `json:"notify,omitempty"` // RFC 3461, 4.1
+	State       State               `json:"state"`
+	Attempts    int                 `json:"attempts,omitempty"` // that used up the schedule
+	NextAttempt time.Time           `json:"next_attempt,omitzero"`
+	Last        *Attempt            `json:"last,omitempty"`      // the newest attempt
+	Diagnosis   *diagnose.Diagnosis `json:"diagnosis,omitempty"` // of Last
+	History     []Past              `json:"history,omitempty"`   // oldest first, capped at MaxHistory
+	DelayTold   bool                `json:"delay_told,omitempty"`
+	HeldFrom    State               `json:"held_from,omitempty"` // the state to go back to at release
+	HeldWhy     string              `json:"held_why,omitempty"`
+}
+
+// Waiting reports whether the recipient is to be tried, now or later.
+func (r *Recipient) Waiting() bool { return r.State == Queued || r.State == Deferred }
+
+// DueAt reports whether the recipient is to be tried at now.
+func (r *Recipient) DueAt(now time.Time) bool { return r.Waiting() && !r.NextAttempt.After(now) }
+
+// MaxHistory is how many past attempts are kept for each recipient.
+const MaxHistory = 32
+
+// Past is a line of a recipient's story.
+type Past struct {
+	Time     time.Time         `json:"time"`
+	Event    EventKind         `json:"event"`
+	Stage    diagnose.Stage    `json:"stage,omitempty"`
+	Reply    string            `json:"reply,omitempty"` // cut at 512 bytes; Last keeps the whole
+	Category diagnose.Category `json:"category,omitempty"`
+	Reason   diagnose.Reason   `json:"reason,omitempty"`
+}
