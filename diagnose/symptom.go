@@ -70,6 +70,7 @@ const (
 	NetSizeExceeded     NetKind = "size_exceeded"           // RFC 1870: larger than the upstream's SIZE; not sent
 	NetUTF8Unavailable  NetKind = "smtputf8_unavailable"    // RFC 6531: the message needs SMTPUTF8; not sent
 	NetEightUnavailable NetKind = "8bitmime_unavailable"    // RFC 6152: the message needs 8BITMIME; not sent
+	NetCorrupt          NetKind = "content_corrupt"         // ours: the stored content is damaged or gone
 	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: given up after the retry limit
 )
 
