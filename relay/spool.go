@@ -79,7 +79,8 @@ type Notice struct {
 	Message   string     `json:"message"`   // queue id
 	Recipient int        `json:"recipient"` // index
 	Kind      NoticeKind `json:"kind"`
-	Due       time.Time  `json:"due"` // not before: those of a message are collected for a while
+	Due       time.Time  `json:"due"`              // not before: those of a message are collected for a while
+	Digest    bool       `json:"digest,omitempty"` // put off by storm control, to be told in a digest
 }
 
 // Notices are the due notices of one message, with the message as it stands.
@@ -97,6 +98,9 @@ type NoticeSpool interface {
 	// messages, as one transaction. Messages that nothing waits for any more are removed with it. Notices already consumed
 	// are passed over.
 	Report(ctx context.Context, consumed []Notice, dsn *Message, content io.Reader) error
+	// Postpone gives those of the notices that are still there the Due and Digest that stand in them, durably and as one
+	// transaction. A notice is known by its message, recipient and kind.
+	Postpone(ctx context.Context, notices []Notice) error
 	// Content is the Spool's.
 	Content(ctx context.Context, id string) (io.ReadCloser, error)
 }
