@@ -105,6 +105,12 @@ type NoticeSpool interface {
 	Content(ctx context.Context, id string) (io.ReadCloser, error)
 }
 
+// Releaser is the add-on of a Spool that can end a lease without a write.
+type Releaser interface {
+	// Release ends a lease and leaves the message as it was.
+	Release(t Token) error
+}
+
 // QueueFilter selects messages. Zero fields select all.
 type QueueFilter struct {
 	IDs       []string

@@ -1,0 +1,115 @@
+package relay
+
+import (
+	"time"
+
+	"mailwhy/diagnose"
+)
+
+// decision is what is done about one recipient after an attempt.
+type decision struct {
+	State   State
+	Next    time.Time // of a deferral
+	Counts  bool      // the attempt uses up a step of the schedule
+	HeldWhy string
+}
+
+// decide says what becomes of a recipient. It is pure: r and a are what was and what happened, d is nil for an
+// accepted attempt, spread is a random number from 0 to 1.
+//
+// The class of the reply decides (RFC 5321, 4.2.1): 4yz and silence defer, 5yz fails. The diagnosis only moves the
+// next attempt, or turns a refusal that is about our own account into a wait.
+func decide(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d *diagnose.Diagnosis, spread float64) decision {
+	switch {
+	case a.Accepted():
+		return decision{State: Relayed, Counts: true}
+	case !permanent(a) || ownFault(a, d):
+		return deferral(p, now, m, r, a, d, spread)
+	case m.Report:
+		return decision{State: Held, Counts: true, HeldWhy: "the report could not be handed over: " + reportTrouble(d)}
+	}
+	return decision{State: Failed, Counts: true}
+}
+
+// permanent reports whether a says no for good: a 5yz reply, or a message that the upstream has said beforehand it
+// would not take.
+func permanent(a *Attempt) bool {
+	switch a.NetErr.Kind {
+	case diagnose.NetSizeExceeded, diagnose.NetUTF8Unavailable, diagnose.NetEightUnavailable, diagnose.NetCorrupt:
+		return true
+	}
+	return a.Reply.Class() == 5
+}
+
+// ownFault reports whether a 5yz is about our account at the upstream and nobody's mail. At MAIL it is the upstream
+// itself that speaks. Later a recipient's server may have written the words, so they must leave no doubt.
+func ownFault(a *Attempt, d *diagnose.Diagnosis) bool {
+	if d == nil || a.Reply.Class() != 5 || d.Scope != diagnose.ScopeUpstream {
+		return false
+	}
+	if a.Stage == diagnose.StageMail {
+		return true
+	}
+	return d.Basis == diagnose.BasisText && d.Confidence == diagnose.High
+}
+
+// deferral is the next attempt after one that settled nothing, or the end of trying.
+func deferral(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d *diagnose.Diagnosis, spread float64) decision {
+	expires := m.Arrived.Add(p.Expiry)
+	if !now.Before(expires) {
+		if m.Report {
+			return decision{State: Held, Counts: true, HeldWhy: "the report could not be handed over in time"}
+		}
+		return decision{State: Expired, Counts: true}
+	}
+	if d != nil && throttling(a, d) {
+		return decision{State: Deferred, Next: earlier(now.Add(throttleDelay(p, d, spread)), expires)}
+	}
+	wait := p.delay(r.Attempts+1, spread)
+	if a.Uncertain {
+		wait *= uncertainFactor
+	}
+	if d != nil && d.RetryAfter > 0 {
+		wait = named(p, d, spread)
+	}
+	// The last attempt is made when the time is up, not a step of the schedule earlier.
+	return decision{State: Deferred, Next: earlier(now.Add(wait), expires), Counts: true}
+}
+
+// named is the delay that the reply itself asks for, within bounds, and never jittered to less than was asked.
+func named(p *Policy, d *diagnose.Diagnosis, spread float64) time.Duration {
+	wait := p.RetryAfter.clamp(time.Duration(d.RetryAfter))
+	return wait + time.Duration(float64(wait)*p.Jitter*spread)
+}
+
+// throttleDelay is how long a message waits that the upstream found one too many. The lane's pace is what slows; the
+// message itself only steps back into the line.
+func throttleDelay(p *Policy, d *diagnose.Diagnosis, spread float64) time.Duration {
+	if d.RetryAfter > 0 {
+		return named(p, d, spread)
+	}
+	return time.Second + time.Duration(spread*float64(4*time.Second))
+}
+
+// throttling reports whether the upstream asks us to slow down: a temporary refusal for the rate or number of what we
+// send, and not for the recipient's own limit.
+func throttling(a *Attempt, d *diagnose.Diagnosis) bool {
+	if a.Reply.Class() != 4 || d.Category != diagnose.RateLimitIssues {
+		return false
+	}
+	return d.Scope == diagnose.ScopeUpstream || a.Stage == diagnose.StageMail || a.Reply.Code == 421 || a.Reply.Code == 432
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func reportTrouble(d *diagnose.Diagnosis) string {
+	if d == nil {
+		return "refused"
+	}
+	return d.Cause
+}

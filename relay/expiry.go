@@ -1,0 +1,95 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mailwhy/diagnose"
+)
+
+// expireBatch is how many messages are given up at a time while a lane is paused.
+const expireBatch = 200
+
+// expireWaiting gives up the messages of a paused lane whose time is over, since no attempt will. It needs a spool that
+// can be listed and edited.
+func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p Policy) {
+	lister, _ := l.o.Spool.(Lister)
+	editor, ok := l.o.Spool.(Editor)
+	if lister == nil || !ok {
+		return
+	}
+	var old []string
+	f := QueueFilter{OlderThan: now.Add(-p.Expiry), Limit: expireBatch}
+	err := lister.List(ctx, f, func(m *Message) bool {
+		if m.Lane == l.o.Name && waits(m) {
+			old = append(old, m.ID)
+		}
+		return true
+	})
+	for _, id := range old {
+		if err == nil {
+			err = l.expire(ctx, editor, id, now, &p)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		l.o.Log.Error("cannot give up expired mail", "lane", l.o.Name, "err", err)
+	}
+}
+
+// waits reports whether any recipient is still to be tried.
+func waits(m *Message) bool {
+	for i := range m.Recipients {
+		if m.Recipients[i].Waiting() {
+			return true
+		}
+	}
+	return false
+}
+
+// expire gives up what still waits of one message. The fault that keeps the lane from its upstream stands as the last
+// attempt.
+func (l *Lane) expire(ctx context.Context, editor Editor, id string, now time.Time, p *Policy) error {
+	wait, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var events []Event
+	err := editor.Edit(wait, id, func(m *Message) (Settlement, bool, error) {
+		events = events[:0]
+		after := append([]Recipient(nil), m.Recipients...)
+		for i := range after {
+			if r := &after[i]; r.Waiting() {
+				a := l.lastTry(r, now)
+				d := l.diagnose(m, r, a)
+				dec := deferral(p, now, m, r, a, d, 0)
+				apply(r, &dec, a, d, now)
+				events = append(events, attemptEvent(m, r, a, d, now))
+			}
+		}
+		return Settlement{Recipients: after, Notices: NoticesFor(p, m, after, now)}, false, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrNotFound) {
+		return nil // under way, or gone meanwhile
+	}
+	for i := range events {
+		l.o.Record.Record(events[i])
+	}
+	if err == nil && len(events) > 0 {
+		l.o.NoticesDue()
+	}
+	return err
+}
+
+// lastTry is the attempt to report for a recipient that is given up while its lane is paused.
+func (l *Lane) lastTry(r *Recipient, now time.Time) *Attempt {
+	switch {
+	case l.trouble.fault != nil:
+		a := *l.trouble.fault
+		return &a
+	case r.Last != nil:
+		a := *r.Last
+		return &a
+	}
+	return &Attempt{Time: now, Upstream: l.o.Name, Stage: diagnose.StageQueue, NetErr: diagnose.NetErr{
+		Kind: diagnose.NetExpired, Text: "not tried within the retry limit",
+	}}
+}

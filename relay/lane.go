@@ -1,0 +1,358 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/diagnose"
+)
+
+// LaneSettings are what a lane looks up anew each time it acts.
+type LaneSettings struct {
+	Policy      Policy
+	Concurrency int     // connections at most
+	Rate        float64 // messages a second at most; 0 is no bound
+	Probe       Bounds  // interval between attempts to reach a failing upstream, growing from Min to Max
+	ProbeAuth   Bounds  // the same after refused credentials: providers lock accounts that are tried too often
+}
+
+// LaneOptions are what a lane is made of. All are required but those that say otherwise.
+type LaneOptions struct {
+	Name     string
+	Spool    Spool
+	Upstream Upstream
+	Settings func() LaneSettings
+	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
+	Record   Recorder
+	Log      *slog.Logger
+	Now      func() time.Time // wall clock
+
+	// ReversePath is the reverse-path to use for m; nil is its envelope's. NullSenderRefused is told when the upstream
+	// refuses a report's null sender, and returns whether another path is now in use, so that it is worth another attempt at once.
+	ReversePath       func(m *Message) string
+	NullSenderRefused func(lane string, a Attempt) bool
+	// NoticesDue is called after a settlement that left notices; optional.
+	NoticesDue func()
+	// Spread gives random numbers from 0 to 1; optional.
+	Spread func() float64
+}
+
+// Constants of a lane's own housekeeping.
+const (
+	leaseFor   = 15 * time.Minute // extended while an exchange lasts
+	leaseRenew = 5 * time.Minute
+	lookAgain  = time.Minute // at the latest, whatever the clocks say
+	maxWaiting = 1024        // messages leased ahead of a connection, at most
+	drainGrace = time.Second // after the workers' own context ended
+)
+
+// Lane is the work for one upstream: it leases what is due, offers it over a few connections, settles and records each
+// outcome, and pauses while the upstream is out of reach. Run it once; its other methods are safe for concurrent use.
+type Lane struct {
+	o       LaneOptions
+	kick    chan struct{}
+	signals chan signal
+	work    chan *unit // leased, waiting for a connection
+	state   atomic.Pointer[LaneState]
+	halted  atomic.Bool // workers take no further work
+
+	// The rest belongs to Run's goroutine.
+	out     map[Token]*unit // leased and not yet settled
+	workers int
+	pace    pace
+	trouble trouble
+	next    time.Time // when the earliest message not leased is due
+	renewed time.Time
+}
+
+// LaneState is how a lane stands, for people and for the reporter.
+type LaneState struct {
+	Name      string              `json:"name"`
+	Paused    bool                `json:"paused"`
+	Since     time.Time           `json:"since,omitzero"`
+	NextProbe time.Time           `json:"next_probe,omitzero"`
+	Diagnosis *diagnose.Diagnosis `json:"diagnosis,omitempty"` // why it is paused
+	Limit     int                 `json:"limit"`               // connections in use at most, now
+	Rate      float64             `json:"rate,omitempty"`      // messages a second at most, now; 0 is no bound
+}
+
+// unit is one leased message on its way.
+type unit struct {
+	token Token
+	tx    Transaction
+}
+
+// signal is what a worker tells the lane's goroutine.
+type signal struct {
+	unit     *unit  // settled, or given back; nil otherwise
+	exit     bool   // the worker ended
+	accepted bool   // the upstream took it
+	throttle bool   // the upstream asks for less
+	crowded  bool   // ... of connections
+	account  string // sender for whom the upstream refused our account at MAIL
+	fault    *Attempt
+	meaning  *diagnose.Diagnosis // of fault, throttle and account
+	probeOK  bool                // a probe reached the upstream
+	probeNow bool                // somebody wishes a probe
+}
+
+// NewLane makes a lane. It does nothing until Run.
+func NewLane(o LaneOptions) *Lane {
+	if o.Spread == nil {
+		o.Spread = rand.Float64
+	}
+	if o.ReversePath == nil {
+		o.ReversePath = func(m *Message) string { return m.Envelope.From }
+	}
+	if o.NullSenderRefused == nil {
+		o.NullSenderRefused = func(string, Attempt) bool { return false }
+	}
+	if o.NoticesDue == nil {
+		o.NoticesDue = func() {}
+	}
+	l := &Lane{
+		o:       o,
+		kick:    make(chan struct{}, 1),
+		signals: make(chan signal, 256),
+		work:    make(chan *unit, maxWaiting),
+		out:     map[Token]*unit{},
+	}
+	l.state.Store(&LaneState{Name: o.Name})
+	return l
+}
+
+// Kick makes the lane look for due messages now. It never blocks.
+func (l *Lane) Kick() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// State is how the lane stands.
+func (l *Lane) State() LaneState { return *l.state.Load() }
+
+// Run works until ctx ends, then finishes the exchanges under way, for as long as grace allows, and returns.
+func (l *Lane) Run(ctx context.Context, grace time.Duration) {
+	exchange, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		timer.Reset(l.step(ctx, exchange))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-l.kick:
+		case s := <-l.signals:
+			l.note(s)
+			l.noteAll()
+		}
+	}
+	l.drain(stop, grace)
+}
+
+// step does what can be done now and returns how long nothing more is expected to be.
+func (l *Lane) step(ctx, exchange context.Context) time.Duration {
+	now := l.o.Now()
+	s := l.o.Settings()
+	l.pace.configure(s.Concurrency, s.Rate)
+	l.renewLeases(ctx, now)
+	wait := lookAgain
+	if l.trouble.paused {
+		wait = l.probe(exchange, now, s)
+	} else {
+		wait = min(wait, l.fill(ctx, now))
+		l.startWorkers(exchange)
+	}
+	l.publish()
+	return wait
+}
+
+// fill leases what is due, as far as there is room, and returns when there may be more.
+func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
+	for {
+		want := l.ahead() - len(l.work)
+		n, wait := l.pace.room(now, want)
+		if n <= 0 {
+			if wait == 0 {
+				wait = lookAgain // a worker that takes work kicks
+			}
+			return wait
+		}
+		leases, next, err := l.o.Spool.Lease(ctx, LeaseQuery{Lane: l.o.Name, Now: now, Max: n, Until: now.Add(leaseFor)})
+		if err != nil {
+			if ctx.Err() == nil {
+				l.o.Log.Error("cannot read the spool", "lane", l.o.Name, "err", err)
+			}
+			return time.Second
+		}
+		l.next = next
+		l.pace.spend(now, len(leases))
+		for i := range leases {
+			l.take(&leases[i], now)
+		}
+		if len(leases) < n {
+			return l.untilNext(now)
+		}
+	}
+}
+
+// ahead is how many messages may wait for a connection: enough that a connection finds its next envelope, and few
+// enough that a pause has little to give back.
+func (l *Lane) ahead() int {
+	if l.trouble.trial {
+		return 1 - len(l.out)
+	}
+	return min(max(l.pace.limit, 1), maxWaiting)
+}
+
+// untilNext is the time to the next due message. A due time beyond lookAgain is not trusted to a timer: the wall clock
+// may jump.
+func (l *Lane) untilNext(now time.Time) time.Duration {
+	if l.next.IsZero() {
+		return lookAgain
+	}
+	return max(time.Millisecond, min(l.next.Sub(now), lookAgain))
+}
+
+// take makes a unit of a lease and queues it for a connection.
+func (l *Lane) take(lease *Lease, now time.Time) {
+	m := lease.Message
+	u := &unit{token: lease.Token, tx: Transaction{Message: m, From: l.o.ReversePath(m)}}
+	for i := range m.Recipients {
+		if m.Recipients[i].DueAt(now) || m.Recipients[i].Waiting() && farAway(&m.Recipients[i], now, l.o.Settings().Policy) {
+			u.tx.Recipients = append(u.tx.Recipients, i)
+		}
+	}
+	u.tx.Open = func() (io.ReadCloser, error) { return l.o.Spool.Content(context.Background(), m.ID) }
+	l.out[u.token] = u
+	l.work <- u // never blocks: ahead is at most its capacity
+}
+
+// farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was set back.
+func farAway(r *Recipient, now time.Time, p Policy) bool {
+	return r.NextAttempt.Sub(now) > p.Expiry+p.RetryAfter.Max
+}
+
+// startWorkers starts as many workers as there is work and room for.
+func (l *Lane) startWorkers(exchange context.Context) {
+	limit := l.pace.limit
+	if l.trouble.trial {
+		limit = 1
+	}
+	if l.pace.crowdedAt(l.o.Now()) {
+		limit = min(limit, l.workers)
+	}
+	for n := len(l.work); n > 0 && l.workers < limit; n-- {
+		l.workers++
+		go l.worker(exchange)
+	}
+}
+
+// renewLeases prolongs the leases of exchanges that last.
+func (l *Lane) renewLeases(ctx context.Context, now time.Time) {
+	if since := now.Sub(l.renewed); since >= 0 && since < leaseRenew {
+		return
+	}
+	l.renewed = now
+	for token := range l.out {
+		if err := l.o.Spool.Extend(ctx, token, now.Add(leaseFor)); err != nil && ctx.Err() == nil {
+			l.o.Log.Warn("cannot extend a lease", "lane", l.o.Name, "err", err)
+		}
+	}
+}
+
+// noteAll takes the signals that wait, so that a burst of them costs one step.
+func (l *Lane) noteAll() {
+	for {
+		select {
+		case s := <-l.signals:
+			l.note(s)
+		default:
+			return
+		}
+	}
+}
+
+// note takes in what a worker has to tell.
+func (l *Lane) note(s signal) {
+	now := l.o.Now()
+	if s.exit {
+		l.workers--
+	}
+	if s.unit != nil {
+		delete(l.out, s.unit.token)
+	}
+	switch {
+	case s.probeNow:
+		l.trouble.nextProbe = now
+	case s.probeOK:
+		l.noteReached(now)
+	case s.fault != nil:
+		l.noteFault(s, now)
+	case s.account != "":
+		l.noteAccount(s, now)
+	case s.throttle:
+		l.noteThrottle(s, now)
+	case s.accepted:
+		l.pace.success(now)
+		l.noteSuccess(now)
+	}
+}
+
+// noteThrottle lowers the pace.
+func (l *Lane) noteThrottle(s signal, now time.Time) {
+	slower := false
+	if s.crowded {
+		slower = l.pace.crowd(now, l.workers-1)
+	} else {
+		slower = l.pace.throttle(now)
+	}
+	if slower {
+		l.event("slowed", s.meaning, nil, "the upstream asks for less: sending more slowly")
+	}
+}
+
+// publish makes the lane's state visible.
+func (l *Lane) publish() {
+	st := LaneState{
+		Name: l.o.Name, Paused: l.trouble.paused, Since: l.trouble.since, NextProbe: l.trouble.nextProbe,
+		Diagnosis: l.trouble.meaning, Limit: l.pace.limit, Rate: l.pace.rate,
+	}
+	if *l.state.Load() != st {
+		l.state.Store(&st)
+	}
+}
+
+// event records a change of the lane itself.
+func (l *Lane) event(state string, d *diagnose.Diagnosis, a *Attempt, note string) {
+	l.o.Record.Record(Event{
+		Time: l.o.Now(), Kind: EventLane, Lane: l.o.Name, State: state, Diagnosis: d, Tried: a, Note: note,
+		NextAttempt: l.trouble.nextProbe,
+	})
+}
+
+// drain ends the lane: nothing new is begun, what is under way may finish within grace.
+func (l *Lane) drain(stop context.CancelFunc, grace time.Duration) {
+	l.halted.Store(true)
+	deadline := time.NewTimer(grace)
+	defer deadline.Stop()
+	for l.workers > 0 {
+		select {
+		case s := <-l.signals:
+			l.note(s)
+		case <-deadline.C:
+			stop()
+			deadline.Reset(drainGrace)
+			if l.workers > 0 && grace < 0 {
+				return
+			}
+			grace = -1
+		}
+	}
+}

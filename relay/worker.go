@@ -1,0 +1,131 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"mailwhy/diagnose"
+)
+
+// errPanicked stands for a panic met while a message was being relayed.
+var errPanicked = errors.New("internal error")
+
+// worker drives connections to the upstream for as long as there is work. It settles each outcome before its
+// connection goes on to the next content, so that at most one message a connection is ever relayed and not settled: the bound on
+// duplicates after a crash.
+func (l *Lane) worker(exchange context.Context) {
+	w := &workerRun{lane: l, units: map[*Transaction]*unit{}}
+	defer func() {
+		if p := recover(); p != nil {
+			l.o.Log.Error("panic while relaying", "lane", l.o.Name, "panic", p, "stack", string(debug.Stack()))
+			w.abandon(fmt.Errorf("%w: %v", errPanicked, p))
+		}
+		l.signals <- signal{exit: true}
+	}()
+	for first := w.next(); first != nil; first = w.next() {
+		l.o.Upstream.Relay(exchange, first, w.next, w.done)
+	}
+}
+
+// workerRun is the state of one worker.
+type workerRun struct {
+	lane  *Lane
+	units map[*Transaction]*unit // begun and not yet done: the current one, and the one whose envelope follows it
+}
+
+// next takes a waiting message, or nil.
+func (w *workerRun) next() *Transaction {
+	if w.lane.halted.Load() {
+		return nil
+	}
+	select {
+	case u := <-w.lane.work:
+		w.units[&u.tx] = u
+		if len(w.lane.work) == 0 {
+			w.lane.Kick()
+		}
+		return &u.tx
+	default:
+		return nil
+	}
+}
+
+// done settles the outcome of a transaction.
+func (w *workerRun) done(tx *Transaction, res Result) {
+	u := w.units[tx]
+	delete(w.units, tx)
+	w.lane.signals <- w.lane.conclude(u, res)
+}
+
+// abandon concludes what was begun when the worker can go on no longer.
+func (w *workerRun) abandon(err error) {
+	for tx := range w.units {
+		w.done(tx, Result{Err: err})
+	}
+}
+
+// conclude turns a result into a settlement and its events, and says what it tells the lane.
+func (l *Lane) conclude(u *unit, res Result) signal {
+	switch {
+	case res.Fault != nil:
+		l.release(u)
+		return l.faultSignal(u, res.Fault)
+	case res.Err != nil:
+		res.Attempts = ownTrouble(&u.tx, res.Err, l.o.Now())
+	}
+	o := l.outcome(u, res.Attempts)
+	l.settle(u, o)
+	return o.signal
+}
+
+// faultSignal diagnoses a fault met before MAIL.
+func (l *Lane) faultSignal(u *unit, a *Attempt) signal {
+	d := l.o.Diagnose(diagnose.Symptom{Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host})
+	crowded := a.Reply.Class() == 4 && (a.Stage == diagnose.StageGreeting || a.Stage == diagnose.StageHello)
+	return signal{unit: u, fault: a, meaning: &d, throttle: crowded, crowded: crowded}
+}
+
+// ownTrouble is the attempt that stands for a content that could not be read.
+func ownTrouble(tx *Transaction, err error, now time.Time) []Attempt {
+	kind := diagnose.NetLocal
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotFound) {
+		kind = diagnose.NetCorrupt
+	}
+	as := make([]Attempt, len(tx.Recipients))
+	for i := range as {
+		as[i] = Attempt{Time: now, Stage: diagnose.StageQueue, NetErr: diagnose.NetErr{Kind: kind, Text: err.Error()}}
+	}
+	return as
+}
+
+// release ends a lease with the message unchanged.
+func (l *Lane) release(u *unit) {
+	var err error
+	if r, ok := l.o.Spool.(Releaser); ok {
+		err = r.Release(u.token)
+	} else {
+		err = l.o.Spool.Settle(context.Background(), u.token, Settlement{Recipients: u.tx.Message.Recipients})
+	}
+	if err != nil {
+		l.o.Log.Warn("cannot give a message back to the spool", "lane", l.o.Name, "id", u.tx.Message.ID, "err", err)
+	}
+}
+
+// settle stores an outcome, and only then tells of it.
+func (l *Lane) settle(u *unit, o *outcome) {
+	// No deadline: an outcome that cannot be written is kept until it can, and its worker takes on nothing else.
+	err := l.o.Spool.Settle(context.Background(), u.token, o.settlement)
+	if err != nil {
+		l.o.Log.Error("cannot settle an outcome", "lane", l.o.Name, "id", u.tx.Message.ID, "err", err)
+		return
+	}
+	for i := range o.events {
+		l.o.Record.Record(o.events[i])
+	}
+	if len(o.settlement.Notices) > 0 {
+		l.o.NoticesDue()
+	}
+}
