@@ -33,12 +33,13 @@ func (l *Lane) worker(exchange context.Context) {
 // workerRun is the state of one worker.
 type workerRun struct {
 	lane  *Lane
+	fault bool                   // this connection could not be made: another is the lane's to decide
 	units map[*Transaction]*unit // begun and not yet done: the current one, and the one whose envelope follows it
 }
 
 // next takes a waiting message, or nil.
 func (w *workerRun) next() *Transaction {
-	if w.lane.halted.Load() {
+	if w.fault || w.lane.halted.Load() {
 		return nil
 	}
 	select {
@@ -57,6 +58,7 @@ func (w *workerRun) next() *Transaction {
 func (w *workerRun) done(tx *Transaction, res Result) {
 	u := w.units[tx]
 	delete(w.units, tx)
+	w.fault = w.fault || res.Fault != nil
 	w.lane.signals <- w.lane.conclude(u, res)
 }
 
