@@ -1,0 +1,93 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"mailwhy/diagnose"
+)
+
+func TestDecide(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	policy := DefaultPolicy()
+	account := &diagnose.Diagnosis{Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisText, Confidence: diagnose.High}
+	guess := &diagnose.Diagnosis{Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisPair, Confidence: diagnose.Medium}
+	recipient := &diagnose.Diagnosis{Category: diagnose.InvalidAddress, Scope: diagnose.ScopeRecipient}
+	throttled := &diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream}
+	after := func(sec int) *diagnose.Diagnosis {
+		return &diagnose.Diagnosis{Category: diagnose.RecipientError, RetryAfter: diagnose.Seconds(time.Duration(sec) * time.Second)}
+	}
+	said := func(stage diagnose.Stage, reply string) Attempt {
+		return Attempt{Stage: stage, Reply: diagnose.ParseReply(reply)}
+	}
+	tests := []struct {
+		name    string
+		attempt Attempt
+		meaning *diagnose.Diagnosis
+		age     time.Duration
+		tried   int
+		report  bool
+		state   State
+		wait    time.Duration // of a deferral, without spread
+		counts  bool
+	}{
+		{"250 at the final dot", said(diagnose.StageEndOfData, "250 ok"), nil, 0, 0, false, Relayed, 0, true},
+		{"any 2yz at the final dot", said(diagnose.StageEndOfData, "299"), nil, 0, 0, false, Relayed, 0, true},
+		{"5yz fails", said(diagnose.StageRcpt, "550 5.1.1 no"), recipient, 0, 0, false, Failed, 0, true},
+		{"4yz defers", said(diagnose.StageRcpt, "450 4.2.0 no"), recipient, 0, 0, false, Deferred, time.Minute, true},
+		{"4yz defers whatever it means", said(diagnose.StageRcpt, "450 5.1.1 user unknown"), recipient, 0, 1, false, Deferred, 5 * time.Minute, true},
+		{"the schedule's last step repeats", said(diagnose.StageRcpt, "450 no"), recipient, time.Hour, 99, false, Deferred, 4 * time.Hour, true},
+		{"silence defers", Attempt{Stage: diagnose.StageData, NetErr: diagnose.NetErr{Kind: diagnose.NetReset}}, recipient, 0, 0, false, Deferred, time.Minute, true},
+		{"lost after the dot waits longer", Attempt{Stage: diagnose.StageEndOfData, NetErr: diagnose.NetErr{Kind: diagnose.NetReset}, Uncertain: true}, recipient, 0, 0, false, Deferred, 3 * time.Minute, true},
+		{"expiry", said(diagnose.StageRcpt, "450 no"), recipient, 5 * 24 * time.Hour, 30, false, Expired, 0, true},
+		{"the last attempt is at expiry", said(diagnose.StageRcpt, "450 no"), recipient, 5*24*time.Hour - time.Minute, 30, false, Deferred, time.Minute, true},
+		{"the account refused at MAIL waits", said(diagnose.StageMail, "550 5.7.60 no"), guess, 0, 0, false, Deferred, time.Minute, true},
+		{"the account refused later, beyond doubt, waits", said(diagnose.StageEndOfData, "550 5.7.60 no"), account, 0, 0, false, Deferred, time.Minute, true},
+		{"the account refused later, perhaps, fails", said(diagnose.StageRcpt, "550 5.7.60 no"), guess, 0, 0, false, Failed, 0, true},
+		{"throttled steps back into the line", said(diagnose.StageMail, "454 4.7.0 slow"), throttled, 0, 3, false, Deferred, 3 * time.Second, false},
+		{"retry-after is honoured", said(diagnose.StageRcpt, "450 try in 300 s"), after(300), 0, 0, false, Deferred, 300 * time.Second * 105 / 100, true},
+		{"retry-after is bounded", said(diagnose.StageRcpt, "450 try in a year"), after(31536000), 0, 0, false, Deferred, 4 * time.Hour * 105 / 100, true},
+		{"too large beforehand", Attempt{Stage: diagnose.StageQueue, NetErr: diagnose.NetErr{Kind: diagnose.NetSizeExceeded}}, recipient, 0, 0, false, Failed, 0, true},
+		{"a report is held", said(diagnose.StageRcpt, "550 no"), recipient, 0, 0, true, Held, 0, true},
+		{"a report is deferred first", said(diagnose.StageRcpt, "450 no"), recipient, 0, 0, true, Deferred, time.Minute, true},
+		{"an old report is held", said(diagnose.StageRcpt, "450 no"), recipient, 6 * 24 * time.Hour, 0, true, Held, 0, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := &Message{Arrived: now.Add(-tt.age), Report: tt.report}
+			r := &Recipient{Attempts: tt.tried, State: Queued}
+			got := decide(&policy, now, m, r, &tt.attempt, tt.meaning, 0.5)
+			if got.State != tt.state || got.Counts != tt.counts {
+				t.Fatalf("decided %+v, want %s, counts %v", got, tt.state, tt.counts)
+			}
+			if tt.state == Deferred {
+				if wait := got.Next.Sub(now); wait != tt.wait {
+					t.Errorf("waits %v, want %v", wait, tt.wait)
+				}
+			}
+			if tt.state == Held && got.HeldWhy == "" {
+				t.Error("held without saying why")
+			}
+		})
+	}
+}
+
+func TestDelayStaysWithinJitter(t *testing.T) {
+	p := DefaultPolicy()
+	for n := range 20 {
+		base := p.delay(n, 0.5)
+		if lo, hi := p.delay(n, 0), p.delay(n, 1); lo != base*9/10 || hi != base*11/10 {
+			t.Errorf("attempt %d: %v to %v, want %v +-10 %%", n, lo, hi, base)
+		}
+	}
+}
+
+func TestRememberKeepsBeginningAndEnd(t *testing.T) {
+	var h []Past
+	for i := range 100 {
+		h = remember(h, Past{Reply: string(rune('0' + i%10)), Time: time.Unix(int64(i), 0)})
+	}
+	if len(h) != MaxHistory || h[0].Time.Unix() != 0 || h[keepFirst].Time.Unix() != 100-(MaxHistory-keepFirst) || h[len(h)-1].Time.Unix() != 99 {
+		t.Errorf("kept %d lines, %v", len(h), h)
+	}
+}
