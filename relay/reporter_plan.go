@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// noticePlan is what is to be done about a batch of due notices.
+type noticePlan struct {
+	parcels   []parcel
+	withdrawn []Notice // overtaken by events: consumed without a word
+	postponed []Notice // with their new Due
+	soonest   time.Time
+}
+
+// parcel is one report to be made, or a digest.
+type parcel struct {
+	kind     NoticeKind
+	message  *Message // of a digest: the first failure's
+	notices  []Notice
+	failures []DigestFailure // of a digest
+	messages []*Message      // of a digest: each notice's
+}
+
+// note remembers when a postponed notice is due.
+func (p *noticePlan) note(due time.Time) {
+	if p.soonest.IsZero() || due.Before(p.soonest) {
+		p.soonest = due
+	}
+}
+
+// postpone puts n off until due.
+func (p *noticePlan) postpone(n Notice, due time.Time) {
+	n.Due = due
+	p.postponed = append(p.postponed, n)
+	p.note(due)
+}
+
+// plan sorts a batch of due notices: reports, digests, what is put off and what nobody need be told any more.
+func (r *Reporter) plan(now time.Time, policy StormPolicy, due []Notices) *noticePlan {
+	p := &noticePlan{}
+	digests := map[stormKey]*parcel{}
+	for i := range due {
+		r.planMessage(p, now, policy, &due[i], digests)
+	}
+	for _, key := range sortedKeys(digests) {
+		p.addDigest(digests[key])
+	}
+	r.storm.sweep(now, policy)
+	return p
+}
+
+// planMessage sorts the notices of one message.
+func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy, g *Notices, digests map[stormKey]*parcel) {
+	m := g.Message
+	byKind := map[NoticeKind][]Notice{}
+	for _, n := range g.Notices {
+		switch {
+		case !stillOwed(m, n):
+			p.withdrawn = append(p.withdrawn, n)
+		case n.Digest && n.Due.After(now):
+			// Its digest is not due yet; it came along with others of its message.
+		case n.Digest:
+			gather(digests, stormKeyOf(m, n), m, n)
+		case n.Kind == NoticeDelayed && r.o.Paused(m.Lane):
+			p.postpone(n, now.Add(postponeFor))
+		case n.Kind == NoticeFailed && policy.on():
+			if until, fold := r.storm.fold(stormKeyOf(m, n), policy, now); fold {
+				n.Digest = true
+				p.postpone(n, until)
+				continue
+			}
+			fallthrough
+		default:
+			byKind[n.Kind] = append(byKind[n.Kind], n)
+		}
+	}
+	for _, kind := range []NoticeKind{NoticeFailed, NoticeDelayed, NoticeRelayed} {
+		p.addReports(kind, m, byKind[kind])
+	}
+}
+
+// addReports plans the DSNs of one kind about one message. One is enough but for very many recipients.
+func (p *noticePlan) addReports(kind NoticeKind, m *Message, ns []Notice) {
+	slices.SortFunc(ns, func(a, b Notice) int { return a.Recipient - b.Recipient })
+	for part := range slices.Chunk(ns, recipientMax) {
+		p.parcels = append(p.parcels, parcel{kind: kind, message: m, notices: part})
+	}
+}
+
+// addDigest plans a digest; a single failure gets its ordinary DSN.
+func (p *noticePlan) addDigest(d *parcel) {
+	if len(d.notices) == 1 {
+		d.failures = nil
+	}
+	p.parcels = append(p.parcels, *d)
+}
+
+// gather adds a failure to the digest that it belongs to.
+func gather(digests map[stormKey]*parcel, key stormKey, m *Message, n Notice) {
+	d := digests[key]
+	if d == nil {
+		d = &parcel{kind: NoticeFailed, message: m}
+		digests[key] = d
+	}
+	d.notices = append(d.notices, n)
+	d.messages = append(d.messages, m)
+	d.failures = append(d.failures, digestFailure(m, &m.Recipients[n.Recipient]))
+}
+
+// digestFailure is what a digest tells of one recipient.
+func digestFailure(m *Message, rc *Recipient) DigestFailure {
+	f := DigestFailure{
+		ID: m.ID, MessageID: m.MessageID, Recipient: rc.Address, Time: m.Arrived, Expired: rc.State == Expired,
+	}
+	if rc.Last != nil {
+		f.Time, f.Reply, f.NetErr = rc.Last.Time, rc.Last.Reply, rc.Last.NetErr
+	}
+	return f
+}
+
+// stillOwed reports whether n still tells the truth: the recipient may have been settled, or put back into the queue
+// by the operator, since n was recorded.
+func stillOwed(m *Message, n Notice) bool {
+	if m.Envelope.From == "" || m.Report || n.Recipient < 0 || n.Recipient >= len(m.Recipients) {
+		return false
+	}
+	state := m.Recipients[n.Recipient].State
+	switch n.Kind {
+	case NoticeFailed:
+		return state.Final() && state != Relayed
+	case NoticeDelayed:
+		return state == Queued || state == Deferred
+	case NoticeRelayed:
+		return state == Relayed
+	}
+	return false
+}
+
+// sortedKeys makes the order of digests the same each time.
+func sortedKeys(digests map[stormKey]*parcel) []stormKey {
+	keys := make([]stormKey, 0, len(digests))
+	for k := range digests {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b stormKey) int {
+		return strings.Compare(a.to+"\x00"+a.category+"\x00"+a.reason, b.to+"\x00"+b.category+"\x00"+b.reason)
+	})
+	return keys
+}
