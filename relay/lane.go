@@ -58,7 +58,8 @@ type Lane struct {
 	signals chan signal
 	work    chan *unit // leased, waiting for a connection
 	state   atomic.Pointer[LaneState]
-	halted  atomic.Bool // workers take no further work
+	halted  atomic.Bool  // workers take no further work
+	low     atomic.Int32 // with so few messages waiting for a connection, more are leased
 
 	// The rest belongs to Run's goroutine.
 	out     map[Token]*unit // leased and not yet settled
@@ -161,6 +162,7 @@ func (l *Lane) step(ctx, exchange context.Context) time.Duration {
 	now := l.o.Now()
 	s := l.o.Settings()
 	l.pace.configure(s.Concurrency, s.Rate)
+	l.low.Store(int32(l.pace.limit / 2))
 	l.renewLeases(ctx, now)
 	wait := lookAgain
 	if l.trouble.paused {

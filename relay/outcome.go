@@ -56,8 +56,7 @@ func (l *Lane) diagnose(m *Message, r *Recipient, a *Attempt) *diagnose.Diagnosi
 
 // fallBack reports whether a report whose null sender was refused may go at once with another reverse-path.
 func (l *Lane) fallBack(tx *Transaction, a *Attempt) bool {
-	nullRefused := tx.Message.Report && tx.From == "" && a.Stage == diagnose.StageMail && a.Reply.Class() == 5
-	return nullRefused && l.o.NullSenderRefused(l.o.Name, *a)
+	return tx.Message.Report && tx.From == "" && a.Reply.Class() == 5 && l.o.NullSenderRefused(l.o.Name, *a)
 }
 
 // learn notes what an attempt tells about the upstream as a whole.
