@@ -150,9 +150,6 @@ func (s *Server) leave(c *session) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.open.Add(-1)
-	if s.opt.Ended != nil {
-		s.opt.Ended(&c.info)
-	}
 	s.wg.Done()
 }
 

@@ -41,7 +41,6 @@ type Options struct {
 
 	Script  func(Command) Action // asked at each stage; nil leaves everything to the server. Called concurrently
 	Deliver func(*Message) error // called with each content that the server is about to accept; an error makes a 451
-	Ended   func(*Session)       // called when a session is over
 
 	Forget bool    // keep neither sessions nor messages
 	Ledger *Ledger // takes each content as it streams by; the content itself is then not kept
