@@ -1,0 +1,148 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// tellFunc reports a mistake of one key, with an optional hint.
+type tellFunc func(key, what, hint string)
+
+// complete fills in what depends on the machine or on other settings, and reads the secrets.
+func (c *Config) complete(env []string, tell tellFunc) {
+	if c.Hostname == "" {
+		c.Hostname = machineName()
+	}
+	if len(c.Listen) == 0 {
+		c.Listen = []Listen{{Address: "127.0.0.1:2525"}}
+	}
+	for i := range c.Listen {
+		c.Listen[i].complete(c.TLS.CertFile != "")
+	}
+	if len(c.Client) == 0 {
+		c.Client = []Client{{Name: "local", Networks: loopback()}}
+	}
+	if c.Spool.Dir == "" {
+		c.Spool.Dir = stateDir(env, os.Geteuid())
+	}
+	if c.Admin.Socket == "" && c.Spool.Dir != "" {
+		c.Admin.Socket = filepath.Join(c.Spool.Dir, "admin.sock")
+	}
+	for name, u := range c.Upstream {
+		u.complete()
+		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, tell)
+		if origin := c.origins[upstreamSection+"."+name+".password"]; u.PasswordFile == "" && !u.Password.IsZero() && strings.HasPrefix(origin, "--") {
+			c.Warnings = append(c.Warnings, "the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")
+		}
+	}
+}
+
+// machineName is the host's own name.
+func machineName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return strings.ToLower(name)
+}
+
+// loopback are the networks of the machine itself.
+func loopback() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
+// complete fills in what a listener leaves open. With a certificate STARTTLS is offered.
+func (l *Listen) complete(certificate bool) {
+	if l.TLS == "" {
+		l.TLS = "none"
+		if certificate {
+			l.TLS = "starttls"
+		}
+	}
+	if l.Mode == 0 {
+		l.Mode = 0o660
+	}
+}
+
+// stateDir is the default spool: what systemd assigned, else /var/lib/mailwhy for root, else the user's own state
+// directory; "" when the user has none.
+func stateDir(env []string, uid int) string {
+	if dir := lookup(env, "STATE_DIRECTORY"); dir != "" {
+		first, _, _ := strings.Cut(dir, ":")
+		return first
+	}
+	if uid == 0 {
+		return "/var/lib/mailwhy"
+	}
+	if dir := lookup(env, "XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "mailwhy")
+	}
+	if home := lookup(env, "HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "mailwhy")
+	}
+	return ""
+}
+
+// lookup returns the value of a variable, "" when it is not set.
+func lookup(env []string, name string) string {
+	value := ""
+	for _, pair := range env {
+		if n, v, ok := strings.Cut(pair, "="); ok && n == name {
+			value = v
+		}
+	}
+	return value
+}
+
+// complete fills in what follows from the credentials: they travel under TLS (RFC 8314), to the submission port
+// (RFC 6409).
+func (u *Upstream) complete() {
+	if u.TLS == "" {
+		u.TLS = "opportunistic"
+		if u.Username != "" {
+			u.TLS = "starttls"
+		}
+		if u.Port == 465 {
+			u.TLS = "implicit"
+		}
+	}
+	if u.Port == 0 {
+		switch {
+		case u.TLS == "implicit":
+			u.Port = 465 // RFC 8314, 7.3
+		case u.Username != "":
+			u.Port = 587
+		default:
+			u.Port = 25
+		}
+	}
+}
+
+// readSecret fills s from its file, less one newline at the end.
+func (c *Config) readSecret(path string, s *Secret, file string, tell tellFunc) {
+	if file == "" {
+		return
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		tell(path+"_file", file+" "+fileTrouble(err), "the file holds the secret alone and must be readable by mailwhy")
+		return
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if secret == "" {
+		tell(path+"_file", file+" is empty", "the file holds the secret alone")
+		return
+	}
+	*s = NewSecret(secret)
+	c.warnReadable(path+"_file", file)
+}
+
+// warnReadable warns of a secret file that others may read. In a container the files that the engine mounts are
+// readable by all, which is why it is no mistake.
+func (c *Config) warnReadable(key, file string) {
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o044 != 0 {
+		c.Warnings = append(c.Warnings, key+": "+file+" can be read by others on this machine; chmod 0600 it")
+	}
+}

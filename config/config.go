@@ -1,0 +1,252 @@
+// Package config turns relay.toml, the environment and flags into one validated Config.
+//
+// It is called by cmd/mailwhy alone, which hands each part of the relay plain values; no other room knows of it.
+//
+// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, Default. Load reports everything that is
+// wrong at once, each Mistake with its key path, where the value came from and what to write instead. What it returns is complete:
+// every default is filled in, secrets are read from their files, and every value is in range. A Config is never
+// changed afterwards; a reload loads a new one. Secrets cannot be printed by accident (Secret).
+//
+// Viper reads the file and merges; the traps of its version 1.21 are met so: values are only ever unmarshalled into
+// the structs below, never fetched with Get*; every key gets its default from one walk over Default, so that the environment
+// reaches keys that no file names; unknown keys are mistakes, and so are unknown MAILWHY_ variables, which viper cannot
+// see; a duration without a unit is a mistake and not nanoseconds; numbers are decimal; keys in capitals, which viper would
+// fold into one another, are mistakes; the key delimiter is no dot; files are never watched.
+//
+// The struct tags are the rules: toml names the key; min and max bound a number, size or duration; oneof lists the words
+// allowed; read marks a file that must be readable.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a whole configuration.
+type Config struct {
+	Hostname      string        `toml:"hostname"`                             // in EHLO, Received and DSNs
+	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"` // for what is under way at SIGTERM
+
+	Listen      []Listen             `toml:"listen"`
+	Client      []Client             `toml:"client"`
+	Access      Access               `toml:"access"`
+	SMTPD       SMTPD                `toml:"smtpd"`
+	TLS         TLS                  `toml:"tls"`
+	Spool       Spool                `toml:"spool"`
+	Retry       Retry                `toml:"retry"`
+	Upstream    map[string]*Upstream `toml:"upstream"`
+	DeliveryLog DeliveryLog          `toml:"delivery_log"`
+	Log         Log                  `toml:"log"`
+	DSN         DSN                  `toml:"dsn"`
+	Diagnose    Diagnose             `toml:"diagnose"`
+	Admin       Admin                `toml:"admin"`
+
+	Warnings []string `toml:"-"` // what is allowed but unwise, a sentence each; for the operational log
+
+	origins map[string]string // of the keys that are not defaults
+}
+
+// Listen is one address at which mail is taken in.
+type Listen struct {
+	Address       string         `toml:"address"`                            // host:port, or unix:PATH
+	TLS           string         `toml:"tls" oneof:"none starttls implicit"` // starttls when [tls] names a certificate, else none
+	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"`                     // peers whose PROXY header is believed
+	Mode          FileMode       `toml:"mode"`                               // of a unix socket
+}
+
+// Client is a named group of networks that may relay without authentication.
+type Client struct {
+	Name     string         `toml:"name"` // for logs and metrics
+	Networks []netip.Prefix `toml:"networks"`
+	Senders  []string       `toml:"senders"` // envelope senders it may use, address or @domain; empty: any
+}
+
+// Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain" for a
+// domain's subdomains.
+type Access struct {
+	UsersFile       string   `toml:"users_file" read:"file"`
+	AllowSenders    []string `toml:"allow_senders"` // empty: all
+	DenySenders     []string `toml:"deny_senders"`
+	AllowRecipients []string `toml:"allow_recipients"` // empty: all
+	DenyRecipients  []string `toml:"deny_recipients"`
+}
+
+// SMTPD holds the limits of the front door.
+type SMTPD struct {
+	MaxConnections           int           `toml:"max_connections" min:"1" max:"100000"`
+	MaxConnectionsPerClient  int           `toml:"max_connections_per_client" min:"1" max:"100000"`
+	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
+	MaxErrors                int           `toml:"max_errors" min:"1"`
+	MaxAuthFailures          int           `toml:"max_auth_failures" min:"1"`
+	MaxRecipients            int           `toml:"max_recipients" min:"100" max:"50000"`    // RFC 5321, 4.5.3.1.8
+	MaxMessageSize           Size          `toml:"max_message_size" min:"64kB" max:"2GB"`   // RFC 5321, 4.5.3.1.7
+	MaxCommandLength         Size          `toml:"max_command_length" min:"1036" max:"1MB"` // RFC 3461, 5.4
+	MaxLineLength            Size          `toml:"max_line_length" min:"1000" max:"1GB"`    // RFC 5321, 4.5.3.1.6
+	MaxMemory                Size          `toml:"max_memory" min:"4MiB"`
+	IdleTimeout              time.Duration `toml:"idle_timeout" min:"1s" max:"24h"`
+	DataTimeout              time.Duration `toml:"data_timeout" min:"1s" max:"24h"`
+	MinDataRate              Size          `toml:"min_data_rate"` // bytes a second; 0: no minimum
+	MaxHops                  int           `toml:"max_hops" min:"1" max:"1000"`
+	BareNewline              string        `toml:"bare_newline" oneof:"reject normalize"`
+	AddMissingHeaders        bool          `toml:"add_missing_headers"`
+}
+
+// TLS is the certificate of the listeners.
+type TLS struct {
+	CertFile   string `toml:"cert_file" read:"file"`
+	KeyFile    string `toml:"key_file" read:"secret"`
+	MinVersion string `toml:"min_version" oneof:"1.2 1.3"`
+}
+
+// Spool is where messages wait.
+type Spool struct {
+	Dir         string `toml:"dir"`
+	MaxBytes    Size   `toml:"max_bytes"`               // of contents; 0: no limit
+	MaxMessages int64  `toml:"max_messages" min:"0"`    // 0: no limit
+	FreeFloor   Size   `toml:"free_floor" min:"1MiB"`   // of free disk below which nothing is accepted
+	InlineLimit Size   `toml:"inline_limit" max:"1MiB"` // of a content that is kept in the database itself
+}
+
+// Retry is how long and how often is tried.
+type Retry struct {
+	Schedule      Schedule      `toml:"schedule"`
+	ExpireAfter   time.Duration `toml:"expire_after" min:"1s" max:"30d"`
+	Jitter        float64       `toml:"jitter" min:"0" max:"0.5"` // part of each delay that is random
+	MaxRetryAfter time.Duration `toml:"max_retry_after" min:"1s" max:"24h"`
+}
+
+// Upstream is the next hop.
+type Upstream struct {
+	Host                     string        `toml:"host"`
+	Port                     int           `toml:"port" min:"0" max:"65535"`
+	TLS                      string        `toml:"tls" oneof:"none opportunistic starttls implicit"`
+	TLSMinVersion            string        `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
+	ServerName               string        `toml:"server_name"`
+	CAFile                   string        `toml:"ca_file" read:"file"`
+	Fingerprint              []string      `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
+	CertFile                 string        `toml:"cert_file" read:"file"`
+	KeyFile                  string        `toml:"key_file" read:"secret"`
+	Username                 string        `toml:"username"`
+	Password                 Secret        `toml:"password"`
+	PasswordFile             string        `toml:"password_file"`
+	Auth                     []string      `toml:"auth"` // mechanisms in order of preference
+	AllowPlaintextAuth       bool          `toml:"allow_plaintext_auth"`
+	Hello                    string        `toml:"hello"`      // name in EHLO; hostname when empty
+	LocalAddr                string        `toml:"local_addr"` // IP address to connect from
+	Concurrency              int           `toml:"concurrency" min:"1" max:"1000"`
+	Rate                     Rate          `toml:"rate"`
+	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
+	MaxRecipients            int           `toml:"max_recipients" min:"1"`              // of one transaction
+	Pipelining               bool          `toml:"pipelining"`
+	IdleTimeout              time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
+	MaxConnectionAge         time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
+	ConnectTimeout           time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
+	CommandTimeout           time.Duration `toml:"command_timeout" min:"100ms" max:"1h"`
+	DataTimeout              time.Duration `toml:"data_timeout" min:"100ms" max:"1h"`
+	FinalTimeout             time.Duration `toml:"final_timeout" min:"100ms" max:"1h"`
+}
+
+// DeliveryLog is the record of what became of each message.
+type DeliveryLog struct {
+	File   string `toml:"file"` // "-" is standard output
+	Format string `toml:"format" oneof:"json text"`
+}
+
+// Log is the operational log, on standard error.
+type Log struct {
+	Level  string `toml:"level" oneof:"debug info warn error"`
+	Format string `toml:"format" oneof:"text json"`
+}
+
+// DSN is the making and routing of delivery status notifications.
+type DSN struct {
+	Route          string        `toml:"route" oneof:"sender operator both maildir off"`
+	From           string        `toml:"from"`            // From header; MAILER-DAEMON at hostname when empty
+	FallbackSender string        `toml:"fallback_sender"` // envelope sender for upstreams that refuse the null one
+	Operator       string        `toml:"operator"`
+	Maildir        string        `toml:"maildir"`
+	DelayAfter     time.Duration `toml:"delay_after"` // 0: no delay notices
+	Collect        time.Duration `toml:"collect" max:"1h"`
+	ReturnLimit    Size          `toml:"return_limit"` // of a content that is returned whole
+	TemplateFile   string        `toml:"template_file" read:"file"`
+	StormThreshold int           `toml:"storm_threshold" min:"0"` // 0: a DSN for each message
+	StormWindow    time.Duration `toml:"storm_window" min:"1s" max:"24h"`
+}
+
+// Diagnose extends the guide.
+type Diagnose struct {
+	RulesFile string `toml:"rules_file" read:"file"`
+}
+
+// Admin is the control socket.
+type Admin struct {
+	Socket string `toml:"socket"` // admin.sock in the spool directory when empty
+}
+
+// Default is the configuration of a relay that was told nothing. Load fills in what depends on the machine: hostname,
+// spool.dir, admin.socket, the listener and the client.
+func Default() *Config {
+	return &Config{
+		ShutdownGrace: 8 * time.Second,
+		SMTPD: SMTPD{
+			MaxConnections:          1000,
+			MaxConnectionsPerClient: 500,
+			MaxErrors:               20,
+			MaxAuthFailures:         5,
+			MaxRecipients:           1000,
+			MaxMessageSize:          50 * MB,
+			MaxCommandLength:        12 * KiB, // RFC 4954, 4: an AUTH line may be 12288 bytes
+			MaxLineLength:           1 * MiB,
+			MaxMemory:               64 * MiB,
+			IdleTimeout:             5 * time.Minute, // RFC 5321, 4.5.3.2.7
+			DataTimeout:             30 * time.Minute,
+			MinDataRate:             100,
+			MaxHops:                 100, // RFC 5321, 6.3
+			BareNewline:             "reject",
+			AddMissingHeaders:       true,
+		},
+		TLS:         TLS{MinVersion: "1.2"},
+		Spool:       Spool{FreeFloor: 64 * MiB, InlineLimit: 256 * KiB},
+		Retry:       defaultRetry(),
+		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
+		Log:         Log{Level: "info", Format: "text"},
+		DSN: DSN{
+			Route:       "sender",
+			DelayAfter:  4 * time.Hour,
+			Collect:     5 * time.Second,
+			ReturnLimit: 64 * KiB,
+			StormWindow: time.Minute,
+		},
+	}
+}
+
+// defaultRetry gives up after five days (RFC 5321, 4.5.4.1); the first steps are short, since most deferrals are
+// over within minutes.
+func defaultRetry() Retry {
+	h := time.Hour
+	return Retry{
+		Schedule:      Schedule{time.Minute, 5 * time.Minute, 5 * time.Minute, 30 * time.Minute, h, h, h, h, h, h, 4 * h},
+		ExpireAfter:   5 * 24 * h,
+		Jitter:        0.1,
+		MaxRetryAfter: 4 * h,
+	}
+}
+
+// DefaultUpstream is an upstream of which only the host is wanting. Port and TLS depend on the credentials: see
+// Upstream.complete.
+func DefaultUpstream() *Upstream {
+	return &Upstream{
+		TLSMinVersion:            "1.2",
+		Auth:                     []string{"plain", "login", "cram-md5"},
+		Concurrency:              20,
+		MaxMessagesPerConnection: 100,
+		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server takes so many
+		Pipelining:               true,
+		IdleTimeout:              30 * time.Second,
+		MaxConnectionAge:         10 * time.Minute,
+		ConnectTimeout:           30 * time.Second,
+		CommandTimeout:           5 * time.Minute,  // RFC 5321, 4.5.3.2.1 to 4.5.3.2.4
+		DataTimeout:              3 * time.Minute,  // RFC 5321, 4.5.3.2.5
+		FinalTimeout:             10 * time.Minute, // RFC 5321, 4.5.3.2.6
+	}
+}

@@ -1,0 +1,157 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+)
+
+// decoderConfig sets up the decoder that viper runs: strict types, every conversion ours.
+func decoderConfig(dc *mapstructure.DecoderConfig) {
+	dc.TagName = "toml"
+	dc.WeaklyTypedInput = false
+	dc.ZeroFields = true
+	dc.MatchName = func(key, field string) bool { return key == field }
+	dc.DecodeHook = mapstructure.DecodeHookFuncValue(decodeValue)
+}
+
+// decodeValue turns from into what a field of to's type takes, or says what is wrong with it. The value of a secret
+// is in no error.
+func decodeValue(from, to reflect.Value) (any, error) {
+	for from.Kind() == reflect.Interface {
+		from = from.Elem()
+	}
+	if !from.IsValid() || from.Type() == to.Type() {
+		return valueOf(from), nil
+	}
+	switch to.Kind() {
+	case reflect.Pointer, reflect.Map:
+		return tableFrom(from)
+	case reflect.Struct:
+		if isTable(to.Type()) {
+			return tableFrom(from)
+		}
+	}
+	if from.Kind() == reflect.String {
+		return parseInto(from.String(), to.Type())
+	}
+	return convertInto(from, to.Type())
+}
+
+// valueOf is v's value, or nil.
+func valueOf(v reflect.Value) any {
+	if !v.IsValid() {
+		return nil
+	}
+	return v.Interface()
+}
+
+// tableFrom lets nothing but a table pass.
+func tableFrom(from reflect.Value) (any, error) {
+	if from.Kind() != reflect.Map && from.Kind() != reflect.Struct && from.Kind() != reflect.Pointer {
+		return nil, &badValue{"is a table", "write its keys below a [section] of that name"}
+	}
+	return from.Interface(), nil
+}
+
+// parseInto reads text as a value of type t.
+func parseInto(s string, t reflect.Type) (any, error) {
+	switch t {
+	case reflect.TypeFor[Secret]():
+		return NewSecret(s), nil
+	case reflect.TypeFor[time.Duration]():
+		return ParseDuration(s)
+	case reflect.TypeFor[Size]():
+		return ParseSize(s)
+	case reflect.TypeFor[Rate]():
+		return ParseRate(s)
+	case reflect.TypeFor[Schedule]():
+		return ParseSchedule(s)
+	case reflect.TypeFor[FileMode]():
+		return ParseFileMode(s)
+	case reflect.TypeFor[netip.Prefix]():
+		return parseNetwork(s)
+	}
+	return parseKind(s, t)
+}
+
+// parseKind reads text as a value of one of the plain kinds.
+func parseKind(s string, t reflect.Type) (any, error) {
+	switch t.Kind() {
+	case reflect.Bool:
+		if s != "true" && s != "false" {
+			return nil, &badValue{fmt.Sprintf("is %q", s), "write true or false"}
+		}
+		return s == "true", nil
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(s, 10, t.Bits())
+		if err != nil {
+			return nil, &badValue{fmt.Sprintf("%q is no whole number", s), ""}
+		}
+		return n, nil
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return nil, &badValue{fmt.Sprintf("%q is no number", s), ""}
+		}
+		return f, nil
+	case reflect.Slice:
+		if isTable(t.Elem()) {
+			return nil, &badValue{"is a list of tables", "see relay.example.toml"}
+		}
+		return splitList(s), nil
+	}
+	return s, nil
+}
+
+// splitList parts a comma-separated list; the empty string is the empty list.
+func splitList(s string) []string {
+	list := []string{}
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
+// convertInto checks that a value which is no text suits the type t.
+func convertInto(from reflect.Value, t reflect.Type) (any, error) {
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return nil, &badValue{fmt.Sprintf("%v has no unit", from), `write a duration in quotes, as in "30s", "5m", "4h" or "5d"`}
+	case reflect.TypeFor[Rate](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[FileMode](), reflect.TypeFor[Schedule]():
+		return nil, &badValue{"is written in quotes", "see relay.example.toml"}
+	case reflect.TypeFor[Secret]():
+		return nil, &badValue{"is written in quotes", ""}
+	}
+	if t.Kind() == reflect.Slice && isTable(t.Elem()) && from.Kind() == reflect.Map {
+		return nil, &badValue{"is a list of tables", "write its header with two brackets, as in [[listen]]"}
+	}
+	kinds := map[reflect.Kind]string{reflect.Bool: "true or false", reflect.String: "text in quotes",
+		reflect.Int: "a whole number", reflect.Int64: "a whole number", reflect.Float64: "a number", reflect.Slice: "a list"}
+	if !suits(from.Kind(), t.Kind()) {
+		return nil, &badValue{"has a value of the wrong kind", "write " + kinds[t.Kind()]}
+	}
+	if t == reflect.TypeFor[Size]() && from.Int() < 0 {
+		return nil, &badValue{fmt.Sprintf("%v is no size", from), ""}
+	}
+	return from.Interface(), nil
+}
+
+// suits reports whether a value of kind from may be stored in one of kind to without a change of meaning.
+func suits(from, to reflect.Kind) bool {
+	integer := from == reflect.Int || from == reflect.Int64
+	switch to {
+	case reflect.Int, reflect.Int64:
+		return integer
+	case reflect.Float64:
+		return integer || from == reflect.Float64
+	}
+	return from == to
+}

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// validateFront checks the listeners and who may use them. Together they never make an open relay.
+func (c *Config) validateFront(tell tellFunc) {
+	exposed := ""
+	seen := map[string]bool{}
+	for i, l := range c.Listen {
+		path := fmt.Sprintf("listen[%d]", i)
+		if seen[l.Address] {
+			tell(path+".address", fmt.Sprintf("%q is there twice", l.Address), "")
+		}
+		seen[l.Address] = true
+		if l.validate(path, c.TLS.CertFile != "", tell); l.exposed() {
+			exposed = l.Address
+		}
+	}
+	c.validateClients(exposed, tell)
+	for name, list := range map[string][]string{
+		"allow_senders": c.Access.AllowSenders, "deny_senders": c.Access.DenySenders,
+		"allow_recipients": c.Access.AllowRecipients, "deny_recipients": c.Access.DenyRecipients,
+	} {
+		checkPatterns("access."+name, list, tell)
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		tell("tls.cert_file", "cert_file and key_file go together", "set both or neither")
+	}
+	if c.SMTPD.MaxMemory < c.SMTPD.MaxLineLength {
+		tell("smtpd.max_memory", fmt.Sprintf("is %s, less than smtpd.max_line_length", c.SMTPD.MaxMemory), "")
+	}
+}
+
+// validate checks one listener.
+func (l *Listen) validate(path string, certificate bool, tell tellFunc) {
+	if l.Address == "" {
+		tell(path+".address", "is not set", `write "127.0.0.1:2525"`)
+	} else if socket, ok := strings.CutPrefix(l.Address, "unix:"); ok {
+		if !filepath.IsAbs(socket) || len(socket) > maxSocketPath {
+			tell(path+".address", fmt.Sprintf("%q is no socket", l.Address), fmt.Sprintf(`write "unix:/run/mailwhy/smtp.sock", at most %d bytes`, maxSocketPath))
+		}
+	} else if host, port, err := net.SplitHostPort(l.Address); err != nil || !validPort(port) || !validListenHost(host) {
+		tell(path+".address", fmt.Sprintf("%q is no address to listen on", l.Address), `write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
+	}
+	if l.TLS != "none" && !certificate {
+		tell(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS), "set tls.cert_file and tls.key_file")
+	}
+}
+
+// validPort reports whether s is a TCP port; 0 lets the system choose.
+func validPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+// validListenHost reports whether s names a local address.
+func validListenHost(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return s == "" || err == nil || validHost(s)
+}
+
+// exposed reports whether clients of other machines can reach l, or a proxy can speak for them.
+func (l *Listen) exposed() bool {
+	if len(l.ProxyProtocol) > 0 {
+		return true
+	}
+	host, _, err := net.SplitHostPort(l.Address)
+	return err == nil && !strings.HasPrefix(l.Address, "unix:") && !isLoopback(host)
+}
+
+// validateClients checks the named networks. One that holds a large part of the Internet would let anybody relay
+// through a listener that the Internet may reach.
+func (c *Config) validateClients(exposed string, tell tellFunc) {
+	names := map[string]bool{}
+	for i, cl := range c.Client {
+		path := fmt.Sprintf("client[%d]", i)
+		switch {
+		case cl.Name == "":
+			tell(path+".name", "is not set", "name the client; the name stands in logs")
+		case names[cl.Name]:
+			tell(path+".name", fmt.Sprintf("%q is there twice", cl.Name), "")
+		}
+		names[cl.Name] = true
+		if len(cl.Networks) == 0 {
+			tell(path+".networks", "is empty", `list the networks that may relay, as in ["10.0.0.0/8"]`)
+		}
+		for j, n := range cl.Networks {
+			if exposed != "" && anybody(n) {
+				tell(fmt.Sprintf("%s.networks[%d]", path, j), fmt.Sprintf("%s makes %s an open relay", n, exposed),
+					"list your own networks only; others authenticate with access.users_file")
+			}
+		}
+		checkPatterns(path+".senders", cl.Senders, tell)
+	}
+}
+
+// anybody reports whether n is larger than any network that is one organisation's own.
+func anybody(n netip.Prefix) bool {
+	if n.Addr().Is4() {
+		return n.Bits() < 8
+	}
+	return n.Bits() < 7 // fc00::/7 is the largest private one (RFC 4193)
+}
+
+// checkPatterns checks a list of addresses and domains.
+func checkPatterns(path string, list []string, tell tellFunc) {
+	for i, p := range list {
+		if !validPattern(p) {
+			tell(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is no address or domain", p), `write "user@example.com", "@example.com", or "@.example.com" for its subdomains`)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/viper"
+)
+
+// Source says where a configuration comes from. Flags go before Env, Env before File, File before Default.
+type Source struct {
+	File  string   // path of a TOML file; "" is none
+	Env   []string // as os.Environ returns it
+	Flags []Flag   // those that were given
+	// Local is set by commands that only look for a running relay or its spool: no upstream is asked for.
+	Local bool
+}
+
+// Flag is a flag that was given on the command line.
+type Flag struct {
+	Name  string // as typed, for messages: "--spool"
+	Key   string // path of the setting: "spool.dir"; also "listen", "client" and "upstream" (a URL)
+	Value string
+}
+
+// Load reads, merges, completes and checks a configuration. Its error is a Mistakes, with everything that is wrong.
+func Load(src Source) (*Config, error) {
+	merged, ms := merge(src)
+	if merged == nil {
+		return nil, ms.err()
+	}
+	ms = append(ms, merged.unknown(ms)...)
+	c, bad := decode(merged)
+	ms = append(ms, bad...)
+	c.origins = make(map[string]string, len(merged))
+	for path, s := range merged {
+		c.origins[path] = s.origin
+	}
+	undecoded := slices.Clone(ms)
+	tell := func(key, what, hint string) {
+		told := func(m Mistake) bool { return m.Key == key || strings.HasPrefix(m.Key, key+".") }
+		inside := func(m Mistake) bool { return m.Key != "" && strings.HasPrefix(key, m.Key+".") }
+		if !slices.ContainsFunc(ms, told) && !slices.ContainsFunc(undecoded, inside) {
+			ms = append(ms, Mistake{Key: key, What: what, Hint: hint})
+		}
+	}
+	c.complete(src.Env, tell)
+	c.validate(src.Local, tell)
+	for i := range ms {
+		ms[i].Origin = cmp.Or(ms[i].Origin, c.origin(ms[i].Key))
+	}
+	if err := ms.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// merge reads the sources and lays one over the other. It returns no layer when there is no sense in going on.
+func merge(src Source) (layer, Mistakes) {
+	file := layer{}
+	var ms Mistakes
+	if src.File != "" {
+		if file, ms = fileLayer(src.File); file == nil {
+			return nil, ms
+		}
+	}
+	ms = append(ms, file.normalize()...)
+	env, bad := envLayer(src.Env, file.upstreams())
+	ms = append(append(ms, bad...), env.normalize()...)
+	flags := flagLayer(src.Flags)
+	ms = append(ms, flags.normalize()...)
+	merged := file
+	maps.Copy(merged, env)
+	maps.Copy(merged, flags)
+	return merged, ms
+}
+
+// decode has viper lay the settings over the defaults and decode the whole. It returns a Config even when there are
+// mistakes, so that the rest can be checked too.
+func decode(merged layer) (*Config, Mistakes) {
+	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
+	for _, k := range keys(withUpstreams(merged.upstreams())) {
+		v.SetDefault(inside(k.path), k.value.Interface())
+	}
+	for _, path := range slices.Sorted(maps.Keys(merged)) {
+		v.Set(inside(path), merged[path].value)
+	}
+	c := &Config{}
+	return c, decodeMistakes(v.Unmarshal(c, decoderConfig))
+}
+
+// unknown finds the settings that there are none of, less those below a key that is already told of. (Viper's
+// UnmarshalExact would stop looking at the first value that it cannot decode.)
+func (l layer) unknown(told Mistakes) (ms Mistakes) {
+	known := knownPaths(l.upstreams())
+	for _, path := range slices.Sorted(maps.Keys(l)) {
+		below := func(parent string) bool { return path == parent || strings.HasPrefix(path, parent+".") }
+		list, isList := l[path].value.([]any)
+		switch {
+		case slices.ContainsFunc(told, func(m Mistake) bool { return m.Key != "" && below(m.Key) }):
+		case isList && slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
+			ms = append(ms, unknownInTables(path, list, l[path].origin, known)...)
+		case slices.Contains(known, path), below("listen"), below("client"):
+		default:
+			ms = append(ms, Mistake{path, l[path].origin, "is no setting of mailwhy", nearest(path, known)})
+		}
+	}
+	return ms
+}
+
+// unknownInTables is unknown for the elements of a list of tables.
+func unknownInTables(path string, list []any, origin string, known []string) (ms Mistakes) {
+	for i, e := range list {
+		table, _ := e.(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(table)) {
+			if !slices.Contains(known, path+"[0]."+name) {
+				full := fmt.Sprintf("%s[%d].%s", path, i, name)
+				ms = append(ms, Mistake{full, origin, "is no setting of mailwhy", nearest(full, known)})
+			}
+		}
+	}
+	return ms
+}
+
+// knownPaths are the paths of all settings, for suggestions.
+func knownPaths(upstreams []string) []string {
+	c := withUpstreams(upstreams)
+	c.Listen, c.Client = []Listen{{}}, []Client{{}}
+	paths := []string{}
+	for _, k := range keys(c) {
+		paths = append(paths, k.path)
+		if section, _, ok := strings.Cut(k.path, "."); ok && !slices.Contains(paths, section) {
+			paths = append(paths, section)
+		}
+	}
+	for _, name := range upstreams {
+		paths = append(paths, upstreamSection+"."+name+".url")
+	}
+	return paths
+}
+
+// origin says where the value at path came from; empty for a default.
+func (c *Config) origin(path string) string {
+	if o, ok := c.origins[path]; ok || path == "" {
+		return o
+	}
+	if list, _, ok := strings.Cut(path, "["); ok {
+		return c.origins[list]
+	}
+	for _, p := range slices.Sorted(maps.Keys(c.origins)) {
+		if strings.HasPrefix(p, path+".") {
+			return c.origins[p]
+		}
+	}
+	return ""
+}
+
+// nearest suggests the candidate that name was probably meant to be.
+func nearest(name string, candidates []string) string {
+	best, distance := "", max(2, len(name)/5)+1
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		plain := c
+		if i, j := strings.IndexByte(c, '['), strings.IndexByte(name, '['); i >= 0 && j == i {
+			if k := strings.IndexByte(name, ']'); k > 0 {
+				plain = c[:i] + name[i:k+1] + c[strings.IndexByte(c, ']')+1:]
+			}
+		}
+		if d := editDistance(name, plain); d < distance {
+			best, distance = plain, d
+		}
+	}
+	if best == "" {
+		return "relay.example.toml lists them all"
+	}
+	return fmt.Sprintf("is %q meant?", best)
+}
+
+// editDistance is the number of insertions, deletions and replacements that turn a into b.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, change)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// show is a value as it is written in relay.toml. A Secret shows whether it is set.
+func show(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		return strconv.Quote(formatDuration(x))
+	case Secret:
+		return strconv.Quote(x.String())
+	case Size:
+		return quoteUnlessNumber(x.String())
+	case fmt.Stringer:
+		return strconv.Quote(x.String())
+	case string:
+		return strconv.Quote(x)
+	}
+	if v.Kind() != reflect.Slice {
+		return fmt.Sprint(v.Interface())
+	}
+	parts := make([]string, v.Len())
+	for i := range parts {
+		parts[i] = show(v.Index(i))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// quoteUnlessNumber quotes s unless it is a plain number.
+func quoteUnlessNumber(s string) string {
+	if strings.Trim(s, "0123456789") == "" {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// Write prints c as a relay.toml, secrets redacted, each value that is no default with where it came from.
+func (c *Config) Write(w io.Writer) error {
+	var b strings.Builder
+	section := ""
+	walk("", reflect.ValueOf(c).Elem(), func(k key) {
+		parent, name := "", k.path
+		if i := strings.LastIndexByte(k.path, '.'); i >= 0 {
+			parent, name = k.path[:i], k.path[i+1:]
+		}
+		if parent != section {
+			section = parent
+			fmt.Fprintf(&b, "\n%s\n", header(parent))
+		}
+		fmt.Fprintf(&b, "%s = %s", name, show(k.value))
+		if origin := c.origin(k.path); origin != "" && (k.value.Kind() != reflect.String || k.value.Len() > 0) {
+			fmt.Fprintf(&b, "  # %s", origin)
+		}
+		b.WriteByte('\n')
+	})
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// header is the line that begins a section: "[spool]", or "[[listen]]" for an element of a list.
+func header(section string) string {
+	if list, _, ok := strings.Cut(section, "["); ok {
+		return "[[" + list + "]]"
+	}
+	return "[" + section + "]"
+}

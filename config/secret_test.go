@@ -1,0 +1,94 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// TestSecretStaysSecret: no way of printing, marshalling or logging gives it away, also not inside other values.
+func TestSecretStaysSecret(t *testing.T) {
+	const value = "hunter2"
+	type inner struct{ hidden Secret }
+	s := NewSecret(value)
+	var b strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+		fmt.Fprintf(&b, verb+"\n", s)
+		fmt.Fprintf(&b, verb+"\n", &s)
+		fmt.Fprintf(&b, verb+"\n", inner{s})
+		fmt.Fprintf(&b, verb+"\n", Upstream{Password: s})
+	}
+	for _, marshal := range []func(any) ([]byte, error){json.Marshal, toml.Marshal} {
+		text, err := marshal(Upstream{Password: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(text)
+	}
+	for _, h := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
+		slog.New(h).Info("x", "secret", s, "upstream", Upstream{Password: s}, "hidden", inner{s})
+	}
+	c := mustLoad(t, Source{Flags: up("smtp://u:" + value + "@mail.example.com")})
+	if err := c.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(&b, c.Warnings)
+	if hex := fmt.Sprintf("%x", value); strings.Contains(b.String(), value) || strings.Contains(strings.ToLower(b.String()), hex) {
+		t.Errorf("the secret is shown:\n%s", b.String())
+	}
+	if !strings.Contains(b.String(), redacted) || s.Reveal() != value || s.IsZero() {
+		t.Error("a set secret does not show that it is set")
+	}
+	if z := NewSecret(""); !z.IsZero() || z.Reveal() != "" || z.String() != "" {
+		t.Error("the empty secret is not unset")
+	}
+}
+
+func TestSecretFile(t *testing.T) {
+	for text, want := range map[string]string{"s3cret": "s3cret", "s3cret\n": "s3cret", "s3cret\r\n": "s3cret", "s3cret\n\n": "s3cret\n", " s3 ": " s3 "} {
+		file := writeFile(t, "secret", text)
+		c := mustLoad(t, Source{Flags: append(up("smtp://u@mail.example.com"), Flag{"--password-file", "upstream.default.password_file", file})})
+		if got := c.Upstream["default"].Password.Reveal(); got != want || len(c.Warnings) != 0 {
+			t.Errorf("%q: got %q, warnings %v", text, got, c.Warnings)
+		}
+	}
+}
+
+func TestSecretFileTrouble(t *testing.T) {
+	load := func(file string) (*Config, error) {
+		return Load(Source{Env: []string{"MAILWHY_UPSTREAM=smtp://u@mail.example.com", "MAILWHY_UPSTREAM_PASSWORD_FILE=" + file}})
+	}
+	missing := filepath.Join(t.TempDir(), "missing")
+	_, err := load(missing)
+	if want := "MAILWHY_UPSTREAM_PASSWORD_FILE: upstream.default.password_file: " + missing + " cannot be read: no such file or directory; the file holds the secret alone and must be readable by mailwhy"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := load(writeFile(t, "empty", "\n")); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("an empty secret: %v", err)
+	}
+	open := writeFile(t, "open", "x")
+	if err := os.Chmod(open, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load(open)
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], open+" can be read by others") {
+		t.Errorf("a file that the group can read: %v, %v", c, err)
+	}
+}
+
+// TestPasswordInURLWarns: a flag is seen in ps, a variable is not.
+func TestPasswordInURLWarns(t *testing.T) {
+	const url = "smtp://u:p@mail.example.com"
+	if c := mustLoad(t, Source{Flags: up(url)}); len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "ps") {
+		t.Errorf("flag: %v", c.Warnings)
+	}
+	if c := mustLoad(t, Source{Env: []string{"MAILWHY_UPSTREAM=" + url}}); len(c.Warnings) != 0 {
+		t.Errorf("variable: %v", c.Warnings)
+	}
+}

@@ -1,0 +1,231 @@
+package config
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// validate checks every value by the tags of its field, and then what the tags cannot say. Each key is told of once.
+func (c *Config) validate(local bool, tell tellFunc) {
+	for _, k := range keys(c) {
+		checkTags(k, tell)
+		if k.tag.Get("read") == "secret" && k.value.String() != "" {
+			c.warnReadable(k.path, k.value.String())
+		}
+	}
+	if !validHost(c.Hostname) {
+		tell("hostname", fmt.Sprintf("%q is no host name", c.Hostname), `write a name such as "relay.example.com"`)
+	}
+	c.validateFront(tell)
+	c.validateStore(tell)
+	c.validateDSN(tell)
+	c.validateUpstreams(local, tell)
+}
+
+// checkTags checks one value by the tags of its field.
+func checkTags(k key, tell tellFunc) {
+	if words := strings.Fields(k.tag.Get("oneof")); len(words) > 0 {
+		if s := k.value.String(); !slices.Contains(words, s) {
+			tell(k.path, fmt.Sprintf("is %q", s), "write one of "+strings.Join(words, ", "))
+		}
+	}
+	if low, ok := k.tag.Lookup("min"); ok && number(k.value) < bound(low, k.value.Type()) {
+		tell(k.path, "is "+show(k.value)+", less than "+low, "")
+	}
+	if high, ok := k.tag.Lookup("max"); ok && number(k.value) > bound(high, k.value.Type()) {
+		tell(k.path, "is "+show(k.value)+", more than "+high, "")
+	}
+	if file := k.value; k.tag.Get("read") != "" && file.String() != "" {
+		f, err := os.Open(file.String())
+		if err != nil {
+			tell(k.path, file.String()+" "+fileTrouble(err), "")
+			return
+		}
+		f.Close()
+	}
+}
+
+// number is the magnitude of a bounded value.
+func number(v reflect.Value) float64 {
+	if v.Kind() == reflect.Float64 {
+		return v.Float()
+	}
+	return float64(v.Int())
+}
+
+// bound reads the text of a min or max tag as a value of type t. The tags are checked by a test.
+func bound(s string, t reflect.Type) float64 {
+	parsed, err := parseInto(s, t)
+	if err != nil {
+		panic("config: tag " + strconv.Quote(s) + ": " + err.Error())
+	}
+	switch n := parsed.(type) {
+	case time.Duration:
+		return float64(n)
+	case Size:
+		return float64(n)
+	case int64:
+		return float64(n)
+	}
+	return parsed.(float64)
+}
+
+// validHost reports whether s can stand for a host in EHLO: a domain name (RFC 5321, 4.1.2) or an address literal.
+func validHost(s string) bool {
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		_, err := netip.ParseAddr(strings.TrimPrefix(strings.TrimSuffix(inner, "]"), "IPv6:"))
+		return err == nil && strings.HasSuffix(s, "]")
+	}
+	return len(s) <= 253 && regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`).MatchString(s)
+}
+
+// validAddress reports whether s is a bare mail address.
+func validAddress(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && a.Name == "" && !strings.ContainsAny(s, "<> \t\r\n")
+}
+
+// validPattern reports whether s can stand in a list of addresses: an address, "@domain" or "@.domain".
+func validPattern(s string) bool {
+	if domain, ok := strings.CutPrefix(s, "@"); ok {
+		return validHost(strings.TrimPrefix(domain, "."))
+	}
+	return s == "<>" || validAddress(s)
+}
+
+// validateStore checks the spool and the control socket.
+func (c *Config) validateStore(tell tellFunc) {
+	if c.Spool.Dir == "" {
+		tell("spool.dir", "is not set, and there is no home directory to put it in", "set spool.dir, MAILWHY_SPOOL_DIR or --spool")
+	}
+	if n := len(c.Admin.Socket); n > maxSocketPath {
+		tell("admin.socket", fmt.Sprintf("the path is %d bytes long, a socket's may have %d", n, maxSocketPath), "set admin.socket to a shorter path")
+	}
+}
+
+// maxSocketPath is what every system takes in sockaddr_un, its final NUL aside.
+const maxSocketPath = 103
+
+// validateDSN checks that the route of the bounces leads somewhere.
+func (c *Config) validateDSN(tell tellFunc) {
+	d := &c.DSN
+	if (d.Route == "operator" || d.Route == "both") && d.Operator == "" {
+		tell("dsn.operator", fmt.Sprintf("is not set, but dsn.route is %q", d.Route), "set the address that the bounces go to")
+	}
+	if d.Route == "maildir" && d.Maildir == "" {
+		tell("dsn.maildir", `is not set, but dsn.route is "maildir"`, "set the directory that the bounces go to")
+	}
+	for _, a := range []struct{ key, value string }{{"from", d.From}, {"fallback_sender", d.FallbackSender}, {"operator", d.Operator}} {
+		if a.value != "" && !validAddress(a.value) {
+			tell("dsn."+a.key, fmt.Sprintf("%q is no mail address", a.value), `write "name@example.com"`)
+		}
+	}
+}
+
+// validateUpstreams checks the next hop. Mail goes to one upstream: which of several would take a message is not
+// for mailwhy to guess.
+func (c *Config) validateUpstreams(local bool, tell tellFunc) {
+	if len(c.Upstream) == 0 && !local {
+		tell(upstreamSection, "there is no upstream to relay to", `set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
+	}
+	if len(c.Upstream) > 1 {
+		names := sortedKeys(reflect.ValueOf(c.Upstream))
+		tell(upstreamSection, "there is more than one upstream: "+strings.Join(names, ", "), "keep one; flags and MAILWHY_UPSTREAM_... set "+strconv.Quote(defaultUpstream)+", MAILWHY_UPSTREAM_NAME_... another")
+	}
+	for name, u := range c.Upstream {
+		path := upstreamSection + "." + name
+		if !regexp.MustCompile(`^[a-z][a-z0-9_-]*$`).MatchString(name) {
+			tell(path, fmt.Sprintf("%q is no name of an upstream", name), "use a letter, then letters, digits, - and _")
+		}
+		u.validateHop(path, tell)
+		u.validateAuth(path, tell)
+		c.validateLoop(path, u, tell)
+	}
+}
+
+// validateHop checks where an upstream is and how it is spoken to.
+func (u *Upstream) validateHop(path string, tell tellFunc) {
+	_, ipErr := netip.ParseAddr(u.Host)
+	switch {
+	case u.Host == "":
+		tell(path+".host", "is not set", `name the host, or set url = "smtp://user@host:587"`)
+	case ipErr != nil && !validHost(u.Host):
+		tell(path+".host", fmt.Sprintf("%q is no host name", u.Host), "the port goes into port, the scheme into tls")
+	}
+	if u.Hello != "" && !validHost(u.Hello) {
+		tell(path+".hello", fmt.Sprintf("%q is no host name", u.Hello), "")
+	}
+	if _, err := netip.ParseAddr(u.LocalAddr); err != nil && u.LocalAddr != "" {
+		tell(path+".local_addr", fmt.Sprintf("%q is no IP address", u.LocalAddr), "")
+	}
+	if (u.CertFile == "") != (u.KeyFile == "") {
+		tell(path+".cert_file", "cert_file and key_file go together", "set both or neither")
+	}
+	for i, f := range u.Fingerprint {
+		if b, err := hex.DecodeString(strings.ReplaceAll(f, ":", "")); err != nil || len(b) != 32 {
+			tell(fmt.Sprintf("%s.fingerprint[%d]", path, i), fmt.Sprintf("%q is no SHA-256 fingerprint", f), "openssl x509 -noout -fingerprint -sha256 prints one")
+		}
+	}
+	if u.TLS == "none" && (u.CAFile != "" || len(u.Fingerprint) > 0 || u.CertFile != "") {
+		tell(path+".tls", `is "none", but certificates are configured`, "write starttls or implicit")
+	}
+}
+
+// validateAuth checks the credentials. They never travel in clear unless the configuration says so in so many words.
+func (u *Upstream) validateAuth(path string, tell tellFunc) {
+	known := []string{"plain", "login", "cram-md5"}
+	for i, m := range u.Auth {
+		if !slices.Contains(known, m) {
+			tell(fmt.Sprintf("%s.auth[%d]", path, i), fmt.Sprintf("%q is no mechanism that mailwhy speaks", m), "use "+strings.Join(known, ", "))
+		}
+	}
+	secret := !u.Password.IsZero() || u.PasswordFile != ""
+	switch {
+	case u.Username != "" && !secret:
+		tell(path+".password", "is not set, but username is", "set password_file, --password-file, or password")
+	case u.Username == "" && secret:
+		tell(path+".username", "is not set, but a password is", "")
+	case u.Username != "" && len(u.Auth) == 0:
+		tell(path+".auth", "names no mechanism, but username is set", "leave it out for the default")
+	}
+	if secure := u.TLS == "starttls" || u.TLS == "implicit"; u.Username != "" && !secure && !u.AllowPlaintextAuth {
+		tell(path+".tls", fmt.Sprintf("is %q, so the password could travel in clear", u.TLS),
+			"write starttls or implicit, or set "+path+".allow_plaintext_auth = true")
+	}
+}
+
+// validateLoop refuses an upstream that is this relay itself.
+func (c *Config) validateLoop(path string, u *Upstream, tell tellFunc) {
+	for _, l := range c.Listen {
+		host, port, err := net.SplitHostPort(l.Address)
+		if err != nil || port != strconv.Itoa(u.Port) {
+			continue
+		}
+		if u.Host == host || isLoopback(u.Host) && (isLoopback(host) || isWildcard(host)) {
+			tell(path+".host", "is this relay itself: it listens on "+l.Address, "name the server that is to take the mail")
+		}
+	}
+}
+
+// isLoopback reports whether host is this machine as seen from itself.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// isWildcard reports whether host stands for all addresses of the machine.
+func isWildcard(host string) bool {
+	ip, err := netip.ParseAddr(cmp.Or(host, "::"))
+	return err == nil && ip.Unmap().IsUnspecified()
+}
