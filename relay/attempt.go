@@ -19,6 +19,7 @@ type Attempt struct {
 	TLS        string          `json:"tls,omitempty"`
 	Stage      diagnose.Stage  `json:"stage"`
 	Reply      diagnose.Reply  `json:"reply,omitzero"`
+	ReplyCut   int64           `json:"reply_cut,omitempty"` // bytes of the reply that were not kept: those beyond 64 KiB
 	NetErr     diagnose.NetErr `json:"net_err,omitzero"`
 	UpstreamID string          `json:"upstream_id,omitempty"` // the id in the final 250
 	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot: it may have been taken
@@ -38,7 +39,9 @@ type Transaction struct {
 	Open       func() (io.ReadCloser, error)
 }
 
-// Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set.
+// Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set. A fault that is met after
+// some recipients of a large message were answered stands among the Attempts of the rest, at its own stage: one
+// before MAIL, or StageData with NetLocal for content that could not be read. It is the lane's trouble there too.
 type Result struct {
 	Attempts []Attempt // one for each of Transaction.Recipients, in their order
 	Fault    *Attempt  // the upstream could not be brought to MAIL: nobody's attempt, the lane's own trouble
