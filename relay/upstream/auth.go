@@ -1,0 +1,216 @@
+package upstream
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+
+	"mailwhy/diagnose"
+)
+
+// Authenticator proves to the server who we are. Implementations are safe for concurrent use.
+type Authenticator interface {
+	// Client returns the SASL client for the best of the mechanisms that the server offers, which are in upper case
+	// and in the server's order. It returns ErrNoMechanism when it knows none of them; any other error is our
+	// own trouble (a secret that cannot be read, a token that was not given) and its text is logged.
+	Client(ctx context.Context, offered []string) (sasl.Client, error)
+}
+
+// ErrNoMechanism is returned by an Authenticator that knows none of the mechanisms offered.
+var ErrNoMechanism = errors.New("none of the mechanisms offered is known")
+
+// The mechanisms that Credentials know, in order of preference.
+const (
+	plain   = "PLAIN"    // RFC 4616
+	login   = "LOGIN"    // never standardised; draft-murchison-sasl-login
+	cramMD5 = "CRAM-MD5" // RFC 2195
+)
+
+// Credentials are a user name and a password.
+type Credentials struct {
+	Username   string
+	Password   func() (string, error) // asked at each authentication, so that a changed secret needs no restart
+	Mechanisms []string               // those that may be used, best first; empty is PLAIN, LOGIN, CRAM-MD5
+}
+
+// Client implements Authenticator.
+func (c *Credentials) Client(_ context.Context, offered []string) (sasl.Client, error) {
+	for _, m := range c.mechanisms() {
+		if !slices.Contains(offered, m) {
+			continue
+		}
+		password, err := c.Password()
+		if err != nil {
+			return nil, err
+		}
+		switch m {
+		case plain:
+			return sasl.NewPlainClient("", c.Username, password), nil
+		case login:
+			return &loginClient{username: c.Username, password: password}, nil
+		case cramMD5:
+			return &cramMD5Client{username: c.Username, password: password}, nil
+		}
+	}
+	return nil, ErrNoMechanism
+}
+
+func (c *Credentials) mechanisms() []string {
+	if len(c.Mechanisms) == 0 {
+		return []string{plain, login, cramMD5}
+	}
+	return c.Mechanisms
+}
+
+// loginClient is LOGIN. Servers word their prompts as they like, in any language; where the words do not tell, the
+// order does: the name first, then the password.
+type loginClient struct {
+	username, password string
+	step               int
+}
+
+// Start implements sasl.Client. There is no initial response: some servers ignore one and ask again.
+func (l *loginClient) Start() (string, []byte, error) { return login, nil, nil }
+
+// Next implements sasl.Client.
+func (l *loginClient) Next(challenge []byte) ([]byte, error) {
+	l.step++
+	prompt := strings.ToLower(string(challenge))
+	switch {
+	case l.step > 2:
+		return nil, errors.New("LOGIN: the server asks a third time")
+	case strings.Contains(prompt, "pass"):
+		return []byte(l.password), nil
+	case strings.Contains(prompt, "user"), l.step == 1:
+		return []byte(l.username), nil
+	}
+	return []byte(l.password), nil
+}
+
+// cramMD5Client is CRAM-MD5.
+type cramMD5Client struct{ username, password string }
+
+// Start implements sasl.Client.
+func (c *cramMD5Client) Start() (string, []byte, error) { return cramMD5, nil, nil }
+
+// Next implements sasl.Client.
+func (c *cramMD5Client) Next(challenge []byte) ([]byte, error) {
+	mac := hmac.New(md5.New, []byte(c.password)) // RFC 2195, 2
+	mac.Write(challenge)
+	return []byte(c.username + " " + hex.EncodeToString(mac.Sum(nil))), nil
+}
+
+// authenticate proves who we are (RFC 4954). A mechanism that the server then does not know after all gives way to
+// the next; a refusal ends it, since providers lock accounts.
+func (o *opening) authenticate() *problem {
+	if o.p.opt.Auth == nil {
+		return nil
+	}
+	if o.c.tls == "" && !o.p.opt.AllowPlaintextAuth {
+		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
+			"credentials are configured and the connection is not encrypted: STARTTLS was not offered"}}
+	}
+	offered := o.ext.auth
+	for {
+		client, err := o.p.opt.Auth.Client(o.ctx, offered)
+		if err != nil {
+			return &problem{stage: diagnose.StageAuth, err: o.authErr(offered, err)}
+		}
+		mech, pr := o.sasl(client)
+		if pr == nil || pr.rep.code != 504 { // RFC 4954, 4: mechanism not known
+			return pr
+		}
+		if offered = slices.DeleteFunc(slices.Clone(offered), func(m string) bool { return m == mech }); len(offered) == 0 {
+			return pr
+		}
+	}
+}
+
+// authErr words an Authenticator's error.
+func (o *opening) authErr(offered []string, err error) error {
+	var known *netError
+	switch {
+	case !errors.Is(err, ErrNoMechanism) && errors.As(err, &known):
+		return err
+	case !errors.Is(err, ErrNoMechanism):
+		return &netError{diagnose.NetLocal, err.Error()}
+	case len(offered) == 0:
+		return &netError{diagnose.NetAuthUnavailable, "credentials are configured and the server offers no AUTH"}
+	}
+	return &netError{diagnose.NetAuthUnavailable,
+		"credentials are configured and none of the server's mechanisms can use them: " + strings.Join(offered, " ")}
+}
+
+// sasl runs one exchange. No line of it reaches a log, even if the server echoes one.
+func (o *opening) sasl(client sasl.Client) (mech string, pr *problem) {
+	mech, initial, err := client.Start()
+	if err != nil {
+		return mech, &problem{stage: diagnose.StageAuth, err: o.authErr(nil, err)}
+	}
+	mech = strings.ToUpper(mech)
+	line, secrets := "AUTH "+mech, []string(nil)
+	if initial != nil {
+		// RFC 4954, 4: an initial response that makes the command longer than 512 octets is not sent along
+		if resp := encodeSASL(initial); len(line)+1+len(resp)+2 <= 512 {
+			line, initial, secrets = line+" "+resp, nil, append(secrets, resp)
+		}
+	}
+	for {
+		r := o.command(line)
+		switch {
+		case r.err != nil:
+			return mech, &problem{stage: diagnose.StageAuth, err: r.err}
+		case r.class() == 2:
+			return mech, nil
+		case r.code != 334:
+			return mech, &problem{stage: diagnose.StageAuth, rep: redact(r, secrets)}
+		}
+		if initial != nil {
+			line, initial = base64.StdEncoding.EncodeToString(initial), nil
+		} else {
+			resp, err := client.Next(challenge(r.raw))
+			if err != nil {
+				o.command("*") // RFC 4954, 4: cancels the exchange
+				return mech, &problem{stage: diagnose.StageAuth, err: &netError{diagnose.NetProtocol, err.Error()}}
+			}
+			line = base64.StdEncoding.EncodeToString(resp)
+		}
+		secrets = append(secrets, line)
+	}
+}
+
+// encodeSASL encodes an initial response; an empty one is "=" (RFC 4954, 4).
+func encodeSASL(b []byte) string {
+	if len(b) == 0 {
+		return "="
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// challenge decodes the text of a 334 reply. One that is not base64 is taken as it stands.
+func challenge(raw string) []byte {
+	text := strings.TrimSpace(raw[3:])
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return []byte(text)
+	}
+	return b
+}
+
+// redact removes from a reply what we said during AUTH: some servers echo a line that they do not understand.
+func redact(r reply, secrets []string) reply {
+	for _, s := range secrets {
+		if len(s) >= 4 && strings.Contains(r.raw, s) {
+			r.raw = strings.ReplaceAll(r.raw, s, fmt.Sprintf("[%d characters not shown]", len(s)))
+		}
+	}
+	return r
+}

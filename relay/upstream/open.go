@@ -1,0 +1,287 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/internal/tlsconf"
+)
+
+// problem is why a connection did not come up: a reply, or an error.
+type problem struct {
+	stage diagnose.Stage
+	rep   reply
+	err   error
+	clear bool // another connection, without STARTTLS, may do
+}
+
+// extensions are what the server offers in its reply to EHLO (RFC 5321, 4.1.1.1).
+type extensions struct {
+	relay.Capabilities
+	startTLS bool
+	sized    bool     // SIZE is offered, with or without a limit
+	auth     []string // mechanisms, in upper case
+	mailMax  int      // RFC 9422, LIMITS MAILMAX
+	refusal  reply    // of EHLO, where HELO was taken instead
+}
+
+// opening is a connection on its way from the TCP handshake to the point before MAIL. No reader runs beside it yet:
+// each reply is awaited where its command is given.
+type opening struct {
+	p   *Pool
+	ctx context.Context
+	c   *conn
+	ext extensions
+}
+
+// open brings up a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the fault
+// that was met. TLS and AUTH are tried once: what fails there fails everywhere, and providers lock accounts.
+func (p *Pool) open(ctx context.Context) (*conn, *relay.Attempt) {
+	began := p.opt.Now()
+	addrs, err := p.resolve(ctx)
+	if err != nil {
+		return nil, p.fault(began, "", "", &problem{stage: diagnose.StageConnect, err: err})
+	}
+	var last *relay.Attempt
+	for len(addrs) > 0 {
+		nc, at, rest, err := p.dialFirst(ctx, addrs)
+		if err != nil {
+			if last == nil {
+				last = p.fault(began, at.String(), "", &problem{stage: diagnose.StageConnect, err: err})
+			}
+			break
+		}
+		c, pr := p.raise(ctx, nc, at)
+		if pr == nil {
+			return c, nil
+		}
+		last = p.fault(began, at.String(), c.tls, pr)
+		if pr.stage != diagnose.StageGreeting && pr.stage != diagnose.StageHello || ctx.Err() != nil {
+			break
+		}
+		addrs = rest
+	}
+	return nil, last
+}
+
+// fault makes the Attempt that stands for a connection that did not come up.
+func (p *Pool) fault(began time.Time, remote, tlsName string, pr *problem) *relay.Attempt {
+	a := &relay.Attempt{
+		Time: began, Duration: p.opt.Now().Sub(began), Upstream: p.opt.Name, Host: p.opt.Host,
+		Remote: remote, TLS: tlsName, Stage: pr.stage,
+	}
+	say(a, pr.rep, pr.err)
+	return a
+}
+
+// say puts into a what was said, or why nothing was.
+func say(a *relay.Attempt, r reply, err error) {
+	if err == nil {
+		err = r.err
+	}
+	if err != nil {
+		a.NetErr = netErr(a.Stage, err)
+		return
+	}
+	a.Reply, a.ReplyCut = diagnose.ParseReply(r.raw), r.cut
+}
+
+// raise takes a TCP connection to the point before MAIL. On a problem the connection is closed; where STARTTLS was
+// only an opportunity and failed, a second one is opened without it.
+func (p *Pool) raise(ctx context.Context, nc net.Conn, at netip.AddrPort) (*conn, *problem) {
+	c, pr := p.raiseOnce(ctx, nc, at, p.tls != nil)
+	if pr == nil || !pr.clear || ctx.Err() != nil {
+		return c, pr
+	}
+	p.opt.Log.Warn("STARTTLS failed, going on in clear", "upstream", p.opt.Name, "remote", at.String(), "error", pr.err)
+	nc, err := p.dialOne(ctx, at)
+	if err != nil {
+		return c, &problem{stage: diagnose.StageConnect, err: err}
+	}
+	return p.raiseOnce(ctx, nc, at, false)
+}
+
+func (p *Pool) raiseOnce(ctx context.Context, nc net.Conn, at netip.AddrPort, secure bool) (*conn, *problem) {
+	c := p.newConn(nc, at.String())
+	o := &opening{p: p, ctx: ctx, c: c}
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	pr := o.steps(secure)
+	switch stopped := stop(); {
+	case pr != nil && ctx.Err() != nil:
+		pr = &problem{stage: pr.stage, err: context.Canceled}
+	case pr == nil && !stopped:
+		pr = &problem{stage: diagnose.StageConnect, err: context.Canceled}
+	}
+	if pr != nil {
+		if pr.err == nil && !pr.rep.ending() {
+			o.command("QUIT") // the server spoke, so it hears
+		}
+		c.net.Close()
+		return c, pr
+	}
+	c.start(o.ext)
+	p.caps.Store(&o.ext.Capabilities)
+	return c, nil
+}
+
+// steps are those from the greeting to AUTH.
+func (o *opening) steps(secure bool) *problem {
+	if secure && o.p.opt.TLS.Mode == tlsconf.Implicit {
+		if pr := o.handshake(); pr != nil {
+			return pr
+		}
+	}
+	o.limit(o.p.opt.Timeouts.Greeting)
+	if r := o.c.in.next(); r.err != nil || r.class() != 2 {
+		return &problem{stage: diagnose.StageGreeting, rep: r, err: r.err}
+	}
+	if pr := o.hello(); pr != nil {
+		return pr
+	}
+	if secure && o.c.tls == "" {
+		if pr := o.startTLS(); pr != nil {
+			return pr
+		}
+	}
+	return o.authenticate()
+}
+
+// limit bounds what follows.
+func (o *opening) limit(d time.Duration) { o.c.net.SetDeadline(time.Now().Add(d)) }
+
+// command says one line and reads its reply.
+func (o *opening) command(line string) reply {
+	o.limit(o.p.opt.Timeouts.Command)
+	if _, err := o.c.net.Write([]byte(line + "\r\n")); err != nil {
+		if r := o.c.in.next(); r.err == nil {
+			return r // said before the connection went
+		}
+		return reply{err: err}
+	}
+	return o.c.in.next()
+}
+
+// hello introduces us, with HELO to a server that does not know EHLO (RFC 5321, 3.2).
+func (o *opening) hello() *problem {
+	r := o.command("EHLO " + o.p.opt.Hello)
+	switch {
+	case r.err == nil && r.class() == 2:
+		o.ext = parseExtensions(r.raw)
+		return nil
+	case r.err != nil || r.class() != 5:
+		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
+	}
+	refusal := r
+	if r = o.command("HELO " + o.p.opt.Hello); r.err != nil || r.class() != 2 {
+		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
+	}
+	if o.p.opt.Auth != nil || o.p.tls != nil && o.c.tls == "" && !o.p.clearOffered() {
+		return &problem{stage: diagnose.StageHello, rep: refusal} // what is needed only EHLO offers
+	}
+	o.ext = extensions{}
+	return nil
+}
+
+// startTLS goes over to TLS (RFC 3207) as the mode demands.
+func (o *opening) startTLS() *problem {
+	if !o.ext.startTLS {
+		if o.p.clearOffered() {
+			return nil
+		}
+		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
+			"TLS is required and the server does not offer STARTTLS"}}
+	}
+	clear := o.p.clearAllowed()
+	r := o.command("STARTTLS")
+	switch {
+	case r.err != nil:
+		return &problem{stage: diagnose.StageTLS, err: r.err, clear: clear}
+	case r.class() != 2 && clear && !r.ending():
+		return nil
+	case r.class() != 2:
+		return &problem{stage: diagnose.StageTLS, rep: r}
+	case o.c.in.r.Buffered() > 0: // bytes that came in clear would be taken for the encrypted server's
+		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetProtocol,
+			"the server, or somebody between, sent more after its reply to STARTTLS"}}
+	}
+	if pr := o.handshake(); pr != nil {
+		pr.clear = clear
+		return pr
+	}
+	return o.hello() // RFC 3207, 4.2: what was learned in clear is discarded
+}
+
+// handshake puts TLS over the connection.
+func (o *opening) handshake() *problem {
+	o.limit(o.p.opt.Timeouts.Connect)
+	t := tls.Client(o.c.net, o.p.tls)
+	if err := t.HandshakeContext(o.ctx); err != nil {
+		return &problem{stage: diagnose.StageTLS, err: err}
+	}
+	o.c.net, o.c.in = t, newReplyReader(t)
+	o.c.tls = strings.ReplaceAll(tls.VersionName(t.ConnectionState().Version), " ", "")
+	return nil
+}
+
+// parseExtensions reads the lines of a reply to EHLO. Keywords count in any case (RFC 5321, 2.4), and so does the
+// old form AUTH=PLAIN.
+func parseExtensions(raw string) extensions {
+	var e extensions
+	lines := strings.Split(strings.TrimRight(raw, "\r\n"), "\n")
+	for _, line := range lines[1:] {
+		if len(line) > 4 {
+			f := strings.Fields(strings.ToUpper(line[4:]))
+			if len(f) > 0 {
+				e.keyword(f[0], f[1:])
+			}
+		}
+	}
+	return e
+}
+
+func (e *extensions) keyword(name string, args []string) {
+	if old, ok := strings.CutPrefix(name, "AUTH="); ok {
+		name, args = "AUTH", append([]string{old}, args...)
+	}
+	switch name {
+	case "STARTTLS":
+		e.startTLS = true
+	case "PIPELINING":
+		e.Pipelining = true
+	case "8BITMIME":
+		e.EightBit = true
+	case "SMTPUTF8":
+		e.SMTPUTF8 = true
+	case "DSN":
+		e.DSN = true
+	case "AUTH":
+		for _, m := range args {
+			e.auth = append(e.auth, strings.TrimPrefix(m, "="))
+		}
+	case "SIZE":
+		e.sized = true
+		if len(args) > 0 {
+			e.Size, _ = strconv.ParseInt(args[0], 10, 64)
+			e.Size = max(e.Size, 0)
+		}
+	case "LIMITS": // RFC 9422
+		for _, a := range args {
+			name, value, _ := strings.Cut(a, "=")
+			n, err := strconv.Atoi(value)
+			switch {
+			case err != nil || n <= 0:
+			case name == "RCPTMAX":
+				e.RcptMax = n
+			case name == "MAILMAX":
+				e.mailMax = n
+			}
+		}
+	}
+}
