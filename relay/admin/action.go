@@ -1,0 +1,106 @@
+package admin
+
+import (
+	"time"
+
+	"mailwhy/relay"
+)
+
+// Action is what an operator does to messages.
+type Action string
+
+// The actions.
+const (
+	Retry   Action = "retry"   // try now what waits
+	Hold    Action = "hold"    // let what waits wait for the operator
+	Release Action = "release" // let what is held go on, now
+	Drop    Action = "drop"    // remove the message; nobody is told
+)
+
+// byOperator is the reason and note of what an operator does.
+const byOperator = "by the operator"
+
+// change alters the recipients of a message and returns how many it altered; drop removes the message.
+type change func(m *relay.Message) (n int, drop bool)
+
+// actions are the changes that each Action makes at now.
+func actions(now time.Time) map[Action]change {
+	return map[Action]change{
+		Retry:   func(m *relay.Message) (int, bool) { return eachRecipient(m, retry(now)), false },
+		Hold:    func(m *relay.Message) (int, bool) { return eachRecipient(m, hold), false },
+		Release: func(m *relay.Message) (int, bool) { return eachRecipient(m, release(now)), false },
+		Drop:    func(m *relay.Message) (int, bool) { return len(m.Recipients), true },
+	}
+}
+
+// eachRecipient alters every recipient and returns how many were altered.
+func eachRecipient(m *relay.Message, alter func(*relay.Recipient) bool) (n int) {
+	for i := range m.Recipients {
+		if alter(&m.Recipients[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+// retry makes a waiting recipient due. The schedule goes on from where it was.
+func retry(now time.Time) func(*relay.Recipient) bool {
+	return func(r *relay.Recipient) bool {
+		if !r.Waiting() || r.DueAt(now) {
+			return false
+		}
+		r.NextAttempt = now
+		return true
+	}
+}
+
+// hold sets a waiting recipient aside.
+func hold(r *relay.Recipient) bool {
+	if !r.Waiting() {
+		return false
+	}
+	r.HeldFrom, r.State, r.HeldWhy = r.State, relay.Held, byOperator
+	return true
+}
+
+// release lets a held recipient go on where it was, at once.
+func release(now time.Time) func(*relay.Recipient) bool {
+	return func(r *relay.Recipient) bool {
+		if r.State != relay.Held {
+			return false
+		}
+		r.State = r.HeldFrom
+		if !r.Waiting() {
+			r.State = relay.Deferred
+		}
+		r.HeldFrom, r.HeldWhy, r.NextAttempt = "", "", now
+		return true
+	}
+}
+
+// eventsOf are the events of a change: one for each recipient whose state it altered, or that went with its message.
+func eventsOf(now time.Time, before []relay.Recipient, m *relay.Message, dropped bool) (events []relay.Event) {
+	for i := range m.Recipients {
+		was, r := before[i].State, &m.Recipients[i]
+		e := relay.Event{
+			Time: now, ID: m.ID, MessageID: m.MessageID, From: m.Envelope.From, To: r.Address,
+			User: m.Client.User, Client: m.Client.Name, Size: m.Size, Attempt: r.Attempts, Delay: now.Sub(m.Arrived),
+			Lane: m.Lane, Note: byOperator,
+		}
+		if e.Client == "" {
+			e.Client = m.Client.Addr
+		}
+		switch {
+		case dropped && !was.Final():
+			e.Kind = relay.EventDropped
+		case !dropped && r.State == relay.Held && was != relay.Held:
+			e.Kind = relay.EventHeld
+		case !dropped && was == relay.Held && r.State != relay.Held:
+			e.Kind, e.NextAttempt = relay.EventReleased, r.NextAttempt
+		default:
+			continue
+		}
+		events = append(events, e)
+	}
+	return events
+}

@@ -1,0 +1,136 @@
+// Package admin is the operator's way into a running relay: health, and the queue, over HTTP on a unix socket in the
+// spool directory.
+//
+// cmd/mailwhy starts a Server beside the relay and speaks to it through a Client (`mailwhy queue`, `mailwhy health`). Who
+// can open the socket (mode 0600: the relay's own user and root) may do everything; there is no other
+// authentication, and nothing listens on the network.
+//
+//	GET  /health                     200 or 503, a Health either way
+//	GET  /queue?FILTER               a Summary a line, in id order
+//	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
+//	POST /queue/ACTION?FILTER        retry, hold, release or drop; an Outcome a line
+//
+// FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an action wants at least one
+// of them, or all=true.
+//
+// What always holds: a message that is on its way to the upstream is not changed under it: the edit waits for
+// the lease to end. Each change is durable before its Outcome is written, and is recorded as an event after it. The
+// queue is read in pages, so that a slow reader holds no transaction of the spool open. Contents are never shown.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// Queue is what the operator looks into and changes: the add-ons of a spool.
+type Queue interface {
+	relay.Lister
+	relay.Editor
+}
+
+// Control is the running relay.
+type Control interface {
+	// Kick makes the lanes look for due messages now, a paused one try its upstream now.
+	Kick()
+	// Lanes says how each lane stands.
+	Lanes() []relay.LaneState
+	// Troubles are the faults because of which the relay does not do its work: a listener that ended, a log that cannot
+	// be written. None means that it is well.
+	Troubles() []string
+}
+
+// Options are what a Server is made of. All are required.
+type Options struct {
+	Queue   Queue
+	Control Control
+	Record  relay.Recorder
+	Log     *slog.Logger
+	Now     func() time.Time // wall clock
+}
+
+// Server answers on the control socket.
+type Server struct {
+	o    Options
+	http http.Server
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	s := &Server{o: o}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", s.health)
+	mux.HandleFunc("GET /queue", s.list)
+	mux.HandleFunc("GET /queue/{id}", s.show)
+	mux.HandleFunc("POST /queue/{action}", s.act)
+	s.http = http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// Serve answers on the socket at path until ctx ends, and removes it. Requests in progress have a few seconds to end.
+func (s *Server) Serve(ctx context.Context, path string) error {
+	l, err := listen(path)
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	defer func() { <-ended }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		grace, stop := context.WithTimeout(context.Background(), 2*time.Second)
+		defer stop()
+		if s.http.Shutdown(grace) != nil {
+			s.http.Close()
+		}
+	}()
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// reply writes v as JSON with a status.
+func reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v) // a client that went away needs no answer
+}
+
+// problem is the body of an answer that is an error.
+type problem struct {
+	Error string `json:"error"`
+}
+
+// refuse answers with an error.
+func refuse(w http.ResponseWriter, status int, err error) {
+	reply(w, status, problem{err.Error()})
+}
+
+// lines begins an answer of JSON lines.
+func lines(w http.ResponseWriter) *json.Encoder {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	return json.NewEncoder(w)
+}
+
+// status is the HTTP status for an error of the spool.
+func status(err error) int {
+	if errors.Is(err, relay.ErrNotFound) {
+		return http.StatusNotFound
+	}
+	return http.StatusInternalServerError
+}
