@@ -227,7 +227,7 @@ func TestEnvironment(t *testing.T) {
 		"MAILWHY_UPSTREAM_MY_SES_USERNAME=u", "MAILWHY_UPSTREAM_MY_SES_PASSWORD=p", "MAILWHY_UPSTREAM_MY_SES_PORT=0588",
 		"MAILWHY_UPSTREAM_MY_SES_RATE=300/m", "MAILWHY_UPSTREAM_MY_SES_AUTH=login, plain", "MAILWHY_UPSTREAM_MY_SES_PIPELINING=false",
 		"MAILWHY_SMTPD_MAX_MESSAGE_SIZE=25MB", "MAILWHY_RETRY_JITTER=0.25", "MAILWHY_LISTEN=unix:/tmp/x.sock",
-		"MAILWHY_CLIENT=10.0.0.0/8,fd00::/8", "OTHER=x", "MAILWHY_CONFIG=/elsewhere",
+		"MAILWHY_CLIENT=10.0.0.0/8,fd00::/8", "OTHER=x", "MAILWHY_CONFIG=/elsewhere", // -c goes before it
 	}})
 	u := c.Upstream["my-ses"]
 	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 || u.Rate.PerSecond() != 5 || !slices.Equal(u.Auth, []string{"login", "plain"}) || u.Pipelining {
@@ -276,6 +276,13 @@ func TestEnvNames(t *testing.T) {
 	}
 	if _, ms := envNames([]string{"allow_plaintext"}); len(ms) == 0 {
 		t.Error("two keys share MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH, and nobody is told")
+	}
+}
+
+func TestFileFromEnvironment(t *testing.T) {
+	file := writeFile(t, "relay.toml", "hostname = \"from.example.com\"\n")
+	if c := mustLoad(t, Source{Local: true, Env: []string{"MAILWHY_CONFIG=" + file}}); c.Hostname != "from.example.com" {
+		t.Errorf("hostname %q", c.Hostname)
 	}
 }
 

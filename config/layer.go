@@ -17,8 +17,8 @@ import (
 // envPrefix begins every environment variable that is ours.
 const envPrefix = "MAILWHY_"
 
-// EnvFile is the variable that names the configuration file; cmd/mailwhy reads it.
-const EnvFile = envPrefix + "CONFIG"
+// envFile is the variable that names the configuration file.
+const envFile = envPrefix + "CONFIG"
 
 // setting is a value before it is decoded.
 type setting struct {
@@ -108,7 +108,7 @@ func envLayer(env []string, upstreams []string) (layer, Mistakes) {
 	l := layer{}
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == EnvFile || serviceLink(name, value) {
+		if !strings.HasPrefix(name, envPrefix) || name == envFile || serviceLink(name, value) {
 			continue
 		}
 		path, ok := known[name]

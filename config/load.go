@@ -12,7 +12,7 @@ import (
 
 // Source says where a configuration comes from. Flags go before Env, Env before File, File before Default.
 type Source struct {
-	File  string   // path of a TOML file; "" is none
+	File  string   // path of a TOML file; "" is the one that MAILWHY_CONFIG names, if any
 	Env   []string // as os.Environ returns it
 	Flags []Flag   // those that were given
 	// Local is set by commands that only look for a running relay or its spool: no upstream is asked for.
@@ -62,8 +62,8 @@ func Load(src Source) (*Config, error) {
 func merge(src Source) (layer, Mistakes) {
 	file := layer{}
 	var ms Mistakes
-	if src.File != "" {
-		if file, ms = fileLayer(src.File); file == nil {
+	if path := cmp.Or(src.File, lookup(src.Env, envFile)); path != "" {
+		if file, ms = fileLayer(path); file == nil {
 			return nil, ms
 		}
 	}
