@@ -41,7 +41,8 @@ type Transaction struct {
 
 // Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set. A fault that is met after
 // some recipients of a large message were answered stands among the Attempts of the rest, at its own stage: one
-// before MAIL, or StageData with NetLocal for content that could not be read. It is the lane's trouble there too.
+// before MAIL, or StageQueue for content that could not be read. It is the lane's trouble there too: a 5yz at such a
+// stage is nobody's failure.
 type Result struct {
 	Attempts []Attempt // one for each of Transaction.Recipients, in their order
 	Fault    *Attempt  // the upstream could not be brought to MAIL: nobody's attempt, the lane's own trouble
