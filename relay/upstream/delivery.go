@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -35,8 +36,7 @@ func (d *delivery) result() relay.Result {
 	case d.err != nil && !d.any(taken):
 		return relay.Result{Err: d.err}
 	case d.err != nil:
-		rest = &relay.Attempt{Time: d.began, Stage: diagnose.StageData,
-			NetErr: diagnose.NetErr{Kind: diagnose.NetLocal, Text: "the content could not be read: " + d.err.Error()}}
+		rest = &relay.Attempt{Time: d.began, Stage: diagnose.StageQueue, NetErr: unread(d.err)}
 	case d.fault != nil && !d.any(answered):
 		return relay.Result{Fault: d.fault}
 	}
@@ -44,6 +44,15 @@ func (d *delivery) result() relay.Result {
 		d.settle(d.open(), *rest)
 	}
 	return relay.Result{Attempts: d.attempts}
+}
+
+// unread says why a content could not be read.
+func unread(err error) diagnose.NetErr {
+	kind := diagnose.NetLocal
+	if errors.Is(err, relay.ErrCorrupt) || errors.Is(err, relay.ErrNotFound) {
+		kind = diagnose.NetCorrupt
+	}
+	return diagnose.NetErr{Kind: kind, Text: err.Error()}
 }
 
 // taken reports whether another attempt may double the message.
