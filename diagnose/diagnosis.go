@@ -1,6 +1,9 @@
 package diagnose
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Category is one of the guide's nine names, or ConnectionFailure, which is ours.
 type Category string
@@ -119,3 +122,18 @@ type Blocklist struct {
 
 // Seconds is a duration written in JSON as a whole number of seconds.
 type Seconds time.Duration
+
+// MarshalJSON writes whole seconds, rounded up so that nobody is asked to come back too early.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(int64((time.Duration(s) + time.Second - 1) / time.Second))
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	var n int64
+	if err := json.Unmarshal(b, &n); err != nil {
+		return err
+	}
+	*s = Seconds(time.Duration(n) * time.Second)
+	return nil
+}

@@ -2,8 +2,6 @@ package diagnose
 
 import (
 	"encoding/json"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -20,18 +18,6 @@ func (r Reply) IsZero() bool { return r.Raw == "" && r.Code == 0 }
 
 // Class is the first digit of the basic code: 2, 4, 5 ... or 0.
 func (r Reply) Class() int { return r.Code / 100 }
-
-// ParseReply reads what a server said. It accepts any bytes and never fails.
-func ParseReply(raw string) Reply {
-	r := Reply{Raw: raw}
-	if len(raw) >= 3 {
-		if n, err := strconv.Atoi(raw[:3]); err == nil && n >= 200 && n <= 799 {
-			r.Code = n
-			r.Text = strings.TrimSpace(strings.TrimLeft(raw[3:], " -"))
-		}
-	}
-	return r
-}
 
 // replyJSON is how a Reply is stored: by its bytes alone, since the rest follows from them.
 type replyJSON struct {

@@ -1,0 +1,133 @@
+package diagnose
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// guideCategories are the nine names, in the guide's order.
+var guideCategories = [...]Category{Blocked, DMARCErrors, InvalidAddress, MailboxIssues, MailboxFull, RateLimitIssues,
+	RecipientError, RejectionErrors, SenderReputation}
+
+func knownCategory(c Category) bool {
+	return c == ConnectionFailure || slices.Contains(guideCategories[:], c)
+}
+
+// checker collects what is wrong with a file of rules.
+type checker struct {
+	f       *file
+	reasons map[Reason]bool
+	ids     map[string]bool
+	user    []byte // the user's file, to tell lines
+	errs    []error
+}
+
+func (f *file) check(user []byte) error {
+	c := checker{f: f, reasons: map[Reason]bool{"": true}, ids: map[string]bool{}, user: user}
+	for i := range f.Reasons {
+		c.reason(&f.Reasons[i])
+	}
+	for i := range f.Rules {
+		c.rule(&f.Rules[i])
+	}
+	for _, rows := range [][]codeRow{f.Enhanced, f.Codes} {
+		for _, r := range rows {
+			c.refer("code "+r.Code, r.Reason, r.Category, r.Alt)
+		}
+	}
+	for i := range f.Advice {
+		for _, r := range f.Advice[i].Reasons {
+			c.refer("advice", r, "", nil)
+		}
+	}
+	return errors.Join(c.errs...)
+}
+
+func (c *checker) errorf(format string, args ...any) {
+	c.errs = append(c.errs, fmt.Errorf(format, args...))
+}
+
+// refer checks that a reason and categories exist.
+func (c *checker) refer(where string, r Reason, cat Category, alt []Category) {
+	if !c.reasons[r] {
+		c.errorf("%s: there is no reason %q", where, r)
+	}
+	for _, a := range append([]Category{cat}, alt...) {
+		if a != "" && !knownCategory(a) {
+			c.errorf("%s: there is no category %q", where, a)
+		}
+	}
+}
+
+func (c *checker) reason(r *ReasonInfo) {
+	where := fmt.Sprintf("reason %q", r.ID)
+	if c.reasons[r.ID] {
+		c.errorf("%s: there are two, or it has no id", where)
+	}
+	c.reasons[r.ID] = true
+	c.refer(where, r.ID, r.Category, r.Alt)
+	if r.Cause == "" || len(r.Fix) == 0 || r.Definition == "" {
+		c.errorf("%s: definition, cause and fix must be set", where)
+	}
+	if !slices.Contains([]Scope{ScopeRecipient, ScopeMessage, ScopeSender, ScopeUpstream}, r.Scope) {
+		c.errorf("%s: scope %q is none of recipient, message, sender, upstream", where, r.Scope)
+	}
+	owners := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain, OwnerRecipient, OwnerRecipientAdmin, OwnerUpstreamProvider}
+	if !slices.Contains(owners, r.Owner) {
+		c.errorf("%s: owner %q is none of %v", where, r.Owner, owners)
+	}
+	actions := []Action{ActionRetry, ActionWait, ActionFixAndResend, ActionRemoveAddress, ActionSlowDown}
+	if !slices.Contains(actions, r.Action) {
+		c.errorf("%s: action %q is none of %v", where, r.Action, actions)
+	}
+}
+
+// where names a rule in errors: file, line and id.
+func (c *checker) where(r *rule) string {
+	if r.from == ownRules {
+		return fmt.Sprintf("%s: rule %q", r.from, r.ID)
+	}
+	return fmt.Sprintf("%s:%d: rule %q", r.from, lineOf(c.user, r.ID), r.ID)
+}
+
+func (c *checker) rule(r *rule) {
+	where := c.where(r)
+	switch {
+	case r.ID == "":
+		c.errorf("%s: it has no id", where)
+	case c.ids[r.ID]:
+		c.errorf("%s: there are two of this id", where)
+	}
+	c.ids[r.ID] = true
+	if r.Reason == "" {
+		c.errorf("%s: it names no reason", where)
+	}
+	c.refer(where, r.Reason, r.Category, r.Alt)
+	if len(r.Any) == 0 && len(r.All) == 0 {
+		c.errorf("%s: it has no phrase in any or all", where)
+	}
+	if len(r.All) > 32 {
+		c.errorf("%s: more than 32 phrases in all", where)
+	}
+	if r.Weight < 0 || r.Weight > 20 {
+		c.errorf("%s: weight %v is not in 0 to 20", where, r.Weight)
+	}
+	if r.When != "" && r.When != "reply" && r.When != "no_reply" {
+		c.errorf("%s: when %q is neither reply nor no_reply", where, r.When)
+	}
+	if r.Confidence != "" && r.Confidence != High && r.Confidence != Medium && r.Confidence != Low {
+		c.errorf("%s: confidence %q is none of high, medium, low", where, r.Confidence)
+	}
+	for _, p := range r.Code {
+		if len(p) != 3 || strings.Trim(p, "0123456789x") != "" {
+			c.errorf("%s: code %q is not three digits or x", where, p)
+		}
+	}
+	for _, p := range r.Enhanced {
+		if strings.Count(p, ".") != 2 || strings.Trim(p, "0123456789x.") != "" {
+			c.errorf("%s: enhanced %q is not like 5.1.1 or x.7.x", where, p)
+		}
+	}
+}

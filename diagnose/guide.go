@@ -1,0 +1,207 @@
+package diagnose
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+//go:embed guide.toml
+var guideFile []byte
+
+//go:embed rules.toml
+var rulesFile []byte
+
+// CategoryInfo is what the guide says of a category, in our words.
+type CategoryInfo struct {
+	Name       Category `toml:"name" json:"name"`
+	Definition string   `toml:"definition" json:"definition"`
+	Cause      string   `toml:"cause" json:"cause"`
+	Fix        []string `toml:"fix" json:"fix"`
+	Reason     Reason   `toml:"reason" json:"reason"` // when a bare code names the category and nothing says more
+	Links      []string `toml:"links" json:"links,omitempty"`
+}
+
+// ReasonInfo is the one definition of a reason.
+type ReasonInfo struct {
+	ID         Reason     `toml:"id" json:"id"`
+	Category   Category   `toml:"category" json:"category"`
+	Alt        []Category `toml:"alt" json:"alternatives,omitempty"`
+	Definition string     `toml:"definition" json:"definition"`
+	Cause      string     `toml:"cause" json:"cause"`
+	Fix        []string   `toml:"fix" json:"fix"`
+	Scope      Scope      `toml:"scope" json:"scope"`
+	Owner      Owner      `toml:"owner" json:"owner"`
+	Action     Action     `toml:"action" json:"action"`
+	Links      []string   `toml:"links" json:"links,omitempty"`
+}
+
+// Pair is a row of the guide's table: the categories that it files a (code, enhanced code) pair under.
+type Pair struct {
+	Code       int        `json:"code"`
+	Enhanced   Enhanced   `json:"-"`
+	Text       string     `json:"enhanced"`   // Enhanced in words, "" for a reply without one
+	Categories []Category `json:"categories"` // the guide's own first, then what its full table adds
+	Reason     Reason     `json:"reason,omitempty"`
+}
+
+// advice is what a provider's own page adds to a reason.
+type advice struct {
+	Reasons  []Reason `toml:"reasons"`
+	Provider string   `toml:"provider"`
+	Fix      []string `toml:"fix"`
+	Links    []string `toml:"links"`
+}
+
+// provider is somebody whose replies can be told by their wording.
+type provider struct {
+	ID    string   `toml:"id"`
+	Name  string   `toml:"name"`
+	Match []string `toml:"match"`
+	Hosts []string `toml:"hosts"` // domains of its servers
+}
+
+// blocklistInfo is a list that replies name.
+type blocklistInfo struct {
+	ID      string   `toml:"id"`
+	Name    string   `toml:"name"`
+	Match   []string `toml:"match"`
+	Lookup  string   `toml:"lookup"` // {ip} and {domain} stand for what the reply names
+	Removal string   `toml:"removal"`
+}
+
+// rule is a wording and what it means.
+type rule struct {
+	ID         string     `toml:"id"`
+	Reason     Reason     `toml:"reason"`
+	Category   Category   `toml:"category"` // when it is not the reason's
+	Alt        []Category `toml:"alt"`
+	Weight     float64    `toml:"weight"`
+	Any        []string   `toml:"any"`      // one of these phrases must stand in the text
+	All        []string   `toml:"all"`      // and every one of these
+	None       []string   `toml:"none"`     // and none of these
+	Code       []string   `toml:"code"`     // "550", "5xx"
+	Enhanced   []string   `toml:"enhanced"` // "5.7.1", "x.7.x"
+	Stage      []Stage    `toml:"stage"`
+	Provider   []string   `toml:"provider"`
+	When       string     `toml:"when"` // "reply" or "no_reply"
+	Confidence Confidence `toml:"confidence"`
+	Example    []string   `toml:"example"`
+	Disabled   bool       `toml:"disabled"`
+	from       string     // file it came from
+}
+
+// codeRow says what an enhanced or basic code means on its own.
+type codeRow struct {
+	Code       string     `toml:"code"`
+	Reason     Reason     `toml:"reason"`
+	Category   Category   `toml:"category"`
+	Alt        []Category `toml:"alt"`
+	Confidence Confidence `toml:"confidence"`
+}
+
+// file is the form of guide.toml, rules.toml and a user's rules.
+type file struct {
+	Categories []CategoryInfo      `toml:"category"`
+	Reasons    []ReasonInfo        `toml:"reason"`
+	Pairs      map[string][]string `toml:"pairs"`        // "550 5.2.2" -> categories, the guide's own first
+	PairReason map[string]Reason   `toml:"pair_reasons"` // "550 5.2.1" -> the reason that the guide names
+	Enhanced   []codeRow           `toml:"enhanced"`
+	Codes      []codeRow           `toml:"code"`
+	Network    map[NetKind]Reason  `toml:"network"`
+	Stages     map[Stage][]string  `toml:"stage"` // which category a stage prefers
+	Words      map[string][]string `toml:"words"`
+	Providers  []provider          `toml:"provider"`
+	Blocklists []blocklistInfo     `toml:"blocklist"`
+	Advice     []advice            `toml:"advice"`
+	Rules      []rule              `toml:"rule"`
+	DefaultSet struct {
+		Weight float64 `toml:"weight"`
+	} `toml:"default"`
+}
+
+// Options are the parts of an Engine that differ between installations.
+type Options struct {
+	Rules     []byte // a user's rules, TOML; nil for none
+	RulesName string // what errors call them, the file's name
+}
+
+// parseFile reads one file of rules. Unknown keys and wrong types are errors that name the line.
+func parseFile(name string, data []byte, f *file) error {
+	dec := toml.NewDecoder(strings.NewReader(string(data)))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(f)
+	var strict *toml.StrictMissingError
+	var bad *toml.DecodeError
+	switch {
+	case errors.As(err, &strict):
+		errs := make([]error, 0, len(strict.Errors))
+		for i := range strict.Errors {
+			line, _ := strict.Errors[i].Position()
+			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s", name, line, strings.Join(strict.Errors[i].Key(), ".")))
+		}
+		return errors.Join(errs...)
+	case errors.As(err, &bad):
+		line, _ := bad.Position()
+		return fmt.Errorf("%s:%d: %s", name, line, strings.TrimPrefix(bad.Error(), "toml: "))
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for i := range f.Rules {
+		f.Rules[i].from = name
+	}
+	return nil
+}
+
+// merge puts the user's file over ours: rules and reasons of the same id are replaced, new ones come first, so that
+// they win where weights are equal. What else is in it extends our tables.
+func (f *file) merge(user *file) {
+	for i := len(user.Rules) - 1; i >= 0; i-- {
+		r := user.Rules[i]
+		if at := slices.IndexFunc(f.Rules, func(o rule) bool { return o.ID == r.ID }); at >= 0 {
+			f.Rules[at] = r
+		} else {
+			f.Rules = append([]rule{r}, f.Rules...)
+		}
+	}
+	f.Rules = slices.DeleteFunc(f.Rules, func(r rule) bool { return r.Disabled })
+	for _, r := range user.Reasons {
+		if at := slices.IndexFunc(f.Reasons, func(o ReasonInfo) bool { return o.ID == r.ID }); at >= 0 {
+			f.Reasons[at] = r
+		} else {
+			f.Reasons = append(f.Reasons, r)
+		}
+	}
+	for k, v := range user.Words {
+		f.Words[k] = append(slices.Clone(f.Words[k]), v...)
+	}
+	f.Enhanced = append(slices.Clone(user.Enhanced), f.Enhanced...)
+	f.Codes = append(slices.Clone(user.Codes), f.Codes...)
+	f.Advice = append(slices.Clone(user.Advice), f.Advice...)
+	f.Providers = append(f.Providers, user.Providers...)
+	f.Blocklists = append(slices.Clone(user.Blocklists), f.Blocklists...)
+}
+
+// lineOf finds the line of a rule in its file, for errors.
+func lineOf(data []byte, id string) int {
+	for i, line := range strings.Split(string(data), "\n") {
+		key, value, ok := strings.Cut(line, "=")
+		if ok && strings.TrimSpace(key) == "id" && strings.Trim(strings.TrimSpace(value), `"'`) == id {
+			return i + 1
+		}
+	}
+	return 1
+}
+
+// pairKey writes a pair as the table's keys do.
+func pairKey(code int, e Enhanced) string {
+	if e.IsZero() {
+		return strconv.Itoa(code)
+	}
+	return strconv.Itoa(code) + " " + e.String()
+}

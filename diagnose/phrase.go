@@ -1,0 +1,371 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A phrase of the rules is words with a few signs:
+//
+//	unknown {who}         {who} is any word of the class who
+//	block* by             the star ends a word early
+//	no (such)? user       the question mark makes a word optional; "such?" for short
+//	mailbox .. full       up to gapWords words may stand between
+//	{addr} {host} {ip} {n}  an address, a host name, an IP address, a number
+//
+// Words of the class "skip" (articles and the like), addresses, IP addresses, hosts and codes may stand anywhere between the
+// words of a phrase without being written.
+const (
+	gapWords = 8
+	maxSkips = 4 // in a row
+	maxHits  = 6 // of one segment that are remembered
+)
+
+// builtin ids stand for a kind of word; the ids of words and classes follow.
+var builtinNames = [kinds]string{addressWord: "addr", hostWord: "host", ipWord: "ip", numberWord: "n", enhancedWord: "code"}
+
+// index finds all phrases in a row of words in one pass. It is immutable once built.
+type index struct {
+	ids        map[string]int32 // of words, classes ("{who}") and beginnings ("block*")
+	members    [][]int32        // by id of a word: every id that it answers to
+	begins     []int            // lengths of the beginnings, ascending
+	hosts      map[string]int32 // hosts that phrases name; they match their subdomains too
+	skip       map[int32]bool
+	next       map[uint64]int32 // node<<32 | id -> node
+	ends       [][]int32        // by node: segments that end there
+	uses       [][]use          // by segment: where it is used
+	phrases    []phrase
+	segments   map[string]int32
+	classWords map[string][]string
+}
+
+// phrase is a list of segments that must follow each other with at most gapWords words between two.
+type phrase struct {
+	segments []int32
+	words    int // that are written in it, for the weight
+	owner    int32
+	role     role
+	slot     int // of its condition in the owner
+}
+
+type use struct{ phrase, part int32 }
+
+// role is what a phrase means to its owner.
+type role uint8
+
+const (
+	roleAny role = iota
+	roleAll
+	roleNone
+	roleProvider
+	roleBlocklist
+)
+
+// hit is a segment found at the words [start, end); prev is the hit of the same segment before it, counted from 1.
+type hit struct{ segment, start, end, prev int32 }
+
+func newIndex(classes map[string][]string) *index {
+	x := &index{ids: map[string]int32{}, hosts: map[string]int32{}, skip: map[int32]bool{}, next: map[uint64]int32{},
+		ends: make([][]int32, 1), segments: map[string]int32{}, classWords: classes, members: make([][]int32, 1)}
+	for _, name := range builtinNames[1:] {
+		x.id("{" + name + "}")
+	}
+	return x
+}
+
+// id gives the id of a word, class or beginning, a new one when it has none.
+func (x *index) id(s string) int32 {
+	if n, ok := x.ids[s]; ok {
+		return n
+	}
+	n := int32(len(x.members))
+	x.ids[s] = n
+	x.members = append(x.members, nil)
+	return n
+}
+
+// add puts a phrase in. finish must be called after the last one.
+func (x *index) add(text string, p phrase) error {
+	variants, err := x.compile(text)
+	if err != nil {
+		return fmt.Errorf("phrase %q: %w", text, err)
+	}
+	for _, segments := range variants {
+		q := p
+		q.segments, q.words = nil, 0
+		for _, s := range segments {
+			q.segments = append(q.segments, x.segment(s))
+			q.words += len(s)
+		}
+		for i, s := range q.segments {
+			x.uses[s] = append(x.uses[s], use{int32(len(x.phrases)), int32(i)})
+		}
+		x.phrases = append(x.phrases, q)
+	}
+	return nil
+}
+
+// segment puts a row of ids into the trie.
+func (x *index) segment(row []int32) int32 {
+	node := int32(0)
+	for _, id := range row {
+		key := uint64(node)<<32 | uint64(id)
+		n, ok := x.next[key]
+		if !ok {
+			n = int32(len(x.ends))
+			x.ends = append(x.ends, nil)
+			x.next[key] = n
+		}
+		node = n
+	}
+	if len(x.ends[node]) == 0 {
+		x.ends[node] = []int32{int32(len(x.uses))}
+		x.uses = append(x.uses, nil)
+	}
+	return x.ends[node][0]
+}
+
+// compile turns a phrase into its variants, each a list of segments of ids.
+func (x *index) compile(text string) ([][][]int32, error) {
+	variants := [][][]int32{{nil}}
+	for piece := range strings.FieldsSeq(text) {
+		if piece == ".." {
+			for i := range variants {
+				variants[i] = append(variants[i], nil)
+			}
+			continue
+		}
+		optional := strings.HasSuffix(piece, "?")
+		row, err := x.piece(strings.Trim(strings.TrimSuffix(piece, "?"), "()"))
+		if err != nil {
+			return nil, err
+		}
+		var without [][][]int32
+		if optional {
+			for _, v := range variants {
+				c := slices.Clone(v)
+				c[len(c)-1] = slices.Clone(c[len(c)-1])
+				without = append(without, c)
+			}
+		}
+		for _, v := range variants {
+			v[len(v)-1] = append(v[len(v)-1], row...)
+		}
+		variants = append(variants, without...)
+		if len(variants) > 16 {
+			return nil, fmt.Errorf("more than four optional words")
+		}
+	}
+	for _, v := range variants {
+		for _, s := range v {
+			if len(s) == 0 {
+				return nil, fmt.Errorf("no words beside a gap")
+			}
+		}
+	}
+	return variants, nil
+}
+
+// piece gives the ids of what stands between two spaces of a phrase.
+func (x *index) piece(s string) ([]int32, error) {
+	if strings.HasPrefix(s, "{") && strings.HasSuffix(s, "}") {
+		name := s[1 : len(s)-1]
+		if _, ok := x.classWords[name]; !ok && !slices.Contains(builtinNames[1:], name) {
+			return nil, fmt.Errorf("there is no class %q", name)
+		}
+		return []int32{x.id(s)}, nil
+	}
+	if begin, ok := strings.CutSuffix(s, "*"); ok {
+		if len(begin) < 3 {
+			return nil, fmt.Errorf("%q is too short for a star", s)
+		}
+		return []int32{x.id(fold(begin) + "*")}, nil
+	}
+	var row []int32
+	for _, w := range splitWords(nil, s) {
+		id := x.id(w.text)
+		if w.kind == hostWord {
+			x.hosts[w.text] = id
+		}
+		row = append(row, id)
+	}
+	if row == nil {
+		return nil, fmt.Errorf("%q holds no word", s)
+	}
+	return row, nil
+}
+
+// finish computes what every word answers to.
+func (x *index) finish() error {
+	for name, words := range x.classWords {
+		class := x.id("{" + name + "}")
+		for _, w := range words {
+			row, err := x.piece(w)
+			if err != nil || len(row) != 1 {
+				return fmt.Errorf("class %q: %q is not one word", name, w)
+			}
+			if name == "skip" {
+				x.skip[row[0]] = true
+			}
+			x.members[row[0]] = append(x.members[row[0]], class)
+		}
+	}
+	x.findBegins()
+	for s, id := range x.ids {
+		if s[0] == '{' || strings.HasSuffix(s, "*") {
+			continue
+		}
+		x.members[id] = x.begun(append([]int32{id}, x.members[id]...), s)
+	}
+	for id, m := range x.members {
+		slices.Sort(m)
+		x.members[id] = slices.Compact(m)
+	}
+	return nil
+}
+
+// findBegins notes how long the beginnings are.
+func (x *index) findBegins() {
+	for s, id := range x.ids {
+		if b, ok := strings.CutSuffix(s, "*"); ok {
+			x.begins = append(x.begins, len(b))
+			x.members[id] = append(x.members[id], id)
+		}
+	}
+	slices.Sort(x.begins)
+	x.begins = slices.Compact(x.begins)
+}
+
+// begun appends the ids of the beginnings of s, and of the classes that hold them.
+func (x *index) begun(dst []int32, s string) []int32 {
+	var buf [32]byte
+	for _, n := range x.begins {
+		if n > len(s) || n+1 > len(buf) {
+			break
+		}
+		key := append(buf[:0], s[:n]...)
+		if id, ok := x.ids[string(append(key, '*'))]; ok {
+			dst = append(dst, x.members[id]...)
+		}
+	}
+	return dst
+}
+
+// answers gives the ids that w answers to, in buf where it is no known word.
+func (x *index) answers(w word, buf []int32) []int32 {
+	id, known := x.ids[w.text]
+	if w.kind == plainWord {
+		if known {
+			return x.members[id]
+		}
+		return x.begun(buf[:0], w.text)
+	}
+	dst := append(buf[:0], int32(w.kind))
+	if known {
+		dst = append(dst, x.members[id]...)
+	}
+	if w.kind == hostWord {
+		for s := w.text; ; {
+			if id, ok := x.hosts[s]; ok && s != w.text {
+				dst = append(dst, x.members[id]...)
+			}
+			i := strings.IndexByte(s, '.')
+			if i < 0 {
+				break
+			}
+			s = s[i+1:]
+		}
+	}
+	return dst
+}
+
+// row is a row of words made ready for the search, and the working memory of one.
+type row struct {
+	words []word
+	ids   []int32 // of all words, one after the other
+	from  []int32 // by word: where its ids begin; one more at the end
+	skips []bool  // by word
+	hits  []hit
+	seen  []uint8 // by segment: how often it was found
+	last  []int32 // by segment: its latest hit, counted from 1
+	buf   [16]int32
+}
+
+// load splits s into words and looks each one up.
+func (r *row) load(x *index, s string) {
+	r.words = splitWords(r.words[:0], s)
+	r.ids, r.from, r.skips = r.ids[:0], r.from[:0], r.skips[:0]
+	for _, w := range r.words {
+		r.from = append(r.from, int32(len(r.ids)))
+		a := x.answers(w, r.buf[:0])
+		r.ids = append(r.ids, a...)
+		skip := w.kind != plainWord && w.kind != numberWord
+		if w.kind == numberWord && len(w.text) == 3 {
+			skip = true
+		}
+		if w.kind == plainWord {
+			for _, id := range a {
+				skip = skip || x.skip[id]
+			}
+		}
+		r.skips = append(r.skips, skip)
+	}
+	r.from = append(r.from, int32(len(r.ids)))
+}
+
+// search finds every segment in the row.
+func (r *row) search(x *index) {
+	r.hits = r.hits[:0]
+	if len(r.seen) < len(x.uses) {
+		r.seen, r.last = make([]uint8, len(x.uses)), make([]int32, len(x.uses))
+	}
+	clear(r.seen)
+	clear(r.last)
+	for i := range r.words {
+		r.walk(x, 0, int32(i), int32(i), 0)
+	}
+}
+
+// walk follows the trie from node with the word at i. Skippable words may be passed over inside a phrase.
+func (r *row) walk(x *index, node, start, i int32, skipped int) {
+	if int(i) >= len(r.words) {
+		return
+	}
+	for _, id := range r.ids[r.from[i]:r.from[i+1]] {
+		n, ok := x.next[uint64(node)<<32|uint64(id)]
+		if !ok {
+			continue
+		}
+		for _, s := range x.ends[n] {
+			if r.seen[s] < maxHits {
+				r.seen[s]++
+				r.hits = append(r.hits, hit{s, start, i + 1, r.last[s]})
+				r.last[s] = int32(len(r.hits))
+			}
+		}
+		r.walk(x, n, start, i+1, 0)
+	}
+	if node != 0 && r.skips[i] && skipped < maxSkips {
+		r.walk(x, node, start, i+1, skipped+1)
+	}
+}
+
+// complete reports whether the phrase ends with h: each earlier segment stands before the next one, within the gap.
+// It gives the word at which the phrase starts.
+func (r *row) complete(p *phrase, h hit) (start int32, ok bool) {
+	start = h.start
+	for k := len(p.segments) - 2; k >= 0; k-- {
+		best := int32(-1)
+		for n := r.last[p.segments[k]]; n > 0; n = r.hits[n-1].prev {
+			if e := r.hits[n-1]; e.end <= start && start-e.end <= gapWords && e.start > best {
+				best = e.start
+			}
+		}
+		if best < 0 {
+			return 0, false
+		}
+		start = best
+	}
+	return start, true
+}

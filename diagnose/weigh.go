@@ -1,0 +1,288 @@
+package diagnose
+
+import (
+	"slices"
+	"strings"
+)
+
+// Weights. A wording of defaultWeight or more decides against every code; the tables of codes weigh so much that
+// only vague wordings ("rejected") lose to them.
+const (
+	defaultWeight  = 6
+	pairWeight     = 3.5 // a pair with one category
+	sharedWeight   = 3.0 // a pair with several
+	enhancedWeight = 3.2
+	codeWeight     = 2.0
+	support        = 0.15 // of each further signal that points the same way
+	wordWeight     = 0.1  // for each word of a phrase: of two wordings the longer one says more
+	maxWordWeight  = 0.8
+	sureWeight     = 6.5 // from here on, and with sureMargin, a wording is sure
+	fairWeight     = 4.5
+	sureMargin     = 1.0
+)
+
+// finding is everything that one text showed.
+type finding struct {
+	signals   []signal // rules that hold, in the order of the rules
+	provider  int      // -1 when none
+	blocklist int
+}
+
+// signal is a rule that holds.
+type signal struct {
+	rule   *compiled
+	weight float64
+}
+
+// tally is what the phrases found so far say about one rule.
+type tally struct {
+	words int
+	any   bool
+	none  bool
+	all   uint32
+}
+
+// read finds the signals in a text.
+func (e *Engine) read(r *row, text string, s *Symptom) finding {
+	r.load(e.x, text)
+	r.search(e.x)
+	f := finding{provider: -1, blocklist: -1}
+	tallies := map[int32]*tally{}
+	for _, h := range r.hits {
+		for _, u := range e.x.uses[h.segment] {
+			p := &e.x.phrases[u.phrase]
+			if int(u.part) != len(p.segments)-1 {
+				continue
+			}
+			if _, ok := r.complete(p, h); ok {
+				f.note(p, tallies)
+			}
+		}
+	}
+	owners := make([]int32, 0, len(tallies))
+	for o := range tallies {
+		owners = append(owners, o)
+	}
+	slices.Sort(owners)
+	for _, o := range owners {
+		c, t := &e.rules[o], tallies[o]
+		if t.none || len(c.Any) > 0 && !t.any || t.all != 1<<len(c.All)-1 || !c.applies(s) {
+			continue
+		}
+		f.signals = append(f.signals, signal{c, c.Weight + min(maxWordWeight, wordWeight*float64(t.words))})
+	}
+	return f
+}
+
+// note records that a phrase was found.
+func (f *finding) note(p *phrase, tallies map[int32]*tally) {
+	switch p.role {
+	case roleProvider:
+		if f.provider < 0 || int(p.owner) < f.provider {
+			f.provider = int(p.owner)
+		}
+		return
+	case roleBlocklist:
+		if f.blocklist < 0 || int(p.owner) < f.blocklist {
+			f.blocklist = int(p.owner)
+		}
+		return
+	}
+	t := tallies[p.owner]
+	if t == nil {
+		t = &tally{}
+		tallies[p.owner] = t
+	}
+	switch p.role {
+	case roleAny:
+		t.any = true
+		t.words = max(t.words, p.words)
+	case roleAll:
+		t.all |= 1 << p.slot
+		t.words = max(t.words, p.words)
+	case roleNone:
+		t.none = true
+	}
+}
+
+// applies reports whether the conditions besides the wording hold.
+func (c *compiled) applies(s *Symptom) bool {
+	hasReply := s.Reply.Code != 0
+	switch {
+	case c.When == "reply" && !hasReply, c.When == "no_reply" && hasReply:
+		return false
+	case len(c.Code) > 0 && !slices.ContainsFunc(c.Code, func(p string) bool { return matchCode(p, s.Reply.Code) }):
+		return false
+	case len(c.enhanced) > 0 && !slices.ContainsFunc(c.enhanced, s.Reply.Enhanced.matches):
+		return false
+	case len(c.Stage) > 0 && !slices.Contains(c.Stage, s.Stage):
+		return false
+	}
+	return true
+}
+
+// matchCode compares a code with a pattern such as "55x".
+func matchCode(p string, code int) bool {
+	for i, div := range [3]int{100, 10, 1} {
+		if p[i] != 'x' && int(p[i]-'0') != code/div%10 {
+			return false
+		}
+	}
+	return code != 0
+}
+
+// matches compares e with a pattern in which -1 stands for any number.
+func (e Enhanced) matches(p [3]int) bool {
+	return !e.IsZero() && (p[0] < 0 || p[0] == e.Class) && (p[1] < 0 || p[1] == e.Subject) && (p[2] < 0 || p[2] == e.Detail)
+}
+
+// vote is what speaks for one category.
+type vote struct {
+	category Category
+	score    float64
+	basis    Basis
+	top      signal // the strongest wording, if any
+	reason   Reason // from a table, when no wording is stronger
+	row      string // id of the table row
+	conf     Confidence
+	alt      []Category
+}
+
+// ballot gathers votes in a fixed order.
+type ballot []vote
+
+func (b *ballot) of(c Category) *vote {
+	for i := range *b {
+		if (*b)[i].category == c {
+			return &(*b)[i]
+		}
+	}
+	*b = append(*b, vote{category: c})
+	return &(*b)[len(*b)-1]
+}
+
+// add lets a signal of the given weight speak for v: the strongest counts whole, the others a little.
+func (v *vote) add(weight float64, basis Basis) (strongest bool) {
+	if weight > v.score {
+		v.score = weight + support*v.score
+		v.basis = basis
+		return true
+	}
+	v.score += support * weight
+	return false
+}
+
+// count weighs all signals. Wordings go first, so that tables only win where wordings are vaguer.
+func (e *Engine) count(s *Symptom, f *finding) ballot {
+	var b ballot
+	signals := slices.Clone(f.signals)
+	slices.SortStableFunc(signals, func(x, y signal) int {
+		switch {
+		case x.weight > y.weight:
+			return -1
+		case x.weight < y.weight:
+			return 1
+		}
+		return 0
+	})
+	for _, g := range signals {
+		v := b.of(g.rule.category)
+		if v.top.rule == nil {
+			v.top = g
+			v.add(g.weight, BasisText)
+		} else if v.score < v.top.weight+1 {
+			v.add(g.weight, BasisText)
+		}
+	}
+	if s.Reply.Code != 0 {
+		e.countTables(&b, s)
+	}
+	return b
+}
+
+// countTables lets the pair, the enhanced code and the basic code speak.
+func (e *Engine) countTables(b *ballot, s *Symptom) {
+	r := s.Reply
+	if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil {
+		order := e.byStage(p.Categories, s.Stage)
+		for i, c := range order {
+			weight := sharedWeight - 0.1*float64(i)
+			if len(order) == 1 {
+				weight = pairWeight
+			}
+			b.table(c, weight, BasisPair, p.Reason, "pair "+pairKey(r.Code, r.Enhanced), "", nil)
+		}
+	}
+	if row := e.enhancedRow(r.Enhanced); row != nil {
+		b.table(e.rowCategory(row), enhancedWeight, BasisEnhanced, row.Reason, "enhanced "+row.Code, row.Confidence, row.Alt)
+	}
+	if row := e.codes[r.Code]; row != nil {
+		b.table(e.rowCategory(row), codeWeight, BasisCode, row.Reason, "code "+row.Code, Low, row.Alt)
+	}
+}
+
+// table lets a row of a table speak for a category.
+func (b *ballot) table(c Category, weight float64, basis Basis, reason Reason, id string, conf Confidence, alt []Category) {
+	v := b.of(c)
+	if v.add(weight, basis) {
+		v.row, v.conf, v.alt = id, conf, alt
+	}
+	if v.reason == "" {
+		v.reason = reason
+	}
+}
+
+func (e *Engine) rowCategory(r *codeRow) Category {
+	if r.Category != "" {
+		return r.Category
+	}
+	return e.reasons[r.Reason].Category
+}
+
+// enhancedRow finds what an enhanced code means, with its own class first.
+func (e *Engine) enhancedRow(c Enhanced) *codeRow {
+	if c.IsZero() {
+		return nil
+	}
+	if row := e.enhanced[c]; row != nil {
+		return row
+	}
+	return e.enhanced[Enhanced{0, c.Subject, c.Detail}]
+}
+
+// byStage orders the categories of a pair by what the stage of the exchange makes likely.
+func (e *Engine) byStage(cats []Category, stage Stage) []Category {
+	prefer := e.stages[stage]
+	if len(cats) < 2 || prefer == nil {
+		return cats
+	}
+	out := make([]Category, 0, len(cats))
+	for _, c := range prefer {
+		if slices.Contains(cats, c) {
+			out = append(out, c)
+		}
+	}
+	for _, c := range cats {
+		if !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// winner is the vote with the highest score; the earlier one on a tie.
+func (b ballot) winner() *vote {
+	var best *vote
+	for i := range b {
+		if best == nil || b[i].score > best.score {
+			best = &b[i]
+		}
+	}
+	return best
+}
+
+// quotesAnother reports whether a text is one server's report of what another one said.
+func quotesAnother(text string) bool {
+	return strings.Contains(text, " said: ") || strings.Contains(text, "remote server returned") ||
+		strings.Contains(text, "Remote Server returned") || strings.Contains(text, " returned '")
+}
