@@ -1,0 +1,240 @@
+package smtpd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"mailwhy/relay/internal/address"
+)
+
+// Access says who may send what to whom. Nobody may send without being in one of Networks or authenticated.
+//
+// A pattern is an address ("app@example.org"), a domain ("@example.org" or "example.org"), a domain's subdomains
+// (".example.org"), the null sender ("<>"), or "*" for all. Case does not matter. An empty list of allowed
+// patterns allows all.
+type Access struct {
+	Networks        []Network
+	Users           *Users // nil: there is no AUTH
+	AuthRequired    bool   // from Networks too
+	AuthInClear     bool   // AUTH is offered without TLS
+	AllowSenders    []string
+	DenySenders     []string
+	AllowRecipients []string
+	DenyRecipients  []string
+}
+
+// Network is a named set of clients. Local sockets of the host are in those that hold 127.0.0.1.
+type Network struct {
+	Name     string // for the log and the metrics
+	Prefixes []netip.Prefix
+	Senders  []string // patterns of what it may send as; empty is all that Access allows
+}
+
+// LoopbackNetwork is the network of this host alone, the default for who may send.
+func LoopbackNetwork() Network {
+	return Network{Name: "localhost", Prefixes: []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
+	}}
+}
+
+// Listen describes a listener.
+type Listen struct {
+	Network string // "tcp" or "unix"
+	Addr    string // host:port or path
+	TLS     bool   // implicit TLS (RFC 8314, 3.3)
+	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is believed.
+	Proxy []netip.Prefix
+}
+
+// loopback reports whether only this host can reach the listener.
+func (l *Listen) loopback() bool {
+	if l.Network == "unix" {
+		return true
+	}
+	host, _, err := net.SplitHostPort(l.Addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || err != nil && strings.EqualFold(host, "localhost")
+}
+
+// The number of public addresses, IPv4 and IPv6 /64 networks, above which a set of networks is everybody.
+const (
+	everybodyV4 = 1 << 24 // a /8
+	everybodyV6 = 1 << 44 // a /20
+)
+
+// CheckOpen returns an error if a listener would relay for anybody: networks that hold a large part of the public
+// Internet, or a PROXY header believed from there, on a listener that is not on loopback, without a list of the
+// recipients that may be written to.
+func CheckOpen(listens []Listen, a Access) error {
+	if closedTo(a.AllowRecipients) || a.AuthRequired {
+		return nil
+	}
+	var prefixes []netip.Prefix
+	for _, n := range a.Networks {
+		prefixes = append(prefixes, n.Prefixes...)
+	}
+	var errs []error
+	for _, l := range listens {
+		if l.loopback() {
+			continue
+		}
+		if everybody(prefixes) {
+			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: the networks that may send hold most of "+
+				"the Internet; name your own networks, or require AUTH, or list the recipients that may be written to", l.Addr))
+		}
+		if len(prefixes) > 0 && everybody(l.Proxy) {
+			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: a PROXY header is believed from most of "+
+				"the Internet, so any client can say that it is in your networks; name your proxies' addresses", l.Addr))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// closedTo reports whether a list of allowed recipients restricts anything.
+func closedTo(allow []string) bool {
+	for _, p := range allow {
+		if p == "*" {
+			return false
+		}
+	}
+	return len(allow) > 0
+}
+
+// everybody reports whether prefixes hold more public addresses than one organization has.
+func everybody(prefixes []netip.Prefix) bool {
+	var v4, v6 uint64
+	for _, p := range prefixes {
+		p = unmapped(p)
+		switch {
+		case private(p):
+		case p.Addr().Is4():
+			v4 += 1 << (32 - p.Bits())
+		default:
+			v6 += 1 << max(63-p.Bits(), 0) // halved, so that ::/0 fits
+		}
+	}
+	return v4 > everybodyV4 || v6 > everybodyV6/2
+}
+
+// private reports whether all of p is outside the public Internet.
+func private(p netip.Prefix) bool {
+	for _, s := range []string{
+		"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "100.64.0.0/10",
+		"fc00::/7", "fe80::/10", "::1/128",
+	} {
+		outer := netip.MustParsePrefix(s)
+		if outer.Bits() <= p.Bits() && outer.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// unmapped turns a prefix of IPv4-mapped addresses into the IPv4 prefix it means (RFC 4291, 2.5.5.2).
+func unmapped(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p
+}
+
+// network finds the network that addr is in; the longest prefix wins. A client of a unix socket has no address and counts
+// as 127.0.0.1: who may open the socket is the file system's to say.
+func (a *Access) network(addr netip.Addr, unix bool) *Network {
+	if unix {
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	var found *Network
+	bits := -1
+	for i := range a.Networks {
+		for _, p := range a.Networks[i].Prefixes {
+			if p = unmapped(p); p.Contains(addr) && p.Bits() > bits {
+				found, bits = &a.Networks[i], p.Bits()
+			}
+		}
+	}
+	return found
+}
+
+// check refuses patterns that cannot match.
+func (a *Access) check() error {
+	var errs []error
+	lists := [][]string{a.AllowSenders, a.DenySenders, a.AllowRecipients, a.DenyRecipients}
+	for i := range a.Networks {
+		lists = append(lists, a.Networks[i].Senders)
+	}
+	for _, list := range lists {
+		for _, p := range list {
+			if err := CheckPattern(p); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// CheckPattern returns an error for what is no pattern; see Access.
+func CheckPattern(p string) error {
+	probe := p
+	switch {
+	case p == "*", p == "<>":
+		return nil
+	case strings.HasPrefix(p, "."):
+		probe = "a@a" + p
+	case strings.HasPrefix(p, "@"):
+		probe = "a" + p
+	case !strings.Contains(p, "@"):
+		probe = "a@" + p
+	}
+	if _, err := address.Parse(probe, true); err != nil {
+		return fmt.Errorf("%q is no address, @domain, .subdomains, <> or *", p)
+	}
+	return nil
+}
+
+// matches reports whether one of the patterns fits an address as address.Parse returned it; "" is the null sender.
+func matches(patterns []string, addr string) bool {
+	if len(patterns) == 0 {
+		return false
+	}
+	domain, err := address.ToASCII(address.Domain(addr))
+	if err != nil {
+		domain = address.Domain(addr)
+	}
+	for _, p := range patterns {
+		if matchOne(strings.ToLower(p), addr, strings.ToLower(domain)) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchOne(p, addr, domain string) bool {
+	switch {
+	case p == "*":
+		return true
+	case p == "<>":
+		return addr == ""
+	case addr == "":
+		return false
+	case strings.HasPrefix(p, "."):
+		suffix, err := address.ToASCII(p[1:])
+		return err == nil && strings.HasSuffix(domain, "."+suffix)
+	}
+	local, want := address.Split(p)
+	if want == "" {
+		local, want = "", p
+	}
+	want, err := address.ToASCII(want)
+	if err != nil || want != domain {
+		return false
+	}
+	have, _ := address.Split(addr)
+	return local == "" || strings.EqualFold(local, have)
+}

@@ -1,0 +1,116 @@
+package smtpd
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+
+	"mailwhy/relay/internal/clean"
+)
+
+func (s *session) hasUsers() bool {
+	return s.options.Access.Users != nil && s.options.Access.Users.Len() > 0
+}
+
+// authOffered reports whether AUTH can be used on this connection as it is now.
+func (s *session) authOffered() bool {
+	return s.hasUsers() && (s.wire.TLS() != nil || s.options.Access.AuthInClear)
+}
+
+// mayAuth says whether AUTH can begin (RFC 4954, 4).
+func (s *session) mayAuth(args string) error {
+	switch {
+	case !s.hasUsers():
+		return refuse(502, 5, 5, 1, "AUTH is not available")
+	case !s.authOffered():
+		return refuse(538, 5, 7, 11, "AUTH needs TLS") // RFC 5248
+	case s.tx != nil:
+		return refuse(503, 5, 5, 1, "AUTH is not allowed in a transaction")
+	case s.user != "":
+		return refuse(503, 5, 5, 1, "Already authenticated")
+	case args == "":
+		return refuse(501, 5, 5, 4, "Name a mechanism")
+	case len(strings.Fields(args)) > 2:
+		return refuse(501, 5, 5, 4, "AUTH takes a mechanism and an initial response")
+	}
+	return nil
+}
+
+// AuthMechanisms implements smtp.AuthSession.
+func (s *session) AuthMechanisms() []string { return []string{sasl.Plain, sasl.Login} }
+
+// Auth implements smtp.AuthSession.
+func (s *session) Auth(mechanism string) (sasl.Server, error) {
+	switch mechanism {
+	case sasl.Plain:
+		return exchange{sasl.NewPlainServer(s.authPlain)}, nil
+	case sasl.Login:
+		return exchange{&loginServer{check: s.authenticate}}, nil
+	}
+	return nil, refuse(504, 5, 5, 4, "Mechanism not offered")
+}
+
+func (s *session) authPlain(identity, name, password string) error {
+	if identity != "" && identity != name { // RFC 4616, 2: nobody acts for another
+		return s.authFailed(name)
+	}
+	return s.authenticate(name, password)
+}
+
+// authenticate checks a password. Failures are answered late, and all alike.
+func (s *session) authenticate(name, password string) error {
+	if password == "" || !s.options.Access.Users.verify(s.server.ctx, name, password) {
+		return s.authFailed(name)
+	}
+	s.user = name
+	return nil
+}
+
+func (s *session) authFailed(name string) error {
+	s.failures++
+	s.options.Log.Warn("authentication failed", "user", clean.Line(name, 64), "addr", s.addrString())
+	wait := time.NewTimer(s.options.Limits.AuthFailureWait)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-s.server.ctx.Done():
+	}
+	return refuse(535, 5, 7, 8, "Authentication failed")
+}
+
+// exchange keeps a mechanism's own errors from the client: go-smtp would send their text.
+type exchange struct{ sasl.Server }
+
+// Next implements sasl.Server.
+func (e exchange) Next(response []byte) (challenge []byte, done bool, err error) {
+	challenge, done, err = e.Server.Next(response)
+	var reply *smtp.SMTPError
+	if err != nil && !errors.As(err, &reply) {
+		err = refuse(501, 5, 5, 2, "Malformed authentication exchange")
+	}
+	return challenge, done, err
+}
+
+// loginServer is the server's side of LOGIN, which go-sasl lacks. There is no standard; clients expect these words
+// (draft-murchison-sasl-login).
+type loginServer struct {
+	check func(name, password string) error
+	step  int
+	name  string
+}
+
+// Next implements sasl.Server.
+func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	if l.step == 0 && response == nil {
+		l.step = 1
+		return []byte("Username:"), false, nil
+	}
+	if l.step <= 1 {
+		l.step, l.name = 2, string(response)
+		return []byte("Password:"), false, nil
+	}
+	return nil, true, l.check(l.name, string(response))
+}

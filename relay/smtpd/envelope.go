@@ -1,0 +1,277 @@
+package smtpd
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+
+	"mailwhy/relay"
+	"mailwhy/relay/internal/address"
+	"mailwhy/relay/internal/xtext"
+)
+
+// path is what a MAIL or RCPT line said.
+type path struct {
+	address   string          // "" is the null sender
+	size      int64           // MAIL: as declared (RFC 1870, 5)
+	envelope  relay.Envelope  // MAIL
+	recipient relay.Recipient // RCPT
+}
+
+// Lengths of RFC 3461, 4.2 and 4.4, and of RFC 1870, 5.
+const (
+	maxENVID      = 100
+	maxORCPT      = 500
+	maxSizeDigits = 20
+)
+
+// param is a parameter of MAIL or RCPT, its keyword in upper case.
+type param struct {
+	key, value string
+	hasValue   bool
+}
+
+// parseMail reads the arguments of MAIL into pending.
+func (s *session) parseMail(args string) error {
+	s.pending = path{}
+	raw, params, err := parsePath(args, "FROM:")
+	if err != nil {
+		return err
+	}
+	for _, p := range params {
+		if err := s.mailParam(p); err != nil {
+			return err
+		}
+	}
+	p := &s.pending
+	if raw == "" { // RFC 5321, 4.5.5
+		return nil
+	}
+	addr, err := address.Parse(raw, p.envelope.SMTPUTF8)
+	if err != nil {
+		return addressError(err, 7)
+	}
+	p.address, p.envelope.From = addr, addr
+	return nil
+}
+
+// mailParam reads one parameter of MAIL.
+func (s *session) mailParam(p param) error {
+	e := &s.pending.envelope
+	value := strings.ToUpper(p.value)
+	switch {
+	case p.key == "SIZE" && p.hasValue:
+		return s.sizeParam(p.value)
+	case p.key == "BODY" && (value == string(relay.Body7Bit) || value == string(relay.Body8BitMIME)):
+		e.Body = relay.Body(value)
+	case p.key == "BODY" && value == "BINARYMIME":
+		return refuse(555, 5, 5, 4, "BINARYMIME is not offered")
+	case p.key == "SMTPUTF8" && !p.hasValue:
+		e.SMTPUTF8 = true
+	case p.key == "RET" && (value == string(relay.RetFull) || value == string(relay.RetHeaders)):
+		e.Ret = relay.Ret(value)
+	case p.key == "ENVID" && p.hasValue:
+		id, err := xtext.Decode(p.value)
+		if err != nil || len(p.value) > maxENVID || !printable(id) { // RFC 3461, 4.4
+			return refuse(501, 5, 5, 4, "Malformed ENVID")
+		}
+		e.EnvID = id
+	case p.key == "AUTH" && p.hasValue: // RFC 4954, 5: understood; whom it names is of no use to us
+		if _, err := xtext.Decode(p.value); err != nil {
+			return refuse(501, 5, 5, 4, "Malformed AUTH parameter")
+		}
+	case p.key == "BODY", p.key == "SMTPUTF8", p.key == "RET", p.key == "SIZE", p.key == "ENVID", p.key == "AUTH":
+		return refuse(501, 5, 5, 4, "Malformed %s parameter", p.key)
+	default:
+		return refuse(555, 5, 5, 4, "MAIL parameter not recognized") // RFC 5321, 4.1.1.11
+	}
+	return nil
+}
+
+// sizeParam reads SIZE. A number too large to hold is larger than any limit.
+func (s *session) sizeParam(value string) error {
+	if strings.Trim(value, "0123456789") != "" || value == "" || len(value) > maxSizeDigits {
+		return refuse(501, 5, 5, 4, "Malformed SIZE parameter")
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return refuse(501, 5, 5, 4, "Malformed SIZE parameter")
+	}
+	s.pending.size = n // the largest int64 on ErrRange
+	return nil
+}
+
+// parseRcpt reads the arguments of RCPT into pending. A transaction is open.
+func (s *session) parseRcpt(args string) error {
+	s.pending = path{}
+	raw, params, err := parsePath(args, "TO:")
+	if err != nil {
+		return err
+	}
+	if raw == "" {
+		return refuse(501, 5, 1, 3, "A recipient needs an address")
+	}
+	for _, p := range params {
+		if err := s.rcptParam(p); err != nil {
+			return err
+		}
+	}
+	if strings.EqualFold(raw, "postmaster") { // RFC 5321, 4.5.1
+		raw = s.options.Postmaster
+	}
+	addr, err := address.Parse(raw, s.tx.envelope.SMTPUTF8)
+	if err != nil {
+		return addressError(err, 3)
+	}
+	s.pending.address, s.pending.recipient.Address = addr, addr
+	return nil
+}
+
+// rcptParam reads one parameter of RCPT.
+func (s *session) rcptParam(p param) error {
+	r := &s.pending.recipient
+	switch p.key {
+	case "NOTIFY":
+		set, ok := parseNotify(p.value)
+		if !ok {
+			return refuse(501, 5, 5, 4, "Malformed NOTIFY parameter")
+		}
+		r.Notify = set
+	case "ORCPT":
+		_, _, err := xtext.ORCPT(p.value)
+		nonASCII := !address.IsASCII(p.value) && !s.tx.envelope.SMTPUTF8
+		if err != nil || nonASCII || len(p.value) > maxORCPT {
+			return refuse(501, 5, 5, 4, "Malformed ORCPT parameter")
+		}
+		r.ORCPT = p.value // as it came (RFC 3461, 5.2.1d)
+	default:
+		return refuse(555, 5, 5, 4, "RCPT parameter not recognized")
+	}
+	return nil
+}
+
+// parseNotify reads the value of NOTIFY (RFC 3461, 4.1).
+func parseNotify(value string) (set relay.Notify, ok bool) {
+	for word := range strings.SplitSeq(strings.ToUpper(value), ",") {
+		var n relay.Notify
+		switch word {
+		case "NEVER":
+			n = relay.NotifyNever
+		case "SUCCESS":
+			n = relay.NotifySuccess
+		case "FAILURE":
+			n = relay.NotifyFailure
+		case "DELAY":
+			n = relay.NotifyDelay
+		}
+		if n == 0 || set&n != 0 {
+			return 0, false
+		}
+		set |= n
+	}
+	return set, set&relay.NotifyNever == 0 || set == relay.NotifyNever
+}
+
+// parsePath reads "FROM:<path> parameters" or "TO:<path> parameters" (RFC 5321, 4.1.2). A source route is passed over (RFC 5321, 4.1.1.3).
+func parsePath(args, prefix string) (raw string, params []param, err error) {
+	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
+		return "", nil, refuse(501, 5, 5, 4, "Write %s<address>", prefix)
+	}
+	rest := strings.TrimLeft(args[len(prefix):], " ")
+	end := pathEnd(rest)
+	if end < 0 {
+		return "", nil, refuse(501, 5, 5, 4, "Write the address in angle brackets: %s<address>", prefix)
+	}
+	raw, rest = rest[1:end], rest[end+1:]
+	if rest != "" && rest[0] != ' ' {
+		return "", nil, refuse(501, 5, 5, 4, "Something follows the address that is no parameter")
+	}
+	if strings.HasPrefix(raw, "@") {
+		_, after, found := strings.Cut(raw, ":")
+		if !found {
+			return "", nil, refuse(501, 5, 1, 3, "Malformed source route")
+		}
+		raw = after
+	}
+	params, err = parseParams(rest)
+	return raw, params, err
+}
+
+// pathEnd is the index of the bracket that closes the path at the start of s, -1 if there is none. Brackets in a quoted string do
+// not count.
+func pathEnd(s string) int {
+	if !strings.HasPrefix(s, "<") {
+		return -1
+	}
+	quoted := false
+	for i := 1; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '>' && !quoted:
+			return i
+		}
+	}
+	return -1
+}
+
+// parseParams reads the parameters after a path (RFC 5321, 4.1.2). One given twice is an error.
+func parseParams(s string) ([]param, error) {
+	var params []param
+	for _, word := range strings.Fields(s) {
+		key, value, hasValue := strings.Cut(word, "=")
+		p := param{key: strings.ToUpper(key), value: value, hasValue: hasValue}
+		if !isKeyword(p.key) || strings.Contains(value, "=") || hasValue && value == "" {
+			return nil, refuse(501, 5, 5, 4, "Malformed parameter")
+		}
+		for _, have := range params {
+			if have.key == p.key {
+				return nil, refuse(501, 5, 5, 4, "Parameter %s is given twice", p.key)
+			}
+		}
+		params = append(params, p)
+	}
+	return params, nil
+}
+
+// isKeyword reports whether s is an esmtp-keyword in upper case.
+func isKeyword(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		alnum := 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alnum && (c != '-' || i == 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// addressError is the reply to an address that address.Parse refused; detail is the one of a malformed address: 7 for
+// a sender's, 3 for a recipient's (RFC 3463, 3.2).
+func addressError(err error, detail int) *smtp.SMTPError {
+	switch {
+	case errors.Is(err, address.ErrNonASCII):
+		return refuse(553, 5, 6, 7, "The address is not ASCII; SMTPUTF8 must be asked for in MAIL") // RFC 6531, 3.5
+	case errors.Is(err, address.ErrTooLong):
+		return refuse(501, 5, 1, detail, "Address too long")
+	}
+	return refuse(501, 5, 1, detail, "Malformed address")
+}
+
+// replyLine writes a reply that refuse made.
+func replyLine(err error) string {
+	var e *smtp.SMTPError
+	if !errors.As(err, &e) {
+		return "451 4.3.0 Internal trouble, please try again later\r\n"
+	}
+	code := strconv.Itoa(e.EnhancedCode[0]) + "." + strconv.Itoa(e.EnhancedCode[1]) + "." + strconv.Itoa(e.EnhancedCode[2])
+	return strconv.Itoa(e.Code) + " " + code + " " + e.Message + "\r\n"
+}

@@ -1,0 +1,243 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"mailwhy/relay/smtpd/wire"
+)
+
+// ErrClosed is returned by Serve after Shutdown.
+var ErrClosed = errors.New("smtpd: server closed")
+
+// Serve takes connections from l until Shutdown or an error that stays. It refuses a listener that would relay for
+// anybody. It owns l.
+func (s *Server) Serve(l net.Listener, conf Listen) error {
+	conf.Network, conf.Addr = l.Addr().Network(), l.Addr().String()
+	own := &listener{Listener: l, conf: conf, server: s}
+	if err := s.admit(own); err != nil {
+		l.Close()
+		return err
+	}
+	err := s.smtp.Serve(own)
+	l.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, own)
+	if s.draining {
+		return ErrClosed
+	}
+	return err
+}
+
+// admit enters a listener.
+func (s *Server) admit(l *listener) error {
+	o := s.options.Load()
+	if l.conf.TLS && o.TLS() == nil {
+		return fmt.Errorf("listener %s: TLS without a certificate", l.conf.Addr)
+	}
+	if err := CheckOpen([]Listen{l.conf}, o.Access); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return ErrClosed
+	}
+	s.listeners[l] = struct{}{}
+	return nil
+}
+
+// listener makes sessions of connections. It is what go-smtp accepts from.
+type listener struct {
+	net.Listener
+	conf   Listen
+	server *Server
+}
+
+// Accept returns the next connection that may be served.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if sess := l.server.enter(l, raw); sess != nil {
+			return sess.wire, nil
+		}
+	}
+}
+
+// enter makes a session, or says why not and closes the connection.
+func (s *Server) enter(l *listener, raw net.Conn) *session {
+	o := s.options.Load()
+	sess := &session{server: s, options: o, listen: &l.conf}
+	sess.wire = wire.New(raw, wire.Config{
+		Dialogue: sess, Limits: o.Limits.wire(), Normalize: o.NormalizeNewlines, Buffers: s.buffers,
+		Open: sess.open, TLS: o.TLS, Closed: sess.closed,
+	})
+	s.mu.Lock()
+	full := o.Limits.Connections > 0 && len(s.sessions) >= o.Limits.Connections
+	draining := s.draining
+	if !full && !draining {
+		s.sessions[sess] = struct{}{}
+		s.live.Add(1)
+	}
+	s.mu.Unlock()
+	switch {
+	case draining:
+		l.turnAway(raw, "421 4.3.2 Shutting down, please come back later")
+	case full:
+		l.turnAway(raw, "421 4.7.0 Too many connections, please come back later")
+		sess.findClient(raw.RemoteAddr())
+		sess.refused("connect", "", "421 4.7.0 Too many connections, please come back later")
+	default:
+		return sess
+	}
+	return nil
+}
+
+// turnAway closes a connection at once, with a reply where one can be given without a handshake.
+func (l *listener) turnAway(raw net.Conn, reply string) {
+	if !l.conf.TLS && len(l.conf.Proxy) == 0 {
+		raw.SetWriteDeadline(time.Now().Add(time.Second)) // a new socket's buffer is empty: this does not wait
+		raw.Write([]byte(reply + "\r\n"))
+	}
+	raw.Close()
+}
+
+// open is the session's wire.Config.Open: the PROXY header first, then implicit TLS.
+func (s *session) open(raw net.Conn) (net.Conn, error) {
+	nc, remote, err := s.proxied(raw)
+	if err != nil {
+		return nil, err
+	}
+	s.findClient(remote)
+	if !s.listen.TLS {
+		return nc, nil
+	}
+	cfg := s.options.TLS()
+	if cfg == nil {
+		return nil, errors.New("no TLS certificate")
+	}
+	tc := tls.Server(nc, cfg)
+	if err := tc.HandshakeContext(context.Background()); err != nil { // under the wire's deadline
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return tc, nil
+}
+
+// proxied reads the PROXY header that a trusted proxy must send, and returns the address of the client behind it. A
+// header that names no client (LOCAL, UNKNOWN) gives no address: such a client is in no network.
+func (s *session) proxied(raw net.Conn) (net.Conn, net.Addr, error) {
+	if !containsAddr(s.listen.Proxy, raw.RemoteAddr()) {
+		return raw, raw.RemoteAddr(), nil
+	}
+	// The wire's deadline holds for the header; one of the library's own would take it away.
+	pc := proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(0))
+	header := pc.ProxyHeader()
+	if header == nil {
+		return nil, nil, errors.New("no PROXY header from a trusted proxy")
+	}
+	if header.Command.IsLocal() || header.SourceAddr == nil {
+		return pc, nil, nil
+	}
+	return pc, header.SourceAddr, nil
+}
+
+// containsAddr reports whether one of prefixes holds the IP address of a.
+func containsAddr(prefixes []netip.Prefix, a net.Addr) bool {
+	ip := addrOf(a)
+	for _, p := range prefixes {
+		if unmapped(p).Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// addrOf is the IP address of a TCP address, IPv4 as such and without a zone; invalid for other kinds.
+func addrOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// closed is the session's wire.Config.Closed.
+func (s *session) closed(err error) {
+	if err != nil {
+		s.logFailure(err)
+	}
+	srv := s.server
+	srv.mu.Lock()
+	delete(srv.sessions, s)
+	if s.counted {
+		if srv.clients[s.addr]--; srv.clients[s.addr] == 0 {
+			delete(srv.clients, s.addr)
+		}
+	}
+	srv.mu.Unlock()
+	srv.live.Done()
+}
+
+// countClient enters the session among those of its client and reports whether there is room for it.
+func (s *session) countClient() bool {
+	limit := s.options.Limits.ClientConns
+	if !s.addr.IsValid() {
+		return true
+	}
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	if limit > 0 && s.server.clients[s.addr] >= limit {
+		return false
+	}
+	s.server.clients[s.addr]++
+	s.counted = true
+	return true
+}
+
+// abortWait is how long Shutdown waits for sessions after it has cut their connections: an Accept may still be storing.
+const abortWait = 5 * time.Second
+
+// Shutdown stops listening, tells idle clients 421 (RFC 5321, 3.8), and lets transactions that are open come to
+// their end until ctx is done; then it cuts all connections and returns ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	for sess := range s.sessions {
+		sess.wire.Drain()
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() { s.live.Wait(); close(done) }()
+	select {
+	case <-done:
+		s.abort()
+		return nil
+	case <-ctx.Done():
+	}
+	s.abort()
+	s.mu.Lock()
+	for sess := range s.sessions {
+		sess.wire.Abort()
+	}
+	s.mu.Unlock()
+	select {
+	case <-done:
+	case <-time.After(abortWait):
+	}
+	return ctx.Err()
+}

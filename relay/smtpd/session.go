@@ -1,0 +1,276 @@
+package smtpd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/emersion/go-smtp"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/internal/clean"
+	"mailwhy/relay/smtpd/wire"
+)
+
+// session is one client's connection. It is go-smtp's Session and the wire's Dialogue; both call it from the one
+// goroutine that serves the connection.
+type session struct {
+	server  *Server
+	options *Options
+	listen  *Listen
+	wire    *wire.Conn
+
+	addr    netip.Addr // of the client; invalid for a unix socket
+	unix    bool
+	network *Network // that it is in; nil when in none
+	counted bool     // among Server.clients
+	greeted bool     // the greeting was made
+
+	hello    string // what it said in EHLO or HELO, clean
+	extended bool   // by EHLO
+	user     string // authenticated
+
+	verb    string // of the command that is under way; "" when none is
+	pending path   // of the MAIL or RCPT that is under way
+	tx      *transaction
+
+	messages, failures, errs, others, overshoot int
+}
+
+// transaction is what MAIL opened.
+type transaction struct {
+	envelope   relay.Envelope
+	recipients []relay.Recipient
+	rejected   int // RCPTs that were refused
+	limit      sizeLimit
+	eightBit   bool // the upstream takes 8-bit content
+}
+
+// newSession is called by go-smtp at EHLO.
+func newSession(c *smtp.Conn) (smtp.Session, error) {
+	w, ok := c.Conn().(*wire.Conn)
+	if !ok {
+		return nil, errors.New("connection is not a wire")
+	}
+	return w.Dialogue().(*session), nil
+}
+
+// findClient notes who the client is.
+func (s *session) findClient(remote net.Addr) {
+	_, s.unix = remote.(*net.UnixAddr)
+	s.addr = addrOf(remote)
+	s.network = s.options.Access.network(s.addr, s.unix)
+	s.server.origins.note(s.options, s.addr)
+}
+
+// Reset implements smtp.Session: it ends the transaction.
+func (s *session) Reset() { s.tx = nil }
+
+// Logout implements smtp.Session.
+func (s *session) Logout() error {
+	s.tx = nil
+	return nil
+}
+
+// refuse makes a reply that go-smtp gives as it is. It must not be wrapped: the library asserts its type.
+func refuse(code int, class, subject, detail int, format string, args ...any) *smtp.SMTPError {
+	return &smtp.SMTPError{
+		Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: fmt.Sprintf(format, args...),
+	}
+}
+
+// Mail implements smtp.Session. The library's own reading of the line is not used, see command.
+func (s *session) Mail(string, *smtp.MailOptions) error {
+	if s.tx != nil {
+		return refuse(503, 5, 5, 1, "A transaction is open; end it with DATA or RSET first")
+	}
+	if err := s.maySend(); err != nil {
+		return err
+	}
+	p := &s.pending
+	if err := s.maySendAs(p.address); err != nil {
+		return err
+	}
+	caps, known := s.options.Capabilities()
+	limit := s.sizeLimit(caps)
+	if err := limit.check(p.size); err != nil {
+		return err
+	}
+	if known && p.envelope.SMTPUTF8 && !caps.SMTPUTF8 {
+		return refuse(553, 5, 6, 7, "The upstream does not take internationalized mail (SMTPUTF8)")
+	}
+	if known && p.envelope.Body == relay.Body8BitMIME && !caps.EightBit {
+		return refuse(554, 5, 6, 3, "The upstream does not take 8-bit content (8BITMIME); encode the message as 7-bit")
+	}
+	s.tx = &transaction{envelope: p.envelope, limit: limit, eightBit: caps.EightBit || !known}
+	return nil
+}
+
+// maySend says whether the client may send at all.
+func (s *session) maySend() error {
+	a := &s.options.Access
+	switch {
+	case s.user != "", s.network != nil && !a.AuthRequired:
+		return nil
+	case s.authOffered():
+		return refuse(530, 5, 7, 0, "Authentication required") // RFC 4954, 6
+	case s.hasUsers() && s.options.TLS() != nil:
+		return refuse(530, 5, 7, 0, "Authentication required; start TLS first, then AUTH")
+	}
+	return refuse(550, 5, 7, 1, "Relaying denied: %s is in none of the networks that may send", s.origin())
+}
+
+// origin names the client's address in a reply.
+func (s *session) origin() string {
+	switch {
+	case s.unix:
+		return "the unix socket"
+	case s.addr.IsValid():
+		return s.addr.String()
+	}
+	return "your address"
+}
+
+// maySendAs says whether the client may use an envelope sender.
+func (s *session) maySendAs(from string) error {
+	a := &s.options.Access
+	own, who := []string(nil), ""
+	if s.user != "" {
+		own, who = a.Users.byName[s.user].senders, "user "+clean.ASCII(s.user, 64)
+	} else if s.network != nil {
+		own, who = s.network.Senders, "network "+clean.ASCII(s.network.Name, 64)
+	}
+	switch {
+	case matches(a.DenySenders, from), len(a.AllowSenders) > 0 && !matches(a.AllowSenders, from):
+		return refuse(553, 5, 7, 1, "Sender address not allowed here")
+	case len(own) > 0 && !matches(own, from):
+		return refuse(553, 5, 7, 1, "Sender address not allowed for %s", who)
+	}
+	return nil
+}
+
+// Rcpt implements smtp.Session.
+func (s *session) Rcpt(string, *smtp.RcptOptions) error {
+	err := s.addRecipient(s.pending.recipient)
+	if err != nil {
+		s.tx.rejected++
+		return err
+	}
+	return nil
+}
+
+// addRecipient enters a recipient into the transaction; one that is there with the same parameters is not doubled.
+func (s *session) addRecipient(r relay.Recipient) error {
+	a := &s.options.Access
+	for i := range s.tx.recipients {
+		have := &s.tx.recipients[i]
+		if have.Address == r.Address && have.ORCPT == r.ORCPT && have.Notify == r.Notify {
+			return nil
+		}
+	}
+	if n := s.options.Limits.Recipients; n > 0 && len(s.tx.recipients) >= n {
+		s.overshoot++
+		return refuse(452, 4, 5, 3, "Too many recipients; send to the others in another transaction") // RFC 5321, 4.5.3.1.10
+	}
+	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 && !matches(a.AllowRecipients, r.Address) {
+		return refuse(550, 5, 7, 1, "Recipient address not allowed here")
+	}
+	s.tx.recipients = append(s.tx.recipients, r)
+	return nil
+}
+
+// sizeLimit is the size of content that is taken, and whose limit that is.
+type sizeLimit struct {
+	bytes    int64 // 0: none
+	upstream bool
+}
+
+// sizeLimit is the tighter one of ours and the upstream's. The upstream counts our own header fields too.
+func (s *session) sizeLimit(caps relay.Capabilities) sizeLimit {
+	ours := s.options.Limits.MessageSize
+	if caps.Size > 0 && (ours == 0 || caps.Size < ours) {
+		return sizeLimit{caps.Size, true}
+	}
+	return sizeLimit{ours, false}
+}
+
+// check refuses a size over the limit (RFC 1870, 6.1).
+func (l sizeLimit) check(size int64) error {
+	switch {
+	case l.bytes == 0 || size <= l.bytes:
+		return nil
+	case l.upstream:
+		return refuse(552, 5, 3, 4, "Message too large: the upstream takes %d bytes at most", l.bytes)
+	}
+	return refuse(552, 5, 3, 4, "Message too large: %d bytes at most are taken", l.bytes)
+}
+
+// clientName is the client's configured name, or else its address.
+func (s *session) clientName() string {
+	switch {
+	case s.user != "":
+		return s.user
+	case s.network != nil && s.network.Name != "":
+		return s.network.Name
+	}
+	return s.addrString()
+}
+
+func (s *session) addrString() string {
+	if !s.addr.IsValid() {
+		return ""
+	}
+	return s.addr.String()
+}
+
+// refused records that the client was told no.
+func (s *session) refused(stage diagnose.Stage, to, reply string) {
+	e := relay.Event{
+		Time: s.options.Now(), Kind: relay.EventRefused, Client: s.clientName(), User: s.user, Stage: stage,
+		Reply: clean.Line(reply, 512), To: to,
+	}
+	if s.tx != nil {
+		e.From = s.tx.envelope.From
+	} else if stage == diagnose.StageMail {
+		e.From = s.pending.address
+	}
+	s.options.Recorder.Record(e)
+}
+
+// logFailure writes what ended a connection, where an operator can do something about it.
+func (s *session) logFailure(err error) {
+	log := s.options.Log.With("client", s.clientName(), "addr", s.addrString())
+	var netErr net.Error
+	switch {
+	case errors.Is(err, wire.ErrBareLF):
+		log.Warn("refused content with bare LF: the client ends its lines with LF alone; configure it to send CRLF, or set the " +
+			"newline policy to normalize")
+	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
+		log.Warn("refused content", "error", err)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr):
+		log.Debug("connection ended", "error", err)
+	default:
+		log.Info("connection ended", "error", clean.Line(err.Error(), 512))
+	}
+}
+
+// protocol is the value of a Received line's with clause (RFC 3848; RFC 6531, 4.3).
+func (s *session) protocol() string {
+	if !s.extended {
+		return "SMTP"
+	}
+	p := "ESMTP"
+	if s.tx != nil && s.tx.envelope.SMTPUTF8 {
+		p = "UTF8SMTP"
+	}
+	if s.wire.TLS() != nil {
+		p += "S"
+	}
+	if s.user != "" {
+		p += "A"
+	}
+	return p
+}

@@ -1,0 +1,210 @@
+package smtpd
+
+import (
+	"bufio"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Users are the names and password hashes that AUTH is checked against. They never change; a reload reads new ones.
+// Safe for concurrent use.
+type Users struct {
+	byName map[string]user
+	decoy  string        // hash that unknown names are checked against, so that they take as long
+	turn   chan struct{} // hashing is slow on purpose, and argon2id takes memory: one at a time
+	key    [32]byte      // of proven
+
+	mu     sync.Mutex
+	proven map[[32]byte]struct{} // passwords that were right, so that each connection need not hash anew
+}
+
+type user struct {
+	hash    string
+	senders []string
+}
+
+// maxProven bounds Users.proven.
+const maxProven = 1024
+
+// ParseUsers reads a users file: a line for each user, NAME:HASH or NAME:HASH:SENDERS, where HASH is bcrypt's or argon2id's
+// usual text and SENDERS are patterns (see Access) with commas between. Empty lines and those that begin with # are
+// passed over. All mistakes are reported at once, by line number; hashes are never shown.
+func ParseUsers(r io.Reader) (*Users, error) {
+	u := &Users{byName: map[string]user{}, turn: make(chan struct{}, 1), proven: map[[32]byte]struct{}{}}
+	rand.Read(u.key[:])
+	var errs []error
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := u.add(line); err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", n, err))
+		}
+	}
+	errs = append(errs, lines.Err())
+	return u, errors.Join(errs...)
+}
+
+// add takes one line of a users file.
+func (u *Users) add(line string) error {
+	name, rest, _ := strings.Cut(line, ":")
+	hash, list, _ := strings.Cut(rest, ":")
+	if name == "" || strings.ContainsAny(name, " \t") {
+		return errors.New("a line is NAME:HASH or NAME:HASH:SENDERS")
+	}
+	if _, twice := u.byName[name]; twice {
+		return fmt.Errorf("user %q is there twice", name)
+	}
+	if err := checkHash(hash); err != nil {
+		return fmt.Errorf("user %q: %w", name, err)
+	}
+	var senders []string
+	for p := range strings.SplitSeq(list, ",") {
+		if p = strings.TrimSpace(p); p == "" {
+			continue
+		}
+		if err := CheckPattern(p); err != nil {
+			return fmt.Errorf("user %q: %w", name, err)
+		}
+		senders = append(senders, p)
+	}
+	u.byName[name] = user{hash: hash, senders: senders}
+	if u.decoy == "" {
+		u.decoy = hash
+	}
+	return nil
+}
+
+// Len is the number of users.
+func (u *Users) Len() int { return len(u.byName) }
+
+// verify reports whether password is name's. It waits for its turn to hash, and gives up with ctx.
+func (u *Users) verify(ctx context.Context, name, password string) bool {
+	who, known := u.byName[name]
+	hash := who.hash
+	if !known {
+		hash = u.decoy
+	}
+	mark := u.mark(name, password)
+	u.mu.Lock()
+	_, proven := u.proven[mark]
+	u.mu.Unlock()
+	if proven {
+		return true
+	}
+	select {
+	case u.turn <- struct{}{}:
+		defer func() { <-u.turn }()
+	case <-ctx.Done():
+		return false
+	}
+	if !verifyHash(hash, password) || !known {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.proven) >= maxProven {
+		clear(u.proven)
+	}
+	u.proven[mark] = struct{}{}
+	return true
+}
+
+// mark is what is kept of a password that was right: without the key, which never leaves this process, it says nothing.
+func (u *Users) mark(name, password string) (sum [32]byte) {
+	mac := hmac.New(sha256.New, u.key[:])
+	fmt.Fprintf(mac, "%d:%s:%s", len(name), name, password)
+	mac.Sum(sum[:0])
+	return sum
+}
+
+// The parameters of new hashes, and the bounds of those that are taken: an argon2id hash costs its memory at each check.
+const (
+	argonTime, argonMemory, argonThreads = 3, 12 << 10, 1 // KiB
+	argonMaxTime, argonMaxMemory         = 16, 64 << 10
+	bcryptMaxCost                        = 15
+)
+
+// HashPassword makes a line's HASH with argon2id (RFC 9106).
+func HashPassword(password string) (string, error) {
+	if password == "" {
+		return "", errors.New("the password is empty")
+	}
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, 32)
+	enc := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
+		enc.EncodeToString(salt), enc.EncodeToString(key)), nil
+}
+
+// argonHash is a parsed argon2id hash.
+type argonHash struct {
+	memory, time uint32
+	threads      uint8
+	salt, key    []byte
+}
+
+// parseArgon reads the PHC string of an argon2id hash.
+func parseArgon(s string) (h argonHash, err error) {
+	fields := strings.Split(s, "$")
+	var version int
+	if len(fields) != 6 {
+		return h, errors.New("malformed argon2id hash")
+	}
+	_, err1 := fmt.Sscanf(fields[2], "v=%d", &version)
+	_, err2 := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &h.memory, &h.time, &h.threads)
+	h.salt, err = base64.RawStdEncoding.DecodeString(fields[4])
+	var err3 error
+	h.key, err3 = base64.RawStdEncoding.DecodeString(fields[5])
+	if errors.Join(err1, err2, err, err3) != nil || version != argon2.Version || len(h.salt) < 8 || len(h.key) < 16 {
+		return h, errors.New("malformed argon2id hash")
+	}
+	if h.time < 1 || h.time > argonMaxTime || h.memory < 8 || h.memory > argonMaxMemory || h.threads < 1 {
+		return h, fmt.Errorf("argon2id parameters out of bounds: t is at most %d, m at most %d", argonMaxTime, argonMaxMemory)
+	}
+	return h, nil
+}
+
+// checkHash returns an error for a hash that cannot be checked against.
+func checkHash(s string) error {
+	if strings.HasPrefix(s, "$argon2id$") {
+		_, err := parseArgon(s)
+		return err
+	}
+	cost, err := bcrypt.Cost([]byte(s))
+	switch {
+	case err != nil:
+		return errors.New("the hash is neither bcrypt nor argon2id; make one with hash-password")
+	case cost > bcryptMaxCost:
+		return fmt.Errorf("bcrypt cost is over %d", bcryptMaxCost)
+	}
+	return nil
+}
+
+// verifyHash checks a password against a hash that checkHash accepted.
+func verifyHash(hash, password string) bool {
+	if !strings.HasPrefix(hash, "$argon2id$") {
+		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+	}
+	h, err := parseArgon(hash)
+	if err != nil {
+		return false
+	}
+	got := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.key)))
+	return subtle.ConstantTimeCompare(got, h.key) == 1
+}

@@ -1,0 +1,290 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// The errors of Content.Read. After those that Fatal reports, the connection ends with the reply.
+var (
+	ErrBareLF      = errors.New("LF without CR in content")
+	ErrBareCR      = errors.New("CR without LF in content")
+	ErrNUL         = errors.New("NUL in content")
+	ErrTooLarge    = errors.New("content over the size limit")
+	ErrLineTooLong = errors.New("content line over the length limit")
+	ErrIdle        = fmt.Errorf("content stalled: %w", os.ErrDeadlineExceeded)
+	ErrTooSlow     = fmt.Errorf("content too slow: %w", os.ErrDeadlineExceeded)
+)
+
+// Content is one message's content as the client sends it, dots taken away. Read returns io.EOF after the final dot
+// and only then; every other end is an error, io.ErrUnexpectedEOF when the client left.
+type Content struct {
+	c        *Conn
+	start    time.Time
+	received int64  // raw bytes
+	n        int64  // bytes of content
+	line     int    // bytes of the current line
+	begin    bool   // at the beginning of a line, after CRLF
+	lfOnly   bool   // LF.LF was seen: such a client thinks that it has ended its content
+	discard  bool   // the rest is not wanted, and not limited but by drained
+	drained  int64  // bytes discarded
+	pending  []byte // ready for the reader: a part of the input buffer, or fixed
+	fixed    []byte // normalized input
+	err      error
+}
+
+func newContent(c *Conn) *Content { return &Content{c: c, start: time.Now(), begin: true} }
+
+// Content is what follows the server's 354, or nil when there was none. It is valid until Session.Data returns.
+func (c *Conn) Content() *Content {
+	if c.mode != modeContent {
+		return nil
+	}
+	return c.content
+}
+
+// Read implements io.Reader. Its errors stay.
+func (t *Content) Read(p []byte) (int, error) {
+	for len(t.pending) == 0 {
+		if t.err != nil {
+			return 0, t.err
+		}
+		t.pending, t.err = t.next()
+	}
+	n := copy(p, t.pending)
+	t.pending = t.pending[n:]
+	return n, nil
+}
+
+// Err is the error that Read met, io.EOF when the content is whole and read, nil while there is more.
+func (t *Content) Err() error {
+	if len(t.pending) > 0 {
+		return nil
+	}
+	return t.err
+}
+
+// LFOnly reports whether LF.LF was seen in the content: the mark of a client that ends its lines with LF alone and waits for a
+// reply that cannot come.
+func (t *Content) LFOnly() bool { return t.lfOnly }
+
+// Fatal reports whether err leaves no way to go on with the session: it is not known where the content ends.
+func Fatal(err error) bool {
+	return err != io.EOF && err != ErrTooLarge && err != ErrLineTooLong
+}
+
+// next returns the next piece of content, cut from the input buffer where that is possible. Its errors are final.
+func (t *Content) next() ([]byte, error) {
+	for {
+		in := t.c.in.bytes()
+		if t.begin && len(in) > 0 && in[0] == '.' {
+			if len(in) < 3 {
+				if err := t.fill(); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			t.begin = false
+			if in[1] == '\r' && in[2] == '\n' {
+				t.c.in.r += 3
+				return nil, io.EOF
+			}
+			t.c.in.r++ // RFC 5321, 4.5.2
+			continue
+		}
+		piece, err := t.take(in)
+		if err != nil {
+			return nil, err
+		}
+		if len(piece) > 0 {
+			return piece, t.count(len(piece))
+		}
+		if err := t.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// count holds the content against the size limit.
+func (t *Content) count(n int) error {
+	if t.discard {
+		t.drained += int64(n)
+		return nil
+	}
+	t.n += int64(n)
+	if limit := t.c.cfg.Limits.Content; limit > 0 && t.n > limit {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// take consumes lines from in until one begins with a dot, or in ends, and returns them. Of a line that is not whole yet
+// it takes what there is, less a final CR.
+func (t *Content) take(in []byte) ([]byte, error) {
+	end := 0
+	for end < len(in) && !(t.begin && in[end] == '.') {
+		i := bytes.IndexByte(in[end:], '\n')
+		whole := i >= 0
+		piece := in[end:]
+		if whole {
+			piece = in[end : end+i+1]
+		} else if piece[len(piece)-1] == '\r' {
+			piece = piece[:len(piece)-1]
+		}
+		err := check(piece, whole)
+		if err != nil && err != ErrNUL && t.c.cfg.Normalize {
+			return t.normalize(in[:end], piece)
+		}
+		if err != nil {
+			return nil, err
+		}
+		end += len(piece)
+		if err := t.measure(len(piece), whole); err != nil {
+			t.c.in.r += end
+			return nil, err
+		}
+		if !whole {
+			break
+		}
+	}
+	t.c.in.r += end
+	return in[:end], nil
+}
+
+// measure notes where the next byte stands and holds the current line against the length limit.
+func (t *Content) measure(n int, whole bool) error {
+	length := t.line + n
+	t.line = length
+	if n > 0 {
+		t.begin = whole
+	}
+	if whole {
+		t.line = 0
+	}
+	if limit := t.c.cfg.Limits.ContentLine; limit > 0 && length > limit && !t.discard {
+		return ErrLineTooLong
+	}
+	return nil
+}
+
+// check looks for what may not stand in a line, or in the beginning of one. A CR at the end of a part was held back.
+func check(piece []byte, whole bool) error {
+	text := piece
+	if whole {
+		text = piece[:len(piece)-1]
+		if len(text) == 0 || text[len(text)-1] != '\r' {
+			return ErrBareLF
+		}
+		text = text[:len(text)-1]
+	}
+	if bytes.IndexByte(text, '\r') >= 0 {
+		return ErrBareCR
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		return ErrNUL
+	}
+	return nil
+}
+
+// normalize consumes before, which is clean, and line, and returns them with each bare CR and LF of line made CRLF. The line after a
+// bare LF is not looked at for dots: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4).
+func (t *Content) normalize(before, line []byte) ([]byte, error) {
+	if bytes.IndexByte(line, 0) >= 0 {
+		return nil, ErrNUL
+	}
+	t.fixed = append(t.fixed[:0], before...)
+	from := len(t.fixed)
+	for i, b := range line {
+		switch {
+		case b == '\r' && i+1 < len(line) && line[i+1] == '\n': // with the LF
+		case b == '\r', b == '\n':
+			t.fixed = append(t.fixed, '\r', '\n')
+		default:
+			t.fixed = append(t.fixed, b)
+		}
+	}
+	t.c.in.r += len(before) + len(line)
+	err := t.measure(len(t.fixed)-from, line[len(line)-1] == '\n')
+	t.begin = bytes.HasSuffix(line, []byte("\r\n"))
+	t.lfOnly = t.lfOnly || string(line) == ".\n"
+	return t.fixed, err
+}
+
+// fill reads more of the content.
+func (t *Content) fill() error {
+	in := &t.c.in
+	if in.w == len(in.buf) && in.buf != nil {
+		in.enlarge(t.c.cfg.Buffers)
+	}
+	before := in.w - in.r
+	err := t.c.fill(t.deadline)
+	t.received += int64(in.w - in.r - before)
+	switch {
+	case err == nil:
+		return nil
+	case err == io.EOF:
+		return io.ErrUnexpectedEOF
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case time.Now().Before(t.allowance()):
+		return ErrIdle
+	}
+	return ErrTooSlow
+}
+
+// deadline is until when the next byte must come.
+func (t *Content) deadline(now time.Time) time.Time {
+	d := now.Add(t.c.cfg.Limits.ContentIdle)
+	if a := t.allowance(); a.Before(d) {
+		return a
+	}
+	return d
+}
+
+// allowance is until when the content may take, having come as far as it has.
+func (t *Content) allowance() time.Time {
+	l := &t.c.cfg.Limits
+	end := t.start.Add(l.ContentTotal)
+	if l.MinRate > 0 {
+		earned := time.Duration(float64(t.received) / float64(l.MinRate) * float64(time.Second))
+		if slow := t.start.Add(l.Grace + earned); slow.Before(end) {
+			return slow
+		}
+	}
+	return end
+}
+
+// endContent gives the server the final dot, after the rest of the content is read away. Where the rest cannot be read to
+// its end, or is more than another message, the session ends with the server's reply.
+func (c *Conn) endContent() {
+	t := c.content
+	if err := t.drain(); err != io.EOF {
+		c.last, c.linger, c.failed = true, true, err
+	}
+	c.mode, c.content = modeCommand, nil
+	c.in.giveBack(c.cfg.Buffers)
+	c.handed = append(c.handed[:0], ".\r\n"...)
+}
+
+// drain reads to the end of the content and returns io.EOF, or why it could not.
+func (t *Content) drain() error {
+	if t.err != nil && (t.err == io.EOF || Fatal(t.err)) {
+		return t.err
+	}
+	why := t.err
+	if why == nil {
+		why = ErrTooLarge
+	}
+	t.discard, t.err, t.pending = true, nil, nil
+	limit := max(t.c.cfg.Limits.Content, 1<<20)
+	for t.drained <= limit {
+		if _, err := t.next(); err != nil {
+			return err
+		}
+	}
+	return why
+}

@@ -1,0 +1,146 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
+
+// Buffers lends the large buffers through which content flows. It is safe for concurrent use.
+type Buffers struct{ pool sync.Pool }
+
+// NewBuffers makes a Buffers.
+func NewBuffers() *Buffers {
+	return &Buffers{pool: sync.Pool{New: func() any { return new([largeBuffer]byte) }}}
+}
+
+// input is what has been received and not yet used: buf[r:w].
+type input struct {
+	buf  []byte
+	r, w int
+	lent *[largeBuffer]byte // buf's array, when it is a borrowed one
+}
+
+func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
+
+// room makes place for more input: by starting over, by moving what is left to the front, or by a larger buffer.
+func (in *input) room(from *Buffers) {
+	switch {
+	case in.buf == nil:
+		in.buf = make([]byte, smallBuffer)
+	case in.r == in.w:
+		in.r, in.w = 0, 0
+	case in.w < len(in.buf):
+	case in.r > 0:
+		in.w = copy(in.buf, in.bytes())
+		in.r = 0
+	default:
+		in.enlarge(from)
+	}
+}
+
+// enlarge moves what is left into a borrowed buffer, the largest there is.
+func (in *input) enlarge(from *Buffers) {
+	if in.lent != nil {
+		return
+	}
+	lent := from.pool.Get().(*[largeBuffer]byte)
+	in.w = copy(lent[:], in.bytes())
+	in.r, in.buf, in.lent = 0, lent[:], lent
+}
+
+// giveBack returns the borrowed buffer, if what is left fits into a small one.
+func (in *input) giveBack(to *Buffers) {
+	if in.lent == nil || in.w-in.r > smallBuffer {
+		return
+	}
+	small := make([]byte, smallBuffer)
+	in.w = copy(small, in.bytes())
+	in.r, in.buf = 0, small
+	to.pool.Put(in.lent)
+	in.lent = nil
+}
+
+// errDrain is returned by fill when a drain is to end the session.
+var errDrain = errors.New("draining")
+
+// fill reads more input, after writing what is waiting to be written. until is asked for the deadline; it is asked
+// again when a read was woken before its time.
+func (c *Conn) fill(until func(now time.Time) time.Time) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.in.room(c.cfg.Buffers)
+	for {
+		c.setReadDeadline(until(time.Now()))
+		if c.drainNow() {
+			return errDrain
+		}
+		n, err := c.nc.Read(c.in.buf[c.in.w:])
+		c.in.w += n
+		if n > 0 {
+			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(c.deadline) {
+			c.deadline = time.Time{} // Drain set another one
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// drainNow reports whether the session is to end for a drain before the next command is read. The flag is looked at after the deadline is set, and
+// Drain sets them in the other order, so one of both always notices.
+func (c *Conn) drainNow() bool {
+	return c.mode != modeContent && c.draining.Load() && !c.cfg.Dialogue.Busy()
+}
+
+// setReadDeadline moves the deadline of reads. A later one is set only when it gains an eighth of the time, since each move
+// costs a timer.
+func (c *Conn) setReadDeadline(t time.Time) {
+	gain := t.Sub(c.deadline)
+	if !c.deadline.IsZero() && gain >= 0 && gain < time.Until(t)/8 {
+		return
+	}
+	c.deadline = t
+	c.raw.SetReadDeadline(t)
+}
+
+// errLineTooLong is returned by readLine for a command line over the limit.
+var errLineTooLong = errors.New("line too long")
+
+// readLine returns the next line of input without its end. Commands may end in LF alone, as people and probes type
+// them; content may not. The line is valid until the next read.
+func (c *Conn) readLine(limit int) ([]byte, error) {
+	idle := func(now time.Time) time.Time { return now.Add(c.cfg.Limits.Idle) }
+	for {
+		in := c.in.bytes()
+		if i := bytes.IndexByte(in, '\n'); i >= 0 {
+			c.in.r += i + 1
+			line := bytes.TrimSuffix(in[:i], []byte{'\r'})
+			if len(line) > limit {
+				return nil, errLineTooLong
+			}
+			return line, nil
+		}
+		if len(in) > limit+1 || len(in) == largeBuffer {
+			return nil, errLineTooLong
+		}
+		if err := c.fill(idle); err != nil {
+			if err == io.EOF && len(in) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
