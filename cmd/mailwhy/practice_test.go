@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/smtp"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// runPractice starts the command and returns its address, what it prints, and how to end it.
+func runPractice(t *testing.T, args ...string) (addr string, lines *bufio.Scanner, end func() error) {
+	t.Helper()
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newPracticeCommand()
+	c.SetArgs(append([]string{"--listen", "127.0.0.1:0"}, args...))
+	c.SetOut(w)
+	done := make(chan error, 1)
+	go func() {
+		err := c.ExecuteContext(ctx)
+		w.Close()
+		done <- err
+	}()
+	late := time.AfterFunc(20*time.Second, func() { r.CloseWithError(context.DeadlineExceeded) })
+	t.Cleanup(func() { late.Stop() })
+	lines = bufio.NewScanner(r)
+	if !lines.Scan() {
+		t.Fatalf("nothing printed: %v", <-done)
+	}
+	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+), for mailwhy serve --upstream 'smtp://`).FindStringSubmatch(lines.Text())
+	if m == nil {
+		t.Fatalf("printed %q", lines.Text())
+	}
+	end = func() error {
+		cancel()
+		io.Copy(io.Discard, r)
+		return <-done
+	}
+	t.Cleanup(cancel)
+	return m[1], lines, end
+}
+
+func TestPracticeCommand(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mail")
+	addr, lines, end := runPractice(t, "--dump", dir)
+	sent := make(chan error, 2)
+	go func() {
+		sent <- smtp.SendMail(addr, nil, "app@sender.test", []string{"good@any.test", "\"a b\"@any.test"}, []byte("Subject: hello\r\n\r\nx\r\n"))
+		sent <- smtp.SendMail(addr, nil, "app@sender.test", []string{"unknown@any.test"}, []byte("x\r\n"))
+	}()
+	wants := []string{
+		` accepted <app@sender.test> -> <good@any.test> <"a b"@any.test>  21 bytes  ` + dir + `/\S+\.eml$`,
+		` refused  <app@sender.test> -> <unknown@any.test>  550-5.1.1 The email account .* \.\.\.$`,
+	}
+	for _, want := range wants {
+		if !lines.Scan() || !regexp.MustCompile(want).MatchString(lines.Text()) {
+			t.Errorf("printed %q, want %s", lines.Text(), want)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if err := <-sent; err == nil || !strings.Contains(err.Error(), "5.1.1 The email account") {
+		t.Errorf("refused with %v", err)
+	}
+	if err := end(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.eml"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	if b, _ := os.ReadFile(files[0]); string(b) != "Subject: hello\r\n\r\nx\r\n" {
+		t.Errorf("kept %q", b)
+	}
+}
+
+func TestPracticeDefersWhatItCannotKeep(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mail")
+	addr, lines, end := runPractice(t, "--dump", dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		sent <- smtp.SendMail(addr, nil, "app@sender.test", []string{"good@any.test"}, []byte("x\r\n"))
+	}()
+	if !lines.Scan() || !strings.Contains(lines.Text(), " failed ") {
+		t.Errorf("printed %q", lines.Text())
+	}
+	if err := <-sent; err == nil || !strings.Contains(err.Error(), "4.3.0 the message cannot be kept") {
+		t.Errorf("answered %v", err)
+	}
+	end()
+}
+
+func TestPracticeCommandMistakes(t *testing.T) {
+	addr, _, end := runPractice(t)
+	defer end()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ args, want string }{
+		{"--listen=" + addr, "address already in use"},
+		{"--listen=127.0.0.1:0 --dump=" + file, "not a directory"},
+		{"surplus", "unknown command"},
+	} {
+		c := newPracticeCommand()
+		c.SetArgs(strings.Fields(tt.args))
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := c.ExecuteContext(ctx); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.args, err, tt.want)
+		}
+		cancel()
+	}
+}
+
+func TestPracticeHelpNamesEveryCase(t *testing.T) {
+	help := newPracticeCommand().Long
+	for _, want := range []string{"  unknown ", "(Invalid Address)", "  greylist ", "  drop "} {
+		if !strings.Contains(help, want) {
+			t.Errorf("%q is not in the help", want)
+		}
+	}
+}
