@@ -1,0 +1,247 @@
+// Package deliverylog is the record of what became of each message: a line for each event and recipient, for people to
+// read and for programs to count. cmd/mailwhy makes a Log and hands it to whoever has events; `mailwhy log` reads what
+// it wrote.
+//
+// A Log is a relay.Recorder. Record encodes the line in the caller, without reflection, and leaves the writing to one
+// goroutine, so that under load many lines share a write. What waits is bounded: while the output takes nothing, Record
+// blocks, and with it accepting.
+//
+// What always holds: a line is one JSON object of the schema in docs/delivery-log.md, valid UTF-8, and holds no raw control
+// character; lines stand in the order in which Record was called; the upstream's reply is there byte for byte; nothing
+// is left out but what could not be written, and that is counted and said in the operational log. No secret and no
+// content ever gets here: an Event has none.
+package deliverylog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// maxWaiting is how many bytes may wait for the output before Record blocks.
+const maxWaiting = 256 << 10
+
+// closing is how long Close waits for a blocked output.
+const closing = 5 * time.Second
+
+// Options say where a Log writes, and how.
+type Options struct {
+	File string       // appended to, and made if need be; "" or "-" writes to Out
+	Out  io.Writer    // used when there is no File
+	Text bool         // the form for people in place of JSON
+	Log  *slog.Logger // told when lines cannot be written; nil tells nobody
+}
+
+// Log is a delivery log. Its methods are safe for concurrent use.
+type Log struct {
+	o    Options
+	done chan struct{} // closed when the writing goroutine ends
+
+	mu      sync.Mutex
+	changed *sync.Cond // any of the fields below
+	waiting []byte
+	spare   []byte // the buffer written last, to be used again
+	writing bool
+	closed  bool
+
+	outMu   sync.Mutex // held for each write, and to change out
+	out     io.Writer
+	file    *os.File // out, when it is a file of ours
+	failing bool     // the last write failed
+	torn    bool     // the output ends inside a line
+
+	written, lost atomic.Int64
+}
+
+var _ relay.Recorder = (*Log)(nil)
+
+// buffers are the lines in the making.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// New opens a Log. Close ends it.
+func New(o Options) (*Log, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{o: o, out: o.Out, done: make(chan struct{})}
+	l.changed = sync.NewCond(&l.mu)
+	if l.toFile() {
+		f, err := openFile(o.File)
+		if err != nil {
+			return nil, err
+		}
+		l.out, l.file = f, f
+	}
+	if l.out == nil {
+		return nil, errors.New("the delivery log has no output")
+	}
+	go l.write()
+	return l, nil
+}
+
+func (l *Log) toFile() bool { return l.o.File != "" && l.o.File != "-" }
+
+// openFile opens a log file for appending. It holds addresses: the world may not read it.
+func openFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("delivery log: %w", err)
+	}
+	return f, nil
+}
+
+// Record implements relay.Recorder. It blocks while more than the bound waits for the output.
+func (l *Log) Record(e relay.Event) {
+	b := buffers.Get().(*[]byte)
+	line := lineOf(&e)
+	if l.o.Text {
+		*b = line.AppendText((*b)[:0])
+	} else {
+		*b = append(line.AppendJSON((*b)[:0]), '\n')
+	}
+	l.mu.Lock()
+	for len(l.waiting) > maxWaiting && !l.closed {
+		l.changed.Wait()
+	}
+	if l.closed {
+		l.lost.Add(1)
+		l.o.Log.Error("an event came after the delivery log was closed", "event", string(e.Kind), "id", e.ID)
+	} else {
+		if len(l.waiting) == 0 {
+			l.changed.Broadcast()
+		}
+		l.waiting = append(l.waiting, *b...)
+	}
+	l.mu.Unlock()
+	if cap(*b) <= 64<<10 {
+		buffers.Put(b)
+	}
+}
+
+// write is the writing goroutine.
+func (l *Log) write() {
+	defer close(l.done)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for len(l.waiting) == 0 && !l.closed {
+			l.changed.Wait()
+		}
+		if len(l.waiting) == 0 {
+			return
+		}
+		b := l.waiting
+		l.waiting, l.writing = l.spare[:0], true
+		l.changed.Broadcast()
+		l.mu.Unlock()
+		l.put(b)
+		l.mu.Lock()
+		l.writing = false
+		if l.spare = b; cap(b) > 2*maxWaiting {
+			l.spare = nil
+		}
+		l.changed.Broadcast()
+	}
+}
+
+// put writes whole lines, and counts those that the output did not take.
+func (l *Log) put(b []byte) {
+	l.outMu.Lock()
+	defer l.outMu.Unlock()
+	if l.torn { // what follows must not be part of the broken line
+		if _, err := l.out.Write([]byte("\n")); err == nil {
+			l.torn = false
+		}
+	}
+	n, err := l.out.Write(b)
+	if err == nil {
+		l.written.Add(int64(l.lines(b)))
+		if l.failing {
+			l.o.Log.Info("the delivery log can be written again", "lost", l.lost.Load())
+		}
+		l.failing = false
+		return
+	}
+	kept := l.lines(b[:n])
+	l.torn = l.torn || (n > 0 && b[n-1] != '\n')
+	l.written.Add(int64(kept))
+	lost := l.lost.Add(int64(l.lines(b) - kept))
+	if !l.failing {
+		l.o.Log.Error("the delivery log cannot be written: lines are lost", "error", err, "lost", lost)
+	}
+	l.failing = true
+}
+
+// lines counts the events that end in b.
+func (l *Log) lines(b []byte) int {
+	n := bytes.Count(b, []byte("\n"))
+	if l.o.Text { // the lines of detail begin with a space
+		n -= bytes.Count(b, []byte("\n "))
+	}
+	return n
+}
+
+// Flush returns when everything recorded so far was handed to the output.
+func (l *Log) Flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.waiting) > 0 || l.writing {
+		l.changed.Wait()
+	}
+}
+
+// Reopen opens the file anew, for programs that rotate logs by renaming them. After an error the old file is still
+// written. A Log without a file does nothing.
+func (l *Log) Reopen() error {
+	if !l.toFile() {
+		return nil
+	}
+	l.Flush()
+	f, err := openFile(l.o.File)
+	if err != nil {
+		return err
+	}
+	l.outMu.Lock()
+	old := l.file
+	l.out, l.file, l.torn = f, f, false
+	l.outMu.Unlock()
+	return old.Close()
+}
+
+// Close writes what waits and closes the file. It gives a blocked output a few seconds.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	select {
+	case <-l.done:
+	case <-time.After(closing):
+		return errors.New("delivery log: the output takes nothing; the last lines are lost")
+	}
+	if l.file != nil {
+		return l.file.Close()
+	}
+	return nil
+}
+
+// Stats count the lines of a Log.
+type Stats struct {
+	Written int64 // handed to the output
+	Lost    int64 // refused by the output
+}
+
+// Stats are the counts so far.
+func (l *Log) Stats() Stats { return Stats{Written: l.written.Load(), Lost: l.lost.Load()} }
