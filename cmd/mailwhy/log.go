@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailwhy/relay/deliverylog"
+)
+
+// followEvery is how often a followed file is looked at.
+const followEvery = 250 * time.Millisecond
+
+func newLogCommand() *cobra.Command {
+	var w logView
+	var follow bool
+	c := &cobra.Command{
+		Use:   "log [FILE]",
+		Short: "Show a delivery log in words",
+		Long: `Reads a delivery log, from FILE or standard input, and shows each event as a line, and each refusal with its
+category, cause and fix. The flags choose lines; several of them must all hold, and a flag may be given more than once
+for any of its values. Lines that are no events are shown as they are, unless something is chosen.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")
+	c.Flags().StringSliceVar(&w.from, "from", nil, "sender `address`, or @domain")
+	c.Flags().StringSliceVar(&w.to, "to", nil, "recipient `address`, or @domain")
+	c.Flags().StringSliceVar(&w.categories, "category", nil, "`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
+	c.Flags().StringSliceVar(&w.events, "event", nil, "`event`: relayed, deferred, failed, ...")
+	c.Flags().BoolVar(&w.json, "json", false, "show the chosen lines as they are")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the file grows, also when it is rotated, until interrupted")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		w.out = bufio.NewWriter(c.OutOrStdout())
+		if len(args) == 0 || args[0] == "-" {
+			return w.show(c.InOrStdin())
+		}
+		if follow {
+			return w.follow(c.Context(), args[0])
+		}
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return w.show(f)
+	}
+	return c
+}
+
+// logView chooses lines of a delivery log and shows them.
+type logView struct {
+	ids, from, to, categories, events []string
+	json                              bool
+	out                               *bufio.Writer
+	partial                           []byte // a line whose end was not there yet
+}
+
+// show reads r to its end. An unfinished last line is shown too.
+func (w *logView) show(r io.Reader) error {
+	if err := w.read(bufio.NewReader(r)); err != nil {
+		return err
+	}
+	if len(w.partial) > 0 {
+		w.line(append(w.partial, '\n'))
+		w.partial = nil
+	}
+	return w.out.Flush()
+}
+
+// read shows the whole lines of r, and keeps the beginning of one.
+func (w *logView) read(r *bufio.Reader) error {
+	for {
+		b, err := r.ReadBytes('\n')
+		w.partial = append(w.partial, b...)
+		if errors.Is(err, io.EOF) {
+			return w.out.Flush()
+		}
+		if err != nil {
+			return errors.Join(err, w.out.Flush())
+		}
+		w.line(w.partial)
+		w.partial = w.partial[:0]
+		if r.Buffered() == 0 {
+			if err := w.out.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// line shows one line if it is chosen.
+func (w *logView) line(b []byte) {
+	l, err := deliverylog.Parse(b)
+	switch {
+	case err != nil:
+		if !w.chooses() {
+			w.out.WriteString(printable(strings.TrimRight(string(b), "\r\n")) + "\n")
+		}
+	case !w.chosen(&l):
+	case w.json:
+		w.out.Write(b)
+	default:
+		w.out.Write(l.AppendText(nil))
+	}
+}
+
+// chooses reports whether anything is chosen at all.
+func (w *logView) chooses() bool {
+	return w.json || len(w.ids)+len(w.from)+len(w.to)+len(w.categories)+len(w.events) > 0
+}
+
+// chosen reports whether a line is.
+func (w *logView) chosen(l *deliverylog.Line) bool {
+	category, reason := "", ""
+	if l.Diagnosis != nil {
+		category, reason = plainName(string(l.Diagnosis.Category)), plainName(string(l.Diagnosis.Reason))
+	}
+	return anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.DSN }) &&
+		anyOf(w.from, func(a string) bool { return ofAddress(a, l.From) }) &&
+		anyOf(w.to, func(a string) bool { return ofAddress(a, l.To) }) &&
+		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Event)) }) &&
+		anyOf(w.categories, func(k string) bool { return plainName(k) == category || plainName(k) == reason })
+}
+
+// anyOf reports whether one of the wanted values holds, or none is wanted.
+func anyOf(wanted []string, holds func(string) bool) bool {
+	for _, v := range wanted {
+		if holds(v) {
+			return true
+		}
+	}
+	return len(wanted) == 0
+}
+
+// ofAddress reports whether an address is the wanted one, or of the wanted "@domain".
+func ofAddress(wanted, address string) bool {
+	wanted, address = strings.ToLower(strings.Trim(wanted, "<>")), strings.ToLower(address)
+	if strings.HasPrefix(wanted, "@") {
+		return strings.HasSuffix(address, wanted)
+	}
+	return wanted == address
+}
+
+// plainName makes 'Mailbox Full', mailbox-full and mailbox_full the same.
+func plainName(s string) string {
+	return strings.NewReplacer("_", " ", "-", " ").Replace(strings.ToLower(s))
+}
+
+// follow shows a file as it grows. When another file takes its name, the old one is shown to its end and the new one
+// from its beginning; when it is cut short, it is read from its beginning.
+func (w *logView) follow(ctx context.Context, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { f.Close() }()
+	r := bufio.NewReader(f)
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		next := rotated(f, name)
+		if err := w.read(r); err != nil {
+			return err
+		}
+		if next != nil {
+			f.Close()
+			f = next
+			r.Reset(f)
+			w.partial = w.partial[:0]
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// rotated opens what is to be read in place of f, or returns nil to go on with f.
+func rotated(f *os.File, name string) *os.File {
+	then, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	now, err := os.Stat(name)
+	if err != nil { // between the renaming and the new file
+		return nil
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil || (os.SameFile(then, now) && now.Size() >= at) {
+		return nil
+	}
+	next, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	return next
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/deliverylog"
+)
+
+// writeLog makes a delivery log of a few events.
+func writeLog(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "delivery.log")
+	l, err := deliverylog.New(deliverylog.Options{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	full := &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full", Cause: "The mailbox is full.", Fix: []string{"Wait."}, Owner: diagnose.OwnerRecipient}
+	for _, e := range []relay.Event{
+		{Kind: relay.EventAccepted, ID: "M1", From: "app@x.test", To: "user@y.test"},
+		{Kind: relay.EventDeferred, ID: "M1", From: "app@x.test", To: "user@y.test", Diagnosis: full,
+			Tried: &relay.Attempt{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("452 4.2.2 full\r\n")}},
+		{Kind: relay.EventDSN, ID: "M2", To: "app@x.test", DSN: "M1"},
+		{Kind: relay.EventRelayed, ID: "M3", From: "other@x.test", To: "User@Z.test"},
+	} {
+		e.Time = at
+		l.Record(e)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// logOutput runs the command.
+func logOutput(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	c := newLogCommand()
+	c.SetArgs(args)
+	c.SetIn(strings.NewReader(stdin))
+	c.SetOut(&out)
+	if err := c.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestLogCommandChooses(t *testing.T) {
+	file := writeLog(t)
+	for _, tt := range []struct {
+		args string
+		want string // the events shown
+	}{
+		{"", "accepted deferred dsn relayed"},
+		{"--id M1", "accepted deferred dsn"},
+		{"--id M2,M3", "dsn relayed"},
+		{"--from app@X.test", "accepted deferred"},
+		{"--from <>", "dsn"},
+		{"--to @z.test", "relayed"},
+		{"--to @y.test --to app@x.test", "accepted deferred dsn"},
+		{"--category mailbox-full", "deferred"},
+		{"--category Blocked", ""},
+		{"--event relayed --event DSN", "dsn relayed"},
+		{"--event relayed --id M1", ""},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			var events []string
+			for line := range strings.Lines(logOutput(t, "", append(strings.Fields(tt.args), file)...)) {
+				if !strings.HasPrefix(line, " ") {
+					events = append(events, strings.Fields(line)[2])
+				}
+			}
+			if got := strings.Join(events, " "); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestLogCommandExplains(t *testing.T) {
+	got := logOutput(t, "", "--event", "deferred", writeLog(t))
+	want := "2026-11-23 09:00:00.000Z deferred   M1 <app@x.test> -> <user@y.test>  452 4.2.2 full (at rcpt)\n" +
+		"    category  Mailbox Full: mailbox full, for the recipient to solve\n    cause     The mailbox is full.\n    fix       1. Wait.\n"
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLogCommandReadsStandardInput(t *testing.T) {
+	b, err := os.ReadFile(writeLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mixed := "starting\x1b\n" + strings.TrimSuffix(string(b), "\n") // no end of line, and a foreign line
+	if got := logOutput(t, mixed); !strings.HasPrefix(got, "starting?\n") || strings.Count(got, "2026-11-23") != 4 {
+		t.Errorf("got %q", got)
+	}
+	if got := logOutput(t, mixed, "--json", "-"); got != string(b) {
+		t.Errorf("--json changed the lines: %q", got)
+	}
+}
+
+func TestLogCommandMistakes(t *testing.T) {
+	for _, args := range [][]string{{"/does/not/exist"}, {"-f", "/does/not/exist"}, {"a", "b"}} {
+		c := newLogCommand()
+		c.SetArgs(args)
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		if err := c.ExecuteContext(t.Context()); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+}
+
+// TestLogCommandFollows appends to a file, in the middle of a line too, rotates it and cuts it short.
+func TestLogCommandFollows(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	add := func(s string) {
+		t.Helper()
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(`{"v":1,"event":"relayed","id":"A"}` + "\n" + `{"v":1,"event"`)
+	r, w := io.Pipe()
+	late := time.AfterFunc(20*time.Second, func() { r.CloseWithError(context.DeadlineExceeded) })
+	defer late.Stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	c := newLogCommand()
+	c.SetArgs([]string{"-f", file})
+	c.SetOut(w)
+	go func() { done <- c.ExecuteContext(ctx) }()
+	lines := bufio.NewScanner(r)
+	want := func(id string) {
+		t.Helper()
+		if !lines.Scan() || !strings.Contains(lines.Text(), " "+id) {
+			t.Fatalf("got %q, want %s", lines.Text(), id)
+		}
+	}
+	want("A")
+	add(`:"relayed","id":"B"}` + "\n")
+	want("B")
+	if err := os.Rename(file, file+".1"); err != nil {
+		t.Fatal(err)
+	}
+	add(`{"v":1,"event":"relayed","id":"C"}` + "\n")
+	want("C")
+	if err := os.Truncate(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	add(`{"v":1,"event":"failed","id":"D"}` + "\n")
+	want("D")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
