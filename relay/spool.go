@@ -139,6 +139,8 @@ type SpoolStat struct {
 	Leased    int64     `json:"leased"`
 	Oldest    time.Time `json:"oldest,omitzero"` // arrival of the oldest message
 	FreeBytes int64     `json:"free_bytes"`      // on the spool's file system
+
+	Quarantined int64 `json:"quarantined,omitempty"` // messages that were damaged and set aside
 }
 
 // Editor is the add-on of a Spool through which an operator changes what waits.
