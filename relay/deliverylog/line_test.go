@@ -277,3 +277,27 @@ func BenchmarkRecord(b *testing.B) {
 		}
 	})
 }
+
+// TestFieldsAreDocumented holds docs/delivery-log.md to the schema.
+func TestFieldsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/delivery-log.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[Line](), reflect.TypeFor[diagnose.Diagnosis]()} {
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(string(b), "`"+name+"`") {
+				t.Errorf("%s is not documented", name)
+			}
+		}
+	}
+	for _, k := range []relay.EventKind{
+		relay.EventAccepted, relay.EventRelayed, relay.EventDeferred, relay.EventDelayed, relay.EventFailed, relay.EventExpired,
+		relay.EventSuppressed, relay.EventHeld, relay.EventReleased, relay.EventDropped, relay.EventRefused, relay.EventQuarantined, relay.EventDSN, relay.EventLane,
+	} {
+		if !strings.Contains(string(b), "`"+string(k)+"`") {
+			t.Errorf("event %s is not documented", k)
+		}
+	}
+}

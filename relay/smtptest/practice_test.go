@@ -167,3 +167,17 @@ func TestDump(t *testing.T) {
 		t.Error("no error without the directory")
 	}
 }
+
+// TestCasesAreDocumented holds docs/practice.md to the cases.
+func TestCasesAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/practice.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range smtptest.Cases() {
+		row := strings.TrimRight("| `"+c.Name+"` | "+c.About+" | "+string(c.Category), " ")
+		if !strings.Contains(string(b), "\n"+row) {
+			t.Errorf("no row %q", row)
+		}
+	}
+}
