@@ -38,7 +38,16 @@ func permanent(a *Attempt) bool {
 	case diagnose.NetSizeExceeded, diagnose.NetUTF8Unavailable, diagnose.NetEightUnavailable, diagnose.NetCorrupt:
 		return true
 	}
-	return a.Reply.Class() == 5
+	return a.Reply.Class() == 5 && !beforeMail(a.Stage)
+}
+
+// beforeMail reports whether what was said at stage s concerns us and our way to the upstream, and no message.
+func beforeMail(s diagnose.Stage) bool {
+	switch s {
+	case diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS, diagnose.StageAuth:
+		return true
+	}
+	return false
 }
 
 // ownFault reports whether a 5yz is about our account at the upstream and nobody's mail. At MAIL it is the upstream

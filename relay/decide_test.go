@@ -47,6 +47,7 @@ func TestDecide(t *testing.T) {
 		{"throttled steps back into the line", said(diagnose.StageMail, "454 4.7.0 slow"), throttled, 0, 3, false, Deferred, 3 * time.Second, false},
 		{"retry-after is honoured", said(diagnose.StageRcpt, "450 try in 300 s"), after(300), 0, 0, false, Deferred, 300 * time.Second * 105 / 100, true},
 		{"retry-after is bounded", said(diagnose.StageRcpt, "450 try in a year"), after(31536000), 0, 0, false, Deferred, 4 * time.Hour * 105 / 100, true},
+		{"refused credentials are nobody's failure", said(diagnose.StageAuth, "535 5.7.8 no"), account, 0, 0, false, Deferred, time.Minute, true},
 		{"too large beforehand", Attempt{Stage: diagnose.StageQueue, NetErr: diagnose.NetErr{Kind: diagnose.NetSizeExceeded}}, recipient, 0, 0, false, Failed, 0, true},
 		{"a report is held", said(diagnose.StageRcpt, "550 no"), recipient, 0, 0, true, Held, 0, true},
 		{"a report is deferred first", said(diagnose.StageRcpt, "450 no"), recipient, 0, 0, true, Deferred, time.Minute, true},
