@@ -24,6 +24,7 @@ type conn struct {
 	done      chan struct{}
 	closing   sync.Once
 	streaming atomic.Bool // content is being written: a reply now is an early one
+	canceled  atomic.Bool // we closed it ourselves, at the end of the grace
 	timer     *time.Timer
 	idle      *time.Timer // ends the connection when it stays unused
 

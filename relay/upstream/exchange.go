@@ -54,6 +54,7 @@ func (x *exchange) grace(over <-chan struct{}) {
 	case <-over:
 	case <-t.C:
 		if c := x.current.Load(); c != nil {
+			c.canceled.Store(true)
 			c.net.Close() // its user is told by the reader
 		}
 	}
@@ -202,6 +203,9 @@ func (x *exchange) lose(p *part, l *loss) *part {
 // lost closes the connection and settles what that means for p; or else reports that p is to be tried again at once.
 func (x *exchange) lost(p *part, l *loss) (again bool) {
 	reused, d := x.c.reused, p.d
+	if l.rep.err != nil && x.c.canceled.Load() {
+		l.rep.err = context.Canceled
+	}
 	a := x.attempt(p, l.stage, l.rep)
 	x.drop()
 	switch {

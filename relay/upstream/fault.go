@@ -106,7 +106,8 @@ func tlsKind(err error) diagnose.NetKind {
 	var invalid x509.CertificateInvalidError
 	var chain *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
+	var op *net.OpError // crypto/tls reports alerts, and nothing else, under these two names
+	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 	switch {
 	case errors.As(err, &pin):
 		return diagnose.NetTLSPin
@@ -116,7 +117,7 @@ func tlsKind(err error) diagnose.NetKind {
 		return diagnose.NetTLSExpired
 	case errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &chain):
 		return diagnose.NetTLSAuthority
-	case errors.As(err, &record), errors.As(err, &alert):
+	case alert, errors.As(err, &record):
 		return diagnose.NetTLSProtocol
 	}
 	return diagnose.NetNone

@@ -120,6 +120,9 @@ func (p *Pool) raiseOnce(ctx context.Context, nc net.Conn, at netip.AddrPort, se
 		pr = &problem{stage: diagnose.StageConnect, err: context.Canceled}
 	}
 	if pr != nil {
+		if pr.err != nil && c.tls != "" && tlsKind(pr.err) != diagnose.NetNone {
+			pr.stage = diagnose.StageTLS // TLS 1.3 servers judge a client certificate when our part is over
+		}
 		if pr.err == nil && !pr.rep.ending() {
 			o.command("QUIT") // the server spoke, so it hears
 		}
@@ -208,7 +211,7 @@ func (o *opening) startTLS() *problem {
 	case r.class() != 2:
 		return &problem{stage: diagnose.StageTLS, rep: r}
 	case o.c.in.r.Buffered() > 0: // bytes that came in clear would be taken for the encrypted server's
-		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetProtocol,
+		return &problem{stage: diagnose.StageTLS, clear: clear, err: &netError{diagnose.NetProtocol,
 			"the server, or somebody between, sent more after its reply to STARTTLS"}}
 	}
 	if pr := o.handshake(); pr != nil {
