@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay/smtptest"
+)
+
+// measurement is the outcome of one run. What does not apply is 0.
+type measurement struct {
+	rate     float64       // messages a second, end to end
+	p50, p99 time.Duration // from MAIL to the reply to the content
+	cpu      float64       // seconds for 1,000 messages, of the relay's processes
+	idle     int64         // bytes resident before the load
+	peak     int64         // bytes resident, the sum over the relay's processes
+	fsyncs   float64       // a message; only from the separate run
+}
+
+// String is the measurement on one line.
+func (m measurement) String() string {
+	return fmt.Sprintf("%7.0f msg/s  p50 %8.2f ms  p99 %8.2f ms  CPU %6.2f s/1000  RSS %5.1f MB idle %6.1f MB peak",
+		m.rate, ms(m.p50), ms(m.p99), m.cpu, mb(m.idle), mb(m.peak))
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func mb(n int64) float64 { return float64(n) / 1e6 }
+
+// collecting is how long mailwhy by default waits for further failures of a message before it reports them. It is no
+// work, and is taken off the time of the refused case.
+const collecting = 5 * time.Second
+
+// refusal is what the sink says to the recipients of the refused case. Their bounces go to others.
+func refusal(c smtptest.Command) smtptest.Action {
+	if c.Stage == diagnose.StageRcpt && c.Address == refusedRecipient {
+		return smtptest.Action{Reply: "550 5.1.1 <" + c.Address + ">: Recipient address rejected: User unknown"}
+	}
+	return smtptest.Action{}
+}
+
+const refusedRecipient = "unknown@sink.test"
+
+// bench is one relay between a load and a sink.
+type bench struct {
+	relay  *running
+	ledger *smtptest.Ledger
+	load   smtptest.Load
+	close  []func() error
+}
+
+// setUp starts the sink, what delays it, and the relay.
+func (o *options) setUp(ctx context.Context, c testCase, r relay, under []string) (b *bench, err error) {
+	b = &bench{ledger: smtptest.NewLedger()}
+	defer func() {
+		if err != nil {
+			b.tearDown()
+		}
+	}()
+	sink := smtptest.Options{Ledger: b.ledger, Forget: true}
+	if c.refused {
+		sink.Script = refusal
+	}
+	s, err := smtptest.Start(sink)
+	if err != nil {
+		return b, err
+	}
+	b.close = append(b.close, s.Close)
+	upstream := s.Addr()
+	if c.roundTrip > 0 {
+		p, err := smtptest.StartProxy(upstream)
+		if err != nil {
+			return b, err
+		}
+		b.close = append(b.close, p.Close)
+		half := smtptest.Faults{Delay: c.roundTrip / 2}
+		p.Damage(half, half)
+		upstream = p.Addr()
+	}
+	dir, err := os.MkdirTemp(o.dir, "run-")
+	if err != nil {
+		return b, err
+	}
+	b.close = append(b.close, func() error { return o.cleanUp(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return b, err
+	}
+	if b.relay, err = r.start(ctx, dir, upstream, under); err != nil {
+		return b, err
+	}
+	b.close = append(b.close, b.relay.stop)
+	b.load = smtptest.Load{
+		Addr: b.relay.addr, Sessions: c.sessions, Size: c.size, PerConnection: c.perConnection,
+		Messages: max(int(float64(c.messages)*o.scale), c.sessions), Pipelining: o.pipelining, Ledger: b.ledger,
+	}
+	if c.refused {
+		b.load.To = refusedRecipient
+	}
+	return b, nil
+}
+
+// cleanUp removes a run's directory.
+func (o *options) cleanUp(dir string) error {
+	if o.keep {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
+// tearDown ends everything, last things first.
+func (b *bench) tearDown() error {
+	var errs []error
+	for i := len(b.close) - 1; i >= 0; i-- {
+		errs = append(errs, b.close[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// measure runs one case through one relay.
+func (o *options) measure(ctx context.Context, c testCase, r relay) (m measurement, err error) {
+	b, err := o.setUp(ctx, c, r, nil)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, b.tearDown()) }()
+	if b.relay.cmd != nil {
+		_, m.idle = usage(b.relay.cmd.Process.Pid)
+	}
+	if err := o.warmUp(ctx, b); err != nil {
+		return m, err
+	}
+	var w *watcher
+	var before time.Duration
+	if b.relay.cmd != nil {
+		before, _ = usage(b.relay.cmd.Process.Pid)
+		w = watch(b.relay.cmd.Process.Pid)
+	}
+	result, last, err := o.send(ctx, b)
+	if w != nil {
+		m.peak = w.end()
+		after, _ := usage(b.relay.cmd.Process.Pid)
+		m.cpu = (after - before).Seconds() * 1000 / float64(b.load.Messages)
+	}
+	if err != nil {
+		return m, err
+	}
+	elapsed := last.Sub(result.Started)
+	if c.refused && r.name() != "postfix" {
+		elapsed = max(elapsed-collecting, result.Elapsed)
+	}
+	m.rate = float64(b.load.Messages) / elapsed.Seconds()
+	m.p50, m.p99 = result.Whole.Quantile(0.5), result.Whole.Quantile(0.99)
+	return m, o.exactlyOnce(b, c)
+}
+
+// warmUp lets the relay start its processes and open its connections.
+func (o *options) warmUp(ctx context.Context, b *bench) error {
+	load := b.load
+	load.Messages = 2 * load.Sessions
+	load.Size = min(load.Size, 4<<10)
+	if _, err := load.Run(ctx); err != nil {
+		return err
+	}
+	return o.settled(ctx, b)
+}
+
+// send runs the load and waits until everything has arrived.
+func (o *options) send(ctx context.Context, b *bench) (r smtptest.LoadResult, last time.Time, err error) {
+	if r, err = b.load.Run(ctx); err != nil {
+		return r, last, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.settle)
+	defer cancel()
+	last, err = b.ledger.Settled(ctx)
+	return r, last, err
+}
+
+// settled waits until everything has arrived.
+func (o *options) settled(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, o.settle)
+	defer cancel()
+	_, err := b.ledger.Settled(ctx)
+	return err
+}
+
+// exactlyOnce holds the sink's ledger to what was offered: each message came once, or came back once.
+func (o *options) exactlyOnce(b *bench, c testCase) error {
+	t := b.ledger.Tally()
+	want := smtptest.Tally{Offered: t.Offered, Acked: t.Offered, Arrived: t.Offered}
+	if c.refused {
+		want.Arrived, want.Returned = 0, t.Offered
+	}
+	if t != want {
+		return fmt.Errorf("not exactly once: %v", t)
+	}
+	return nil
+}
+
+// fsyncCase is the load under which fsyncs are counted.
+var fsyncCase = testCase{name: "4k-10", sessions: 10, messages: 500, size: 4 << 10}
+
+// countFsyncs runs each relay once more, shortly, under strace.
+func (o *options) countFsyncs(ctx context.Context, relays []relay, all results) error {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		fmt.Println("skipping the fsyncs: strace is not installed")
+		return nil
+	}
+	for _, r := range relays {
+		if r.name() == "direct" {
+			continue
+		}
+		n, err := o.fsyncs(ctx, r, strace)
+		if err != nil {
+			return fmt.Errorf("counting the fsyncs of %s: %w", r.name(), err)
+		}
+		all.fsyncs(r.name(), n)
+	}
+	return nil
+}
+
+// fsyncs are those of one relay, for each message.
+func (o *options) fsyncs(ctx context.Context, r relay, strace string) (float64, error) {
+	out := filepath.Join(o.dir, "strace")
+	b, err := o.setUp(ctx, fsyncCase, r, []string{strace, "-f", "--seccomp-bpf", "-c", "-e", "trace=fsync,fdatasync,sync_file_range", "-o", out})
+	if err != nil {
+		return 0, err
+	}
+	_, _, err = o.send(ctx, b)
+	if err = errors.Join(err, b.tearDown()); err != nil { // strace writes its table at the end
+		return 0, err
+	}
+	table, err := os.ReadFile(out)
+	if err != nil {
+		return 0, err
+	}
+	calls := 0
+	for _, line := range regexp.MustCompile(`(?m)^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync`).FindAllSubmatch(table, -1) {
+		n, _ := strconv.Atoi(string(line[1]))
+		calls += n
+	}
+	return float64(calls) / float64(b.load.Messages), nil
+}
