@@ -30,6 +30,8 @@ type Proxy struct {
 	mu       sync.Mutex
 	toServer Faults
 	toClient Faults
+	each     func(n int) (toServer, toClient Faults)
+	begun    int
 	conns    map[*proxied]struct{}
 	closed   bool
 }
@@ -80,7 +82,15 @@ func (p *Proxy) Addr() string { return p.ln.Addr().String() }
 func (p *Proxy) Damage(toServer, toClient Faults) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.toServer, p.toClient = toServer, toClient
+	p.toServer, p.toClient, p.each = toServer, toClient, nil
+}
+
+// DamageEach asks each what happens to connection number n, counted from 1 over the Proxy's life, for those that begin
+// from now on. It is called with the Proxy's lock held.
+func (p *Proxy) DamageEach(each func(n int) (toServer, toClient Faults)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.each = each
 }
 
 // End ends every open connection as told, now; EndStall is not among its choices.
@@ -135,6 +145,10 @@ func (p *Proxy) pass(client net.Conn) {
 	c := &proxied{client: client, server: server, over: make(chan struct{})}
 	p.mu.Lock()
 	toServer, toClient := p.toServer, p.toClient
+	p.begun++
+	if p.each != nil {
+		toServer, toClient = p.each(p.begun)
+	}
 	p.conns[c] = struct{}{}
 	closed := p.closed
 	p.mu.Unlock()

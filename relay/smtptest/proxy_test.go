@@ -109,6 +109,27 @@ func TestProxyCutsTheCommandsOfTheClient(t *testing.T) {
 	}
 }
 
+func TestProxyDamagesEachConnectionInItsOwnWay(t *testing.T) {
+	s := smtptest.New(t, smtptest.Options{})
+	p := smtptest.NewProxy(t, s.Addr())
+	p.DamageEach(func(n int) (toServer, toClient smtptest.Faults) {
+		if n < 3 {
+			toClient.Cut = &smtptest.Cut{After: int64(n), End: smtptest.EndClose}
+		}
+		return toServer, toClient
+	})
+	for _, want := range []string{"2", "22"} {
+		if got, err := io.ReadAll(dial(t, p.Addr()).r); string(got) != want || err != nil {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	greet(t, p.Addr())
+	p.Damage(smtptest.Faults{}, smtptest.Faults{Cut: &smtptest.Cut{After: 5, End: smtptest.EndClose}})
+	if got, _ := io.ReadAll(dial(t, p.Addr()).r); len(got) != 5 {
+		t.Errorf("got %q after Damage", got)
+	}
+}
+
 func TestProxyBandwidth(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{})
 	p := smtptest.NewProxy(t, s.Addr())
