@@ -1,0 +1,137 @@
+package dsn
+
+import (
+	"fmt"
+	"strings"
+	texttemplate "text/template"
+	"time"
+	"unicode/utf8"
+)
+
+// The form of the text part.
+const (
+	textWidth  = 72
+	labelWidth = 12
+)
+
+// functions are those that templates have beside Go's own:
+//
+//	say KEY DATA       the words for KEY, filled in with DATA
+//	word KEY           the words for KEY that need no data
+//	has KEY            whether there are words for KEY
+//	date TIME          a date and time, "" for the zero time
+//	span DURATION      a duration in its largest unit
+//	join LIST SEP      the list as one text
+//	pair KEY TEXT      both as one, for a template that takes a label and a text: .Key and .Value
+//	wrap TEXT          the text in lines of at most 72 characters
+//	row KEY TEXT       a labelled line, wrapped; nothing when TEXT is empty
+//	verbatim KEY LIST  a label and lines that are not wrapped
+//	steps KEY LIST     a label and numbered, wrapped lines
+func functions(words map[string]*texttemplate.Template) texttemplate.FuncMap {
+	say := func(key string, data any) (string, error) { return say(words, key, data) }
+	word := func(key string) (string, error) { return say(key, nil) }
+	labelled := func(key string, write func(label string) string) (string, error) {
+		label, err := word(key)
+		if err != nil {
+			return "", err
+		}
+		return write(pad(label + ":")), nil
+	}
+	return texttemplate.FuncMap{
+		"say":  say,
+		"word": word,
+		"has":  func(key string) bool { return words[key] != nil },
+		"date": func(t time.Time) string {
+			if t.IsZero() {
+				return ""
+			}
+			return t.Format(dateLayout)
+		},
+		"span": func(d time.Duration) (string, error) { return span(say, d) },
+		"join": strings.Join,
+		"pair": func(key, value string) pair { return pair{key, value} },
+		"wrap": func(s string) string { return wrap("", "", s) },
+		"row": func(key, text string) (string, error) {
+			if text == "" {
+				return "", nil
+			}
+			return labelled(key, func(label string) string { return wrap(label, pad(""), text) })
+		},
+		"verbatim": func(key string, lines []string) (string, error) {
+			return labelled(key, func(label string) string { return listed(label, lines, verbatimLine) })
+		},
+		"steps": func(key string, lines []string) (string, error) {
+			return labelled(key, func(label string) string { return listed(label, lines, numberedLine) })
+		},
+	}
+}
+
+type pair struct{ Key, Value string }
+
+// say fills in the words for a key.
+func say(words map[string]*texttemplate.Template, key string, data any) (string, error) {
+	t := words[key]
+	if t == nil {
+		return "", fmt.Errorf("no words for %q", key)
+	}
+	var b strings.Builder
+	err := t.Execute(&b, data)
+	return b.String(), err
+}
+
+// span is a duration in words, in the largest unit of which there are at least two, rounded down.
+func span(say func(string, any) (string, error), d time.Duration) (string, error) {
+	switch {
+	case d >= 48*time.Hour:
+		return say("days", int(d.Hours()/24))
+	case d >= 2*time.Hour:
+		return say("hours", int(d.Hours()))
+	case d >= 2*time.Minute:
+		return say("minutes", int(d.Minutes()))
+	}
+	return say("seconds", int(d.Seconds()))
+}
+
+// pad fills a label up to the column where values begin.
+func pad(label string) string {
+	if n := utf8.RuneCountInString(label); n < labelWidth {
+		return label + strings.Repeat(" ", labelWidth-n)
+	}
+	return label + " "
+}
+
+// listed writes lines below one another, the first one behind the label.
+func listed(label string, lines []string, write func(indent string, n int, line string) string) string {
+	var b strings.Builder
+	for i, line := range lines {
+		b.WriteString(write(label, i+1, line))
+		label = pad("")
+	}
+	return b.String()
+}
+
+func verbatimLine(indent string, _ int, line string) string { return indent + line + "\n" }
+
+func numberedLine(indent string, n int, line string) string {
+	number := fmt.Sprintf("%d. ", n)
+	return wrap(indent+number, pad("")+strings.Repeat(" ", len(number)), line)
+}
+
+// wrap breaks a text into lines: the first begins with first, the others with rest. A word longer than a line, as a
+// link may be, stays whole.
+func wrap(first, rest, text string) string {
+	var b strings.Builder
+	line, empty := first, true
+	for _, word := range strings.Fields(text) {
+		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > textWidth {
+			b.WriteString(line + "\n")
+			line, empty = rest, true
+		}
+		if !empty {
+			line += " "
+		}
+		line += word
+		empty = false
+	}
+	return b.String() + line + "\n"
+}
