@@ -39,7 +39,6 @@ type options struct {
 	cases      *regexp.Regexp
 	relays     []string
 	dir        string // scratch
-	binary     string // of mailwhy
 	packages   string // directory of .deb files
 	pipelining bool
 	strace     bool
