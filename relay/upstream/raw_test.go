@@ -23,7 +23,7 @@ type peer struct {
 }
 
 // newRaw serves each connection by serve, and closes it then.
-func newRaw(t *testing.T, serve func(*peer)) *raw {
+func newRaw(t testing.TB, serve func(*peer)) *raw {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
