@@ -1,0 +1,258 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"math"
+	"strconv"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// place is where a message stands in its lane's line.
+type place struct{ turn, seq int64 }
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.turn, q.turn), cmp.Compare(p.seq, q.seq))
+}
+
+// lease is the right to settle a message, held in memory: a spool has one process, and when that ends so do its leases.
+type lease struct {
+	token    relay.Token
+	id       string
+	lane     string
+	seq      int64
+	size     int64
+	file     string
+	place    place         // zero for a message that was not in the line
+	deadline time.Time     // monotonic; zero is none
+	settling bool          // its settlement is with the writer: it lapses no more
+	slot     int64         // in marks
+	ended    chan struct{} // closed when the lease is
+}
+
+// Lease implements relay.Spool. A message whose lease lapses stands in the line as before, and is counted by next.
+func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
+	if err := s.w.stuck(); err != nil {
+		return nil, time.Time{}, err
+	}
+	l := s.line(q.Lane)
+	select {
+	case l.turnstile <- struct{}{}:
+		defer func() { <-l.turnstile }()
+	case <-ctx.Done():
+		return nil, time.Time{}, context.Cause(ctx)
+	}
+	if err := s.lineUp(ctx, l, q.Now); err != nil {
+		return nil, time.Time{}, err
+	}
+	from := s.startScan(l)
+	records, end, more, err := s.scan(l, from, q.Max)
+	messages, bad := decodeAll(&records)
+	leases, early := s.handOut(l, records, messages, end, q, err)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if len(bad) > 0 {
+		s.quarantineAll(ctx, bad)
+	}
+	if len(early) > 0 {
+		if err := s.sendBack(ctx, early); err != nil {
+			return leases, q.Now.Add(time.Second), nil
+		}
+	}
+	if more {
+		return leases, q.Now, nil
+	}
+	next, err := s.nextDue(l, q.Now)
+	if err != nil {
+		return leases, q.Now.Add(time.Second), nil
+	}
+	return leases, next, nil
+}
+
+// scan reads up to limit records that stand after from and are not leased. more says that the line goes on.
+func (s *Spool) scan(l *line, from place, limit int) (records []*record, end place, more bool, err error) {
+	err = s.read(func(c *conn) error {
+		records, end, more = records[:0], from, false
+		return c.query(func(row []driver.Value) error {
+			r := new(record)
+			if err := r.scan(row); err != nil {
+				return err
+			}
+			if len(records) >= limit && !s.isLeased(r.seq) {
+				more = true
+				return errStop
+			}
+			end = place{r.turn, r.seq}
+			if !s.isLeased(r.seq) {
+				records = append(records, r)
+			}
+			return nil
+		}, "SELECT "+columns+" FROM message WHERE lane=?1 AND turn>=?2 AND (turn, seq) > (?2, ?3) ORDER BY turn, seq",
+			l.name, from.turn, from.seq)
+	})
+	return records, end, more, err
+}
+
+// decodeAll restores the messages of records; those that are damaged are taken out of them.
+func decodeAll(records *[]*record) (messages []*relay.Message, bad []damagedRecord) {
+	whole := (*records)[:0]
+	for _, r := range *records {
+		m, err := r.decode()
+		if err != nil {
+			bad = append(bad, damagedRecord{r, err.Error()})
+			continue
+		}
+		whole, messages = append(whole, r), append(messages, m)
+	}
+	*records = whole
+	return messages, bad
+}
+
+// handOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet (early).
+func (s *Spool) handOut(l *line, records []*record, messages []*relay.Message, end place, q relay.LeaseQuery, failed error) (
+	leases []relay.Lease, early []int64) {
+	deadline := time.Now().Add(q.Until.Sub(q.Now))
+	far := farAhead(q.Now, s.o.MaxDelay)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer l.endScan()
+	if failed != nil {
+		return nil, nil
+	}
+	for i, r := range records {
+		if s.leased[r.seq] != nil || l.ended[r.seq] {
+			continue // settled, or taken by Edit, since the scan began
+		}
+		if r.due > nanos(q.Now) && r.due <= far {
+			early = append(early, r.seq)
+			continue
+		}
+		normalise(messages[i], q.Now, s.o.MaxDelay)
+		le := s.grant(r, deadline)
+		l.virtual = max(l.virtual, r.turn)
+		leases = append(leases, relay.Lease{Token: le.token, Message: messages[i]})
+	}
+	l.cursor = end
+	return leases, early
+}
+
+// grant makes a lease. s.mu is held.
+func (s *Spool) grant(r *record, deadline time.Time) *lease {
+	s.tokens++
+	le := &lease{
+		token: relay.Token(strconv.FormatUint(s.tokens, 36) + "-" + r.id), id: r.id, lane: r.lane,
+		seq: r.seq, size: r.size, file: r.file, place: place{r.turn, r.seq}, deadline: deadline,
+		slot: s.marks.add(r.id), ended: make(chan struct{}),
+	}
+	s.leased[r.seq] = le
+	s.byToken[le.token] = le
+	s.sweepBy(deadline)
+	return le
+}
+
+// end ends a lease. s.mu is held.
+func (s *Spool) end(le *lease) {
+	delete(s.leased, le.seq)
+	delete(s.byToken, le.token)
+	s.marks.clear(le.slot)
+	close(le.ended)
+}
+
+// sweepBy has lapse look at the leases at t, if not before. s.mu is held.
+func (s *Spool) sweepBy(t time.Time) {
+	if !t.IsZero() && t.Before(s.sweepAt) {
+		s.sweepAt = t
+	}
+}
+
+// lapse ends the leases whose deadline has passed; their messages are found again. s.mu is held.
+func (s *Spool) lapse(now time.Time) {
+	if now.Before(s.sweepAt) {
+		return
+	}
+	s.sweepAt = now.Add(time.Hour)
+	for _, le := range s.leased {
+		switch {
+		case le.settling || le.deadline.IsZero():
+		case now.Before(le.deadline):
+			s.sweepBy(le.deadline)
+		default:
+			s.end(le)
+			s.o.Log.Warn("a lease lapsed", "id", le.id, "lane", le.lane)
+			if at := s.lines[le.lane]; at != nil && le.place.turn != 0 {
+				at.stepBack(le.place)
+			}
+		}
+	}
+}
+
+// isLeased reports whether the message seq is leased.
+func (s *Spool) isLeased(seq int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leased[seq] != nil
+}
+
+// Extend implements relay.Spool.
+func (s *Spool) Extend(_ context.Context, t relay.Token, until time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	le := s.byToken[t]
+	if le == nil || le.settling {
+		return relay.ErrStaleLease
+	}
+	le.deadline = time.Now().Add(until.Sub(s.o.Now()))
+	s.sweepBy(le.deadline)
+	return nil
+}
+
+// Release implements relay.Releaser.
+func (s *Spool) Release(t relay.Token) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	le := s.byToken[t]
+	if le == nil || le.settling {
+		return relay.ErrStaleLease
+	}
+	s.end(le)
+	if l := s.lines[le.lane]; l != nil && le.place.turn != 0 {
+		l.stepBack(le.place)
+	}
+	return nil
+}
+
+// nextDue is when the earliest message of a lane is due that is not in its line, or whose lease lapses.
+func (s *Spool) nextDue(l *line, now time.Time) (time.Time, error) {
+	var due int64
+	var ok bool
+	err := s.read(func(c *conn) (err error) {
+		due, ok, err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL ORDER BY due LIMIT 1", l.name)
+		return err
+	})
+	if err != nil || !ok {
+		return time.Time{}, err
+	}
+	return timeOf(due), nil
+}
+
+// farAhead is the due time beyond which none can lie, unless the clock was set back.
+func farAhead(now time.Time, longest time.Duration) int64 {
+	n := nanos(now)
+	if n > math.MaxInt64-int64(longest) {
+		return math.MaxInt64 - 1
+	}
+	return n + int64(longest)
+}
+
+// normalise makes recipients due whose next attempt lies so far ahead that the clock must have been set back.
+func normalise(m *relay.Message, now time.Time, longest time.Duration) {
+	for i := range m.Recipients {
+		if r := &m.Recipients[i]; r.Waiting() && r.NextAttempt.Sub(now) > longest {
+			r.NextAttempt = now
+		}
+	}
+}

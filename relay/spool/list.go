@@ -1,0 +1,168 @@
+package spool
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// pageRows is how many messages are read at a time: a reader is short-lived, so that the log can be cut.
+const pageRows = 128
+
+// List implements relay.Lister. Messages that come or go while it runs may or may not be among those listed; one that
+// cannot be read is passed over here, and quarantined when it is leased.
+func (s *Spool) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
+	return list(ctx, s.read, f, each)
+}
+
+// list is List, reading by read.
+func list(ctx context.Context, read func(func(*conn) error) error, f relay.QueueFilter, each func(*relay.Message) bool) error {
+	pages := allPages(f.After)
+	if len(f.IDs) > 0 {
+		pages = idPages(f.IDs, f.After)
+	}
+	found := 0
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		var records []*record
+		err := read(func(c *conn) (err error) {
+			records, err = pages(c)
+			return err
+		})
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		for _, r := range records {
+			m, err := r.decode()
+			if err != nil || !selects(f, m) {
+				continue
+			}
+			if found++; !each(m) || found == f.Limit {
+				return nil
+			}
+		}
+	}
+}
+
+// allPages reads all messages, page by page.
+func allPages(after string) func(*conn) ([]*record, error) {
+	return func(c *conn) (records []*record, err error) {
+		last := after
+		err = c.query(func(row []driver.Value) error {
+			r := new(record)
+			if err := r.scan(row); err != nil {
+				return err
+			}
+			records = append(records, r)
+			last = r.id
+			return nil
+		}, "SELECT "+columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after, int64(pageRows))
+		if err == nil {
+			after = last
+		}
+		return records, err
+	}
+}
+
+// idPages reads the messages of ids, page by page.
+func idPages(ids []string, after string) func(*conn) ([]*record, error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id <= after })
+	return func(c *conn) (records []*record, err error) {
+		i := 0
+		for ; i < len(ids) && len(records) < pageRows; i++ {
+			r, err := c.one("id=?", ids[i])
+			if errors.Is(err, relay.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, r)
+		}
+		ids = ids[i:]
+		return records, nil
+	}
+}
+
+// selects reports whether a filter selects m.
+func selects(f relay.QueueFilter, m *relay.Message) bool {
+	if !f.OlderThan.IsZero() && !m.Arrived.Before(f.OlderThan) {
+		return false
+	}
+	if f.Sender != "" && !addressMatches(f.Sender, m.Envelope.From) {
+		return false
+	}
+	if f.Recipient == "" && f.Category == "" && f.State == "" {
+		return true
+	}
+	return anyRecipient(m, func(r *relay.Recipient) bool { return f.Recipient == "" || addressMatches(f.Recipient, r.Address) }) &&
+		anyRecipient(m, func(r *relay.Recipient) bool {
+			return f.Category == "" || r.Diagnosis != nil && strings.EqualFold(string(r.Diagnosis.Category), f.Category)
+		}) &&
+		anyRecipient(m, func(r *relay.Recipient) bool { return f.State == "" || r.State == f.State })
+}
+
+func anyRecipient(m *relay.Message, is func(*relay.Recipient) bool) bool {
+	for i := range m.Recipients {
+		if is(&m.Recipients[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// addressMatches reports whether address is pattern, or in the domain that the pattern "@domain" names.
+func addressMatches(pattern, address string) bool {
+	if strings.HasPrefix(pattern, "@") {
+		i := strings.LastIndexByte(address, '@')
+		return i >= 0 && strings.EqualFold(address[i:], pattern)
+	}
+	return strings.EqualFold(address, pattern)
+}
+
+// stat counts what is committed. It is safe for concurrent use.
+type stat struct{ messages, bytes, notices, quarantined atomic.Int64 }
+
+func (st *stat) set(n counts) {
+	st.messages.Store(n.messages)
+	st.bytes.Store(n.bytes)
+	st.notices.Store(n.notices)
+}
+
+// Stat implements relay.Lister.
+func (s *Spool) Stat(context.Context) (relay.SpoolStat, error) {
+	st := relay.SpoolStat{
+		Messages: s.stat.messages.Load(), Bytes: s.stat.bytes.Load(), Notices: s.stat.notices.Load(),
+		Quarantined: s.stat.quarantined.Load(),
+	}
+	s.mu.Lock()
+	st.Leased = int64(len(s.leased))
+	s.mu.Unlock()
+	var err error
+	if st.FreeBytes, err = freeBytes(s.o.Dir); err != nil {
+		return st, err
+	}
+	err = s.read(func(c *conn) (err error) {
+		st.Oldest, err = c.oldest()
+		return err
+	})
+	return st, err
+}
+
+// oldest is the arrival of the first message in id order: ids begin with the time.
+func (c *conn) oldest() (time.Time, error) {
+	n, ok, err := c.integer("SELECT arrived FROM message ORDER BY id LIMIT 1")
+	if err != nil || !ok {
+		return time.Time{}, err
+	}
+	return timeOf(n), nil
+}

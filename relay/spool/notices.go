@@ -1,0 +1,262 @@
+package spool
+
+import (
+	"context"
+	"database/sql/driver"
+	"io"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// addNotices records notices of a message. One that is recorded already gets the new due time.
+func (t *tx) addNotices(seq int64, notices []relay.Notice) error {
+	for _, n := range notices {
+		known, ok, err := t.integer("SELECT 1 FROM notice WHERE seq=? AND recipient=? AND kind=?", seq, int64(n.Recipient), string(n.Kind))
+		if err != nil {
+			return err
+		}
+		_, err = t.exec("INSERT OR REPLACE INTO notice (seq, recipient, kind, due, digest) VALUES (?,?,?,?,?)",
+			seq, int64(n.Recipient), string(n.Kind), nanos(n.Due), n.Digest)
+		if err != nil {
+			return err
+		}
+		if !ok || known == 0 {
+			t.n.notices++
+		}
+	}
+	return nil
+}
+
+// hasNotices reports whether a message has notices.
+func (t *tx) hasNotices(seq int64) (bool, error) {
+	if t.n.notices == 0 {
+		return false, nil
+	}
+	_, ok, err := t.integer("SELECT 1 FROM notice WHERE seq=? LIMIT 1", seq)
+	return ok, err
+}
+
+// dropNotices removes all notices of a message.
+func (t *tx) dropNotices(seq int64) error {
+	if t.n.notices == 0 {
+		return nil
+	}
+	n, err := t.exec("DELETE FROM notice WHERE seq=?", seq)
+	t.n.notices -= n
+	return err
+}
+
+// DueNotices implements relay.NoticeSpool.
+func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []relay.Notices, next time.Time, err error) {
+	var records []*record
+	err = s.read(func(c *conn) error {
+		due, records, next = nil, nil, time.Time{}
+		seqs, at, err := c.dueSeqs(nanos(now), farAhead(now, s.o.MaxDelay), max)
+		if err != nil {
+			return err
+		}
+		next = at
+		for _, seq := range seqs {
+			r, err := c.one("seq=?", seq)
+			if err != nil {
+				return err
+			}
+			notices, err := c.noticesOf(r)
+			if err != nil {
+				return err
+			}
+			records = append(records, r)
+			due = append(due, relay.Notices{Notices: notices})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return s.readable(records, due), next, nil
+}
+
+// readable fills in the messages of due, and leaves out those that cannot be read.
+func (s *Spool) readable(records []*record, due []relay.Notices) []relay.Notices {
+	var bad []damagedRecord
+	whole := due[:0]
+	for i, r := range records {
+		m, err := r.decode()
+		if err != nil {
+			bad = append(bad, damagedRecord{r, err.Error()})
+			continue
+		}
+		due[i].Message = m
+		whole = append(whole, due[i])
+	}
+	if len(bad) > 0 {
+		s.quarantineAll(context.Background(), bad)
+	}
+	return whole
+}
+
+// dueSeqs finds the messages that have a notice due, up to max, and when the next one is. A due time after far is due.
+func (c *conn) dueSeqs(now, far int64, max int) (seqs []int64, next time.Time, err error) {
+	seen := map[int64]bool{}
+	for _, q := range []struct {
+		query       string
+		until, from int64
+	}{
+		{"SELECT seq, due FROM notice WHERE due>? ORDER BY due", never, far},
+		{"SELECT seq, due FROM notice WHERE due>? ORDER BY due", now, -1},
+	} {
+		err = c.query(func(row []driver.Value) error {
+			seq, _ := row[0].(int64)
+			due, _ := row[1].(int64)
+			switch {
+			case due > far && q.from < far:
+				return errStop
+			case seen[seq]:
+			case due > q.until, len(seqs) == max:
+				next = timeOf(due)
+				return errStop
+			default:
+				seen[seq] = true
+				seqs = append(seqs, seq)
+			}
+			return nil
+		}, q.query, q.from)
+		if err != nil || !next.IsZero() {
+			break
+		}
+	}
+	return seqs, next, err
+}
+
+// noticesOf reads the notices of a message.
+func (c *conn) noticesOf(r *record) (notices []relay.Notice, err error) {
+	err = c.query(func(row []driver.Value) error {
+		recipient, _ := row[0].(int64)
+		kind, _ := row[1].(string)
+		due, _ := row[2].(int64)
+		digest, _ := row[3].(int64)
+		notices = append(notices, relay.Notice{
+			Message: r.id, Recipient: int(recipient), Kind: relay.NoticeKind(kind), Due: timeOf(due), Digest: digest != 0,
+		})
+		return nil
+	}, "SELECT recipient, kind, due, digest FROM notice WHERE seq=? ORDER BY recipient, kind", r.seq)
+	return notices, err
+}
+
+// Report implements relay.NoticeSpool. The spool's limits do not hold for a report: it lets messages go.
+func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.Message, content io.Reader) error {
+	var p *putting
+	if dsn != nil {
+		var err error
+		if p, err = s.receive(dsn, content, false); err != nil {
+			return err
+		}
+		p.report = true
+	}
+	gone := map[string]int64{}
+	op := &operation{
+		size: 64 * len(consumed),
+		apply: func(t *tx) error {
+			clear(gone)
+			if err := s.consume(t, consumed, gone); err != nil || p == nil {
+				return err
+			}
+			return p.apply(t)
+		},
+		after: func(err error) {
+			if p != nil {
+				p.after(err)
+			}
+			if err == nil {
+				s.forget(gone)
+			}
+		},
+	}
+	if p != nil {
+		op.size += p.bytes()
+		op.undo = dsn.ID
+	}
+	err := s.w.do(ctx, op)
+	if p != nil {
+		p.finish(err)
+	}
+	return err
+}
+
+// forget drops what is kept of messages that have gone.
+func (s *Spool) forget(gone map[string]int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range gone {
+		s.gone.add(id)
+		s.cache.drop(id)
+	}
+}
+
+// consume removes notices, and the messages that wait for nothing else; their ids are put into gone.
+func (s *Spool) consume(t *tx, consumed []relay.Notice, gone map[string]int64) error {
+	seqs := map[string]int64{}
+	for _, n := range consumed {
+		seq, ok := seqs[n.Message]
+		if !ok {
+			var err error
+			if seq, _, err = t.integer("SELECT seq FROM message WHERE id=?", n.Message); err != nil {
+				return err
+			}
+			seqs[n.Message] = seq
+		}
+		changed, err := t.exec("DELETE FROM notice WHERE seq=? AND recipient=? AND kind=?", seq, int64(n.Recipient), string(n.Kind))
+		if err != nil {
+			return err
+		}
+		t.n.notices -= changed
+	}
+	for id, seq := range seqs {
+		removed, err := s.removeIfDone(t, seq)
+		if err != nil {
+			return err
+		}
+		if removed {
+			gone[id] = seq
+		}
+	}
+	return nil
+}
+
+// removeIfDone removes a message that neither a recipient nor a notice waits for.
+func (s *Spool) removeIfDone(t *tx, seq int64) (bool, error) {
+	waits, err := t.hasNotices(seq)
+	if err != nil || waits {
+		return false, err
+	}
+	found, size, file := false, int64(0), ""
+	err = t.query(func(row []driver.Value) error {
+		found = true
+		size, _ = row[0].(int64)
+		file, _ = row[1].(string)
+		return errStop
+	}, "SELECT size, file FROM message WHERE seq=? AND open=0", seq)
+	if err != nil || !found {
+		return false, err
+	}
+	return true, t.delete(seq, size, file)
+}
+
+// Postpone implements relay.NoticeSpool.
+func (s *Spool) Postpone(ctx context.Context, notices []relay.Notice) error {
+	return s.w.do(ctx, &operation{
+		size: 64 * len(notices),
+		apply: func(t *tx) error {
+			for _, n := range notices {
+				_, err := t.exec(
+					"UPDATE notice SET due=?, digest=? WHERE seq=(SELECT seq FROM message WHERE id=?) AND recipient=? AND kind=?",
+					nanos(n.Due), n.Digest, n.Message, int64(n.Recipient), string(n.Kind))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+}

@@ -1,0 +1,199 @@
+package spool
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// checkFor bounds the integrity check of a start after a crash.
+const checkFor = time.Second
+
+// start opens the database, and brings it into order after whatever ended the previous process.
+func (s *Spool) start(was marked) (*conn, counts, error) {
+	c, n, err := s.openChecked(was)
+	if err != nil {
+		return nil, n, err
+	}
+	t := &tx{conn: c, n: n}
+	if err := s.putInOrder(t, was); err != nil {
+		return nil, n, errors.Join(err, c.close())
+	}
+	return c, t.n, nil
+}
+
+// openChecked opens the database; one that turns out to be damaged is salvaged first.
+func (s *Spool) openChecked(was marked) (*conn, counts, error) {
+	if !was.clean {
+		if err := s.mendLog(); err != nil {
+			return nil, counts{}, err
+		}
+	}
+	c, n, err := s.openOnce(was)
+	if err == nil || !damage(err) {
+		return c, n, err
+	}
+	if err := s.salvage(err.Error()); err != nil {
+		return nil, counts{}, err
+	}
+	return s.openOnce(marked{clean: true})
+}
+
+// damage reports whether err says that the database is damaged.
+func damage(err error) bool {
+	return code(err) == codeCorrupt || code(err) == codeNotADB || isDamaged(err)
+}
+
+// openOnce opens the database and looks whether it is whole.
+func (s *Spool) openOnce(was marked) (*conn, counts, error) {
+	c, err := openWriter(s.path(databaseName))
+	if err != nil {
+		return nil, counts{}, err
+	}
+	n, err := readCounts(c)
+	if err == nil && !was.clean {
+		err = s.check(c)
+	}
+	if err != nil {
+		return nil, counts{}, errors.Join(err, c.close())
+	}
+	if was.known && was.commits > n.commits {
+		s.o.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
+			"dir", s.o.Dir, "transactions_missing", was.commits-n.commits, "transactions", n.commits)
+	}
+	return c, n, nil
+}
+
+// check has SQLite check the structure of the database, for a while.
+func (s *Spool) check(c *conn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), checkFor)
+	defer cancel()
+	var found []string
+	err := c.queryContext(ctx, func(row []driver.Value) error {
+		if text, _ := row[0].(string); text != "ok" {
+			found = append(found, text)
+		}
+		return nil
+	}, "PRAGMA quick_check(10)")
+	switch {
+	case len(found) > 0:
+		return errDamaged{strings.Join(found, "; ")}
+	case err != nil && ctx.Err() != nil:
+		s.o.Log.Info("the spool is too large to be checked whole at a start", "dir", s.o.Dir, "checked_for", checkFor)
+		return nil
+	}
+	return err
+}
+
+// putInOrder does what a start has to do, in one transaction where it writes.
+func (s *Spool) putInOrder(t *tx, was marked) error {
+	if err := s.sweepContents(t.conn); err != nil {
+		return err
+	}
+	if !was.clean {
+		if err := s.afterCrash(t, was.leased); err != nil {
+			return err
+		}
+	}
+	if err := s.restoreLines(t.conn); err != nil {
+		return err
+	}
+	q, _, err := t.integer("SELECT count(*) FROM quarantine")
+	if err != nil {
+		return err
+	}
+	s.stat.quarantined.Store(q)
+	return s.marks.begin(t.n.commits)
+}
+
+// crashDelay is how long a message waits that was leased when the process ended, the times-th time in a row: it may be what
+// ended it. The delays of several are spread, so that a guilty one meets the innocent no more.
+func crashDelay(times int64) time.Duration {
+	if times <= 1 {
+		return time.Second
+	}
+	d := time.Second << min(2*(times-1), 10) // 4 s, 16 s, 64 s ... 17 min
+	return d/2 + rand.N(d/2)
+}
+
+// afterCrash puts off the messages that were being tried when the process ended.
+func (s *Spool) afterCrash(t *tx, leased []string) error {
+	now := s.o.Now()
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	for _, id := range leased {
+		crashes, ok, err := t.integer("SELECT crashes FROM message WHERE id=? AND due IS NOT NULL", id)
+		if err == nil && ok {
+			_, err = t.exec("UPDATE message SET crashes=?, turn=NULL, due=max(due, ?) WHERE id=?",
+				crashes+1, nanos(now.Add(crashDelay(crashes+1))), id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	t.n.commits++
+	if _, err := t.exec("UPDATE meta SET commits=?", t.n.commits); err != nil {
+		return err
+	}
+	_, err := t.exec("COMMIT")
+	return err
+}
+
+// sweepContents removes content files of ours that no message refers to: their messages were never accepted, or are
+// gone. Files that are not ours are left alone and reported.
+func (s *Spool) sweepContents(c *conn) error {
+	d, err := os.Open(s.path(contentDir))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	removed := 0
+	for {
+		names, err := d.Readdirnames(256)
+		for _, name := range names {
+			gone, err := s.sweepContent(c, name)
+			if err != nil {
+				return err
+			}
+			if gone {
+				removed++
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if removed > 0 {
+		s.o.Log.Info("removed content files of messages that were never accepted or are done", "dir", s.o.Dir, "count", removed)
+	}
+	return nil
+}
+
+// sweepContent looks at one name in the directory of contents.
+func (s *Spool) sweepContent(c *conn, name string) (removed bool, err error) {
+	id, rest, ok := strings.Cut(name, "-")
+	if !ok || !relay.ValidID(id) || !strings.HasSuffix(rest, contentSuffix) {
+		s.o.Log.Warn("a file in the spool is not ours; it is left alone", "file", s.path(contentDir, name))
+		return false, nil
+	}
+	_, used, err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine WHERE id=?1", id, name)
+	if err != nil || used {
+		return false, err
+	}
+	if err := os.Remove(s.path(contentDir, name)); err != nil {
+		return false, fmt.Errorf("removing an unused content file: %w", err)
+	}
+	return true, nil
+}

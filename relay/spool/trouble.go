@@ -1,0 +1,304 @@
+package spool
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"mailwhy/relay"
+	"mailwhy/relay/internal/durable"
+)
+
+// How long the writer waits before it tries again what the disk did not let it do: the first time, and at most.
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMax   = 5 * time.Second
+)
+
+// walBytes is about how large the log grows before it is copied into the database.
+const walBytes = 8 << 20
+
+// refused returns the error that new messages are refused with, nil when they are taken.
+func (w *writer) refused() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.refuse
+}
+
+// stuck returns an error while settlements cannot be written. Nothing is leased then: a lane must not relay what
+// it cannot settle.
+func (w *writer) stuck() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down || len(w.kept) > 0 {
+		return w.refuse
+	}
+	return nil
+}
+
+// suspect tells the writer of an error that a reader met.
+func (w *writer) suspect(err error) {
+	if errors.Is(err, errNoDatabase) {
+		return
+	}
+	w.mu.Lock()
+	if w.alarm == nil && !w.down {
+		w.alarm = err
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+// failed deals with a batch that could not be written. Settlements are kept for the next batch; the rest is refused, so that
+// the client hears of it. On anything but a full disk the database is closed: after an fsync that failed the kernel
+// may have dropped pages that SQLite believes written, and only what a fresh look at the disk finds is true.
+func (w *writer) failed(batch []*operation, err error) {
+	full := isFull(err) && w.c != nil
+	refuse := fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
+	if full {
+		refuse = fmt.Errorf("%w: %w", relay.ErrFull, err)
+	}
+	w.mu.Lock()
+	if w.refuse == nil {
+		w.s.o.Log.Error("the spool cannot be written; new messages are refused until it can", "dir", w.s.o.Dir, "err", err)
+	}
+	w.refuse, w.down, w.alarm = refuse, !full, nil
+	var out []*operation
+	for _, op := range batch {
+		if op.kept {
+			w.kept = append(w.kept, op)
+			continue
+		}
+		out = append(out, op)
+		if op.undo != "" {
+			w.undo = append(w.undo, op.undo)
+		}
+	}
+	out = append(out, w.takeRefused()...)
+	w.mu.Unlock()
+	for _, op := range out {
+		op.answer(refuse)
+	}
+	if full {
+		w.freeReserve()
+		return
+	}
+	w.shut(err)
+}
+
+// takeRefused takes from the queue what is refused now. w.mu is held.
+func (w *writer) takeRefused() (out []*operation) {
+	rest := w.queue[:0]
+	for _, op := range w.queue {
+		if w.takes(op) == nil {
+			rest = append(rest, op)
+		} else {
+			out = append(out, op)
+		}
+	}
+	clear(w.queue[len(rest):])
+	w.queue = rest
+	return out
+}
+
+// takes says whether an operation may wait to be written. w.mu is held.
+func (w *writer) takes(op *operation) error {
+	if op.kept || w.refuse == nil || !w.down && !op.grows {
+		return nil
+	}
+	return w.refuse
+}
+
+// shut closes the database.
+func (w *writer) shut(cause error) {
+	if w.c == nil {
+		return
+	}
+	w.damaged = w.damaged || code(cause) == codeCorrupt || code(cause) == codeNotADB || isDamaged(cause)
+	err := errors.Join(w.s.pool.stop(), w.c.close())
+	w.c = nil
+	if err != nil {
+		w.s.o.Log.Warn("closing the spool's database", "dir", w.s.o.Dir, "err", err)
+	}
+}
+
+// isDamaged reports whether err is an errDamaged.
+func isDamaged(err error) bool {
+	var damaged errDamaged
+	return errors.As(err, &damaged)
+}
+
+// freeReserve gives the disk the room that was kept for settlements.
+func (w *writer) freeReserve() {
+	name := w.s.path(reserveName)
+	if fi, err := os.Stat(name); err != nil || fi.Size() == 0 {
+		w.delay = min(max(2*w.delay, retryFirst), retryMax)
+		return
+	}
+	w.delay = 0 // at once: there is room now
+	if err := os.Truncate(name, 0); err != nil {
+		w.s.o.Log.Error("cannot free the spool's reserve", "err", err)
+	}
+}
+
+// recover tries to end the trouble. It reports whether new messages are taken again.
+func (w *writer) recover() bool {
+	if w.refused() == nil {
+		return true
+	}
+	err := w.reopen()
+	if err == nil {
+		err = w.refillReserve()
+	}
+	w.mu.Lock()
+	w.down = w.c == nil
+	if err == nil {
+		w.refuse = nil
+	}
+	w.mu.Unlock()
+	if err != nil {
+		w.delay = min(max(2*w.delay, retryFirst), retryMax)
+		return false
+	}
+	w.delay = 0
+	w.s.o.Log.Info("the spool can be written again", "dir", w.s.o.Dir)
+	return true
+}
+
+// refillReserve puts the reserve back once there is room for it above the floor.
+func (w *writer) refillReserve() error {
+	lim := w.s.o.Limits
+	free, err := freeBytes(w.s.o.Dir)
+	if err != nil {
+		return err
+	}
+	if free < lim.FreeFloor+lim.Reserve {
+		return fmt.Errorf("%w: %d bytes are free", relay.ErrFull, free)
+	}
+	if lim.Reserve == 0 {
+		return nil
+	}
+	return durable.Reserve(w.s.path(reserveName), lim.Reserve)
+}
+
+// reopen opens the database after shut. It counts as open once everything in its log has been copied into it and
+// synced, and what was refused meanwhile is known not to be there.
+func (w *writer) reopen() error {
+	if w.c != nil {
+		return nil
+	}
+	if w.damaged {
+		if err := w.s.salvage("a query met damage"); err != nil {
+			return err
+		}
+		w.damaged = false
+	}
+	c, err := openWriter(w.s.path(databaseName))
+	if err != nil {
+		return err
+	}
+	n, err := readCounts(c)
+	if err == nil {
+		err = truncateLog(c)
+	}
+	if err != nil {
+		c.close()
+		return err
+	}
+	w.c, w.n, w.wal = c, n, 0
+	if err := w.takeBack(); err != nil {
+		w.c = nil
+		return errors.Join(err, c.close())
+	}
+	w.s.pool.start()
+	return nil
+}
+
+// takeBack removes the messages whose callers heard that they were not stored. A transaction whose commit failed may be on
+// the disk all the same.
+func (w *writer) takeBack() error {
+	op := &operation{done: make(chan error, 1), apply: func(t *tx) error {
+		for _, id := range w.undo {
+			r, err := t.one("id=?", id)
+			if errors.Is(err, relay.ErrNotFound) {
+				continue
+			}
+			if err == nil {
+				err = t.delete(r.seq, r.size, r.file)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	if err := w.commit([]*operation{op}); err != nil {
+		return err
+	}
+	w.undo = nil
+	return <-op.done
+}
+
+// truncateLog copies the whole log into the database, syncs it, and empties the log.
+func truncateLog(c *conn) error {
+	busy, _, err := c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+	if err == nil && busy != 0 {
+		err = errors.New("the log cannot be emptied while the database is being read")
+	}
+	return err
+}
+
+// checkpoint copies the log into the database when it has grown. Readers do not hinder it; what they still need is
+// copied the next time.
+func (w *writer) checkpoint() error {
+	if w.wal < walBytes {
+		return nil
+	}
+	var frames, copied int64
+	err := w.c.query(func(row []driver.Value) error {
+		frames, _ = row[1].(int64)
+		copied, _ = row[2].(int64)
+		return errStop
+	}, "PRAGMA wal_checkpoint(PASSIVE)")
+	w.wal = int(frames-copied) * pageSize
+	if isFull(err) {
+		// The log is what has to grow now; the next checkpoint is as good as this one.
+		return nil
+	}
+	return err
+}
+
+// finish empties the log and closes the database.
+func (w *writer) finish() error {
+	if w.c == nil {
+		return errNoDatabase
+	}
+	return errors.Join(truncateLog(w.c), w.c.close())
+}
+
+// housekeep gives free pages back to the disk, a few in each transaction, and forgets old reports.
+func (w *writer) housekeep() {
+	w.mu.Lock()
+	quiet := len(w.queue) == 0 && w.refuse == nil && !w.closing
+	if quiet {
+		w.queue = append(w.queue, &operation{done: make(chan error, 1), apply: w.vacuum})
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+// vacuum is the operation of housekeep.
+func (w *writer) vacuum(t *tx) error {
+	_, err := t.exec("DELETE FROM reported WHERE at<?", nanos(w.s.o.Now().Add(-reportedFor)))
+	if err != nil {
+		return err
+	}
+	free, _, err := t.integer("PRAGMA freelist_count")
+	if err != nil || free <= freePages {
+		return err
+	}
+	// Stepped to its end by query: each row is a page.
+	return t.query(func([]driver.Value) error { return nil }, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", min(free-freePages, vacuumStep)))
+}

@@ -1,0 +1,373 @@
+package spool
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"sync"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// How much one transaction gathers. The bytes bound what a batch holds in memory and how long its commit lasts.
+const (
+	batchBytes = 4 << 20
+	batchOps   = 2048
+)
+
+// operation is one change of the spool. It is applied within a transaction that it shares with others.
+type operation struct {
+	// apply makes the change. It may run more than once, and nothing that it did counts before after. An error that
+	// is not SQLite's must come before its first write: it concerns this operation only.
+	apply func(*tx) error
+	after func(error) // runs once, when the change is durable or refused, before the caller hears of it; may be nil
+	size  int         // bytes that it adds to the batch, roughly
+	kept  bool        // it waits through any trouble of the disk; others are refused
+	grows bool        // it is refused while the disk is full
+	undo  string      // id that must not be there if the operation was refused
+	done  chan error
+}
+
+// answer ends an operation.
+func (op *operation) answer(err error) {
+	if op.after != nil {
+		op.after(err)
+	}
+	op.done <- err
+}
+
+// tx is a transaction under way.
+type tx struct {
+	*conn
+	n      counts
+	remove []string // content files that nothing refers to once it is committed
+}
+
+// writer is the one goroutine that writes. It starts at once when it is idle, and what comes while a commit is running
+// makes up the next transaction.
+type writer struct {
+	s   *Spool
+	c   *conn  // nil while the database cannot be used
+	n   counts // as committed
+	wal int    // bytes written since the last checkpoint, roughly
+
+	// How the trouble stands, if there is any.
+	undo    []string      // ids of messages that were refused after their commit had failed
+	damaged bool          // the database is to be salvaged before it is opened
+	delay   time.Duration // before the next attempt
+
+	mu      sync.Mutex
+	queue   []*operation
+	kept    []*operation // could not be written; first in the next batch
+	refuse  error        // why new messages are refused now
+	down    bool         // the database is closed: nothing can be written
+	alarm   error        // what a reader met
+	closing bool
+	wake    chan struct{}
+	idle    chan struct{} // closed when the goroutine has ended
+}
+
+func newWriter(s *Spool, c *conn, n counts) *writer {
+	return &writer{s: s, c: c, n: n, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+}
+
+// do has op written and waits for it. When ctx ends first, an operation that the writer has not taken is withdrawn,
+// and nothing of it happens; one that is kept stays.
+func (w *writer) do(ctx context.Context, op *operation) error {
+	op.done = make(chan error, 1)
+	w.mu.Lock()
+	err := w.takes(op)
+	if w.closing {
+		err = errClosed
+	}
+	if err != nil {
+		w.mu.Unlock()
+		return err
+	}
+	w.queue = append(w.queue, op)
+	w.mu.Unlock()
+	w.poke()
+	select {
+	case err := <-op.done:
+		return err
+	case <-ctx.Done():
+	}
+	if op.kept || w.withdraw(op) {
+		return context.Cause(ctx)
+	}
+	return <-op.done
+}
+
+// poke wakes the writer.
+func (w *writer) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// withdraw takes op out of the queue; false when the writer has it already.
+func (w *writer) withdraw(op *operation) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.queue {
+		if w.queue[i] == op {
+			w.queue = append(w.queue[:i], w.queue[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// gather takes the next batch: what is kept from a failed one first, then in the order of arrival. It takes none while there
+// is an alarm or the database is closed.
+func (w *writer) gather() (batch []*operation, alarm error, closing bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.alarm != nil || w.down {
+		return nil, w.alarm, w.closing
+	}
+	batch, w.kept = w.kept, nil
+	size := 0
+	for len(w.queue) > 0 && size < batchBytes && len(batch) < batchOps {
+		size += w.queue[0].size
+		batch = append(batch, w.queue[0])
+		w.queue[0] = nil
+		w.queue = w.queue[1:]
+	}
+	if len(w.queue) == 0 {
+		w.queue = nil
+	}
+	return batch, nil, w.closing
+}
+
+// run is the writer's goroutine.
+func (w *writer) run() {
+	defer close(w.idle)
+	for {
+		batch, err, closing := w.gather()
+		work := len(batch) > 0
+		if err == nil && work {
+			if err = w.commit(batch); err == nil {
+				batch = nil
+				err = w.checkpoint()
+			}
+		}
+		if err != nil {
+			w.failed(batch, err)
+		}
+		troubled := w.refused() != nil
+		switch {
+		case closing && (troubled || !work):
+			w.abandon()
+			return
+		case troubled:
+			w.pause(work && err == nil)
+			w.recover()
+		case !work:
+			<-w.wake
+		}
+	}
+}
+
+// pause waits before the next attempt to end the trouble. While the disk is full settlements go on: then it waits for work,
+// too, unless there was some just now.
+func (w *writer) pause(busy bool) {
+	if busy || w.delay == 0 {
+		return
+	}
+	timer := time.NewTimer(w.delay)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return
+		case <-w.wake:
+		}
+		w.mu.Lock()
+		stop := w.closing || !w.down && len(w.kept) == 0 && len(w.queue) > 0
+		w.mu.Unlock()
+		if stop {
+			return
+		}
+	}
+}
+
+// abandon answers what can no longer be written.
+func (w *writer) abandon() {
+	w.mu.Lock()
+	rest := append(w.kept, w.queue...)
+	w.kept, w.queue = nil, nil
+	w.mu.Unlock()
+	if len(rest) > 0 {
+		w.s.o.Log.Error("the spool is closed with outcomes that could not be written; those messages are tried again", "count", len(rest))
+	}
+	for _, op := range rest {
+		op.answer(errClosed)
+	}
+}
+
+// commit writes a batch and answers its operations. On an error nobody has been answered and nothing was written.
+func (w *writer) commit(batch []*operation) error {
+	if w.c == nil {
+		return errNoDatabase
+	}
+	t, results, err := w.attempt(batch, false)
+	if err != nil && !broken(err) {
+		// One of them is bad. Which one shows when each has a savepoint of its own.
+		t, results, err = w.attempt(batch, true)
+	}
+	if err != nil {
+		return err
+	}
+	w.n = t.n
+	w.s.stat.set(t.n)
+	w.s.marks.committed(t.n.commits)
+	for i, op := range batch {
+		op.answer(results[i])
+		w.wal += op.size + 6*pageSize
+	}
+	w.s.tidy.remove(t.remove)
+	return nil
+}
+
+// attempt applies a batch in one transaction and commits it. The results are the operations' own.
+func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []error, err error) {
+	if _, err = w.c.exec("BEGIN IMMEDIATE"); err != nil {
+		return nil, nil, err
+	}
+	t = &tx{conn: w.c, n: w.n}
+	results = make([]error, len(batch))
+	for i, op := range batch {
+		if savepoints {
+			results[i], err = t.guarded(op)
+		} else if results[i] = op.apply(t); code(results[i]) != 0 {
+			err = results[i]
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, w.rollback())
+		}
+	}
+	t.n.commits++
+	_, err = t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
+		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices)
+	if err == nil {
+		_, err = t.exec("COMMIT")
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, w.rollback())
+	}
+	return t, results, nil
+}
+
+// guarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
+func (t *tx) guarded(op *operation) (result, err error) {
+	if _, err := t.exec("SAVEPOINT op"); err != nil {
+		return nil, err
+	}
+	n, files := t.n, len(t.remove)
+	result = op.apply(t)
+	if broken(result) {
+		return nil, result
+	}
+	if code(result) != 0 {
+		t.n, t.remove = n, t.remove[:files]
+		if _, err := t.exec("ROLLBACK TO op"); err != nil {
+			return nil, err
+		}
+	}
+	_, err = t.exec("RELEASE op")
+	return result, err
+}
+
+// rollback ends a transaction that failed. SQLite may have done so itself.
+func (w *writer) rollback() error {
+	if _, err := w.c.exec("ROLLBACK"); broken(err) {
+		return err
+	}
+	return nil
+}
+
+// broken reports whether err concerns the database as a whole, and not one operation.
+func broken(err error) bool {
+	switch code(err) {
+	case codeReadOnly, codeIOErr, codeCorrupt, codeFull, codeCantOpen, codeNotADB:
+		return true
+	}
+	var damaged errDamaged
+	return errors.Is(err, errNoDatabase) || errors.As(err, &damaged)
+}
+
+// close ends the writer once everything that waits is written, or cannot be.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.poke()
+	<-w.idle
+}
+
+// insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
+func (t *tx) insert(r *record, content []byte) (bool, error) {
+	seq := t.n.seq + 1
+	changed, err := t.exec(
+		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+		seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
+		r.open, r.crashes, r.head, int64(r.headSum), r.recipients, int64(r.stateSum))
+	if err != nil || changed == 0 {
+		return false, err
+	}
+	if r.file == "" {
+		if content == nil {
+			content = []byte{}
+		}
+		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, content); err != nil {
+			return false, err
+		}
+	}
+	r.seq = seq
+	t.n.seq = seq
+	t.n.messages++
+	t.n.bytes += r.size
+	return true, nil
+}
+
+// update stores the recipients' state, the turn and the due time of a record.
+func (t *tx) update(r *record) error {
+	_, err := t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
+		null(r.turn, 0), null(r.due, never), r.open, r.crashes, r.recipients, int64(r.stateSum), r.seq)
+	return err
+}
+
+// delete removes a message and its content, but not its notices.
+func (t *tx) delete(seq, size int64, file string) error {
+	changed, err := t.exec("DELETE FROM message WHERE seq=?", seq)
+	if err != nil || changed == 0 {
+		return err
+	}
+	if file == "" {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
+	} else {
+		t.remove = append(t.remove, file)
+	}
+	t.n.messages--
+	t.n.bytes -= size
+	return err
+}
+
+// one reads the record that where selects. It returns relay.ErrNotFound when there is none.
+func (c *conn) one(where string, arg driver.Value) (*record, error) {
+	var r *record
+	err := c.query(func(row []driver.Value) error {
+		r = new(record)
+		if err := r.scan(row); err != nil {
+			return err
+		}
+		return errStop
+	}, "SELECT "+columns+" FROM message WHERE "+where, arg)
+	if err == nil && r == nil {
+		err = relay.ErrNotFound
+	}
+	return r, err
+}
