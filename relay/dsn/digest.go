@@ -39,7 +39,7 @@ func (c *Composer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
 // digestView gathers what the templates need for a digest.
 func (c *Composer) digestView(d *relay.Digest) *View {
 	v := &View{
-		Kind: "digest", Host: c.o.Hostname, To: clean.Line(d.To, maxAddress), Sender: clean.Line(d.To, maxAddress),
+		Kind: kindDigest, Host: c.o.Hostname, To: clean.Line(d.To, maxAddress), Sender: clean.Line(d.To, maxAddress),
 		ReportID: d.ID, QueueID: d.ID, Count: len(d.Failures), FileName: digestFile, Returned: returnedNone,
 	}
 	common := RecipientView{Outcome: string(relay.Failed)}

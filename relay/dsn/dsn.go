@@ -56,7 +56,7 @@ type Composer struct {
 
 var _ relay.Composer = (*Composer)(nil)
 
-// New makes a Composer.
+// New makes a Composer. It tries the templates on made-up mail, and returns the error of one that fails.
 func New(o Options) (*Composer, error) {
 	if len(o.Key) == 0 {
 		return nil, errors.New("no key to sign reports with")
@@ -74,7 +74,8 @@ func New(o Options) (*Composer, error) {
 	if o.ReturnLimit == 0 {
 		o.ReturnLimit = DefaultReturnLimit
 	}
-	return &Composer{o: o, embedded: embedded}, nil
+	c := &Composer{o: o, embedded: embedded}
+	return c, c.try()
 }
 
 // Compose writes a DSN.

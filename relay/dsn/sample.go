@@ -10,8 +10,10 @@ import (
 	"mailwhy/relay"
 )
 
-// Kinds are the kinds of notices that Sample makes.
-func Kinds() []string { return []string{"failed", "delayed", "relayed", "expired", "digest"} }
+// Kinds are the kinds of notices that can be previewed.
+func Kinds() []string { return []string{"failed", "delayed", "relayed", "expired", kindDigest} }
+
+const kindDigest = "digest"
 
 // sampleID and the rest are what the samples are about.
 const (
@@ -21,9 +23,9 @@ const (
 		"Message-ID: <1042@shop.example.com>\r\nDate: Mon, 23 Nov 2026 09:00:00 +0000\r\n\r\nThank you for your order.\r\n"
 )
 
-// Preview composes a notice of a kind from made-up facts, so that templates can be tried.
+// Preview composes a notice of a kind from made-up facts.
 func (c *Composer) Preview(kind string) (*relay.Draft, error) {
-	if kind == "digest" {
+	if kind == kindDigest {
 		return c.ComposeDigest(sampleDigest())
 	}
 	r, err := sampleReport(kind)
@@ -33,21 +35,24 @@ func (c *Composer) Preview(kind string) (*relay.Draft, error) {
 	return c.Compose(r)
 }
 
-// Check tries templates on a notice of each kind. Compose would use the built-in ones in place of those that fail;
-// Check returns their error.
-func Check(t *Templates, o Options) error {
-	o.Templates = t
-	c, err := New(o)
+// PreviewWords are the words of a Preview without their encoding.
+func (c *Composer) PreviewWords(kind string) (subject, text, html string, err error) {
+	v, prefix, err := c.sampleView(kind)
 	if err != nil {
-		return err
+		return "", "", "", err
 	}
+	w, err := c.o.Templates.render(prefix, v)
+	if err != nil {
+		return "", "", "", fmt.Errorf("a notice of the kind %q: %w", kind, err)
+	}
+	return w.subject, w.text, w.html, nil
+}
+
+// try fills in the templates for a notice of each kind. Compose would use the built-in ones in place of those that fail.
+func (c *Composer) try() error {
 	for _, kind := range Kinds() {
-		v, prefix, err := c.sampleView(kind)
-		if err != nil {
+		if _, _, _, err := c.PreviewWords(kind); err != nil {
 			return err
-		}
-		if _, err := t.render(prefix, v); err != nil {
-			return fmt.Errorf("a notice of the kind %q: %w", kind, err)
 		}
 	}
 	return nil
@@ -55,7 +60,7 @@ func Check(t *Templates, o Options) error {
 
 // sampleView is the View of a sample, and the prefix of its blocks' names.
 func (c *Composer) sampleView(kind string) (v *View, prefix string, err error) {
-	if kind == "digest" {
+	if kind == kindDigest {
 		return c.digestView(sampleDigest()), "digest_", nil
 	}
 	r, err := sampleReport(kind)
