@@ -18,6 +18,7 @@ func (s *session) Data(io.Reader) error {
 	if body.content == nil {
 		return refuse(451, 4, 3, 0, "Internal trouble, please try again later")
 	}
+	defer func() { s.lfOnly = body.content.LFOnly() }()
 	head, err := body.peek(s.options.Limits.HeaderPeek)
 	if err != nil {
 		return s.contentReply(err)

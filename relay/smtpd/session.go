@@ -37,6 +37,8 @@ type session struct {
 	pending path   // of the MAIL or RCPT that is under way
 	tx      *transaction
 
+	lfOnly bool // the last content held LF.LF
+
 	messages, failures, errs, others, overshoot int
 }
 
@@ -248,6 +250,9 @@ func (s *session) logFailure(err error) {
 	case errors.Is(err, wire.ErrBareLF):
 		log.Warn("refused content with bare LF: the client ends its lines with LF alone; configure it to send CRLF, or set the " +
 			"newline policy to normalize")
+	case s.lfOnly:
+		log.Warn("content never ended: the client ends its lines with LF alone, its final dot too, which ends nothing; " +
+			"configure it to send CRLF")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
 		log.Warn("refused content", "error", err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr):
