@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""End to end, with real clients and real servers.
+
+Builds mailwhy once and drives the binary as a user would: mail from Python's smtplib, swaks, curl and msmtp through
+`mailwhy serve` to `mailwhy practice`; Postfix's smtp-sink as an upstream that refuses or defers everything; and kill -9
+with deferred mail in the spool. Everything listens on loopback, lives in a temporary directory and is stopped at
+the end. Programs that are missing are installed with apt-get; smtp-sink is unpacked from its package, so that no mail
+server is installed.
+"""
+import email
+import email.policy
+import glob
+import json
+import os
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SENDER = "app@shop.example"
+
+
+def sh(*args, **kw):
+    return subprocess.run(args, check=True, text=True, capture_output=True, **kw)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def until(what, condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise SystemExit(f"FAIL: not within {seconds} s: {what}")
+
+
+def check(what, ok, detail=""):
+    if not ok:
+        raise SystemExit(f"FAIL: {what}\n{detail}")
+    print(f"  ok: {what}")
+
+
+class Bench:
+    """A temporary directory, the binary, and everything started, which stop() ends."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="mailwhy-e2e-")
+        self.bin = os.path.join(self.dir, "mailwhy")
+        self.started = []
+        sh("go", "build", "-o", self.bin, "./cmd/mailwhy", cwd=ROOT)
+
+    def start(self, *args, env=None):
+        log = open(os.path.join(self.dir, "stderr.log"), "a")
+        p = subprocess.Popen(args, stdout=log, stderr=log, env=env or os.environ)
+        self.started.append(p)
+        return p
+
+    def stop(self):
+        for p in self.started:
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Upstream:
+    """`mailwhy practice`, keeping what it accepts."""
+
+    def __init__(self, bench, name):
+        self.port = free_port()
+        self.mail = os.path.join(bench.dir, name + "-mail")
+        os.makedirs(self.mail)
+        self.process = bench.start(bench.bin, "practice", "--listen", f"127.0.0.1:{self.port}", "--dump", self.mail)
+        until("practice listens", lambda: reachable(self.port))
+
+    def messages(self):
+        out = []
+        for path in sorted(glob.glob(self.mail + "/*.eml")):
+            with open(path, "rb") as f:
+                out.append(email.message_from_binary_file(f, policy=email.policy.default))
+        return out
+
+    def reports(self):
+        return [m for m in self.messages() if m.get_content_type() == "multipart/report"]
+
+    def others(self):
+        return [m for m in self.messages() if m.get_content_type() != "multipart/report"]
+
+
+class Relay:
+    """`mailwhy serve` on a spool of its own."""
+
+    def __init__(self, bench, name, upstream_port, *flags):
+        self.bench, self.port = bench, free_port()
+        self.spool = os.path.join(bench.dir, name + "-spool")
+        self.log = os.path.join(bench.dir, name + "-delivery.log")
+        self.args = [bench.bin, "serve", "--listen", f"127.0.0.1:{self.port}", "--upstream",
+                     f"smtp://127.0.0.1:{upstream_port}?tls=none", "--spool", self.spool, "--delivery-log", self.log, *flags]
+        self.start()
+
+    def start(self):
+        self.process = self.bench.start(*self.args, env=dict(os.environ, MAILWHY_DSN_COLLECT="200ms"))
+        until("the relay listens", lambda: reachable(self.port))
+
+    def events(self, kind=None):
+        if not os.path.exists(self.log):
+            return []
+        with open(self.log) as f:
+            lines = [json.loads(line) for line in f if line.endswith("\n")]
+        return [e for e in lines if kind is None or e["event"] == kind]
+
+    def queue(self):
+        out = sh(self.bench.bin, "queue", "list", "--json", "--spool", self.spool).stdout
+        return [json.loads(line) for line in out.splitlines()]
+
+    def term(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+
+def reachable(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def text(subject, to):
+    return f"From: {SENDER}\r\nTo: {', '.join(to)}\r\nSubject: {subject}\r\n\r\nHello.\r\n"
+
+
+def by_smtplib(port, subject, to, bench):
+    with smtplib.SMTP("127.0.0.1", port, timeout=20) as s:
+        s.sendmail(SENDER, to, text(subject, to))
+
+
+def by_swaks(port, subject, to, bench):
+    sh("swaks", "--server", f"127.0.0.1:{port}", "--from", SENDER, "--to", ",".join(to), "--data", text(subject, to).replace("\r\n", "\\n"))
+
+
+def by_curl(port, subject, to, bench):
+    path = os.path.join(bench.dir, "curl.eml")
+    with open(path, "w", newline="") as f:
+        f.write(text(subject, to))
+    recipients = [a for r in to for a in ("--mail-rcpt", r)]
+    sh("curl", "-sS", f"smtp://127.0.0.1:{port}", "--mail-from", SENDER, *recipients, "-T", path)
+
+
+def by_msmtp(port, subject, to, bench):
+    sh("msmtp", "--host=127.0.0.1", f"--port={port}", f"--from={SENDER}", "--tls=off", "--auth=off", *to,
+       input=text(subject, to).replace("\r\n", "\n"))
+
+
+def test_clients(bench):
+    """One good recipient and one refused, from each client."""
+    upstream = Upstream(bench, "clients")
+    relay = Relay(bench, "clients", upstream.port, "--retry", "1s")
+    for name, send in {"smtplib": by_smtplib, "swaks": by_swaks, "curl": by_curl, "msmtp": by_msmtp}.items():
+        before = len(upstream.messages())
+        send(relay.port, f"by {name}", ["alice@customer.example", "550-5.1.1@any.test"], bench)
+        until(f"{name}: the message and its bounce", lambda: len(upstream.messages()) >= before + 2)
+        check(f"{name}: the message is at the upstream once", sum(m["Subject"] == f"by {name}" for m in upstream.others()) == 1)
+        reports = [m for m in upstream.reports() if f"by {name}" in m.get_body(("plain",)).get_content()]
+        check(f"{name}: one bounce to the sender", len(reports) == 1 and SENDER in reports[0]["To"])
+        fields = reports[0].get_payload()[1].as_string()
+        check(f"{name}: the bounce has category and fix", "X-Mailwhy-Category: Invalid Address" in fields and "X-Mailwhy-Fix: 1." in fields, fields)
+        ids = {e["id"] for e in relay.events("failed")}
+        check(f"{name}: the log tells the story", len(ids) >= 1)
+    last = relay.events("failed")[-1]
+    story = [e["event"] for e in relay.events() if e["id"] == last["id"]]
+    check("the story is accepted, relayed, failed, dsn", sorted(set(story)) == ["accepted", "dsn", "failed", "relayed"], story)
+    check("the log line has reply, category and fix", last["reply"].startswith("550 5.1.1") and last["diagnosis"]["category"] == "Invalid Address" and last["diagnosis"]["fix"], last)
+    check("health says that all is well", subprocess.run([bench.bin, "health", "--spool", relay.spool]).returncode == 0)
+    check("the queue is empty", relay.queue() == [])
+    check("SIGTERM ends with status 0", relay.term() == 0)
+    check("health of a relay that is gone is 1", subprocess.run([bench.bin, "health", "--spool", relay.spool], capture_output=True).returncode == 1)
+
+
+def smtp_sink(bench):
+    """Postfix's smtp-sink, unpacked from its package."""
+    place = os.path.join(bench.dir, "postfix")
+    os.makedirs(place)
+    if not glob.glob("/var/lib/apt/lists/*Packages*"):
+        sh("apt-get", "update", "-qq")
+    sh("apt-get", "download", "-qq", "postfix", cwd=place)
+    sh("dpkg", "-x", glob.glob(place + "/postfix_*.deb")[0], place)
+    env = dict(os.environ, LD_LIBRARY_PATH=place + "/usr/lib/postfix")
+    path = place + "/usr/sbin/smtp-sink"
+
+    def run(*flags):
+        port = free_port()
+        os.chmod(bench.dir, 0o755)
+        bench.start(path, "-u", "nobody", *flags, f"127.0.0.1:{port}", "64", env=env)
+        until("smtp-sink listens", lambda: reachable(port))
+        return port
+
+    return run
+
+
+def test_sink(bench):
+    """An upstream that refuses every recipient, and one that defers every recipient."""
+    sink = smtp_sink(bench)
+    relay = Relay(bench, "refusing", sink("-f", "rcpt"), "--retry", "1s")
+    by_smtplib(relay.port, "refused", ["alice@customer.example"], bench)
+    held = until("the bounce is held", lambda: relay.events("held"))
+    check("everything refused: the message failed", len(relay.events("failed")) == 1)
+    check("everything refused: the bounce too, so it is held and says why", held[0]["from"] == "" and held[0]["to"] == SENDER and held[0]["note"], held)
+    check("the held bounce is in the queue", [m["recipients"][0]["state"] for m in relay.queue()] == ["held"], relay.queue())
+    check("SIGTERM ends with status 0", relay.term() == 0)
+    relay = Relay(bench, "deferring", sink("-r", "rcpt"), "--retry", "1s", "--expire-after", "4s")
+    by_smtplib(relay.port, "deferred", ["alice@customer.example"], bench)
+    until("the message expires", lambda: relay.events("expired"))
+    check("everything deferred: tried again, then given up", len(relay.events("deferred")) >= 3)
+    relay.term()
+
+
+def test_kill(bench):
+    """kill -9 with deferred mail: after the restart all of it is relayed or bounced, and none twice."""
+    upstream = Upstream(bench, "kill")
+    relay = Relay(bench, "kill", upstream.port, "--retry", "2s")
+    for i in range(20):
+        by_smtplib(relay.port, f"deferred {i}", [f"451-4.3.0+once+n{i}@any.test"], bench)
+    until("all are deferred", lambda: len(relay.events("deferred")) >= 20)
+    relay.process.kill()
+    relay.process.wait()
+    started = time.monotonic()
+    relay.start()
+    until("all are relayed", lambda: len(upstream.others()) >= 20, 10)
+    check(f"relayed {time.monotonic() - started:.1f} s after the restart", time.monotonic() - started < 7)
+    subjects = sorted(m["Subject"] for m in upstream.others())
+    check("20 messages, none twice", len(subjects) == 20 and len(set(subjects)) == 20, subjects)
+    until("the queue is empty", lambda: relay.queue() == [])
+    relay.term()
+
+
+def install():
+    missing = [p for p in ("swaks", "curl", "msmtp") if not shutil.which(p)]
+    if missing:
+        sh("apt-get", "update", "-qq")
+        sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
+
+
+def main():
+    install()
+    bench = Bench()
+    try:
+        for test in (test_clients, test_sink, test_kill):
+            print(f"{test.__name__}: {test.__doc__.splitlines()[0]}")
+            test(bench)
+    except (SystemExit, Exception):
+        with open(os.path.join(bench.dir, "stderr.log"), errors="replace") as f:
+            sys.stderr.write("".join(f.readlines()[-40:]))
+        raise
+    finally:
+        bench.stop()
+    print("end to end: ok")
+
+
+main()
