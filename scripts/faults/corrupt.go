@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// damage is a way to destroy bytes of a file.
+type damage struct {
+	name string
+	do   func(b []byte) []byte
+}
+
+// damages are what disks and careless hands do.
+func damages() []damage {
+	return []damage{
+		{"a bit flipped", func(b []byte) []byte {
+			b[rand.IntN(len(b))] ^= 1 << rand.IntN(8)
+			return b
+		}},
+		{"a page zeroed", func(b []byte) []byte {
+			at := rand.IntN(len(b)) / 4096 * 4096
+			clear(b[at:min(at+4096, len(b))])
+			return b
+		}},
+		{"a page torn", func(b []byte) []byte {
+			at := rand.IntN(len(b)) / 4096 * 4096
+			for i := at + 512*rand.IntN(8); i < min(at+4096, len(b)); i++ {
+				b[i] = byte(rand.IntN(256))
+			}
+			return b
+		}},
+		{"its end cut off", func(b []byte) []byte { return b[:rand.IntN(len(b))] }},
+		{"emptied", func([]byte) []byte { return nil }},
+	}
+}
+
+// testCorrupt damages a spool while no relay runs: the database, its write-ahead log, files of large contents. All that
+// is readable must arrive unchanged, all that is not must be named or, where nobody can know what it was, be told of loudly;
+// and the relay must start as it is.
+func testCorrupt(ctx context.Context, s *site, r *result) {
+	targets := []string{"database", "wal", "content"}
+	rounds := s.pick(1, 8)
+	type round struct {
+		target string
+		damage damage
+	}
+	var all []round
+	for range rounds {
+		for _, target := range targets {
+			for _, d := range damages() {
+				if s.full || d.name != "emptied" {
+					all = append(all, round{target, d})
+				}
+			}
+		}
+	}
+	var loud counter
+	parallel(3, len(all), func(i int) {
+		if ctx.Err() == nil {
+			s.corruptOnce(ctx, r, all[i].target, all[i].damage, &loud)
+			r.ran(1)
+		}
+	})
+	r.note("%d kinds of damage; what happened to the recipients: %s", len(targets)*len(damages()), &loud)
+}
+
+// corruptOnce fills a spool, kills the relay, damages a file and starts it again.
+func (s *site) corruptOnce(ctx context.Context, r *result, target string, d damage, seen *counter) {
+	t := newTrial(s, r, "")
+	t.client.drops = false
+	t.sink.hold()
+	t.start(ctx)
+	loading, stop := context.WithCancel(ctx)
+	wait := t.client.load(loading, 3, time.Millisecond)
+	t.until(ctx, 10*time.Second, func() bool { return t.ledger.ackedSoFar() >= 100 })
+	stop()
+	wait()
+	t.kill()
+	what := t.corrupt(target, d)
+	t.sink.release()
+	t.start(ctx)
+	t.drain(ctx, 6*time.Second)
+	t.stop()
+	t.rules.named = t.named()
+	announced := t.announced()
+	if announced {
+		named := t.rules.named
+		t.rules.named = func(queue string) bool {
+			if named(queue) {
+				seen.add("lost and named", 1)
+			} else {
+				seen.add("lost with the damaged file, announced without a name", 1)
+			}
+			return true
+		}
+	}
+	v := t.judge()
+	seen.add("relayed or bounced", v.Arrived+v.Bounced)
+	if len(v.broken) > 0 {
+		r.fail("... that was %s of the %s (%s); the log ends: %s", d.name, target, what, tail(t.setup.log()))
+	}
+}
+
+// corrupt damages one file of a kind, and says which.
+func (t *trial) corrupt(target string, d damage) string {
+	patterns := map[string]string{"database": "*.db", "wal": "*-wal", "content": "content*/*"}
+	files, _ := filepath.Glob(filepath.Join(t.setup.spool, patterns[target]))
+	if target == "content" {
+		deeper, _ := filepath.Glob(filepath.Join(t.setup.spool, "content*/*/*"))
+		files = append(files, deeper...)
+	}
+	var able []string
+	for _, f := range files {
+		if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+			able = append(able, f)
+		}
+	}
+	if len(able) == 0 {
+		return "there was none"
+	}
+	name := able[rand.IntN(len(able))]
+	b := readFile(name)
+	size := len(b)
+	must(os.WriteFile(name, d.do(b), 0o600), "damaging a file")
+	return fmt.Sprintf("%s, %d bytes", filepath.Base(name), size)
+}
+
+// announced reports whether the operational log says, as an error, that the spool is damaged.
+func (t *trial) announced() bool {
+	for line := range strings.Lines(string(readFile(t.setup.log()))) {
+		if !strings.Contains(line, "level=ERROR") {
+			continue
+		}
+		for _, word := range []string{"damage", "corrupt", "missing", "malformed", "salvage"} {
+			if strings.Contains(strings.ToLower(line), word) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/relay/smtptest"
+)
+
+// testCut cuts the dialogue with the upstream after each of its bytes, in both directions, with FIN and with RST. Only
+// an end of data that was not answered may lead to a duplicate, and the relay must have called it uncertain.
+func testCut(ctx context.Context, s *site, r *result) {
+	said := s.listenIn(ctx, r)
+	mail := int64(strings.Index(said.toServer, "MAIL FROM"))
+	hello := mail // what the upstream says before it hears MAIL ends with the reply to EHLO
+	if i := strings.Index(said.toClient, "250 2.1.0"); i >= 0 {
+		hello = int64(i)
+	}
+	if mail <= 0 {
+		r.fail("no dialogue was heard: %q", said.toServer)
+		return
+	}
+	step := int64(s.pick(7, 1))
+	var before, after []dialogueCut
+	for _, how := range []smtptest.End{smtptest.EndClose, smtptest.EndReset} {
+		for n := int64(0); n < int64(len(said.toServer)); n += step {
+			c := dialogueCut{smtptest.Cut{After: n, End: how}, true}
+			if n < mail {
+				before = append(before, c)
+			} else {
+				after = append(after, c)
+			}
+		}
+		for n := int64(0); n < int64(len(said.toClient)); n += step {
+			c := dialogueCut{smtptest.Cut{After: n, End: how}, false}
+			if n < hello {
+				before = append(before, c)
+			} else {
+				after = append(after, c)
+			}
+		}
+	}
+	r.note("the dialogue has %d bytes to the upstream and %d back", len(said.toServer), len(said.toClient))
+	s.cutTransactions(ctx, r, after)
+	s.cutGreetings(ctx, r, before)
+}
+
+// dialogueCut is one cut, and its direction.
+type dialogueCut struct {
+	smtptest.Cut
+	toServer bool
+}
+
+// faults are the cut as the proxy takes it.
+func (c *dialogueCut) faults() (toServer, toClient smtptest.Faults) {
+	if c.toServer {
+		toServer.Cut = &c.Cut
+	} else {
+		toClient.Cut = &c.Cut
+	}
+	return toServer, toClient
+}
+
+// cutMessage is the message that each cut meets: small, so that each byte can be cut at.
+func cutMessages() mix { return mix{plain: true, size: 320} }
+
+// cutTrial is a trial with the proxy before its sink, one message a connection, and no AUTH.
+func (s *site) cutTrial(r *result) (*trial, *smtptest.Proxy) {
+	t := newTrial(s, r, "")
+	p, err := smtptest.StartProxy(t.sink.Addr())
+	must(err, "starting the proxy")
+	s.later(func() { p.Close() })
+	t.through(p.Addr())
+	return t, p
+}
+
+// through has the relay go through an address, in clear and without AUTH, a connection for each message.
+func (t *trial) through(addr string) {
+	t.setup.upstream = "smtp://" + addr + "?tls=none"
+	t.setup.env = []string{"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_UPSTREAM_MAX_MESSAGES_PER_CONNECTION=1"}
+	t.client.mix, t.client.drops, t.sink.slow = cutMessages(), false, 0
+}
+
+// cutTransactions cuts after the greeting: nobody but the message concerned is to notice.
+func (s *site) cutTransactions(ctx context.Context, r *result, cuts []dialogueCut) {
+	t, p := s.cutTrial(r)
+	var used atomic.Int64
+	p.DamageEach(func(n int) (toServer, toClient smtptest.Faults) {
+		if n > len(cuts) {
+			return
+		}
+		used.Store(int64(n))
+		return cuts[n-1].faults()
+	})
+	t.start(ctx)
+	for ctx.Err() == nil && int(used.Load()) < len(cuts) && t.client.next.Load() < int64(len(cuts)) {
+		t.client.offerOne(ctx, t.client.newMessage())
+	}
+	t.drain(ctx, 90*time.Second)
+	v := t.end(ctx, time.Second)
+	uncertain := 0
+	for _, n := range t.uncertain() {
+		uncertain += n
+	}
+	r.ran(int(used.Load()))
+	r.note("after the greeting: %d cuts met, %d ends of data called uncertain, %d duplicates", used.Load(), uncertain, v.Duplicates)
+}
+
+// cutGreetings cuts before MAIL: the lane pauses, and probes. So as not to wait for that each time, the relay is
+// stopped and started; the last cuts are left to the lane.
+func (s *site) cutGreetings(ctx context.Context, r *result, cuts []dialogueCut) {
+	t, p := s.cutTrial(r)
+	var at, met atomic.Int64
+	p.DamageEach(func(int) (toServer, toClient smtptest.Faults) {
+		met.Add(1)
+		if i := at.Load(); i < int64(len(cuts)) {
+			return cuts[i].faults()
+		}
+		return
+	})
+	t.start(ctx)
+	for i := range cuts {
+		before := met.Load()
+		t.client.offerOne(ctx, t.client.newMessage())
+		if !t.until(ctx, 10*time.Second, func() bool { return met.Load() > before }) {
+			r.fail("the relay does not try its upstream after cut %d", i)
+		}
+		sleep(ctx, 10*time.Millisecond)
+		at.Add(1)
+		if i < len(cuts)-2 && ctx.Err() == nil {
+			t.stop()
+			t.start(ctx)
+		}
+	}
+	t.drain(ctx, 60*time.Second)
+	t.end(ctx, time.Second)
+	r.ran(len(cuts))
+	r.note("before MAIL: %d cuts", len(cuts))
+}
+
+// dialogue is what was said on one connection.
+type dialogue struct{ toServer, toClient string }
+
+// listenIn relays one message undisturbed and returns what relay and upstream said.
+func (s *site) listenIn(ctx context.Context, r *result) dialogue {
+	t := newTrial(s, r, "")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err, "listening")
+	heard := make(chan dialogue, 1)
+	go func() {
+		if relay, err := ln.Accept(); err == nil {
+			heard <- overhear(relay, t.sink.Addr())
+		}
+		close(heard)
+	}()
+	t.through(ln.Addr().String())
+	t.start(ctx)
+	t.client.offerOne(ctx, t.client.newMessage())
+	t.drain(ctx, 10*time.Second)
+	t.stop()
+	ln.Close()
+	t.judge()
+	return <-heard
+}
+
+// overhear passes one connection on until it ends.
+func overhear(client net.Conn, target string) (d dialogue) {
+	defer client.Close()
+	server, err := net.Dial("tcp", target)
+	if err != nil {
+		return d
+	}
+	defer server.Close()
+	var to, from strings.Builder
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		io.Copy(io.MultiWriter(server, &to), client)
+		server.(*net.TCPConn).CloseWrite()
+	})
+	wg.Go(func() {
+		io.Copy(io.MultiWriter(client, &from), server)
+		client.(*net.TCPConn).CloseWrite()
+	})
+	wg.Wait()
+	return dialogue{to.String(), from.String()}
+}

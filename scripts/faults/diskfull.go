@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// testDiskFull fills the disk under load: below the floor, to the last byte, and to the last inode; with the relay
+// running, and killed and started again on the full disk. Each time the client hears 452 or 451, the backlog goes on to the
+// upstream, and accepting resumes by itself when there is room again.
+func testDiskFull(ctx context.Context, s *site, r *result) {
+	for range s.pick(1, 4) {
+		for _, f := range []fullness{
+			{"below the floor", func(d *disk) error { return d.fill("filler", d.free()-(600<<10)) }, false},
+			{"to the last byte", func(d *disk) error { return d.fill("filler", 0) }, false},
+			{"to the last byte, killed and started", func(d *disk) error { return d.fill("filler", 0) }, true},
+			{"to the last inode", fillInodes, false},
+		} {
+			if ctx.Err() != nil {
+				return
+			}
+			s.fillUp(ctx, r, &f)
+			r.ran(1)
+		}
+	}
+}
+
+// fullness is a way for a disk to be full.
+type fullness struct {
+	name string
+	fill func(*disk) error
+	kill bool
+}
+
+// fillInodes makes empty files until there can be no more.
+func fillInodes(d *disk) error {
+	dir := filepath.Join(d.dir, "filler")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for i := 0; ; i++ {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return nil
+		}
+		f.Close()
+	}
+}
+
+// fillUp is one disk that gets full and empty again.
+func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
+	mark := s.mark()
+	defer s.unwind(mark)
+	d, err := newDisk(ctx, s.fresh("disk"), 64<<20, "-N", "400")
+	must(err, "making a disk")
+	must(d.mount(ctx), "mounting the disk")
+	s.later(func() { d.unmount() })
+	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
+	t.rules.refusedMay = true
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	t.sink.hold()
+	t.start(ctx)
+	wait := t.client.load(loading, 4, 2*time.Millisecond)
+	defer wait()
+	defer stop()
+	t.until(ctx, 10*time.Second, func() bool { return t.ledger.outstanding() > 150 })
+
+	must(f.fill(d), "filling the disk")
+	sleep(ctx, 1500*time.Millisecond) // the last that still fitted
+	backlog, before := t.ledger.outstanding(), t.refusals()
+	if f.kill {
+		t.kill()
+		t.start(ctx)
+	}
+	sleep(ctx, time.Second)
+	refusals := t.refusals() - before
+	if refusals == 0 {
+		r.fail("%s: the client was never refused", f.name)
+	}
+	t.sink.release()
+	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.outstanding() == 0 }) {
+		r.fail("%s: %d of %d that waited are not relayed while the disk is full: %s", f.name, t.ledger.outstanding(), backlog, tail(t.setup.log()))
+	}
+	must(os.RemoveAll(filepath.Join(d.dir, "filler")), "making room")
+	again := t.acceptsAgain(ctx, f.name)
+	stop()
+	wait()
+	t.end(ctx, 30*time.Second)
+	must(d.unmount(), "unmounting the disk")
+	r.note("%s: %d refused (all in all 452 %d, 451 %d); backlog of %d relayed meanwhile; accepting again after %v", f.name, refusals,
+		t.ledger.refusedWith(452), t.ledger.refusedWith(451), backlog, again.Round(time.Millisecond))
+}
+
+// refusals is how many messages were refused with 452 or 451.
+func (t *trial) refusals() int { return t.ledger.refusedWith(452) + t.ledger.refusedWith(451) }

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// testDoor sees that the relay does not start without an upstream, that a second one does not open the spool of the
+// first, and that strangers cannot relay.
+func testDoor(ctx context.Context, s *site, r *result) {
+	t := newTrial(s, r, "")
+	withoutUpstream := exec.CommandContext(ctx, s.binary, "serve", "--listen", freePort(), "--spool", t.setup.spool+"-none")
+	if b, err := withoutUpstream.CombinedOutput(); err == nil || !strings.Contains(string(b), "upstream") {
+		r.fail("I6 started without an upstream: %v %s", err, b)
+	}
+	_, port, _ := net.SplitHostPort(t.setup.listen)
+	t.setup.listen = "0.0.0.0:" + port
+	own := ownAddress()
+	t.client.addr = "127.0.0.1:" + port
+	t.start(ctx)
+	second := *t.setup
+	second.listen, second.dir = freePort(), s.fresh("second")
+	if p, err := second.startWithin(ctx, 10*time.Second); err == nil {
+		p.kill()
+		r.fail("I7 a second relay opened the spool of the first")
+	}
+	r.ran(2)
+	switch said := t.stranger(ctx, net.JoinHostPort(own, port)); {
+	case own == "":
+		r.note("no address but loopback: a stranger could not be played")
+	case !strings.Contains(said, "550 5.7.1") && !strings.Contains(said, "554 5.7.1"):
+		r.fail("I6 a stranger at %s was not refused: %q", own, said)
+	default:
+		r.ran(1)
+		r.note("a stranger was refused: %q", said)
+	}
+	if err := t.client.offerOne(ctx, mix{plain: true}.newMessage("d000001")); err != nil {
+		r.fail("the client itself was refused: %v", err)
+	}
+	t.end(ctx, 10*time.Second)
+}
+
+// stranger tries to relay from an address that is not loopback, and returns what it is refused with.
+func (t *trial) stranger(ctx context.Context, addr string) string {
+	s, err := dialSession(ctx, addr)
+	if err != nil {
+		return err.Error()
+	}
+	defer s.conn.Close()
+	for _, line := range []string{"MAIL FROM:<a@b.test>", "RCPT TO:<victim@sink.test>"} {
+		if err := s.say(line); err != nil {
+			return err.Error()
+		}
+	}
+	return "accepted"
+}
+
+// ownAddress is an address of this machine that is not loopback, or "". What is said to it does not leave the machine.
+func ownAddress() string {
+	if name, err := os.Hostname(); err != nil || name == "" {
+		return ""
+	}
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			return n.IP.String()
+		}
+	}
+	return ""
+}

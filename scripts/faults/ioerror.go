@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// ioFault makes some system calls on the spool fail.
+type ioFault struct {
+	calls []string
+	error string
+	when  string // of strace: "" is each, "3" the third of each thread, "2+3" the second and every third after it
+}
+
+func (f *ioFault) String() string {
+	when := f.when
+	if when == "" {
+		when = "all"
+	}
+	return fmt.Sprintf("%s=%s when=%s", f.calls[0], f.error, when)
+}
+
+// ioFaults is every call by which the spool changes a file, with every error that the disk can answer, once and
+// for as long as it lasts.
+func ioFaults(full bool) []ioFault {
+	groups := [][]string{
+		{"fsync", "fdatasync", "sync_file_range"},
+		{"pwrite64", "write"},
+		{"ftruncate", "fallocate"},
+		{"openat", "mkdirat"},
+		{"rename", "renameat", "renameat2"},
+		{"unlink", "unlinkat"},
+		{"pread64", "read"},
+	}
+	errors, whens := []string{"EIO", "ENOSPC", "EROFS"}, []string{"", "1", "2", "3", "2+3"}
+	if !full {
+		groups, errors, whens = groups[:2], errors[:2], []string{"", "2+3"}
+	}
+	var all []ioFault
+	for _, g := range groups {
+		for _, e := range errors {
+			for _, w := range whens {
+				all = append(all, ioFault{g, e, w})
+			}
+		}
+	}
+	return all
+}
+
+// testIOError makes the calls of a running relay fail for a while, under load. It must refuse what it cannot keep,
+// accept again by itself when the trouble is over, and forget nothing; every other time it is killed in the middle of it.
+func testIOError(ctx context.Context, s *site, r *result) {
+	t := newTrial(s, r, "")
+	t.rules.refusedMay = true
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	t.start(ctx)
+	wait := t.client.load(loading, 4, 4*time.Millisecond)
+	failed, slowest := 0, time.Duration(0)
+	faults := ioFaults(s.full)
+	for i := range faults {
+		if ctx.Err() != nil {
+			break
+		}
+		n, took := t.failFor(ctx, &faults[i], i%2 == 1)
+		failed, slowest = failed+n, max(slowest, took)
+		r.ran(1)
+	}
+	stop()
+	wait()
+	t.end(ctx, time.Minute)
+	r.note("%d kinds of failure, %d calls failed; refused with 451 %d, with 452 %d; accepting again after at most %v; %s",
+		len(faults), failed, t.ledger.refusedWith(451), t.ledger.refusedWith(452), slowest.Round(time.Millisecond), t.usageNote())
+	for i := range s.pick(2, 12) {
+		if ctx.Err() != nil {
+			return
+		}
+		s.failThenCut(ctx, r, i)
+	}
+}
+
+// spoolFiles are the files and directories of the spool, for strace's path filter.
+func (t *trial) spoolFiles() []string {
+	files := []string{t.setup.spool}
+	entries, _ := os.ReadDir(t.setup.spool)
+	for _, e := range entries {
+		files = append(files, filepath.Join(t.setup.spool, e.Name()))
+	}
+	return files
+}
+
+// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of the trouble
+// the relay accepted again.
+func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int, again time.Duration) {
+	rule := "error=" + f.error
+	if f.when != "" {
+		rule += ":when=" + f.when
+	}
+	in, err := inject(ctx, t.relay.cmd.Process.Pid, t.dir, t.spoolFiles(), f.calls, rule)
+	must(err, "attaching strace")
+	sleep(ctx, between(150*time.Millisecond, 400*time.Millisecond))
+	if kill {
+		t.relay.kill()
+		failed = in.stop()
+		t.buried()
+		t.kills++
+		t.start(ctx)
+	} else {
+		failed = in.stop()
+	}
+	if !t.relay.alive() {
+		t.result.fail("%v: the relay ended: %s", f, tail(t.setup.log()))
+		t.buried()
+		t.start(ctx)
+	}
+	return failed, t.acceptsAgain(ctx, f.String())
+}
+
+// acceptsAgain waits until the relay acknowledges mail, and returns how long that took.
+func (t *trial) acceptsAgain(ctx context.Context, after string) time.Duration {
+	begin, before := time.Now(), t.ledger.ackedSoFar()
+	if !t.until(ctx, 40*time.Second, func() bool { return t.ledger.ackedSoFar() > before+5 }) && ctx.Err() == nil {
+		t.result.fail("%s: nothing is accepted 40 s after the trouble ended: %s", after, tail(t.setup.log()))
+	}
+	return time.Since(begin)
+}
+
+// failThenCut makes every fsync fail and then cuts the power: whatever was acknowledged on a failed fsync is lost.
+func (s *site) failThenCut(ctx context.Context, r *result, n int) {
+	mark := s.mark()
+	defer s.unwind(mark)
+	d, err := newDisk(ctx, s.fresh("disk"), 128<<20)
+	must(err, "making a disk")
+	must(d.mount(ctx), "mounting the disk")
+	s.later(func() { d.unmount() })
+	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
+	t.rules.refusedMay = true
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	t.start(ctx)
+	wait := t.client.load(loading, 4, time.Millisecond)
+	defer wait()
+	defer stop()
+	sleep(ctx, 200*time.Millisecond)
+	rules := []string{"error=EIO:when=2+2", "error=EIO:when=1", "error=EIO", "error=EIO:when=3+4"}
+	in, err := inject(ctx, t.relay.cmd.Process.Pid, t.dir, t.spoolFiles(), []string{"fsync", "fdatasync"}, rules[n%len(rules)])
+	must(err, "attaching strace")
+	sleep(ctx, between(100*time.Millisecond, 700*time.Millisecond))
+	must(d.shutdown(), "shutting the file system down")
+	t.relay.kill()
+	in.stop()
+	t.buried()
+	must(d.unmount(), "unmounting the disk")
+	must(d.mount(ctx), "I7 mounting the disk after a power cut")
+	t.start(ctx)
+	r.ran(1)
+	stop()
+	wait()
+	t.end(ctx, 30*time.Second)
+}

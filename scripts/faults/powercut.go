@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// testPowerCut cuts the power again and again under load, in two ways by turns: the file system is shut down without its
+// journal being written, while the relay goes on and meets EIO everywhere (whatever it acknowledges then is lost); or
+// the relay is stopped, the disk copied as it stands, and the copy used from then on. In both, what is in the page
+// cache is gone.
+func testPowerCut(ctx context.Context, s *site, r *result) {
+	cuts := s.pick(4, 50)
+	for _, journal := range []string{"ordered", "writeback"} {
+		s.powerCuts(ctx, r, journal, cuts)
+	}
+}
+
+// powerCuts is one file system and its cuts.
+func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts int) {
+	d, err := newDisk(ctx, s.fresh("disk"), 256<<20)
+	must(err, "making a disk")
+	d.options += ",data=" + journal
+	must(d.mount(ctx), "mounting the disk")
+	s.later(func() { d.unmount() })
+	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	t.start(ctx)
+	wait := t.client.load(loading, 4, 2*time.Millisecond)
+	defer wait()
+	defer stop()
+	for i := range cuts {
+		if ctx.Err() != nil {
+			return
+		}
+		sleep(ctx, between(50*time.Millisecond, 500*time.Millisecond))
+		if i%2 == 0 {
+			t.cutByShutdown(d)
+		} else {
+			t.cutByCopy(ctx, d)
+		}
+		must(d.mount(ctx), "I7 mounting the disk after a power cut")
+		r.ran(1)
+		t.start(ctx)
+	}
+	stop()
+	wait()
+	t.end(ctx, time.Minute)
+	r.note("data=%s: %d cuts, half by shutting the file system down, half by copying the disk; %s", journal, cuts, t.usageNote())
+	must(d.unmount(), "unmounting the disk")
+}
+
+// cutByShutdown leaves the relay alive for a moment after the power of its disk was cut.
+func (t *trial) cutByShutdown(d *disk) {
+	must(d.shutdown(), "shutting the file system down")
+	time.Sleep(between(10*time.Millisecond, 200*time.Millisecond))
+	t.kill()
+	must(d.unmount(), "unmounting the disk")
+}
+
+// cutByCopy goes on with a copy of the disk as it was at one moment.
+func (t *trial) cutByCopy(ctx context.Context, d *disk) {
+	t.relay.cmd.Process.Signal(syscall.SIGSTOP)
+	copied := d.image + ".cut"
+	must(d.copyImage(ctx, copied), "copying the disk")
+	t.kill()
+	must(d.unmount(), "unmounting the disk")
+	must(os.Rename(copied, d.image), "taking the copy")
+}
