@@ -88,12 +88,13 @@ func (f *facts) take(name, value, hostname string) {
 
 // receivedBy reports whether a Received field was made by a mailwhy of this name.
 func receivedBy(value, hostname string) bool {
-	_, rest, _ := strings.Cut(strings.ToLower(value), " by ")
-	if strings.HasPrefix(strings.ToLower(value), "by ") {
-		rest = value[3:]
+	words := strings.Fields(value)
+	for i := range len(words) - 2 {
+		if words[i] == "by" && strings.EqualFold(words[i+1], hostname) && words[i+2] == "(mailwhy)" {
+			return true
+		}
 	}
-	words := strings.Fields(rest)
-	return len(words) > 1 && strings.EqualFold(words[0], hostname) && words[1] == "(mailwhy)"
+	return false
 }
 
 // fromDomain is the domain of the first address of a From field, in lower case; "" if there is none to be found.
