@@ -1,0 +1,24 @@
+# A static binary in an empty image: no shell, no libraries. It runs as any user and with a read-only root file
+# system; only /spool is written to, so mount a volume there.
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+# timetzdata puts the time zones into the binary.
+RUN CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags "-s -w" -o /image/mailwhy ./cmd/mailwhy
+# Writable by whoever the container runs as, like /tmp.
+RUN mkdir -p -m 1777 /image/spool /image/mail \
+ && mkdir -p /image/etc/ssl/certs \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
+
+FROM scratch
+COPY --from=build /image/ /
+ENV MAILWHY_SPOOL_DIR=/spool
+USER 65532:65532
+VOLUME /spool
+EXPOSE 2525
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/mailwhy", "health"]
+ENTRYPOINT ["/mailwhy"]
+CMD ["serve"]

@@ -1,0 +1,372 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/admin"
+	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/dsn"
+	"mailwhy/relay/smtpd"
+	"mailwhy/relay/spool"
+	"mailwhy/relay/upstream"
+)
+
+// relayApp is a whole relay: every part made and joined, ready to run. What a reload may change stands behind atomic
+// pointers; the parts themselves stay.
+type relayApp struct {
+	log     *slog.Logger
+	started time.Time
+	key     []byte // signs the reports' Message-IDs
+
+	cfg      atomic.Pointer[config.Config]
+	engine   atomic.Pointer[diagnose.Engine]
+	composer atomic.Pointer[dsn.Composer]
+	tls      atomic.Pointer[tls.Config]
+	next     switchedUpstream
+
+	spool     *spool.Spool
+	record    *deliverylog.Log
+	lane      *relay.Lane
+	reporter  *relay.Reporter
+	front     *smtpd.Server
+	admin     *admin.Server
+	listeners []net.Listener // in the order of listens
+	troubles  troubles
+}
+
+// newRelay makes a relay. The listeners are open when it returns, so that a port in use is an error here.
+func newRelay(cfg *config.Config, stdout io.Writer, log *slog.Logger) (r *relayApp, err error) {
+	r = &relayApp{log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	r.cfg.Store(cfg)
+	if err := r.openStore(cfg, stdout); err != nil {
+		return r, err
+	}
+	if err := r.swap(cfg); err != nil {
+		return r, err
+	}
+	r.joinEngine(cfg)
+	if err := r.openDoor(cfg); err != nil {
+		return r, err
+	}
+	r.admin = admin.New(admin.Options{Queue: r.spool, Control: r, Record: r.record, Log: log, Now: time.Now})
+	return r, nil
+}
+
+// openStore opens what outlives the process: the spool, its key, and the delivery log.
+func (r *relayApp) openStore(cfg *config.Config, stdout io.Writer) (err error) {
+	o := spoolOptions(cfg)
+	o.Log = r.log
+	o.Quarantined = r.quarantined
+	if r.record, err = newDeliveryLog(&cfg.DeliveryLog, stdout, r.log); err != nil {
+		return err
+	}
+	if r.spool, err = spool.Open(o); err != nil {
+		return err
+	}
+	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
+		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; mount a volume", "dir", cfg.Spool.Dir, "file system", fs)
+	}
+	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
+	return err
+}
+
+// spoolKey reads the spool's secret, and makes one if there is none. Losing it costs no mail, only the recognition
+// of older reports.
+func spoolKey(name string) ([]byte, error) {
+	key, err := os.ReadFile(name)
+	if err == nil && len(key) == 32 {
+		return key, nil
+	}
+	key = make([]byte, 32)
+	rand.Read(key)
+	return key, os.WriteFile(name, key, 0o600)
+}
+
+// swap makes everything that a reload replaces, and puts it in place only when all of it could be made.
+func (r *relayApp) swap(cfg *config.Config) error {
+	engine, errEngine := newEngine(cfg)
+	co, errTemplates := composerOptions(cfg, r.key)
+	co.Log = r.log
+	var composer *dsn.Composer
+	if errTemplates == nil {
+		composer, errTemplates = dsn.New(co)
+	}
+	conf, errTLS := serverTLS(cfg)
+	pool, errUpstream := r.newUpstream(cfg)
+	if err := errors.Join(errEngine, errTemplates, errTLS, errUpstream); err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	r.engine.Store(engine)
+	r.composer.Store(composer)
+	r.tls.Store(conf)
+	r.next.replace(pool)
+	r.cfg.Store(cfg)
+	return nil
+}
+
+func (r *relayApp) newUpstream(cfg *config.Config) (*upstream.Pool, error) {
+	o, err := upstreamOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	o.Log = r.log
+	return upstream.New(o)
+}
+
+// joinEngine makes the lane and the reporter.
+func (r *relayApp) joinEngine(cfg *config.Config) {
+	name, _ := theUpstream(cfg)
+	r.reporter = relay.NewReporter(relay.ReporterOptions{
+		Spool: r.spool, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,
+		File:           dsn.WriteMaildir,
+		Route:          func(*relay.Message) relay.Route { return reportRoute(r.cfg.Load()) },
+		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
+		Expires:        func(m *relay.Message) time.Time { return m.Arrived.Add(r.cfg.Load().Retry.ExpireAfter) },
+		Paused:         func(string) bool { return r.lane.State().Paused },
+		EightBit:       func(string) bool { c, _ := r.next.Capabilities(); return c.EightBit },
+		Storm: func() relay.StormPolicy {
+			c := &r.cfg.Load().DSN
+			return relay.StormPolicy{Threshold: c.StormThreshold, Window: c.StormWindow}
+		},
+		Stored: func(string) { r.lane.Kick() },
+	})
+	r.lane = relay.NewLane(relay.LaneOptions{
+		Name: name, Spool: r.spool, Upstream: &r.next, Record: r.record, Log: r.log, Now: time.Now,
+		Settings:          func() relay.LaneSettings { return laneSettings(r.cfg.Load()) },
+		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
+		ReversePath:       r.reporter.ReversePath,
+		NullSenderRefused: r.reporter.NullSenderRefused,
+		NoticesDue:        r.reporter.Kick,
+	})
+}
+
+// openDoor makes the front door and opens its listeners.
+func (r *relayApp) openDoor(cfg *config.Config) error {
+	o, err := r.frontOptions(cfg)
+	if err == nil {
+		err = smtpd.CheckOpen(listens(cfg), o.Access)
+	}
+	if err == nil {
+		r.front, err = smtpd.New(o)
+	}
+	if err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	for i, l := range listens(cfg) {
+		ln, err := listen(l, os.FileMode(cfg.Listen[i].Mode))
+		if err != nil {
+			return err
+		}
+		r.listeners = append(r.listeners, ln)
+	}
+	return nil
+}
+
+// frontOptions are the front door's options.
+func (r *relayApp) frontOptions(cfg *config.Config) (smtpd.Options, error) {
+	access, err := accessOf(cfg)
+	inbox := relay.Inbox{
+		Spool: r.spool, Record: r.record, Now: time.Now,
+		Route: func(*relay.Message) string { return r.lane.State().Name },
+		Wake:  func(string) { r.lane.Kick() },
+	}
+	accept := func(ctx context.Context, m *relay.Message, content io.Reader) error {
+		m.Report = dsn.IsOwn(r.key, m.MessageID)
+		return inbox.Accept(ctx, m, content)
+	}
+	return smtpd.Options{
+		Hostname: cfg.Hostname, Accept: accept, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
+		Capabilities: r.next.Capabilities, TLS: r.tls.Load, Log: r.log,
+		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
+		Gateway: smtpd.ContainerGateway(),
+	}, err
+}
+
+// listen opens a listener. A unix socket that a dead process left behind is replaced.
+func listen(l smtpd.Listen, mode os.FileMode) (net.Listener, error) {
+	if l.Network == "unix" {
+		if c, err := net.Dial("unix", l.Addr); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("listen on unix:%s: another process listens there", l.Addr)
+		}
+		os.Remove(l.Addr)
+	}
+	ln, err := net.Listen(l.Network, l.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	if l.Network == "unix" {
+		err = os.Chmod(l.Addr, mode)
+	}
+	return ln, err
+}
+
+// reload puts a new configuration in force. On an error the old one stays, whole.
+func (r *relayApp) reload(cfg *config.Config) error {
+	name, _ := theUpstream(cfg)
+	if was := r.lane.State().Name; name != was {
+		return fmt.Errorf("the upstream was renamed from %s to %s: restart to rename it", was, name)
+	}
+	o, err := r.frontOptions(cfg)
+	if err == nil {
+		err = smtpd.CheckOpen(listens(cfg), o.Access)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.swap(cfg); err != nil {
+		return err
+	}
+	if err := r.front.Reload(o); err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings {
+		r.log.Warn(w)
+	}
+	r.lane.Probe() // what kept the upstream out of reach may be mended
+	r.lane.Kick()
+	return r.record.Reopen()
+}
+
+// run serves until ctx ends or a listener fails, then drains: no mail is taken in, what is under way is finished.
+func (r *relayApp) run(ctx context.Context) error {
+	defer r.close()
+	limitMemory()
+	name, _ := theUpstream(r.cfg.Load())
+	if n, err := r.spool.Reroute(ctx, []string{name}, name); err != nil {
+		return err
+	} else if n > 0 {
+		r.log.Info("mail that waited for another upstream goes to this one", "messages", n, "upstream", name)
+	}
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var works sync.WaitGroup
+	works.Go(func() { r.lane.Run(working, r.cfg.Load().ShutdownGrace) })
+	works.Go(func() { r.reporter.Run(working) })
+	works.Go(func() { r.serveAdmin(working) })
+	failed := make(chan error, len(r.listeners))
+	for i, ln := range r.listeners {
+		l := listens(r.cfg.Load())[i]
+		works.Go(func() { failed <- r.front.Serve(ln, l) })
+		r.log.Info("listening", "address", ln.Addr().String())
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+		r.log.Info("stopping: finishing what is under way")
+	case err = <-failed:
+	}
+	r.drain(stop)
+	works.Wait()
+	return err
+}
+
+// drain ends the front door first, then the lane.
+func (r *relayApp) drain(stop context.CancelFunc) {
+	grace, cancel := context.WithTimeout(context.Background(), r.cfg.Load().ShutdownGrace)
+	defer cancel()
+	if err := r.front.Shutdown(grace); err != nil {
+		r.log.Warn("clients were cut off", "err", err)
+	}
+	stop()
+}
+
+// serveAdmin answers on the control socket. Without it mail flows all the same.
+func (r *relayApp) serveAdmin(ctx context.Context) {
+	if err := r.admin.Serve(ctx, r.cfg.Load().Admin.Socket); err != nil {
+		r.log.Error("no control socket: queue and health commands cannot reach this relay", "err", err)
+		r.troubles.add(err.Error())
+	}
+}
+
+// Kick implements admin.Control.
+func (r *relayApp) Kick() {
+	r.lane.Probe()
+	r.lane.Kick()
+	r.reporter.Kick()
+}
+
+// Lanes implements admin.Control.
+func (r *relayApp) Lanes() []relay.LaneState { return []relay.LaneState{r.lane.State()} }
+
+// Troubles implements admin.Control.
+func (r *relayApp) Troubles() []string { return r.troubles.all() }
+
+// close closes what newRelay opened, also when that failed half-way.
+func (r *relayApp) close() {
+	for _, ln := range r.listeners {
+		ln.Close()
+	}
+	r.next.Close()
+	if r.spool != nil {
+		if err := r.spool.Close(); err != nil {
+			r.log.Error("closing the spool", "err", err)
+		}
+	}
+	if r.record != nil {
+		if err := r.record.Close(); err != nil {
+			r.log.Error("closing the delivery log", "err", err)
+		}
+	}
+}
+
+// quarantined tells of a message that the spool set aside.
+func (r *relayApp) quarantined(q spool.Quarantined) {
+	e := relay.Event{Time: time.Now(), Kind: relay.EventQuarantined, ID: q.ID, Note: q.Why}
+	if m := q.Message; m != nil {
+		e.MessageID, e.From, e.Client, e.Size, e.Lane = m.MessageID, m.Envelope.From, m.Client.Name, m.Size, m.Lane
+		for _, to := range m.Recipients {
+			e.To = to.Address
+			r.record.Record(e)
+		}
+		return
+	}
+	r.record.Record(e)
+}
+
+// limitMemory suits the garbage collector to a small container, unless the environment says otherwise: collecting
+// twice as often as Go does by itself costs a few per cent of CPU and saves a fifth of the memory. The soft limit is
+// far above what the relay needs, since one that is near makes the collector run without end.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(96 << 20)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
+// currentComposer is the composer in force.
+type currentComposer relayApp
+
+func (c *currentComposer) Compose(rep *relay.Report) (*relay.Draft, error) {
+	return c.composer.Load().Compose(rep)
+}
+
+func (c *currentComposer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
+	return c.composer.Load().ComposeDigest(d)
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/spf13/cobra"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/smtptest"
+)
+
+// demoPatience bounds the demo: a relay that has not finished by then is broken.
+const demoPatience = 45 * time.Second
+
+// demoSender sends the demo's mail and gets its bounces.
+const demoSender = "app@shop.example"
+
+// demoMail are the demo's messages: a success, and each category of the guide, from replies of well-known providers.
+var demoMail = [...]struct {
+	subject string
+	to      []string
+}{
+	{"Your receipt", []string{"alice@customer.example"}},
+	{"Welcome", []string{"unknown@gmail.example", "bob@customer.example"}},
+	{"Password reset", []string{"nomailbox@outlook.example"}},
+	{"Invoice 1041", []string{"overquota@gmail.example"}},
+	{"Newsletter", []string{"dmarc@gmail.example"}},
+	{"Reminder", []string{"ratelimit@gmail.example"}},
+	{"Contract", []string{"blocked@gmail.example"}},
+	{"To the team", []string{"denied@office365.example"}},
+	{"Forwarded", []string{"loop@office365.example"}},
+	{"Offer", []string{"reputation@gmail.example"}},
+}
+
+func newDemoCommand() *cobra.Command {
+	var keep bool
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show all of it on this machine alone",
+		Long: `Starts a practice upstream and a relay on free ports with a temporary spool, sends a handful of messages through
+the relay, and shows the delivery log, one bounce and the queue. No configuration is needed and nothing leaves
+this machine.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return demo(c.Context(), c.OutOrStdout(), keep) },
+	}
+	c.Flags().BoolVar(&keep, "keep", false, "go on running until interrupted, for an application to be pointed at")
+	return c
+}
+
+// demoRun is a demo under way.
+type demoRun struct {
+	out      io.Writer
+	dir      string
+	upstream *smtptest.Server
+	relay    *relayApp
+}
+
+func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
+	dir, err := os.MkdirTemp("", "mailwhy-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	d := &demoRun{out: out, dir: dir}
+	if d.upstream, err = smtptest.Start(smtptest.Options{Hostname: "practice.test", Script: smtptest.Practice()}); err != nil {
+		return err
+	}
+	defer d.upstream.Close()
+	if err := d.makeRelay(); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- d.relay.run(running) }()
+	defer func() { stop(); err = errors.Join(err, <-ended) }()
+	if err := d.show(ctx); err != nil {
+		return err
+	}
+	if keep {
+		d.explainKeep()
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// makeRelay makes a relay that is wired as serve's is, with a short schedule.
+func (d *demoRun) makeRelay() error {
+	flag := func(key, value string) config.Flag { return config.Flag{Name: key, Key: key, Value: value} }
+	cfg, err := config.Load(config.Source{Flags: []config.Flag{
+		flag("hostname", "relay.mailwhy.example"),
+		flag("listen", "127.0.0.1:0"),
+		flag("upstream", d.upstream.URL()),
+		flag("spool.dir", filepath.Join(d.dir, "spool")),
+		flag("delivery_log.file", d.logFile()),
+		flag("retry.schedule", "1s"),
+		flag("retry.expire_after", "3s"),
+		flag("dsn.collect", "100ms"),
+	}})
+	if err != nil {
+		return err
+	}
+	d.relay, err = newRelay(cfg, d.out, slog.New(slog.DiscardHandler))
+	return err
+}
+
+func (d *demoRun) logFile() string { return filepath.Join(d.dir, "delivery.log") }
+
+// show sends the mail, waits until all of it is settled and reported, and shows what came of it.
+func (d *demoRun) show(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	addr := d.relay.listeners[0].Addr().String()
+	fmt.Fprintf(d.out, "practice upstream on %s, relay on %s; %d messages go through the relay\n", d.upstream.Addr(), addr, len(demoMail))
+	for i := range demoMail {
+		if err := demoSend(addr, i); err != nil {
+			return fmt.Errorf("sending message %d: %w", i+1, err)
+		}
+	}
+	if err := d.wait(ctx); err != nil {
+		return err
+	}
+	seen, err := d.showLog()
+	if err != nil {
+		return err
+	}
+	if err := d.showBounce(); err != nil {
+		return err
+	}
+	return d.showEnd(ctx, seen)
+}
+
+// demoSend sends one of the messages through the front door.
+func demoSend(addr string, i int) error {
+	m := demoMail[i]
+	c, err := smtp.Dial(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	body := fmt.Sprintf("From: Shop <%s>\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <demo-%d@shop.example>\r\n\r\nHello from the demo.\r\n",
+		demoSender, strings.Join(m.to, ", "), m.subject, time.Now().Format(time.RFC1123Z), i+1)
+	if err := c.SendMail(demoSender, m.to, strings.NewReader(body)); err != nil {
+		return err
+	}
+	return c.Quit()
+}
+
+// wait returns when the spool is empty: every message relayed or bounced, every bounce handed over.
+func (d *demoRun) wait(ctx context.Context) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		stat, err := d.relay.spool.Stat(ctx)
+		if err != nil {
+			return err
+		}
+		if stat.Messages == 0 && stat.Notices == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the relay has not finished: %d messages still wait", stat.Messages)
+		case <-tick.C:
+		}
+	}
+}
+
+// showLog shows the delivery log in words and returns the categories in it.
+func (d *demoRun) showLog() (map[diagnose.Category]bool, error) {
+	d.title("The delivery log, as `mailwhy log` shows it")
+	d.relay.record.Flush()
+	f, err := os.Open(d.logFile())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	seen := map[diagnose.Category]bool{}
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	sample := ""
+	for sc.Scan() {
+		l, err := deliverylog.Parse(sc.Bytes())
+		if err != nil {
+			return nil, err
+		}
+		d.out.Write(l.AppendText(nil))
+		if l.Diagnosis == nil {
+			continue
+		}
+		seen[l.Diagnosis.Category] = true
+		if sample == "" {
+			sample = sc.Text()
+		}
+	}
+	d.title("One of these lines as it stands in the file")
+	fmt.Fprintln(d.out, sample)
+	return seen, sc.Err()
+}
+
+// showBounce shows one bounce whole, as the sender gets it.
+func (d *demoRun) showBounce() error {
+	for _, m := range d.upstream.Messages() {
+		if m.From == "" && strings.Contains(string(m.Content), "overquota@") {
+			d.title("One of the bounces, as " + demoSender + " gets it")
+			fmt.Fprint(d.out, strings.ReplaceAll(string(m.Content), "\r\n", "\n"))
+			return nil
+		}
+	}
+	return errors.New("the bounce for a full mailbox did not arrive")
+}
+
+// showEnd shows the queue's end state and what was seen of the guide.
+func (d *demoRun) showEnd(ctx context.Context, seen map[diagnose.Category]bool) error {
+	stat, err := d.relay.spool.Stat(ctx)
+	if err != nil {
+		return err
+	}
+	bounces := 0
+	for _, m := range d.upstream.Messages() {
+		if m.From == "" {
+			bounces++
+		}
+	}
+	d.title("The queue at the end")
+	fmt.Fprintf(d.out, "%d messages wait; %d messages were relayed, %d bounces were sent\n",
+		stat.Messages, len(d.upstream.Messages())-bounces, bounces)
+	var missing []string
+	for _, c := range d.relay.engine.Load().Categories() {
+		if c.Name.InGuide() && !seen[c.Name] {
+			missing = append(missing, string(c.Name))
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("not seen of the guide's categories: %s", strings.Join(missing, ", "))
+	}
+	fmt.Fprintln(d.out, "all nine categories of the guide were met")
+	return nil
+}
+
+// explainKeep prints how to point an application at the relay.
+func (d *demoRun) explainKeep() {
+	host, port, _ := strings.Cut(d.relay.listeners[0].Addr().String(), ":")
+	d.title("Still running")
+	fmt.Fprintf(d.out, `Point an application at it: host %s, port %s, no TLS, no password.
+  SMTP_URL=smtp://%s:%s
+Write to 550-5.1.1@any.test, full@any.test or any case of mailwhy practice --help, and watch:
+  mailwhy log -f %s
+Interrupt to end; everything is removed then.
+`, host, port, host, port, d.logFile())
+}
+
+func (d *demoRun) title(s string) { fmt.Fprintf(d.out, "\n=== %s\n\n", s) }

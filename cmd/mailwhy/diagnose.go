@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mailwhy/diagnose"
+)
+
+// diagnoser is one run of mailwhy diagnose.
+type diagnoser struct {
+	engine *diagnose.Engine
+	in     io.Reader
+	out    io.Writer
+
+	stage  string
+	rules  string
+	json   bool
+	text   bool
+	blocks int  // printed for people
+	failed bool // something could not be read: exit status 1 at the end
+}
+
+func newDiagnoseCommand() *cobra.Command {
+	d := &diagnoser{}
+	c := &cobra.Command{
+		Use:   "diagnose [REPLY...]",
+		Short: "Explain refusals: what they mean and what to do",
+		Long: `Explains each reply that is given, or each line of standard input: the reason and who must act, then the guide's
+category, the cause, the fix, and what the answer rests on. A reply of several lines is one argument, or a line in
+which \r\n or \n stands for each line end.
+
+  mailwhy diagnose '550 5.1.1 user unknown'
+  mailwhy diagnose --stage auth '535 5.7.8 authentication failed'
+  mailwhy diagnose --json < replies.txt
+
+The exit status is 1 when a line holds no reply; the others are explained all the same.`,
+	}
+	f := c.Flags()
+	f.BoolVar(&d.json, "json", false, "print one JSON object a line")
+	f.StringVar(&d.stage, "stage", "", "where in the exchange the replies were given: "+strings.Join(stageNames(), ", "))
+	f.BoolVar(&d.text, "text", false, "read wording that carries no code, as in a foreign mailer's report")
+	f.StringVar(&d.rules, "rules", "", "`file` of rules of your own, to try")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		d.in, d.out = c.InOrStdin(), c.OutOrStdout()
+		return d.run(args)
+	}
+	return c
+}
+
+// run chooses what is read, and how.
+func (d *diagnoser) run(args []string) error {
+	if err := d.prepare(); err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	if err := d.replies(args); err != nil {
+		return err
+	}
+	if d.failed {
+		return &exitError{code: exitTrouble} // what could not be read was said where it stood
+	}
+	return nil
+}
+
+// prepare checks the flags and makes the engine.
+func (d *diagnoser) prepare() error {
+	d.stage = strings.ReplaceAll(strings.ToLower(d.stage), "-", "_")
+	if d.stage != "" && !slices.Contains(stageNames(), d.stage) {
+		return fmt.Errorf("--stage %s: there are %s", printable(d.stage), strings.Join(stageNames(), ", "))
+	}
+	o := diagnose.Options{}
+	if d.rules != "" {
+		b, err := os.ReadFile(d.rules)
+		if err != nil {
+			return fmt.Errorf("--rules: %w", err)
+		}
+		o.Rules, o.RulesName = b, d.rules
+	}
+	var err error
+	d.engine, err = diagnose.New(o)
+	return err
+}
+
+// stageNames are the stages that --stage takes.
+func stageNames() []string {
+	stages := []diagnose.Stage{
+		diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS, diagnose.StageAuth,
+		diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData, diagnose.StageReset,
+		diagnose.StageQuit, diagnose.StageQueue,
+	}
+	names := make([]string, len(stages))
+	for i, s := range stages {
+		names[i] = string(s)
+	}
+	return names
+}
+
+// replies explains the arguments, or each line of standard input when there are none.
+func (d *diagnoser) replies(args []string) error {
+	for _, a := range args {
+		if err := d.reply(a); err != nil {
+			return err
+		}
+	}
+	if len(args) > 0 {
+		return nil
+	}
+	lines := newLineReader(d.in)
+	for {
+		line, whole, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if whole {
+			err = d.reply(strings.TrimRight(string(line), "\r\n"))
+		} else if err = d.print(unreadable(string(line), fmt.Errorf("the line is longer than %d bytes", maxLine))); err == nil {
+			err = lines.rest(io.Discard)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// reply explains one reply.
+func (d *diagnoser) reply(s string) error {
+	return d.print(d.explain(unescape(s)))
+}
+
+// explain says what one reply means, or why it cannot be read.
+func (d *diagnoser) explain(s string) explained {
+	symptom := diagnose.Symptom{Stage: diagnose.Stage(d.stage)}
+	if d.text {
+		if strings.TrimSpace(s) == "" {
+			return unreadable(s, errors.New("there is no wording here"))
+		}
+		symptom.Text = s
+	} else if symptom.Reply = diagnose.ParseReply(s); symptom.Reply.Code == 0 {
+		return unreadable(s, errors.New("no reply is found here: a reply begins with a code from 200 to 799 (--text reads wording without one)"))
+	}
+	return explainSymptom(d.engine, &symptom)
+}

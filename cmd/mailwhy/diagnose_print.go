@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"mailwhy/diagnose"
+)
+
+// explained is what is printed of one reply.
+type explained struct {
+	Error    string `json:"error,omitempty"`
+	Code     int    `json:"code,omitempty"`
+	Enhanced string `json:"enhanced,omitempty"`
+	Text     string `json:"text"`
+	*diagnose.Diagnosis
+}
+
+// maxQuoted is how much of a text that could not be read is shown, bytes.
+const maxQuoted = 1024
+
+// unreadable is the answer where there is none.
+func unreadable(s string, why error) explained {
+	return explained{Error: why.Error(), Text: cut(strings.TrimSpace(s), maxQuoted)}
+}
+
+// explainSymptom diagnoses a symptom.
+func explainSymptom(e *diagnose.Engine, s *diagnose.Symptom) explained {
+	d := e.Diagnose(*s)
+	x := explained{Code: s.Reply.Code, Enhanced: s.Reply.Enhanced.String(), Text: s.Reply.Text, Diagnosis: &d}
+	if x.Code == 0 {
+		x.Text = strings.TrimSpace(s.Text)
+	}
+	return x
+}
+
+// cut shortens s to at most max bytes, at a character, and marks the cut.
+func cut(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max] + "..."
+}
+
+// print prints one answer, in one write, so that whoever reads gets it at once.
+func (d *diagnoser) print(x explained) error {
+	if x.Error != "" {
+		d.failed = true
+	}
+	if d.json {
+		return d.printJSON(x)
+	}
+	var b bytes.Buffer
+	if d.blocks++; d.blocks > 1 {
+		b.WriteByte('\n')
+	}
+	x.write(&b)
+	_, err := d.out.Write(b.Bytes())
+	return err
+}
+
+// printJSON prints one object on a line.
+func (d *diagnoser) printJSON(v any) error {
+	b, err := safeJSON(v)
+	if err != nil {
+		return err
+	}
+	_, err = d.out.Write(append(b, '\n'))
+	return err
+}
+
+// safeJSON is v as JSON on one line that a terminal can show: what acts on one without being seen is escaped, too.
+func safeJSON(v any) ([]byte, error) {
+	var plain bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, plain.Len())
+	for _, r := range strings.TrimSuffix(plain.String(), "\n") {
+		switch {
+		case !unicode.IsControl(r) && !unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff: // RFC 8259, 7: as a UTF-16 surrogate pair
+			b = fmt.Appendf(b, `\u%04x\u%04x`, 0xd800+(r-0x10000)>>10, 0xdc00+(r-0x10000)&0x3ff)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return b, nil
+}
+
+// write writes an answer for a person: what was said, why and who must act, then the rest.
+func (x *explained) write(b *bytes.Buffer) {
+	head := strings.TrimSpace(fmt.Sprintf("%s %s", x.Enhanced, cut(x.Text, maxQuoted)))
+	if x.Code != 0 {
+		head = strings.TrimSpace(fmt.Sprintf("%d %s", x.Code, head))
+	}
+	fmt.Fprintln(b, printable(head))
+	if x.Diagnosis == nil {
+		item(b, "error", x.Error)
+		return
+	}
+	writeDiagnosis(b, x.Diagnosis)
+}
+
+// writeDiagnosis writes what a refusal means.
+func writeDiagnosis(b *bytes.Buffer, d *diagnose.Diagnosis) {
+	reason := strings.ReplaceAll(string(d.Reason), "_", " ")
+	if d.Category == "" { // no refusal: nobody must act
+		paragraph(b, "  ", "  ", reason+": "+d.Cause)
+		return
+	}
+	paragraph(b, "  ", "  ", fmt.Sprintf("%s: %s must act", reason, ownerWords(d.Owner)))
+	label := string(d.Category)
+	if !d.InGuide {
+		label += " (not one of the guide's)"
+	}
+	item(b, "category", label)
+	item(b, "cause", d.Cause)
+	steps(b, "fix", d.Fix)
+	for i, e := range d.Evidence {
+		item(b, first(i, "evidence"), e)
+	}
+	writeFacts(b, d)
+	item(b, "basis", basisWords(d))
+	for i, link := range d.Links {
+		item(b, first(i, "see"), link)
+	}
+}
+
+// writeFacts writes what the reply itself says beside its reason.
+func writeFacts(b *bytes.Buffer, d *diagnose.Diagnosis) {
+	item(b, "provider", d.Provider)
+	if d.RetryAfter > 0 {
+		item(b, "retry", "not before "+time.Duration(d.RetryAfter).String()+" have passed")
+	}
+	if l := d.Blocklist; l != nil {
+		item(b, "blocklist", l.Name)
+		for _, link := range []string{l.Lookup, l.Removal} {
+			item(b, "", link)
+		}
+	}
+	if d.SizeLimit > 0 {
+		item(b, "limit", fmt.Sprintf("%d bytes", d.SizeLimit))
+	}
+	item(b, "domain", d.Domain)
+	item(b, "address", d.IP)
+}
+
+// basisWords say what a diagnosis rests on and what else it could be.
+func basisWords(d *diagnose.Diagnosis) string {
+	basis := map[diagnose.Basis]string{
+		diagnose.BasisText:     "the wording",
+		diagnose.BasisPair:     "the pair of codes in the guide's table",
+		diagnose.BasisEnhanced: "the enhanced code alone",
+		diagnose.BasisCode:     "the basic code alone",
+		diagnose.BasisStage:    "where in the exchange it was said",
+		diagnose.BasisNetwork:  "there is no reply",
+	}[d.Basis]
+	text := fmt.Sprintf("%s; confidence %s; rule %s", basis, d.Confidence, d.Rule)
+	if len(d.Alternatives) > 0 {
+		names := make([]string, len(d.Alternatives))
+		for i, a := range d.Alternatives {
+			names[i] = string(a)
+		}
+		text += "; it could also be " + strings.Join(names, ", ")
+	}
+	return text
+}
+
+// ownerWords say who must act.
+func ownerWords(o diagnose.Owner) string {
+	switch o {
+	case diagnose.OwnerApplication:
+		return "the application that sends"
+	case diagnose.OwnerOperator:
+		return "the operator of the relay"
+	case diagnose.OwnerSenderDomain:
+		return "the owner of the sender's domain"
+	case diagnose.OwnerRecipient:
+		return "the recipient"
+	case diagnose.OwnerRecipientAdmin:
+		return "the recipient's administrator"
+	case diagnose.OwnerUpstreamProvider:
+		return "the upstream provider"
+	}
+	return "the " + strings.ReplaceAll(string(o), "_", " ")
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/admin"
+	"mailwhy/relay/spool"
+)
+
+// queueFlags are the flags of the queue commands.
+type queueFlags struct {
+	local
+	sender, recipient, category, state, olderThan string
+	limit                                         int
+	json, all                                     bool
+}
+
+func newQueueCommand() *cobra.Command {
+	q := &queueFlags{}
+	c := &cobra.Command{
+		Use:   "queue",
+		Short: "Look into the queue and change it",
+		Long: `Looks into the queue of the relay that runs on this spool, and changes it. When none runs, list and show read the
+spool itself.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	q.local.register(c)
+	list := &cobra.Command{
+		Use: "list [ID...]", Short: "List what is in the queue",
+		RunE: func(c *cobra.Command, ids []string) error { return q.list(c.Context(), ids, c.OutOrStdout()) },
+	}
+	list.Flags().IntVar(&q.limit, "limit", 0, "list at most so many `messages`")
+	show := &cobra.Command{
+		Use: "show ID", Short: "Tell the whole story of a message", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, ids []string) error { return q.show(c.Context(), ids[0], c.OutOrStdout()) },
+	}
+	show.Flags().BoolVar(&q.json, "json", false, "print the message as JSON")
+	c.AddCommand(list, show)
+	q.filters(list)
+	for action, about := range map[admin.Action]string{
+		admin.Retry:   "Try now what waits",
+		admin.Hold:    "Let messages wait until they are released",
+		admin.Release: "Let what is held go on, now",
+		admin.Drop:    "Remove messages; nobody is told",
+	} {
+		sub := &cobra.Command{
+			Use: string(action) + " [ID...]", Short: about,
+			RunE: func(c *cobra.Command, ids []string) error { return q.act(c.Context(), action, ids, c.OutOrStdout()) },
+		}
+		q.filters(sub)
+		sub.Flags().BoolVar(&q.all, "all", false, "all messages in the queue")
+		c.AddCommand(sub)
+	}
+	return c
+}
+
+// filters adds the flags that select messages.
+func (q *queueFlags) filters(c *cobra.Command) {
+	c.Flags().StringVar(&q.sender, "sender", "", "only from this envelope sender: `address`, @domain, or <> for bounces")
+	c.Flags().StringVar(&q.recipient, "recipient", "", "only with this recipient: `address` or @domain")
+	c.Flags().StringVar(&q.category, "category", "", "only with this `category` of the guide: 'Mailbox Full', mailbox_full")
+	c.Flags().StringVar(&q.state, "state", "", "only with a recipient in this `state`: queued, deferred, held, ...")
+	c.Flags().StringVar(&q.olderThan, "older-than", "", "only those that arrived this `long` ago or earlier: 30m, 4h, 2d")
+	c.Flags().BoolVar(&q.json, "json", false, "print one JSON object a line")
+}
+
+// filter is the filter that the flags and arguments make.
+func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, err error) {
+	f = relay.QueueFilter{IDs: ids, Sender: q.sender, Recipient: q.recipient, State: relay.State(q.state), Limit: q.limit}
+	for _, id := range ids {
+		if !relay.ValidID(id) {
+			return f, fmt.Errorf("%q is no queue id", id)
+		}
+	}
+	if f.State != "" && !slices.Contains(admin.States(), f.State) {
+		return f, fmt.Errorf("--state %q is none of %v", q.state, admin.States())
+	}
+	if q.category != "" {
+		if f.Category, err = category(q.category); err != nil {
+			return f, err
+		}
+	}
+	if q.olderThan != "" {
+		d, err := config.ParseDuration(q.olderThan)
+		if err != nil {
+			return f, fmt.Errorf("--older-than: %w", err)
+		}
+		f.OlderThan = now.Add(-d)
+	}
+	return f, nil
+}
+
+// category finds a category by its name; case, spaces and underscores do not matter.
+func category(s string) (string, error) {
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("_", "", " ", "", "-", "").Replace(s))
+	}
+	all := []diagnose.Category{
+		diagnose.Blocked, diagnose.DMARCErrors, diagnose.InvalidAddress, diagnose.MailboxIssues, diagnose.MailboxFull,
+		diagnose.RateLimitIssues, diagnose.RecipientError, diagnose.RejectionErrors, diagnose.SenderReputation, diagnose.ConnectionFailure,
+	}
+	var names []string
+	for _, c := range all {
+		if plain(string(c)) == plain(s) {
+			return string(c), nil
+		}
+		names = append(names, string(c))
+	}
+	return "", fmt.Errorf("--category %q is none of: %s", s, strings.Join(names, ", "))
+}
+
+// prepare reads the configuration and the filter.
+func (q *queueFlags) prepare(ids []string) (*config.Config, relay.QueueFilter, error) {
+	f, err := q.filter(ids, time.Now())
+	if err != nil {
+		return nil, f, &exitError{code: exitUsage, err: err}
+	}
+	cfg, err := q.load()
+	return cfg, f, err
+}
+
+// list prints the messages that are selected.
+func (q *queueFlags) list(ctx context.Context, ids []string, w io.Writer) error {
+	cfg, f, err := q.prepare(ids)
+	if err != nil {
+		return err
+	}
+	out := &listing{w: w, json: q.json, now: time.Now()}
+	err = client(cfg).List(ctx, f, out.add)
+	if errors.Is(err, admin.ErrNotRunning) {
+		err = withSpool(cfg, err, func(s *spool.ReadOnly) error {
+			return admin.Each(ctx, s, f, func(m *relay.Message) error { return out.add(admin.Summarize(m)) })
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return out.end()
+}
+
+// withSpool lets read look into the spool of a relay that does not run. Where there is no spool, notRunning is the
+// error.
+func withSpool(cfg *config.Config, notRunning error, read func(*spool.ReadOnly) error) error {
+	s, err := spool.OpenReadOnly(cfg.Spool.Dir)
+	if err != nil {
+		return fmt.Errorf("%w, and its spool cannot be read: %w", notRunning, err)
+	}
+	defer s.Close()
+	return read(s)
+}
+
+// show prints all that is known of one message.
+func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
+	cfg, _, err := q.prepare([]string{id})
+	if err != nil {
+		return err
+	}
+	m, err := client(cfg).Show(ctx, id)
+	if errors.Is(err, admin.ErrNotRunning) {
+		err = withSpool(cfg, err, func(s *spool.ReadOnly) (err error) {
+			m, err = admin.One(ctx, s, id)
+			return err
+		})
+	}
+	switch {
+	case errors.Is(err, relay.ErrNotFound):
+		return fmt.Errorf("%s is not in the queue; what became of it is in the delivery log", id)
+	case err != nil:
+		return err
+	case q.json:
+		return json.NewEncoder(w).Encode(m)
+	}
+	return printStory(w, m, time.Now())
+}
+
+// act changes the messages that are selected, and prints what became of each.
+func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io.Writer) error {
+	cfg, f, err := q.prepare(ids)
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(w)
+	seen, failed := map[string]bool{}, 0
+	err = client(cfg).Act(ctx, a, f, q.all, func(o admin.Outcome) error {
+		seen[o.ID] = true
+		if o.Error != "" {
+			failed++
+		}
+		if q.json {
+			return out.Encode(o)
+		}
+		_, err := fmt.Fprintln(w, outcomeText(a, o))
+		return err
+	})
+	if errors.Is(err, admin.ErrNotRunning) {
+		return fmt.Errorf("%w; start it to change its queue", err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !seen[id] {
+			failed++
+			fmt.Fprintf(w, "%s  is not in the queue\n", id)
+		}
+	}
+	if failed > 0 {
+		return &exitError{code: exitTrouble}
+	}
+	if len(seen) == 0 && !q.json {
+		fmt.Fprintln(w, "no message is selected")
+	}
+	return nil
+}
+
+// outcomeText says in a line what became of a message.
+func outcomeText(a admin.Action, o admin.Outcome) string {
+	done := map[admin.Action]string{
+		admin.Retry: "to be tried now", admin.Hold: "held", admin.Release: "released", admin.Drop: "dropped",
+	}[a]
+	switch {
+	case o.Error != "":
+		return o.ID + "  failed: " + printable(o.Error)
+	case o.Recipients == 0:
+		return o.ID + "  nothing to " + string(a)
+	}
+	return o.ID + "  " + done + ": " + count(int64(o.Recipients), "recipient")
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"mailwhy/config"
+)
+
+// settings are the flags that choose a configuration.
+type settings struct {
+	file  string
+	flags map[string]*string // by the name of the flag
+}
+
+// settingFlags are the flags that stand for a configuration key each.
+var settingFlags = []struct{ name, key, usage string }{
+	{"listen", "listen", "address to take mail in at, `host:port` or unix:PATH"},
+	{"upstream", "upstream", "where mail goes, as a `URL`: smtp://user@mail.example.com:587?tls=starttls (tls = none, starttls, implicit; smtps:// is implicit)"},
+	{"password-file", "upstream.default.password_file", "`file` that holds the upstream's password"},
+	{"hostname", "hostname", "own `name`, in EHLO, Received and bounces"},
+	{"spool", "spool.dir", "`directory` where mail waits"},
+	{"delivery-log", "delivery_log.file", "`file` of the delivery log, - for standard output"},
+	{"retry", "retry.schedule", "`delays` between attempts: '1m, 5m*2, 30m, 1h*6, 4h'"},
+	{"expire-after", "retry.expire_after", "`time` after which a message is given up: 5d"},
+}
+
+// register adds the flags to a command.
+func (s *settings) register(c *cobra.Command) {
+	c.Flags().StringVarP(&s.file, "config", "c", "", "configuration `file` (see relay.example.toml)")
+	s.flags = map[string]*string{}
+	for _, f := range settingFlags {
+		s.flags[f.name] = c.Flags().String(f.name, "", f.usage)
+	}
+}
+
+// source is the configuration's source, of the flags that were given.
+func (s *settings) source(c *cobra.Command) config.Source {
+	src := config.Source{File: s.file, Env: os.Environ()}
+	for _, f := range settingFlags {
+		if c.Flags().Changed(f.name) {
+			src.Flags = append(src.Flags, config.Flag{Name: "--" + f.name, Key: f.key, Value: *s.flags[f.name]})
+		}
+	}
+	return src
+}
+
+func newServeCommand() *cobra.Command {
+	var s settings
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the relay",
+		Long: `Takes mail in, relays it to the upstream, explains what is refused and bounces what fails.
+
+SIGTERM finishes what is under way and ends; SIGHUP reads the configuration anew.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return serve(c.Context(), s.source(c), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	s.register(c)
+	return c
+}
+
+// serve runs a relay until ctx ends.
+func serve(ctx context.Context, src config.Source, stdout, stderr io.Writer) error {
+	cfg, err := config.Load(src)
+	if err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	log := newLogger(&cfg.Log, stderr)
+	r, err := newRelay(cfg, stdout, log)
+	if err != nil {
+		return err
+	}
+	signal.Ignore(syscall.SIGPIPE) // a closed pipe on standard output is a write error to report, not a death
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go reloadOn(ctx, hup, src, r, log)
+	return r.run(ctx)
+}
+
+// reloadOn loads the configuration anew at each signal. A mistake in it leaves the old one in force.
+func reloadOn(ctx context.Context, hup <-chan os.Signal, src config.Source, r *relayApp, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		cfg, err := config.Load(src)
+		if err == nil {
+			err = r.reload(cfg)
+		}
+		if err != nil {
+			for line := range strings.Lines(err.Error()) {
+				log.Error("configuration not reloaded: the old one stays in force", "mistake", strings.TrimSpace(line))
+			}
+			continue
+		}
+		log.Info("configuration reloaded")
+	}
+}
+
+// newLogger makes the operational log.
+func newLogger(c *config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

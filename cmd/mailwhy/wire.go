@@ -1,0 +1,274 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/dsn"
+	"mailwhy/relay/smtpd"
+	"mailwhy/relay/spool"
+	"mailwhy/relay/upstream"
+)
+
+// This file turns the configuration into each part's Options, and does nothing else.
+
+// theUpstream is the one upstream of a configuration: Load has seen to it that there is one.
+func theUpstream(cfg *config.Config) (name string, u *config.Upstream) {
+	for name, u = range cfg.Upstream {
+		return name, u
+	}
+	return "", nil
+}
+
+// laneSettings are the lane's part of a configuration.
+func laneSettings(cfg *config.Config) relay.LaneSettings {
+	_, u := theUpstream(cfg)
+	return relay.LaneSettings{
+		Policy: relay.Policy{
+			Schedule:   cfg.Retry.Schedule,
+			Expiry:     cfg.Retry.ExpireAfter,
+			Jitter:     cfg.Retry.Jitter,
+			RetryAfter: relay.Bounds{Min: time.Second, Max: cfg.Retry.MaxRetryAfter},
+			DelayAfter: cfg.DSN.DelayAfter,
+			Collect:    cfg.DSN.Collect,
+		},
+		Concurrency: u.Concurrency,
+		Rate:        u.Rate.PerSecond(),
+		Probe:       relay.Bounds{Min: time.Second, Max: 5 * time.Minute},
+		ProbeAuth:   relay.Bounds{Min: time.Minute, Max: 30 * time.Minute},
+	}
+}
+
+// upstreamOptions are the upstream room's part.
+func upstreamOptions(cfg *config.Config) (upstream.Options, error) {
+	name, u := theUpstream(cfg)
+	o := upstream.Options{
+		Name: name, Host: u.Host, Port: u.Port, Hello: u.Hello,
+		TLS:                upstreamTLS(u),
+		AllowPlaintextAuth: u.AllowPlaintextAuth,
+		MaxMessages:        u.MaxMessagesPerConnection,
+		MaxIdle:            u.IdleTimeout,
+		MaxAge:             u.MaxConnectionAge,
+		RcptMax:            u.MaxRecipients,
+		Timeouts: upstream.Timeouts{
+			Connect: u.ConnectTimeout, Greeting: u.CommandTimeout, Command: u.CommandTimeout,
+			Data: u.CommandTimeout, Write: u.DataTimeout, EndOfData: u.FinalTimeout,
+		},
+		Grace: cfg.ShutdownGrace,
+	}
+	if o.Hello == "" {
+		o.Hello = cfg.Hostname
+	}
+	if u.Username != "" {
+		o.Auth = &upstream.Credentials{Username: u.Username, Password: passwordOf(u), Mechanisms: upper(u.Auth)}
+	}
+	var err error
+	if u.LocalAddr != "" {
+		o.LocalAddr, err = netip.ParseAddr(u.LocalAddr)
+	}
+	return o, err
+}
+
+// passwordOf reads a password from its file at each use, so that a changed one needs no restart.
+func passwordOf(u *config.Upstream) func() (string, error) {
+	if u.PasswordFile == "" {
+		return func() (string, error) { return u.Password.Reveal(), nil }
+	}
+	return func() (string, error) {
+		b, err := os.ReadFile(u.PasswordFile)
+		if err != nil {
+			return "", err
+		}
+		return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), nil
+	}
+}
+
+func upper(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strings.ToUpper(w)
+	}
+	return out
+}
+
+// upstreamTLS are the TLS settings of an upstream.
+func upstreamTLS(u *config.Upstream) upstream.TLS {
+	t := upstream.TLS{
+		Mode: upstream.TLSNone, ServerName: u.ServerName, CAFile: u.CAFile, Fingerprint: u.Fingerprint,
+		CertFile: u.CertFile, KeyFile: u.KeyFile, MinVersion: tlsVersion(u.TLSMinVersion),
+	}
+	switch u.TLS {
+	case "opportunistic":
+		t.Mode = upstream.TLSOpportunistic
+	case "starttls":
+		t.Mode = upstream.TLSRequired
+	case "implicit":
+		t.Mode = upstream.TLSImplicit
+	}
+	return t
+}
+
+func tlsVersion(v string) uint16 {
+	switch v {
+	case "1.0":
+		return tls.VersionTLS10
+	case "1.1":
+		return tls.VersionTLS11
+	case "1.3":
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
+}
+
+// spoolOptions are the spool's part.
+func spoolOptions(cfg *config.Config) spool.Options {
+	return spool.Options{
+		Dir: cfg.Spool.Dir,
+		Limits: spool.Limits{
+			MaxBytes: int64(cfg.Spool.MaxBytes), MaxMessages: cfg.Spool.MaxMessages,
+			FreeFloor: int64(cfg.Spool.FreeFloor), InlineLimit: int64(cfg.Spool.InlineLimit),
+		},
+		MaxDelay: cfg.Retry.ExpireAfter + cfg.Retry.MaxRetryAfter,
+	}
+}
+
+// accessOf is who may send what, with the users file read.
+func accessOf(cfg *config.Config) (smtpd.Access, error) {
+	a := smtpd.Access{
+		AllowSenders: patterns(cfg.Access.AllowSenders), DenySenders: patterns(cfg.Access.DenySenders),
+		AllowRecipients: patterns(cfg.Access.AllowRecipients), DenyRecipients: patterns(cfg.Access.DenyRecipients),
+	}
+	for _, c := range cfg.Client {
+		a.Networks = append(a.Networks, smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders)})
+	}
+	if cfg.Access.UsersFile == "" {
+		return a, nil
+	}
+	f, err := os.Open(cfg.Access.UsersFile)
+	if err != nil {
+		return a, err
+	}
+	defer f.Close()
+	if a.Users, err = smtpd.ParseUsers(f); err != nil {
+		return a, fmt.Errorf("access.users_file %s: %w", cfg.Access.UsersFile, err)
+	}
+	return a, nil
+}
+
+// patterns are the configuration's address patterns in the front door's notation.
+func patterns(list []string) []string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p
+		if strings.HasPrefix(p, "@.") {
+			out[i] = p[1:]
+		}
+	}
+	return out
+}
+
+// frontLimits are the limits of the front door; what the configuration does not name keeps its default.
+func frontLimits(cfg *config.Config) smtpd.Limits {
+	c, l := &cfg.SMTPD, smtpd.DefaultLimits()
+	l.Connections, l.ClientConns = c.MaxConnections, c.MaxConnectionsPerClient
+	l.Messages, l.Errors, l.AuthFailures = c.MaxMessagesPerConnection, c.MaxErrors, c.MaxAuthFailures
+	l.Recipients, l.MessageSize = c.MaxRecipients, int64(c.MaxMessageSize)
+	l.CommandLine, l.ContentLine = int(c.MaxCommandLength), int(c.MaxLineLength)
+	l.InFlight, l.Received, l.DataRate = int64(c.MaxMemory), c.MaxHops, int64(c.MinDataRate)
+	l.CommandTimeout, l.DataTimeout, l.DataTotal = c.IdleTimeout, min(c.IdleTimeout, l.DataTimeout), c.DataTimeout
+	return l
+}
+
+// listens are the listeners of a configuration.
+func listens(cfg *config.Config) []smtpd.Listen {
+	var ls []smtpd.Listen
+	for _, l := range cfg.Listen {
+		network, addr := "tcp", l.Address
+		if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
+			network, addr = "unix", path
+		}
+		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit", Proxy: l.ProxyProtocol})
+	}
+	return ls
+}
+
+// serverTLS is the TLS configuration of the front door, nil when there is no certificate.
+func serverTLS(cfg *config.Config) (*tls.Config, error) {
+	if cfg.TLS.CertFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls.cert_file: %w", err)
+	}
+	if cert.Leaf == nil {
+		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return nil, fmt.Errorf("tls.cert_file: %w", err)
+		}
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tlsVersion(cfg.TLS.MinVersion)}, nil
+}
+
+// newDeliveryLog opens the delivery log.
+func newDeliveryLog(c *config.DeliveryLog, stdout io.Writer, log *slog.Logger) (*deliverylog.Log, error) {
+	return deliverylog.New(deliverylog.Options{File: c.File, Out: stdout, Text: c.Format == "text", Log: log})
+}
+
+// newEngine makes the diagnosis engine with the user's rules.
+func newEngine(cfg *config.Config) (*diagnose.Engine, error) {
+	o := diagnose.Options{}
+	if file := cfg.Diagnose.RulesFile; file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("diagnose.rules_file: %w", err)
+		}
+		o.RulesName, o.Rules = file, b
+	}
+	return diagnose.New(o)
+}
+
+// composerOptions are the part of the bounces.
+func composerOptions(cfg *config.Config, key []byte) (dsn.Options, error) {
+	o := dsn.Options{Hostname: cfg.Hostname, From: cfg.DSN.From, Key: key, ReturnLimit: int64(cfg.DSN.ReturnLimit)}
+	if o.ReturnLimit == 0 {
+		o.ReturnLimit = -1 // headers only
+	}
+	file := cfg.DSN.TemplateFile
+	if file == "" {
+		return o, nil
+	}
+	b, err := os.ReadFile(file)
+	if err == nil {
+		o.Templates, err = dsn.ParseTemplates(dsn.English, file, string(b))
+	}
+	if err != nil {
+		return o, fmt.Errorf("dsn.template_file: %w", err)
+	}
+	return o, nil
+}
+
+// reportRoute is where bounces go.
+func reportRoute(cfg *config.Config) relay.Route {
+	switch cfg.DSN.Route {
+	case "off":
+		return relay.Route{Off: true}
+	case "maildir":
+		return relay.Route{Maildir: cfg.DSN.Maildir}
+	case "operator":
+		return relay.Route{Operator: cfg.DSN.Operator, SkipSenders: true}
+	case "both":
+		return relay.Route{Operator: cfg.DSN.Operator}
+	}
+	return relay.Route{}
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Proves docker-compose.yml: builds the image, brings it up, sends mail from outside the containers, and reads the
+# annotated log, the delivered message and the bounce. Needs a Docker engine with docker-compose or the compose plugin.
+#
+# Where no registry can be reached it first makes a local image of the build stage's name from this machine's own Go
+# toolchain and module cache, so that the very same Dockerfile builds.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! docker info >/dev/null 2>&1; then
+  echo "skipping: no Docker engine is running"
+  exit 0
+fi
+export COMPOSE_PROJECT_NAME=mailwhytest
+if docker compose version >/dev/null 2>&1; then
+  compose() { docker compose "$@"; }
+else
+  compose() { docker-compose "$@"; }
+  export DOCKER_BUILDKIT=0 # docker-compose 1.29 cannot use it without a plugin
+fi
+scratch=$(mktemp -d)
+made=
+cleanup() {
+  status=$?
+  if [ $status -ne 0 ]; then compose logs --no-color 2>/dev/null | tail -n 60 || true; fi
+  compose down -v --remove-orphans >/dev/null 2>&1 || true
+  if [ -n "$made" ]; then docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true; fi
+  rm -rf "$scratch"
+  exit $status
+}
+trap cleanup EXIT
+
+stage=$(awk '$1 == "FROM" && $4 == "build" {print $2}' Dockerfile)
+
+# A stand-in for the build stage: the Go toolchain, the modules as a file system proxy, a shell, and the authorities.
+make_stand_in() {
+  local root=$scratch/root goroot modcache
+  goroot=$(go env GOROOT)
+  go mod download
+  modcache=$(go env GOMODCACHE)/cache/download
+  command -v busybox >/dev/null || { apt-get update -qq; apt-get install -y -qq busybox-static >/dev/null; }
+  [ -f /etc/ssl/certs/ca-certificates.crt ] || apt-get install -y -qq ca-certificates >/dev/null
+  mkdir -p "$root"/{bin,tmp,root,proc,etc/ssl/certs,usr/local,modules}
+  cp "$(command -v busybox)" "$root/bin/busybox"
+  for applet in sh mkdir cp ls cat; do ln -s busybox "$root/bin/$applet"; done
+  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+  cp -a "$goroot" "$root/usr/local/go"
+  cp -a "$modcache/." "$root/modules/"
+  tar -C "$root" -c . | docker import \
+    -c 'ENV PATH=/usr/local/go/bin:/bin' -c 'ENV HOME=/root' -c 'ENV GOPROXY=file:///modules' \
+    -c 'ENV GONOSUMDB=*' -c 'ENV GOFLAGS=-mod=mod' -c 'ENV GOTOOLCHAIN=local' - "$stage" >/dev/null
+}
+
+echo "== image"
+if ! docker image inspect "$stage" >/dev/null 2>&1 && ! timeout 20 docker pull -q "$stage" >/dev/null 2>&1; then
+  echo "no registry: $stage is made from this machine's Go toolchain"
+  made=yes
+  make_stand_in
+fi
+compose build --quiet relay 2>/dev/null || compose build relay
+docker image inspect mailwhy --format '{{.Size}} bytes, user {{.Config.User}}'
+
+echo "== up"
+compose up -d
+for _ in $(seq 60); do
+  state=$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q relay)")
+  [ "$state" = healthy ] && break
+  sleep 1
+done
+[ "$state" = healthy ] || { echo "the relay is $state"; exit 1; }
+docker inspect -f 'relay: {{.State.Health.Status}}, read-only {{.HostConfig.ReadonlyRootfs}}' "$(compose ps -q relay)"
+
+echo "== mail from outside"
+python3 - <<'PY'
+import smtplib
+with smtplib.SMTP("127.0.0.1", 2525, timeout=20) as s:
+    print(s.sendmail("app@shop.example", ["alice@customer.example", "550-5.1.1@any.test"],
+        "From: app@shop.example\r\nTo: alice@customer.example\r\nSubject: compose trial\r\n\r\nhello\r\n"))
+PY
+
+# The image has no shell, so files are read through docker cp.
+practice=$(compose ps -q practice)
+found() {
+  rm -rf "$scratch/mail"
+  docker cp "$practice:/mail" "$scratch/mail" >/dev/null
+  grep -lq 'Subject: compose trial' "$scratch"/mail/*.eml 2>/dev/null && grep -lq 'X-Mailwhy-Category' "$scratch"/mail/*.eml 2>/dev/null
+}
+for _ in $(seq 30); do found && break; sleep 1; done
+found || { echo "the message or its bounce did not arrive"; ls "$scratch/mail"; exit 1; }
+
+echo "== the delivery log"
+compose logs --no-color relay >"$scratch/log"
+grep -o '{"v":1.*' "$scratch/log" | cut -c1-400
+grep -q '"event":"failed".*"category":"' "$scratch/log"
+grep -q '"event":"relayed"' "$scratch/log"
+
+echo "== the bounce"
+grep -h -A8 '^Final-Recipient:' "$scratch"/mail/*.eml
+grep -hq '^X-Mailwhy-Fix:' "$scratch"/mail/*.eml
+
+echo "== kill -9 with mail in the spool: it is on its volume, and goes on after the restart"
+compose stop practice >/dev/null 2>&1
+python3 - <<'PY'
+import smtplib
+with smtplib.SMTP("127.0.0.1", 2525, timeout=20) as s:
+    s.sendmail("app@shop.example", ["bob@customer.example"], "Subject: after the kill\r\n\r\nhello\r\n")
+PY
+compose kill -s KILL relay >/dev/null 2>&1
+compose up -d >/dev/null 2>&1
+practice=$(compose ps -q practice)
+survived() {
+  rm -rf "$scratch/mail"
+  docker cp "$practice:/mail" "$scratch/mail" >/dev/null
+  grep -lq 'Subject: after the kill' "$scratch"/mail/*.eml
+}
+for _ in $(seq 30); do survived && break; sleep 1; done
+survived || { echo "the message did not survive"; exit 1; }
+echo "it arrived"
+compose down -v >/dev/null 2>&1
+echo "compose: ok"
