@@ -6,7 +6,7 @@ import "strings"
 // providers in wide use word it; "" when there is none.
 func upstreamID(text string) string {
 	lower := strings.ToLower(text)
-	for _, lead := range []string{"queued as ", "queued as: ", "queued mail with id ", "id=", "message queued (", "queueid "} {
+	for _, lead := range []string{"queued as ", "queued as: ", "queued mail with id ", "ok id=", "message queued ("} {
 		if i := strings.Index(lower, lead); i >= 0 && len(lower) == len(text) {
 			return token(text[i+len(lead):]) // Postfix, SendGrid, Mailjet, Brevo, mailwhy; Exim; Haraka
 		}
