@@ -161,7 +161,7 @@ type Log struct {
 // DSN is the making and routing of delivery status notifications.
 type DSN struct {
 	Route          string        `toml:"route" oneof:"sender operator both maildir off"`
-	From           string        `toml:"from"`            // From header; MAILER-DAEMON at hostname when empty
+	From           string        `toml:"from"`            // From header; postmaster at hostname when empty
 	FallbackSender string        `toml:"fallback_sender"` // envelope sender for upstreams that refuse the null one
 	Operator       string        `toml:"operator"`
 	Maildir        string        `toml:"maildir"`

@@ -37,7 +37,7 @@ type relayApp struct {
 	cfg      atomic.Pointer[config.Config]
 	engine   atomic.Pointer[diagnose.Engine]
 	composer atomic.Pointer[dsn.Composer]
-	tls      atomic.Pointer[tls.Config]
+	cert     atomic.Pointer[certificate]
 	next     switchedUpstream
 
 	spool     *spool.Spool
@@ -115,14 +115,14 @@ func (r *relayApp) swap(cfg *config.Config) error {
 	if errTemplates == nil {
 		composer, errTemplates = dsn.New(co)
 	}
-	conf, errTLS := serverTLS(cfg)
+	cert, errTLS := newCertificate(&cfg.TLS, r.log)
 	pool, errUpstream := r.newUpstream(cfg)
 	if err := errors.Join(errEngine, errTemplates, errTLS, errUpstream); err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
 	r.engine.Store(engine)
 	r.composer.Store(composer)
-	r.tls.Store(conf)
+	r.cert.Store(cert)
 	r.next.replace(pool)
 	r.cfg.Store(cfg)
 	return nil
@@ -200,7 +200,7 @@ func (r *relayApp) frontOptions(cfg *config.Config) (smtpd.Options, error) {
 	}
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Accept: accept, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
-		Capabilities: r.next.Capabilities, TLS: r.tls.Load, Log: r.log,
+		Capabilities: r.next.Capabilities, TLS: func() *tls.Config { return r.cert.Load().current() }, Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
 		Gateway: smtpd.ContainerGateway(),
 	}, err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,7 @@ func checkParts(cfg *config.Config) error {
 	if errTemplates == nil {
 		_, errTemplates = dsn.New(composer)
 	}
-	_, errTLS := serverTLS(cfg)
+	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
 	_, errUpstream := upstreamOptions(cfg)
 	access, errAccess := accessOf(cfg)
 	return errors.Join(errEngine, errTemplates, errTLS, errUpstream, errAccess, smtpd.CheckOpen(listens(cfg), access))

@@ -2,10 +2,10 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
@@ -57,8 +57,8 @@ func upstreamOptions(cfg *config.Config) (upstream.Options, error) {
 		Name: name, Host: u.Host, Port: u.Port, Hello: u.Hello,
 		TLS:                upstreamTLS(u),
 		AllowPlaintextAuth: u.AllowPlaintextAuth,
-		MaxMessages:        u.MaxMessagesPerConnection,
-		MaxIdle:            u.IdleTimeout,
+		MaxMessages:        unlimited(u.MaxMessagesPerConnection),
+		MaxIdle:            max(u.IdleTimeout, time.Millisecond), // zero would be the room's default
 		MaxAge:             u.MaxConnectionAge,
 		RcptMax:            u.MaxRecipients,
 		Timeouts: upstream.Timeouts{
@@ -78,6 +78,14 @@ func upstreamOptions(cfg *config.Config) (upstream.Options, error) {
 		o.LocalAddr, err = netip.ParseAddr(u.LocalAddr)
 	}
 	return o, err
+}
+
+// unlimited is n, or a number that is never reached where the configuration's 0 means no limit.
+func unlimited(n int) int {
+	if n == 0 {
+		return math.MaxInt
+	}
+	return n
 }
 
 // passwordOf reads a password from its file at each use, so that a changed one needs no restart.
@@ -201,23 +209,6 @@ func listens(cfg *config.Config) []smtpd.Listen {
 		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit", Proxy: l.ProxyProtocol})
 	}
 	return ls
-}
-
-// serverTLS is the TLS configuration of the front door, nil when there is no certificate.
-func serverTLS(cfg *config.Config) (*tls.Config, error) {
-	if cfg.TLS.CertFile == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("tls.cert_file: %w", err)
-	}
-	if cert.Leaf == nil {
-		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
-			return nil, fmt.Errorf("tls.cert_file: %w", err)
-		}
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tlsVersion(cfg.TLS.MinVersion)}, nil
 }
 
 // newDeliveryLog opens the delivery log.
