@@ -154,22 +154,28 @@ func (r *Reporter) turn(ctx context.Context) time.Duration {
 }
 
 // carryOut does what p says and reports whether all of it was written down: if not, the same notices would come at
-// once again.
+// once again. What is put off is written first: a crash among the reports then cannot hide that a storm is on.
 func (r *Reporter) carryOut(ctx context.Context, now time.Time, p *noticePlan) bool {
+	if len(p.withdrawn) > 0 && !r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil)) {
+		return false
+	}
+	if !r.putOff(ctx, p.postponed) {
+		return false
+	}
 	failed := r.tellAll(ctx, p.parcels)
-	for _, n := range failed {
-		n.Due = now.Add(postponeFor)
-		p.postponed = append(p.postponed, n)
-		p.note(n.Due)
+	for i := range failed {
+		failed[i].Due = now.Add(postponeFor)
+		p.note(failed[i].Due)
 	}
-	ok := true
-	if len(p.withdrawn) > 0 {
-		ok = r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil))
+	return r.putOff(ctx, failed)
+}
+
+// putOff stores the new times of notices.
+func (r *Reporter) putOff(ctx context.Context, notices []Notice) bool {
+	if len(notices) == 0 {
+		return true
 	}
-	if len(p.postponed) > 0 {
-		ok = r.written(ctx, "cannot postpone notices", r.o.Spool.Postpone(ctx, p.postponed)) && ok
-	}
-	return ok
+	return r.written(ctx, "cannot postpone notices", r.o.Spool.Postpone(ctx, notices))
 }
 
 // written logs what went wrong, if anything, and reports whether nothing did.

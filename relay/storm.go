@@ -29,7 +29,7 @@ func stormKeyOf(m *Message, n Notice) stormKey {
 }
 
 // storm counts failures. It holds no notice: those that are put off lie in the spool, marked, with the time of their digest,
-// so a crash costs nothing but the counts, and restoreStorm finds these again.
+// so a crash costs nothing but the counts of a storm that has not begun.
 type storm struct {
 	windows map[stormKey]*stormWindow
 }
@@ -68,7 +68,8 @@ func (s *storm) sweep(now time.Time, p StormPolicy) {
 	}
 }
 
-// restoreStorm finds the storms that were on when the last Run ended, by the notices that wait for a digest.
+// restoreStorm finds the storms that were on when the last Run ended: by the notices that wait for a digest, and, as
+// not all of these may be in reach, by the number of those that wait for anything.
 func (r *Reporter) restoreStorm(ctx context.Context) {
 	policy := r.o.Storm()
 	if !policy.on() {
@@ -81,9 +82,27 @@ func (r *Reporter) restoreStorm(ctx context.Context) {
 	}
 	for _, g := range waiting {
 		for _, n := range g.Notices {
-			if n.Digest && stillOwed(g.Message, n) {
-				r.storm.windows[stormKeyOf(g.Message, n)] = &stormWindow{ends: n.Due, count: policy.Threshold + 1}
+			if n.Kind == NoticeFailed && stillOwed(g.Message, n) {
+				r.storm.restore(stormKeyOf(g.Message, n), n, policy, now)
 			}
 		}
+	}
+	for key, w := range r.storm.windows {
+		if w.count <= policy.Threshold {
+			delete(r.storm.windows, key)
+		}
+	}
+}
+
+// restore counts a failure that has been waiting.
+func (s *storm) restore(key stormKey, n Notice, p StormPolicy, now time.Time) {
+	w := s.windows[key]
+	if w == nil {
+		w = &stormWindow{ends: now.Add(p.Window)}
+		s.windows[key] = w
+	}
+	w.count++
+	if n.Digest {
+		w.ends, w.count = n.Due, p.Threshold+1
 	}
 }

@@ -425,10 +425,14 @@ func TestIsOwn(t *testing.T) {
 func FuzzReply(f *testing.F) {
 	f.Add("550 5.1.1 no", "subject", false)
 	f.Add(hostileReport().Message.Recipients[0].Last.Reply.Raw, "=?utf-8?q?=0D=0A?=", true)
+	c, err := New(Options{Hostname: "relay.example.com", Key: testKey, Log: quiet()})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, reply, subject string, utf8 bool) {
 		r := reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, reply, unknownDiagnosis()))
 		r.Message.Subject, r.Message.Envelope.SMTPUTF8 = subject, utf8
-		d, err := composer(t, nil).Compose(r)
+		d, err := c.Compose(r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,12 @@
+package relay
+
+import (
+	"context"
+	"time"
+)
+
+// Turn is one look at the due notices, for tests in fake time.
+func (r *Reporter) Turn(ctx context.Context) time.Duration { return r.turn(ctx) }
+
+// Begin is what Run does before its first turn.
+func (r *Reporter) Begin(ctx context.Context) { r.restoreStorm(ctx) }
