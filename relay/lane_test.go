@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,20 @@ func (f *fakeUpstream) Probe(context.Context) *Attempt {
 }
 
 func (f *fakeUpstream) Close() error { return nil }
+
+// probed is how often the lane looked whether the upstream is back.
+func (f *fakeUpstream) probed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.probes)
+}
+
+// offers is how many recipients were offered.
+func (f *fakeUpstream) offers() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.offered)
+}
 
 // times are when recipient rcpt was offered.
 func (f *fakeUpstream) times(rcpt string) []time.Time {
@@ -207,6 +222,12 @@ func (b *bench) run(t *testing.T) (stop func()) {
 	return func() { cancel(); <-ended }
 }
 
+// pass lets time go by, and whoever acted in it come to rest.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func always(reply string) func(*Transaction, int) diagnose.Reply {
 	return func(*Transaction, int) diagnose.Reply { return diagnose.ParseReply(reply) }
 }
@@ -240,8 +261,7 @@ func TestLaneFollowsScheduleThenExpires(t *testing.T) {
 		stop := b.run(t)
 		defer stop()
 		id := b.put("a@example.com", "r@example.net")
-		time.Sleep(11 * time.Hour)
-		synctest.Wait()
+		pass(11 * time.Hour)
 		ts := b.upstream.times("r@example.net")
 		if len(ts) < 4 {
 			t.Fatalf("%d attempts, want several", len(ts))
@@ -259,7 +279,7 @@ func TestLaneFollowsScheduleThenExpires(t *testing.T) {
 			t.Errorf("state %s, want expired", r.State)
 		}
 		kinds := map[NoticeKind]int{}
-		for _, n := range b.spool.notices {
+		for _, n := range b.spool.owed() {
 			kinds[n.Kind]++
 		}
 		if kinds[NoticeFailed] != 1 || kinds[NoticeDelayed] != 1 {
@@ -283,8 +303,7 @@ func TestLaneKeepsRecipientsApart(t *testing.T) {
 		stop := b.run(t)
 		defer stop()
 		b.put("a@example.com", "good@example.net", "full@example.net", "gone@example.net")
-		time.Sleep(90 * time.Second)
-		synctest.Wait()
+		pass(90 * time.Second)
 		if n := len(b.upstream.times("good@example.net")); n != 1 {
 			t.Errorf("good offered %d times, want 1", n)
 		}
@@ -300,9 +319,10 @@ func TestLaneKeepsRecipientsApart(t *testing.T) {
 func TestLanePausesForOwnFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		b.upstream.fault = func() *Attempt {
-			if down {
+			if down.Load() {
 				return connectFault()
 			}
 			return nil
@@ -310,19 +330,18 @@ func TestLanePausesForOwnFault(t *testing.T) {
 		stop := b.run(t)
 		defer stop()
 		id := b.put("a@example.com", "r@example.net")
-		time.Sleep(5 * time.Hour)
+		pass(5 * time.Hour)
 		if r := b.spool.recipient(id, 0); r.State != Queued || r.Attempts != 0 {
 			t.Errorf("state %s after %d attempts, want queued and none used", r.State, r.Attempts)
 		}
 		if !b.lane.State().Paused {
 			t.Error("lane is not paused")
 		}
-		if n := len(b.upstream.probes); n < 60 || n > 90 {
+		if n := b.upstream.probed(); n < 60 || n > 90 {
 			t.Errorf("%d probes in 5 hours, want growing intervals up to 5 minutes", n)
 		}
-		down = false
-		time.Sleep(6 * time.Minute)
-		synctest.Wait()
+		down.Store(false)
+		pass(6 * time.Minute)
 		if got := b.spool.states(); got[Relayed] != 1 {
 			t.Errorf("states %v, want relayed once the upstream is back", got)
 		}
@@ -343,8 +362,8 @@ func TestLaneProbesRefusedCredentialsSlowly(t *testing.T) {
 		for i := range 100 {
 			b.put("a@example.com", fmt.Sprintf("r%d@example.net", i))
 		}
-		time.Sleep(9 * time.Hour)
-		if n := len(b.upstream.probes); n > 25 {
+		pass(9 * time.Hour)
+		if n := b.upstream.probed(); n > 25 {
 			t.Errorf("%d logins in 9 hours, want few: accounts get locked", n)
 		}
 		if got := b.spool.states(); got[Queued] != 100 {
@@ -360,8 +379,7 @@ func TestLanePausedStillExpires(t *testing.T) {
 		stop := b.run(t)
 		defer stop()
 		id := b.put("a@example.com", "r@example.net")
-		time.Sleep(10*time.Hour + 10*time.Minute)
-		synctest.Wait()
+		pass(10*time.Hour + 10*time.Minute)
 		r := b.spool.recipient(id, 0)
 		if r.State != Expired || r.Last == nil || r.Last.NetErr.Kind != diagnose.NetRefused {
 			t.Errorf("recipient %+v, want expired because the upstream refuses connections", r)
@@ -375,10 +393,11 @@ func TestLaneAccountRefusalWaits(t *testing.T) {
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 			return diagnose.Diagnosis{Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream}
 		}
-		closed := true
+		var closed atomic.Bool
+		closed.Store(true)
 		b.upstream.stage = diagnose.StageMail
 		b.upstream.answer = func(tx *Transaction, r int) diagnose.Reply {
-			if closed {
+			if closed.Load() {
 				return diagnose.ParseReply("550 5.7.60 account suspended\r\n")
 			}
 			return diagnose.ParseReply("250 ok\r\n")
@@ -398,9 +417,8 @@ func TestLaneAccountRefusalWaits(t *testing.T) {
 		if !b.lane.State().Paused {
 			t.Fatal("three senders' refusals did not pause the lane")
 		}
-		closed = false
-		time.Sleep(3 * time.Hour)
-		synctest.Wait()
+		closed.Store(false)
+		pass(3 * time.Hour)
 		if got := b.spool.states(); got[Relayed] != 12 {
 			t.Errorf("states %v, want all 12 relayed and none failed", got)
 		}
@@ -457,14 +475,14 @@ func TestLaneFindsThrottledRate(t *testing.T) {
 		stop := b.run(t)
 		defer stop()
 		for b.spool.states()[Relayed] < 2000 && time.Since(start) < time.Hour {
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		rate := 2000 / time.Since(start).Seconds()
-		t.Logf("relayed %d in %v: %.2f a second of %.0f allowed, in %d offers", taken, time.Since(start), rate, allowed, len(b.upstream.offered))
+		t.Logf("relayed %d in %v: %.2f a second of %.0f allowed, in %d offers", taken, time.Since(start), rate, allowed, b.upstream.offers())
 		if rate < 0.9*allowed {
 			t.Errorf("achieved %.2f a second, want at least 90 %% of %.0f", rate, allowed)
 		}
-		if n := len(b.upstream.offered); n > 2000*13/10 {
+		if n := b.upstream.offers(); n > 2000*13/10 {
 			t.Errorf("%d offers for 2000 messages: too many were refused", n)
 		}
 	})
@@ -490,8 +508,7 @@ func TestLaneFewerConnectionsWhenCrowded(t *testing.T) {
 		for i := range 300 {
 			b.put("a@example.com", fmt.Sprintf("r%d@example.net", i))
 		}
-		time.Sleep(30 * time.Second)
-		synctest.Wait()
+		pass(30 * time.Second)
 		if got := b.spool.states(); got[Relayed] != 300 {
 			t.Errorf("states %v, want 300 relayed over the connections that are allowed", got)
 		}
@@ -515,7 +532,7 @@ func TestLaneClockJumps(t *testing.T) {
 				synctest.Wait()
 				b.jump(jump)
 				b.put("a@example.com", "new@example.net")
-				time.Sleep(10 * time.Minute)
+				pass(10 * time.Minute)
 				if n := len(b.upstream.times("new@example.net")); n < 2 || n > 4 {
 					t.Errorf("new mail was offered %d times in 10 minutes, want by schedule", n)
 				}
@@ -538,8 +555,8 @@ func TestLaneDamagedContentFailsAlone(t *testing.T) {
 		if r := b.spool.recipient(id, 0); r.State != Failed {
 			t.Errorf("state %s, want failed: its sender must be told", r.State)
 		}
-		if len(b.spool.notices) != 1 {
-			t.Errorf("%d notices, want 1", len(b.spool.notices))
+		if len(b.spool.owed()) != 1 {
+			t.Errorf("%d notices, want 1", len(b.spool.owed()))
 		}
 	})
 }
@@ -567,7 +584,7 @@ func TestLaneStopFinishesWhatIsUnderWay(t *testing.T) {
 		b.upstream.delay = 10 * time.Second
 		stop := b.run(t)
 		first := b.put("a@example.com", "r@example.net")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		second := b.put("a@example.com", "s@example.net")
 		stop()
 		if r := b.spool.recipient(first, 0); r.State != Relayed {
@@ -592,7 +609,7 @@ func TestLaneReportIsHeldNotBounced(t *testing.T) {
 		if r := b.spool.recipient("D1", 0); r.State != Held || r.HeldWhy == "" {
 			t.Errorf("report is %+v, want held with the reason", r)
 		}
-		if len(b.spool.notices) != 0 {
+		if len(b.spool.owed()) != 0 {
 			t.Error("a report led to a notice")
 		}
 	})

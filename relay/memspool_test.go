@@ -193,3 +193,10 @@ func (s *memSpool) recipient(id string, i int) Recipient {
 	defer s.mu.Unlock()
 	return s.messages[id].Recipients[i]
 }
+
+// owed are the notices that settlements left.
+func (s *memSpool) owed() []Notice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notices)
+}
