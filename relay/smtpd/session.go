@@ -3,6 +3,7 @@ package smtpd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -255,7 +256,7 @@ func (s *session) logFailure(err error) {
 			"configure it to send CRLF")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
 		log.Warn("refused content", "error", err)
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr): // probes among them
 		log.Debug("connection ended", "error", err)
 	default:
 		log.Info("connection ended", "error", clean.Line(err.Error(), 512))

@@ -159,6 +159,9 @@ func (s *Server) Reload(o Options) error {
 	defer s.mu.Unlock()
 	var listens []Listen
 	for l := range s.listeners {
+		if l.conf.TLS && opts.TLS() == nil {
+			return fmt.Errorf("listener %s: TLS without a certificate", l.conf.Addr)
+		}
 		listens = append(listens, l.conf)
 	}
 	if err := CheckOpen(listens, opts.Access); err != nil {

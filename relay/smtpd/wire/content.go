@@ -60,14 +60,6 @@ func (t *Content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Err is the error that Read met, io.EOF when the content is whole and read, nil while there is more.
-func (t *Content) Err() error {
-	if len(t.pending) > 0 {
-		return nil
-	}
-	return t.err
-}
-
 // LFOnly reports whether LF.LF was seen in the content: the mark of a client that ends its lines with LF alone and waits for a
 // reply that cannot come.
 func (t *Content) LFOnly() bool { return t.lfOnly }
