@@ -93,11 +93,13 @@ func checkSource(name, source string, f texttemplate.FuncMap) error {
 // render fills in the blocks whose names begin with prefix.
 func (t *Templates) render(prefix string, v *View) (*words, error) {
 	var subject, text, html strings.Builder
-	err := errors.Join(
-		t.text.ExecuteTemplate(&subject, prefix+"subject", v),
-		t.text.ExecuteTemplate(&text, prefix+"text", v),
-		t.html.ExecuteTemplate(&html, prefix+"html", v),
-	)
+	err := t.text.ExecuteTemplate(&subject, prefix+"subject", v)
+	if err == nil {
+		err = t.text.ExecuteTemplate(&text, prefix+"text", v)
+	}
+	if err == nil {
+		err = t.html.ExecuteTemplate(&html, prefix+"html", v)
+	}
 	if err != nil {
 		return nil, err
 	}
