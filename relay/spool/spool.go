@@ -153,9 +153,13 @@ func (s *Spool) open() (err error) {
 		return err
 	}
 	c, n, err := s.start(was)
+	if isFull(err) && s.dropReserve() {
+		c, n, err = s.start(was)
+	}
 	if err != nil {
 		return errors.Join(err, s.marks.close(false))
 	}
+	s.makeReserve()
 	s.pool = newPool(s.path(databaseName))
 	s.w = newWriter(s, c, n)
 	s.stat.set(n)

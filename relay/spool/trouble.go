@@ -132,15 +132,48 @@ func isDamaged(err error) bool {
 
 // freeReserve gives the disk the room that was kept for settlements.
 func (w *writer) freeReserve() {
-	name := w.s.path(reserveName)
-	if fi, err := os.Stat(name); err != nil || fi.Size() == 0 {
+	if !w.s.dropReserve() {
 		w.delay = min(max(2*w.delay, retryFirst), retryMax)
 		return
 	}
 	w.delay = 0 // at once: there is room now
-	if err := os.Truncate(name, 0); err != nil {
-		w.s.o.Log.Error("cannot free the spool's reserve", "err", err)
+}
+
+// dropReserve frees the reserve. It reports false when there is none.
+func (s *Spool) dropReserve() bool {
+	if s.reserved() == 0 {
+		return false
 	}
+	if err := os.Truncate(s.path(reserveName), 0); err != nil {
+		s.o.Log.Error("cannot free the spool's reserve", "dir", s.o.Dir, "err", err)
+		return false
+	}
+	return true
+}
+
+// reserved is how large the reserve is now.
+func (s *Spool) reserved() int64 {
+	fi, err := os.Stat(s.path(reserveName))
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+// makeReserve puts the reserve in place at a start. A disk without room for it gets along with less, which is all that is
+// asked of it from then on.
+func (s *Spool) makeReserve() {
+	lim := &s.o.Limits
+	err := s.refillReserve()
+	if err == nil {
+		return
+	}
+	if free, e := freeBytes(s.o.Dir); e == nil {
+		lim.Reserve = min(lim.Reserve, s.reserved()+max(0, free-lim.FreeFloor)/2)
+		err = errors.Join(err, s.refillReserve())
+	}
+	s.o.Log.Warn("the disk has no room for all of the spool's reserve: once it is full, outcomes may have to wait until it is not",
+		"dir", s.o.Dir, "bytes", s.reserved(), "err", err)
 }
 
 // recover tries to end the trouble. It reports whether new messages are taken again.
@@ -150,7 +183,7 @@ func (w *writer) recover() bool {
 	}
 	err := w.reopen()
 	if err == nil {
-		err = w.refillReserve()
+		err = w.s.refillReserve()
 	}
 	w.mu.Lock()
 	w.down = w.c == nil
@@ -168,19 +201,20 @@ func (w *writer) recover() bool {
 }
 
 // refillReserve puts the reserve back once there is room for it above the floor.
-func (w *writer) refillReserve() error {
-	lim := w.s.o.Limits
-	free, err := freeBytes(w.s.o.Dir)
+func (s *Spool) refillReserve() error {
+	lim := s.o.Limits
+	free, err := freeBytes(s.o.Dir)
 	if err != nil {
 		return err
 	}
-	if free < lim.FreeFloor+lim.Reserve {
+	missing := max(0, lim.Reserve-s.reserved())
+	if free < lim.FreeFloor+missing {
 		return fmt.Errorf("%w: %d bytes are free", relay.ErrFull, free)
 	}
-	if lim.Reserve == 0 {
+	if missing == 0 {
 		return nil
 	}
-	return durable.Reserve(w.s.path(reserveName), lim.Reserve)
+	return durable.Reserve(s.path(reserveName), lim.Reserve)
 }
 
 // reopen opens the database after shut. It counts as open once everything in its log has been copied into it and

@@ -1,0 +1,37 @@
+package spool
+
+import "testing"
+
+func TestReserveIsInPlaceFromTheStart(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Limits: Limits{FreeFloor: -1, Reserve: 1 << 20}}
+	s := openTest(t, o)
+	if n := s.reserved(); n != 1<<20 {
+		t.Fatalf("%d bytes in reserve after the first start", n)
+	}
+	if !s.dropReserve() || s.reserved() != 0 || s.dropReserve() {
+		t.Errorf("the reserve was not freed, or more than once")
+	}
+	if err := s.refillReserve(); err != nil || s.reserved() != 1<<20 {
+		t.Errorf("%d bytes in reserve after its return, %v", s.reserved(), err)
+	}
+}
+
+// TestReserveNeverStandsInTheWay opens a spool on a disk that has no room above the floor: it starts, with what there is,
+// and does not ask for more when a trouble is over.
+func TestReserveNeverStandsInTheWay(t *testing.T) {
+	s := openTest(t, Options{Dir: t.TempDir(), Limits: Limits{FreeFloor: 1 << 60, Reserve: 1 << 20}})
+	if n := s.reserved(); n != 0 {
+		t.Errorf("%d bytes in reserve below the floor", n)
+	}
+	if err := s.refillReserve(); err == nil {
+		t.Error("new mail would be taken below the floor")
+	}
+	free, err := freeBytes(s.o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.o.Limits.FreeFloor = free / 2
+	if err := s.refillReserve(); err != nil {
+		t.Errorf("no mail would be taken although there is room again: %v", err)
+	}
+}
