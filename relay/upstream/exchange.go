@@ -35,15 +35,23 @@ func (p *Pool) Relay(ctx context.Context, first *relay.Transaction, next func() 
 	x := &exchange{p: p, ctx: ctx, next: next, done: done, buf: p.buffers.Get().(*buffers)}
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { x.grace(over) })
+	sound := false // unless next, done or a content panics
+	defer func() {
+		close(over)
+		stop()
+		if x.c != nil && sound {
+			p.put(x.c)
+		} else if x.c != nil {
+			x.c.close()
+		}
+		if cap(x.buf.out) <= 8*block {
+			p.buffers.Put(x.buf)
+		}
+	}()
 	for t := begin(first); t != nil; {
 		t = x.carry(t)
 	}
-	close(over)
-	stop()
-	if x.c != nil {
-		p.put(x.c)
-	}
-	p.buffers.Put(x.buf)
+	sound = true
 }
 
 // grace ends the connection in use when the exchange outlasts its cancelling by too much.

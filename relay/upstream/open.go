@@ -29,7 +29,6 @@ type extensions struct {
 	sized    bool     // SIZE is offered, with or without a limit
 	auth     []string // mechanisms, in upper case
 	mailMax  int      // RFC 9422, LIMITS MAILMAX
-	refusal  reply    // of EHLO, where HELO was taken instead
 }
 
 // opening is a connection on its way from the TCP handshake to the point before MAIL. No reader runs beside it yet:
@@ -124,7 +123,7 @@ func (p *Pool) raiseOnce(ctx context.Context, nc net.Conn, at netip.AddrPort, se
 			pr.stage = diagnose.StageTLS // TLS 1.3 servers judge a client certificate when our part is over
 		}
 		if pr.err == nil && !pr.rep.ending() {
-			o.command("QUIT") // the server spoke, so it hears
+			o.quit() // the server spoke, so it hears
 		}
 		c.net.Close()
 		return c, pr
@@ -169,6 +168,14 @@ func (o *opening) command(line string) reply {
 		return reply{err: err}
 	}
 	return o.c.in.next()
+}
+
+// quit says farewell to a server that will not have us.
+func (o *opening) quit() {
+	o.limit(quitTimeout)
+	if _, err := o.c.net.Write([]byte("QUIT\r\n")); err == nil {
+		o.c.in.next()
+	}
 }
 
 // hello introduces us, with HELO to a server that does not know EHLO (RFC 5321, 3.2).

@@ -335,3 +335,20 @@ func pipePool(t *testing.T, s *pipeServer, change func(*Options)) *Pool {
 		change(o)
 	})
 }
+
+// TestPanic: a caller's panic leaves no connection behind in an unknown state.
+func TestPanic(t *testing.T) {
+	s := smtptest.New(t, smtptest.Options{})
+	p := newPool(t, s.Addr(), nil)
+	func() {
+		defer func() { recover() }()
+		p.Relay(t.Context(), message(content, "a@b.test"), func() *relay.Transaction { return message(content, "b@b.test") },
+			func(*relay.Transaction, relay.Result) { panic("test") })
+	}()
+	if a := attempts(t, send(t, p, message(content, "c@b.test"))[0])[0]; !a.Accepted() {
+		t.Errorf("%+v", a)
+	}
+	if n := s.Stats().Sessions; n != 2 {
+		t.Errorf("%d sessions", n)
+	}
+}

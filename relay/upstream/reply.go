@@ -149,8 +149,13 @@ func replyLine(b []byte) (code int, more, ok bool) {
 	if len(b) == 3 {
 		return code, false, true
 	}
-	c := b[3] | 0x20 // letters in lower case
-	return code, b[3] == '-', !digit(b[3]) && (c < 'a' || c > 'z')
+	return code, b[3] == '-', !wordGoesOn(b[3:])
+}
+
+// wordGoesOn reports whether the three digits before b are only the beginning of a word or number.
+func wordGoesOn(b []byte) bool {
+	c := b[0] | 0x20 // letters in lower case
+	return digit(b[0]) || 'a' <= c && c <= 'z' || b[0] == '.' && len(b) > 1 && digit(b[1])
 }
 
 func digit(b byte) bool { return b >= '0' && b <= '9' }
