@@ -69,6 +69,7 @@ type Access struct {
 	DenySenders     []string `toml:"deny_senders"`
 	AllowRecipients []string `toml:"allow_recipients"` // empty: all
 	DenyRecipients  []string `toml:"deny_recipients"`
+	RequireAuth     bool     `toml:"require_auth"` // of named clients too
 }
 
 // SMTPD holds the limits of the front door.
@@ -137,7 +138,6 @@ type Upstream struct {
 	Rate                     Rate          `toml:"rate"`
 	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
 	MaxRecipients            int           `toml:"max_recipients" min:"1"`              // of one transaction
-	Pipelining               bool          `toml:"pipelining"`
 	IdleTimeout              time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
 	MaxConnectionAge         time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
 	ConnectTimeout           time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
@@ -241,7 +241,6 @@ func DefaultUpstream() *Upstream {
 		Concurrency:              20,
 		MaxMessagesPerConnection: 100,
 		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server takes so many
-		Pipelining:               true,
 		IdleTimeout:              30 * time.Second,
 		MaxConnectionAge:         10 * time.Minute,
 		ConnectTimeout:           30 * time.Second,

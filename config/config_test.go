@@ -225,12 +225,12 @@ func TestEnvironment(t *testing.T) {
 	file := writeFile(t, "relay.toml", "[upstream.my-ses]\nhost = \"ses.example.net\"\n")
 	c := mustLoad(t, Source{File: file, Env: []string{
 		"MAILWHY_UPSTREAM_MY_SES_USERNAME=u", "MAILWHY_UPSTREAM_MY_SES_PASSWORD=p", "MAILWHY_UPSTREAM_MY_SES_PORT=0588",
-		"MAILWHY_UPSTREAM_MY_SES_RATE=300/m", "MAILWHY_UPSTREAM_MY_SES_AUTH=login, plain", "MAILWHY_UPSTREAM_MY_SES_PIPELINING=false",
+		"MAILWHY_UPSTREAM_MY_SES_RATE=300/m", "MAILWHY_UPSTREAM_MY_SES_AUTH=login, plain", "MAILWHY_UPSTREAM_MY_SES_ALLOW_PLAINTEXT_AUTH=true",
 		"MAILWHY_SMTPD_MAX_MESSAGE_SIZE=25MB", "MAILWHY_RETRY_JITTER=0.25", "MAILWHY_LISTEN=unix:/tmp/x.sock",
 		"MAILWHY_CLIENT=10.0.0.0/8,fd00::/8", "OTHER=x", "MAILWHY_CONFIG=/elsewhere", // -c goes before it
 	}})
 	u := c.Upstream["my-ses"]
-	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 || u.Rate.PerSecond() != 5 || !slices.Equal(u.Auth, []string{"login", "plain"}) || u.Pipelining {
+	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 || u.Rate.PerSecond() != 5 || !slices.Equal(u.Auth, []string{"login", "plain"}) || !u.AllowPlaintextAuth {
 		t.Errorf("upstream %+v", u)
 	}
 	if c.SMTPD.MaxMessageSize != 25*MB || c.Retry.Jitter != 0.25 || c.Listen[0].Address != "unix:/tmp/x.sock" {

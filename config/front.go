@@ -30,6 +30,9 @@ func (c *Config) validateFront(tell tellFunc) {
 	} {
 		checkPatterns("access."+name, list, tell)
 	}
+	if c.Access.RequireAuth && c.Access.UsersFile == "" {
+		tell("access.users_file", "is not set, but access.require_auth is", "nobody could send; mailwhy hash-password makes the file's lines")
+	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		tell("tls.cert_file", "cert_file and key_file go together", "set both or neither")
 	}
@@ -92,14 +95,18 @@ func (c *Config) validateClients(exposed string, tell tellFunc) {
 			tell(path+".networks", "is empty", `list the networks that may relay, as in ["10.0.0.0/8"]`)
 		}
 		for j, n := range cl.Networks {
-			if exposed != "" && anybody(n) {
+			if exposed != "" && anybody(n) && !c.Access.restricted() {
 				tell(fmt.Sprintf("%s.networks[%d]", path, j), fmt.Sprintf("%s makes %s an open relay", n, exposed),
-					"list your own networks only; others authenticate with access.users_file")
+					"list your own networks only; others authenticate (access.users_file), or set access.allow_recipients")
 			}
 		}
 		checkPatterns(path+".senders", cl.Senders, tell)
 	}
 }
+
+// restricted reports whether strangers in a client's network could do no harm: they must authenticate, or may write
+// to named recipients only.
+func (a *Access) restricted() bool { return a.RequireAuth || len(a.AllowRecipients) > 0 }
 
 // anybody reports whether n is larger than any network that is one organisation's own.
 func anybody(n netip.Prefix) bool {

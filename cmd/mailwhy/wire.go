@@ -154,6 +154,7 @@ func spoolOptions(cfg *config.Config) spool.Options {
 // accessOf is who may send what, with the users file read.
 func accessOf(cfg *config.Config) (smtpd.Access, error) {
 	a := smtpd.Access{
+		AuthRequired: cfg.Access.RequireAuth,
 		AllowSenders: patterns(cfg.Access.AllowSenders), DenySenders: patterns(cfg.Access.DenySenders),
 		AllowRecipients: patterns(cfg.Access.AllowRecipients), DenyRecipients: patterns(cfg.Access.DenyRecipients),
 	}
@@ -206,7 +207,7 @@ func listens(cfg *config.Config) []smtpd.Listen {
 		if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
 			network, addr = "unix", path
 		}
-		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit", Proxy: l.ProxyProtocol})
+		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit", Clear: l.TLS == "none", Proxy: l.ProxyProtocol})
 	}
 	return ls
 }

@@ -45,6 +45,7 @@ type Listen struct {
 	Network string // "tcp" or "unix"
 	Addr    string // host:port or path
 	TLS     bool   // implicit TLS (RFC 8314, 3.3)
+	Clear   bool   // STARTTLS is not offered, even where there is a certificate
 	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is believed.
 	Proxy []netip.Prefix
 }

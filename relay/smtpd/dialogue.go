@@ -140,7 +140,7 @@ func (s *session) secureCommand(args string) wire.Action {
 		return answer(refuse(503, 5, 5, 1, "TLS is active"))
 	case s.user != "": // the library keeps that it has authenticated somebody
 		return answer(refuse(503, 5, 5, 1, "STARTTLS comes before AUTH"))
-	case s.options.TLS() == nil:
+	case s.startTLS() == nil:
 		return answer(refuse(502, 5, 5, 1, "TLS is not available"))
 	}
 	s.hello, s.extended = "", false // RFC 3207, 4.2: EHLO is to be said again
@@ -229,7 +229,7 @@ func (s *session) ehloReply() string {
 	offer("SMTPUTF8", caps.SMTPUTF8 || !known)
 	offer("DSN", true)
 	offer("ENHANCEDSTATUSCODES", true)
-	offer("STARTTLS", s.wire.TLS() == nil && s.user == "" && s.options.TLS() != nil)
+	offer("STARTTLS", s.wire.TLS() == nil && s.user == "" && s.startTLS() != nil)
 	offer("AUTH PLAIN LOGIN", s.authOffered())
 	offer(fmt.Sprintf("LIMITS RCPTMAX=%d", s.options.Limits.Recipients), s.options.Limits.Recipients > 0)
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -120,7 +121,7 @@ func (s *session) maySend() error {
 		return nil
 	case s.authOffered():
 		return refuse(530, 5, 7, 0, "Authentication required") // RFC 4954, 6
-	case s.hasUsers() && s.options.TLS() != nil:
+	case s.hasUsers() && s.startTLS() != nil:
 		return refuse(530, 5, 7, 0, "Authentication required; start TLS first, then AUTH")
 	}
 	return refuse(550, 5, 7, 1, "Relaying denied: %s is in none of the networks that may send", s.origin())
@@ -279,4 +280,12 @@ func (s *session) protocol() string {
 		p += "A"
 	}
 	return p
+}
+
+// startTLS is the configuration for STARTTLS, nil where it is not offered.
+func (s *session) startTLS() *tls.Config {
+	if s.listen.Clear {
+		return nil
+	}
+	return s.options.TLS()
 }

@@ -49,3 +49,18 @@ func testUsers(t testing.TB, name, password string, lines ...string) *Users {
 	}
 	return u
 }
+
+// TestClearListener: a listener that is to stay in clear offers no STARTTLS, whatever certificate there is.
+func TestClearListener(t *testing.T) {
+	o := testOptions(&store{})
+	conf, _ := testTLS(t)
+	o.TLS = func() *tls.Config { return conf }
+	_, addr := start(t, o, Listen{Clear: true})
+	c := dial(t, addr)
+	c.want("220 ")
+	if got := c.say("EHLO client.test", "250"); strings.Contains(got, "STARTTLS") {
+		t.Errorf("offered: %q", got)
+	}
+	c.say("STARTTLS", "502 5.5.1 ")
+	c.say("NOOP", "250")
+}
