@@ -195,12 +195,16 @@ type crashing struct {
 	mu   *sync.Mutex
 	rnd  *rand.Rand
 	odds int // one in so many; 0 is never
+	last int // dies for certain before this step, counted from 1; 0 is never
+	done int // steps
 	dead bool
 }
 
 func (c *crashing) step(write func() error) error {
 	c.mu.Lock()
 	before := c.dead || c.odds > 0 && c.rnd.IntN(c.odds) == 0
+	c.done++
+	before = before || c.last > 0 && c.done >= c.last
 	after := !before && c.odds > 0 && c.rnd.IntN(c.odds) == 0
 	c.dead = c.dead || before || after
 	c.mu.Unlock()
@@ -711,6 +715,29 @@ func TestStormEnds(t *testing.T) {
 	burst(1, "user_unknown")
 	w.turn(10 * time.Minute)
 	expect("a digest of one is a report", 7, 2)
+}
+
+// TestStormThroughCrash: a crash among the reports before a storm's digest does not make the storm begin anew.
+func TestStormThroughCrash(t *testing.T) {
+	w := newWorld(t, newFakeStore(), 1)
+	w.o.Storm = func() relay.StormPolicy { return relay.StormPolicy{Threshold: 5, Window: 10 * time.Minute} }
+	burst := func(n int) {
+		for range n {
+			w.n++
+			w.accept("app@example.com", relay.Recipient{Address: fmt.Sprintf("u%d@x", w.n)})
+		}
+		w.fail("user_unknown")
+	}
+	w.restart()
+	w.died.last = 6 // before it: two looks, the marks, two reports
+	burst(7)
+	w.turn(6 * time.Second)
+	if n := len(w.reports()); n != 2 || !w.died.dead {
+		t.Fatalf("%d reports before the crash, dead: %v", n, w.died.dead)
+	}
+	burst(4)
+	w.settleDown()
+	w.checkStorm(11, 5, 1)
 }
 
 // TestDelay: no word of a delay while the lane is paused, nor when the mail went out meanwhile.
