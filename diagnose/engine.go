@@ -88,7 +88,7 @@ func load(opts Options) (*file, error) {
 		if err := parseFile(name, opts.Rules, user); err != nil {
 			return nil, err
 		}
-		if len(user.Categories) > 0 || user.Pairs != nil || user.Network != nil || user.Stages != nil {
+		if len(user.Categories) > 0 || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
 			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
 		}
 		f.merge(user)
@@ -113,6 +113,9 @@ func (e *Engine) addPairs(f *file) error {
 				return fmt.Errorf("pair %q: there is no category %q", key, name)
 			}
 			p.Categories = append(p.Categories, Category(name))
+			if slices.Contains(f.PairsAdded[key], name) {
+				p.Added = append(p.Added, Category(name))
+			}
 		}
 		e.pairList = append(e.pairList, p)
 	}

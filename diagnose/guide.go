@@ -45,8 +45,9 @@ type ReasonInfo struct {
 type Pair struct {
 	Code       int        `json:"code"`
 	Enhanced   Enhanced   `json:"-"`
-	Text       string     `json:"enhanced"`   // Enhanced in words, "" for a reply without one
-	Categories []Category `json:"categories"` // the guide's own first, then what its full table adds
+	Text       string     `json:"enhanced"`        // Enhanced in words, "" for a reply without one
+	Categories []Category `json:"categories"`      // the guide's own first, then what its full table adds
+	Added      []Category `json:"added,omitempty"` // those of Categories that only the full table names
 	Reason     Reason     `json:"reason,omitempty"`
 }
 
@@ -110,6 +111,7 @@ type file struct {
 	Categories []CategoryInfo      `toml:"category"`
 	Reasons    []ReasonInfo        `toml:"reason"`
 	Pairs      map[string][]string `toml:"pairs"`        // "550 5.2.2" -> categories, the guide's own first
+	PairsAdded map[string][]string `toml:"pairs_added"`  // those of Pairs that only the guide's full table names
 	PairReason map[string]Reason   `toml:"pair_reasons"` // "550 5.2.1" -> the reason that the guide names
 	Enhanced   []codeRow           `toml:"enhanced"`
 	Codes      []codeRow           `toml:"code"`

@@ -194,7 +194,7 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 			v.add(g.weight, BasisText)
 		}
 	}
-	if s.Reply.Code != 0 {
+	if s.Reply.Code != 0 || !s.Reply.Enhanced.IsZero() { // a report may hold a status alone (RFC 3464, 2.3.4)
 		e.countTables(&b, s)
 	}
 	return b
