@@ -151,6 +151,7 @@ func printRecipient(w io.Writer, r *relay.Recipient, now time.Time) {
 	}
 	for _, p := range r.History {
 		reply, _, more := strings.Cut(strings.TrimRight(p.Reply, "\r\n"), "\n")
+		reply = strings.TrimRight(reply, "\r")
 		if more {
 			reply += " ..."
 		}
