@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"testing"
 
 	"mailwhy/relay"
@@ -11,10 +12,6 @@ import (
 // accepted again on a sound way. Nothing may be lost, nothing may arrive in part, and nothing may arrive twice but what an
 // attempt called uncertain.
 func TestCut(t *testing.T) {
-	step := int64(1)
-	if testing.Short() {
-		step = 7
-	}
 	for _, without := range []string{"", "PIPELINING"} {
 		for _, end := range []smtptest.End{smtptest.EndClose, smtptest.EndReset} {
 			for _, toServer := range []bool{true, false} {
@@ -24,72 +21,92 @@ func TestCut(t *testing.T) {
 				}
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					s := smtptest.New(t, smtptest.Options{Without: []string{without}})
-					proxy := smtptest.NewProxy(t, s.Addr())
-					for after := int64(0); ; after += step {
-						sessions := s.Stats().Sessions
-						cutAt(t, s, proxy, after, end, toServer)
-						if s.Stats().Sessions-sessions == 1 {
-							t.Logf("the whole dialogue has %d bytes", after)
-							break
-						}
-					}
+					cutEverywhere(t, smtptest.Options{Without: []string{without}}, end, toServer)
 				})
 			}
 		}
 	}
 }
 
-// cutAt runs one exchange whose connections are cut after the given byte.
-func cutAt(t *testing.T, s *smtptest.Server, proxy *smtptest.Proxy, after int64, end smtptest.End, toServer bool) {
-	cut := smtptest.Faults{Cut: &smtptest.Cut{After: after, End: end}}
-	if toServer {
-		proxy.Damage(cut, smtptest.Faults{})
-	} else {
-		proxy.Damage(smtptest.Faults{}, cut)
+// cutTrial is a server behind a way that can be cut, and what it should have by the end.
+type cutTrial struct {
+	server   *smtptest.Server
+	proxy    *smtptest.Proxy
+	end      smtptest.End
+	toServer bool
+	allowed  map[string]int // how often each content may arrive: once, and once more for each uncertain attempt
+}
+
+func cutEverywhere(t *testing.T, o smtptest.Options, end smtptest.End, toServer bool) {
+	s := smtptest.New(t, o)
+	c := &cutTrial{s, smtptest.NewProxy(t, s.Addr()), end, toServer, map[string]int{}}
+	step := int64(1)
+	if testing.Short() {
+		step = 7
 	}
-	before := len(s.Messages())
-	p := newPool(t, proxy.Addr(), nil)
-	contents := []string{"Subject: 1\r\n\r\none\r\n.\r\n", "Subject: 2\r\n\r\ntwo\r\n", "Subject: 3\r\n\r\n"}
+	for after := int64(0); ; after += step {
+		sessions := s.Stats().Sessions
+		c.cutAt(t, after)
+		if s.Stats().Sessions-sessions == 1 && after > 0 {
+			t.Logf("the whole dialogue has at most %d bytes", after)
+			break
+		}
+	}
+	s.Close() // ends what is still going on
+	arrived := map[string]int{}
+	for _, m := range s.Messages() {
+		arrived[string(m.Content)]++
+	}
+	for content, most := range c.allowed {
+		if n := arrived[content]; n < 1 || n > most {
+			t.Errorf("%q arrived %d times, allowed %d", content, n, most)
+		}
+		delete(arrived, content)
+	}
+	if len(arrived) > 0 {
+		t.Errorf("arrived in part: %v", arrived)
+	}
+}
+
+// cutAt runs one exchange whose connections are cut after the given byte.
+func (c *cutTrial) cutAt(t *testing.T, after int64) {
+	cut := smtptest.Faults{Cut: &smtptest.Cut{After: after, End: c.end}}
+	if c.toServer {
+		c.proxy.Damage(cut, smtptest.Faults{})
+	} else {
+		c.proxy.Damage(smtptest.Faults{}, cut)
+	}
+	p := newPool(t, c.proxy.Addr(), nil)
 	var ts []*relay.Transaction
-	for _, c := range contents {
-		m := message(c, "a@b.test")
-		m.Message.Subject = c
+	for i, body := range []string{"one\r\n.\r\n", "two\r\n", ""} {
+		content := fmt.Sprintf("Subject: %03d.%d\r\n\r\n%s", after, i, body)
+		c.allowed[content] = 1
+		m := message(content, "a@b.test")
+		m.Message.Subject = content
 		ts = append(ts, m)
 	}
-	uncertain := map[string]int{}
 	for round := 0; len(ts) > 0; round++ {
 		if round == 4 { // a connection that is cut later may have been kept once
 			t.Fatalf("cut at %d: not accepted on a sound way", after)
 		}
-		var again []*relay.Transaction
-		for _, o := range send(t, p, ts...) {
-			if o.r.Err != nil {
-				t.Fatalf("cut at %d: %v", after, o.r.Err)
-			}
-			if o.r.Fault == nil && o.r.Attempts[0].Accepted() {
-				continue
-			}
-			again = append(again, o.t)
-			if o.r.Fault == nil && o.r.Attempts[0].Uncertain {
-				uncertain[o.t.Message.Subject]++
-			}
-		}
-		ts = again
-		proxy.Damage(smtptest.Faults{}, smtptest.Faults{})
+		ts = c.again(t, send(t, p, ts...))
+		c.proxy.Damage(smtptest.Faults{}, smtptest.Faults{})
 	}
 	p.Close()
-	arrived := map[string]int{}
-	for _, m := range s.Messages()[before:] {
-		arrived[string(m.Content)]++
-	}
-	for _, c := range contents {
-		if n := arrived[c]; n == 0 || n > 1+uncertain[c] {
-			t.Errorf("cut at %d: %q arrived %d times, uncertain %d", after, c, n, uncertain[c])
+}
+
+// again are the transactions that were not accepted.
+func (c *cutTrial) again(t *testing.T, out []outcome) (ts []*relay.Transaction) {
+	for _, o := range out {
+		switch {
+		case o.r.Err != nil:
+			t.Fatal(o.r.Err)
+		case o.r.Fault == nil && o.r.Attempts[0].Accepted():
+			continue
+		case o.r.Fault == nil && o.r.Attempts[0].Uncertain:
+			c.allowed[o.t.Message.Subject]++
 		}
-		delete(arrived, c)
+		ts = append(ts, o.t)
 	}
-	if len(arrived) > 0 {
-		t.Errorf("cut at %d: arrived in part: %v", after, arrived)
-	}
+	return ts
 }
