@@ -114,7 +114,7 @@ type Releaser interface {
 // QueueFilter selects messages. Zero fields select all.
 type QueueFilter struct {
 	IDs       []string
-	Sender    string // envelope sender, or "@domain"; case-insensitive
+	Sender    string // envelope sender, "@domain", or "<>" for the null sender; case-insensitive
 	Recipient string // as Sender, any recipient
 	Category  string // of any recipient's diagnosis
 	State     State  // of any recipient

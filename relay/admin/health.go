@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -35,6 +36,9 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		if note := laneNote(l); note != "" {
 			h.Notes = append(h.Notes, note)
 		}
+	}
+	if n := stat.Quarantined; n > 0 {
+		h.Notes = append(h.Notes, fmt.Sprintf("%d damaged messages are set aside in the spool; the delivery log names them", n))
 	}
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK

@@ -120,8 +120,12 @@ func anyRecipient(m *relay.Message, is func(*relay.Recipient) bool) bool {
 	return false
 }
 
-// addressMatches reports whether address is pattern, or in the domain that the pattern "@domain" names.
+// addressMatches reports whether address is pattern, or in the domain that the pattern "@domain" names; "<>" is the
+// null sender.
 func addressMatches(pattern, address string) bool {
+	if pattern == "<>" {
+		return address == ""
+	}
 	if strings.HasPrefix(pattern, "@") {
 		i := strings.LastIndexByte(address, '@')
 		return i >= 0 && strings.EqualFold(address[i:], pattern)
