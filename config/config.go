@@ -138,6 +138,7 @@ type Upstream struct {
 	Rate                     Rate          `toml:"rate"`
 	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
 	MaxRecipients            int           `toml:"max_recipients" min:"1"`              // of one transaction
+	Pipelining               bool          `toml:"pipelining"`                          // where it is offered
 	IdleTimeout              time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
 	MaxConnectionAge         time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
 	ConnectTimeout           time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
@@ -241,6 +242,7 @@ func DefaultUpstream() *Upstream {
 		Concurrency:              20,
 		MaxMessagesPerConnection: 100,
 		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server takes so many
+		Pipelining:               true,
 		IdleTimeout:              30 * time.Second,
 		MaxConnectionAge:         10 * time.Minute,
 		ConnectTimeout:           30 * time.Second,
