@@ -169,11 +169,7 @@ func basisWords(d *diagnose.Diagnosis) string {
 	}[d.Basis]
 	text := fmt.Sprintf("%s; confidence %s; rule %s", basis, d.Confidence, d.Rule)
 	if len(d.Alternatives) > 0 {
-		names := make([]string, len(d.Alternatives))
-		for i, a := range d.Alternatives {
-			names[i] = string(a)
-		}
-		text += "; it could also be " + strings.Join(names, ", ")
+		text += "; it could also be " + joinNames(d.Alternatives)
 	}
 	return text
 }

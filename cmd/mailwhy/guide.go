@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,10 +15,10 @@ import (
 func newGuideCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "guide [CATEGORY]",
+		Use:   "guide [CATEGORY | REASON]",
 		Short: "Print the guide: the categories, their codes, causes and fixes",
 		Long: `Prints the guide by which refusals are explained: each category with its definition, its codes, its cause and its
-fix. With a CATEGORY, or the beginning of its name, it prints that one with its reasons; with a reason, that reason.
+fix. With a CATEGORY, or the beginning of its name, it prints that one with its reasons; with a REASON, that reason.
 
   mailwhy guide
   mailwhy guide 'Mailbox Full'
@@ -28,7 +29,12 @@ fix. With a CATEGORY, or the beginning of its name, it prints that one with its 
 				return err
 			}
 			g := guide{engine: e, json: asJSON}
-			if err := g.find(strings.Join(args, " ")); err != nil {
+			if name := strings.TrimSpace(strings.Join(args, " ")); name != "" {
+				err = g.named(name)
+			} else {
+				err = g.all()
+			}
+			if err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
 			_, err = c.OutOrStdout().Write(g.out.Bytes())
@@ -54,10 +60,12 @@ type guideEntry struct {
 	Reasons []diagnose.ReasonInfo `json:"reasons,omitempty"`
 }
 
-// guideCode is a code of a category.
+// guideCode is a code of a category. One of the guide's own stands in its text; the others only in its full table, for
+// what the text calls a wide range.
 type guideCode struct {
 	Code     int    `json:"code"`
 	Enhanced string `json:"enhanced,omitempty"`
+	Named    bool   `json:"named"`
 }
 
 // entry gathers what the guide says of a category.
@@ -65,7 +73,7 @@ func (g *guide) entry(info diagnose.CategoryInfo) guideEntry {
 	e := guideEntry{CategoryInfo: info, InGuide: info.Name.InGuide()}
 	for _, p := range g.engine.Pairs() {
 		if slices.Contains(p.Categories, info.Name) {
-			e.Codes = append(e.Codes, guideCode{p.Code, p.Text})
+			e.Codes = append(e.Codes, guideCode{p.Code, p.Text, !slices.Contains(p.Added, info.Name)})
 		}
 	}
 	for _, r := range g.engine.Reasons() {
@@ -76,39 +84,143 @@ func (g *guide) entry(info diagnose.CategoryInfo) guideEntry {
 	return e
 }
 
-// find prints what name stands for: everything, a category or a reason.
-func (g *guide) find(name string) error {
-	if name == "" {
-		for _, c := range g.engine.Categories() {
-			e := g.entry(c)
-			if err := g.category(&e, false); err != nil {
+// all prints every category.
+func (g *guide) all() error {
+	for _, c := range g.engine.Categories() {
+		e := g.entry(c)
+		if g.json {
+			if err := g.object(e); err != nil {
 				return err
 			}
+			continue
+		}
+		g.category(&e)
+		ids := make([]string, len(e.Reasons))
+		for i := range e.Reasons {
+			ids[i] = string(e.Reasons[i].ID)
+		}
+		item(&g.out, "reasons", strings.Join(ids, ", "))
+		g.out.WriteByte('\n')
+	}
+	if !g.json {
+		g.out.WriteString("A code marked * stands only in the guide's full table, for what its text calls a wide range.\n")
+	}
+	return nil
+}
+
+// named prints the category or reason that name stands for.
+func (g *guide) named(name string) error {
+	id, err := g.resolve(name)
+	if err != nil {
+		return err
+	}
+	if info, ok := g.engine.Gloss(diagnose.Category(id)); ok {
+		e := g.entry(info)
+		if g.json {
+			return g.object(e)
+		}
+		g.category(&e)
+		for i := range e.Reasons {
+			g.out.WriteByte('\n')
+			g.reason(&e.Reasons[i])
 		}
 		return nil
 	}
-	for _, c := range g.engine.Categories() {
-		if plainName(string(c.Name)) == plainName(name) {
-			e := g.entry(c)
-			return g.category(&e, true)
-		}
+	info, _ := g.engine.Explain(diagnose.Reason(id))
+	if g.json {
+		return g.object(info)
 	}
-	return fmt.Errorf("the guide has no category or reason %q", name)
+	g.reason(&info)
+	return nil
 }
 
-// category prints one category.
-func (g *guide) category(e *guideEntry, whole bool) error {
-	if g.json {
-		b, err := safeJSON(e)
-		g.out.Write(append(b, '\n'))
-		return err
-	}
-	if g.out.Len() > 0 {
-		g.out.WriteByte('\n')
-	}
+// object prints v as one JSON object on a line.
+func (g *guide) object(v any) error {
+	b, err := safeJSON(v)
+	g.out.Write(append(b, '\n'))
+	return err
+}
+
+// category prints a category for a person.
+func (g *guide) category(e *guideEntry) {
 	fmt.Fprintln(&g.out, e.Name)
+	if !e.InGuide {
+		item(&g.out, "", "(not one of the guide's: for failures that came without a reply)")
+	}
 	item(&g.out, "means", e.Definition)
+	item(&g.out, "codes", codesText(e.Codes))
 	item(&g.out, "cause", e.Cause)
 	steps(&g.out, "fix", e.Fix)
-	return nil
+	for i, link := range e.Links {
+		item(&g.out, first(i, "see"), link)
+	}
+}
+
+// reason prints a reason for a person.
+func (g *guide) reason(r *diagnose.ReasonInfo) {
+	fmt.Fprintln(&g.out, r.ID)
+	item(&g.out, "means", r.Definition)
+	item(&g.out, "cause", r.Cause)
+	steps(&g.out, "fix", r.Fix)
+	item(&g.out, "who acts", fmt.Sprintf("%s: %s", ownerWords(r.Owner), strings.ReplaceAll(string(r.Action), "_", " ")))
+	item(&g.out, "concerns", "this "+scopeWords(r.Scope))
+	category := string(r.Category)
+	if len(r.Alt) > 0 {
+		category += "; at times " + joinNames(r.Alt)
+	}
+	item(&g.out, "category", category)
+	for i, link := range r.Links {
+		item(&g.out, first(i, "see"), link)
+	}
+}
+
+// scopeWords say whom a diagnosis concerns.
+func scopeWords(s diagnose.Scope) string {
+	switch s {
+	case diagnose.ScopeRecipient:
+		return "recipient alone"
+	case diagnose.ScopeMessage:
+		return "message"
+	case diagnose.ScopeSender:
+		return "sender or its domain"
+	case diagnose.ScopeUpstream:
+		return "relay's account at the upstream, or its way there"
+	}
+	return string(s)
+}
+
+// joinNames writes names with commas.
+func joinNames[S ~string](names []S) string {
+	list := make([]string, len(names))
+	for i, n := range names {
+		list[i] = string(n)
+	}
+	return strings.Join(list, ", ")
+}
+
+// codesText writes codes in the order of the table, those of one basic code together: "450 4.1.1; 501 5.1.0*, 5.1.1*".
+func codesText(codes []guideCode) string {
+	var b strings.Builder
+	last := 0
+	for _, c := range codes {
+		mark := ""
+		if !c.Named {
+			mark = "*"
+		}
+		enhanced := c.Enhanced
+		if enhanced == "" {
+			enhanced = "alone"
+		}
+		switch {
+		case c.Code == last:
+			b.WriteString(", ")
+		case last != 0:
+			b.WriteString("; " + strconv.Itoa(c.Code) + " ")
+		default:
+			b.WriteString(strconv.Itoa(c.Code) + " ")
+		}
+		b.WriteString(enhanced + mark)
+		last = c.Code
+	}
+	return b.String()
 }
