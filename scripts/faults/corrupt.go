@@ -40,12 +40,13 @@ func damages() []damage {
 	}
 }
 
-// testCorrupt damages a spool while no relay runs: the database, its write-ahead log, files of large contents. All that
+// testCorrupt damages a spool while no relay runs: the database (after a kill, when much of it is in the write-ahead log, and after a stop,
+// when all of it is in one file), the log, files of large contents, the file beside the database. All that
 // is readable must arrive unchanged, all that is not must be named or, where nobody can know what it was, be told of loudly;
 // and the relay must start as it is.
 func testCorrupt(ctx context.Context, s *site, r *result) {
-	targets := []string{"database", "wal", "content"}
-	rounds := s.pick(1, 8)
+	targets := []string{"database", "closed database", "wal", "content", "marks"}
+	rounds := s.pick(1, 5)
 	type round struct {
 		target string
 		damage damage
@@ -54,14 +55,14 @@ func testCorrupt(ctx context.Context, s *site, r *result) {
 	for range rounds {
 		for _, target := range targets {
 			for _, d := range damages() {
-				if s.full || d.name != "emptied" {
+				if s.full || (target != "marks" && d.name != "emptied" && d.name != "a page torn") {
 					all = append(all, round{target, d})
 				}
 			}
 		}
 	}
 	var loud counter
-	parallel(3, len(all), func(i int) {
+	parallel(4, len(all), func(i int) {
 		if ctx.Err() == nil {
 			s.corruptOnce(ctx, r, all[i].target, all[i].damage, &loud)
 			r.ran(1)
@@ -82,34 +83,50 @@ func (s *site) corruptOnce(ctx context.Context, r *result, target string, d dama
 	stop()
 	wait()
 	t.kill()
+	if target == "closed database" {
+		t.closeInOrder(ctx)
+	}
 	what := t.corrupt(target, d)
 	t.sink.release()
 	t.start(ctx)
 	t.drain(ctx, 6*time.Second)
 	t.stop()
 	t.rules.named = t.named()
-	announced := t.announced()
-	if announced {
+	unnamed := 0
+	if t.announced() {
 		named := t.rules.named
 		t.rules.named = func(queue string) bool {
-			if named(queue) {
-				seen.add("lost and named", 1)
-			} else {
-				seen.add("lost with the damaged file, announced without a name", 1)
+			if !named(queue) {
+				unnamed++
 			}
 			return true
 		}
 	}
 	v := t.judge()
 	seen.add("relayed or bounced", v.Arrived+v.Bounced)
+	if named := v.Named - unnamed; named > 0 {
+		seen.add("lost and named", named)
+	}
+	if unnamed > 0 {
+		seen.add("lost with "+d.name+" of the "+target+" and announced without a name", unnamed)
+	}
 	if len(v.broken) > 0 {
 		r.fail("... that was %s of the %s (%s); the log ends: %s", d.name, target, what, tail(t.setup.log()))
 	}
 }
 
+// closeInOrder starts the relay without an upstream and stops it, so that the database is closed in order.
+func (t *trial) closeInOrder(ctx context.Context) {
+	upstream := t.setup.upstream
+	t.setup.upstream = "smtp://" + freePort() + "?tls=none"
+	t.start(ctx)
+	t.stop()
+	t.setup.upstream = upstream
+}
+
 // corrupt damages one file of a kind, and says which.
 func (t *trial) corrupt(target string, d damage) string {
-	patterns := map[string]string{"database": "*.db", "wal": "*-wal", "content": "content*/*"}
+	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "marks": "marks", "wal": "*-wal", "content": "content*/*"}
 	files, _ := filepath.Glob(filepath.Join(t.setup.spool, patterns[target]))
 	if target == "content" {
 		deeper, _ := filepath.Glob(filepath.Join(t.setup.spool, "content*/*/*"))

@@ -25,7 +25,7 @@ func testCut(ctx context.Context, s *site, r *result) {
 		r.fail("no dialogue was heard: %q", said.toServer)
 		return
 	}
-	step := int64(s.pick(7, 1))
+	step := int64(s.pick(11, 1))
 	var before, after []dialogueCut
 	for _, how := range []smtptest.End{smtptest.EndClose, smtptest.EndReset} {
 		for n := int64(0); n < int64(len(said.toServer)); n += step {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -117,6 +118,30 @@ func (l *ledger) outstanding() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.left
+}
+
+// waiting are the outstanding recipients, without those that the sink refuses for good, whose senders are told later.
+func (l *ledger) waiting() (keys []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, was := range l.open {
+		if was && !l.done[key] && !strings.Contains(key, " "+badUser+".") {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// stillWaiting is how many of keys nothing is known of yet.
+func (l *ledger) stillWaiting(keys []string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range keys {
+		if !l.done[key] {
+			n++
+		}
+	}
+	return n
 }
 
 // ackedSoFar is how many messages were acknowledged, and refusedWith how many refused with a code.

@@ -16,15 +16,15 @@ import (
 // message kept in the database and one kept in a file.
 func testPoints(ctx context.Context, s *site, r *result) {
 	for _, size := range []int{2000, 700 << 10} {
-		points := s.countPoints(ctx, r, size)
-		if points == 0 {
+		points := s.listPoints(ctx, r, size)
+		if len(points) == 0 {
 			r.fail("no point at which to kill was seen")
 			return
 		}
-		chosen := choosePoints(points, s.pick(12, points))
+		chosen := choosePoints(points, s.pick(8, len(points)), s.pick(4, 40))
 		var mu sync.Mutex
 		calls := map[string]int{}
-		parallel(3, len(chosen), func(i int) {
+		parallel(5, len(chosen), func(i int) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -34,18 +34,36 @@ func testPoints(ctx context.Context, s *site, r *result) {
 			defer mu.Unlock()
 			calls[call]++
 		})
-		r.note("message of %d kB: %d points, killed at %d of them: %s", size/1000, points, len(chosen), counted(calls))
+		r.note("message of %d kB: %d points, killed at %d of them: %s", size/1000, len(points), len(chosen), counted(calls))
 	}
 }
 
-// choosePoints spreads n over 1 to points.
-func choosePoints(points, n int) []int {
-	n = min(n, points)
-	chosen := make([]int, n)
-	for i := range n {
-		chosen[i] = 1 + i*(points-1)/max(n-1, 1)
+// choosePoints chooses points by number, from 1: of the writes that follow one another within a content file, which
+// are all alike, up to streamed, and of the others up to n.
+func choosePoints(calls []string, n, streamed int) []int {
+	var alike, others []int
+	for i, call := range calls {
+		if i > 0 && call == calls[i-1] && strings.HasPrefix(call, "write content/") {
+			alike = append(alike, i+1)
+		} else {
+			others = append(others, i+1)
+		}
 	}
+	chosen := append(spread(others, n), spread(alike, streamed)...)
+	slices.Sort(chosen)
 	return chosen
+}
+
+// spread takes n of all, evenly, the first and the last among them.
+func spread(all []int, n int) []int {
+	if n >= len(all) {
+		return all
+	}
+	var some []int
+	for i := range n {
+		some = append(some, all[i*(len(all)-1)/max(n-1, 1)])
+	}
+	return some
 }
 
 // parallel calls f for 0 to n-1, as many as width at a time. A test that ends there ends here.
@@ -107,16 +125,19 @@ func (t *trial) oneLife(ctx context.Context, size int) {
 	t.drain(ctx, 20*time.Second)
 }
 
-// countPoints runs the message's life undisturbed.
-func (s *site) countPoints(ctx context.Context, r *result, size int) int {
+// listPoints runs the message's life undisturbed, and returns the calls of which each is a point.
+func (s *site) listPoints(ctx context.Context, r *result, size int) []string {
 	t, tr := s.traced(r)
 	t.start(ctx)
 	t.oneLife(ctx, size)
-	n := len(tr.seen)
+	var calls []string
+	for range len(tr.seen) {
+		calls = append(calls, <-tr.seen)
+	}
 	t.stop()
 	t.setup.wrap = nil
 	t.judge()
-	return n
+	return calls
 }
 
 // killAt kills the relay at its n-th change of the spool, starts it again and checks. It returns the call that was not

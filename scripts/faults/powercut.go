@@ -27,6 +27,7 @@ func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts in
 	must(d.mount(ctx), "mounting the disk")
 	s.later(func() { d.unmount() })
 	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
+	t.rules.refusedMay = true // its commit failed for the relay, and was on the disk all the same
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start(ctx)

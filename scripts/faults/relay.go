@@ -103,6 +103,9 @@ func (s *relaySetup) startWithin(ctx context.Context, limit time.Duration) (*rel
 		time.Sleep(3 * time.Millisecond)
 	}
 	p.kill()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	return nil, fmt.Errorf("the relay did not greet within %v: %s", limit, tail(s.log()))
 }
 
