@@ -57,6 +57,7 @@ func upstreamOptions(cfg *config.Config) (upstream.Options, error) {
 		Name: name, Host: u.Host, Port: u.Port, Hello: u.Hello,
 		TLS:                upstreamTLS(u),
 		AllowPlaintextAuth: u.AllowPlaintextAuth,
+		NoPipelining:       !u.Pipelining,
 		MaxMessages:        unlimited(u.MaxMessagesPerConnection),
 		MaxIdle:            max(u.IdleTimeout, time.Millisecond), // zero would be the room's default
 		MaxAge:             u.MaxConnectionAge,

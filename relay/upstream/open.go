@@ -184,6 +184,7 @@ func (o *opening) hello() *problem {
 	switch {
 	case r.err == nil && r.class() == 2:
 		o.ext = parseExtensions(r.raw)
+		o.ext.Pipelining = o.ext.Pipelining && !o.p.opt.NoPipelining
 		return nil
 	case r.err != nil || r.class() != 5:
 		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}

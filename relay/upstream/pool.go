@@ -66,6 +66,7 @@ type Options struct {
 	LocalAddr          netip.Addr // to connect from; default any
 	Auth               Authenticator
 	AllowPlaintextAuth bool // let credentials travel in clear
+	NoPipelining       bool // one command at a time, for what stands before a server and breaks what it offers
 
 	MaxMessages int           // transactions a connection; default 100
 	MaxIdle     time.Duration // unused, before QUIT; default 1 minute
