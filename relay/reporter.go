@@ -142,9 +142,7 @@ func (r *Reporter) turn(ctx context.Context) time.Duration {
 	if !r.carryOut(ctx, now, p) {
 		return pauseOnError
 	}
-	switch {
-	case p.soonest.IsZero() || !next.IsZero() && next.Before(p.soonest):
-	default:
+	if !p.soonest.IsZero() && (next.IsZero() || p.soonest.Before(next)) {
 		next = p.soonest
 	}
 	if next.IsZero() {

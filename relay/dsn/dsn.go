@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/clean"
@@ -128,7 +129,7 @@ func (w *words) part() part {
 
 // header is the outer header but for the content type. To is the address that is told (RFC 3464, 2); the subject is
 // encoded.
-func (c *Composer) header(id, to, subject string, at timestamp) *header {
+func (c *Composer) header(id, to, subject string, at time.Time) *header {
 	h := &header{}
 	h.add("From", "Mail Delivery System <"+c.o.From+">")
 	h.add("To", "<"+clean.Line(to, maxAddress)+">")

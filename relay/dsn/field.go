@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"mime"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/emersion/go-message/textproto"
 )
 
-// timestamp and dateLayout write RFC 5322 dates, with a numeric zone as RFC 3464, 2.2.5 asks.
-type timestamp = time.Time
-
+// dateLayout writes RFC 5322 dates, with a numeric zone as RFC 3464, 2.2.5 asks.
 const dateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 
 // foldAt is the length beyond which a line is folded where it can be (RFC 5322, 2.1.1).
@@ -61,8 +58,8 @@ func fold(b *strings.Builder, column int, s string) {
 	}
 }
 
-// nextBreak is the length of the spaces and the word at the start of s. A run of spaces is broken before its last one
-// never: a line of spaces alone would end the header in the eyes of a careless reader.
+// nextBreak is the length of the spaces and the word at the start of s. A run of spaces is never broken: a line of
+// spaces alone would end the header in the eyes of a careless reader.
 func nextBreak(s string) int {
 	i := 0
 	for i < len(s) && s[i] == ' ' {

@@ -22,7 +22,9 @@ var files embed.FS
 const English = "en"
 
 // blocks are the templates that part 1 is made of; a file of the operator's own may redefine any of them.
-var blocks = [...]string{"subject", "text", "html", "digest_subject", "digest_text", "digest_html"}
+func blocks() []string {
+	return []string{"subject", "text", "html", "digest_subject", "digest_text", "digest_html"}
+}
 
 // Templates write part 1. They are safe for concurrent use.
 type Templates struct {
@@ -82,12 +84,12 @@ func checkSource(name, source string, f texttemplate.FuncMap) error {
 	if t.Tree != nil && strings.TrimSpace(t.Root.String()) != "" {
 		return fmt.Errorf("template: %s: text outside of {{define}} blocks", name)
 	}
-	for _, block := range blocks {
+	for _, block := range blocks() {
 		if t.Lookup(block) != nil {
 			return nil
 		}
 	}
-	return fmt.Errorf("template: %s: defines none of %s", name, strings.Join(blocks[:], ", "))
+	return fmt.Errorf("template: %s: defines none of %s", name, strings.Join(blocks(), ", "))
 }
 
 // render fills in the blocks whose names begin with prefix.
