@@ -29,10 +29,11 @@ func (l *Lane) outcome(u *unit, attempts []Attempt) *outcome {
 		dec := decide(&p, now, m, r, a, d, l.o.Spread())
 		if l.fallBack(&u.tx, a) {
 			dec = decision{State: Deferred, Next: now}
+		} else {
+			l.learn(&o.signal, &u.tx, a, d)
 		}
 		apply(r, &dec, a, d, now)
 		o.events = append(o.events, attemptEvent(m, r, a, d, now))
-		l.learn(&o.signal, &u.tx, a, d)
 	}
 	o.settlement.Notices = NoticesFor(&p, m, o.settlement.Recipients, now)
 	return o
