@@ -121,6 +121,7 @@ const rerouteMax = 1024
 
 // Reroute implements relay.Editor.
 func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, error) {
+	defer s.unknownWaits()
 	var total int64
 	lane := ""
 	for {

@@ -33,7 +33,7 @@ type lease struct {
 	ended    chan struct{} // closed when the lease is
 }
 
-// Lease implements relay.Spool. A message whose lease lapses stands in the line as before, and is counted by next.
+// Lease implements relay.Spool. A message whose lease lapses stands in the line as before; next does not count it before.
 func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
 	if err := s.w.stuck(); err != nil {
 		return nil, time.Time{}, err
@@ -48,10 +48,29 @@ func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, t
 	if err := s.lineUp(ctx, l, q.Now); err != nil {
 		return nil, time.Time{}, err
 	}
-	from := s.startScan(l)
+	leases, next, err := s.leaseLine(ctx, l, q)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	due, _, err := s.waiting(l, nanos(q.Now))
+	if err != nil {
+		return leases, q.Now.Add(time.Second), nil // the leases are given, and must reach the caller
+	}
+	if wait := timeOf(due); due != never && (next.IsZero() || wait.Before(next)) {
+		next = wait
+	}
+	return leases, next, nil
+}
+
+// leaseLine leases from the line, and returns when the first that stays in it is due.
+func (s *Spool) leaseLine(ctx context.Context, l *line, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
+	from, worth := s.startScan(l)
+	if !worth {
+		return nil, time.Time{}, nil
+	}
 	records, end, more, err := s.scan(l, from, q.Max)
 	messages, bad := decodeAll(&records)
-	leases, early := s.handOut(l, records, messages, end, q, err)
+	leases, next, early := s.handOut(l, records, messages, scanned{end, more, err}, q)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -59,18 +78,19 @@ func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, t
 		s.quarantineAll(ctx, bad)
 	}
 	if len(early) > 0 {
-		if err := s.sendBack(ctx, early); err != nil {
-			return leases, q.Now.Add(time.Second), nil
-		}
+		s.sendBack(ctx, early) // those that are not written are found early again
 	}
 	if more {
-		return leases, q.Now, nil
-	}
-	next, err := s.nextDue(l, q.Now)
-	if err != nil {
-		return leases, q.Now.Add(time.Second), nil
+		next = q.Now
 	}
 	return leases, next, nil
+}
+
+// scanned is how a scan ended.
+type scanned struct {
+	end  place
+	more bool
+	err  error
 }
 
 // scan reads up to limit records that stand after from and are not leased. more says that the line goes on.
@@ -112,23 +132,33 @@ func decodeAll(records *[]*record) (messages []*relay.Message, bad []damagedReco
 	return messages, bad
 }
 
-// handOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet (early).
-func (s *Spool) handOut(l *line, records []*record, messages []*relay.Message, end place, q relay.LeaseQuery, failed error) (
-	leases []relay.Lease, early []int64) {
+// earlyBy is how far ahead of Now a message in the line may be due without losing its place: it was put there after
+// the caller looked at the clock, or the clock was set back a little.
+const earlyBy = time.Minute
+
+// handOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet: the first of those
+// that keep their place is due at soon, and early have to be sent back.
+func (s *Spool) handOut(l *line, records []*record, messages []*relay.Message, scan scanned, q relay.LeaseQuery) (
+	leases []relay.Lease, soon time.Time, early []int64) {
 	deadline := time.Now().Add(q.Until.Sub(q.Now))
 	far := farAhead(q.Now, s.o.MaxDelay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer l.endScan()
-	if failed != nil {
-		return nil, nil
+	if scan.err != nil {
+		return nil, time.Time{}, nil
 	}
+	l.cursor, l.more = scan.end, scan.more
 	for i, r := range records {
 		if s.leased[r.seq] != nil || l.ended[r.seq] {
 			continue // settled, or taken by Edit, since the scan began
 		}
 		if r.due > nanos(q.Now) && r.due <= far {
-			early = append(early, r.seq)
+			if due := timeOf(r.due); due.Sub(q.Now) > earlyBy {
+				early = append(early, r.seq)
+			} else if l.stepBack(place{r.turn, r.seq}); soon.IsZero() || due.Before(soon) {
+				soon = due
+			}
 			continue
 		}
 		normalise(messages[i], q.Now, s.o.MaxDelay)
@@ -136,8 +166,7 @@ func (s *Spool) handOut(l *line, records []*record, messages []*relay.Message, e
 		l.virtual = max(l.virtual, r.turn)
 		leases = append(leases, relay.Lease{Token: le.token, Message: messages[i]})
 	}
-	l.cursor = end
-	return leases, early
+	return leases, soon, early
 }
 
 // grant makes a lease. s.mu is held.
@@ -223,20 +252,6 @@ func (s *Spool) Release(t relay.Token) error {
 		l.stepBack(le.place)
 	}
 	return nil
-}
-
-// nextDue is when the earliest message of a lane is due that is not in its line, or whose lease lapses.
-func (s *Spool) nextDue(l *line, now time.Time) (time.Time, error) {
-	var due int64
-	var ok bool
-	err := s.read(func(c *conn) (err error) {
-		due, ok, err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL ORDER BY due LIMIT 1", l.name)
-		return err
-	})
-	if err != nil || !ok {
-		return time.Time{}, err
-	}
-	return timeOf(due), nil
 }
 
 // farAhead is the due time beyond which none can lie, unless the clock was set back.

@@ -25,6 +25,10 @@ type line struct {
 	cursor   place            // all before it, and it, is leased or gone
 	virtual  int64            // highest turn that was leased
 	newest   map[string]int64 // of each sender, as far as it is above virtual
+	more     bool             // something may stand after the cursor
+	wait     int64            // earliest due time of a message without a turn; never when there is none
+	known    bool             // wait is right
+	clock    int64            // Now of the last lineUp
 	scanning bool
 	ended    map[int64]bool // leases that ended during the scan, whose records it may have read before
 	back     *place         // where the cursor must be moved back to when the scan ends
@@ -46,7 +50,7 @@ func (s *Spool) line(name string) *line {
 func (s *Spool) lineLocked(name string) *line {
 	l := s.lines[name]
 	if l == nil {
-		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}}
+		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, more: true, clock: never}
 		s.lines[name] = l
 	}
 	return l
@@ -76,6 +80,7 @@ func (l *line) forget() {
 // stepBack makes sure that the message at p is found by the next scan. Spool.mu is held.
 func (l *line) stepBack(p place) {
 	p.seq--
+	l.more = true
 	if l.scanning && (l.back == nil || p.compare(*l.back) < 0) {
 		l.back = &p
 	}
@@ -84,18 +89,22 @@ func (l *line) stepBack(p place) {
 	}
 }
 
-// startScan begins a scan and says from where.
-func (s *Spool) startScan(l *line) place {
+// startScan begins a scan and says from where, unless nothing can be found.
+func (s *Spool) startScan(l *line) (from place, worth bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lapse(time.Now())
+	if !l.more {
+		return l.cursor, false
+	}
 	l.scanning, l.back = true, nil
 	l.ended = map[int64]bool{}
-	return l.cursor
+	return l.cursor, true
 }
 
 // endScan ends a scan, after the cursor was set. Spool.mu is held.
 func (l *line) endScan() {
+	l.more = l.more || l.back != nil
 	if l.back != nil && l.back.compare(l.cursor) < 0 {
 		l.cursor = *l.back
 	}
@@ -113,28 +122,66 @@ func (s *Spool) turn(r *record) {
 	r.turn = s.lineLocked(r.lane).next(r.sender)
 }
 
-// arrive tells the line of a record that was committed with a turn. Spool.mu is held.
+// arrive tells the line of a record that was committed. Spool.mu is held.
 func (s *Spool) arrive(r *record) {
+	l := s.lineLocked(r.lane)
 	if r.turn != 0 {
-		s.lineLocked(r.lane).stepBack(place{r.turn, r.seq})
+		l.stepBack(place{r.turn, r.seq})
+	} else {
+		l.wait = min(l.wait, r.due)
 	}
 }
 
-// lineUp gives turns to the messages of a lane that have become due since, and to those whose due time lies too far ahead.
+// unknownWaits has the lines look for their waiting messages anew.
+func (s *Spool) unknownWaits() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		l.known = false
+	}
+}
+
+// waiting returns when the earliest message of the line without a turn is due; never when there is none. jumped says that
+// the clock was set back since the last time, or that this is the first.
+func (s *Spool) waiting(l *line, now int64) (due int64, jumped bool, err error) {
+	s.mu.Lock()
+	jumped = now < l.clock
+	l.clock = now
+	due = l.wait
+	known := l.known
+	if !known {
+		l.wait, l.known = never, true // what arrives during the query lowers it
+	}
+	s.mu.Unlock()
+	if known {
+		return due, jumped, nil
+	}
+	var ok bool
+	err = s.read(func(c *conn) (err error) {
+		due, ok, err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL ORDER BY due LIMIT 1", l.name)
+		return err
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		l.known = false
+	} else if ok {
+		l.wait = min(l.wait, due)
+	}
+	return l.wait, jumped, err
+}
+
+// lineUp gives turns to the messages of a lane that have become due since, and to those whose due time lies too far ahead;
+// these there are only when the clock was set back.
 func (s *Spool) lineUp(ctx context.Context, l *line, now time.Time) error {
 	const waiting = "FROM message WHERE lane=?1 AND turn IS NULL AND due IS NOT NULL AND "
 	far := farAhead(now, s.o.MaxDelay)
-	due := false
-	err := s.read(func(c *conn) error {
-		n, _, err := c.integer("SELECT (SELECT count(*) FROM (SELECT 1 "+waiting+"due<=?2 LIMIT 1)) + (SELECT count(*) FROM (SELECT 1 "+
-			waiting+"due>?3 LIMIT 1))", l.name, nanos(now), far)
-		due = n > 0
-		return err
-	})
-	if err != nil || !due {
+	due, jumped, err := s.waiting(l, nanos(now))
+	if err != nil || due > nanos(now) && !jumped {
 		return err
 	}
 	var up []*record
+	defer s.unknownWaits()
 	return s.w.do(ctx, &operation{
 		size: lineUpMax * 256,
 		apply: func(t *tx) error {
@@ -180,6 +227,7 @@ func (s *Spool) giveTurns(t *tx, l *line, up []*record) error {
 
 // sendBack takes messages out of the line that turn out not to be due, because the clock was set back.
 func (s *Spool) sendBack(ctx context.Context, seqs []int64) error {
+	defer s.unknownWaits()
 	return s.w.do(ctx, &operation{apply: func(t *tx) error {
 		for _, seq := range seqs {
 			if _, err := t.exec("UPDATE message SET turn=NULL WHERE seq=?", seq); err != nil {
