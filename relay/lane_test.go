@@ -351,6 +351,52 @@ func TestLanePausesForOwnFault(t *testing.T) {
 	})
 }
 
+// TestLaneBouncesNobodyForOwnFault has an upstream out of reach for a day, in each way in which that happens.
+func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
+	said := func(stage diagnose.Stage, reply string) *Attempt {
+		return &Attempt{Stage: stage, Reply: diagnose.ParseReply(reply)}
+	}
+	for name, fault := range map[string]*Attempt{
+		"upstream down":       connectFault(),
+		"changed password":    said(diagnose.StageAuth, "535 5.7.8 Authentication credentials invalid\r\n"),
+		"blocked IP address":  said(diagnose.StageGreeting, "554 5.7.1 Your address is blocked\r\n"),
+		"throttled at EHLO":   said(diagnose.StageHello, "421 4.7.0 Too many connections\r\n"),
+		"expired certificate": {Stage: diagnose.StageTLS, NetErr: diagnose.NetErr{Kind: diagnose.NetTLSExpired, Text: "expired"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench()
+				b.settings.Policy = DefaultPolicy()
+				var down atomic.Bool
+				down.Store(true)
+				b.upstream.fault = func() *Attempt {
+					if down.Load() {
+						return fault
+					}
+					return nil
+				}
+				stop := b.run(t)
+				defer stop()
+				for i := range 200 {
+					b.put(fmt.Sprintf("s%d@example.com", i%20), fmt.Sprintf("r%d@example.net", i))
+				}
+				pass(24 * time.Hour)
+				if got := b.spool.states(); got[Queued] != 200 {
+					t.Fatalf("states after a day %v, want all 200 queued", got)
+				}
+				down.Store(false)
+				pass(35 * time.Minute) // the longest interval between two logins
+				if got := b.spool.states(); got[Relayed] != 200 {
+					t.Errorf("states %v, want all relayed once the cause ended", got)
+				}
+				if n := len(b.spool.owed()); n != 0 {
+					t.Errorf("%d notices, want none", n)
+				}
+			})
+		})
+	}
+}
+
 func TestLaneProbesRefusedCredentialsSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
