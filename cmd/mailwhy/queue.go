@@ -189,6 +189,9 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 // act changes the messages that are selected, and prints what became of each.
 func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io.Writer) error {
 	cfg, f, err := q.prepare(ids)
+	if err == nil && !q.all && !admin.Selects(f) {
+		err = &exitError{exitUsage, errors.New("nothing selects the messages; give ids, a filter, or --all")}
+	}
 	if err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func TestQueueCommands(t *testing.T) {
 	id := cron[0].ID
 	story := must(t, in("queue", "show", id)...)
 	for _, want := range []string{
-		id, "<cron@shop.example>", "order 7", "<7@shop.example>", "452-4.2.2@customer.example: deferred after 1 attempt, due in 5",
+		id, "<cron@shop.example>", "order 7", "<7@shop.example>", "452-4.2.2@customer.example: deferred after 1 attempt, due in ",
 		"stage rcpt", "    452 4.2.2 ", "Mailbox Full: mailbox_full", "    1. ", "fine@customer.example: relayed", "What happened:",
 	} {
 		if !strings.Contains(story, want) {
@@ -138,7 +138,7 @@ func TestQueueCommands(t *testing.T) {
 		t.Errorf("health: %s", out)
 	}
 
-	if status, _, _ := command(t, in("queue", "drop")...); status != exitTrouble {
+	if status, _, _ := command(t, in("queue", "drop")...); status != exitUsage {
 		t.Errorf("drop without a filter: exit status %d", status)
 	}
 	must(t, in("queue", "drop", "--sender", "@SHOP.example", "--recipient", "452-4.2.2@customer.example", "--older-than", "0s", id)...)

@@ -71,8 +71,8 @@ func filter(v url.Values) (f relay.QueueFilter, err error) {
 // errSelectsAll is the answer to an action without a filter.
 var errSelectsAll = errors.New("nothing selects the messages; give a filter, ids, or all=true")
 
-// selects reports whether f leaves out any message.
-func selects(f relay.QueueFilter) bool {
+// Selects reports whether f may leave out a message.
+func Selects(f relay.QueueFilter) bool {
 	return len(f.IDs) > 0 || f.Sender != "" || f.Recipient != "" || f.Category != "" || f.State != "" || !f.OlderThan.IsZero()
 }
 

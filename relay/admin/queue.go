@@ -145,7 +145,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	case !known:
 		refuse(w, http.StatusNotFound, fmt.Errorf("there is no action %q", r.PathValue("action")))
 		return
-	case err == nil && !selects(f) && r.URL.Query().Get("all") != "true":
+	case err == nil && !Selects(f) && r.URL.Query().Get("all") != "true":
 		err = errSelectsAll
 	}
 	if err != nil {
