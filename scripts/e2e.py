@@ -229,7 +229,10 @@ def test_kill(bench):
     relay = Relay(bench, "kill", upstream.port, "--retry", "2s")
     for i in range(20):
         by_smtplib(relay.port, f"deferred {i}", [f"451-4.3.0+once+n{i}@any.test"], bench)
-    until("all are deferred", lambda: len(relay.events("deferred")) >= 20)
+    for i in range(3):
+        by_smtplib(relay.port, f"refused {i}", [f"550-5.1.1+r{i}@any.test"], bench)
+    until("all are deferred or failed", lambda: len(relay.events("deferred")) >= 20 and len(relay.events("failed")) >= 3)
+    check("no bounce is out before the kill", not upstream.reports())
     relay.process.kill()
     relay.process.wait()
     started = time.monotonic()
@@ -240,6 +243,34 @@ def test_kill(bench):
     check("20 messages, none twice", len(subjects) == 20 and len(set(subjects)) == 20, subjects)
     until("the queue is empty", lambda: relay.queue() == [])
     relay.term()
+
+
+def test_reload(bench):
+    """SIGHUP: mail that waits for a dead upstream goes to the one that the changed file names; a mistake changes nothing."""
+    dead, upstream = free_port(), Upstream(bench, "reload")
+    path = os.path.join(bench.dir, "relay.toml")
+
+    def configure(port, extra=""):
+        with open(path, "w") as f:
+            f.write(f'{extra}\n[upstream.default]\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n')
+
+    configure(dead)
+    relay = Relay(bench, "reload", dead)
+    relay.term()
+    relay.args = [bench.bin, "serve", "-c", path, "--listen", f"127.0.0.1:{relay.port}", "--spool", relay.spool, "--delivery-log", relay.log]
+    relay.start()
+    by_smtplib(relay.port, "waits", ["alice@customer.example"], bench)
+    until("the lane pauses", lambda: [e for e in relay.events("lane") if e["state"] == "paused"])
+    configure(upstream.port, "hostnam = \"typo\"")
+    relay.process.send_signal(signal.SIGHUP)
+    until("the mistake is told", lambda: "is no setting of mailwhy" in open(os.path.join(bench.dir, "stderr.log")).read())
+    check("a mistake changes nothing", relay.process.poll() is None and not upstream.messages())
+    configure(upstream.port)
+    relay.process.send_signal(signal.SIGHUP)
+    until("the message arrives", lambda: upstream.messages())
+    check("mail that waited went to the new upstream, and nobody was bounced", not relay.events("failed") and len(upstream.messages()) == 1)
+    check("the log has one pause and one resume", [e["state"] for e in relay.events("lane")] == ["paused", "resumed"], relay.events("lane"))
+    check("SIGTERM ends with status 0", relay.term() == 0)
 
 
 def install():
@@ -253,7 +284,7 @@ def main():
     install()
     bench = Bench()
     try:
-        for test in (test_clients, test_sink, test_kill):
+        for test in (test_clients, test_sink, test_kill, test_reload):
             print(f"{test.__name__}: {test.__doc__.splitlines()[0]}")
             test(bench)
     except (SystemExit, Exception):
