@@ -242,6 +242,8 @@ def test_kill(bench):
     subjects = sorted(m["Subject"] for m in upstream.others())
     check("20 messages, none twice", len(subjects) == 20 and len(set(subjects)) == 20, subjects)
     until("the queue is empty", lambda: relay.queue() == [])
+    reports = sorted(m.get_payload()[1].as_string().split("Final-Recipient: rfc822; ")[1].split()[0] for m in upstream.reports())
+    check("3 bounces that were due at the kill, none twice", reports == [f"550-5.1.1+r{i}@any.test" for i in range(3)], reports)
     relay.term()
 
 
