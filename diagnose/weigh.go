@@ -14,6 +14,7 @@ const (
 	enhancedWeight = 3.2
 	codeWeight     = 2.0
 	support        = 0.15 // of each further signal that points the same way
+	supportCap     = 0.4  // for all wordings together
 	wordWeight     = 0.1  // for each word of a phrase: of two wordings the longer one says more
 	maxWordWeight  = 0.8
 	sureWeight     = 6.5 // from here on, and with sureMargin, a wording is sure
@@ -190,8 +191,8 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 		if v.top.rule == nil {
 			v.top = g
 			v.add(g.weight, BasisText)
-		} else if v.score < v.top.weight+1 {
-			v.add(g.weight, BasisText)
+		} else {
+			v.score = min(v.score+support*g.weight, v.top.weight+supportCap)
 		}
 	}
 	if s.Reply.Code != 0 || !s.Reply.Enhanced.IsZero() { // a report may hold a status alone (RFC 3464, 2.3.4)
