@@ -117,5 +117,5 @@ func (d *disk) free() int64 {
 	if syscall.Statfs(d.dir, &st) != nil {
 		return 0
 	}
-	return int64(st.Bavail) * st.Bsize
+	return int64(st.Bavail) * int64(st.Bsize)
 }
