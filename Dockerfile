@@ -1,6 +1,7 @@
 # A static binary in an empty image: no shell, no libraries. It runs as any user and with a read-only root file
 # system; only /spool is written to, so mount a volume there.
 FROM golang:1.26 AS build
+LABEL mailwhy.stage=build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -24,7 +24,10 @@ cleanup() {
   status=$?
   if [ $status -ne 0 ]; then compose logs --no-color 2>/dev/null | tail -n 60 || true; fi
   compose down -v --remove-orphans >/dev/null 2>&1 || true
-  if [ -n "$made" ]; then docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true; fi
+  if [ -n "$made" ]; then
+    docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true
+    docker image prune -f --filter label=mailwhy.stage=build >/dev/null 2>&1 || true
+  fi
   rm -rf "$scratch"
   exit $status
 }
