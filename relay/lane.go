@@ -43,11 +43,11 @@ type LaneOptions struct {
 
 // Constants of a lane's own housekeeping.
 const (
-	leaseFor   = 15 * time.Minute // extended while an exchange lasts
-	leaseRenew = 5 * time.Minute
-	lookAgain  = time.Minute // at the latest, whatever the clocks say
-	maxWaiting = 1024        // messages leased ahead of a connection, at most
-	drainGrace = time.Second // after the workers' own context ended
+	leaseFor    = 15 * time.Minute // extended while an exchange lasts
+	leaseRenew  = 5 * time.Minute
+	lookAgain   = time.Minute     // at the latest, whatever the clocks say
+	maxWaiting  = 1024            // messages leased ahead of a connection, at most
+	drainMargin = 2 * time.Second // beyond the upstream's own grace, for the settlement
 )
 
 // Lane is the work for one upstream: it leases what is due, offers it over a few connections, settles and records each
@@ -62,12 +62,13 @@ type Lane struct {
 	low     atomic.Int32 // with so few messages waiting for a connection, more are leased
 
 	// The rest belongs to Run's goroutine.
-	out     map[Token]*unit // leased and not yet settled
-	workers int
-	pace    pace
-	trouble trouble
-	next    time.Time // when the earliest message not leased is due
-	renewed time.Time
+	out      map[Token]*unit // leased and not yet settled
+	draining bool
+	workers  int
+	pace     pace
+	trouble  trouble
+	next     time.Time // when the earliest message not leased is due
+	renewed  time.Time
 }
 
 // LaneState is how a lane stands, for people and for the reporter.
@@ -137,14 +138,13 @@ func (l *Lane) Kick() {
 // State is how the lane stands.
 func (l *Lane) State() LaneState { return *l.state.Load() }
 
-// Run works until ctx ends, then finishes the exchanges under way, for as long as grace allows, and returns.
+// Run works until ctx ends, and returns when the exchanges under way then are over: the upstream gives the transaction
+// in progress its grace, and grace bounds the wait.
 func (l *Lane) Run(ctx context.Context, grace time.Duration) {
-	exchange, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		timer.Reset(l.step(ctx, exchange))
+		timer.Reset(l.step(ctx))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -154,11 +154,11 @@ func (l *Lane) Run(ctx context.Context, grace time.Duration) {
 			l.noteAll()
 		}
 	}
-	l.drain(stop, grace)
+	l.drain(grace)
 }
 
 // step does what can be done now and returns how long nothing more is expected to be.
-func (l *Lane) step(ctx, exchange context.Context) time.Duration {
+func (l *Lane) step(ctx context.Context) time.Duration {
 	now := l.o.Now()
 	s := l.o.Settings()
 	l.pace.configure(s.Concurrency, s.Rate)
@@ -166,10 +166,10 @@ func (l *Lane) step(ctx, exchange context.Context) time.Duration {
 	l.renewLeases(ctx, now)
 	wait := lookAgain
 	if l.trouble.paused {
-		wait = l.probe(exchange, now, s)
+		wait = l.probe(ctx, now, s)
 	} else {
 		wait = min(wait, l.fill(ctx, now))
-		l.startWorkers(exchange)
+		l.startWorkers(ctx)
 	}
 	l.publish()
 	return wait
@@ -226,8 +226,9 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 func (l *Lane) take(lease *Lease, now time.Time) {
 	m := lease.Message
 	u := &unit{token: lease.Token, tx: Transaction{Message: m, From: l.o.ReversePath(m)}}
+	policy := l.o.Settings().Policy
 	for i := range m.Recipients {
-		if m.Recipients[i].DueAt(now) || m.Recipients[i].Waiting() && farAway(&m.Recipients[i], now, l.o.Settings().Policy) {
+		if r := &m.Recipients[i]; r.DueAt(now) || r.Waiting() && farAway(r, now, &policy) {
 			u.tx.Recipients = append(u.tx.Recipients, i)
 		}
 	}
@@ -237,12 +238,12 @@ func (l *Lane) take(lease *Lease, now time.Time) {
 }
 
 // farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was set back.
-func farAway(r *Recipient, now time.Time, p Policy) bool {
+func farAway(r *Recipient, now time.Time, p *Policy) bool {
 	return r.NextAttempt.Sub(now) > p.Expiry+p.RetryAfter.Max
 }
 
 // startWorkers starts as many workers as there is work and room for.
-func (l *Lane) startWorkers(exchange context.Context) {
+func (l *Lane) startWorkers(ctx context.Context) {
 	limit := l.pace.limit
 	if l.trouble.trial {
 		limit = 1
@@ -252,7 +253,7 @@ func (l *Lane) startWorkers(exchange context.Context) {
 	}
 	for n := len(l.work); n > 0 && l.workers < limit; n-- {
 		l.workers++
-		go l.worker(exchange)
+		go l.worker(ctx)
 	}
 }
 
@@ -339,22 +340,19 @@ func (l *Lane) event(state string, d *diagnose.Diagnosis, a *Attempt, note strin
 	})
 }
 
-// drain ends the lane: nothing new is begun, what is under way may finish within grace.
-func (l *Lane) drain(stop context.CancelFunc, grace time.Duration) {
+// drain waits for the exchanges under way, which ctx's end has told to finish. Their outcomes are settled as ever.
+func (l *Lane) drain(grace time.Duration) {
+	l.draining = true
 	l.halted.Store(true)
-	deadline := time.NewTimer(grace)
+	deadline := time.NewTimer(grace + drainMargin)
 	defer deadline.Stop()
 	for l.workers > 0 {
 		select {
 		case s := <-l.signals:
 			l.note(s)
 		case <-deadline.C:
-			stop()
-			deadline.Reset(drainGrace)
-			if l.workers > 0 && grace < 0 {
-				return
-			}
-			grace = -1
+			l.o.Log.Warn("exchanges were cut off; their messages are tried again", "lane", l.o.Name, "exchanges", l.workers)
+			return
 		}
 	}
 }

@@ -62,15 +62,11 @@ func (f *fakeUpstream) Relay(ctx context.Context, first *Transaction, next func(
 			done(tx, Result{Err: f.err})
 			continue
 		}
-		if f.delay > 0 {
-			select {
-			case <-time.After(f.delay):
-			case <-ctx.Done():
-				done(tx, Result{Fault: &Attempt{Stage: diagnose.StageConnect, NetErr: diagnose.NetErr{Kind: diagnose.NetCanceled}}})
-				return
-			}
-		}
+		time.Sleep(f.delay) // whatever ctx says: a transaction under way has its grace
 		done(tx, Result{Attempts: f.attempts(tx)})
+		if ctx.Err() != nil {
+			return
+		}
 	}
 }
 

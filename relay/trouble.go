@@ -88,7 +88,7 @@ func (l *Lane) pause(now time.Time, fault *Attempt, meaning *diagnose.Diagnosis,
 }
 
 // probe sees whether the upstream can be reached again, when it is time, and returns how long to wait.
-func (l *Lane) probe(exchange context.Context, now time.Time, s LaneSettings) time.Duration {
+func (l *Lane) probe(ctx context.Context, now time.Time, s LaneSettings) time.Duration {
 	t := &l.trouble
 	if t.probing {
 		return lookAgain
@@ -96,15 +96,15 @@ func (l *Lane) probe(exchange context.Context, now time.Time, s LaneSettings) ti
 	if wait := t.nextProbe.Sub(now); wait > 0 && wait <= 2*max(s.Probe.Max, s.ProbeAuth.Max) {
 		return min(wait, lookAgain)
 	}
-	l.expireWaiting(exchange, now, s.Policy)
+	l.expireWaiting(ctx, now, s.Policy)
 	if t.account {
 		l.tryOne(now)
 		return time.Millisecond
 	}
 	t.probing = true
 	go func() {
-		a := l.o.Upstream.Probe(exchange)
-		if exchange.Err() != nil {
+		a := l.o.Upstream.Probe(ctx)
+		if ctx.Err() != nil {
 			return
 		}
 		l.signals <- l.probed(a)
@@ -140,7 +140,7 @@ func (l *Lane) resume(now time.Time) {
 	was := t.since
 	*t = trouble{senders: t.senders}
 	clear(t.senders)
-	l.halted.Store(false)
+	l.halted.Store(l.draining)
 	l.event("resumed", nil, nil, "the upstream takes mail again after "+now.Sub(was).Round(time.Second).String())
 	l.Kick()
 }

@@ -16,7 +16,7 @@ var errPanicked = errors.New("internal error")
 // worker drives connections to the upstream for as long as there is work. It settles each outcome before its
 // connection goes on to the next content, so that at most one message a connection is ever relayed and not settled: the bound on
 // duplicates after a crash.
-func (l *Lane) worker(exchange context.Context) {
+func (l *Lane) worker(ctx context.Context) {
 	w := &workerRun{lane: l, units: map[*Transaction]*unit{}}
 	defer func() {
 		if p := recover(); p != nil {
@@ -26,7 +26,7 @@ func (l *Lane) worker(exchange context.Context) {
 		l.signals <- signal{exit: true}
 	}()
 	for first := w.next(); first != nil; first = w.next() {
-		l.o.Upstream.Relay(exchange, first, w.next, w.done)
+		l.o.Upstream.Relay(ctx, first, w.next, w.done)
 	}
 }
 

@@ -285,14 +285,15 @@ func (r *relayApp) run(ctx context.Context) error {
 	return err
 }
 
-// drain ends the front door first, then the lane.
+// drain ends the lane and the front door side by side, so that both have the whole grace. What the door still takes in
+// is in the spool, for the next start.
 func (r *relayApp) drain(stop context.CancelFunc) {
+	stop()
 	grace, cancel := context.WithTimeout(context.Background(), r.cfg.Load().ShutdownGrace)
 	defer cancel()
 	if err := r.front.Shutdown(grace); err != nil {
 		r.log.Warn("clients were cut off", "err", err)
 	}
-	stop()
 }
 
 // serveAdmin answers on the control socket. Without it mail flows all the same.
