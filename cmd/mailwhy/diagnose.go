@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"mailwhy/diagnose"
 )
@@ -18,11 +19,16 @@ type diagnoser struct {
 	engine *diagnose.Engine
 	in     io.Reader
 	out    io.Writer
+	errOut io.Writer
 
 	stage  string
 	rules  string
 	json   bool
 	text   bool
+	log    bool
+	dsn    string
+	enrich bool
+	gaps   bool
 	blocks int  // printed for people
 	failed bool // something could not be read: exit status 1 at the end
 }
@@ -30,7 +36,7 @@ type diagnoser struct {
 func newDiagnoseCommand() *cobra.Command {
 	d := &diagnoser{}
 	c := &cobra.Command{
-		Use:   "diagnose [REPLY...]",
+		Use:   "diagnose [REPLY... | --dsn FILE... | --log | --gaps FILE...]",
 		Short: "Explain refusals: what they mean and what to do",
 		Long: `Explains each reply that is given, or each line of standard input: the reason and who must act, then the guide's
 category, the cause, the fix, and what the answer rests on. A reply of several lines is one argument, or a line in
@@ -39,6 +45,14 @@ which \r\n or \n stands for each line end.
   mailwhy diagnose '550 5.1.1 user unknown'
   mailwhy diagnose --stage auth '535 5.7.8 authentication failed'
   mailwhy diagnose --json < replies.txt
+  mailwhy diagnose --text 'Connection timed out'
+
+It also reads whole bounces, logs of Postfix, and mailwhy's own delivery log:
+
+  mailwhy diagnose --dsn bounce.eml              each recipient of a bounce
+  mailwhy diagnose --dsn - --enrich < b > c      the bounce with the diagnosis added to it
+  mailwhy diagnose --log < /var/log/mail.log     the log with the diagnosis behind each refusal
+  mailwhy diagnose --gaps delivery.log           the refusals that no wording decided, most frequent first
 
 The exit status is 1 when a line holds no reply; the others are explained all the same.`,
 	}
@@ -46,9 +60,13 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 	f.BoolVar(&d.json, "json", false, "print one JSON object a line")
 	f.StringVar(&d.stage, "stage", "", "where in the exchange the replies were given: "+strings.Join(stageNames(), ", "))
 	f.BoolVar(&d.text, "text", false, "read wording that carries no code, as in a foreign mailer's report")
+	f.StringVar(&d.dsn, "dsn", "", "explain the bounce in `FILE`, or - for standard input; more files may follow")
+	f.BoolVar(&d.enrich, "enrich", false, "with --dsn: emit the bounce with the diagnosis added")
+	f.BoolVar(&d.log, "log", false, "annotate Postfix log lines from standard input; with --text those without a reply, too")
+	f.BoolVar(&d.gaps, "gaps", false, "sum up what delivery logs hold of answers by a bare code or of low confidence; with --rules as they answer now")
 	f.StringVar(&d.rules, "rules", "", "`file` of rules of your own, to try")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		d.in, d.out = c.InOrStdin(), c.OutOrStdout()
+		d.in, d.out, d.errOut = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
 		return d.run(args)
 	}
 	return c
@@ -56,14 +74,48 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 
 // run chooses what is read, and how.
 func (d *diagnoser) run(args []string) error {
-	if err := d.prepare(); err != nil {
+	if err := errors.Join(d.checkModes(args), d.prepare()); err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
-	if err := d.replies(args); err != nil {
-		return err
+	var err error
+	switch {
+	case d.dsn != "":
+		err = d.reports(append([]string{d.dsn}, args...))
+	case d.log:
+		err = d.annotateLog()
+	case d.gaps:
+		err = d.sumGaps(args)
+	default:
+		err = d.replies(args)
 	}
-	if d.failed {
+	if err == nil && d.failed {
 		return &exitError{code: exitTrouble} // what could not be read was said where it stood
+	}
+	return err
+}
+
+// checkModes refuses flags that do not go together.
+func (d *diagnoser) checkModes(args []string) error {
+	var modes []string
+	for _, m := range [...]struct {
+		name string
+		set  bool
+	}{{"--dsn", d.dsn != ""}, {"--log", d.log}, {"--gaps", d.gaps}} {
+		if m.set {
+			modes = append(modes, m.name)
+		}
+	}
+	switch {
+	case len(modes) > 1:
+		return fmt.Errorf("%s: only one of them can be asked for", strings.Join(modes, " and "))
+	case d.enrich && d.dsn == "":
+		return errors.New("--enrich goes with --dsn FILE")
+	case d.enrich && (d.json || len(args) > 0):
+		return errors.New("--enrich emits one bounce: it takes one file, and no --json")
+	case d.log && len(args) > 0:
+		return errors.New("--log reads standard input: mailwhy diagnose --log < FILE")
+	case d.text && (d.dsn != "" || d.gaps):
+		return errors.New("--text goes with replies and with --log")
 	}
 	return nil
 }
@@ -110,6 +162,9 @@ func (d *diagnoser) replies(args []string) error {
 	}
 	if len(args) > 0 {
 		return nil
+	}
+	if f, ok := d.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintln(d.errOut, "mailwhy: reading replies, one a line, until the end of input (Ctrl-D)")
 	}
 	lines := newLineReader(d.in)
 	for {

@@ -34,7 +34,7 @@ func explainSymptom(e *diagnose.Engine, s *diagnose.Symptom) explained {
 	d := e.Diagnose(*s)
 	x := explained{Code: s.Reply.Code, Enhanced: s.Reply.Enhanced.String(), Text: s.Reply.Text, Diagnosis: &d}
 	if x.Code == 0 {
-		x.Text = strings.TrimSpace(s.Text)
+		x.Text = strings.Join(strings.Fields(s.Text), " ")
 	}
 	return x
 }
@@ -99,13 +99,18 @@ func safeJSON(v any) ([]byte, error) {
 	return b, nil
 }
 
+// said is what was said, on one line.
+func (x *explained) said() string {
+	s := strings.TrimSpace(x.Enhanced + " " + cut(x.Text, maxQuoted))
+	if x.Code != 0 {
+		s = strings.TrimSpace(fmt.Sprintf("%d %s", x.Code, s))
+	}
+	return s
+}
+
 // write writes an answer for a person: what was said, why and who must act, then the rest.
 func (x *explained) write(b *bytes.Buffer) {
-	head := strings.TrimSpace(fmt.Sprintf("%s %s", x.Enhanced, cut(x.Text, maxQuoted)))
-	if x.Code != 0 {
-		head = strings.TrimSpace(fmt.Sprintf("%d %s", x.Code, head))
-	}
-	fmt.Fprintln(b, printable(head))
+	fmt.Fprintln(b, printable(x.said()))
 	if x.Diagnosis == nil {
 		item(b, "error", x.Error)
 		return

@@ -11,7 +11,7 @@ import (
 const wrapAt = 100
 
 // itemWidth is the column of the values of items, behind two spaces, the longest name and two more.
-const itemWidth = 13
+const itemWidth = 14
 
 // item writes a named value; without a value it writes nothing.
 func item(b *bytes.Buffer, name, value string) {

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay/deliverylog"
+)
+
+// maxGaps bounds how many wordings are told apart, so that a log of random ones costs no more memory.
+const maxGaps = 50_000
+
+// gap is a wording that the rules do not know, with what was made of it.
+type gap struct {
+	Count      int                 `json:"count"`
+	Code       int                 `json:"code,omitempty"`
+	Enhanced   string              `json:"enhanced,omitempty"`
+	Wording    string              `json:"wording"` // with what changes from reply to reply put in general terms
+	Category   diagnose.Category   `json:"category"`
+	Reason     diagnose.Reason     `json:"reason"`
+	Basis      diagnose.Basis      `json:"basis"`
+	Confidence diagnose.Confidence `json:"confidence"`
+	Rule       string              `json:"rule"`
+	Hosts      []string            `json:"hosts,omitempty"` // some of those that say it
+	Example    string              `json:"example"`
+}
+
+// gapKey is what makes two replies the same.
+type gapKey struct {
+	code              int
+	enhanced, wording string
+}
+
+// gapSum gathers gaps.
+type gapSum struct {
+	diagnoser *diagnoser
+	general   *generalizer
+	found     map[gapKey]*gap
+	replies   int // that were diagnosed
+	gaps      int // of them
+	foreign   int // lines that are no events
+}
+
+// sumGaps sums up the delivery logs in files, or standard input.
+func (d *diagnoser) sumGaps(files []string) error {
+	s := gapSum{diagnoser: d, general: newGeneralizer(), found: map[gapKey]*gap{}}
+	if len(files) == 0 {
+		files = []string{"-"}
+	}
+	for _, name := range files {
+		if err := s.file(name); err != nil {
+			return err
+		}
+	}
+	if err := s.print(); err != nil {
+		return err
+	}
+	if s.foreign > 0 {
+		return fmt.Errorf("%s could not be read as events of a delivery log", count(int64(s.foreign), "line"))
+	}
+	return nil
+}
+
+// file reads one delivery log.
+func (s *gapSum) file(name string) error {
+	r := s.diagnoser.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r = f
+	}
+	lines := newLineReader(r)
+	for {
+		line, whole, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil && !whole {
+			line, err = nil, lines.rest(io.Discard)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if l, err := deliverylog.Parse(line); err != nil {
+			s.foreign++
+		} else {
+			s.add(&l)
+		}
+	}
+}
+
+// add counts one event, if it tells of a refusal. A user's own rules are asked anew, to show what they leave.
+func (s *gapSum) add(l *deliverylog.Line) {
+	if l.Diagnosis == nil || l.Reply == "" {
+		return
+	}
+	reply := diagnose.ParseReply(l.Reply)
+	found := *l.Diagnosis
+	if s.diagnoser.rules != "" {
+		found = s.diagnoser.engine.Diagnose(diagnose.Symptom{Stage: l.Stage, Reply: reply, Upstream: l.Host})
+	}
+	s.replies++
+	if found.Basis != diagnose.BasisCode && found.Confidence != diagnose.Low {
+		return
+	}
+	s.gaps++
+	key := gapKey{reply.Code, reply.Enhanced.String(), s.general.of(reply.Text)}
+	g := s.found[key]
+	if g == nil {
+		if len(s.found) >= maxGaps {
+			key = gapKey{wording: "(further wordings)"}
+			g = s.found[key]
+		}
+		if g == nil {
+			g = &gap{Code: key.code, Enhanced: key.enhanced, Wording: key.wording, Example: cut(l.Reply, maxQuoted)}
+			s.found[key] = g
+		}
+	}
+	g.Count++
+	g.Category, g.Reason, g.Basis, g.Confidence, g.Rule = found.Category, found.Reason, found.Basis, found.Confidence, found.Rule
+	if host := cmp.Or(l.Host, l.Remote); host != "" && len(g.Hosts) < 5 && !slices.Contains(g.Hosts, host) {
+		g.Hosts = append(g.Hosts, host)
+	}
+}
+
+// sorted are the gaps, most frequent first.
+func (s *gapSum) sorted() []*gap {
+	list := make([]*gap, 0, len(s.found))
+	for _, g := range s.found {
+		list = append(list, g)
+	}
+	slices.SortFunc(list, func(a, b *gap) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Enhanced, b.Enhanced), cmp.Compare(a.Wording, b.Wording))
+	})
+	return list
+}
+
+// print prints the gaps.
+func (s *gapSum) print() error {
+	var b bytes.Buffer
+	for _, g := range s.sorted() {
+		if s.diagnoser.json {
+			if err := s.diagnoser.printJSON(g); err != nil {
+				return err
+			}
+			continue
+		}
+		code := strings.TrimSpace(fmt.Sprintf("%d %s", g.Code, g.Enhanced))
+		fmt.Fprintf(&b, "%6d  %s %s\n", g.Count, code, printable(g.Wording))
+		fmt.Fprintf(&b, "        taken for %s (%s): basis %s, confidence %s\n", g.Category, g.Reason, g.Basis, g.Confidence)
+		if len(g.Hosts) > 0 {
+			fmt.Fprintf(&b, "        said by %s\n", printable(strings.Join(g.Hosts, ", ")))
+		}
+	}
+	if !s.diagnoser.json {
+		fmt.Fprintf(&b, "%d of %d refusals were explained by a bare code or with low confidence, in %s\n",
+			s.gaps, s.replies, count(int64(len(s.found)), "wording"))
+	}
+	_, err := s.diagnoser.out.Write(b.Bytes())
+	return err
+}
+
+// generalizer puts what changes from reply to reply in general terms.
+type generalizer struct{ address, url, ip, host, id, number *regexp.Regexp }
+
+func newGeneralizer() *generalizer {
+	return &generalizer{
+		address: regexp.MustCompile(`<?[^\s<>@"'(),;:]+@[^\s<>@"'(),;:]+>?`),
+		url:     regexp.MustCompile(`https?://\S+`),
+		ip:      regexp.MustCompile(`\[?(?:\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7}\b)\]?`),
+		host:    regexp.MustCompile(`\b(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?\.)+[a-z]{2,}\b`),
+		id:      regexp.MustCompile(`\b[a-z0-9_.-]*\d[a-z0-9_-]*[a-z_-][a-z0-9_.-]*\b|\b[a-z]+[a-z0-9_.-]*\d[a-z0-9_.-]*\b`),
+		number:  regexp.MustCompile(`\d+`),
+	}
+}
+
+// of is a wording in general terms: lower case, without addresses, hosts, numbers and ids of its own.
+func (g *generalizer) of(text string) string {
+	text = strings.ToLower(cut(text, maxQuoted))
+	text = g.url.ReplaceAllString(text, "URL")
+	text = g.address.ReplaceAllString(text, "ADDRESS")
+	text = g.ip.ReplaceAllString(text, "IP")
+	text = g.host.ReplaceAllString(text, "HOST")
+	text = g.id.ReplaceAllString(text, "ID")
+	text = g.number.ReplaceAllString(text, "N")
+	return cut(strings.Join(strings.Fields(text), " "), 200)
+}
