@@ -3,15 +3,17 @@ package spool
 import "testing"
 
 func TestReserveIsInPlaceFromTheStart(t *testing.T) {
-	o := Options{Dir: t.TempDir(), Limits: Limits{FreeFloor: -1, Reserve: 1 << 20}}
-	s := openTest(t, o)
-	if n := s.reserved(); n != 1<<20 {
+	s := openTest(t, Options{Limits: Limits{FreeFloor: -1, Reserve: 2 << 20}})
+	if n := s.reserved(); n != 2<<20 {
 		t.Fatalf("%d bytes in reserve after the first start", n)
 	}
-	if !s.dropReserve() || s.reserved() != 0 || s.dropReserve() {
-		t.Errorf("the reserve was not freed, or more than once")
+	if !s.dropReserve(startReserve) || s.reserved() != startReserve || s.dropReserve(startReserve) {
+		t.Errorf("%d bytes in reserve for a start on the full disk", s.reserved())
 	}
-	if err := s.refillReserve(); err != nil || s.reserved() != 1<<20 {
+	if !s.dropReserve(0) || s.reserved() != 0 || s.dropReserve(0) {
+		t.Errorf("%d bytes in reserve after a start on the full disk", s.reserved())
+	}
+	if err := s.refillReserve(); err != nil || s.reserved() != 2<<20 {
 		t.Errorf("%d bytes in reserve after its return, %v", s.reserved(), err)
 	}
 }

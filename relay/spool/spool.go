@@ -100,6 +100,8 @@ type Spool struct {
 	stat  stat
 	cache *cache
 
+	lostTail bool // transactions are missing; set while the spool is opened
+
 	mu      sync.Mutex
 	lines   map[string]*line
 	leased  map[int64]*lease // by seq
@@ -153,7 +155,7 @@ func (s *Spool) open() (err error) {
 		return err
 	}
 	c, n, err := s.start(was)
-	if isFull(err) && s.dropReserve() {
+	if isFull(err) && s.dropReserve(0) {
 		c, n, err = s.start(was)
 	}
 	if err != nil {

@@ -132,19 +132,33 @@ func isDamaged(err error) bool {
 
 // freeReserve gives the disk the room that was kept for settlements.
 func (w *writer) freeReserve() {
-	if !w.s.dropReserve() {
-		w.delay = min(max(2*w.delay, retryFirst), retryMax)
+	w.mu.Lock()
+	waiting := len(w.kept) > 0
+	w.mu.Unlock()
+	if waiting && w.s.dropReserve(max(startReserve, w.s.reserved()-reserveStep)) {
+		w.delay = 0 // at once: there is room now
 		return
 	}
-	w.delay = 0 // at once: there is room now
+	// Others have taken that room. A log that is copied into the database is written anew from its beginning, which needs none.
+	if err := w.copyLog(); err != nil && !isFull(err) {
+		w.s.o.Log.Warn("copying the log on a full disk", "dir", w.s.o.Dir, "err", err)
+	}
+	w.delay = min(max(2*w.delay, retryFirst), retryMax)
 }
 
-// dropReserve frees the reserve. It reports false when there is none.
-func (s *Spool) dropReserve() bool {
-	if s.reserved() == 0 {
+// The reserve is freed a step at a time, since whatever has filled the disk may take that room as well, and only when
+// an outcome waits for it. The last part is left for a start on the full disk.
+const (
+	reserveStep  = 4 << 20
+	startReserve = 1 << 20
+)
+
+// dropReserve frees the reserve but for left bytes. It reports false when there is no more than that.
+func (s *Spool) dropReserve(left int64) bool {
+	if s.reserved() <= left {
 		return false
 	}
-	if err := os.Truncate(s.path(reserveName), 0); err != nil {
+	if err := os.Truncate(s.path(reserveName), left); err != nil {
 		s.o.Log.Error("cannot free the spool's reserve", "dir", s.o.Dir, "err", err)
 		return false
 	}
@@ -290,6 +304,16 @@ func (w *writer) checkpoint() error {
 	if w.wal < walBytes {
 		return nil
 	}
+	err := w.copyLog()
+	if isFull(err) {
+		// The log is what has to grow now; the next checkpoint is as good as this one.
+		return nil
+	}
+	return err
+}
+
+// copyLog copies as much of the log into the database as no reader still needs.
+func (w *writer) copyLog() error {
 	var frames, copied int64
 	err := w.c.query(func(row []driver.Value) error {
 		frames, _ = row[1].(int64)
@@ -297,10 +321,6 @@ func (w *writer) checkpoint() error {
 		return errStop
 	}, "PRAGMA wal_checkpoint(PASSIVE)")
 	w.wal = int(frames-copied) * pageSize
-	if isFull(err) {
-		// The log is what has to grow now; the next checkpoint is as good as this one.
-		return nil
-	}
 	return err
 }
 
