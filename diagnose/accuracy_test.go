@@ -20,9 +20,9 @@ func (l *labelled) accepts(c Category) bool {
 	return l.Category != nil && *l.Category == c || slices.Contains(l.Alt, c)
 }
 
-func labelledReplies(t testing.TB) []labelled {
+func labelledReplies(t testing.TB, path string) []labelled {
 	t.Helper()
-	f, err := os.Open("testdata/replies.jsonl")
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestAccuracy(t *testing.T) {
 	type part struct{ rows, named, strict, lenient int }
 	var parts [2]part
 	var high, acceptable int
-	for _, row := range labelledReplies(t) {
+	for _, row := range labelledReplies(t, "testdata/replies.jsonl") {
 		h := fnv.New32a()
 		h.Write([]byte(row.Reply))
 		p := &parts[0]

@@ -45,6 +45,19 @@ func (f *file) check(user []byte) error {
 	return errors.Join(c.errs...)
 }
 
+// checkIDs reports rules of one id in a user's file, where the later would silently replace the earlier.
+func (f *file) checkIDs(name string, data []byte) error {
+	var errs []error
+	seen := map[string]bool{}
+	for i := range f.Rules {
+		if id := f.Rules[i].ID; seen[id] {
+			errs = append(errs, fmt.Errorf("%s:%d: rule %q: there are two of this id", name, lineOf(data, id), id))
+		}
+		seen[f.Rules[i].ID] = true
+	}
+	return errors.Join(errs...)
+}
+
 func (c *checker) errorf(format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf(format, args...))
 }

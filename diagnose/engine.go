@@ -91,6 +91,9 @@ func load(opts Options) (*file, error) {
 		if len(user.Categories) > 0 || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
 			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
 		}
+		if err := user.checkIDs(name, opts.Rules); err != nil {
+			return nil, err
+		}
 		f.merge(user)
 	}
 	return f, f.check(opts.Rules)

@@ -66,7 +66,7 @@ const (
 type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
-	x := &index{ids: map[string]int32{}, hosts: map[string]int32{}, skip: map[int32]bool{}, next: map[uint64]int32{},
+	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, skip: map[int32]bool{}, next: make(map[uint64]int32, 1<<14),
 		ends: make([][]int32, 1), segments: map[string]int32{}, classWords: classes, members: make([][]int32, 1)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
@@ -316,12 +316,13 @@ func (r *row) load(x *index, s string) {
 
 // search finds every segment in the row.
 func (r *row) search(x *index) {
-	r.hits = r.hits[:0]
 	if len(r.seen) < len(x.uses) {
 		r.seen, r.last = make([]uint8, len(x.uses)), make([]int32, len(x.uses))
 	}
-	clear(r.seen)
-	clear(r.last)
+	for _, h := range r.hits { // of the search before: all others are clear
+		r.seen[h.segment], r.last[h.segment] = 0, 0
+	}
+	r.hits = r.hits[:0]
 	for i := range r.words {
 		r.walk(x, 0, int32(i), int32(i), 0)
 	}

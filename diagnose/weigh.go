@@ -10,7 +10,7 @@ import (
 const (
 	defaultWeight  = 6
 	pairWeight     = 3.5 // a pair with one category
-	sharedWeight   = 3.0 // a pair with several
+	sharedWeight   = 3.3 // a pair with several
 	enhancedWeight = 3.2
 	codeWeight     = 2.0
 	support        = 0.15 // of each further signal that points the same way

@@ -172,7 +172,7 @@ func isAddress(s string) bool {
 // isIPv6 reports whether s is written as an IPv6 address.
 func isIPv6(s string) bool {
 	s = strings.TrimPrefix(s, "ipv6:")
-	if strings.Count(s, ":") < 2 {
+	if n := strings.Count(s, ":"); n < 4 && !strings.Contains(s, "::") { // 00:05:00 is a time
 		return false
 	}
 	hex := false

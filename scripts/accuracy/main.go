@@ -1,6 +1,6 @@
 // Accuracy scores the diagnosis engine on labelled replies.
 //
-//	go run ./scripts/accuracy [-rows FILE] [-part all|work|aside] [-misses] [-floor]
+//	go run ./scripts/accuracy [-rows FILE] [-part work|aside|all] [-misses]
 //
 // The rows are split once and for all by a hash of the reply: about 70 % to write rules by ("work") and 30 % kept aside,
 // to be scored at the end of a round of work only. It prints for each part: strict (equal to the label), lenient (the
@@ -43,8 +43,8 @@ func (l labelled) accepts(c diagnose.Category) bool {
 
 func main() {
 	path := flag.String("rows", "diagnose/testdata/replies.jsonl", "labelled replies, one JSON object a line")
-	part := flag.String("part", "all", "all, work or aside")
-	misses := flag.Bool("misses", false, "print the rows of the work part that are not answered with their label")
+	part := flag.String("part", "", "work or aside; all prints the misses of both parts")
+	misses := flag.Bool("misses", false, "print the rows that are not answered with their label, those kept aside only with -part all")
 	flag.Parse()
 	if err := run(os.Stdout, *path, *part, *misses); err != nil {
 		fmt.Fprintln(os.Stderr, "accuracy:", err)

@@ -1,0 +1,87 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const typicalReply = "550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n550-5.1.1 double-checking the recipient's email address for typos or\r\n550-5.1.1 unnecessary spaces. For more information, go to\r\n550 5.1.1 https://support.google.com/mail/?p=NoSuchUser a1-gsmtp\r\n"
+
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		if _, err := New(Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDiagnose(b *testing.B) {
+	e := newEngine(b)
+	long := strings.Repeat("The message was not accepted by policy of example.com for 192.0.2.1, user is over quota or unknown; ", 700)
+	for _, c := range []struct{ name, reply string }{
+		{"short", "550 5.1.1 <user@example.com>: Recipient address rejected: User unknown"},
+		{"typical", typicalReply},
+		{"1KiB", "550 5.7.1 " + long[:1<<10]},
+		{"16KiB", "550 5.7.1 " + long[:16<<10]},
+		{"64KiB", "550 5.7.1 " + long[:64<<10]},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := Symptom{Reply: ParseReply(c.reply)}
+			b.ReportAllocs()
+			b.SetBytes(int64(len(c.reply)))
+			for b.Loop() {
+				e.Diagnose(s)
+			}
+		})
+	}
+}
+
+func BenchmarkParseReply(b *testing.B) {
+	b.ReportAllocs()
+	b.SetBytes(int64(len(typicalReply)))
+	for b.Loop() {
+		ParseReply(typicalReply)
+	}
+}
+
+// BenchmarkRules shows that the time does not grow with the number of rules: a user's file adds a thousand.
+func BenchmarkRules(b *testing.B) {
+	var rules strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&rules, "[[rule]]\nid = \"more-%d\"\nreason = \"policy_rejected\"\nany = [\"wording number w%d of many\"]\n", i, i)
+	}
+	e, err := New(Options{Rules: []byte(rules.String())})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := Symptom{Reply: ParseReply(typicalReply)}
+	for b.Loop() {
+		e.Diagnose(s)
+	}
+}
+
+// TestLinear holds that a text of eight times the length takes no more than about that: the bound is generous, a
+// quadratic search would exceed it many times over.
+func TestLinear(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipping: it measures time")
+	}
+	e := newEngine(t)
+	unit := "user is unknown over quota blocked using zen.spamhaus.org the the the 550 5.1.1 "
+	took := func(n int) time.Duration {
+		s := Symptom{Reply: Reply{Code: 550, Text: strings.Repeat(unit, n/len(unit))}}
+		best := time.Hour
+		for range 7 {
+			start := time.Now()
+			e.Diagnose(s)
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	small, large := took(4<<10), took(32<<10)
+	if large > 40*small {
+		t.Errorf("4 KiB took %s, 32 KiB took %s", small, large)
+	}
+}
