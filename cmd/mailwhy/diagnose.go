@@ -74,10 +74,13 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 
 // run chooses what is read, and how.
 func (d *diagnoser) run(args []string) error {
-	if err := errors.Join(d.checkModes(args), d.prepare()); err != nil {
+	err := d.checkModes(args)
+	if err == nil {
+		err = d.prepare()
+	}
+	if err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
-	var err error
 	switch {
 	case d.dsn != "":
 		err = d.reports(append([]string{d.dsn}, args...))

@@ -32,6 +32,7 @@ func (p *mimePart) toldInWords() []reported {
 		return nil
 	}
 	text := p.words()
+	text = text[:min(len(text), maxTold)]
 	list := toldOf(text)
 	if len(list) == 0 {
 		list = p.toldAtLarge(text)

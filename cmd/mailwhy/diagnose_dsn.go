@@ -155,7 +155,11 @@ type foundStatus struct {
 	part     *mimePart
 	around   *mimePart // the report
 	original header    // of the message that came back
+	told     string    // the beginning of what the report says to a person
 }
+
+// maxTold is how much of what a report says to a person is looked at, bytes.
+const maxTold = 64 << 10
 
 // statuses appends the delivery statuses in p. What a report returns of the message that it is about is no report of
 // its own, whatever it holds.
@@ -164,7 +168,8 @@ func (p *mimePart) statuses(list []foundStatus) []foundStatus {
 		before := len(list)
 		for i := range p.parts {
 			if is(&p.parts[i]) {
-				list = append(list, foundStatus{&p.parts[i], p, p.returned()})
+				told := p.words()
+				list = append(list, foundStatus{&p.parts[i], p, p.returned(), told[:min(len(told), maxTold)]})
 			}
 		}
 		if len(list) > before {
@@ -175,7 +180,7 @@ func (p *mimePart) statuses(list []foundStatus) []foundStatus {
 		list = p.parts[i].statuses(list)
 	}
 	if len(p.parts) == 0 && p.looksLikeStatus() { // a status alone, taken out of its report
-		list = append(list, foundStatus{p, p, nil})
+		list = append(list, foundStatus{p, p, nil, ""})
 	}
 	return list
 }
@@ -251,7 +256,7 @@ func (s *foundStatus) symptom(b *statusBlock, r *reported) diagnose.Symptom {
 		y.Text = unfolded(said)
 	}
 	if said == "" {
-		y.Reply = replyNear(s.around.words(), r.Recipient)
+		y.Reply = replyNear(s.told, r.Recipient)
 	}
 	if e, ok := diagnose.ParseEnhanced(r.Status); ok && y.Reply.Enhanced.IsZero() && (e.Subject != 0 || e.Detail != 0) {
 		y.Reply.Enhanced = e // RFC 3464, 2.3.4

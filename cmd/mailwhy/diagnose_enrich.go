@@ -78,7 +78,7 @@ func (d *diagnoser) enrichStatus(s *foundStatus) (body []byte, blocks int) {
 	}
 	b.Write(plain[done:])
 	body = encodedAs(b.Bytes(), s.part.encoding())
-	if !bytes.Contains(s.part.body(), []byte("\r\n")) {
+	if lineBreak(s.part.file[:s.part.start]) == 1 {
 		body = bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))
 	}
 	return body, blocks
