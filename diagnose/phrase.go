@@ -184,7 +184,7 @@ func (x *index) piece(s string) ([]int32, error) {
 	}
 	var row []int32
 	for _, w := range splitWords(nil, s) {
-		id := x.id(w.text)
+		id := x.id(w.key())
 		if w.kind == hostWord {
 			x.hosts[w.text] = id
 		}
@@ -254,7 +254,7 @@ func (x *index) begun(dst []int32, s string) []int32 {
 
 // answers gives the ids that w answers to, in buf where it is no known word.
 func (x *index) answers(w word, buf []int32) []int32 {
-	id, known := x.ids[w.text]
+	id, known := x.ids[w.key()]
 	if w.kind == plainWord {
 		if known {
 			return x.members[id]

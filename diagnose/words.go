@@ -28,6 +28,20 @@ type word struct {
 	url  bool // it stands in a web address
 }
 
+// key is the form of w that phrases are compared by: a plain word without the s of a plural or of a genitive
+// ("recipient's" has become "recipients" by then).
+func (w word) key() string {
+	n := len(w.text)
+	if w.kind != plainWord || n < 4 || w.text[n-1] != 's' {
+		return w.text
+	}
+	switch w.text[n-2] {
+	case 's', 'u', 'i', 'a', 'o':
+		return w.text
+	}
+	return w.text[:n-1]
+}
+
 // maxWords bounds how many words of a wording are looked at: far beyond any honest reply.
 const maxWords = 8 << 10
 
