@@ -61,7 +61,7 @@ func (r *record) sumHead() uint32 {
 }
 
 // sumState is the checksum over what a settlement changes.
-func (r *record) sumState() uint32 { return sum(r.id, r.recipients) }
+func (r *record) sumState() uint32 { return sum(r.id, r.recipients, strconv.FormatInt(r.open, 10)) }
 
 // encode makes the record of a message whose content is stored.
 func encode(m *relay.Message) (*record, error) {
@@ -86,7 +86,7 @@ func (r *record) setRecipients(recipients []relay.Recipient) error {
 	if err != nil {
 		return fmt.Errorf("encoding the recipients: %w", err)
 	}
-	r.recipients, r.stateSum = string(b), 0
+	r.recipients = string(b)
 	r.due, r.open = never, 0
 	for i := range recipients {
 		if !recipients[i].State.Final() {

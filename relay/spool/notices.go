@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"io"
+	"slices"
 	"time"
 
 	"mailwhy/relay"
@@ -88,7 +89,16 @@ func (s *Spool) readable(records []*record, due []relay.Notices) []relay.Notices
 			continue
 		}
 		due[i].Message = m
-		whole = append(whole, due[i])
+		due[i].Notices = slices.DeleteFunc(due[i].Notices, func(n relay.Notice) bool {
+			damaged := n.Recipient < 0 || n.Recipient >= len(m.Recipients)
+			if damaged {
+				s.o.Log.Error("a notice is damaged; it is passed over", "id", m.ID, "recipient", n.Recipient, "kind", n.Kind)
+			}
+			return damaged
+		})
+		if len(due[i].Notices) > 0 {
+			whole = append(whole, due[i])
+		}
 	}
 	if len(bad) > 0 {
 		s.quarantineAll(context.Background(), bad)

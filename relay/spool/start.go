@@ -32,19 +32,28 @@ func (s *Spool) start(was marked) (*conn, counts, error) {
 
 // openChecked opens the database; one that turns out to be damaged is salvaged first.
 func (s *Spool) openChecked(was marked) (*conn, counts, error) {
+	if err := s.resumeRebuild(); err != nil {
+		return nil, counts{}, err
+	}
+	how := checkNone
 	if !was.clean {
-		if err := s.mendLog(); err != nil {
+		how = checkQuick
+		mended, err := s.mendLog(was)
+		if err != nil {
 			return nil, counts{}, err
 		}
+		if mended {
+			how = checkAll
+		}
 	}
-	c, n, err := s.openOnce(was)
+	c, n, err := s.openOnce(was, how)
 	if err == nil || !damage(err) {
 		return c, n, err
 	}
 	if err := s.salvage(err.Error()); err != nil {
 		return nil, counts{}, err
 	}
-	return s.openOnce(marked{clean: true})
+	return s.openOnce(marked{}, checkNone)
 }
 
 // damage reports whether err says that the database is damaged.
@@ -53,36 +62,54 @@ func damage(err error) bool {
 }
 
 // openOnce opens the database and looks whether it is whole.
-func (s *Spool) openOnce(was marked) (*conn, counts, error) {
+func (s *Spool) openOnce(was marked, how checking) (*conn, counts, error) {
 	c, err := openWriter(s.path(databaseName))
 	if err != nil {
 		return nil, counts{}, err
 	}
 	n, err := readCounts(c)
-	if err == nil && !was.clean {
-		err = s.check(c)
+	if err == nil {
+		err = s.check(c, how)
 	}
 	if err != nil {
 		return nil, counts{}, errors.Join(err, c.close())
 	}
 	if was.known && was.commits > n.commits {
+		s.lostTail = true
 		s.o.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
 			"dir", s.o.Dir, "transactions_missing", was.commits-n.commits, "transactions", n.commits)
 	}
 	return c, n, nil
 }
 
-// check has SQLite check the structure of the database, for a while.
-func (s *Spool) check(c *conn) error {
-	ctx, cancel := context.WithTimeout(context.Background(), checkFor)
-	defer cancel()
+// checking says how much of a database is checked when it is opened.
+type checking int
+
+const (
+	checkNone  checking = iota
+	checkQuick          // its structure, for checkFor
+	checkAll            // its structure and its indexes
+)
+
+// check has SQLite check the database.
+func (s *Spool) check(c *conn, how checking) error {
+	ctx, query := context.Background(), "PRAGMA integrity_check(10)"
+	switch how {
+	case checkNone:
+		return nil
+	case checkQuick:
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, checkFor)
+		defer cancel()
+		query = "PRAGMA quick_check(10)"
+	}
 	var found []string
 	err := c.queryContext(ctx, func(row []driver.Value) error {
 		if text, _ := row[0].(string); text != "ok" {
 			found = append(found, text)
 		}
 		return nil
-	}, "PRAGMA quick_check(10)")
+	}, query)
 	switch {
 	case len(found) > 0:
 		return errDamaged{strings.Join(found, "; ")}
@@ -191,6 +218,15 @@ func (s *Spool) sweepContent(c *conn, name string) (removed bool, err error) {
 	_, used, err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine WHERE id=?1", id, name)
 	if err != nil || used {
 		return false, err
+	}
+	if s.lostTail {
+		// Its message may be among those that are missing: the content is all that is left of it.
+		aside, err := s.damagedPath()
+		if err == nil {
+			err = os.Rename(s.path(contentDir, name), aside+"-"+name)
+		}
+		s.o.Log.Error("a content without its message is set aside", "id", id, "file", aside+"-"+name, "err", err)
+		return false, nil
 	}
 	if err := os.Remove(s.path(contentDir, name)); err != nil {
 		return false, fmt.Errorf("removing an unused content file: %w", err)
