@@ -12,6 +12,7 @@ const (
 	pairWeight     = 3.5 // a pair with one category
 	sharedWeight   = 3.3 // a pair with several
 	enhancedWeight = 3.2
+	preciseWeight  = 5.1 // an enhanced code of one meaning beside a wording: "5.1.1 rejected" is about the address
 	codeWeight     = 2.0
 	support        = 0.15 // of each further signal that points the same way
 	supportCap     = 0.4  // for all wordings together
@@ -196,13 +197,13 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 		}
 	}
 	if s.Reply.Code != 0 || !s.Reply.Enhanced.IsZero() { // a report may hold a status alone (RFC 3464, 2.3.4)
-		e.countTables(&b, s)
+		e.countTables(&b, s, len(signals) > 0)
 	}
 	return b
 }
 
 // countTables lets the pair, the enhanced code and the basic code speak.
-func (e *Engine) countTables(b *ballot, s *Symptom) {
+func (e *Engine) countTables(b *ballot, s *Symptom, worded bool) {
 	r := s.Reply
 	if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil {
 		order := e.byStage(p.Categories, s.Stage)
@@ -215,7 +216,11 @@ func (e *Engine) countTables(b *ballot, s *Symptom) {
 		}
 	}
 	if row := e.enhancedRow(r.Enhanced); row != nil {
-		b.table(e.rowCategory(row), enhancedWeight, BasisEnhanced, row.Reason, "enhanced "+row.Code, row.Confidence, row.Alt)
+		weight := enhancedWeight
+		if worded && row.Confidence != Low {
+			weight = preciseWeight
+		}
+		b.table(e.rowCategory(row), weight, BasisEnhanced, row.Reason, "enhanced "+row.Code, row.Confidence, row.Alt)
 	}
 	if row := e.codes[r.Code]; row != nil {
 		b.table(e.rowCategory(row), codeWeight, BasisCode, row.Reason, "code "+row.Code, Low, row.Alt)
