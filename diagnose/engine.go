@@ -41,7 +41,6 @@ type pair struct {
 type compiled struct {
 	rule
 	category Category
-	codes    []string
 	enhanced [][3]int // -1 stands for any number
 }
 

@@ -17,13 +17,6 @@ func (c *counter) add(name string, n int) {
 	c.n[name] += n
 }
 
-// of is one count.
-func (c *counter) of(name string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n[name]
-}
-
 // String is "3 fsync, 1 rename".
 func (c *counter) String() string {
 	c.mu.Lock()
