@@ -192,7 +192,7 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 		if v.top.rule == nil {
 			v.top = g
 			v.add(g.weight, BasisText)
-		} else {
+		} else if g.weight >= sureWeight { // hints add nothing to what is said plainly
 			v.score = min(v.score+support*g.weight, v.top.weight+supportCap)
 		}
 	}

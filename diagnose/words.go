@@ -61,7 +61,9 @@ func splitWords(dst []word, s string) []word {
 		if n < 0 {
 			n = len(s)
 		}
-		dst = splitChunk(dst, s[:n])
+		if s[:n] != "unknown" || n == len(s) || s[n] != '[' { // Postfix's name for a host without one: unknown[192.0.2.1]
+			dst = splitChunk(dst, s[:n])
+		}
 		s = s[n:]
 	}
 	return dst
