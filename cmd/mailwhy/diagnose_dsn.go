@@ -245,15 +245,9 @@ func (s *foundStatus) recipient(b *statusBlock, mta string) reported {
 func (s *foundStatus) symptom(b *statusBlock, r *reported) diagnose.Symptom {
 	y := diagnose.Symptom{Upstream: hostName(r.Remote), Facts: s.original.facts(s.around)}
 	y.Facts.Recipient = r.Recipient
-	kind, said, found := strings.Cut(b.get("Diagnostic-Code"), ";")
-	if !found {
-		kind, said = "", kind
-	}
-	said = strings.TrimSpace(said)
-	y.Reply = diagnose.ParseReply(said)
-	if y.Reply.Code == 0 || y.Reply.Code >= 600 && !strings.EqualFold(strings.TrimSpace(kind), "smtp") {
-		y.Reply = diagnose.Reply{}
-		y.Text = unfolded(said)
+	said := diagnosticText(b.get("Diagnostic-Code"))
+	if y.Reply = diagnose.ParseReply(said); y.Reply.Code == 0 {
+		y.Reply, y.Text = diagnose.Reply{}, unfolded(said)
 	}
 	if said == "" {
 		y.Reply = replyNear(s.told, r.Recipient)
@@ -261,10 +255,22 @@ func (s *foundStatus) symptom(b *statusBlock, r *reported) diagnose.Symptom {
 	if e, ok := diagnose.ParseEnhanced(r.Status); ok && y.Reply.Enhanced.IsZero() && (e.Subject != 0 || e.Detail != 0) {
 		y.Reply.Enhanced = e // RFC 3464, 2.3.4
 	}
-	if y.Reply.Code == 0 && y.Text == "" && isSuccess(r.Action) {
+	if y.Reply.Code == 0 && y.Reply.Enhanced.IsZero() && y.Text == "" {
+		y.Text = cmp.Or(strings.TrimSpace(r.Action+" "+r.Status), "failed") // so little is told of why
+	}
+	if isSuccess(r.Action) && y.Reply.Code == 0 {
 		y.Reply.Code = 250
 	}
 	return y
+}
+
+// diagnosticText is a Diagnostic-Code without its type (RFC 3464, 2.3.6), which some leave out.
+func diagnosticText(value string) string {
+	kind, said, found := strings.Cut(value, ";")
+	if !found || strings.ContainsAny(strings.TrimSpace(kind), " \n") {
+		return value
+	}
+	return strings.TrimSpace(said)
 }
 
 // isSuccess reports whether an action tells of no refusal (RFC 3464, 2.3.3).

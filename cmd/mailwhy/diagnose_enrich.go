@@ -77,11 +77,7 @@ func (d *diagnoser) enrichStatus(s *foundStatus) (body []byte, blocks int) {
 		return s.part.body(), blocks
 	}
 	b.Write(plain[done:])
-	body = encodedAs(b.Bytes(), s.part.encoding())
-	if lineBreak(s.part.file[:s.part.start]) == 1 {
-		body = bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))
-	}
-	return body, blocks
+	return s.part.encodeAgain(b.Bytes()), blocks
 }
 
 // writeAnnotation writes fields behind a block, with line ends like those that are there. The last line of a part has
@@ -98,10 +94,10 @@ func writeAnnotation(b *bytes.Buffer, fields []byte) {
 	b.Write(fields)
 }
 
-// encodedAs encodes a body (RFC 2045, 6.7 and 6.8).
-func encodedAs(body []byte, encoding string) []byte {
+// encodeAgain encodes a body as p is encoded (RFC 2045, 6.7 and 6.8), with line ends like those of p's header.
+func (p *mimePart) encodeAgain(body []byte) []byte {
 	var b bytes.Buffer
-	switch encoding {
+	switch p.encoding() {
 	case "base64":
 		s := base64.StdEncoding.EncodeToString(body)
 		for ; len(s) > 76; s = s[76:] {
@@ -114,6 +110,9 @@ func encodedAs(body []byte, encoding string) []byte {
 		w.Close()
 	default:
 		return body
+	}
+	if lineBreak(p.file[:p.start]) == 1 {
+		return bytes.ReplaceAll(b.Bytes(), []byte("\r\n"), []byte("\n"))
 	}
 	return b.Bytes()
 }

@@ -233,6 +233,8 @@ func TestDiagnoseOddReports(t *testing.T) {
 		{"no reply: the words of the report", reportWith("", "Final-Recipient: rfc822; bob@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"), "bob@c.example user_unknown"},
 		{"a status and nothing else", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.2.2\r\n"), "eve@c.example mailbox_full"},
 		{"delivered", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: delivered\r\nStatus: 2.0.0\r\n"), "eve@c.example not_a_refusal"},
+		{"no type", reportWith("", "Final-Recipient: eve@c.example\r\nDiagnostic-Code: 552 5.2.2 over quota; sorry\r\n"), "eve@c.example mailbox_full"},
+		{"no reason at all", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"), "eve@c.example unexplained"},
 		{"wording", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\nDiagnostic-Code: X-Unix; mailbox\r\n  is full\r\n"), "eve@c.example mailbox_full"},
 		{"no recipient", reportWith("", "Reporting-MTA: dns; a.example\r\n"), " the delivery status names no recipient"},
 		{"nothing", "", " no delivery report is found here"},
@@ -393,7 +395,7 @@ func FuzzDiagnoseDSN(f *testing.F) {
 			t.Fatal(err)
 		}
 		out, _ := d.enriched(in)
-		if !bytes.Contains(in, []byte("ncoding")) && !isSubsequence(in, out) {
+		if !bytes.Contains(bytes.ToLower(in), []byte("encoding")) && !isSubsequence(in, out) {
 			t.Errorf("%q lost something: %q", in, out)
 		}
 		if again, _ := d.enriched(out); !bytes.Equal(again, out) {
