@@ -189,15 +189,15 @@ func (e *Engine) explain(s *Symptom, reason Reason, c Category, basis Basis, con
 	if c == ConnectionFailure && s.Reply.Code != 0 {
 		c = RecipientError
 	}
-	return Diagnosis{Category: c, InGuide: c.InGuide(), Reason: reason, Cause: info.Cause, Fix: slices.Clone(info.Fix),
+	return Diagnosis{Category: c, InGuide: c.InGuide(), Reason: reason, Cause: info.Cause, Fix: info.steps(s),
 		Scope: info.Scope, Owner: info.Owner, Action: info.Action, Basis: basis, Confidence: conf, Rule: rule,
 		Links: slices.Clone(info.Links)}
 }
 
 // become changes the reason of d and what follows from it; the category stays.
-func (e *Engine) become(d *Diagnosis, reason Reason, basis Basis, rule string) {
+func (e *Engine) become(s *Symptom, d *Diagnosis, reason Reason, basis Basis, rule string) {
 	info := e.reasons[reason]
-	d.Reason, d.Cause, d.Fix, d.Links = reason, info.Cause, slices.Clone(info.Fix), slices.Clone(info.Links)
+	d.Reason, d.Cause, d.Fix, d.Links = reason, info.Cause, info.steps(s), slices.Clone(info.Links)
 	d.Scope, d.Owner, d.Action, d.Basis, d.Rule = info.Scope, info.Owner, info.Action, basis, rule
 }
 
@@ -210,16 +210,16 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 	switch s.Stage {
 	case StageAuth:
 		if d.Scope != ScopeUpstream {
-			e.become(d, pick(temporary, authTemporary, authFailed), BasisStage, "stage auth")
+			e.become(s, d, pick(temporary, authTemporary, authFailed), BasisStage, "stage auth")
 		}
 	case StageConnect, StageGreeting, StageHello, StageTLS:
 		if d.Scope == ScopeRecipient || d.Scope == ScopeMessage {
-			e.become(d, pick(temporary, sessionDeferred, sessionRefused), BasisStage, "stage "+string(s.Stage))
+			e.become(s, d, pick(temporary, sessionDeferred, sessionRefused), BasisStage, "stage "+string(s.Stage))
 		}
 		d.Scope = ScopeUpstream
 	case StageMail:
 		if d.Scope == ScopeRecipient && !temporary {
-			e.become(d, senderRejected, BasisStage, "stage mail")
+			e.become(s, d, senderRejected, BasisStage, "stage mail")
 		}
 	default:
 		if d.Scope == ScopeUpstream && quotesAnother(text) {

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -66,4 +67,31 @@ func (e *Engine) look(s *Symptom) (finding, *row) {
 		text = s.Text
 	}
 	return e.read(r, text, s), r
+}
+
+// TestFixFollowsWhetherItIsTriedAgain: nobody is told to wait for an attempt that will not come.
+func TestFixFollowsWhetherItIsTriedAgain(t *testing.T) {
+	e, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		s     Symptom
+		again bool
+	}{
+		{"temporary", Symptom{Reply: ParseReply("452 4.2.2 mailbox full")}, true},
+		{"permanent", Symptom{Reply: ParseReply("552 5.2.2 mailbox full")}, false},
+		{"expired", Symptom{Reply: ParseReply("452 4.2.2 mailbox full"), Final: true}, false},
+	} {
+		d := e.Diagnose(tt.s)
+		if got := strings.Contains(strings.Join(d.Fix, " "), "tried again"); got != tt.again {
+			t.Errorf("%s: fix %q", tt.name, d.Fix)
+		}
+	}
+	for _, r := range e.Reasons() {
+		if strings.Contains(strings.Join(r.FixFinal, " "), "tried again") {
+			t.Errorf("%s: the final fix promises another attempt", r.ID)
+		}
+	}
 }

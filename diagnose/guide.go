@@ -35,10 +35,20 @@ type ReasonInfo struct {
 	Definition string     `toml:"definition" json:"definition"`
 	Cause      string     `toml:"cause" json:"cause"`
 	Fix        []string   `toml:"fix" json:"fix"`
+	FixFinal   []string   `toml:"fix_final" json:"fix_final,omitempty"` // in place of Fix when the message is not tried again
 	Scope      Scope      `toml:"scope" json:"scope"`
 	Owner      Owner      `toml:"owner" json:"owner"`
 	Action     Action     `toml:"action" json:"action"`
 	Links      []string   `toml:"links" json:"links,omitempty"`
+}
+
+// steps are the steps to take, given whether the message is still tried.
+func (r *ReasonInfo) steps(s *Symptom) []string {
+	final := s.Final || s.Reply.Class() == 5 && r.Scope != ScopeUpstream // a 5yz about our account waits
+	if final && len(r.FixFinal) > 0 {
+		return slices.Clone(r.FixFinal)
+	}
+	return slices.Clone(r.Fix)
 }
 
 // Pair is a row of the guide's table: the categories that it files a (code, enhanced code) pair under.

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -52,5 +53,31 @@ func TestUserRulesErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// TestDocumentedRules holds that the file shown in docs/diagnosis.md loads and does what it says.
+func TestDocumentedRules(t *testing.T) {
+	doc, err := os.ReadFile("../docs/diagnosis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules strings.Builder
+	for line := range strings.Lines(string(doc)) {
+		if code, ok := strings.CutPrefix(line, "    "); ok && (rules.Len() > 0 || strings.HasPrefix(code, "[[rule]]")) {
+			rules.WriteString(code)
+		} else if strings.HasPrefix(line, "|") && rules.Len() > 0 {
+			break
+		}
+	}
+	e, err := New(Options{Rules: []byte(rules.String())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := e.Diagnose(Symptom{Reply: ParseReply("550 5.7.1 Message held by ACME gateway")}); d.Rule != "acme-gateway-quarantine" {
+		t.Errorf("decided by %s", d.Rule)
+	}
+	if d := e.Diagnose(Symptom{Reply: ParseReply("451 SPAM not accepted")}); d.Rule == "spam-word" {
+		t.Error("spam-word is still there")
 	}
 }

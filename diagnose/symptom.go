@@ -30,6 +30,7 @@ type Symptom struct {
 	NetErr   NetErr // why there is no reply; the zero NetErr when there is one
 	Text     string // wording that carries no code, as in a foreign mailer's report
 	Upstream string // host name of the next hop that spoke
+	Final    bool   // the message will not be tried again, whatever the reply's class: its time is over
 	Facts    Facts
 }
 
