@@ -59,7 +59,7 @@ func (l *Lane) expire(ctx context.Context, editor Editor, id string, now time.Ti
 		for i := range after {
 			if r := &after[i]; r.Waiting() {
 				a := l.lastTry(r, now)
-				d := l.diagnose(m, r, a)
+				d := l.diagnose(m, r, a, true)
 				dec := deferral(p, now, m, r, a, d, 0)
 				apply(r, &dec, a, d, now)
 				events = append(events, attemptEvent(m, r, a, d, now))

@@ -25,7 +25,7 @@ func (l *Lane) outcome(u *unit, attempts []Attempt) *outcome {
 	for i := range attempts {
 		r := &o.settlement.Recipients[u.tx.Recipients[i]]
 		a := &attempts[i]
-		d := l.diagnose(m, r, a)
+		d := l.diagnose(m, r, a, !now.Before(m.Arrived.Add(p.Expiry)))
 		dec := decide(&p, now, m, r, a, d, l.o.Spread())
 		if l.fallBack(&u.tx, a) {
 			dec = decision{State: Deferred, Next: now}
@@ -39,14 +39,14 @@ func (l *Lane) outcome(u *unit, attempts []Attempt) *outcome {
 	return o
 }
 
-// diagnose explains a refusal; an accepted attempt needs no explanation.
-func (l *Lane) diagnose(m *Message, r *Recipient, a *Attempt) *diagnose.Diagnosis {
+// diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message's time is over.
+func (l *Lane) diagnose(m *Message, r *Recipient, a *Attempt, final bool) *diagnose.Diagnosis {
 	if a.Accepted() {
 		return nil
 	}
 	caps, _ := l.o.Upstream.Capabilities()
 	d := l.o.Diagnose(diagnose.Symptom{
-		Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host,
+		Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host, Final: final,
 		Facts: diagnose.Facts{
 			HeaderFrom: m.HeaderFrom, EnvelopeFrom: domainOf(m.Envelope.From), DKIMDomains: m.DKIM, Examined: true,
 			Size: m.Size, UpstreamSize: caps.Size, Recipient: r.Address,
