@@ -359,6 +359,7 @@ func limitMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
+	debug.FreeOSMemory() // reading the rules left garbage behind, which an idle relay would keep for minutes
 }
 
 // currentComposer is the composer in force.
