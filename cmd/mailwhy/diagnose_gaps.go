@@ -111,7 +111,8 @@ func (s *gapSum) add(l *deliverylog.Line) {
 		found = s.diagnoser.engine.Diagnose(diagnose.Symptom{Stage: l.Stage, Reply: reply, Upstream: l.Host})
 	}
 	s.replies++
-	if found.Basis != diagnose.BasisCode && found.Confidence != diagnose.Low {
+	bare := found.Basis == diagnose.BasisCode || found.Basis == diagnose.BasisPair && reply.Enhanced.IsZero()
+	if !bare && found.Confidence != diagnose.Low {
 		return
 	}
 	s.gaps++
