@@ -20,6 +20,7 @@ type Engine struct {
 	reasons    map[Reason]*ReasonInfo
 	pairs      map[pair]*Pair
 	pairList   []Pair
+	unread     []string
 	enhanced   map[Enhanced]*codeRow // class 0 stands for any class
 	codes      map[int]*codeRow
 	network    map[NetKind]Reason
@@ -51,7 +52,7 @@ func New(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network,
+	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network, unread: f.Unread,
 		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{}, stages: map[Stage][]Category{}, x: newIndex(f.Words)}
 	for i := range e.reasonList {
 		e.reasons[e.reasonList[i].ID] = &e.reasonList[i]
@@ -87,7 +88,7 @@ func load(opts Options) (*file, error) {
 		if err := parseFile(name, opts.Rules, user); err != nil {
 			return nil, err
 		}
-		if len(user.Categories) > 0 || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
+		if len(user.Categories) > 0 || user.Unread != nil || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
 			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
 		}
 		if err := user.checkIDs(name, opts.Rules); err != nil {

@@ -26,17 +26,18 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 
 // The reasons that the code itself refers to; the others live in guide.toml alone.
 const (
-	noRefusal        Reason = "not_a_refusal"
-	unknownReason    Reason = "unexplained"
-	authFailed       Reason = "auth_failed"
-	authTemporary    Reason = "auth_temporary"
-	sessionRefused   Reason = "session_refused"
-	sessionDeferred  Reason = "session_deferred"
-	senderRejected   Reason = "sender_rejected"
-	networkFailure   Reason = "network_failure"
-	oauthTokenFailed Reason = "oauth_token_failed"
-	tooLarge         Reason = "message_too_large"
-	userUnknown      Reason = "user_unknown"
+	noRefusal          Reason = "not_a_refusal"
+	unknownReason      Reason = "unexplained"
+	refusedUnexplained Reason = "refused_unexplained"
+	authFailed         Reason = "auth_failed"
+	authTemporary      Reason = "auth_temporary"
+	sessionRefused     Reason = "session_refused"
+	sessionDeferred    Reason = "session_deferred"
+	senderRejected     Reason = "sender_rejected"
+	networkFailure     Reason = "network_failure"
+	oauthTokenFailed   Reason = "oauth_token_failed"
+	tooLarge           Reason = "message_too_large"
+	userUnknown        Reason = "user_unknown"
 )
 
 // judge weighs the signals and fills the diagnosis in.

@@ -25,6 +25,7 @@ const (
 
 // finding is everything that one text showed.
 type finding struct {
+	words     int      // in the text
 	signals   []signal // rules that hold, in the order of the rules
 	provider  int      // -1 when none
 	blocklist int
@@ -48,7 +49,7 @@ type tally struct {
 func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	r.load(e.x, text)
 	r.search(e.x)
-	f := finding{provider: -1, blocklist: -1}
+	f := finding{words: len(r.words), provider: -1, blocklist: -1}
 	tallies := map[int32]*tally{}
 	for _, h := range r.hits {
 		for _, u := range e.x.uses[h.segment] {
@@ -197,27 +198,29 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 		}
 	}
 	if s.Reply.Code != 0 || !s.Reply.Enhanced.IsZero() { // a report may hold a status alone (RFC 3464, 2.3.4)
-		e.countTables(&b, s, len(signals) > 0)
+		e.countTables(&b, s, f)
 	}
 	return b
 }
 
 // countTables lets the pair, the enhanced code and the basic code speak.
-func (e *Engine) countTables(b *ballot, s *Symptom, worded bool) {
-	r := s.Reply
-	if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil {
+func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
+	r, key := s.Reply, pairKey(s.Reply.Code, s.Reply.Enhanced)
+	if len(f.signals) == 0 && f.words > 0 && slices.Contains(e.unread, key) {
+		b.table(RecipientError, sharedWeight, BasisCode, refusedUnexplained, "unread words beside "+key, Low, e.reasons[refusedUnexplained].Alt)
+	} else if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil {
 		order := e.byStage(p.Categories, s.Stage)
 		for i, c := range order {
 			weight := sharedWeight - 0.1*float64(i)
 			if len(order) == 1 {
 				weight = pairWeight
 			}
-			b.table(c, weight, BasisPair, p.Reason, "pair "+pairKey(r.Code, r.Enhanced), "", nil)
+			b.table(c, weight, BasisPair, p.Reason, "pair "+key, "", nil)
 		}
 	}
 	if row := e.enhancedRow(r.Enhanced); row != nil {
 		weight := enhancedWeight
-		if worded && row.Confidence != Low {
+		if len(f.signals) > 0 && row.Confidence != Low {
 			weight = preciseWeight
 		}
 		b.table(e.rowCategory(row), weight, BasisEnhanced, row.Reason, "enhanced "+row.Code, row.Confidence, row.Alt)
