@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -149,9 +150,11 @@ func (s *site) failThenCut(ctx context.Context, r *result, n int) {
 	in, err := inject(ctx, t.relay.cmd.Process.Pid, t.dir, t.spoolFiles(), []string{"fsync", "fdatasync"}, rules[n%len(rules)])
 	must(err, "attaching strace")
 	sleep(ctx, between(100*time.Millisecond, 700*time.Millisecond))
+	t.relay.cmd.Process.Signal(syscall.SIGSTOP)
+	in.stop() // a traced thread is not stopped by the signal alone
+	must(t.relay.freeze(), "stopping the relay")
 	must(d.shutdown(), "shutting the file system down")
 	t.relay.kill()
-	in.stop()
 	t.buried()
 	must(d.unmount(), "unmounting the disk")
 	must(d.mount(ctx), "I7 mounting the disk after a power cut")

@@ -160,6 +160,33 @@ func (p *relayProcess) kill() {
 	<-p.ended
 }
 
+// freeze is SIGSTOP. It returns once no thread runs any more, in the kernel either.
+func (p *relayProcess) freeze() error {
+	p.cmd.Process.Signal(syscall.SIGSTOP)
+	for range 2000 {
+		if p.frozen() || !p.alive() {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("the relay does not stop at SIGSTOP")
+}
+
+// frozen reports whether all threads are stopped.
+func (p *relayProcess) frozen() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, name := range stats {
+		b := readFile(name)
+		if i := strings.LastIndexByte(string(b), ')'); i < 0 || i+2 >= len(b) || b[i+2] != 'T' {
+			return false
+		}
+	}
+	return len(stats) > 0
+}
+
+// thaw is SIGCONT.
+func (p *relayProcess) thaw() { p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // stop is SIGTERM. It returns how long the relay took, and what was wrong about its end.
 func (p *relayProcess) stop() (time.Duration, error) {
 	begin := time.Now()
