@@ -168,7 +168,7 @@ func nearest(name string, candidates []string) string {
 				plain = c[:i] + name[i:k+1] + c[strings.IndexByte(c, ']')+1:]
 			}
 		}
-		if d := editDistance(name, plain); d < distance {
+		if d := EditDistance(name, plain); d < distance {
 			best, distance = plain, d
 		}
 	}
@@ -178,8 +178,8 @@ func nearest(name string, candidates []string) string {
 	return fmt.Sprintf("is %q meant?", best)
 }
 
-// editDistance is the number of insertions, deletions and replacements that turn a into b.
-func editDistance(a, b string) int {
+// EditDistance is the number of insertions, deletions and replacements that turn a into b.
+func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"mailwhy/config"
 )
 
 // maxNearest is how many names a wrong one is answered with.
 const maxNearest = 3
+
+// maxName is how much of a wrong name is looked at, bytes.
+const maxName = 64
 
 // resolve finds the category or reason that name stands for: the whole name in any case and spelling, or a beginning
 // that only one of them has. Categories go before reasons.
@@ -60,31 +65,9 @@ func nearest(names []string, wanted string) []string {
 		if wanted != "" && strings.Contains(n, wanted) {
 			return -1
 		}
-		return edits(n, wanted)
+		return config.EditDistance(n, wanted[:min(len(wanted), maxName)])
 	}
 	sorted := slices.Clone(names)
 	slices.SortStableFunc(sorted, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })
 	return sorted[:min(maxNearest, len(sorted))]
-}
-
-// edits is the Levenshtein distance of a and b, looking at no more of b than a name can be long.
-func edits(a, b string) int {
-	b = b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
