@@ -12,6 +12,7 @@ if ! docker info >/dev/null 2>&1; then
   exit 0
 fi
 export COMPOSE_PROJECT_NAME=mailwhytest
+alone=mailwhytest-alone
 if docker compose version >/dev/null 2>&1; then
   compose() { docker compose "$@"; }
 else
@@ -24,6 +25,7 @@ cleanup() {
   status=$?
   if [ $status -ne 0 ]; then compose logs --no-color 2>/dev/null | tail -n 60 || true; fi
   compose down -v --remove-orphans >/dev/null 2>&1 || true
+  docker rm -fv "$alone" >/dev/null 2>&1 || true
   if [ -n "$made" ]; then
     docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true
     docker image prune -f --filter label=mailwhy.stage=build >/dev/null 2>&1 || true
@@ -72,6 +74,13 @@ for _ in $(seq 60); do
 done
 [ "$state" = healthy ] || { echo "the relay is $state"; exit 1; }
 docker inspect -f 'relay: {{.State.Health.Status}}, read-only {{.HostConfig.ReadonlyRootfs}}' "$(compose ps -q relay)"
+
+echo "== any user, no capabilities"
+docker run -d --name "$alone" --user 4242:4242 --read-only --cap-drop ALL -e MAILWHY_UPSTREAM='smtp://127.0.0.1:9?tls=none' mailwhy >/dev/null
+for _ in $(seq 30); do docker exec "$alone" /mailwhy health && break; sleep 1; done
+docker exec "$alone" /mailwhy health >/dev/null
+docker stop "$alone" >/dev/null
+[ "$(docker inspect -f '{{.State.ExitCode}}' "$alone")" = 0 ] || { echo "SIGTERM did not end it with status 0"; exit 1; }
 
 echo "== mail from outside"
 python3 - <<'PY'
