@@ -11,6 +11,7 @@ const readers = 3
 // pool is a set of connections for reading.
 type pool struct {
 	name  string
+	how   string     // readBeside or readAlone
 	slots chan *conn // nil for one that is not open
 
 	mu      sync.Mutex
@@ -18,8 +19,8 @@ type pool struct {
 	closed  bool
 }
 
-func newPool(name string) *pool {
-	p := &pool{name: name, slots: make(chan *conn, readers)}
+func newPool(name, how string) *pool {
+	p := &pool{name: name, how: how, slots: make(chan *conn, readers)}
 	for range readers {
 		p.slots <- nil
 	}
@@ -39,7 +40,7 @@ func (p *pool) get() (*conn, error) {
 	case stopped:
 		err = errNoDatabase
 	case c == nil:
-		c, err = openReader(p.name)
+		c, err = openReader(p.name, p.how)
 	}
 	if err != nil {
 		p.slots <- c

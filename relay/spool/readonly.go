@@ -27,7 +27,11 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 	if r.lock, err = lockDir(dir, false); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", dir, err)
 	}
-	r.pool = newPool(filepath.Join(dir, databaseName))
+	name, how := filepath.Join(dir, databaseName), readBeside
+	if fi, err := os.Stat(name + "-wal"); err != nil || fi.Size() == 0 {
+		how = readAlone
+	}
+	r.pool = newPool(name, how)
 	if err := r.read(func(*conn) error { return nil }); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool %s: %w", dir, err), r.Close())
 	}

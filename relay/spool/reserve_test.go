@@ -4,6 +4,7 @@ import "testing"
 
 func TestReserveIsInPlaceFromTheStart(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{FreeFloor: -1, Reserve: 2 << 20}})
+	defer s.Close()
 	if n := s.reserved(); n != 2<<20 {
 		t.Fatalf("%d bytes in reserve after the first start", n)
 	}
@@ -22,6 +23,7 @@ func TestReserveIsInPlaceFromTheStart(t *testing.T) {
 // and does not ask for more when a trouble is over.
 func TestReserveNeverStandsInTheWay(t *testing.T) {
 	s := openTest(t, Options{Dir: t.TempDir(), Limits: Limits{FreeFloor: 1 << 60, Reserve: 1 << 20}})
+	defer s.Close()
 	if n := s.reserved(); n != 0 {
 		t.Errorf("%d bytes in reserve below the floor", n)
 	}

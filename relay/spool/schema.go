@@ -120,9 +120,16 @@ func ensureSchema(c *conn) error {
 		schema, applicationID, schemaVersion))
 }
 
+// How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even the log's files
+// need be made.
+const (
+	readBeside = "mode=ro"
+	readAlone  = "mode=ro&immutable=1"
+)
+
 // openReader opens the database for reading.
-func openReader(name string) (*conn, error) {
-	return openConn(name, "mode=ro", "query_only=ON", "cache_size=-1024", "busy_timeout=5000", "trusted_schema=OFF")
+func openReader(name, how string) (*conn, error) {
+	return openConn(name, how, "query_only=ON", "cache_size=-1024", "busy_timeout=5000", "trusted_schema=OFF")
 }
 
 // readCounts reads the row of meta.

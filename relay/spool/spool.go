@@ -1,4 +1,3 @@
-// Package spool is the durable queue: the embedded engine behind relay.Spool, on SQLite.
 package spool
 
 import (
@@ -162,7 +161,7 @@ func (s *Spool) open() (err error) {
 		return errors.Join(err, s.marks.close(false))
 	}
 	s.makeReserve()
-	s.pool = newPool(s.path(databaseName))
+	s.pool = newPool(s.path(databaseName), readBeside)
 	s.w = newWriter(s, c, n)
 	s.stat.set(n)
 	s.tidy = newTidy(s)

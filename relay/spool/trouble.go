@@ -196,23 +196,49 @@ func (w *writer) recover() bool {
 		return true
 	}
 	err := w.reopen()
-	if err == nil {
-		err = w.s.refillReserve()
-	}
 	w.mu.Lock()
 	w.down = w.c == nil
-	if err == nil {
-		w.refuse = nil
-	}
+	waiting := len(w.kept) > 0
 	w.mu.Unlock()
+	if err == nil && waiting {
+		return false // what the reserve gave is for these
+	}
+	if err == nil {
+		err = w.makeRoom()
+	}
 	if err != nil {
 		w.delay = min(max(2*w.delay, retryFirst), retryMax)
 		return false
 	}
+	w.mu.Lock()
+	w.refuse = nil
+	w.mu.Unlock()
 	w.delay = 0
 	w.s.o.Log.Info("the spool can be written again", "dir", w.s.o.Dir)
 	return true
 }
+
+// makeRoom ends a full disk: it gives back what the database does not need, and refills the reserve.
+func (w *writer) makeRoom() error {
+	err := w.s.refillReserve()
+	if err == nil {
+		return nil
+	}
+	op := &operation{done: make(chan error, 1), apply: w.vacuum}
+	if e := w.commit([]*operation{op}); e != nil {
+		if !isFull(e) {
+			w.suspect(e)
+		}
+		return errors.Join(err, e)
+	}
+	if e := w.copyLog(); e != nil {
+		return errors.Join(err, e)
+	}
+	return w.s.refillReserve()
+}
+
+// slack is how much must be free, whatever the floor, before new messages are taken again.
+const slack = 1 << 20
 
 // refillReserve puts the reserve back once there is room for it above the floor.
 func (s *Spool) refillReserve() error {
@@ -222,7 +248,7 @@ func (s *Spool) refillReserve() error {
 		return err
 	}
 	missing := max(0, lim.Reserve-s.reserved())
-	if free < lim.FreeFloor+missing {
+	if free < max(lim.FreeFloor, slack)+missing {
 		return fmt.Errorf("%w: %d bytes are free", relay.ErrFull, free)
 	}
 	if missing == 0 {

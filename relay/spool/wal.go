@@ -260,7 +260,7 @@ func (s *Spool) behind(was marked) bool {
 	if !was.known {
 		return false
 	}
-	c, err := openReader(s.path(databaseName))
+	c, err := openReader(s.path(databaseName), readBeside)
 	if err != nil {
 		return true
 	}

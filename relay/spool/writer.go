@@ -52,6 +52,8 @@ type writer struct {
 	n   counts // as committed
 	wal int    // bytes written since the last checkpoint, roughly
 
+	fault func(committed bool) error // for tests: an error that the disk might give before or after a commit; nil
+
 	// How the trouble stands, if there is any.
 	undo    []string      // ids of messages that were refused after their commit had failed
 	damaged bool          // the database is to be salvaged before it is opened
@@ -252,8 +254,14 @@ func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []
 	t.n.commits++
 	_, err = t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
 		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices)
+	if err == nil && w.fault != nil {
+		err = w.fault(false)
+	}
 	if err == nil {
 		_, err = t.exec("COMMIT")
+	}
+	if err == nil && w.fault != nil {
+		err = w.fault(true)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, w.rollback())
