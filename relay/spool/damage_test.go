@@ -511,6 +511,20 @@ func TestDamagedRow(t *testing.T) {
 	if leased != len(im.want)-3 {
 		t.Errorf("%d messages were leased, want all %d but three", leased, len(im.want))
 	}
+	// The sender of two of them is known, and is told, because their content cannot be read.
+	told := leaseSome(t, s, 100)
+	if len(told) != 2 {
+		t.Errorf("%d of the damaged messages go on to be failed, want 2", len(told))
+	}
+	for _, l := range told {
+		if _, err := s.Content(t.Context(), l.Message.ID); !errors.Is(err, relay.ErrCorrupt) {
+			t.Errorf("the content of a damaged message: %v", err)
+		}
+		l.Message.Recipients[0].State = relay.Failed
+		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+			t.Error(err)
+		}
+	}
 	for i, id := range ids[:4] {
 		if w.named[id] != (i < 3) {
 			t.Errorf("%s: named is %v", id, w.named[id])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"strings"
 
 	"mailwhy/relay"
 )
@@ -16,14 +17,32 @@ type damagedRecord struct {
 
 // quarantineAll sets damaged messages aside, so that the rest goes on, and tells of them. The error is that of the disk.
 func (s *Spool) quarantineAll(ctx context.Context, bad []damagedRecord) error {
-	err := s.w.do(ctx, &operation{apply: func(t *tx) error {
-		for _, b := range bad {
-			if err := t.quarantine(b, nanos(s.o.Now())); err != nil {
-				return err
+	var husks []*record
+	err := s.w.do(ctx, &operation{
+		apply: func(t *tx) error {
+			husks = husks[:0]
+			for _, b := range bad {
+				husk, err := s.quarantine(t, b)
+				if err != nil {
+					return err
+				}
+				if husk != nil {
+					husks = append(husks, husk)
+				}
 			}
-		}
-		return nil
-	}})
+			return nil
+		},
+		after: func(error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, b := range bad {
+				s.cache.drop(b.r.id)
+			}
+			for _, r := range husks {
+				s.arrive(r)
+			}
+		},
+	})
 	if err != nil {
 		s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].r.id, "err", err)
 		return err
@@ -34,25 +53,73 @@ func (s *Spool) quarantineAll(ctx context.Context, bad []damagedRecord) error {
 	return nil
 }
 
-// quarantine moves a message, with its content as far as that can be read, to where nothing is leased from.
-func (t *tx) quarantine(b damagedRecord, at int64) error {
-	r := b.r
+// quarantine copies a message, with its content as far as that can be read, to where nothing is leased from. In its place
+// it leaves a husk, if there is somebody to tell, and else nothing.
+func (s *Spool) quarantine(t *tx, b damagedRecord) (*record, error) {
 	// A content that cannot be read must not keep the rest from being saved.
-	data, err := t.contentOf(r.seq)
+	data, err := t.contentOf(b.r.seq)
 	if err != nil {
 		b.why += "; its content cannot be read: " + err.Error()
 	}
-	_, err = t.exec(`INSERT OR REPLACE INTO quarantine (id, at, why, sender, file, head, recipients, content) VALUES (?,?,?,?,?,?,?,?)`,
-		r.id, at, b.why, r.sender, null(r.file, ""), r.head, r.recipients, data)
-	if err != nil {
-		return err
+	if err := t.keepDamaged(b, data, nanos(s.o.Now())); err != nil {
+		return nil, err
 	}
-	if err := t.dropNotices(r.seq); err != nil {
-		return err
+	if husk := s.husk(b.r); husk != nil {
+		t.n.bytes += husk.size - b.r.size
+		return husk, t.rewrite(husk)
+	}
+	if err := t.dropNotices(b.r.seq); err != nil {
+		return nil, err
 	}
 	files := len(t.remove)
-	err = t.delete(r.seq, r.size, r.file)
+	err = t.delete(b.r.seq, b.r.size, b.r.file)
 	t.remove = t.remove[:files] // the content file stays with the quarantined message
+	return nil, err
+}
+
+// keepDamaged writes a row of the table quarantine.
+func (c *conn) keepDamaged(b damagedRecord, content driver.Value, at int64) error {
+	r := b.r
+	_, err := c.exec("INSERT OR REPLACE INTO quarantine (id, at, why, sender, file, head, recipients, content) VALUES (?,?,?,?,?,?,?,?)",
+		r.id, at, b.why, r.sender, null(r.file, ""), r.head, r.recipients, content)
+	return err
+}
+
+// husk is what a damaged message leaves behind so that its sender is told: the message without its content. Who comes to
+// relay it finds that the content is damaged, and fails it. There is no husk where the sender is not known for sure, or
+// nothing is left to fail.
+func (s *Spool) husk(r *record) *record {
+	m, err := r.decodeAnyway()
+	if err != nil || m.Report || m.Envelope.From == "" || !strings.EqualFold(m.Envelope.From, r.sender) {
+		return nil
+	}
+	waits := false
+	for i := range m.Recipients {
+		if m.Recipients[i].Waiting() {
+			m.Recipients[i].NextAttempt = s.o.Now()
+			waits = true
+		}
+	}
+	m.Size = max(m.Size, 1) // no bytes cannot be missing
+	husk, err := encode(m)
+	if err != nil || !waits {
+		return nil
+	}
+	husk.seq = r.seq
+	husk.headSum = husk.sumHead()
+	s.turn(husk)
+	return husk
+}
+
+// rewrite replaces a record, and removes its content.
+func (t *tx) rewrite(r *record) error {
+	_, err := t.exec("UPDATE message SET size=?, sum=0, file=NULL, head=?, head_sum=? WHERE seq=?", r.size, r.head, int64(r.headSum), r.seq)
+	if err == nil {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", r.seq)
+	}
+	if err == nil {
+		err = t.update(r)
+	}
 	return err
 }
 

@@ -198,6 +198,7 @@ func (b *rebuild) copyMessages() error {
 	return b.c.query(func(row []driver.Value) error {
 		seq, _ := row[0].(int64)
 		id, _ := row[1].(string)
+		b.n.seq = max(b.n.seq, seq)
 		r, err := b.old.one("seq=?", seq)
 		if err == nil {
 			_, err = r.decode()
@@ -307,14 +308,31 @@ func (b *rebuild) giveUp() error {
 			bad.why += "; nor its content: " + err.Error()
 		}
 		b.bad = append(b.bad, bad)
-		r := bad.r
-		_, err = b.c.exec("INSERT OR REPLACE INTO quarantine (id, at, why, sender, file, head, recipients, content) VALUES (?,?,?,?,?,?,?,?)",
-			r.id, nanos(b.s.o.Now()), bad.why, r.sender, null(r.file, ""), r.head, r.recipients, data)
-		if err != nil {
+		if err := b.c.keepDamaged(bad, data, nanos(b.s.o.Now())); err != nil {
+			return err
+		}
+		if err := b.leaveHusk(bad.r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leaveHusk leaves a husk of a damaged message, if there is somebody to tell.
+func (b *rebuild) leaveHusk(r *record) error {
+	husk := b.s.husk(r)
+	if husk == nil {
+		return nil
+	}
+	t := &tx{conn: b.c, n: b.n}
+	t.n.seq = r.seq - 1
+	stored, err := t.insert(husk, nil)
+	if err == nil && stored {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", r.seq)
+		t.n.seq = b.n.seq
+		b.n = t.n
+	}
+	return err
 }
 
 // copyTable copies the rows of a small table, up to where it is damaged.

@@ -20,7 +20,7 @@ type Limits struct {
 	MaxMessages int64 // 0 is no limit
 	FreeFloor   int64 // bytes of the file system that are left free; 0: 64 MiB; negative: none
 	Reserve     int64 // bytes kept on the disk for settlements when it is full; 0: 16 MiB; negative: none
-	InlineLimit int64 // contents up to this many bytes are kept in the database; 0: 256 KiB
+	InlineLimit int64 // contents up to this many bytes are kept in the database; 0: 128 KiB
 	Cache       int64 // bytes of new contents that are kept in memory for the lane; 0: 4 MiB; negative: none
 }
 
@@ -55,7 +55,7 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.Limits.FreeFloor, 64<<20)
 	def(&o.Limits.Reserve, 16<<20)
-	def(&o.Limits.InlineLimit, 256<<10)
+	def(&o.Limits.InlineLimit, 128<<10)
 	def(&o.Limits.Cache, 4<<20)
 	if o.MaxDelay == 0 {
 		o.MaxDelay = 7 * 24 * time.Hour
