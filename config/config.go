@@ -207,7 +207,7 @@ func Default() *Config {
 			AddMissingHeaders:       true,
 		},
 		TLS:         TLS{MinVersion: "1.2"},
-		Spool:       Spool{FreeFloor: 64 * MiB, InlineLimit: 256 * KiB},
+		Spool:       Spool{FreeFloor: 64 * MiB, InlineLimit: 128 * KiB},
 		Retry:       defaultRetry(),
 		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
 		Log:         Log{Level: "info", Format: "text"},
