@@ -11,7 +11,7 @@ if ! docker info >/dev/null 2>&1; then
   echo "skipping: no Docker engine is running"
   exit 0
 fi
-export COMPOSE_PROJECT_NAME=mailwhytest
+export COMPOSE_PROJECT_NAME=mailwhytest$$ # another run may be under way
 alone=mailwhytest-alone
 if docker compose version >/dev/null 2>&1; then
   compose() { docker compose "$@"; }
