@@ -26,19 +26,27 @@ type located struct {
 	data []byte // nil when the content is in a file, or missing
 }
 
-// locate finds the content of a message, and reads it if it is in the database.
+// locate finds the content of a message, and reads it if it is in the database. A damaged index can lead to the row of
+// another message, whose content is whole and not for these recipients: that the row is the one that was asked for shows
+// its checksum, which has the id in it. On a mismatch this message is the damaged one, whatever the cause.
 func (s *Spool) locate(id string) (at located, err error) {
 	found := false
 	err = s.read(func(c *conn) error {
 		return c.query(func(row []driver.Value) error {
 			found = true
-			at.size, _ = row[0].(int64)
+			r := record{id: id}
+			r.size, _ = row[0].(int64)
 			sum, _ := row[1].(int64)
-			at.sum = uint32(sum)
-			at.file, _ = row[2].(string)
+			r.sum = uint32(sum)
+			r.file, _ = row[2].(string)
+			r.head, _ = row[4].(string)
+			if headSum, _ := row[5].(int64); uint32(headSum) != r.sumHead() {
+				return fmt.Errorf("%w: its row is damaged, or another's", relay.ErrCorrupt)
+			}
+			at = located{size: r.size, sum: r.sum, file: r.file}
 			at.data, _ = row[3].([]byte)
 			return errStop
-		}, "SELECT m.size, m.sum, m.file, c.data FROM message m LEFT JOIN content c ON c.seq=m.seq WHERE m.id=?", id)
+		}, "SELECT m.size, m.sum, m.file, c.data, m.head, m.head_sum FROM message m LEFT JOIN content c ON c.seq=m.seq WHERE m.id=?", id)
 	})
 	if err == nil && !found {
 		err = relay.ErrNotFound

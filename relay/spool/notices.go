@@ -185,11 +185,11 @@ func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.
 	}
 	if p != nil {
 		op.size += p.bytes()
-		op.undo = dsn.ID
+		op.put = p
 	}
 	err := s.w.do(ctx, op)
 	if p != nil {
-		p.finish(err)
+		p.finish(op, err)
 	}
 	return err
 }

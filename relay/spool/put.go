@@ -22,8 +22,9 @@ func (s *Spool) Put(ctx context.Context, m *relay.Message, content io.Reader) er
 	if err != nil {
 		return err
 	}
-	err = s.w.do(ctx, &operation{apply: p.apply, after: p.after, size: p.bytes(), grows: true, undo: m.ID})
-	p.finish(err)
+	op := &operation{apply: p.apply, after: p.after, size: p.bytes(), grows: true, put: p}
+	err = s.w.do(ctx, op)
+	p.finish(op, err)
 	return err
 }
 
@@ -64,8 +65,9 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 		p.r.headSum = p.r.sumHead()
 		return p, nil
 	}
-	p.r = &record{file: file}
-	p.finish(err)
+	if file != "" {
+		s.tidy.remove([]string{file})
+	}
 	return nil, err
 }
 
@@ -204,9 +206,9 @@ func (p *putting) after(err error) {
 	}
 }
 
-// finish removes the content file of a message that was not stored.
-func (p *putting) finish(err error) {
-	if p.r.file != "" && (err != nil || !p.stored) {
+// finish removes the content file of a message that was not stored. Where that is in doubt the writer does it.
+func (p *putting) finish(op *operation, err error) {
+	if p.r.file != "" && !op.doubt && (err != nil || !p.stored) {
 		p.s.tidy.remove([]string{p.r.file})
 	}
 }

@@ -72,8 +72,9 @@ func (w *writer) failed(batch []*operation, err error) {
 			continue
 		}
 		out = append(out, op)
-		if op.undo != "" {
-			w.undo = append(w.undo, op.undo)
+		if op.put != nil && !full {
+			op.doubt = true
+			w.undo = append(w.undo, op.put)
 		}
 	}
 	out = append(out, w.takeRefused()...)
@@ -294,15 +295,8 @@ func (w *writer) reopen() error {
 // the disk all the same.
 func (w *writer) takeBack() error {
 	op := &operation{done: make(chan error, 1), apply: func(t *tx) error {
-		for _, id := range w.undo {
-			r, err := t.one("id=?", id)
-			if errors.Is(err, relay.ErrNotFound) {
-				continue
-			}
-			if err == nil {
-				err = t.delete(r.seq, r.size, r.file)
-			}
-			if err != nil {
+		for _, p := range w.undo {
+			if err := t.takeBack(p); err != nil {
 				return err
 			}
 		}
@@ -313,6 +307,23 @@ func (w *writer) takeBack() error {
 	}
 	w.undo = nil
 	return <-op.done
+}
+
+// takeBack removes one message, if it is there, and its content file in any case. A report stays, since the notices that it
+// tells were consumed with it: its id makes it harmless to store it again.
+func (t *tx) takeBack(p *putting) error {
+	// By the number, too: another message of the same id may have been there before, and was acknowledged.
+	_, there, err := t.integer("SELECT 1 FROM message WHERE id=? AND seq=?", p.r.id, p.r.seq)
+	there = there && p.stored
+	switch {
+	case err != nil:
+		return err
+	case there && !p.report:
+		return t.delete(p.r.seq, p.r.size, p.r.file)
+	case !there && p.r.file != "":
+		t.remove = append(t.remove, p.r.file)
+	}
+	return nil
 }
 
 // truncateLog copies the whole log into the database, syncs it, and empties the log.

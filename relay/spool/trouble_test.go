@@ -53,21 +53,42 @@ func TestCommitFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := leaseSome(t, s, 1)[0]
+		twice := benchMessage("app@sender.example")
+		if err := s.Put(t.Context(), twice, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
 		fault := diskFault(t)
 		var failing atomic.Bool
 		failing.Store(true)
+		passes := 2 // this operation, and that of blockWriter
 		s.w.do(t.Context(), &operation{apply: func(*tx) error {
 			s.w.fault = func(c bool) error {
-				if c == committed && failing.Load() {
-					return fault
+				if c != committed || !failing.Load() {
+					return nil
 				}
-				return nil
+				if passes--; passes >= 0 {
+					return nil
+				}
+				return fault
 			}
 			return nil
 		}})
-		refused, err := putOne(s, 100)
-		if !errors.Is(err, relay.ErrUnavailable) {
-			t.Errorf("Put on a failing disk: %v", err)
+		release := blockWriter(t, s) // so that both are in the batch that fails
+		second := make(chan error, 1)
+		go func() { second <- s.Put(t.Context(), twice, strings.NewReader("x")) }()
+		large := make(chan error, 1)
+		refused := benchMessage("app@sender.example")
+		go func() { large <- s.Put(t.Context(), refused, bytes.NewReader(make([]byte, 1<<20))) }()
+		eventually(t, "two operations wait", func() bool {
+			s.w.mu.Lock()
+			defer s.w.mu.Unlock()
+			return len(s.w.queue) == 2
+		})
+		release()
+		for _, err := range []error{<-second, <-large} {
+			if !errors.Is(err, relay.ErrUnavailable) {
+				t.Errorf("Put on a failing disk: %v", err)
+			}
 		}
 		settled := make(chan error, 1)
 		go func() {
@@ -88,14 +109,61 @@ func TestCommitFails(t *testing.T) {
 			t.Errorf("Settle after the trouble: %v", err)
 		}
 		eventually(t, "mail is taken again", func() bool { _, err := putOne(s, 10); return err == nil })
-		for _, id := range []string{held, refused} {
+		for _, id := range []string{held, refused.ID} {
 			if _, err := s.lookUp(id); !errors.Is(err, relay.ErrNotFound) {
 				t.Errorf("committed %v: the message is there (settled: %v): %v", committed, id == held, err)
 			}
 		}
+		if _, err := s.lookUp(twice.ID); err != nil {
+			t.Errorf("committed %v: a message that was acknowledged before: %v", committed, err)
+		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+		if names, err := os.ReadDir(s.path(contentDir)); err != nil || len(names) != 0 {
+			t.Errorf("committed %v: %d content files are left, %v", committed, len(names), err)
+		}
+	}
+}
+
+// TestReportCommitFails has the commit of a report seem to fail: told again, the sender gets it once.
+func TestReportCommitFails(t *testing.T) {
+	for _, committed := range []bool{false, true} {
+		var w watcher
+		s := w.open(t, t.TempDir())
+		if _, err := putOne(s, 10); err != nil {
+			t.Fatal(err)
+		}
+		l := leaseSome(t, s, 1)[0]
+		l.Message.Recipients[0].State = relay.Failed
+		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: time.Now()}
+		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+			t.Fatal(err)
+		}
+		fault := diskFault(t)
+		failing := true
+		s.w.do(t.Context(), &operation{apply: func(*tx) error {
+			s.w.fault = func(c bool) error {
+				if c != committed || !failing {
+					return nil
+				}
+				failing = false
+				return fault
+			}
+			return nil
+		}})
+		dsn := benchMessage("")
+		dsn.Report = true
+		tell := func() error { return s.Report(t.Context(), []relay.Notice{n}, dsn, strings.NewReader("report")) }
+		tell() // the operation before it may have met the fault
+		eventually(t, "the report is stored", func() bool { return tell() == nil })
+		if ls := leaseSome(t, s, 5); len(ls) != 1 || ls[0].Message.ID != dsn.ID {
+			t.Errorf("committed %v: %d messages are leased, want the report alone", committed, len(ls))
+		}
+		if due, _, err := s.DueNotices(t.Context(), time.Now(), 5); err != nil || len(due) != 0 {
+			t.Errorf("committed %v: %d notices are due still, %v", committed, len(due), err)
+		}
+		s.Close()
 	}
 }
 

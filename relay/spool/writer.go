@@ -25,7 +25,8 @@ type operation struct {
 	size  int         // bytes that it adds to the batch, roughly
 	kept  bool        // it waits through any trouble of the disk; others are refused
 	grows bool        // it is refused while the disk is full
-	undo  string      // id that must not be there if the operation was refused
+	put   *putting    // the message that it stores; nil for none
+	doubt bool        // set with a refusal: its commit failed, and may be on the disk all the same
 	done  chan error
 }
 
@@ -55,7 +56,7 @@ type writer struct {
 	fault func(committed bool) error // for tests: an error that the disk might give before or after a commit; nil
 
 	// How the trouble stands, if there is any.
-	undo    []string      // ids of messages that were refused after their commit had failed
+	undo    []*putting    // messages that were refused after their commit had failed
 	damaged bool          // the database is to be salvaged before it is opened
 	delay   time.Duration // before the next attempt
 
