@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"mailwhy/relay"
 )
@@ -48,9 +49,11 @@ func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 // sum is the checksum of parts, each set off from the next.
 func sum(parts ...string) uint32 {
 	var c uint32
+	end := []byte{0}
 	for _, p := range parts {
-		c = crc32.Update(c, castagnoli(), []byte(p))
-		c = crc32.Update(c, castagnoli(), []byte{0})
+		// A conversion would copy the text, which is as long as a list of recipients. Nothing writes to these bytes.
+		c = crc32.Update(c, castagnoli(), unsafe.Slice(unsafe.StringData(p), len(p)))
+		c = crc32.Update(c, castagnoli(), end)
 	}
 	return c
 }
@@ -87,6 +90,13 @@ func (r *record) setRecipients(recipients []relay.Recipient) error {
 		return fmt.Errorf("encoding the recipients: %w", err)
 	}
 	r.recipients = string(b)
+	r.count(recipients)
+	r.stateSum = r.sumState()
+	return nil
+}
+
+// count notes how many recipients are not final, and when the first is due.
+func (r *record) count(recipients []relay.Recipient) {
 	r.due, r.open = never, 0
 	for i := range recipients {
 		if !recipients[i].State.Final() {
@@ -96,8 +106,6 @@ func (r *record) setRecipients(recipients []relay.Recipient) error {
 			r.due = min(r.due, nanos(recipients[i].NextAttempt))
 		}
 	}
-	r.stateSum = r.sumState()
-	return nil
 }
 
 // decode restores the message. Its error says that the record is damaged.

@@ -68,6 +68,7 @@ func (s *Spool) takeForEdit(ctx context.Context, id string) (*lease, *record, er
 		var le *lease
 		if other == nil {
 			le = s.grant(r, time.Time{})
+			s.lineLocked(r.lane).spill()
 		}
 		s.mu.Unlock()
 		if le == nil {
@@ -100,10 +101,10 @@ func (s *Spool) lookUp(id string) (r *record, err error) {
 func (s *Spool) awaitEnd(ctx context.Context, le *lease) error {
 	s.mu.Lock()
 	wait := time.Until(le.deadline)
-	s.mu.Unlock()
 	if le.deadline.IsZero() || le.settling {
 		wait = time.Minute // it ends by a settlement
 	}
+	s.mu.Unlock()
 	timer := time.NewTimer(max(wait, time.Millisecond))
 	defer timer.Stop()
 	select {
@@ -155,7 +156,7 @@ func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, 
 			n, err = t.exec("UPDATE message SET lane=?, turn=NULL WHERE seq IN (SELECT seq FROM message WHERE lane=? LIMIT ?)",
 				to, from, int64(rerouteMax))
 			return err
-		}})
+		}, after: func(error) { s.spillAll() }})
 		total += n
 		if err != nil || n == 0 {
 			return total, err

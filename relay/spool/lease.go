@@ -48,9 +48,12 @@ func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, t
 	if err := s.lineUp(ctx, l, q.Now); err != nil {
 		return nil, time.Time{}, err
 	}
-	leases, next, err := s.leaseLine(ctx, l, q)
-	if err != nil {
-		return nil, time.Time{}, err
+	leases, next, ok := s.leaseFresh(l, q)
+	if !ok {
+		var err error
+		if leases, next, err = s.leaseLine(ctx, l, q); err != nil {
+			return nil, time.Time{}, err
+		}
 	}
 	due, _, err := s.waiting(l, nanos(q.Now))
 	if err != nil {
@@ -183,11 +186,11 @@ func (s *Spool) grant(r *record, deadline time.Time) *lease {
 	return le
 }
 
-// end ends a lease. s.mu is held.
-func (s *Spool) end(le *lease) {
+// end ends a lease; gone says that the message was removed with it. s.mu is held.
+func (s *Spool) end(le *lease, gone bool) {
 	delete(s.leased, le.seq)
 	delete(s.byToken, le.token)
-	s.marks.clear(le.slot)
+	s.marks.clear(le.slot, gone)
 	close(le.ended)
 }
 
@@ -210,7 +213,7 @@ func (s *Spool) lapse(now time.Time) {
 		case now.Before(le.deadline):
 			s.sweepBy(le.deadline)
 		default:
-			s.end(le)
+			s.end(le, false)
 			s.o.Log.Warn("a lease lapsed", "id", le.id, "lane", le.lane)
 			if at := s.lines[le.lane]; at != nil && le.place.turn != 0 {
 				at.stepBack(le.place)
@@ -247,7 +250,7 @@ func (s *Spool) Release(t relay.Token) error {
 	if le == nil || le.settling {
 		return relay.ErrStaleLease
 	}
-	s.end(le)
+	s.end(le, false)
 	if l := s.lines[le.lane]; l != nil && le.place.turn != 0 {
 		l.stepBack(le.place)
 	}

@@ -25,7 +25,9 @@ type line struct {
 	cursor   place            // all before it, and it, is leased or gone
 	virtual  int64            // highest turn that was leased
 	newest   map[string]int64 // of each sender, as far as it is above virtual
-	more     bool             // something may stand after the cursor
+	more     bool             // the database may have something after the cursor that is not leased
+	fresh    []fresh          // in order; see there
+	weight   int              // recipients of fresh
 	wait     int64            // earliest due time of a message without a turn; never when there is none
 	known    bool             // wait is right
 	clock    int64            // Now of the last lineUp
@@ -77,8 +79,12 @@ func (l *line) forget() {
 	}
 }
 
-// stepBack makes sure that the message at p is found by the next scan. Spool.mu is held.
+// stepBack makes sure that the message at p is found by the next scan, and so are the fresh ones. Spool.mu is held.
 func (l *line) stepBack(p place) {
+	if len(l.fresh) > 0 && l.fresh[0].place().compare(p) < 0 {
+		p = l.fresh[0].place()
+	}
+	l.fresh, l.weight = nil, 0
 	p.seq--
 	l.more = true
 	if l.scanning && (l.back == nil || p.compare(*l.back) < 0) {

@@ -20,7 +20,7 @@ import (
 // being tried when the process ended, and does not try it again in a tight loop.
 //
 // The file: a header of four numbers of eight bytes (magic, commits, 1 if closed in order, checksum), and from 4096
-// on slots of 32 bytes (id, its checksum, padding), free ones zero.
+// on slots of 32 bytes (id, its checksum, padding), free ones zero or with the id of a message that has gone.
 type marks struct {
 	mu    sync.Mutex
 	f     *os.File
@@ -136,12 +136,14 @@ func (m *marks) add(id string) (slot int64) {
 	return slot
 }
 
-// clear frees a slot.
-func (m *marks) clear(slot int64) {
-	var b [marksSlot]byte
+// clear frees a slot. That of a message that has gone need not be overwritten: nobody will find the message.
+func (m *marks) clear(slot int64, gone bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.f.WriteAt(b[:], marksHeader+slot*marksSlot)
+	if !gone {
+		var b [marksSlot]byte
+		m.f.WriteAt(b[:], marksHeader+slot*marksSlot)
+	}
 	m.free = append(m.free, slot)
 }
 

@@ -33,9 +33,10 @@ type putting struct {
 	s       *Spool
 	r       *record
 	report  bool
-	bounded bool   // the limits hold for it
-	data    []byte // the content, unless it is in a file
-	stored  bool   // by the last run of apply
+	bounded bool           // the limits hold for it
+	m       *relay.Message // as it is to be leased
+	data    []byte         // the content, unless it is in a file
+	stored  bool           // by the last run of apply
 }
 
 // receive reads the content of m, into memory or, when it is large, into a file that is durable when receive returns.
@@ -49,7 +50,9 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 		}
 	}
 	p := &putting{s: s, report: m.Report, bounded: bounded}
-	data, err := readUpTo(content, s.o.Limits.InlineLimit)
+	scratch := s.scratch.Get().(*[]byte)
+	defer s.scratch.Put(scratch)
+	data, err := readUpTo(content, scratch, s.o.Limits.InlineLimit)
 	sum, size, file := crc32.Checksum(data, castagnoli()), int64(len(data)), ""
 	if err == nil && size > s.o.Limits.InlineLimit {
 		file, sum, size, err = s.receiveFile(m.ID, data, content, bounded)
@@ -59,7 +62,7 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 		return nil, err
 	}
 	m.Size = size
-	p.data = data
+	p.m, p.data = fresher(m), bytes.Clone(data) // as long as it has to be
 	if p.r, err = encode(m); err == nil {
 		p.r.file, p.r.sum = file, sum
 		p.r.headSum = p.r.sumHead()
@@ -74,9 +77,9 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 // readError is an error of the reader that Put was given.
 func readError(err error) error { return fmt.Errorf("reading the content: %w", err) }
 
-// readUpTo reads r to its end, or somewhat more than limit bytes of it.
-func readUpTo(r io.Reader, limit int64) ([]byte, error) {
-	b := make([]byte, 0, 8<<10)
+// readUpTo reads r to its end, or somewhat more than limit bytes of it, into buf, which it enlarges as needed.
+func readUpTo(r io.Reader, buf *[]byte, limit int64) ([]byte, error) {
+	b := (*buf)[:0]
 	for {
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
@@ -89,8 +92,15 @@ func readUpTo(r io.Reader, limit int64) ([]byte, error) {
 			return b, nil
 		case len(b) == cap(b):
 			b = append(make([]byte, 0, min(2*cap(b), int(limit)+1+512)), b...)
+			*buf = b
 		}
 	}
+}
+
+// newScratch makes a buffer for readUpTo.
+func newScratch() any {
+	b := make([]byte, 0, 8<<10)
+	return &b
 }
 
 // receiveFile writes head, and what follows of the content, to a file of its own.
@@ -200,7 +210,7 @@ func (p *putting) after(err error) {
 	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	p.s.arrive(p.r)
+	p.s.arriveNew(p.r, p.m)
 	if p.r.file == "" {
 		p.s.cache.add(p.r.id, p.data)
 	}

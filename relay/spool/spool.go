@@ -99,7 +99,10 @@ type Spool struct {
 	stat  stat
 	cache *cache
 
+	scratch sync.Pool // of *[]byte, into which contents are read
+
 	lostTail bool // transactions are missing; set while the spool is opened
+	freshMax int  // the constant; tests make it 0
 
 	mu      sync.Mutex
 	lines   map[string]*line
@@ -127,8 +130,9 @@ func (s *Spool) path(elem ...string) string {
 func Open(o Options) (*Spool, error) {
 	s := &Spool{
 		o: o.withDefaults(), lines: map[string]*line{}, leased: map[int64]*lease{}, byToken: map[relay.Token]*lease{},
-		gone: newRecent(recentMax),
+		gone: newRecent(recentMax), freshMax: freshMax,
 	}
+	s.scratch.New = newScratch
 	s.cache = newCache(s.o.Limits.Cache)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
@@ -226,19 +230,41 @@ func (s *Spool) unsettle(le *lease) {
 // settlement is the operation that settles a lease.
 func (s *Spool) settlement(le *lease, st relay.Settlement) (*operation, error) {
 	r := &record{seq: le.seq, id: le.id, lane: le.lane, size: le.size, file: le.file}
-	if err := r.setRecipients(st.Recipients); err != nil {
-		return nil, err
+	r.count(st.Recipients)
+	ends := r.open == 0 && len(st.Notices) == 0
+	if !ends { // else there is no state to store
+		if err := r.setRecipients(st.Recipients); err != nil {
+			return nil, err
+		}
 	}
 	var removed bool
 	return &operation{
 		kept: true,
 		size: len(r.recipients),
 		apply: func(t *tx) (err error) {
+			if ends {
+				if removed, err = t.end(r); removed || err != nil {
+					return err
+				}
+				if err := r.setRecipients(st.Recipients); err != nil {
+					return err
+				}
+			}
 			removed, err = s.applyState(t, r, st.Notices)
 			return err
 		},
 		after: func(err error) { s.settled(le, r, removed, err) },
 	}, nil
+}
+
+// end removes a message that no recipient waits for, unless a notice does. One that has gone is left so: this very
+// settlement was written before, in a commit that seemed to fail.
+func (t *tx) end(r *record) (removed bool, err error) {
+	waits, err := t.hasNotices(r.seq)
+	if err != nil || waits {
+		return false, err
+	}
+	return true, t.delete(r.seq, r.size, r.file)
 }
 
 // applyState stores the state of a record and its notices, or removes the message when nothing waits for it.
@@ -256,12 +282,8 @@ func (s *Spool) applyState(t *tx, r *record, notices []relay.Notice) (removed bo
 		return false, err
 	}
 	if r.open == 0 {
-		waits, err := t.hasNotices(r.seq)
-		if err != nil {
-			return false, err
-		}
-		if !waits {
-			return true, t.delete(r.seq, r.size, r.file)
+		if removed, err = t.end(r); removed || err != nil {
+			return removed, err
 		}
 	}
 	s.turn(r)
@@ -286,7 +308,7 @@ func (s *Spool) settled(le *lease, r *record, removed bool, err error) {
 		le.settling = false
 		return
 	}
-	s.end(le)
+	s.end(le, removed)
 	if l := s.lines[le.lane]; l != nil && l.scanning {
 		l.ended[le.seq] = true
 	}

@@ -117,6 +117,7 @@ func (w *writer) shut(cause error) {
 	if w.c == nil {
 		return
 	}
+	w.s.spillAll()
 	w.damaged = w.damaged || code(cause) == codeCorrupt || code(cause) == codeNotADB || isDamaged(cause)
 	err := errors.Join(w.s.pool.stop(), w.c.close())
 	w.c = nil

@@ -2,12 +2,10 @@ package spool
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
+	"slices"
 	"sync"
 	"time"
-
-	"mailwhy/relay"
 )
 
 // How much one transaction gathers. The bytes bound what a batch holds in memory and how long its commit lasts.
@@ -38,20 +36,14 @@ func (op *operation) answer(err error) {
 	op.done <- err
 }
 
-// tx is a transaction under way.
-type tx struct {
-	*conn
-	n      counts
-	remove []string // content files that nothing refers to once it is committed
-}
-
 // writer is the one goroutine that writes. It starts at once when it is idle, and what comes while a commit is running
-// makes up the next transaction.
+// makes up the next transaction. Settlements alone, for which nobody waits but a lane, may be held for a moment.
 type writer struct {
-	s   *Spool
-	c   *conn  // nil while the database cannot be used
-	n   counts // as committed
-	wal int    // bytes written since the last checkpoint, roughly
+	s      *Spool
+	c      *conn     // nil while the database cannot be used
+	n      counts    // as committed
+	wal    int       // bytes written since the last checkpoint, roughly
+	stored time.Time // when a message was last stored
 
 	fault func(committed bool) error // for tests: an error that the disk might give before or after a commit; nil
 
@@ -149,6 +141,7 @@ func (w *writer) gather() (batch []*operation, alarm error, closing bool) {
 func (w *writer) run() {
 	defer close(w.idle)
 	for {
+		w.hold()
 		batch, err, closing := w.gather()
 		work := len(batch) > 0
 		if err == nil && work {
@@ -172,6 +165,40 @@ func (w *writer) run() {
 			<-w.wake
 		}
 	}
+}
+
+// How long settlements are held, and how lately a message must have been stored for that.
+const (
+	holdFor   = 2 * time.Millisecond
+	holdAfter = 5 * time.Millisecond
+)
+
+// hold waits a moment for the next message, when messages come one after the other and only settlements wait: one commit
+// does for both then, and the message does not have to wait for that of the settlement. With one session that is half
+// of all commits.
+func (w *writer) hold() {
+	if !w.onlySettlements() || time.Since(w.stored) > holdAfter {
+		return
+	}
+	timer := time.NewTimer(holdFor)
+	defer timer.Stop()
+	for w.onlySettlements() {
+		select {
+		case <-w.wake:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// onlySettlements reports whether nothing but settlements waits, and they need not be written at once.
+func (w *writer) onlySettlements() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 || len(w.kept) > 0 || w.refuse != nil || w.alarm != nil || w.closing {
+		return false
+	}
+	return !slices.ContainsFunc(w.queue, func(op *operation) bool { return !op.kept })
 }
 
 // pause waits before the next attempt to end the trouble. While the disk is full settlements go on: then it waits for work,
@@ -228,6 +255,9 @@ func (w *writer) commit(batch []*operation) error {
 	w.s.stat.set(t.n)
 	w.s.marks.committed(t.n.commits)
 	for i, op := range batch {
+		if op.put != nil {
+			w.stored = time.Now()
+		}
 		op.answer(results[i])
 		w.wal += op.size + 6*pageSize
 	}
@@ -270,26 +300,6 @@ func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []
 	return t, results, nil
 }
 
-// guarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
-func (t *tx) guarded(op *operation) (result, err error) {
-	if _, err := t.exec("SAVEPOINT op"); err != nil {
-		return nil, err
-	}
-	n, files := t.n, len(t.remove)
-	result = op.apply(t)
-	if broken(result) {
-		return nil, result
-	}
-	if code(result) != 0 {
-		t.n, t.remove = n, t.remove[:files]
-		if _, err := t.exec("ROLLBACK TO op"); err != nil {
-			return nil, err
-		}
-	}
-	_, err = t.exec("RELEASE op")
-	return result, err
-}
-
 // rollback ends a transaction that failed. SQLite may have done so itself.
 func (w *writer) rollback() error {
 	if _, err := w.c.exec("ROLLBACK"); broken(err) {
@@ -315,68 +325,4 @@ func (w *writer) close() {
 	w.mu.Unlock()
 	w.poke()
 	<-w.idle
-}
-
-// insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
-func (t *tx) insert(r *record, content []byte) (bool, error) {
-	seq := t.n.seq + 1
-	changed, err := t.exec(
-		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
-		seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
-		r.open, r.crashes, r.head, int64(r.headSum), r.recipients, int64(r.stateSum))
-	if err != nil || changed == 0 {
-		return false, err
-	}
-	if r.file == "" {
-		if content == nil {
-			content = []byte{}
-		}
-		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, content); err != nil {
-			return false, err
-		}
-	}
-	r.seq = seq
-	t.n.seq = seq
-	t.n.messages++
-	t.n.bytes += r.size
-	return true, nil
-}
-
-// update stores the recipients' state, the turn and the due time of a record.
-func (t *tx) update(r *record) error {
-	_, err := t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
-		null(r.turn, 0), null(r.due, never), r.open, r.crashes, r.recipients, int64(r.stateSum), r.seq)
-	return err
-}
-
-// delete removes a message and its content, but not its notices.
-func (t *tx) delete(seq, size int64, file string) error {
-	changed, err := t.exec("DELETE FROM message WHERE seq=?", seq)
-	if err != nil || changed == 0 {
-		return err
-	}
-	if file == "" {
-		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
-	} else {
-		t.remove = append(t.remove, file)
-	}
-	t.n.messages--
-	t.n.bytes -= size
-	return err
-}
-
-// one reads the record that where selects. It returns relay.ErrNotFound when there is none.
-func (c *conn) one(where string, arg driver.Value) (*record, error) {
-	var r *record
-	err := c.query(func(row []driver.Value) error {
-		r = new(record)
-		if err := r.scan(row); err != nil {
-			return err
-		}
-		return errStop
-	}, "SELECT "+columns+" FROM message WHERE "+where, arg)
-	if err == nil && r == nil {
-		err = relay.ErrNotFound
-	}
-	return r, err
 }

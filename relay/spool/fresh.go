@@ -1,0 +1,115 @@
+package spool
+
+import (
+	"slices"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// fresh is a message that was just put, as it is to be leased: a lane that is not behind gets it from memory, and the
+// database is written only.
+//
+// A line has fresh messages only while its more is false: then they are, but for leased ones, all that stands after the
+// cursor. Whatever else changes the line's rows moves the cursor back (stepBack), and with that forgets them: the
+// database has them all.
+type fresh struct {
+	r *record // without its texts
+	m *relay.Message
+}
+
+func (f *fresh) place() place { return place{f.r.turn, f.r.seq} }
+
+// freshMax is how many fresh messages a line has at most. One with many recipients counts as several.
+const freshMax = 4096
+
+// fresher is the message that a lease of m gives out: a copy, with the times as the database would give them.
+func fresher(m *relay.Message) *relay.Message {
+	c := *m
+	c.Arrived = c.Arrived.Round(0)
+	c.Recipients = slices.Clone(m.Recipients)
+	for i := range c.Recipients {
+		c.Recipients[i].NextAttempt = c.Recipients[i].NextAttempt.Round(0)
+	}
+	return &c
+}
+
+// arriveNew tells the line of a new message that was committed. Spool.mu is held.
+func (s *Spool) arriveNew(r *record, m *relay.Message) {
+	r.head, r.recipients = "", "" // a fresh record goes on living
+	l := s.lineLocked(r.lane)
+	if r.turn == 0 || l.more || s.leased[r.seq] != nil || !l.keep(fresh{r, m}, s.freshMax) {
+		s.arrive(r)
+	}
+}
+
+// keep puts f in its place among the fresh messages; false when there are more than max. Spool.mu is held.
+func (l *line) keep(f fresh, max int) bool {
+	if l.weight+len(f.m.Recipients) > max {
+		return false
+	}
+	l.weight += len(f.m.Recipients)
+	at := len(l.fresh)
+	for at > 0 && f.place().compare(l.fresh[at-1].place()) < 0 {
+		at--
+	}
+	l.fresh = slices.Insert(l.fresh, at, f)
+	return true
+}
+
+// takeFresh takes the first fresh message. Spool.mu is held.
+func (l *line) takeFresh() fresh {
+	f := l.fresh[0]
+	l.fresh[0] = fresh{}
+	l.fresh = l.fresh[1:]
+	l.weight -= len(f.m.Recipients)
+	if f.place().compare(l.cursor) > 0 {
+		l.cursor = f.place()
+	}
+	return f
+}
+
+// spill forgets the fresh messages: they are found by the next scan. Spool.mu is held.
+func (l *line) spill() {
+	if len(l.fresh) > 0 {
+		l.stepBack(l.fresh[0].place())
+	}
+}
+
+// spillAll has all lines looked up in the database.
+func (s *Spool) spillAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		l.spill()
+	}
+}
+
+// leaseFresh leases from memory, and returns when the first that stays is due. It reports false when that is not possible,
+// and nothing was leased.
+func (s *Spool) leaseFresh(l *line, q relay.LeaseQuery) (leases []relay.Lease, next time.Time, ok bool) {
+	deadline := time.Now().Add(q.Until.Sub(q.Now))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lapse(time.Now())
+	for len(l.fresh) > 0 && len(leases) < q.Max {
+		due := l.fresh[0].r.due
+		if due > nanos(q.Now) && timeOf(due).Sub(q.Now) > earlyBy {
+			l.spill() // the clock was set back
+			break
+		}
+		if due > nanos(q.Now) {
+			return leases, timeOf(due), true // it was put after the caller looked at the clock
+		}
+		f := l.takeFresh()
+		if s.leased[f.r.seq] != nil {
+			continue
+		}
+		l.virtual = max(l.virtual, f.r.turn)
+		leases = append(leases, relay.Lease{Token: s.grant(f.r, deadline).token, Message: f.m})
+	}
+	if l.more || len(l.fresh) > 0 {
+		next = q.Now
+	}
+	return leases, next, !l.more || len(leases) > 0
+}

@@ -1,0 +1,98 @@
+package spool
+
+import (
+	"database/sql/driver"
+
+	"mailwhy/relay"
+)
+
+// tx is a transaction under way.
+type tx struct {
+	*conn
+	n      counts
+	remove []string // content files that nothing refers to once it is committed
+}
+
+// guarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
+func (t *tx) guarded(op *operation) (result, err error) {
+	if _, err := t.exec("SAVEPOINT op"); err != nil {
+		return nil, err
+	}
+	n, files := t.n, len(t.remove)
+	result = op.apply(t)
+	if broken(result) {
+		return nil, result
+	}
+	if code(result) != 0 {
+		t.n, t.remove = n, t.remove[:files]
+		if _, err := t.exec("ROLLBACK TO op"); err != nil {
+			return nil, err
+		}
+	}
+	_, err = t.exec("RELEASE op")
+	return result, err
+}
+
+// insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
+func (t *tx) insert(r *record, content []byte) (bool, error) {
+	seq := t.n.seq + 1
+	changed, err := t.exec(
+		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+		seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
+		r.open, r.crashes, r.head, int64(r.headSum), r.recipients, int64(r.stateSum))
+	if err != nil || changed == 0 {
+		return false, err
+	}
+	if r.file == "" {
+		if content == nil {
+			content = []byte{}
+		}
+		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, content); err != nil {
+			return false, err
+		}
+	}
+	r.seq = seq
+	t.n.seq = seq
+	t.n.messages++
+	t.n.bytes += r.size
+	return true, nil
+}
+
+// update stores the recipients' state, the turn and the due time of a record.
+func (t *tx) update(r *record) error {
+	_, err := t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
+		null(r.turn, 0), null(r.due, never), r.open, r.crashes, r.recipients, int64(r.stateSum), r.seq)
+	return err
+}
+
+// delete removes a message and its content, but not its notices.
+func (t *tx) delete(seq, size int64, file string) error {
+	changed, err := t.exec("DELETE FROM message WHERE seq=?", seq)
+	if err != nil || changed == 0 {
+		return err
+	}
+	if file == "" {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
+	} else {
+		t.remove = append(t.remove, file)
+	}
+	t.n.messages--
+	t.n.bytes -= size
+	return err
+}
+
+// one reads the record that where selects. It returns relay.ErrNotFound when there is none.
+func (c *conn) one(where string, arg driver.Value) (*record, error) {
+	var r *record
+	err := c.query(func(row []driver.Value) error {
+		r = new(record)
+		if err := r.scan(row); err != nil {
+			return err
+		}
+		return errStop
+	}, "SELECT "+columns+" FROM message WHERE "+where, arg)
+	if err == nil && r == nil {
+		err = relay.ErrNotFound
+	}
+	return r, err
+}
