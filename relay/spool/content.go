@@ -59,15 +59,23 @@ func (at *located) open(s *Spool) (io.ReadCloser, error) {
 	if at.file != "" {
 		return at.openFile(s.path(contentDir, at.file))
 	}
-	switch {
-	case at.data == nil && at.size > 0:
-		return nil, fmt.Errorf("%w: it is missing", relay.ErrCorrupt)
-	case int64(len(at.data)) != at.size:
-		return nil, fmt.Errorf("%w: %d bytes of %d", relay.ErrCorrupt, len(at.data), at.size)
-	case crc32.Checksum(at.data, castagnoli()) != at.sum:
-		return nil, fmt.Errorf("%w: wrong checksum", relay.ErrCorrupt)
+	if err := at.check(); err != nil {
+		return nil, err
 	}
 	return io.NopCloser(bytes.NewReader(at.data)), nil
+}
+
+// check compares a content from the database with what was stored.
+func (at *located) check() error {
+	switch {
+	case at.data == nil && at.size > 0:
+		return fmt.Errorf("%w: it is missing", relay.ErrCorrupt)
+	case int64(len(at.data)) != at.size:
+		return fmt.Errorf("%w: %d bytes of %d", relay.ErrCorrupt, len(at.data), at.size)
+	case crc32.Checksum(at.data, castagnoli()) != at.sum:
+		return fmt.Errorf("%w: wrong checksum", relay.ErrCorrupt)
+	}
+	return nil
 }
 
 // openFile opens a content that is in a file.

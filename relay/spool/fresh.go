@@ -34,13 +34,15 @@ func fresher(m *relay.Message) *relay.Message {
 	return &c
 }
 
-// arriveNew tells the line of a new message that was committed. Spool.mu is held.
-func (s *Spool) arriveNew(r *record, m *relay.Message) {
+// arriveNew tells the line of a new message that was committed, and reports whether it is kept in memory. Spool.mu is held.
+func (s *Spool) arriveNew(r *record, m *relay.Message) bool {
 	r.head, r.recipients = "", "" // a fresh record goes on living
 	l := s.lineLocked(r.lane)
-	if r.turn == 0 || l.more || s.leased[r.seq] != nil || !l.keep(fresh{r, m}, s.freshMax) {
-		s.arrive(r)
+	if r.turn != 0 && !l.more && s.leased[r.seq] == nil && l.keep(fresh{r, m}, s.freshMax) {
+		return true
 	}
+	s.arrive(r)
+	return false
 }
 
 // keep puts f in its place among the fresh messages; false when there are more than max. Spool.mu is held.

@@ -71,10 +71,10 @@ func (s *Spool) leaseLine(ctx context.Context, l *line, q relay.LeaseQuery) ([]r
 	if !worth {
 		return nil, time.Time{}, nil
 	}
-	records, end, more, err := s.scan(l, from, q.Max)
-	messages, bad := decodeAll(&records)
-	leases, next, early := s.handOut(l, records, messages, scanned{end, more, err}, q)
-	if err != nil {
+	found := s.scan(l, from, q.Max)
+	messages, bad := decodeAll(&found.records)
+	leases, next, early := s.handOut(l, found, messages, q)
+	if err := found.err; err != nil {
 		return nil, time.Time{}, err
 	}
 	if len(bad) > 0 {
@@ -83,41 +83,49 @@ func (s *Spool) leaseLine(ctx context.Context, l *line, q relay.LeaseQuery) ([]r
 	if len(early) > 0 {
 		s.sendBack(ctx, early) // those that are not written are found early again
 	}
-	if more {
+	if found.more {
 		next = q.Now
 	}
 	return leases, next, nil
 }
 
-// scanned is how a scan ended.
+// scanned is what a scan found.
 type scanned struct {
-	end  place
-	more bool
-	err  error
+	records []*record
+	end     place // of the last one that was looked at
+	more    bool  // the line goes on
+	err     error
 }
 
-// scan reads up to limit records that stand after from and are not leased. more says that the line goes on.
-func (s *Spool) scan(l *line, from place, limit int) (records []*record, end place, more bool, err error) {
-	err = s.read(func(c *conn) error {
-		records, end, more = records[:0], from, false
+// scanBytes bounds the contents that one scan reads, all in all.
+const scanBytes = 1 << 20
+
+// scan reads up to limit records that stand after from and are not leased, with their contents if these are small: to read
+// them one by one would cost more than all the rest.
+func (s *Spool) scan(l *line, from place, limit int) (found scanned) {
+	found.err = s.read(func(c *conn) error {
+		found = scanned{end: from}
 		return c.query(func(row []driver.Value) error {
 			r := new(record)
 			if err := r.scan(row); err != nil {
 				return err
 			}
-			if len(records) >= limit && !s.isLeased(r.seq) {
-				more = true
+			leased := s.isLeased(r.seq)
+			if !leased && len(found.records) >= limit {
+				found.more = true
 				return errStop
 			}
-			end = place{r.turn, r.seq}
-			if !s.isLeased(r.seq) {
-				records = append(records, r)
+			found.end = place{r.turn, r.seq}
+			if !leased {
+				r.data, _ = row[len(row)-1].([]byte)
+				found.records = append(found.records, r)
 			}
 			return nil
-		}, "SELECT "+columns+" FROM message WHERE lane=?1 AND turn>=?2 AND (turn, seq) > (?2, ?3) ORDER BY turn, seq",
-			l.name, from.turn, from.seq)
+		}, "SELECT "+columns+", (SELECT data FROM content WHERE content.seq=message.seq AND message.size<=?4) FROM message"+
+			" WHERE lane=?1 AND turn>=?2 AND (turn, seq) > (?2, ?3) ORDER BY turn, seq",
+			l.name, from.turn, from.seq, int64(scanBytes/max(limit, 1)))
 	})
-	return records, end, more, err
+	return found
 }
 
 // decodeAll restores the messages of records; those that are damaged are taken out of them.
@@ -141,18 +149,18 @@ const earlyBy = time.Minute
 
 // handOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet: the first of those
 // that keep their place is due at soon, and early have to be sent back.
-func (s *Spool) handOut(l *line, records []*record, messages []*relay.Message, scan scanned, q relay.LeaseQuery) (
+func (s *Spool) handOut(l *line, found scanned, messages []*relay.Message, q relay.LeaseQuery) (
 	leases []relay.Lease, soon time.Time, early []int64) {
 	deadline := time.Now().Add(q.Until.Sub(q.Now))
 	far := farAhead(q.Now, s.o.MaxDelay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer l.endScan()
-	if scan.err != nil {
+	if found.err != nil {
 		return nil, time.Time{}, nil
 	}
-	l.cursor, l.more = scan.end, scan.more
-	for i, r := range records {
+	l.cursor, l.more = found.end, found.more
+	for i, r := range found.records {
 		if s.leased[r.seq] != nil || l.ended[r.seq] {
 			continue // settled, or taken by Edit, since the scan began
 		}
@@ -167,6 +175,9 @@ func (s *Spool) handOut(l *line, records []*record, messages []*relay.Message, s
 		normalise(messages[i], q.Now, s.o.MaxDelay)
 		le := s.grant(r, deadline)
 		l.virtual = max(l.virtual, r.turn)
+		if at := (located{size: r.size, sum: r.sum, data: r.data}); r.data != nil && at.check() == nil {
+			s.cache.add(r.id, r.data)
+		}
 		leases = append(leases, relay.Lease{Token: le.token, Message: messages[i]})
 	}
 	return leases, soon, early

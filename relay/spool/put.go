@@ -203,15 +203,14 @@ func (p *putting) known(t *tx) (bool, error) {
 	return n == 0, err
 }
 
-// after tells the lane's line of the message, and keeps its content at hand.
+// after tells the lane's line of the message, and keeps its content at hand if it is soon to be leased.
 func (p *putting) after(err error) {
 	if err != nil || !p.stored {
 		return
 	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	p.s.arriveNew(p.r, p.m)
-	if p.r.file == "" {
+	if p.s.arriveNew(p.r, p.m) && p.r.file == "" {
 		p.s.cache.add(p.r.id, p.data)
 	}
 }
