@@ -19,7 +19,9 @@ func (s *session) Data(io.Reader) error {
 		return refuse(451, 4, 3, 0, "Internal trouble, please try again later")
 	}
 	defer func() { s.lfOnly = body.content.LFOnly() }()
-	head, err := body.peek(s.options.Limits.HeaderPeek)
+	buf := s.server.heads.Get().(*[]byte)
+	defer s.server.heads.Put(buf)
+	head, err := body.peek(buf, s.options.Limits.HeaderPeek)
 	if err != nil {
 		return s.contentReply(err)
 	}
@@ -168,12 +170,13 @@ func (b *intake) reserveUpstream(own, read int) error {
 
 func (b *intake) release() { b.session.server.flight.release(b.reserved) }
 
-// peek reads until the header has ended, the content has, or max bytes are there.
-func (b *intake) peek(max int) ([]byte, error) {
-	var head []byte
+// peek reads into buf, which it enlarges as needed, until the header has ended, the content has, or max bytes are there.
+func (b *intake) peek(buf *[]byte, max int) ([]byte, error) {
+	head := (*buf)[:0]
 	for len(head) < max {
 		if len(head) == cap(head) {
 			head = append(make([]byte, 0, min(max, 4096+2*cap(head))), head...)
+			*buf = head
 		}
 		from := len(head)
 		n, err := b.Read(head[from:min(cap(head), max)])

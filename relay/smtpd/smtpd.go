@@ -111,6 +111,7 @@ type Server struct {
 	options atomic.Pointer[Options] // of new connections
 	smtp    *smtp.Server
 	buffers *wire.Buffers
+	heads   sync.Pool // of *[]byte, for the beginnings of contents
 	flight  flight
 	origins origins
 
@@ -132,6 +133,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
+		heads:     sync.Pool{New: func() any { return new([]byte) }},
 		buffers:   wire.NewBuffers(),
 		listeners: map[*listener]struct{}{},
 		sessions:  map[*session]struct{}{},

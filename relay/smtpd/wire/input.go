@@ -24,9 +24,10 @@ func NewBuffers() *Buffers {
 
 // input is what has been received and not yet used: buf[r:w].
 type input struct {
-	buf  []byte
-	r, w int
-	lent *[largeBuffer]byte // buf's array, when it is a borrowed one
+	buf   []byte
+	r, w  int
+	small []byte             // buf, unless that is a borrowed one
+	lent  *[largeBuffer]byte // buf's array, when it is a borrowed one
 }
 
 func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
@@ -35,7 +36,8 @@ func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
 func (in *input) room(from *Buffers) {
 	switch {
 	case in.buf == nil:
-		in.buf = make([]byte, smallBuffer)
+		in.small = make([]byte, smallBuffer)
+		in.buf = in.small
 	case in.r == in.w:
 		in.r, in.w = 0, 0
 	case in.w < len(in.buf):
@@ -62,9 +64,8 @@ func (in *input) giveBack(to *Buffers) {
 	if in.lent == nil || in.w-in.r > smallBuffer {
 		return
 	}
-	small := make([]byte, smallBuffer)
-	in.w = copy(small, in.bytes())
-	in.r, in.buf = 0, small
+	in.w = copy(in.small, in.bytes())
+	in.r, in.buf = 0, in.small
 	to.pool.Put(in.lent)
 	in.lent = nil
 }
