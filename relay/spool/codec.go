@@ -35,7 +35,7 @@ type record struct {
 	headSum    uint32
 	recipients string
 	stateSum   uint32
-	data       []byte // the content, where it was read with the record
+	data       []byte // the content, where it is at hand and not in a file
 }
 
 // columns are those of a record, in the order in which scan reads them.

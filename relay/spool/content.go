@@ -126,8 +126,7 @@ func (v *verifier) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (v *verifier) Close() error { return v.f.Close() }
 
-// cache keeps the newest small contents in memory, so that a lane that is not behind need not read them back. Its owner
-// guards it.
+// cache keeps the small contents of the newest leases in memory, so that a lane need not read them back. Its owner guards it.
 type cache struct {
 	max, size int64
 	data      map[string][]byte

@@ -14,14 +14,14 @@ import (
 // cursor. Whatever else changes the line's rows moves the cursor back (stepBack), and with that forgets them: the
 // database has them all.
 type fresh struct {
-	r *record // without its texts
+	r *record // without its texts, with the content unless that is in a file
 	m *relay.Message
 }
 
 func (f *fresh) place() place { return place{f.r.turn, f.r.seq} }
 
-// freshMax is how many fresh messages a line has at most. One with many recipients counts as several.
-const freshMax = 4096
+// bytes is about how much memory it takes.
+func (f *fresh) bytes() int64 { return int64(len(f.r.data)) + 1024 + 256*int64(len(f.m.Recipients)) }
 
 // fresher is the message that a lease of m gives out: a copy, with the times as the database would give them.
 func fresher(m *relay.Message) *relay.Message {
@@ -34,23 +34,21 @@ func fresher(m *relay.Message) *relay.Message {
 	return &c
 }
 
-// arriveNew tells the line of a new message that was committed, and reports whether it is kept in memory. Spool.mu is held.
-func (s *Spool) arriveNew(r *record, m *relay.Message) bool {
+// arriveNew tells the line of a new message that was committed. Spool.mu is held.
+func (s *Spool) arriveNew(r *record, m *relay.Message) {
 	r.head, r.recipients = "", "" // a fresh record goes on living
 	l := s.lineLocked(r.lane)
-	if r.turn != 0 && !l.more && s.leased[r.seq] == nil && l.keep(fresh{r, m}, s.freshMax) {
-		return true
+	if r.turn == 0 || l.more || s.leased[r.seq] != nil || !l.keep(fresh{r, m}, s.o.Limits.Cache) {
+		s.arrive(r)
 	}
-	s.arrive(r)
-	return false
 }
 
-// keep puts f in its place among the fresh messages; false when there are more than max. Spool.mu is held.
-func (l *line) keep(f fresh, max int) bool {
-	if l.weight+len(f.m.Recipients) > max {
+// keep puts f in its place among the fresh messages; false when they would take more than max bytes. Spool.mu is held.
+func (l *line) keep(f fresh, max int64) bool {
+	if l.weight+f.bytes() > max {
 		return false
 	}
-	l.weight += len(f.m.Recipients)
+	l.weight += f.bytes()
 	at := len(l.fresh)
 	for at > 0 && f.place().compare(l.fresh[at-1].place()) < 0 {
 		at--
@@ -64,7 +62,7 @@ func (l *line) takeFresh() fresh {
 	f := l.fresh[0]
 	l.fresh[0] = fresh{}
 	l.fresh = l.fresh[1:]
-	l.weight -= len(f.m.Recipients)
+	l.weight -= f.bytes()
 	if f.place().compare(l.cursor) > 0 {
 		l.cursor = f.place()
 	}
@@ -108,6 +106,10 @@ func (s *Spool) leaseFresh(l *line, q relay.LeaseQuery) (leases []relay.Lease, n
 			continue
 		}
 		l.virtual = max(l.virtual, f.r.turn)
+		if f.r.file == "" {
+			s.cache.add(f.r.id, f.r.data)
+			f.r.data = nil
+		}
 		leases = append(leases, relay.Lease{Token: s.grant(f.r, deadline).token, Message: f.m})
 	}
 	if l.more || len(l.fresh) > 0 {

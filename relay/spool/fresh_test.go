@@ -16,8 +16,7 @@ import (
 // TestConformanceFromDatabase is the suite for a spool whose lanes are always behind.
 func TestConformanceFromDatabase(t *testing.T) {
 	spooltest.Run(t, func(t *testing.T) relay.Spool {
-		s := openTest(t, Options{})
-		s.freshMax = 0
+		s := openTest(t, Options{Limits: Limits{Cache: -1}})
 		t.Cleanup(func() { s.Close() })
 		return s
 	})
@@ -161,8 +160,7 @@ func TestRerouteFresh(t *testing.T) {
 
 // TestFreshOverflows puts more messages than are kept in memory: all are leased, once, and in order.
 func TestFreshOverflows(t *testing.T) {
-	s := atHead(t, Options{})
-	s.freshMax = 5
+	s := atHead(t, Options{Limits: Limits{Cache: 8000}}) // of which each takes some 1300
 	var want, got []string
 	for range 12 {
 		id, err := putOne(s, 10)
@@ -215,8 +213,7 @@ func TestFreshClockSetBack(t *testing.T) {
 
 // TestFreshUnderRace puts, leases, releases, edits and settles from many sides: each message is settled exactly once.
 func TestFreshUnderRace(t *testing.T) {
-	s := atHead(t, Options{})
-	s.freshMax = 20
+	s := atHead(t, Options{Limits: Limits{Cache: 30000}})
 	const n = 400
 	go func() {
 		for i := range n {

@@ -27,7 +27,7 @@ type line struct {
 	newest   map[string]int64 // of each sender, as far as it is above virtual
 	more     bool             // the database may have something after the cursor that is not leased
 	fresh    []fresh          // in order; see there
-	weight   int              // recipients of fresh
+	weight   int64            // bytes of fresh
 	wait     int64            // earliest due time of a message without a turn; never when there is none
 	known    bool             // wait is right
 	clock    int64            // Now of the last lineUp

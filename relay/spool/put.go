@@ -35,7 +35,6 @@ type putting struct {
 	report  bool
 	bounded bool           // the limits hold for it
 	m       *relay.Message // as it is to be leased
-	data    []byte         // the content, unless it is in a file
 	stored  bool           // by the last run of apply
 }
 
@@ -62,9 +61,9 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 		return nil, err
 	}
 	m.Size = size
-	p.m, p.data = fresher(m), bytes.Clone(data) // as long as it has to be
+	p.m = fresher(m)
 	if p.r, err = encode(m); err == nil {
-		p.r.file, p.r.sum = file, sum
+		p.r.file, p.r.sum, p.r.data = file, sum, bytes.Clone(data) // no longer than it has to be
 		p.r.headSum = p.r.sumHead()
 		return p, nil
 	}
@@ -172,7 +171,7 @@ func (w *contentWriter) readFrom(r io.Reader) error {
 }
 
 // bytes is how much the message adds to a batch.
-func (p *putting) bytes() int { return len(p.data) + len(p.r.head) + len(p.r.recipients) }
+func (p *putting) bytes() int { return len(p.r.data) + len(p.r.head) + len(p.r.recipients) }
 
 // apply stores the message within a transaction. An id that is known already is no error, and stores nothing.
 func (p *putting) apply(t *tx) error {
@@ -187,7 +186,7 @@ func (p *putting) apply(t *tx) error {
 		return err
 	}
 	p.s.turn(p.r)
-	p.stored, err = t.insert(p.r, p.data)
+	p.stored, err = t.insert(p.r, p.r.data)
 	return err
 }
 
@@ -203,16 +202,14 @@ func (p *putting) known(t *tx) (bool, error) {
 	return n == 0, err
 }
 
-// after tells the lane's line of the message, and keeps its content at hand if it is soon to be leased.
+// after tells the lane's line of the message.
 func (p *putting) after(err error) {
 	if err != nil || !p.stored {
 		return
 	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if p.s.arriveNew(p.r, p.m) && p.r.file == "" {
-		p.s.cache.add(p.r.id, p.data)
-	}
+	p.s.arriveNew(p.r, p.m)
 }
 
 // finish removes the content file of a message that was not stored. Where that is in doubt the writer does it.

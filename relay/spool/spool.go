@@ -21,7 +21,7 @@ type Limits struct {
 	FreeFloor   int64 // bytes of the file system that are left free; 0: 64 MiB; negative: none
 	Reserve     int64 // bytes kept on the disk for settlements when it is full; 0: 16 MiB; negative: none
 	InlineLimit int64 // contents up to this many bytes are kept in the database; 0: 128 KiB
-	Cache       int64 // bytes of new contents that are kept in memory for the lane; 0: 4 MiB; negative: none
+	Cache       int64 // bytes of new messages that are kept in memory for a lane, and of contents under way; 0: 4 MiB; negative: none
 }
 
 // Options configure a spool.
@@ -102,7 +102,6 @@ type Spool struct {
 	scratch sync.Pool // of *[]byte, into which contents are read
 
 	lostTail bool // transactions are missing; set while the spool is opened
-	freshMax int  // the constant; tests make it 0
 
 	mu      sync.Mutex
 	lines   map[string]*line
@@ -130,7 +129,7 @@ func (s *Spool) path(elem ...string) string {
 func Open(o Options) (*Spool, error) {
 	s := &Spool{
 		o: o.withDefaults(), lines: map[string]*line{}, leased: map[int64]*lease{}, byToken: map[relay.Token]*lease{},
-		gone: newRecent(recentMax), freshMax: freshMax,
+		gone: newRecent(recentMax),
 	}
 	s.scratch.New = newScratch
 	s.cache = newCache(s.o.Limits.Cache)
