@@ -97,8 +97,10 @@ func sampleReport(kind string) (*relay.Report, error) {
 		m.Recipients[0].Last.NetErr = diagnose.NetErr{Kind: diagnose.NetTimeout, Text: "read tcp 192.0.2.10:42100->198.51.100.7:25: i/o timeout"}
 	case "delayed":
 		m.Recipients = []relay.Recipient{sampleRecipient("raj@example.org", relay.Deferred, arrived.Add(4*time.Hour), sampleFull, fullDiagnosis())}
+		m.Recipients[0].Diagnosis.Fix[0] = "Wait: it is tried again."
 	case "relayed":
 		m.Recipients = []relay.Recipient{sampleRecipient("jane@example.net", relay.Relayed, arrived, "250 2.0.0 Ok: queued as 4F1B2\r\n", nil)}
+		m.Recipients[0].Last.Stage = diagnose.StageEndOfData
 	default:
 		return nil, fmt.Errorf("no kind %q; there are %s", kind, strings.Join(Kinds(), ", "))
 	}

@@ -46,6 +46,7 @@ type RecipientView struct {
 	Stage      string   // at which point
 	Time       time.Time
 	Attempts   int
+	Uncertain  bool // the last attempt was lost after the whole message was sent: it may have arrived
 	Diagnosed  bool
 	Category   string
 	Reason     string
@@ -119,6 +120,7 @@ func recipientView(kind relay.NoticeKind, rc *relay.Recipient) RecipientView {
 		v.Reply = replyLines(a.Reply.Raw, clean.Line)
 		v.Server = clean.Line(a.Host, maxAddress)
 		v.Stage = string(a.Stage)
+		v.Uncertain = a.Uncertain
 		if len(v.Reply) == 0 {
 			v.NoReply = clean.Line(a.NetErr.Text, maxText)
 		}
