@@ -154,7 +154,7 @@ func (c *Composer) draft(id, to, subject, mediaType string, h *header, parts []p
 		Subject:   subject,
 		From:      c.o.From,
 		EightBit:  body.eightBit,
-		UTF8:      !isASCII(to),
+		UTF8:      !isASCII(to) || !isASCII(c.o.From),
 		Content:   b.Bytes(),
 	}
 }
@@ -176,7 +176,7 @@ func mtaName(host string) string {
 	if isDomain(host) {
 		return "dns; " + host
 	}
-	return "x-local-hostname; " + host
+	return "x-local-hostname; " + strings.NewReplacer("(", "?", ")", "?", `\`, "?").Replace(host) // no half a comment
 }
 
 // isDomain reports whether s can be a fully qualified domain name.

@@ -126,6 +126,11 @@ func TestDraft(t *testing.T) {
 	if !strings.Contains(string(d.Content), "Message-ID: "+d.MessageID+"\r\n") || !IsOwn(testKey, d.MessageID) {
 		t.Errorf("Message-ID %s", d.MessageID)
 	}
+	r.To = "app@example.com"
+	d, err = composer(t, func(o *Options) { o.From = "poststelle@grün.example" }).Compose(r)
+	if err != nil || !d.UTF8 {
+		t.Errorf("%v; a header with UTF-8 that is not said to need SMTPUTF8", err)
+	}
 }
 
 func TestStatus(t *testing.T) {

@@ -200,7 +200,7 @@ func TestHostile(t *testing.T) {
 		t.Fatalf("%d parts", len(parts))
 	}
 	checkWords(t, parts[0], "relay.example.com")
-	checkReturned(t, parts[2], reportOf(relay.NoticeFailed, ""))
+	checkReturned(t, parts[2], r)
 	blocks := strings.Split(parts[1].decoded(t), "\r\n\r\n")
 	if len(blocks) != 2 {
 		t.Fatalf("%d blocks", len(blocks))

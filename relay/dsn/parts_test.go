@@ -96,6 +96,7 @@ func TestMTAName(t *testing.T) {
 		"[192.0.2.1]":        "x-local-hostname; [192.0.2.1]",
 		"a..b":               "x-local-hostname; a..b",
 		"bad host.example":   "x-local-hostname; bad host.example",
+		`(a\`:                `x-local-hostname; ?a?`,
 		"under_score.local.": "dns; under_score.local.",
 	} {
 		if got := mtaName(in); got != want {

@@ -2,10 +2,12 @@ package dsn
 
 import (
 	"bytes"
+	"io"
 	"mime"
 	"net/mail"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +32,11 @@ func readDSN(t testing.TB, r *relay.Report, hostname string, content []byte) (on
 	if len(parts) == 3 {
 		three = parts[2]
 		checkReturned(t, three, r)
+	} else if f, err := r.Open(); err == nil {
+		defer f.Close()
+		if _, err := io.ReadAll(f); err == nil {
+			t.Error("nothing is returned")
+		}
 	}
 	eight := strings.ContainsFunc(e.body, func(c rune) bool { return c >= 0x80 })
 	if got := e.get(t, "Content-Transfer-Encoding"); eight != (got == "8bit") { // RFC 2045, 6.4
@@ -58,6 +65,8 @@ func checkLines(t testing.TB, content []byte) {
 	}
 }
 
+var messageID = regexp.MustCompile(`^<[!-;=?A-~]+@[!-;=?A-~]+>$`)
+
 // checkOuter holds RFC 3464, 2, RFC 3461, 6, RFC 6522, 3 and RFC 3834, 5.2.
 func checkOuter(t testing.TB, e *entity, r *relay.Report) {
 	t.Helper()
@@ -71,15 +80,21 @@ func checkOuter(t testing.TB, e *entity, r *relay.Report) {
 	if e.get(t, "MIME-Version") != "1.0" || e.get(t, "Auto-Submitted") != "auto-replied" {
 		t.Error("MIME-Version or Auto-Submitted is missing")
 	}
-	checkDate(t, e.get(t, "Date"))
-	if !regexp.MustCompile(`^<[^<>@ ]+@[^<>@ ]+>$`).MatchString(e.get(t, "Message-ID")) {
+	checkDate(t, e.get(t, "Date"), r.Time)
+	if !messageID.MatchString(e.get(t, "Message-ID")) {
 		t.Errorf("Message-ID: %s", e.get(t, "Message-ID"))
 	}
 	if e.get(t, "Subject") == "" {
 		t.Error("no subject")
 	}
-	if got, want := e.get(t, "References"), r.Message.MessageID; got != want && got != "" {
-		t.Errorf("References: %s", got)
+	thread := r.Message.MessageID
+	if !messageID.MatchString(thread) {
+		thread = "" // nothing that could stand there
+	}
+	for _, name := range []string{"References", "In-Reply-To"} { // RFC 5322, 3.6.4
+		if got := e.get(t, name); got != thread {
+			t.Errorf("%s: %q, want %q", name, got, thread)
+		}
 	}
 	_, params, _ := mime.ParseMediaType(e.get(t, "Content-Type"))
 	if params["report-type"] != "delivery-status" {
@@ -93,11 +108,12 @@ func checkOuter(t testing.TB, e *entity, r *relay.Report) {
 	}
 }
 
-// checkDate holds that a date has a numeric zone (RFC 3464, 2.2.5).
-func checkDate(t testing.TB, s string) {
+// checkDate holds that a date has a numeric zone (RFC 3464, 2.2.5), and that it is the right one.
+func checkDate(t testing.TB, s string, want time.Time) {
 	t.Helper()
-	if _, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", s); err != nil {
-		t.Errorf("date %q: %v", s, err)
+	got, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", s)
+	if err != nil || !got.Equal(want.Truncate(time.Second)) {
+		t.Errorf("date %q (%v), want %v", s, err, want)
 	}
 }
 
@@ -173,8 +189,11 @@ func checkOrder(t testing.TB, e *entity, order []string) {
 			t.Errorf("field %s is unknown or out of order", f.name)
 		}
 		at = max(at, i)
-		for _, line := range f.lines[1:] {
-			if len(line) > 78 && strings.Count(strings.TrimSpace(line), " ") > 0 {
+		for i, line := range f.lines {
+			if i == 0 {
+				line = f.name + ":" + line
+			}
+			if len(line) > 78 && strings.Contains(strings.TrimPrefix(strings.TrimSpace(line), f.name+": "), " ") {
 				t.Errorf("a line that could be folded has %d bytes: %s", len(line), line)
 			}
 		}
@@ -207,12 +226,47 @@ func checkMessageBlock(t testing.TB, e *entity, r *relay.Report, hostname string
 		t.Errorf("Reporting-MTA: %q, want %q", got, want)
 	}
 	e.must(t, "DSN-Gateway", false)
+	if got, want := e.get(t, "Received-From-MTA"), receivedFromMTA(&r.Message.Client); got != want { // 2.2.4
+		t.Errorf("Received-From-MTA: %q, want %q", got, want)
+	}
 	if e.must(t, "Arrival-Date", true) {
-		checkDate(t, e.get(t, "Arrival-Date"))
+		checkDate(t, e.get(t, "Arrival-Date"), r.Message.Arrived)
 	}
 	if got := e.get(t, "X-Mailwhy-Queue-ID"); got != r.Message.ID {
 		t.Errorf("X-Mailwhy-Queue-ID: %q", got)
 	}
+}
+
+// receivedFromMTA is what the field must say of the tests' clients, who all have an address and a name.
+func receivedFromMTA(c *relay.Client) string {
+	kind := "x-local-hostname; "
+	if regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`).MatchString(c.Hello) {
+		kind = "dns; "
+	}
+	return kind + regexp.MustCompile(`[^!-'*-\[\]-~ ]`).ReplaceAllString(c.Hello, "?") + " ([" + c.Addr + "])"
+}
+
+// originalRecipientOf is the field's value for an ORCPT (RFC 3461, 4.2; RFC 6533, 3): the type, and the address decoded.
+func originalRecipientOf(orcpt string) string {
+	kind, value, _ := strings.Cut(orcpt, ";")
+	code := regexp.MustCompile(`\+[0-9A-F]{2}|\\x\{[0-9A-F]+\}`)
+	return kind + "; " + code.ReplaceAllStringFunc(value, func(s string) string {
+		n, _ := strconv.ParseInt(strings.Trim(s, `+\x{}`), 16, 32)
+		return string(rune(n))
+	})
+}
+
+// statusOf is the status code of a recipient (RFC 3464, 2.3.4; RFC 3461, 6.3 (g)); "" where there was no reply, for the
+// network error to tell.
+func statusOf(kind relay.NoticeKind, rc *relay.Recipient) string {
+	if rc.Last == nil || rc.Last.Reply.Raw == "" {
+		return ""
+	}
+	m := regexp.MustCompile(`^([245])[0-9][0-9](?:[ -]([245]\.[0-9]+\.[0-9]+)\b)?`).FindStringSubmatch(rc.Last.Reply.Raw)
+	if m != nil && m[2] != "" && (kind == relay.NoticeRelayed) == (m[2][0] == '2') {
+		return m[2]
+	}
+	return m[1] + ".0.0"
 }
 
 var statusCode = regexp.MustCompile(`^[245]\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})$`)
@@ -220,7 +274,11 @@ var statusCode = regexp.MustCompile(`^[245]\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{
 func checkRecipientBlock(t testing.TB, e *entity, r *relay.Report, rc *relay.Recipient) {
 	t.Helper()
 	checkOrder(t, e, recipientFields)
-	e.must(t, "Original-Recipient", rc.ORCPT != "") // 2.3.1
+	if e.must(t, "Original-Recipient", rc.ORCPT != "") { // 2.3.1
+		if got, want := e.get(t, "Original-Recipient"), originalRecipientOf(rc.ORCPT); got != want {
+			t.Errorf("Original-Recipient: %q, want %q", got, want)
+		}
+	}
 	kind := "rfc822"
 	if strings.ContainsFunc(rc.Address, func(c rune) bool { return c >= 0x80 }) {
 		kind = "utf-8"
@@ -233,17 +291,26 @@ func checkRecipientBlock(t testing.TB, e *entity, r *relay.Report, rc *relay.Rec
 	}
 	if got := e.get(t, "Status"); !statusCode.MatchString(got) || r.Kind == relay.NoticeRelayed != (got[0] == '2') { // 2.3.4
 		t.Errorf("Status: %q", got)
+	} else if want := statusOf(r.Kind, rc); want != "" && got != want {
+		t.Errorf("Status: %q, want %q", got, want)
 	}
 	replied := rc.Last != nil && rc.Last.Reply.Raw != ""
-	e.must(t, "Remote-MTA", replied && rc.Last.Host != "") // 2.3.5
-	if e.must(t, "Diagnostic-Code", replied) {             // 2.3.6
+	if e.must(t, "Remote-MTA", replied) { // 2.3.5
+		if got := e.get(t, "Remote-MTA"); got != "dns; "+rc.Last.Host {
+			t.Errorf("Remote-MTA: %q", got)
+		}
+	}
+	if e.must(t, "Diagnostic-Code", replied) { // 2.3.6
 		checkDiagnostic(t, e, rc)
 	}
 	if e.must(t, "Last-Attempt-Date", rc.Last != nil) {
-		checkDate(t, e.get(t, "Last-Attempt-Date"))
+		checkDate(t, e.get(t, "Last-Attempt-Date"), rc.Last.Time)
+	}
+	if got := e.get(t, "Final-Log-ID"); got != r.Message.ID { // 2.3.8
+		t.Errorf("Final-Log-ID: %q", got)
 	}
 	if e.must(t, "Will-Retry-Until", r.Kind == relay.NoticeDelayed) { // 2.3.9
-		checkDate(t, e.get(t, "Will-Retry-Until"))
+		checkDate(t, e.get(t, "Will-Retry-Until"), r.RetryUntil)
 	}
 	for _, name := range []string{"Category", "Reason", "Fix", "Rule", "Confidence"} {
 		e.must(t, "X-Mailwhy-"+name, rc.Diagnosis != nil && r.Kind != relay.NoticeRelayed)
@@ -290,7 +357,32 @@ func checkReturned(t testing.TB, e *entity, r *relay.Report) {
 	if !whole && strings.Contains(body, "\r\n\r\n") {
 		t.Error("more than the header is returned")
 	}
-	if !strings.Contains(strings.ToLower("\r\n"+body), "\r\nmessage-id:") && r.Message.MessageID != "" {
-		t.Error("the returned header has no Message-ID")
+	checkSame(t, r, body, kind)
+}
+
+// checkSame holds that what is returned is what was sent: all of it, or its header.
+func checkSame(t testing.TB, r *relay.Report, body, kind string) {
+	t.Helper()
+	f, err := r.Open()
+	if err != nil {
+		t.Fatalf("something is returned of what cannot be read: %v", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatalf("something is returned of what cannot be read whole: %v", err)
+	}
+	sent := string(b)
+	header, _, _ := strings.Cut("\n"+strings.ReplaceAll(sent, "\r\n", "\n"), "\n\n")
+	header = strings.ReplaceAll(strings.TrimPrefix(header+"\n", "\n"), "\n", "\r\n") // an encoded header has CRLF
+	want, global := header, strings.HasPrefix(kind, "message/global")
+	if strings.HasPrefix(kind, "message/") && !strings.HasSuffix(kind, "-headers") {
+		want = sent
+	}
+	if body != want {
+		t.Errorf("returned: %q, sent: %q", body, want)
+	}
+	if utf8 := strings.ContainsFunc(header, func(c rune) bool { return c >= 0x80 }); global != (utf8 && r.Message.Envelope.SMTPUTF8) { // RFC 6533, 4
+		t.Errorf("part 3 is %s", kind)
 	}
 }
