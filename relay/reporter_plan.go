@@ -89,12 +89,19 @@ func (p *noticePlan) addReports(kind NoticeKind, m *Message, ns []Notice) {
 	}
 }
 
-// addDigest plans a digest; a single failure gets its ordinary DSN.
+// addDigest plans a digest, or several where one would be too long; a single failure gets its ordinary DSN.
 func (p *noticePlan) addDigest(d *parcel) {
-	if len(d.notices) == 1 {
-		d.failures = nil
+	for len(d.notices) > 0 {
+		n := min(len(d.notices), digestMax)
+		part := parcel{
+			kind: d.kind, message: d.messages[0], notices: d.notices[:n], failures: d.failures[:n], messages: d.messages[:n],
+		}
+		d.notices, d.failures, d.messages = d.notices[n:], d.failures[n:], d.messages[n:]
+		if n == 1 {
+			part.failures = nil
+		}
+		p.parcels = append(p.parcels, part)
 	}
-	p.parcels = append(p.parcels, *d)
 }
 
 // gather adds a failure to the digest that it belongs to.

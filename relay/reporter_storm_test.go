@@ -137,3 +137,22 @@ func TestStormThroughCrash(t *testing.T) {
 	w.settleDown()
 	w.checkStorm(11, 5, 1)
 }
+
+// TestLongDigest: a message to very many recipients makes several digests, none of them longer than others.
+func TestLongDigest(t *testing.T) {
+	w := newWorld(t, newFakeStore(), 1)
+	w.o.Storm = func() relay.StormPolicy { return relay.StormPolicy{Threshold: 1, Window: 10 * time.Minute} }
+	var rs []relay.Recipient
+	for i := range 2501 {
+		rs = append(rs, relay.Recipient{Address: fmt.Sprintf("r%d@x", i)})
+	}
+	w.accept("app@example.com", rs...)
+	w.fail("user_unknown")
+	w.settleDown()
+	w.checkStorm(2501, 1, 3)
+	for _, x := range w.reports() {
+		if len(x.Digest) > 1000 {
+			t.Errorf("a digest of %d failures", len(x.Digest))
+		}
+	}
+}

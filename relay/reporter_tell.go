@@ -20,17 +20,23 @@ func (r *Reporter) tell(ctx context.Context, p *parcel) error {
 	}
 	m := r.reportMessage(p, route, to, draft)
 	if route.Maildir != "" {
-		if err := r.o.File(route.Maildir, m.ID, draft.Content); err != nil {
-			return err
-		}
-		if err := r.o.Spool.Report(ctx, p.notices, nil, nil); err != nil {
-			return err
-		}
-	} else {
-		if err := r.o.Spool.Report(ctx, p.notices, m, bytes.NewReader(draft.Content)); err != nil {
-			return err
-		}
-		r.o.Stored(m.Lane)
+		return r.file(ctx, p, m, route, draft.Content)
+	}
+	if err := r.o.Spool.Report(ctx, p.notices, m, bytes.NewReader(draft.Content)); err != nil {
+		return err
+	}
+	r.recordTold(p, m, route)
+	r.o.Stored(m.Lane)
+	return nil
+}
+
+// file writes a report into a maildir.
+func (r *Reporter) file(ctx context.Context, p *parcel, m *Message, route Route, content []byte) error {
+	if err := r.o.File(route.Maildir, m.ID, content); err != nil {
+		return err
+	}
+	if err := r.o.Spool.Report(ctx, p.notices, nil, nil); err != nil {
+		return err
 	}
 	r.recordTold(p, m, route)
 	return nil

@@ -92,7 +92,7 @@ type Notices struct {
 // NoticeSpool is the part of a Spool that the reporter uses.
 type NoticeSpool interface {
 	// DueNotices returns, for up to max messages that have a notice due at now, all of the message's notices, and when
-	// the earliest one not returned is due; zero when none is.
+	// the earliest one not returned is due; zero when none is. Where they are large it returns fewer, but at least one.
 	DueNotices(ctx context.Context, now time.Time, max int) (due []Notices, next time.Time, err error)
 	// Report stores the DSN (as Put does; nil stores none) and consumes the notices, which may be of several
 	// messages, as one transaction. Messages that nothing waits for any more are removed with it. Notices already consumed

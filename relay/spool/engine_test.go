@@ -221,6 +221,42 @@ func TestNoticesAfterClockJump(t *testing.T) {
 	}
 }
 
+// TestLargeNotices looks that messages with very long states are not all read at once, and none is forgotten.
+func TestLargeNotices(t *testing.T) {
+	c := newClock()
+	s := openTest(t, Options{Now: c.Now})
+	defer s.Close()
+	for range 3 {
+		if _, err := putOne(s, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, l := range leaseSome(t, s, 3) {
+		r := &l.Message.Recipients[0]
+		r.State, r.HeldWhy = relay.Failed, strings.Repeat("x", noticeBudget-1000)
+		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: c.Now()}
+		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, want := range []int{2, 1} {
+		due, next, err := s.DueNotices(t.Context(), c.Now(), 5)
+		if err != nil || len(due) != want || want > 1 && !next.Equal(c.Now()) {
+			t.Fatalf("%d messages, next %v, %v", len(due), next, err)
+		}
+		for _, d := range due {
+			seen[d.Message.ID] = true
+			if err := s.Report(t.Context(), d.Notices, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d of 3 messages were found", len(seen))
+	}
+}
+
 // TestCrashPutsOff looks that what was leased when the process ended is tried again soon the first time, and later each time
 // in a row, and that a settlement ends the count.
 func TestCrashPutsOff(t *testing.T) {

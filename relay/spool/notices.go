@@ -48,6 +48,10 @@ func (t *tx) dropNotices(seq int64) error {
 	return err
 }
 
+// noticeBudget is how many bytes of recipients' states DueNotices reads at a time, so that a thousand messages to as many
+// recipients do not fill the memory.
+const noticeBudget = 8 << 20
+
 // DueNotices implements relay.NoticeSpool.
 func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []relay.Notices, next time.Time, err error) {
 	var records []*record
@@ -58,7 +62,12 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []rel
 			return err
 		}
 		next = at
+		left := noticeBudget
 		for _, seq := range seqs {
+			if left < 0 {
+				next = now
+				break
+			}
 			r, err := c.one("seq=?", seq)
 			if err != nil {
 				return err
@@ -69,6 +78,7 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []rel
 			}
 			records = append(records, r)
 			due = append(due, relay.Notices{Notices: notices})
+			left -= len(r.recipients)
 		}
 		return nil
 	})
