@@ -29,7 +29,9 @@ import (
 // dsnRelay is a relay between a client and an upstream that does or does not know DSN.
 type dsnRelay struct {
 	t        *testing.T
+	app      *relayApp
 	addr     string
+	log      string // the delivery log's file
 	upstream *smtptest.Server
 }
 
@@ -51,12 +53,12 @@ func newDSNRelay(t *testing.T, o smtptest.Options, more ...config.Flag) *dsnRela
 		}
 		return smtptest.Action{}
 	}
-	r := &dsnRelay{t: t, upstream: smtptest.New(t, o)}
 	dir := t.TempDir()
+	r := &dsnRelay{t: t, log: filepath.Join(dir, "log"), upstream: smtptest.New(t, o)}
 	flag := func(key, value string) config.Flag { return config.Flag{Name: key, Key: key, Value: value} }
 	cfg, err := config.Load(config.Source{Flags: append([]config.Flag{
 		flag("hostname", "relay.example.com"), flag("listen", "127.0.0.1:0"), flag("upstream", r.upstream.URL()),
-		flag("spool.dir", filepath.Join(dir, "spool")), flag("delivery_log.file", filepath.Join(dir, "log")),
+		flag("spool.dir", filepath.Join(dir, "spool")), flag("delivery_log.file", r.log),
 		flag("retry.schedule", "300ms"), flag("retry.expire_after", "4s"), flag("dsn.collect", "100ms"), flag("dsn.delay_after", "1s"),
 	}, more...)})
 	if err != nil {
@@ -75,12 +77,24 @@ func newDSNRelay(t *testing.T, o smtptest.Options, more ...config.Flag) *dsnRela
 			t.Error(err)
 		}
 	})
-	r.addr = app.listeners[0].Addr().String()
+	r.app, r.addr = app, app.listeners[0].Addr().String()
 	return r
 }
 
 // python hands a message in with smtplib.
 func (r *dsnRelay) python(mailOptions, rcptOptions string, to ...string) {
+	r.t.Helper()
+	r.pythonFrom("app@example.com", mailOptions, rcptOptions, to...)
+}
+
+// pythonFrom does it with another envelope sender.
+func (r *dsnRelay) pythonFrom(from, mailOptions, rcptOptions string, to ...string) {
+	r.t.Helper()
+	r.pythonMail(from, mailOptions, rcptOptions, "From: app@example.com\r\nSubject: Order 7\r\nMessage-ID: <7@app.example.com>\r\n\r\nthe body\r\n", to...)
+}
+
+// pythonMail does it with another content.
+func (r *dsnRelay) pythonMail(from, mailOptions, rcptOptions, content string, to ...string) {
 	r.t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -89,13 +103,12 @@ func (r *dsnRelay) python(mailOptions, rcptOptions string, to ...string) {
 	host, port, _ := net.SplitHostPort(r.addr)
 	const script = `
 import smtplib, sys
-host, port, mail, rcpt = sys.argv[1:5]
+host, port, sender, mail, rcpt, content = sys.argv[1:7]
 s = smtplib.SMTP(host, int(port), local_hostname="app.example.com")
-s.sendmail("app@example.com", sys.argv[5:], "From: app@example.com\r\nSubject: Order 7\r\nMessage-ID: <7@app.example.com>\r\n\r\nthe body\r\n",
-           mail_options=mail.split(), rcpt_options=rcpt.split())
+s.sendmail(sender, sys.argv[7:], content.encode(), mail_options=mail.split(), rcpt_options=rcpt.split())
 s.quit()
 `
-	out, err := exec.Command(python, append([]string{"-c", script, host, port, mailOptions, rcptOptions}, to...)...).CombinedOutput()
+	out, err := exec.Command(python, append([]string{"-c", script, host, port, from, mailOptions, rcptOptions, content}, to...)...).CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}
