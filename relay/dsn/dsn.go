@@ -145,6 +145,7 @@ func (c *Composer) header(id, to, subject string, at time.Time) *header {
 func (c *Composer) draft(id, to, subject, mediaType string, h *header, parts []part) *relay.Draft {
 	body := multipart(mediaType, id, parts)
 	var b bytes.Buffer
+	b.Grow(len(body.body) + 1024)
 	h.write(&b)
 	body.header.write(&b)
 	b.WriteString("\r\n")

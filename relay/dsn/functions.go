@@ -27,11 +27,11 @@ const (
 //	row KEY TEXT       a labelled line, wrapped; nothing when TEXT is empty
 //	verbatim KEY LIST  a label and lines that are not wrapped
 //	steps KEY LIST     a label and numbered, wrapped lines
-func functions(words map[string]*texttemplate.Template) texttemplate.FuncMap {
+func functions(words map[string]word) texttemplate.FuncMap {
 	say := func(key string, data any) (string, error) { return say(words, key, data) }
-	word := func(key string) (string, error) { return say(key, nil) }
+	plain := func(key string) (string, error) { return say(key, nil) }
 	labelled := func(key string, write func(label string) string) (string, error) {
-		label, err := word(key)
+		label, err := plain(key)
 		if err != nil {
 			return "", err
 		}
@@ -39,8 +39,8 @@ func functions(words map[string]*texttemplate.Template) texttemplate.FuncMap {
 	}
 	return texttemplate.FuncMap{
 		"say":  say,
-		"word": word,
-		"has":  func(key string) bool { return words[key] != nil },
+		"word": plain,
+		"has":  func(key string) bool { _, ok := words[key]; return ok },
 		"date": func(t time.Time) string {
 			if t.IsZero() {
 				return ""
@@ -68,14 +68,23 @@ func functions(words map[string]*texttemplate.Template) texttemplate.FuncMap {
 
 type pair struct{ Key, Value string }
 
+// word is one of a language's words: a template, or, as most are, a mere text.
+type word struct {
+	text     string
+	template *texttemplate.Template // nil for a text
+}
+
 // say fills in the words for a key.
-func say(words map[string]*texttemplate.Template, key string, data any) (string, error) {
-	t := words[key]
-	if t == nil {
+func say(words map[string]word, key string, data any) (string, error) {
+	w, ok := words[key]
+	switch {
+	case !ok:
 		return "", fmt.Errorf("no words for %q", key)
+	case w.template == nil:
+		return w.text, nil
 	}
 	var b strings.Builder
-	err := t.Execute(&b, data)
+	err := w.template.Execute(&b, data)
 	return b.String(), err
 }
 
@@ -121,17 +130,23 @@ func numberedLine(indent string, n int, line string) string {
 // link may be, stays whole.
 func wrap(first, rest, text string) string {
 	var b strings.Builder
-	line, empty := first, true
-	for _, word := range strings.Fields(text) {
-		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > textWidth {
-			b.WriteString(line + "\n")
-			line, empty = rest, true
+	b.Grow(len(first) + len(text) + 64)
+	b.WriteString(first)
+	column, empty := utf8.RuneCountInString(first), true
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case empty:
+		case column+1+n > textWidth:
+			b.WriteString("\n" + rest)
+			column = utf8.RuneCountInString(rest)
+		default:
+			b.WriteByte(' ')
+			column++
 		}
-		if !empty {
-			line += " "
-		}
-		line += word
-		empty = false
+		b.WriteString(word)
+		column, empty = column+n, false
 	}
-	return b.String() + line + "\n"
+	b.WriteByte('\n')
+	return b.String()
 }

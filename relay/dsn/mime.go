@@ -58,6 +58,7 @@ func multipart(mediaType, id string, parts []part) part {
 		p.header.add("Content-Transfer-Encoding", "8bit")
 	}
 	var b bytes.Buffer
+	b.Grow(sizeOf(parts))
 	w := textproto.NewMultipartWriter(&b)
 	w.SetBoundary(boundary) // letters, digits, "=" and "_": never refused
 	for i := range parts {
@@ -69,6 +70,15 @@ func multipart(mediaType, id string, parts []part) part {
 	w.Close()
 	p.body = b.Bytes()
 	return p
+}
+
+// sizeOf is about what parts take in a message.
+func sizeOf(parts []part) int {
+	n := 0
+	for i := range parts {
+		n += len(parts[i].body) + 256
+	}
+	return n
 }
 
 // freeBoundary is a boundary that occurs in no part. It is the same for the same content.
@@ -84,8 +94,9 @@ func freeBoundary(id string, parts []part) string {
 
 // crlf makes every line end a CRLF and ends the last line.
 func crlf(s string) string {
-	s = strings.ReplaceAll(s, "\r\n", "\n")
-	s = strings.ReplaceAll(s, "\r", "\n")
+	if strings.Contains(s, "\r") {
+		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	}
 	if s != "" && !strings.HasSuffix(s, "\n") {
 		s += "\n"
 	}
@@ -96,7 +107,7 @@ func crlf(s string) string {
 const maxLine = 998
 
 // fitsSevenBit reports whether b can stand in a message as it is (RFC 2045, 2.7).
-func fitsSevenBit(b []byte) bool { return isASCII(string(b)) && fitsEightBit(b) }
+func fitsSevenBit(b []byte) bool { return isASCII(b) && fitsEightBit(b) }
 
 // fitsEightBit reports whether b is made of lines that 8BITMIME takes (RFC 2045, 2.8): ended by CRLF, at most 998 bytes
 // long, without NUL or a bare CR or LF.

@@ -95,6 +95,8 @@ func checkSource(name, source string, f texttemplate.FuncMap) error {
 // render fills in the blocks whose names begin with prefix.
 func (t *Templates) render(prefix string, v *View) (*words, error) {
 	var subject, text, html strings.Builder
+	text.Grow(2 << 10)
+	html.Grow(8 << 10)
 	err := t.text.ExecuteTemplate(&subject, prefix+"subject", v)
 	if err == nil {
 		err = t.text.ExecuteTemplate(&text, prefix+"text", v)
@@ -123,7 +125,7 @@ func Languages() []string {
 }
 
 // loadWords reads a language's words, each a template of its own, over the English ones.
-func loadWords(language string) (map[string]*texttemplate.Template, error) {
+func loadWords(language string) (map[string]word, error) {
 	texts := map[string]string{}
 	for _, l := range []string{English, language} {
 		b, err := fs.ReadFile(files, "templates/"+l+".toml")
@@ -139,16 +141,21 @@ func loadWords(language string) (map[string]*texttemplate.Template, error) {
 	return parseWords(texts)
 }
 
-// parseWords makes a template of each word.
-func parseWords(texts map[string]string) (map[string]*texttemplate.Template, error) {
-	words := make(map[string]*texttemplate.Template, len(texts))
+// parseWords makes a template of each word that is more than a text.
+func parseWords(texts map[string]string) (map[string]word, error) {
+	words := make(map[string]word, len(texts))
 	f := functions(words)
 	for key, source := range texts {
-		t, err := texttemplate.New(key).Funcs(f).Parse(strings.TrimSpace(source))
+		source = strings.TrimSpace(source)
+		if !strings.Contains(source, "{{") {
+			words[key] = word{text: source}
+			continue
+		}
+		t, err := texttemplate.New(key).Funcs(f).Parse(source)
 		if err != nil {
 			return nil, err
 		}
-		words[key] = t
+		words[key] = word{template: t}
 	}
 	return words, nil
 }
