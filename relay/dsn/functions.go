@@ -18,7 +18,7 @@ const (
 //
 //	say KEY DATA       the words for KEY, filled in with DATA
 //	word KEY           the words for KEY that need no data
-//	has KEY            whether there are words for KEY
+//	choose KIND NAME   the words for KIND_NAME, "" when there are none
 //	date TIME          a date and time, "" for the zero time
 //	span DURATION      a duration in its largest unit
 //	join LIST SEP      the list as one text
@@ -40,7 +40,12 @@ func functions(words map[string]word) texttemplate.FuncMap {
 	return texttemplate.FuncMap{
 		"say":  say,
 		"word": plain,
-		"has":  func(key string) bool { _, ok := words[key]; return ok },
+		"choose": func(kind, name string) (string, error) {
+			if _, ok := words[kind+"_"+name]; !ok {
+				return "", nil
+			}
+			return plain(kind + "_" + name)
+		},
 		"date": func(t time.Time) string {
 			if t.IsZero() {
 				return ""

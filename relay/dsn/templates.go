@@ -97,22 +97,20 @@ func (t *Templates) render(prefix string, v *View) (*words, error) {
 	var subject, text, html strings.Builder
 	text.Grow(2 << 10)
 	html.Grow(8 << 10)
-	err := t.text.ExecuteTemplate(&subject, prefix+"subject", v)
-	if err == nil {
-		err = t.text.ExecuteTemplate(&text, prefix+"text", v)
-	}
-	if err == nil {
-		err = t.html.ExecuteTemplate(&html, prefix+"html", v)
-	}
-	if err != nil {
+	if err := t.text.ExecuteTemplate(&subject, prefix+"subject", v); err != nil {
 		return nil, err
 	}
-	w := &words{subject: strings.Join(strings.Fields(subject.String()), " "), text: text.String(), html: html.String()}
-	if w.subject == "" {
+	v.Title = ellipsis(strings.Join(strings.Fields(subject.String()), " "), maxLine-100)
+	if v.Title == "" {
 		return nil, errors.New("template: the subject is empty")
 	}
-	w.subject = ellipsis(w.subject, maxLine-100)
-	return w, nil
+	if err := t.text.ExecuteTemplate(&text, prefix+"text", v); err != nil {
+		return nil, err
+	}
+	if err := t.html.ExecuteTemplate(&html, prefix+"html", v); err != nil {
+		return nil, err
+	}
+	return &words{subject: v.Title, text: text.String(), html: html.String()}, nil
 }
 
 // Languages are the built-in languages, by the names of their files.

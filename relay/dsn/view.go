@@ -13,6 +13,7 @@ import (
 
 // View is what a template is filled in with. Every text in it is cleaned: one line, without controls.
 type View struct {
+	Title      string // the subject, once it is written: not for it itself
 	Kind       string // failed, expired, delayed, relayed or digest
 	Host       string // this system's name
 	To         string // who is told

@@ -41,6 +41,9 @@ func ASCII(s string, max int) string {
 
 // mapped writes f of each character of s until max bytes are full. It looks at no more of s than it needs.
 func mapped(s string, max int, f func(rune) rune) string {
+	if len(s) <= max && plain(s) {
+		return s
+	}
 	var b strings.Builder
 	for _, r := range s {
 		r = f(r)
@@ -50,4 +53,14 @@ func mapped(s string, max int, f func(rune) rune) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// plain reports whether s is printable ASCII, as nearly all is: f leaves that as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
