@@ -196,6 +196,9 @@ func frontLimits(cfg *config.Config) smtpd.Limits {
 	l.Recipients, l.MessageSize = c.MaxRecipients, int64(c.MaxMessageSize)
 	l.CommandLine, l.ContentLine = int(c.MaxCommandLength), int(c.MaxLineLength)
 	l.InFlight, l.Received, l.DataRate = int64(c.MaxMemory), c.MaxHops, int64(c.MinDataRate)
+	if cfg.Spool.InlineLimit > 0 { // zero is the spool's default, which is the front door's too
+		l.Spill = int64(cfg.Spool.InlineLimit)
+	}
 	l.CommandTimeout, l.DataTimeout, l.DataTotal = c.IdleTimeout, min(c.IdleTimeout, l.DataTimeout), c.DataTimeout
 	return l
 }

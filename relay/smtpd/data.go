@@ -35,6 +35,7 @@ func (s *session) Data(io.Reader) error {
 	if err := body.reserveUpstream(len(prefix), len(head)); err != nil {
 		return s.contentReply(err)
 	}
+	body.storing = true
 	err = s.options.Accept(s.server.ctx, m, io.MultiReader(strings.NewReader(prefix), bytes.NewReader(head), body))
 	return s.conclude(m, body, err)
 }
@@ -114,7 +115,9 @@ func (s *session) contentReply(err error) error {
 type intake struct {
 	session  *session
 	content  *wire.Content
-	reserved int64
+	seen     int64 // bytes so far
+	reserved int64 // of them in the server's flight
+	storing  bool  // Accept has begun
 	left     int64 // bytes that the upstream's limit still allows; -1 is no limit
 	err      error
 }
@@ -145,13 +148,30 @@ func (b *intake) admit(p []byte) error {
 			return errUpstream
 		}
 	}
-	if n := min(int64(len(p)), flightCap-b.reserved); n > 0 {
-		if !b.session.server.flight.reserve(n, b.session.options.Limits.InFlight) {
-			return errFlight
-		}
-		b.reserved += n
+	b.seen += int64(len(p))
+	if !b.reserve() {
+		return errFlight
 	}
 	return nil
+}
+
+// reserve keeps the server's count of memory to what the content takes: all that was seen of it, until the store has put it
+// on disk.
+func (b *intake) reserve() bool {
+	l := &b.session.options.Limits
+	takes := b.seen
+	if b.storing && l.Spill > 0 && b.seen > l.Spill {
+		takes = min(b.seen, flightBuffer)
+	}
+	more := takes - b.reserved
+	if more > 0 && !b.session.server.flight.reserve(more, l.InFlight) {
+		return false
+	}
+	if more < 0 {
+		b.session.server.flight.release(-more)
+	}
+	b.reserved = takes
+	return true
 }
 
 // reserveUpstream sets out the upstream's size limit, of which our own fields and what was read so far are a part.

@@ -152,8 +152,8 @@ func (s *session) secureCommand(args string) wire.Action {
 func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	verb := s.verb
 	if bytes.HasPrefix(reply, []byte("354")) || bytes.HasPrefix(reply, []byte("334")) {
-		if verb == "DATA" { // the reply after the content is another stage's
-			s.verb = "."
+		if verb == "DATA" {
+			s.verb = contentEnd
 		}
 		return reply, false
 	}
@@ -168,7 +168,7 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	if verb != "" || s.tx != nil || text[0] == '5' { // an idle client's 421 refuses nothing
 		s.refused(stageOf(verb), s.refusedRecipient(verb), firstLine(text))
 	}
-	if text[0] == '5' && verb != "." || s.overshoot > overshootLimit {
+	if text[0] == '5' && verb != contentEnd || s.overshoot > overshootLimit {
 		s.errs++
 	}
 	if n := s.options.Limits.Errors; n > 0 && s.errs >= n {
@@ -243,7 +243,10 @@ func (s *session) ehloReply() string {
 	return b.String()
 }
 
-// stageOf is the stage of the reply to a command; "." stands for the content.
+// contentEnd stands for the verb in the reply to a content, which is another stage's than DATA's own. No line of a client holds it.
+const contentEnd = "\r\n.\r\n"
+
+// stageOf is the stage of the reply to a command.
 func stageOf(verb string) diagnose.Stage {
 	switch verb {
 	case "EHLO", "HELO":
@@ -258,7 +261,7 @@ func stageOf(verb string) diagnose.Stage {
 		return diagnose.StageRcpt
 	case "DATA":
 		return diagnose.StageData
-	case ".":
+	case contentEnd:
 		return diagnose.StageEndOfData
 	case "RSET":
 		return diagnose.StageReset

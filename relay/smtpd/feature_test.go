@@ -417,6 +417,35 @@ func TestInFlightLimit(t *testing.T) {
 	}
 }
 
+func TestInFlightLimitIsExact(t *testing.T) {
+	o := testOptions(&store{})
+	o.Limits.InFlight = 100
+	_, addr := start(t, o, Listen{})
+	c := hello(t, addr)
+	c.mail(strings.Repeat("x", 98)+"\r\n", "250")
+	c.mail(strings.Repeat("x", 99)+"\r\n", "452 4.3.1 ")
+}
+
+// TestStuckClientsLeaveRoom: what the store has on disk takes no memory, so large contents that stand still do not keep others out.
+func TestStuckClientsLeaveRoom(t *testing.T) {
+	o := testOptions(&store{})
+	o.Limits.InFlight, o.Limits.Spill = 300_000, 50_000
+	srv, addr := start(t, o, Listen{})
+	big := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 98)+"\r\n", 2000)
+	for i := range 3 {
+		stuck := hello(t, addr)
+		stuck.say("MAIL FROM:<a@b.test>", "250")
+		stuck.say("RCPT TO:<c@d.test>", "250")
+		stuck.say("DATA", "354")
+		io.WriteString(stuck, big)
+		waitFor(t, func() bool { return srv.flight.bytes.Load() == int64(i+1)*flightBuffer })
+	}
+	hello(t, addr).mail(big, "250")
+	if l := DefaultLimits(); int64(l.ClientConns)*max(l.Spill, int64(l.HeaderPeek)) > l.InFlight {
+		t.Error("one client can keep all others out")
+	}
+}
+
 // TestOddBodies holds that content passes byte for byte, less the Received field.
 func TestOddBodies(t *testing.T) {
 	st := &store{}

@@ -22,7 +22,8 @@ type Limits struct {
 	CommandLine     int   // bytes
 	ContentLine     int   // bytes
 	HeaderPeek      int   // bytes of the header that are looked at and held in memory
-	InFlight        int64 // bytes of all contents under way, each counted up to flightCap
+	InFlight        int64 // bytes of memory for all contents under way
+	Spill           int64 // bytes of a content from which the store keeps it on disk: of the rest only the buffer counts as InFlight
 	Received        int   // Received lines in a message: more is a loop (RFC 5321, 6.3)
 	OwnReceived     int   // Received lines that are our own
 	DataRate        int64 // bytes a second that content must keep up, after DataGrace
@@ -48,8 +49,9 @@ func DefaultLimits() Limits {
 		MessageSize:     50 << 20,
 		CommandLine:     4096,
 		ContentLine:     1 << 20,
-		HeaderPeek:      256 << 10,
+		HeaderPeek:      128 << 10,
 		InFlight:        64 << 20,
+		Spill:           128 << 10,
 		Received:        100,
 		OwnReceived:     5,
 		DataRate:        100,
@@ -92,10 +94,10 @@ func (l *Limits) wire() wire.Limits {
 	}
 }
 
-// flightCap is how much of one content counts as being in flight: beyond it a store spills to disk.
-const flightCap = 512 << 10
+// flightBuffer is what a content takes of memory once the store has it on disk: the buffer that it flows through.
+const flightBuffer = 64 << 10
 
-// flight counts the bytes of contents that are being taken in, all sessions together.
+// flight counts the bytes of memory that contents take while they are being taken in, all sessions together.
 type flight struct{ bytes atomic.Int64 }
 
 // reserve adds n and reports whether the limit allows it; if not, nothing is added.

@@ -35,7 +35,7 @@ type session struct {
 	extended bool   // by EHLO
 	user     string // authenticated
 
-	verb    string // of the command that is under way; "" when none is
+	verb    string // of the command that is under way, or contentEnd; "" when none is
 	pending path   // of the MAIL or RCPT that is under way
 	tx      *transaction
 

@@ -426,12 +426,14 @@ func TestTrapRefusalsNeverCount(t *testing.T) {
 	o := testOptions(&store{})
 	o.Limits.Errors = 10
 	_, addr := start(t, o, Listen{})
-	ours := hello(t, addr)
-	for range 10 {
-		ours.say("RCPT TO:<x@d.test>", "503 5.5.1 ")
+	for _, line := range []string{"RCPT TO:<x@d.test>", "XYZZ", ".", ""} {
+		ours := hello(t, addr)
+		for range 10 {
+			ours.say(line, "50")
+		}
+		ours.want("421 4.7.0 ")
+		ours.want("")
 	}
-	ours.want("421 4.7.0 ")
-	ours.want("")
 }
 
 // TestTrapErrorLimitIsThree: the library closes after three commands it does not know; ours is configurable.

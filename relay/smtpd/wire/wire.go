@@ -138,7 +138,7 @@ func (c *Conn) TLS() *tls.ConnectionState {
 // goroutine.
 func (c *Conn) Drain() {
 	c.draining.Store(true)
-	c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes a read that waits; see wake
+	c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes a read that waits; see fill
 }
 
 // Abort cuts the connection. It is safe to call from any goroutine.
