@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,7 +35,6 @@ type relayApp struct {
 	cfg      atomic.Pointer[config.Config]
 	engine   atomic.Pointer[diagnose.Engine]
 	composer atomic.Pointer[dsn.Composer]
-	cert     atomic.Pointer[certificate]
 	next     switchedUpstream
 
 	spool     *spool.Spool
@@ -65,11 +62,13 @@ func newRelay(cfg *config.Config, stdout io.Writer, log *slog.Logger) (r *relayA
 	if err := r.openStore(cfg, stdout); err != nil {
 		return r, err
 	}
-	if err := r.swap(cfg); err != nil {
-		return r, err
+	p, err := r.makeParts(cfg)
+	if err != nil {
+		return r, &exitError{code: exitUsage, err: err}
 	}
+	r.putInForce(cfg, p)
 	r.joinEngine(cfg)
-	if err := r.openDoor(cfg); err != nil {
+	if err := r.openDoor(cfg, p.cert); err != nil {
 		return r, err
 	}
 	r.admin = admin.New(admin.Options{Queue: r.spool, Control: r, Record: r.record, Log: log, Now: time.Now})
@@ -104,28 +103,6 @@ func spoolKey(name string) ([]byte, error) {
 	key = make([]byte, 32)
 	rand.Read(key)
 	return key, os.WriteFile(name, key, 0o600)
-}
-
-// swap makes everything that a reload replaces, and puts it in place only when all of it could be made.
-func (r *relayApp) swap(cfg *config.Config) error {
-	engine, errEngine := newEngine(cfg)
-	co, errTemplates := composerOptions(cfg, r.key)
-	co.Log = r.log
-	var composer *dsn.Composer
-	if errTemplates == nil {
-		composer, errTemplates = dsn.New(co)
-	}
-	cert, errTLS := newCertificate(&cfg.TLS, r.log)
-	pool, errUpstream := r.newUpstream(cfg)
-	if err := errors.Join(errEngine, errTemplates, errTLS, errUpstream); err != nil {
-		return &exitError{code: exitUsage, err: err}
-	}
-	r.engine.Store(engine)
-	r.composer.Store(composer)
-	r.cert.Store(cert)
-	r.next.replace(pool)
-	r.cfg.Store(cfg)
-	return nil
 }
 
 func (r *relayApp) newUpstream(cfg *config.Config) (*upstream.Pool, error) {
@@ -165,8 +142,8 @@ func (r *relayApp) joinEngine(cfg *config.Config) {
 }
 
 // openDoor makes the front door and opens its listeners.
-func (r *relayApp) openDoor(cfg *config.Config) error {
-	o, err := r.frontOptions(cfg)
+func (r *relayApp) openDoor(cfg *config.Config, cert *certificate) error {
+	o, err := r.frontOptions(cfg, cert)
 	if err == nil {
 		err = smtpd.CheckOpen(listens(cfg), o.Access)
 	}
@@ -186,9 +163,12 @@ func (r *relayApp) openDoor(cfg *config.Config) error {
 	return nil
 }
 
-// frontOptions are the front door's options.
-func (r *relayApp) frontOptions(cfg *config.Config) (smtpd.Options, error) {
+// frontOptions are the front door's options, with the certificate that was made for them; nil when there is none.
+func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Options, error) {
 	access, err := accessOf(cfg)
+	if access.Users != nil && access.Users.Len() == 0 {
+		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
+	}
 	inbox := relay.Inbox{
 		Spool: r.spool, Record: r.record, Now: time.Now,
 		Route: func(*relay.Message) string { return r.lane.State().Name },
@@ -200,20 +180,22 @@ func (r *relayApp) frontOptions(cfg *config.Config) (smtpd.Options, error) {
 	}
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Accept: accept, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
-		Capabilities: r.next.Capabilities, TLS: func() *tls.Config { return r.cert.Load().current() }, Log: r.log,
+		Capabilities: r.next.Capabilities, TLS: cert.current, Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
 		Gateway: smtpd.ContainerGateway(),
 	}, err
 }
 
-// listen opens a listener. A unix socket that a dead process left behind is replaced.
+// listen opens a listener. A unix socket that a dead process left behind is replaced; a file of another kind is not.
 func listen(l smtpd.Listen, mode os.FileMode) (net.Listener, error) {
 	if l.Network == "unix" {
 		if c, err := net.Dial("unix", l.Addr); err == nil {
 			c.Close()
 			return nil, fmt.Errorf("listen on unix:%s: another process listens there", l.Addr)
 		}
-		os.Remove(l.Addr)
+		if info, err := os.Lstat(l.Addr); err == nil && info.Mode()&os.ModeSocket != 0 {
+			os.Remove(l.Addr)
+		}
 	}
 	ln, err := net.Listen(l.Network, l.Addr)
 	if err != nil {
@@ -223,33 +205,6 @@ func listen(l smtpd.Listen, mode os.FileMode) (net.Listener, error) {
 		err = os.Chmod(l.Addr, mode)
 	}
 	return ln, err
-}
-
-// reload puts a new configuration in force. On an error the old one stays, whole.
-func (r *relayApp) reload(cfg *config.Config) error {
-	name, _ := theUpstream(cfg)
-	if was := r.lane.State().Name; name != was {
-		return fmt.Errorf("the upstream was renamed from %s to %s: restart to rename it", was, name)
-	}
-	o, err := r.frontOptions(cfg)
-	if err == nil {
-		err = smtpd.CheckOpen(listens(cfg), o.Access)
-	}
-	if err != nil {
-		return err
-	}
-	if err := r.swap(cfg); err != nil {
-		return err
-	}
-	if err := r.front.Reload(o); err != nil {
-		return err
-	}
-	for _, w := range cfg.Warnings {
-		r.log.Warn(w)
-	}
-	r.lane.Probe() // what kept the upstream out of reach may be mended
-	r.lane.Kick()
-	return r.record.Reopen()
 }
 
 // run serves until ctx ends or a listener fails, then drains: no mail is taken in, what is under way is finished.

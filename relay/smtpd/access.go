@@ -50,8 +50,11 @@ type Listen struct {
 	Proxy []netip.Prefix
 }
 
-// loopback reports whether only this host can reach the listener.
+// loopback reports whether only this host can reach the listener. A proxy on this host may speak for anybody.
 func (l *Listen) loopback() bool {
+	if len(l.Proxy) > 0 {
+		return false
+	}
 	if l.Network == "unix" {
 		return true
 	}

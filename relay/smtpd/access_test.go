@@ -49,6 +49,7 @@ func TestNeverAnOpenRelay(t *testing.T) {
 		{"everybody, recipients \"*\"", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"*"}}, false},
 		{"everybody beside users", Listen{Addr: world}, Access{Networks: nets("10.0.0.0/8", "0.0.0.0/0"), Users: users}, false},
 		{"PROXY headers from everybody", Listen{Addr: world, Proxy: prefixes("0.0.0.0/0")}, Access{Networks: []Network{LoopbackNetwork()}}, false},
+		{"everybody behind a proxy of this host", Listen{Addr: local, Proxy: prefixes("127.0.0.1/32")}, Access{Networks: nets("0.0.0.0/1", "128.0.0.0/1")}, false},
 		{"PROXY headers from the balancer", Listen{Addr: world, Proxy: prefixes("10.0.0.5/32")}, Access{Networks: []Network{LoopbackNetwork()}}, true},
 		{"PROXY headers from everybody, users only", Listen{Addr: world, Proxy: prefixes("::/0")}, Access{Users: users}, true},
 	}

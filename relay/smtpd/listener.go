@@ -135,7 +135,7 @@ func (s *session) open(raw net.Conn) (net.Conn, error) {
 }
 
 // proxied reads the PROXY header that a trusted proxy must send, and returns the address of the client behind it. A
-// header that names no client (LOCAL, UNKNOWN) gives no address: such a client is in no network.
+// header that names no client (LOCAL, UNKNOWN, a socket of the proxy's host) gives no address: such a client is in no network.
 func (s *session) proxied(raw net.Conn) (net.Conn, net.Addr, error) {
 	if !containsAddr(s.listen.Proxy, raw.RemoteAddr()) {
 		return raw, raw.RemoteAddr(), nil
@@ -146,10 +146,10 @@ func (s *session) proxied(raw net.Conn) (net.Conn, net.Addr, error) {
 	if header == nil {
 		return nil, nil, errors.New("no PROXY header from a trusted proxy")
 	}
-	if header.Command.IsLocal() || header.SourceAddr == nil {
-		return pc, nil, nil
+	if source, ok := header.SourceAddr.(*net.TCPAddr); ok && !header.Command.IsLocal() {
+		return pc, source, nil
 	}
-	return pc, header.SourceAddr, nil
+	return pc, nil, nil
 }
 
 // containsAddr reports whether one of prefixes holds the IP address of a.
