@@ -167,8 +167,7 @@ func TestStrangerIsRefused(t *testing.T) {
 
 func TestUserSenders(t *testing.T) {
 	o := testOptions(&store{})
-	hash, _ := HashPassword("p")
-	o.Access = Access{Users: testUsers(t, "any", "p", "app:"+hash+":@app.test"), AuthInClear: true}
+	o.Access = Access{Users: testUsers(t, "any", "p", "app:"+argonOf("p")+":@app.test"), AuthInClear: true}
 	_, addr := start(t, o, Listen{})
 	c := hello(t, addr)
 	c.say("MAIL FROM:<a@app.test>", "530 5.7.0 ")
@@ -192,8 +191,17 @@ func TestProxy(t *testing.T) {
 	if m := st.messages()[0].m; m.Client.Addr != "198.51.100.7" || m.Client.Name != "behind" {
 		t.Errorf("%+v", m.Client)
 	}
+	v2 := dial(t, addr)
+	io.WriteString(v2, "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\xc0\x00\x02\x01\x0f\xa0\x00\x19")
+	v2.want("220")
+	v2.say("EHLO x", "250")
+	v2.mail("x\r\n", "250")
+	if m := st.messages()[1].m; m.Client.Addr != "198.51.100.7" || m.Client.Name != "behind" {
+		t.Errorf("version 2: %+v", m.Client)
+	}
 	for name, first := range map[string]string{
-		"another client": "PROXY TCP4 203.0.113.9 192.0.2.1 4000 25\r\n", "no client": "PROXY UNKNOWN\r\n",
+		"version 2, LOCAL": "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
+		"another client":   "PROXY TCP4 203.0.113.9 192.0.2.1 4000 25\r\n", "no client": "PROXY UNKNOWN\r\n",
 	} {
 		c := dial(t, addr)
 		io.WriteString(c, first)
@@ -550,6 +558,22 @@ func TestSyntaxReplies(t *testing.T) {
 	} {
 		c.say(tt.line, tt.want)
 	}
+	c.want("")
+}
+
+func TestOtherCommandsLimitIsExact(t *testing.T) {
+	o := testOptions(&store{})
+	o.Limits.OtherCommands = 10
+	_, addr := start(t, o, Listen{})
+	c := hello(t, addr) // one of them
+	for range 9 {
+		c.say("NOOP", "250")
+	}
+	c.mail("x\r\n", "250") // starts anew
+	for range 10 {
+		c.say("NOOP", "250")
+	}
+	c.say("NOOP", "421 4.7.0 ")
 	c.want("")
 }
 

@@ -132,25 +132,11 @@ func (u *Users) mark(name, password string) (sum [32]byte) {
 	return sum
 }
 
-// The parameters of new hashes, and the bounds of those that are taken: an argon2id hash costs its memory at each check.
+// The bounds of the hashes that are taken: an argon2id hash costs its memory, in KiB, at each check.
 const (
-	argonTime, argonMemory, argonThreads = 3, 12 << 10, 1 // KiB
-	argonMaxTime, argonMaxMemory         = 16, 64 << 10
-	bcryptMaxCost                        = 15
+	argonMaxTime, argonMaxMemory = 16, 64 << 10
+	bcryptMaxCost                = 15
 )
-
-// HashPassword makes a line's HASH with argon2id (RFC 9106).
-func HashPassword(password string) (string, error) {
-	if password == "" {
-		return "", errors.New("the password is empty")
-	}
-	salt := make([]byte, 16)
-	rand.Read(salt)
-	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, 32)
-	enc := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
-		enc.EncodeToString(salt), enc.EncodeToString(key)), nil
-}
 
 // argonHash is a parsed argon2id hash.
 type argonHash struct {

@@ -467,6 +467,32 @@ func TestSteadySlowContentIsTaken(t *testing.T) {
 	})
 }
 
+// TestMinimumRateIsExact: content that comes as fast as it must is taken for as long as it likes, and a tenth slower it is not.
+func TestMinimumRateIsExact(t *testing.T) {
+	for rate, taken := range map[int64]bool{10: true, 11: false} {
+		synctest.Test(t, func(t *testing.T) {
+			limits := testLimits()
+			limits.MinRate, limits.Grace, limits.ContentTotal = rate, 5*time.Second, time.Hour
+			b := &backend{}
+			client, _, wait := serve(t, b, &Config{Limits: limits})
+			go io.Copy(io.Discard, client)
+			io.WriteString(client, before)
+			for range 300 { // ten bytes a second
+				if _, err := io.WriteString(client, "8 bytes.\r\n"); err != nil {
+					break
+				}
+				time.Sleep(time.Second)
+			}
+			io.WriteString(client, ".\r\n"+after)
+			wait()
+			if got := len(b.contents()) == 1; got != taken {
+				t.Errorf("at least %d bytes a second: taken %v, %v", rate, got, b.failures())
+			}
+			client.Close()
+		})
+	}
+}
+
 func TestDrain(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
