@@ -62,6 +62,13 @@ func (st *store) messages() []accepted {
 	return append([]accepted(nil), st.got...)
 }
 
+// forget drops what is remembered.
+func (st *store) forget() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.got, st.events = nil, nil
+}
+
 func (st *store) refusals() []relay.Event {
 	st.mu.Lock()
 	defer st.mu.Unlock()
