@@ -50,16 +50,16 @@ func beforeMail(s diagnose.Stage) bool {
 	return false
 }
 
-// ownFault reports whether a 5yz is about our account at the upstream and nobody's mail. At MAIL it is the upstream
-// itself that speaks. Later a recipient's server may have written the words, so they must leave no doubt.
+// ownFault reports whether a 5yz is about us and nobody's mail: our account at the upstream, our way there, or a sender
+// that the operator has yet to get allowed. Later than MAIL a recipient's server may have written the words. The message
+// waits all the same: a wait is told (to the operator at once, to the sender by a delay notice) and can be ended, a
+// bounce cannot be taken back.
 func ownFault(a *Attempt, d *diagnose.Diagnosis) bool {
-	if d == nil || a.Reply.Class() != 5 || d.Scope != diagnose.ScopeUpstream {
+	if d == nil || a.Reply.Class() != 5 {
 		return false
 	}
-	if a.Stage == diagnose.StageMail {
-		return true
-	}
-	return d.Basis == diagnose.BasisText && d.Confidence == diagnose.High
+	unverified := d.Scope == diagnose.ScopeSender && d.Owner == diagnose.OwnerOperator && d.Category != diagnose.SenderReputation
+	return d.Scope == diagnose.ScopeUpstream || unverified
 }
 
 // deferral is the next attempt after one that settled nothing, or the end of trying.

@@ -10,8 +10,7 @@ import (
 func TestDecide(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	policy := DefaultPolicy()
-	account := &diagnose.Diagnosis{Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisText, Confidence: diagnose.High}
-	guess := &diagnose.Diagnosis{Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisPair, Confidence: diagnose.Medium}
+	account := &diagnose.Diagnosis{Scope: diagnose.ScopeUpstream}
 	recipient := &diagnose.Diagnosis{Category: diagnose.InvalidAddress, Scope: diagnose.ScopeRecipient}
 	throttled := &diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream}
 	after := func(sec int) *diagnose.Diagnosis {
@@ -41,9 +40,9 @@ func TestDecide(t *testing.T) {
 		{"lost after the dot waits longer", Attempt{Stage: diagnose.StageEndOfData, NetErr: diagnose.NetErr{Kind: diagnose.NetReset}, Uncertain: true}, recipient, 0, 0, false, Deferred, 3 * time.Minute, true},
 		{"expiry", said(diagnose.StageRcpt, "450 no"), recipient, 5 * 24 * time.Hour, 30, false, Expired, 0, true},
 		{"the last attempt is at expiry", said(diagnose.StageRcpt, "450 no"), recipient, 5*24*time.Hour - time.Minute, 30, false, Deferred, time.Minute, true},
-		{"the account refused at MAIL waits", said(diagnose.StageMail, "550 5.7.60 no"), guess, 0, 0, false, Deferred, time.Minute, true},
-		{"the account refused later, beyond doubt, waits", said(diagnose.StageEndOfData, "550 5.7.60 no"), account, 0, 0, false, Deferred, time.Minute, true},
-		{"the account refused later, perhaps, fails", said(diagnose.StageRcpt, "550 5.7.60 no"), guess, 0, 0, false, Failed, 0, true},
+		{"the account refused at MAIL waits", said(diagnose.StageMail, "550 5.7.60 no"), account, 0, 0, false, Deferred, time.Minute, true},
+		{"the account refused after the content waits", said(diagnose.StageEndOfData, "550 5.7.60 no"), account, 0, 0, false, Deferred, time.Minute, true},
+		{"the account refused at expiry is given up", said(diagnose.StageEndOfData, "550 5.7.60 no"), account, 5 * 24 * time.Hour, 30, false, Expired, 0, true},
 		{"throttled steps back into the line", said(diagnose.StageMail, "454 4.7.0 slow"), throttled, 0, 3, false, Deferred, 3 * time.Second, false},
 		{"retry-after is honoured", said(diagnose.StageRcpt, "450 try in 300 s"), after(300), 0, 0, false, Deferred, 300 * time.Second * 105 / 100, true},
 		{"retry-after is bounded", said(diagnose.StageRcpt, "450 try in a year"), after(31536000), 0, 0, false, Deferred, 4 * time.Hour * 105 / 100, true},
@@ -70,6 +69,79 @@ func TestDecide(t *testing.T) {
 				t.Error("held without saying why")
 			}
 		})
+	}
+}
+
+// TestWhatARefusalDoes is the table of what a refusal does to its recipient and to the lane, by who is concerned, where
+// it was said, and its class.
+func TestWhatARefusalDoes(t *testing.T) {
+	const (
+		fails   = "fails"
+		waits   = "waits"
+		told    = "waits, the operator is told"
+		account = "waits, the operator is told, counts against the account"
+		slows   = "waits, the lane slows"
+	)
+	who := map[string]diagnose.Diagnosis{
+		"recipient":         {Category: diagnose.MailboxFull, Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient},
+		"message":           {Category: diagnose.Blocked, Scope: diagnose.ScopeMessage, Owner: diagnose.OwnerApplication},
+		"sender's domain":   {Category: diagnose.DMARCErrors, Scope: diagnose.ScopeSender, Owner: diagnose.OwnerSenderDomain},
+		"sender's standing": {Category: diagnose.SenderReputation, Scope: diagnose.ScopeSender, Owner: diagnose.OwnerOperator},
+		"unverified sender": {Category: diagnose.RejectionErrors, Scope: diagnose.ScopeSender, Owner: diagnose.OwnerOperator},
+		"upstream":          {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Owner: diagnose.OwnerOperator},
+		"upstream, a guess": {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisCode, Confidence: diagnose.Low},
+		"rate of all":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream},
+		"rate of one":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeRecipient},
+	}
+	later := []diagnose.Stage{diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData}
+	mail := []diagnose.Stage{diagnose.StageMail}
+	tests := []struct {
+		who    string
+		stages []diagnose.Stage
+		reply  string
+		want   string
+	}{
+		{"recipient", mail, "450 no", waits}, {"recipient", later, "450 no", waits},
+		{"recipient", mail, "550 no", fails}, {"recipient", later, "550 no", fails},
+		{"message", later, "450 no", waits}, {"message", later, "550 no", fails},
+		{"sender's domain", later, "450 no", waits}, {"sender's domain", later, "550 no", fails},
+		{"sender's standing", mail, "550 no", fails}, {"sender's standing", later, "550 no", fails},
+		{"unverified sender", mail, "450 no", waits}, {"unverified sender", later, "450 no", waits},
+		{"unverified sender", mail, "550 no", told}, {"unverified sender", later, "550 no", told},
+		{"upstream", mail, "450 no", account}, {"upstream", mail, "550 no", account},
+		{"upstream", later, "450 no", waits}, {"upstream", later, "550 no", told},
+		{"upstream, a guess", mail, "550 no", account}, {"upstream, a guess", later, "550 no", told},
+		{"rate of all", mail, "450 no", slows}, {"rate of all", later, "450 no", slows},
+		{"rate of all", mail, "550 no", account}, {"rate of all", later, "550 no", told},
+		{"rate of one", mail, "450 no", slows}, {"rate of one", later, "450 no", waits},
+		{"rate of one", later, "421 no", slows}, {"rate of one", later, "550 no", fails},
+	}
+	now, policy := time.Now(), DefaultPolicy()
+	m := &Message{Arrived: now}
+	var l *Lane // learn needs none of it
+	for _, tt := range tests {
+		for _, stage := range tt.stages {
+			d := who[tt.who]
+			a := &Attempt{Stage: stage, Reply: diagnose.ParseReply(tt.reply)}
+			var s signal
+			l.learn(&s, &Transaction{From: "A@example.com"}, a, &d)
+			got := fails
+			if decide(&policy, now, m, &Recipient{State: Queued}, a, &d, 0.5).State == Deferred {
+				got = waits
+			}
+			if s.refusal != nil {
+				got += ", the operator is told"
+			}
+			if s.account == "a@example.com" {
+				got += ", counts against the account"
+			}
+			if s.throttle {
+				got += ", the lane slows"
+			}
+			if got != tt.want {
+				t.Errorf("%s, %s at %s: %s, want %s", tt.who, tt.reply, stage, got, tt.want)
+			}
+		}
 	}
 }
 

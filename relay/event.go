@@ -24,7 +24,7 @@ const (
 	EventRefused     EventKind = "refused"     // the front door said no
 	EventQuarantined EventKind = "quarantined" // damaged; set aside
 	EventDSN         EventKind = "dsn"         // a report was made
-	EventLane        EventKind = "lane"        // a lane paused, probed or resumed
+	EventLane        EventKind = "lane"        // a lane paused, resumed, slowed or is refused
 )
 
 // Event is one thing that happened, for the delivery log, metrics and whoever else records. Fields that do not apply
@@ -47,7 +47,7 @@ type Event struct {
 	Stage       diagnose.Stage // of a refusal at the front door
 	Reply       string         // our own reply, of a refusal at the front door
 	Lane        string         // name of the lane
-	State       string         // of a lane: paused, probing, resumed, slowed
+	State       string         // of a lane: paused, resumed, slowed, refused
 	Note        string         // a sentence for people
 	DSN         string         // queue id of the report about this message, or of the message that this reports on
 	DSNKind     NoticeKind

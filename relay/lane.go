@@ -62,7 +62,8 @@ type Lane struct {
 	low     atomic.Int32 // with so few messages waiting for a connection, more are leased
 
 	// The rest belongs to Run's goroutine.
-	out      map[Token]*unit // leased and not yet settled
+	out      map[Token]*unit      // leased and not yet settled
+	told     map[string]time.Time // when the operator was last told of a state of the lane, by state and reason
 	draining bool
 	workers  int
 	pace     pace
@@ -90,14 +91,15 @@ type unit struct {
 
 // signal is what a worker tells the lane's goroutine.
 type signal struct {
-	unit     *unit  // settled, or given back; nil otherwise
-	exit     bool   // the worker ended
-	accepted bool   // the upstream took it
-	throttle bool   // the upstream asks for less
-	crowded  bool   // ... of connections
-	account  string // sender for whom the upstream refused our account at MAIL
-	fault    *Attempt
-	meaning  *diagnose.Diagnosis // of fault, throttle and account
+	unit     *unit               // settled, or given back; nil otherwise
+	exit     bool                // the worker ended
+	accepted bool                // the upstream took it
+	throttle bool                // the upstream asks for less
+	crowded  bool                // ... of connections
+	account  string              // sender for whom the upstream refused our account at MAIL
+	refusal  *Attempt            // about our account, at MAIL or later: nobody fails for it
+	fault    *Attempt            // met before MAIL
+	meaning  *diagnose.Diagnosis // of fault, throttle and refusal
 	probeOK  bool                // a probe reached the upstream
 	probeNow bool                // somebody wishes a probe
 }
@@ -122,6 +124,7 @@ func NewLane(o LaneOptions) *Lane {
 		signals: make(chan signal, 256),
 		work:    make(chan *unit, maxWaiting),
 		out:     map[Token]*unit{},
+		told:    map[string]time.Time{},
 	}
 	l.state.Store(&LaneState{Name: o.Name})
 	return l
@@ -291,6 +294,9 @@ func (l *Lane) note(s signal) {
 	if s.unit != nil {
 		delete(l.out, s.unit.token)
 	}
+	if s.refusal != nil {
+		l.noteRefusal(s, now)
+	}
 	switch {
 	case s.probeNow:
 		l.trouble.nextProbe = now
@@ -316,7 +322,7 @@ func (l *Lane) noteThrottle(s signal, now time.Time) {
 	} else {
 		slower = l.pace.throttle(now)
 	}
-	if slower {
+	if slower && l.tell("slowed", s.meaning, now) {
 		l.event("slowed", s.meaning, nil, "the upstream asks for less: sending more slowly")
 	}
 }

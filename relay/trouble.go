@@ -16,6 +16,7 @@ type trouble struct {
 	account   bool // it was the account that was refused at MAIL: a connection proves nothing, only a message does
 	since     time.Time
 	nextProbe time.Time
+	wait      time.Duration // until nextProbe, when it was set
 	interval  time.Duration
 	meaning   *diagnose.Diagnosis
 	fault     *Attempt
@@ -26,14 +27,35 @@ type trouble struct {
 // lane pauses: one alone proves nothing.
 const accountSenders = 3
 
+// tellAgain is how long the operator is not told again of the same state for the same reason.
+const tellAgain = time.Hour
+
 // noteFault takes in that the upstream could not be brought to MAIL.
 func (l *Lane) noteFault(s signal, now time.Time) {
-	if s.throttle && len(l.out) > 0 {
+	if s.throttle && l.workers > 1 {
 		// Others are being served: it is the number of connections that is too high.
 		l.noteThrottle(s, now)
 		return
 	}
-	l.pause(now, s.fault, s.meaning, false)
+	l.pause(now, s)
+}
+
+// noteRefusal tells the operator that mail waits because of our account, though the lane does not pause.
+func (l *Lane) noteRefusal(s signal, now time.Time) {
+	if l.tell("refused", s.meaning, now) {
+		l.event("refused", s.meaning, s.refusal, "the upstream refuses mail for a reason of our own; what it refuses waits")
+	}
+}
+
+// tell reports whether the operator is to be told that the lane is in a state that many messages meet.
+func (l *Lane) tell(state string, d *diagnose.Diagnosis, now time.Time) bool {
+	what := state + " " + string(d.Reason)
+	last, before := l.told[what]
+	if since := now.Sub(last); before && since >= 0 && since < tellAgain {
+		return false
+	}
+	l.told[what] = now
+	return true
 }
 
 // noteAccount takes in that the upstream refused our account, at MAIL, for one sender.
@@ -46,7 +68,7 @@ func (l *Lane) noteAccount(s signal, now time.Time) {
 		t.senders[s.account] = true
 	}
 	if len(t.senders) >= accountSenders || t.trial {
-		l.pause(now, nil, s.meaning, true)
+		l.pause(now, s)
 	}
 }
 
@@ -62,28 +84,36 @@ func (l *Lane) noteSuccess(now time.Time) {
 }
 
 // pause stops the lane. The first pause is an event; failing probes only make the interval grow.
-func (l *Lane) pause(now time.Time, fault *Attempt, meaning *diagnose.Diagnosis, account bool) {
+func (l *Lane) pause(now time.Time, s signal) {
 	t := &l.trouble
-	s := l.o.Settings()
-	bounds := s.Probe
-	if account || fault != nil && fault.Stage == diagnose.StageAuth {
-		bounds = s.ProbeAuth
-	}
 	first := !t.paused && !t.trial
 	if t.paused && !t.probing {
 		return // another connection met the same fault; the interval grows once a probe
+	}
+	set := l.o.Settings()
+	bounds := set.Probe
+	if s.account != "" || s.fault.Stage == diagnose.StageAuth {
+		bounds = set.ProbeAuth
 	}
 	t.interval = bounds.clamp(2 * t.interval)
 	if first {
 		t.interval, t.since = bounds.Min, now
 	}
-	t.paused, t.probing, t.trial, t.account = true, false, false, account
-	t.meaning, t.fault = meaning, fault
-	t.nextProbe = now.Add(t.interval + time.Duration(l.o.Spread()*float64(t.interval)/10))
+	t.paused, t.probing, t.trial, t.account = true, false, false, s.account != ""
+	t.meaning, t.fault = s.meaning, s.fault
+	t.wait = t.interval + time.Duration(l.o.Spread()*float64(t.interval)/10)
+	if s.meaning.RetryAfter > 0 {
+		t.wait = max(t.wait, named(&set.Policy, s.meaning, l.o.Spread()))
+	}
+	t.nextProbe = now.Add(t.wait)
 	l.halted.Store(true)
 	l.giveBack()
 	if first {
-		l.event("paused", meaning, fault, "mail waits; nobody is bounced for this")
+		tried := s.fault
+		if tried == nil {
+			tried = s.refusal
+		}
+		l.event("paused", s.meaning, tried, "mail waits; nobody is bounced for this")
 	}
 }
 
@@ -93,7 +123,7 @@ func (l *Lane) probe(ctx context.Context, now time.Time, s LaneSettings) time.Du
 	if t.probing {
 		return lookAgain
 	}
-	if wait := t.nextProbe.Sub(now); wait > 0 && wait <= 2*max(s.Probe.Max, s.ProbeAuth.Max) {
+	if wait := t.nextProbe.Sub(now); wait > 0 && wait <= t.wait { // longer only if the clock was set back
 		return min(wait, lookAgain)
 	}
 	l.expireWaiting(ctx, now, s.Policy)
