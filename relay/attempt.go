@@ -60,6 +60,7 @@ type Upstream interface {
 	// Capabilities are those that the upstream last offered; ok is false before the first EHLO.
 	Capabilities() (c Capabilities, ok bool)
 	// Probe brings a connection up to the point before MAIL and keeps it for reuse; it returns the fault met, or nil.
+	// After refused credentials Relay may answer with that Fault, unasked, until a Probe was let in.
 	Probe(ctx context.Context) *Attempt
 	// Close ends idle connections with QUIT.
 	Close() error

@@ -109,7 +109,7 @@ func (c *cramMD5Client) Next(challenge []byte) ([]byte, error) {
 }
 
 // authenticate proves who we are (RFC 4954). A mechanism that the server then does not know after all gives way to
-// the next; a refusal ends it, since providers lock accounts.
+// the next; a refusal ends it, until a probe, since providers lock accounts.
 func (o *opening) authenticate() *problem {
 	if o.p.opt.Auth == nil {
 		return nil
@@ -118,6 +118,11 @@ func (o *opening) authenticate() *problem {
 		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
 			"credentials are configured and the connection is not encrypted: STARTTLS was not offered"}}
 	}
+	return o.p.logins.try(o.ctx, o.probe, o.login)
+}
+
+// login tries the mechanisms in turn.
+func (o *opening) login() *problem {
 	offered := o.ext.auth
 	for {
 		client, err := o.p.opt.Auth.Client(o.ctx, offered)

@@ -108,7 +108,7 @@ func BenchmarkRoundTrips(b *testing.B) {
 func sink(tb testing.TB, pipelining bool) *raw {
 	ehlo, command, data := "250 x\r\n", "250 2.1.0 Ok\r\n", "354 go\r\n"
 	if pipelining {
-		ehlo, command, data = "250-x\r\n250 PIPELINING\r\n", "", "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 go\r\n"
+		ehlo, command, data = "250-x\r\n250-8BITMIME\r\n250 PIPELINING\r\n", "", "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 go\r\n"
 	}
 	return newRaw(tb, func(c *peer) {
 		c.say("220 x\r\n")

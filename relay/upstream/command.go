@@ -9,39 +9,34 @@ import (
 	"mailwhy/relay/internal/xtext"
 )
 
-// need is what a message asks of the server beyond RFC 5321.
-type need struct {
-	eightBit bool // RFC 6152: BODY is declared
-	utf8     bool // RFC 6531
-}
-
-// admit compares a message with what the server offers. lack is set when it cannot be taken; err when the content
-// could not be read to find out.
-func admit(t *relay.Transaction, ext *extensions, buf []byte) (n need, lack *netError, err error) {
+// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8; lack is set when it
+// cannot be taken, err when the content could not be read to find out.
+func admit(t *relay.Transaction, ext *extensions, buf []byte) (utf8 bool, lack *netError, err error) {
 	m := t.Message
 	if ext.Size > 0 && m.Size > ext.Size { // RFC 1870, 6.1
-		return n, &netError{diagnose.NetSizeExceeded,
+		return false, &netError{diagnose.NetSizeExceeded,
 			fmt.Sprintf("the message has %d bytes, the server takes %d at most", m.Size, ext.Size)}, nil
 	}
-	n.utf8 = m.Envelope.SMTPUTF8 || !addressesASCII(t)
-	n.eightBit = m.Envelope.Body == relay.Body8BitMIME
-	if n.utf8 && !ext.SMTPUTF8 {
+	utf8 = m.Envelope.SMTPUTF8 || !addressesASCII(t)
+	if utf8 && !ext.SMTPUTF8 {
 		// RFC 6531, 3.4: a message that needs none of it may go without
-		n.utf8 = !addressesASCII(t)
-		if !n.utf8 {
-			n.utf8, err = eightBit(t, buf)
+		utf8 = !addressesASCII(t)
+		if !utf8 {
+			utf8, err = eightBit(t, buf)
 		}
-		if n.utf8 {
-			return n, &netError{diagnose.NetUTF8Unavailable, "the message needs SMTPUTF8, which the server does not offer"}, err
-		}
-	}
-	if err == nil && n.eightBit && !ext.EightBit {
-		// RFC 6152, 3: converted or returned. Many programs declare 8BITMIME for content that is plain ASCII
-		if n.eightBit, err = eightBit(t, buf); n.eightBit {
-			return n, &netError{diagnose.NetEightUnavailable, "the message needs 8BITMIME, which the server does not offer"}, err
+		if utf8 {
+			return utf8, &netError{diagnose.NetUTF8Unavailable, "the message needs SMTPUTF8, which the server does not offer"}, err
 		}
 	}
-	return n, nil, err
+	if err == nil && !ext.EightBit {
+		// RFC 6152, 3: converted or returned. The content tells, not what was declared: many programs declare 8BITMIME for
+		// plain ASCII, and others nothing for what is not. Converting would break signatures.
+		var needed bool
+		if needed, err = eightBit(t, buf); needed {
+			return utf8, &netError{diagnose.NetEightUnavailable, "the message needs 8BITMIME, which the server does not offer"}, err
+		}
+	}
+	return utf8, nil, err
 }
 
 func addressesASCII(t *relay.Transaction) bool {
@@ -54,7 +49,7 @@ func addressesASCII(t *relay.Transaction) bool {
 }
 
 // appendMail appends the MAIL command (RFC 5321, 4.1.1.2).
-func appendMail(dst []byte, t *relay.Transaction, ext *extensions, n need) []byte {
+func appendMail(dst []byte, t *relay.Transaction, ext *extensions, utf8 bool) []byte {
 	e := &t.Message.Envelope
 	dst = append(append(append(dst, "MAIL FROM:<"...), t.From...), '>')
 	if ext.sized && t.Message.Size > 0 {
@@ -63,7 +58,7 @@ func appendMail(dst []byte, t *relay.Transaction, ext *extensions, n need) []byt
 	if e.Body != relay.BodyUndeclared && ext.EightBit {
 		dst = append(append(dst, " BODY="...), e.Body...)
 	}
-	if n.utf8 && ext.SMTPUTF8 {
+	if utf8 && ext.SMTPUTF8 {
 		dst = append(dst, " SMTPUTF8"...)
 	}
 	if ext.DSN && e.Ret != relay.RetUndeclared {

@@ -113,6 +113,9 @@ func (x *exchange) stream(p *part) (follow *part, l *loss) {
 	b.out = dots.end(b.out)
 	follow = x.following(p)
 	c.streaming.Store(false)
+	if c.spoke() { // and the next write may not be held to the deadline that woke this one
+		return follow, x.early()
+	}
 	if err := c.write(b.out, x.p.opt.Timeouts.Write); err != nil {
 		r := c.lastWords(err)
 		return follow, &loss{stage: diagnose.StageEndOfData, rep: r, dot: true}

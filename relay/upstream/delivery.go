@@ -98,7 +98,7 @@ func (d *delivery) recipient(i int) *relay.Recipient {
 type part struct {
 	d       *delivery
 	rcpts   []int // indexes into d.attempts
-	need    need
+	utf8    bool  // SMTPUTF8 is needed
 	content io.ReadCloser
 	began   time.Time
 

@@ -18,7 +18,7 @@ func (x *exchange) envelope(dst []byte, p *part) []byte {
 	if !c.ext.Pipelining {
 		return dst
 	}
-	dst = appendMail(dst, p.d.t, &c.ext, p.need)
+	dst = appendMail(dst, p.d.t, &c.ext, p.utf8)
 	for _, i := range p.rcpts {
 		dst = appendRcpt(dst, p.d.recipient(i), &c.ext)
 	}
@@ -49,7 +49,7 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 		}
 	}
 	mail, l := x.ask(diagnose.StageMail, x.p.opt.Timeouts.Command, func(b []byte) []byte {
-		return appendMail(b, p.d.t, &x.c.ext, p.need)
+		return appendMail(b, p.d.t, &x.c.ext, p.utf8)
 	})
 	if l != nil {
 		return data, false, l
@@ -120,8 +120,8 @@ func tooMany(r reply) bool {
 	if r.class() != 4 && r.class() != 5 {
 		return false
 	}
-	text := strings.ToLower(r.raw)
-	return strings.Contains(text, "4.5.3") || strings.Contains(text, "5.5.3") || strings.Contains(text, "too many recipients")
+	said := diagnose.ParseReply(r.raw)
+	return said.Enhanced.Subject == 5 && said.Enhanced.Detail == 3 || strings.Contains(strings.ToLower(said.Text), "too many recipients")
 }
 
 // ask gives one command, unless it is on its way already, and reads its reply.

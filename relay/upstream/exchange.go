@@ -126,7 +126,7 @@ func (x *exchange) connect(p *part) *relay.Attempt {
 	if x.c != nil {
 		return nil
 	}
-	c, fault := x.p.open(x.ctx)
+	c, fault := x.p.open(x.ctx, false)
 	x.hold(c)
 	return fault
 }
@@ -172,7 +172,7 @@ func (x *exchange) admit(p *part) (lack *netError) {
 	if d.err = writable(d.t); d.err != nil {
 		return nil
 	}
-	if p.need, lack, d.err = admit(d.t, &x.c.ext, x.buf.in); lack != nil || d.err != nil {
+	if p.utf8, lack, d.err = admit(d.t, &x.c.ext, x.buf.in); lack != nil || d.err != nil {
 		return lack
 	}
 	p.content, d.err = d.t.Open()

@@ -34,15 +34,17 @@ type extensions struct {
 // opening is a connection on its way from the TCP handshake to the point before MAIL. No reader runs beside it yet:
 // each reply is awaited where its command is given.
 type opening struct {
-	p   *Pool
-	ctx context.Context
-	c   *conn
-	ext extensions
+	p     *Pool
+	ctx   context.Context
+	probe bool // tries credentials that were refused before
+	c     *conn
+	ext   extensions
 }
 
 // open brings up a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the fault
-// that was met. TLS and AUTH are tried once: what fails there fails everywhere, and providers lock accounts.
-func (p *Pool) open(ctx context.Context) (*conn, *relay.Attempt) {
+// that was met. AUTH is tried once: credentials that fail there fail everywhere, and providers lock accounts.
+func (p *Pool) open(ctx context.Context, probe bool) (*conn, *relay.Attempt) {
+	o := &opening{p: p, ctx: ctx, probe: probe}
 	began := p.opt.Now()
 	addrs, err := p.resolve(ctx)
 	if err != nil {
@@ -57,12 +59,12 @@ func (p *Pool) open(ctx context.Context) (*conn, *relay.Attempt) {
 			}
 			break
 		}
-		c, pr := p.raise(ctx, nc, at)
+		pr := o.raise(nc, at)
 		if pr == nil {
-			return c, nil
+			return o.c, nil
 		}
-		last = p.fault(began, at.String(), c.tls, pr)
-		if pr.stage != diagnose.StageGreeting && pr.stage != diagnose.StageHello || ctx.Err() != nil {
+		last = p.fault(began, at.String(), o.c.tls, pr)
+		if pr.stage == diagnose.StageAuth || ctx.Err() != nil {
 			break
 		}
 		addrs = rest
@@ -94,26 +96,26 @@ func say(a *relay.Attempt, r reply, err error) {
 
 // raise takes a TCP connection to the point before MAIL. On a problem the connection is closed; where STARTTLS was
 // only an opportunity and failed, a second one is opened without it.
-func (p *Pool) raise(ctx context.Context, nc net.Conn, at netip.AddrPort) (*conn, *problem) {
-	c, pr := p.raiseOnce(ctx, nc, at, p.tls != nil)
-	if pr == nil || !pr.clear || ctx.Err() != nil {
-		return c, pr
+func (o *opening) raise(nc net.Conn, at netip.AddrPort) *problem {
+	pr := o.raiseOnce(nc, at, o.p.tls != nil)
+	if pr == nil || !pr.clear || o.ctx.Err() != nil {
+		return pr
 	}
-	p.opt.Log.Warn("STARTTLS failed, going on in clear", "upstream", p.opt.Name, "remote", at.String(), "error", pr.err)
-	nc, err := p.dialOne(ctx, at)
+	o.p.opt.Log.Warn("STARTTLS failed, going on in clear", "upstream", o.p.opt.Name, "remote", at.String(), "error", pr.err)
+	nc, err := o.p.dialOne(o.ctx, at)
 	if err != nil {
-		return c, &problem{stage: diagnose.StageConnect, err: err}
+		return &problem{stage: diagnose.StageConnect, err: err}
 	}
-	return p.raiseOnce(ctx, nc, at, false)
+	return o.raiseOnce(nc, at, false)
 }
 
-func (p *Pool) raiseOnce(ctx context.Context, nc net.Conn, at netip.AddrPort, secure bool) (*conn, *problem) {
-	c := p.newConn(nc, at.String())
-	o := &opening{p: p, ctx: ctx, c: c}
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
+func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *problem {
+	c := o.p.newConn(nc, at.String())
+	o.c, o.ext = c, extensions{}
+	stop := context.AfterFunc(o.ctx, func() { nc.Close() })
 	pr := o.steps(secure)
 	switch stopped := stop(); {
-	case pr != nil && ctx.Err() != nil:
+	case pr != nil && o.ctx.Err() != nil:
 		pr = &problem{stage: pr.stage, err: context.Canceled}
 	case pr == nil && !stopped:
 		pr = &problem{stage: diagnose.StageConnect, err: context.Canceled}
@@ -126,11 +128,11 @@ func (p *Pool) raiseOnce(ctx context.Context, nc net.Conn, at netip.AddrPort, se
 			o.quit() // the server spoke, so it hears
 		}
 		c.net.Close()
-		return c, pr
+		return pr
 	}
 	c.start(o.ext)
-	p.caps.Store(&o.ext.Capabilities)
-	return c, nil
+	o.p.caps.Store(&o.ext.Capabilities)
+	return nil
 }
 
 // steps are those from the greeting to AUTH.

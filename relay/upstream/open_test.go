@@ -1,13 +1,11 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -16,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/emersion/go-sasl"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
@@ -134,129 +130,6 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-func TestAuth(t *testing.T) {
-	id := smtptest.NewCertificate(t, "127.0.0.1")
-	inTLS := TLS{Mode: TLSRequired, CAFile: caFile(t, id)}
-	users := map[string]string{"user": "secret"}
-	server := func(mechs ...string) smtptest.Options {
-		return smtptest.Options{TLS: id.Server(), Users: users, RequireAuth: true, Mechanisms: mechs}
-	}
-	with := func(o smtptest.Options, script func(smtptest.Command) smtptest.Action) smtptest.Options {
-		o.Script = script
-		return o
-	}
-	refuse := func(reply string) func(smtptest.Command) smtptest.Action {
-		return at(diagnose.StageAuth, reply, smtptest.EndNot)
-	}
-	tests := []struct {
-		name   string
-		server smtptest.Options
-		tls    TLS
-		auth   Authenticator
-		clear  bool
-		stage  diagnose.Stage // of the fault
-		kind   diagnose.NetKind
-		raw    string
-	}{
-		{name: "PLAIN", server: server("PLAIN"), tls: inTLS, auth: secret("secret")},
-		{name: "LOGIN", server: server("LOGIN"), tls: inTLS, auth: secret("secret")},
-		{name: "CRAM-MD5", server: server("CRAM-MD5"), tls: inTLS, auth: secret("secret")},
-		{name: "in clear, allowed", server: smtptest.Options{Users: users, RequireAuth: true}, auth: secret("secret"), clear: true},
-		{name: "old form", tls: TLS{}, clear: true, auth: secret("secret"), server: smtptest.Options{Users: users, RequireAuth: true,
-			Without: nil, Script: ehlo("250-x\r\n250 auth=plain\r\n")}},
-		{name: "wrong password", server: server("PLAIN"), tls: inTLS, auth: secret("wrong"), stage: diagnose.StageAuth, raw: "535 5.7.8 Authentication credentials invalid\r\n"},
-		{name: "opportunistic without STARTTLS", server: smtptest.Options{Users: users}, tls: TLS{Mode: TLSOpportunistic}, auth: secret("secret"),
-			stage: diagnose.StageTLS, kind: diagnose.NetTLSUnavailable},
-		{name: "opportunistic, certificate unknown", server: server("PLAIN"), tls: TLS{Mode: TLSOpportunistic}, auth: secret("secret"), clear: true,
-			stage: diagnose.StageTLS, kind: diagnose.NetTLSAuthority},
-		{name: "no AUTH", server: smtptest.Options{TLS: id.Server()}, tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
-		{name: "no mechanism", server: server("XOAUTH2"), tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
-		{name: "HELO only", server: smtptest.Options{Script: at(diagnose.StageHello, "502 5.5.1 what\r\n", smtptest.EndNot)}, auth: secret("secret"), clear: true,
-			stage: diagnose.StageHello, raw: "502 5.5.1 what\r\n"},
-		{name: "password file gone", server: server("PLAIN"), tls: inTLS, auth: &Credentials{Password: func() (string, error) { return "", errors.New("no such file") }},
-			stage: diagnose.StageAuth, kind: diagnose.NetLocal},
-		{name: "454", server: with(server("PLAIN"), refuse("454 4.7.0 try later\r\n")), tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, raw: "454 4.7.0 try later\r\n"},
-		{name: "echo", server: with(server("PLAIN"), refuse("500 what is AHVzZXIAc2VjcmV0\r\n")), tls: inTLS, auth: secret("secret"),
-			stage: diagnose.StageAuth, raw: "500 what is [16 characters not shown]\r\n"},
-		{name: "504, then another mechanism", tls: inTLS, auth: secret("secret"), server: with(server("PLAIN", "LOGIN"), func(c smtptest.Command) smtptest.Action {
-			if strings.HasPrefix(c.Line, "AUTH PLAIN") {
-				return smtptest.Action{Reply: "504 5.5.4 not after all"}
-			}
-			return smtptest.Action{}
-		})},
-		{name: "long token", server: smtptest.Options{TLS: id.Server(), Users: map[string]string{"user": strings.Repeat("t", 2000)}, RequireAuth: true, Mechanisms: []string{"XOAUTH2"}},
-			tls: inTLS, auth: bearer(strings.Repeat("t", 2000))},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := smtptest.New(t, tt.server)
-			var log bytes.Buffer
-			p := newPool(t, s.Addr(), func(o *Options) {
-				o.TLS, o.Auth, o.AllowPlaintextAuth = tt.tls, tt.auth, tt.clear
-				o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			})
-			o := send(t, p, message(content, "a@b.test"))[0]
-			if tt.stage == "" {
-				if a := attempts(t, o)[0]; !a.Accepted() {
-					t.Errorf("%+v", a)
-				}
-				return
-			}
-			if f := o.r.Fault; f == nil || f.Stage != tt.stage || f.NetErr.Kind != tt.kind || f.Reply.Raw != tt.raw {
-				t.Errorf("%+v", f)
-			}
-			for _, ses := range s.Sessions() {
-				if n := strings.Count(strings.Join(ses.Commands, "\n"), "AUTH"); n > 1 {
-					t.Errorf("AUTH was tried %d times: %q", n, ses.Commands)
-				}
-			}
-			if strings.Contains(log.String(), "secret") || strings.Contains(log.String(), "c2VjcmV0") {
-				t.Errorf("log: %s", log.String())
-			}
-		})
-	}
-}
-
-// bearer is XOAUTH2, as the OAuth part will bring it.
-type bearer string
-
-func (x bearer) Client(context.Context, []string) (sasl.Client, error) { return x, nil }
-func (x bearer) Start() (string, []byte, error) {
-	return "XOAUTH2", []byte("user=user\x01auth=Bearer " + string(x) + "\x01\x01"), nil
-}
-func (x bearer) Next([]byte) ([]byte, error) { return []byte{}, nil }
-
-func ehlo(raw string) func(smtptest.Command) smtptest.Action {
-	return at(diagnose.StageHello, raw, smtptest.EndNot)
-}
-
-// TestLoginPrompts: LOGIN servers word their prompts as they like.
-func TestLoginPrompts(t *testing.T) {
-	for _, prompts := range [][2]string{
-		{"VXNlcm5hbWU6", "UGFzc3dvcmQ6"}, {"dXNlciBuYW1l", "cGFzcw=="}, {"Username:", "Password:"}, {"", ""}, {"QmVudXR6ZXI=", "S2Vubndvcnq="},
-	} {
-		var got [3]string
-		s := newRaw(t, func(c *peer) {
-			c.say("220 x\r\n")
-			c.until("EHLO", "250-x\r\n250 AUTH LOGIN\r\n")
-			got[0] = c.line()
-			c.say("334 " + prompts[0] + "\r\n")
-			got[1] = c.line()
-			c.say("334 " + prompts[1] + "\r\n")
-			got[2] = c.line()
-			c.say("235 2.7.0 ok\r\n")
-			c.until("QUIT", "221 bye\r\n")
-		})
-		p := newPool(t, s.addr, func(o *Options) { o.Auth, o.AllowPlaintextAuth = secret("secret"), true })
-		if f := p.Probe(t.Context()); f != nil {
-			t.Errorf("%q: %+v", prompts, f)
-		}
-		if got != [3]string{"AUTH LOGIN", "dXNlcg==", "c2VjcmV0"} {
-			t.Errorf("%q: said %q", prompts, got)
-		}
-	}
-}
-
 // TestConnect: what goes wrong before the greeting, and each address in its turn.
 func TestConnect(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{})
@@ -326,6 +199,37 @@ func TestConnect(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 		})
+	}
+}
+
+// TestTLSFailsAtOneAddress: the host's other addresses are tried, but not with credentials that were refused.
+func TestTLSFailsAtOneAddress(t *testing.T) {
+	good, stale := smtptest.NewCertificate(t, "mail.test"), smtptest.NewCertificate(t, "elsewhere.test")
+	users := map[string]string{"user": "secret"}
+	broken := smtptest.New(t, smtptest.Options{TLS: stale.Server(), Users: users})
+	sound := smtptest.New(t, smtptest.Options{TLS: good.Server(), Users: users, RequireAuth: true})
+	servers := map[string]*smtptest.Server{"192.0.2.1:587": broken, "192.0.2.2:587": sound, "192.0.2.3:587": sound}
+	for _, tt := range []struct {
+		password string
+		stage    diagnose.Stage // of the fault
+	}{{"secret", ""}, {"wrong", diagnose.StageAuth}} {
+		p := newPool(t, "mail.test:587", func(o *Options) {
+			o.TLS, o.Auth = TLS{Mode: TLSRequired, CAFile: caFile(t, good)}, secret(tt.password)
+			o.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}, nil
+			}
+			o.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
+				return net.Dial("tcp", servers[address].Addr())
+			}
+		})
+		before := sound.Stats().Sessions
+		o := send(t, p, message(content, "a@b.test"))[0]
+		if f := o.r.Fault; f != nil && (tt.stage == "" || f.Stage != tt.stage) || f == nil && tt.stage != "" {
+			t.Errorf("%s: %+v", tt.password, f)
+		}
+		if n := sound.Stats().Sessions - before; n != 1 {
+			t.Errorf("%s: %d sessions with the sound addresses, want 1", tt.password, n)
+		}
 	}
 }
 

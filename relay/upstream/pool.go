@@ -16,9 +16,10 @@
 //   - What goes wrong before MAIL is a Fault, nobody's attempt. Only where other recipients of the same message have
 //     been answered before does it stand among the Attempts, at its own stage.
 //   - Every read, write and flush has a time limit. Cancelling leaves the transaction under way its grace.
-//   - Credentials travel over TLS only, unless AllowPlaintextAuth says otherwise, and appear in no error and no log.
+//   - Credentials travel over TLS only, unless AllowPlaintextAuth says otherwise, and appear in no error and no log. While
+//     they are not known to be good one connection at a time tries them.
 //
-// The files: open (from TCP to the point before MAIL), auth, exchange (transactions), command and content (what is
+// The files: open (from TCP to the point before MAIL), auth, login, exchange (transactions), command and content (what is
 // written), reply (what is read), conn, dial, fault (errors to kinds), upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
@@ -100,6 +101,7 @@ type Pool struct {
 	tls     *tls.Config // nil for mode none
 	caps    atomic.Pointer[relay.Capabilities]
 	buffers sync.Pool // of *buffers
+	logins  *logins
 
 	mu     sync.Mutex
 	idle   []*conn // the newest last
@@ -112,7 +114,7 @@ var _ relay.Upstream = (*Pool)(nil)
 // New checks the options, all at once, and makes a Pool. It connects to nothing.
 func New(o Options) (*Pool, error) {
 	o.fill()
-	p := &Pool{opt: o}
+	p := &Pool{opt: o, logins: newLogins()}
 	p.buffers.New = func() any { return newBuffers() }
 	var err error
 	p.tls, err = o.TLS.Config(o.Host, !p.clearAllowed()) // RFC 7435: unverified is better than in clear
@@ -193,9 +195,9 @@ func (p *Pool) Capabilities() (relay.Capabilities, bool) {
 	return relay.Capabilities{}, false
 }
 
-// Probe implements relay.Upstream.
+// Probe implements relay.Upstream. Credentials that were refused are tried again by a probe only.
 func (p *Pool) Probe(ctx context.Context) *relay.Attempt {
-	c, fault := p.open(ctx)
+	c, fault := p.open(ctx, true)
 	if fault == nil {
 		p.put(c)
 	}
