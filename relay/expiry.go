@@ -11,6 +11,17 @@ import (
 // expireBatch is how many messages are given up at a time while a lane is paused.
 const expireBatch = 200
 
+// sweepEvery is how often a paused lane looks for mail whose time is over.
+const sweepEvery = 5 * time.Minute
+
+// sweep gives up what has expired, now and then.
+func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
+	if since := now.Sub(l.trouble.swept); since < 0 || since >= sweepEvery {
+		l.trouble.swept = now
+		l.expireWaiting(ctx, now, p)
+	}
+}
+
 // expireWaiting gives up the messages of a paused lane whose time is over, since no attempt will. It needs a spool that
 // can be listed and edited.
 func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p Policy) {

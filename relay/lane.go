@@ -99,7 +99,8 @@ type signal struct {
 	account  string              // sender for whom the upstream refused our account at MAIL
 	refusal  *Attempt            // about our account, at MAIL or later: nobody fails for it
 	fault    *Attempt            // met before MAIL
-	meaning  *diagnose.Diagnosis // of fault, throttle and refusal
+	why      *diagnose.Diagnosis // of refusal
+	meaning  *diagnose.Diagnosis // of fault and throttle
 	probeOK  bool                // a probe reached the upstream
 	probeNow bool                // somebody wishes a probe
 }
@@ -169,6 +170,7 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 	l.renewLeases(ctx, now)
 	wait := lookAgain
 	if l.trouble.paused {
+		l.sweep(ctx, now, s.Policy)
 		wait = l.probe(ctx, now, s)
 	} else {
 		wait = min(wait, l.fill(ctx, now))

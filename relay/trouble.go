@@ -18,6 +18,7 @@ type trouble struct {
 	nextProbe time.Time
 	wait      time.Duration // until nextProbe, when it was set
 	interval  time.Duration
+	swept     time.Time // when what waits was last looked through for what has expired
 	meaning   *diagnose.Diagnosis
 	fault     *Attempt
 	senders   map[string]bool // refused for the account since the last success
@@ -42,8 +43,8 @@ func (l *Lane) noteFault(s signal, now time.Time) {
 
 // noteRefusal tells the operator that mail waits because of our account, though the lane does not pause.
 func (l *Lane) noteRefusal(s signal, now time.Time) {
-	if l.tell("refused", s.meaning, now) {
-		l.event("refused", s.meaning, s.refusal, "the upstream refuses mail for a reason of our own; what it refuses waits")
+	if l.tell("refused", s.why, now) {
+		l.event("refused", s.why, s.refusal, "the upstream refuses mail for a reason of our own; what it refuses waits")
 	}
 }
 
@@ -87,6 +88,10 @@ func (l *Lane) noteSuccess(now time.Time) {
 func (l *Lane) pause(now time.Time, s signal) {
 	t := &l.trouble
 	first := !t.paused && !t.trial
+	tried, meaning := s.fault, s.meaning
+	if s.account != "" {
+		tried, meaning = s.refusal, s.why
+	}
 	if t.paused && !t.probing {
 		return // another connection met the same fault; the interval grows once a probe
 	}
@@ -100,20 +105,16 @@ func (l *Lane) pause(now time.Time, s signal) {
 		t.interval, t.since = bounds.Min, now
 	}
 	t.paused, t.probing, t.trial, t.account = true, false, false, s.account != ""
-	t.meaning, t.fault = s.meaning, s.fault
+	t.meaning, t.fault = meaning, s.fault
 	t.wait = t.interval + time.Duration(l.o.Spread()*float64(t.interval)/10)
-	if s.meaning.RetryAfter > 0 {
-		t.wait = max(t.wait, named(&set.Policy, s.meaning, l.o.Spread()))
+	if meaning.RetryAfter > 0 {
+		t.wait = max(t.wait, named(&set.Policy, meaning, l.o.Spread()))
 	}
 	t.nextProbe = now.Add(t.wait)
 	l.halted.Store(true)
 	l.giveBack()
 	if first {
-		tried := s.fault
-		if tried == nil {
-			tried = s.refusal
-		}
-		l.event("paused", s.meaning, tried, "mail waits; nobody is bounced for this")
+		l.event("paused", meaning, tried, "mail waits; nobody is bounced for this")
 	}
 }
 
@@ -126,7 +127,6 @@ func (l *Lane) probe(ctx context.Context, now time.Time, s LaneSettings) time.Du
 	if wait := t.nextProbe.Sub(now); wait > 0 && wait <= t.wait { // longer only if the clock was set back
 		return min(wait, lookAgain)
 	}
-	l.expireWaiting(ctx, now, s.Policy)
 	if t.account {
 		l.tryOne(now)
 		return time.Millisecond
