@@ -96,13 +96,18 @@ type signal struct {
 	accepted bool                // the upstream took it
 	throttle bool                // the upstream asks for less
 	crowded  bool                // ... of connections
-	account  string              // sender for whom the upstream refused our account at MAIL
-	refusal  *Attempt            // about our account, at MAIL or later: nobody fails for it
+	account  string              // sender for whom the upstream refused our account at MAIL, as the last of refused says
+	refused  []refusal           // for a reason of our own, at MAIL or later: nobody fails for it
 	fault    *Attempt            // met before MAIL
-	why      *diagnose.Diagnosis // of refusal
 	meaning  *diagnose.Diagnosis // of fault and throttle
 	probeOK  bool                // a probe reached the upstream
 	probeNow bool                // somebody wishes a probe
+}
+
+// refusal is an attempt that was refused, and what that means.
+type refusal struct {
+	tried   *Attempt
+	meaning *diagnose.Diagnosis
 }
 
 // NewLane makes a lane. It does nothing until Run.
@@ -296,8 +301,8 @@ func (l *Lane) note(s signal) {
 	if s.unit != nil {
 		delete(l.out, s.unit.token)
 	}
-	if s.refusal != nil {
-		l.noteRefusal(s, now)
+	for i := range s.refused {
+		l.noteRefusal(&s.refused[i], now)
 	}
 	switch {
 	case s.probeNow:

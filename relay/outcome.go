@@ -70,12 +70,12 @@ func (l *Lane) learn(s *signal, tx *Transaction, a *Attempt, d *diagnose.Diagnos
 		s.crowded = d.Reason == "too_many_connections"
 	case a.Stage == diagnose.StageMail && d.Scope == diagnose.ScopeUpstream && a.Reply.Code != 0:
 		// It is the upstream that speaks. Later a recipient's server may, and then nothing pauses a lane.
-		s.refusal, s.why, s.account = a, d, strings.ToLower(tx.From)
+		s.refused, s.account = append(s.refused, refusal{a, d}), strings.ToLower(tx.From)
 		if s.account == "" {
 			s.account = "<>"
 		}
 	case ownFault(a, d):
-		s.refusal, s.why = a, d
+		s.refused = append(s.refused, refusal{a, d})
 	}
 }
 

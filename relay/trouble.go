@@ -42,9 +42,9 @@ func (l *Lane) noteFault(s signal, now time.Time) {
 }
 
 // noteRefusal tells the operator that mail waits because of our account, though the lane does not pause.
-func (l *Lane) noteRefusal(s signal, now time.Time) {
-	if l.tell("refused", s.why, now) {
-		l.event("refused", s.why, s.refusal, "the upstream refuses mail for a reason of our own; what it refuses waits")
+func (l *Lane) noteRefusal(r *refusal, now time.Time) {
+	if l.tell("refused", r.meaning, now) {
+		l.event("refused", r.meaning, r.tried, "the upstream refuses mail for a reason of our own; what it refuses waits")
 	}
 }
 
@@ -90,7 +90,8 @@ func (l *Lane) pause(now time.Time, s signal) {
 	first := !t.paused && !t.trial
 	tried, meaning := s.fault, s.meaning
 	if s.account != "" {
-		tried, meaning = s.refusal, s.why
+		last := s.refused[len(s.refused)-1]
+		tried, meaning = last.tried, last.meaning
 	}
 	if t.paused && !t.probing {
 		return // another connection met the same fault; the interval grows once a probe
