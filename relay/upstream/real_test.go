@@ -176,7 +176,7 @@ func (s *real) dsn(t *testing.T, p *Pool) {
 		}
 	}
 	all := strings.Join(got, " ")
-	for _, want := range []string{"RET=HDRS", "ENVID=Id+2Bx+3D1", "Some+2Bone@B.test", "NOTIFY=FAILURE,DELAY", "NOTIFY=NEVER"} {
+	for _, want := range []string{"RET=HDRS", "ENVID=Id+2Bx+3D1", "ORCPT=rfc822;Some+2Bone@B.test", "NOTIFY=FAILURE,DELAY", "NOTIFY=NEVER"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%s did not arrive: %q", want, got)
 		}
