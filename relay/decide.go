@@ -109,6 +109,20 @@ func throttling(a *Attempt, d *diagnose.Diagnosis) bool {
 	return d.Scope == diagnose.ScopeUpstream || a.Stage == diagnose.StageMail || a.Reply.Code == 421 || a.Reply.Code == 432
 }
 
+// slowing reports whether a temporary refusal slows the lane though its words ask for nothing: a server in trouble, or one
+// that keeps its limits to itself. With 421 and 432 it is the upstream that ends the session or counts its connections;
+// of the others it is known to speak at MAIL only. The message itself keeps to the schedule, so that one that always
+// meets such a reply cannot hold up the rest.
+func slowing(a *Attempt, d *diagnose.Diagnosis) bool {
+	switch a.Reply.Code {
+	case 421, 432:
+		return true
+	case 450, 451, 454:
+		return a.Stage == diagnose.StageMail && (a.Reply.Enhanced.Class == 4 && a.Reply.Enhanced.Subject == 7 || d.RetryAfter > 0)
+	}
+	return false
+}
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b

@@ -103,6 +103,9 @@ func TestWhatARefusalDoes(t *testing.T) {
 	}{
 		{"recipient", mail, "450 no", waits}, {"recipient", later, "450 no", waits},
 		{"recipient", mail, "550 no", fails}, {"recipient", later, "550 no", fails},
+		{"recipient", mail, "421 no", slows}, {"recipient", later, "421 no", slows},
+		{"recipient", mail, "451 4.7.1 no", slows}, {"recipient", later, "451 4.7.1 no", waits},
+		{"recipient", mail, "454 4.7.0 no", slows}, {"recipient", mail, "451 4.3.0 no", waits},
 		{"message", later, "450 no", waits}, {"message", later, "550 no", fails},
 		{"sender's domain", later, "450 no", waits}, {"sender's domain", later, "550 no", fails},
 		{"sender's standing", mail, "550 no", fails}, {"sender's standing", later, "550 no", fails},

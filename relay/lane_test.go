@@ -360,6 +360,33 @@ func TestLaneFindsThrottledRate(t *testing.T) {
 	})
 }
 
+// TestLaneOneMessageHoldsUpNobody has one message that is always answered 421, among others.
+func TestLaneOneMessageHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		b.upstream.stage = diagnose.StageRcpt
+		b.upstream.answer = func(tx *Transaction, r int) diagnose.Reply {
+			if tx.Message.Recipients[r].Address == "bad@example.net" {
+				return diagnose.ParseReply("421 4.7.0 Try again later\r\n")
+			}
+			return diagnose.ParseReply("250 ok\r\n")
+		}
+		stop := b.run(t)
+		defer stop()
+		b.put("a@example.com", "bad@example.net")
+		for i := range 600 {
+			b.put("a@example.com", fmt.Sprintf("r%d@example.net", i), fmt.Sprintf("s%d@example.net", i))
+			pass(time.Second)
+		}
+		if got := b.spool.states(); got[Relayed] < 2*595 {
+			t.Errorf("states %v after ten minutes of a message a second, want hardly one waiting", got)
+		}
+		if b.log.lane("slowed") != 1 {
+			t.Error("421 did not slow the lane")
+		}
+	})
+}
+
 func TestLaneFewerConnectionsWhenCrowded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()

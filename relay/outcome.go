@@ -76,6 +76,8 @@ func (l *Lane) learn(s *signal, tx *Transaction, a *Attempt, d *diagnose.Diagnos
 		}
 	case ownFault(a, d):
 		s.refused = append(s.refused, refusal{a, d})
+	case slowing(a, d) && !beforeMail(a.Stage):
+		s.throttle, s.meaning = true, d
 	}
 }
 
