@@ -204,6 +204,13 @@ func (b *bench) put(sender string, rcpts ...string) string {
 	return m.ID
 }
 
+// putMany stores n messages of 20 senders.
+func (b *bench) putMany(n int) {
+	for i := range n {
+		b.put(fmt.Sprintf("s%d@example.com", i%20), fmt.Sprintf("r%d@example.net", i))
+	}
+}
+
 // run starts the lane; the returned function ends it.
 func (b *bench) run(t *testing.T) (stop func()) {
 	t.Helper()

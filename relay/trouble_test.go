@@ -71,9 +71,7 @@ func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
 				}
 				stop := b.run(t)
 				defer stop()
-				for i := range 200 {
-					b.put(fmt.Sprintf("s%d@example.com", i%20), fmt.Sprintf("r%d@example.net", i))
-				}
+				b.putMany(200)
 				pass(24 * time.Hour)
 				if got := b.spool.states(); got[Queued] != 200 {
 					t.Fatalf("states after a day %v, want all 200 queued", got)
@@ -132,9 +130,7 @@ func TestLaneBouncesNobodyForBlockedAddress(t *testing.T) {
 				}
 				stop := b.run(t)
 				defer stop()
-				for i := range 30 {
-					b.put(fmt.Sprintf("s%d@example.com", i%20), fmt.Sprintf("r%d@example.net", i))
-				}
+				b.putMany(30)
 				pass(24 * time.Hour)
 				if got := b.spool.states(); got[Deferred] != 30 {
 					t.Fatalf("states after a day %v, want all 30 deferred", got)
