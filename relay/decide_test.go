@@ -110,7 +110,7 @@ func TestWhatARefusalDoes(t *testing.T) {
 		{"sender's domain", later, "450 no", waits}, {"sender's domain", later, "550 no", fails},
 		{"sender's standing", mail, "550 no", fails}, {"sender's standing", later, "550 no", fails},
 		{"unverified sender", mail, "450 no", waits}, {"unverified sender", later, "450 no", waits},
-		{"unverified sender", mail, "550 no", told}, {"unverified sender", later, "550 no", told},
+		{"unverified sender", mail, "550 no", account}, {"unverified sender", later, "550 no", told},
 		{"upstream", mail, "450 no", account}, {"upstream", mail, "550 no", account},
 		{"upstream", later, "450 no", waits}, {"upstream", later, "550 no", told},
 		{"upstream, a guess", mail, "550 no", account}, {"upstream, a guess", later, "550 no", told},

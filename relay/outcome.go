@@ -68,7 +68,7 @@ func (l *Lane) learn(s *signal, tx *Transaction, a *Attempt, d *diagnose.Diagnos
 	case throttling(a, d):
 		s.throttle, s.meaning = true, d
 		s.crowded = d.Reason == "too_many_connections"
-	case a.Stage == diagnose.StageMail && d.Scope == diagnose.ScopeUpstream && a.Reply.Code != 0:
+	case a.Stage == diagnose.StageMail && a.Reply.Code != 0 && (d.Scope == diagnose.ScopeUpstream || ownFault(a, d)):
 		// It is the upstream that speaks. Later a recipient's server may, and then nothing pauses a lane.
 		s.refused, s.account = append(s.refused, refusal{a, d}), strings.ToLower(tx.From)
 		if s.account == "" {
