@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -62,11 +63,47 @@ func (l *line) takeFresh() fresh {
 	f := l.fresh[0]
 	l.fresh[0] = fresh{}
 	l.fresh = l.fresh[1:]
-	l.weight -= f.bytes()
+	l.lighten(f.bytes())
 	if f.place().compare(l.cursor) > 0 {
 		l.cursor = f.place()
 	}
 	return f
+}
+
+// lighten notes that fresh messages of n bytes are gone. Spool.mu is held.
+func (l *line) lighten(n int64) {
+	l.weight -= n
+	close(l.lighter)
+	l.lighter = make(chan struct{})
+}
+
+// brakeMax is how long a message waits at most for the lane to catch up.
+const brakeMax = 10 * time.Millisecond
+
+// brake lets a new message wait a moment while the memory for its lane's fresh messages is half full and the lane is
+// taking them. Clients, of which there may be many more than connections to the upstream, would otherwise run away from the
+// lane, and all would have to be read back: in the end everything takes longer. A lane that does not keep up all the
+// same soon has more than fits into the memory, and then nobody waits.
+func (s *Spool) brake(ctx context.Context, lane string) {
+	timer := time.NewTimer(brakeMax)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		l := s.lineLocked(lane)
+		wait := l.weight > s.o.Limits.Cache/2 && time.Since(l.taken) < brakeMax
+		lighter := l.lighter
+		s.mu.Unlock()
+		if !wait {
+			return
+		}
+		select {
+		case <-lighter:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // spill forgets the fresh messages: they are found by the next scan. Spool.mu is held.
@@ -110,6 +147,7 @@ func (s *Spool) leaseFresh(l *line, q relay.LeaseQuery) (leases []relay.Lease, n
 			s.cache.add(f.r.id, f.r.data)
 			f.r.data = nil
 		}
+		l.taken = time.Now()
 		leases = append(leases, relay.Lease{Token: s.grant(f.r, deadline).token, Message: f.m})
 	}
 	if l.more || len(l.fresh) > 0 {

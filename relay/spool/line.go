@@ -28,6 +28,8 @@ type line struct {
 	more     bool             // the database may have something after the cursor that is not leased
 	fresh    []fresh          // in order; see there
 	weight   int64            // bytes of fresh
+	taken    time.Time        // when one of fresh was last leased
+	lighter  chan struct{}    // closed, and made anew, when some of fresh are gone
 	wait     int64            // earliest due time of a message without a turn; never when there is none
 	known    bool             // wait is right
 	clock    int64            // Now of the last lineUp
@@ -52,7 +54,7 @@ func (s *Spool) line(name string) *line {
 func (s *Spool) lineLocked(name string) *line {
 	l := s.lines[name]
 	if l == nil {
-		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, more: true, clock: never}
+		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, more: true, clock: never, lighter: make(chan struct{})}
 		s.lines[name] = l
 	}
 	return l
@@ -84,7 +86,8 @@ func (l *line) stepBack(p place) {
 	if len(l.fresh) > 0 && l.fresh[0].place().compare(p) < 0 {
 		p = l.fresh[0].place()
 	}
-	l.fresh, l.weight = nil, 0
+	l.fresh = nil
+	l.lighten(l.weight)
 	p.seq--
 	l.more = true
 	if l.scanning && (l.back == nil || p.compare(*l.back) < 0) {

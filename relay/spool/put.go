@@ -22,6 +22,7 @@ func (s *Spool) Put(ctx context.Context, m *relay.Message, content io.Reader) er
 	if err != nil {
 		return err
 	}
+	s.brake(ctx, m.Lane)
 	op := &operation{apply: p.apply, after: p.after, size: p.bytes(), grows: true, put: p}
 	err = s.w.do(ctx, op)
 	p.finish(op, err)
