@@ -99,7 +99,6 @@ type rule struct {
 	Code       []string   `toml:"code"`     // "550", "5xx"
 	Enhanced   []string   `toml:"enhanced"` // "5.7.1", "x.7.x"
 	Stage      []Stage    `toml:"stage"`
-	Provider   []string   `toml:"provider"`
 	When       string     `toml:"when"` // "reply" or "no_reply"
 	Confidence Confidence `toml:"confidence"`
 	Example    []string   `toml:"example"`
@@ -133,9 +132,6 @@ type file struct {
 	Blocklists []blocklistInfo     `toml:"blocklist"`
 	Advice     []advice            `toml:"advice"`
 	Rules      []rule              `toml:"rule"`
-	DefaultSet struct {
-		Weight float64 `toml:"weight"`
-	} `toml:"default"`
 }
 
 // Options are the parts of an Engine that differ between installations.

@@ -38,6 +38,7 @@ type index struct {
 	phrases    []phrase
 	segments   map[string]int32
 	classWords map[string][]string
+	spelling   *speller
 }
 
 // phrase is a list of segments that must follow each other with at most gapWords words between two.
@@ -212,6 +213,7 @@ func (x *index) finish() error {
 		}
 	}
 	x.findBegins()
+	x.spelling = newSpeller(x.classWords["spell"])
 	for s, id := range x.ids {
 		if s[0] == '{' || strings.HasSuffix(s, "*") {
 			continue
@@ -259,7 +261,13 @@ func (x *index) answers(w word, buf []int32) []int32 {
 		if known {
 			return x.members[id]
 		}
-		return x.begun(buf[:0], w.text)
+		a := x.begun(buf[:0], w.text)
+		if len(a) == 0 && !w.url {
+			if meant, ok := x.spelling.meant(w.text); ok {
+				return x.members[x.ids[meant]]
+			}
+		}
+		return a
 	}
 	dst := append(buf[:0], int32(w.kind))
 	if known {

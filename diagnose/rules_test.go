@@ -36,6 +36,7 @@ func TestUserRules(t *testing.T) {
 func TestUserRulesErrors(t *testing.T) {
 	for _, c := range []struct{ name, rules, want string }{
 		{"unknown key", "[[rule]]\nid = \"a\"\nreson = \"user_unknown\"\nany = [\"x y\"]", "my.toml:3: unknown key rule.reson"},
+		{"a key that would be ignored", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x y\"]\nprovider = [\"gmail\"]", "my.toml:5: unknown key rule.provider"},
 		{"no TOML", "[[rule]\n", "my.toml:1:"},
 		{"wrong type", "[[rule]]\nid = \"a\"\nweight = \"much\"", "my.toml:3:"},
 		{"no such reason", "# mine\n[[rule]]\nid = \"a\"\nreason = \"nonsense\"\nany = [\"x y\"]", "my.toml:3: rule \"a\": there is no reason \"nonsense\""},
