@@ -298,6 +298,9 @@ type row struct {
 	seen  []uint8 // by segment: how often it was found
 	last  []int32 // by segment: its latest hit, counted from 1
 	buf   [16]int32
+
+	tallies []tally // by rule
+	touched []int32 // the rules whose tally is not empty
 }
 
 // load splits s into words and looks each one up.

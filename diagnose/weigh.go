@@ -50,7 +50,7 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	r.load(e.x, text)
 	r.search(e.x)
 	f := finding{words: len(r.words), provider: -1, blocklist: -1}
-	tallies := map[int32]*tally{}
+	r.clearTallies(len(e.rules))
 	for _, h := range r.hits {
 		for _, u := range e.x.uses[h.segment] {
 			p := &e.x.phrases[u.phrase]
@@ -58,17 +58,13 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 				continue
 			}
 			if _, ok := r.complete(p, h); ok {
-				f.note(p, tallies)
+				f.note(p, r)
 			}
 		}
 	}
-	owners := make([]int32, 0, len(tallies))
-	for o := range tallies {
-		owners = append(owners, o)
-	}
-	slices.Sort(owners)
-	for _, o := range owners {
-		c, t := &e.rules[o], tallies[o]
+	slices.Sort(r.touched)
+	for _, o := range r.touched {
+		c, t := &e.rules[o], &r.tallies[o]
 		if t.none || len(c.Any) > 0 && !t.any || t.all != 1<<len(c.All)-1 || !c.applies(s) {
 			continue
 		}
@@ -77,8 +73,19 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	return f
 }
 
+// clearTallies makes the tallies of n rules empty: only those touched by the search before are not.
+func (r *row) clearTallies(n int) {
+	if len(r.tallies) < n {
+		r.tallies = make([]tally, n)
+	}
+	for _, o := range r.touched {
+		r.tallies[o] = tally{}
+	}
+	r.touched = r.touched[:0]
+}
+
 // note records that a phrase was found.
-func (f *finding) note(p *phrase, tallies map[int32]*tally) {
+func (f *finding) note(p *phrase, r *row) {
 	switch p.role {
 	case roleProvider:
 		if f.provider < 0 || int(p.owner) < f.provider {
@@ -91,10 +98,9 @@ func (f *finding) note(p *phrase, tallies map[int32]*tally) {
 		}
 		return
 	}
-	t := tallies[p.owner]
-	if t == nil {
-		t = &tally{}
-		tallies[p.owner] = t
+	t := &r.tallies[p.owner]
+	if *t == (tally{}) {
+		r.touched = append(r.touched, p.owner)
 	}
 	switch p.role {
 	case roleAny:
