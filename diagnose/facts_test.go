@@ -30,6 +30,15 @@ func TestBlocklists(t *testing.T) {
 		{"554 comcast 192.0.2.25 Comcast block for spam. Please see http://postmaster.comcast.net/smtp-error-codes.php#BL000000", "Comcast"},
 		{"550 Client host blocked for spamming issues. OFR006_102 Ref http://csi.cloudmark.com/reset-request/?ip=192.0.2.25", "Cloudmark Sender Intelligence"},
 		{"554-gmx.net Nemesis ESMTP Service not available 554-IP address is block listed. 554 For explanation visit https://postmaster.gmx.net/en/case?v=192.0.2.25", "GMX, WEB.DE, 1&1, IONOS"},
+		{"550 5.7.1 Messages from [192.0.2.25] weren't sent. Part of their network is on our block list (S3150).", "Microsoft (Outlook.com and Exchange Online)"},
+		{"550 5.7.606 Access denied, banned sending IP [192.0.2.25]. To request removal from this list please visit https://sender.office.com", "Microsoft (Outlook.com and Exchange Online)"},
+		{"421 4.7.0 [192.0.2.25 15] This message is suspicious due to the very low reputation of the sending IP address. - gsmtp", "Google (Gmail)"},
+		{"554 5.7.9 [PH01] Message from 192.0.2.25 not accepted for policy reasons", "Yahoo"},
+		{"550 192.0.2.25 blacklisted - https://community.mimecast.com/docs/DOC-1369#550", "Mimecast"},
+		{"550 Service refuse. 192.0.2.25 blacklist. OFR006_102", "Orange"},
+		{"554 IP=192.0.2.25 - A problem occurred. (Ask your postmaster for help or to contact tosa@rx.t-online.de to clarify.)", "T-Online"},
+		{"550 5.7.1 192.0.2.25 is listed by Abusix Mail Intelligence", "Abusix Mail Intelligence"},
+		{"554 5.7.1 [HM08] Message from 192.0.2.25 rejected due to local policy", "Apple iCloud"},
 		{"554 5.7.1 [CS01] Message rejected due to local policy: spam from 192.0.2.25", "Apple iCloud"},
 	} {
 		d := e.Diagnose(Symptom{Reply: ParseReply(c.reply)})
