@@ -11,7 +11,7 @@
 // How an answer is found:
 //
 //  1. ParseReply takes the reply apart (RFC 5321, 4.2; RFC 2034; RFC 3463) and keeps its bytes.
-//  2. The wording becomes a row of words: lower case, accents folded, addresses, hosts and numbers recognised. One pass over them finds the phrases of all rules at
+//  2. The wording becomes a row of words: lower case, accents folded, a slip in a key word mended, addresses, hosts and numbers recognised. One pass over them finds the phrases of all rules at
 //     once, in a trie of words, so that the time does not grow with the number of rules and is linear in the text.
 //  3. Every rule that holds is a signal with a weight. Signals of one category support each other; the (code, enhanced code) pair of the
 //     guide's table, the enhanced code and the basic code speak last and softly, and alone only when the wording says nothing.
