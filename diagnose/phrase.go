@@ -39,6 +39,7 @@ type index struct {
 	segments   map[string]int32
 	classWords map[string][]string
 	spelling   *speller
+	pieces     map[string][]int32 // ids of the pieces of phrases seen so far, while the index is built
 }
 
 // phrase is a list of segments that must follow each other with at most gapWords words between two.
@@ -68,7 +69,7 @@ type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
 	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, skip: map[int32]bool{}, next: make(map[uint64]int32, 1<<14),
-		ends: make([][]int32, 1), segments: map[string]int32{}, classWords: classes, members: make([][]int32, 1)}
+		ends: make([][]int32, 1), segments: map[string]int32{}, classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
 	}
@@ -138,9 +139,13 @@ func (x *index) compile(text string) ([][][]int32, error) {
 			continue
 		}
 		optional := strings.HasSuffix(piece, "?")
-		row, err := x.piece(strings.Trim(strings.TrimSuffix(piece, "?"), "()"))
-		if err != nil {
-			return nil, err
+		row, ok := x.pieces[piece]
+		if !ok {
+			var err error
+			if row, err = x.piece(strings.Trim(strings.TrimSuffix(piece, "?"), "()")); err != nil {
+				return nil, err
+			}
+			x.pieces[piece] = row
 		}
 		var without [][][]int32
 		if optional {
@@ -212,6 +217,7 @@ func (x *index) finish() error {
 			x.members[row[0]] = append(x.members[row[0]], class)
 		}
 	}
+	x.pieces = nil
 	x.findBegins()
 	x.spelling = newSpeller(x.classWords["spell"])
 	for s, id := range x.ids {
