@@ -1,0 +1,63 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay/deliverylog"
+)
+
+func TestDiagnoseGaps(t *testing.T) {
+	e := newTestDiagnoser(t).engine
+	var log []byte
+	add := func(n int, reply, host string) {
+		for i := range n {
+			raw := strings.NewReplacer("%d", fmt.Sprint(i)).Replace(reply)
+			r := diagnose.ParseReply(raw)
+			d := e.Diagnose(diagnose.Symptom{Reply: r})
+			l := deliverylog.Line{Event: "failed", ID: "a", To: "b@c.example", Host: host, Code: r.Code, Enhanced: r.Enhanced.String(), Reply: raw, Diagnosis: &d}
+			log = append(l.AppendJSON(log), '\n')
+		}
+	}
+	add(2, "550 zork %d the wumpus <u%d@c.example> at mx%d.c.example [192.0.2.%d]", "mx.c.example")
+	add(3, "550 glorp quuxed", "mx.d.example")
+	add(1, "552 quuxed", "mx.d.example") // a pair of the guide's table, but a bare code all the same
+	add(4, "550 5.1.1 user unknown", "mx.d.example")
+	file := filepath.Join(t.TempDir(), "delivery.log")
+	if err := os.WriteFile(file, log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, stderr := runDiagnose(t, "", "--gaps", "--json", file)
+	if status != 0 {
+		t.Fatalf("exit status %d: %s", status, stderr)
+	}
+	var got []string
+	for line := range strings.Lines(stdout) {
+		var g gap
+		if err := json.Unmarshal([]byte(line), &g); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%d x %d %s by %v", g.Count, g.Code, g.Wording, g.Hosts))
+	}
+	want := []string{"3 x 550 glorp quuxed by [mx.d.example]", "2 x 550 zork N the wumpus ADDRESS at HOST IP by [mx.c.example]", "1 x 552 quuxed by [mx.d.example]"}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+
+	if _, stdout, _ = runDiagnose(t, string(log), "--gaps"); !strings.Contains(stdout, "6 of 10 refusals were explained by a bare code or with low confidence, in 3 wordings") {
+		t.Errorf("no sum in:\n%s", stdout)
+	}
+
+	rules := filepath.Join(t.TempDir(), "rules.toml")
+	if err := os.WriteFile(rules, []byte("[[rule]]\nid = \"glorp\"\nreason = \"mailbox_full\"\nany = [\"glorp quuxed\"]\nexample = [\"550 glorp quuxed\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stdout, _ = runDiagnose(t, string(log), "--gaps", "--rules", rules); strings.Contains(stdout, "glorp") || !strings.Contains(stdout, "3 of 10 refusals") {
+		t.Errorf("the rule for glorp is not heeded:\n%s", stdout)
+	}
+}
