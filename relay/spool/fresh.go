@@ -73,8 +73,10 @@ func (l *line) takeFresh() fresh {
 // lighten notes that fresh messages of n bytes are gone. Spool.mu is held.
 func (l *line) lighten(n int64) {
 	l.weight -= n
-	close(l.lighter)
-	l.lighter = make(chan struct{})
+	if l.lighter != nil {
+		close(l.lighter)
+		l.lighter = nil
+	}
 }
 
 // brakeMax is how long a message waits at most for the lane to catch up.
@@ -85,17 +87,13 @@ const brakeMax = 10 * time.Millisecond
 // lane, and all would have to be read back: in the end everything takes longer. A lane that does not keep up all the
 // same soon has more than fits into the memory, and then nobody waits.
 func (s *Spool) brake(ctx context.Context, lane string) {
+	lighter := s.catchingUp(lane)
+	if lighter == nil {
+		return
+	}
 	timer := time.NewTimer(brakeMax)
 	defer timer.Stop()
-	for {
-		s.mu.Lock()
-		l := s.lineLocked(lane)
-		wait := l.weight > s.o.Limits.Cache/2 && time.Since(l.taken) < brakeMax
-		lighter := l.lighter
-		s.mu.Unlock()
-		if !wait {
-			return
-		}
+	for lighter != nil {
 		select {
 		case <-lighter:
 		case <-timer.C:
@@ -103,7 +101,22 @@ func (s *Spool) brake(ctx context.Context, lane string) {
 		case <-ctx.Done():
 			return
 		}
+		lighter = s.catchingUp(lane)
 	}
+}
+
+// catchingUp returns what is closed when the lane has taken more of its fresh messages, if it is worth waiting for that.
+func (s *Spool) catchingUp(lane string) (lighter <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lineLocked(lane)
+	if l.weight <= s.o.Limits.Cache/2 || time.Since(l.taken) >= brakeMax {
+		return nil
+	}
+	if l.lighter == nil {
+		l.lighter = make(chan struct{})
+	}
+	return l.lighter
 }
 
 // spill forgets the fresh messages: they are found by the next scan. Spool.mu is held.

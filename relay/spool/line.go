@@ -29,7 +29,7 @@ type line struct {
 	fresh    []fresh          // in order; see there
 	weight   int64            // bytes of fresh
 	taken    time.Time        // when one of fresh was last leased
-	lighter  chan struct{}    // closed, and made anew, when some of fresh are gone
+	lighter  chan struct{}    // closed when some of fresh are gone; nil when nobody waits for that
 	wait     int64            // earliest due time of a message without a turn; never when there is none
 	known    bool             // wait is right
 	clock    int64            // Now of the last lineUp
@@ -54,7 +54,7 @@ func (s *Spool) line(name string) *line {
 func (s *Spool) lineLocked(name string) *line {
 	l := s.lines[name]
 	if l == nil {
-		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, more: true, clock: never, lighter: make(chan struct{})}
+		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, more: true, clock: never}
 		s.lines[name] = l
 	}
 	return l

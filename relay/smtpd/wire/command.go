@@ -128,10 +128,7 @@ func (c *Conn) Close() error {
 		}
 		err = c.nc.Close()
 		c.content = nil
-		if c.in.lent != nil {
-			c.cfg.Buffers.pool.Put(c.in.lent)
-		}
-		c.in = input{}
+		c.in.end(c.cfg.Buffers)
 		if c.cfg.Closed != nil {
 			c.cfg.Closed(c.failed)
 		}

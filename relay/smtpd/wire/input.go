@@ -14,20 +14,23 @@ const (
 	largeBuffer = 64 << 10
 )
 
-// Buffers lends the large buffers through which content flows. It is safe for concurrent use.
-type Buffers struct{ pool sync.Pool }
+// Buffers lends each connection its small buffer, and a large one while content flows. It is safe for concurrent use.
+type Buffers struct{ small, large sync.Pool }
 
 // NewBuffers makes a Buffers.
 func NewBuffers() *Buffers {
-	return &Buffers{pool: sync.Pool{New: func() any { return new([largeBuffer]byte) }}}
+	return &Buffers{
+		small: sync.Pool{New: func() any { return new([smallBuffer]byte) }},
+		large: sync.Pool{New: func() any { return new([largeBuffer]byte) }},
+	}
 }
 
 // input is what has been received and not yet used: buf[r:w].
 type input struct {
 	buf   []byte
 	r, w  int
-	small []byte             // buf, unless that is a borrowed one
-	lent  *[largeBuffer]byte // buf's array, when it is a borrowed one
+	small *[smallBuffer]byte // buf's array, unless that is lent
+	lent  *[largeBuffer]byte // buf's array, while it is a large one
 }
 
 func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
@@ -36,8 +39,8 @@ func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
 func (in *input) room(from *Buffers) {
 	switch {
 	case in.buf == nil:
-		in.small = make([]byte, smallBuffer)
-		in.buf = in.small
+		in.small = from.small.Get().(*[smallBuffer]byte)
+		in.buf = in.small[:]
 	case in.r == in.w:
 		in.r, in.w = 0, 0
 	case in.w < len(in.buf):
@@ -54,7 +57,7 @@ func (in *input) enlarge(from *Buffers) {
 	if in.lent != nil {
 		return
 	}
-	lent := from.pool.Get().(*[largeBuffer]byte)
+	lent := from.large.Get().(*[largeBuffer]byte)
 	in.w = copy(lent[:], in.bytes())
 	in.r, in.buf, in.lent = 0, lent[:], lent
 }
@@ -64,10 +67,21 @@ func (in *input) giveBack(to *Buffers) {
 	if in.lent == nil || in.w-in.r > smallBuffer {
 		return
 	}
-	in.w = copy(in.small, in.bytes())
-	in.r, in.buf = 0, in.small
-	to.pool.Put(in.lent)
+	in.w = copy(in.small[:], in.bytes())
+	in.r, in.buf = 0, in.small[:]
+	to.large.Put(in.lent)
 	in.lent = nil
+}
+
+// end returns all buffers. What is left is gone.
+func (in *input) end(to *Buffers) {
+	if in.lent != nil {
+		to.large.Put(in.lent)
+	}
+	if in.small != nil {
+		to.small.Put(in.small)
+	}
+	*in = input{}
 }
 
 // errDrain is returned by fill when a drain is to end the session.
