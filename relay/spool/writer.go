@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -142,6 +143,7 @@ func (w *writer) run() {
 	defer close(w.idle)
 	for {
 		w.hold()
+		runtime.Gosched() // those that are about to bring something come first: it then shares this commit
 		batch, err, closing := w.gather()
 		work := len(batch) > 0
 		if err == nil && work {
