@@ -16,9 +16,11 @@
 //   - Put returns nil only after the commit, which is synced. An error of Put means that nothing was stored.
 //   - A settlement and the notices that it causes are one transaction, and so are a report and the notices that it tells.
 //   - One goroutine writes (writer.go). It starts at once when it is idle; what comes during a commit is the next one.
-//     Callers' contexts do not reach it. An operation that SQLite refuses costs only itself.
+//     Callers' contexts do not reach it. An operation that SQLite refuses costs only itself. Settlements alone may be held for
+//     2 ms, for the next message to share their commit.
 //   - Leases are in memory: they end with the process. A lease costs no write to the database.
-//   - Memory does not grow with the queue. Everything due is found by an index; line.go says in which order.
+//   - Memory does not grow with the queue. Everything due is found by an index; line.go says in which order. New messages,
+//     up to Limits.Cache bytes, are leased from memory (fresh.go); whatever else changes a line's rows forgets these.
 //   - Readers have connections of their own and are short-lived, so that the log can be cut.
 //   - A settlement that cannot be written waits in memory, first in line. While one waits nothing is leased.
 //   - After any error of a commit but a full disk the database is closed. It is used again only after it was opened anew and
