@@ -60,8 +60,11 @@ const user = "app:$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\n
 
 // startRelay builds the command and starts it in dir.
 func startRelay(dir string, s size) (r *relay, err error) {
-	r = &relay{
-		binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), clear: freePort(), tls: freePort(), ledger: newLedger(),
+	r = &relay{binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), ledger: newLedger()}
+	for _, addr := range []*string{&r.clear, &r.tls} {
+		if *addr, err = smtptest.FreeAddr(); err != nil {
+			return nil, err
+		}
 	}
 	if out, err := exec.Command("go", "build", "-o", r.binary, "mailwhy/cmd/mailwhy").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building: %w\n%s", err, out)
@@ -148,14 +151,4 @@ func (r *relay) peakMemory() int64 {
 	}
 	kb, _ := strconv.ParseInt(fields[0], 10, 64)
 	return kb << 10
-}
-
-// freePort is an address of the loopback where nobody listens.
-func freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

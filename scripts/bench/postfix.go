@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"mailwhy/relay/smtptest"
 )
 
 // postfix is Debian's Postfix, unpacked and not installed.
@@ -98,7 +100,7 @@ func (p *postfix) libraries() string {
 }
 
 func (p *postfix) start(ctx context.Context, dir, upstream string, under []string) (*running, error) {
-	addr, err := freeAddr()
+	addr, err := smtptest.FreeAddr()
 	if err != nil {
 		return nil, err
 	}

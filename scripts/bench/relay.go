@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"mailwhy/relay/smtptest"
 )
 
 // errUnavailable is a relay that cannot run on this machine.
@@ -98,16 +100,6 @@ func answers(ctx context.Context, addr string) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// freeAddr is an address on loopback where nothing listens.
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
-}
-
 // direct is no relay at all: the ceiling.
 type direct struct{}
 
@@ -138,7 +130,7 @@ func buildMailwhy(ctx context.Context, dir, path string) (relay, error) {
 }
 
 func (m mailwhy) start(ctx context.Context, dir, upstream string, under []string) (*running, error) {
-	addr, err := freeAddr()
+	addr, err := smtptest.FreeAddr()
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"mailwhy/relay/smtptest"
 )
 
 // The settings of every relay under test. The concurrency bounds the duplicates that a crash may cause.
@@ -60,12 +62,11 @@ type relayProcess struct {
 // usage is what a process takes.
 type usage struct{ resident, files atomic.Int64 }
 
-// freePort is a port of the loopback that nobody listens on.
+// freePort is a port of the loopback that nobody listens on, nor will before the relay does.
 func freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := smtptest.FreeAddr()
 	must(err, "looking for a free port")
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // args is the command line.
