@@ -341,7 +341,8 @@ func (l *Lane) publish() {
 		Diagnosis: l.trouble.meaning, Limit: l.pace.limit, Rate: l.pace.rate,
 	}
 	if *l.state.Load() != st {
-		l.state.Store(&st)
+		changed := st // so that only a change costs an allocation
+		l.state.Store(&changed)
 	}
 }
 
