@@ -98,7 +98,8 @@ func (at *located) openFile(name string) (io.ReadCloser, error) {
 	return &verifier{f: f, left: at.size, want: at.sum, sum: crc32.New(castagnoli())}, nil
 }
 
-// verifier reads a content file and ends in relay.ErrCorrupt when it is not what was stored.
+// verifier reads a content file and ends in relay.ErrCorrupt when it is not what was stored. An error of the disk is given as
+// it is: the message is tried again.
 type verifier struct {
 	f    *os.File
 	left int64
@@ -116,10 +117,8 @@ func (v *verifier) Read(b []byte) (int, error) {
 		return 0, fmt.Errorf("%w: its length changed", relay.ErrCorrupt)
 	case err == io.EOF && v.sum.Sum32() != v.want:
 		return 0, fmt.Errorf("%w: wrong checksum", relay.ErrCorrupt)
-	case err != nil && err != io.EOF:
-		// An unreadable sector stays unreadable: the content is lost, not late.
-		return n, fmt.Errorf("%w: %w", relay.ErrCorrupt, err)
 	}
+	// Any other error is the disk's, and may pass: the content is not known to be damaged.
 	return n, err
 }
 
