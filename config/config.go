@@ -40,6 +40,7 @@ type Config struct {
 	DSN         DSN                  `toml:"dsn"`
 	Diagnose    Diagnose             `toml:"diagnose"`
 	Admin       Admin                `toml:"admin"`
+	Metrics     Metrics              `toml:"metrics"`
 
 	Warnings []string `toml:"-"` // what is allowed but unwise, a sentence each; for the operational log
 
@@ -182,6 +183,11 @@ type Diagnose struct {
 // Admin is the control socket.
 type Admin struct {
 	Socket string `toml:"socket"` // admin.sock in the spool directory when empty
+}
+
+// Metrics is where Prometheus may fetch the metrics, beside the control socket.
+type Metrics struct {
+	Listen string `toml:"listen"` // host:port; empty: nowhere
 }
 
 // Default is the configuration of a relay that was told nothing. Load fills in what depends on the machine: hostname,

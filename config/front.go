@@ -49,12 +49,18 @@ func (l *Listen) validate(path string, certificate bool, tell tellFunc) {
 		if !filepath.IsAbs(socket) || len(socket) > maxSocketPath {
 			tell(path+".address", fmt.Sprintf("%q is no socket", l.Address), fmt.Sprintf(`write "unix:/run/mailwhy/smtp.sock", at most %d bytes`, maxSocketPath))
 		}
-	} else if host, port, err := net.SplitHostPort(l.Address); err != nil || !validPort(port) || !validListenHost(host) {
+	} else if !validListenAddress(l.Address) {
 		tell(path+".address", fmt.Sprintf("%q is no address to listen on", l.Address), `write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
 	}
 	if l.TLS != "none" && !certificate {
 		tell(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS), "set tls.cert_file and tls.key_file")
 	}
+}
+
+// validListenAddress reports whether s is host:port of a local address.
+func validListenAddress(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	return err == nil && validPort(port) && validListenHost(host)
 }
 
 // validPort reports whether s is a TCP port; 0 lets the system choose.

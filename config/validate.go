@@ -29,6 +29,7 @@ func (c *Config) validate(local bool, tell tellFunc) {
 	}
 	c.validateFront(tell)
 	c.validateStore(tell)
+	c.validateMetrics(tell)
 	c.validateDSN(tell)
 	c.validateUpstreams(local, tell)
 }
@@ -111,6 +112,13 @@ func (c *Config) validateStore(tell tellFunc) {
 	}
 	if n := len(c.Admin.Socket); n > maxSocketPath {
 		tell("admin.socket", fmt.Sprintf("the path is %d bytes long, a socket's may have %d", n, maxSocketPath), "set admin.socket to a shorter path")
+	}
+}
+
+// validateMetrics checks where the metrics are served.
+func (c *Config) validateMetrics(tell tellFunc) {
+	if a := c.Metrics.Listen; a != "" && !validListenAddress(a) {
+		tell("metrics.listen", fmt.Sprintf("%q is no address to listen on", a), `write "127.0.0.1:9125", "[::1]:9125" or ":9125" for all addresses`)
 	}
 }
 

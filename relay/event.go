@@ -32,6 +32,7 @@ const (
 type Event struct {
 	Time        time.Time
 	Kind        EventKind
+	First       bool   // of the accepted events of a message, or of the dsn events that are a report's own: its first, to count it by
 	ID          string // queue id
 	MessageID   string
 	From        string

@@ -28,7 +28,7 @@ func (in *Inbox) Accept(ctx context.Context, m *Message, content io.Reader) erro
 	now := in.Now()
 	for i := range m.Recipients {
 		in.Record.Record(Event{
-			Time: now, Kind: EventAccepted, ID: m.ID, MessageID: m.MessageID, From: m.Envelope.From,
+			Time: now, Kind: EventAccepted, First: i == 0, ID: m.ID, MessageID: m.MessageID, From: m.Envelope.From,
 			To: m.Recipients[i].Address, Client: clientName(&m.Client), User: m.Client.User, Size: m.Size, Lane: m.Lane,
 		})
 	}

@@ -130,7 +130,7 @@ func (r *Reporter) recordTold(p *parcel, dsn *Message, route Route) {
 	}
 	for i := range dsn.Recipients {
 		r.o.Record.Record(Event{
-			Time: now, Kind: EventDSN, ID: dsn.ID, MessageID: dsn.MessageID, To: dsn.Recipients[i].Address, Size: dsn.Size,
+			Time: now, Kind: EventDSN, First: i == 0, ID: dsn.ID, MessageID: dsn.MessageID, To: dsn.Recipients[i].Address, Size: dsn.Size,
 			DSN: p.message.ID, DSNKind: p.kind, Note: p.story(route), Lane: dsn.Lane,
 		})
 	}

@@ -20,6 +20,7 @@ import (
 	"mailwhy/relay/admin"
 	"mailwhy/relay/deliverylog"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/metrics"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/upstream"
@@ -39,11 +40,14 @@ type relayApp struct {
 
 	spool     *spool.Spool
 	record    *deliverylog.Log
+	metrics   *metrics.Metrics
+	events    relay.Recorder // both of them
 	lane      *relay.Lane
 	reporter  *relay.Reporter
 	front     *smtpd.Server
 	admin     *admin.Server
 	listeners []net.Listener // in the order of listens
+	scraped   net.Listener   // metrics.listen; nil when it is not set
 	troubles  troubles
 }
 
@@ -71,7 +75,7 @@ func newRelay(cfg *config.Config, stdout io.Writer, log *slog.Logger) (r *relayA
 	if err := r.openDoor(cfg, p.cert); err != nil {
 		return r, err
 	}
-	r.admin = admin.New(admin.Options{Queue: r.spool, Control: r, Record: r.record, Log: log, Now: time.Now})
+	r.admin = admin.New(admin.Options{Queue: r.spool, Control: r, Record: r.events, Log: log, Now: time.Now, Metrics: r.metrics})
 	return r, nil
 }
 
@@ -83,6 +87,8 @@ func (r *relayApp) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	if r.record, err = newDeliveryLog(&cfg.DeliveryLog, stdout, r.log); err != nil {
 		return err
 	}
+	r.metrics = metrics.New(r.metricsOptions(cfg))
+	r.events = relay.Recorders{r.metrics, r.record}
 	if r.spool, err = spool.Open(o); err != nil {
 		return err
 	}
@@ -118,7 +124,7 @@ func (r *relayApp) newUpstream(cfg *config.Config) (*upstream.Pool, error) {
 func (r *relayApp) joinEngine(cfg *config.Config) {
 	name, _ := theUpstream(cfg)
 	r.reporter = relay.NewReporter(relay.ReporterOptions{
-		Spool: r.spool, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,
+		Spool: r.spool, Composer: (*currentComposer)(r), Record: r.events, Log: r.log, Now: time.Now,
 		File:           dsn.WriteMaildir,
 		Route:          func(*relay.Message) relay.Route { return reportRoute(r.cfg.Load()) },
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
@@ -132,7 +138,7 @@ func (r *relayApp) joinEngine(cfg *config.Config) {
 		Stored: func(string) { r.lane.Kick() },
 	})
 	r.lane = relay.NewLane(relay.LaneOptions{
-		Name: name, Spool: r.spool, Upstream: &r.next, Record: r.record, Log: r.log, Now: time.Now,
+		Name: name, Spool: r.spool, Upstream: &r.next, Record: r.events, Log: r.log, Now: time.Now,
 		Settings:          func() relay.LaneSettings { return laneSettings(r.cfg.Load()) },
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		ReversePath:       r.reporter.ReversePath,
@@ -160,7 +166,8 @@ func (r *relayApp) openDoor(cfg *config.Config, cert *certificate) error {
 		}
 		r.listeners = append(r.listeners, ln)
 	}
-	return nil
+	r.metrics.Know(clientNames(o.Access), reasons(r.engine.Load()))
+	return r.openMetrics(cfg.Metrics.Listen)
 }
 
 // frontOptions are the front door's options, with the certificate that was made for them; nil when there is none.
@@ -170,7 +177,7 @@ func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Op
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
 	inbox := relay.Inbox{
-		Spool: r.spool, Record: r.record, Now: time.Now,
+		Spool: r.spool, Record: r.events, Now: time.Now,
 		Route: func(*relay.Message) string { return r.lane.State().Name },
 		Wake:  func(string) { r.lane.Kick() },
 	}
@@ -179,7 +186,7 @@ func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Op
 		return inbox.Accept(ctx, m, content)
 	}
 	return smtpd.Options{
-		Hostname: cfg.Hostname, Accept: accept, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
+		Hostname: cfg.Hostname, Accept: accept, Recorder: r.events, Access: access, Limits: frontLimits(cfg),
 		Capabilities: r.next.Capabilities, TLS: cert.current, Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
 		Gateway: smtpd.ContainerGateway(),
@@ -223,6 +230,7 @@ func (r *relayApp) run(ctx context.Context) error {
 	works.Go(func() { r.lane.Run(working, r.cfg.Load().ShutdownGrace) })
 	works.Go(func() { r.reporter.Run(working) })
 	works.Go(func() { r.serveAdmin(working) })
+	works.Go(func() { r.serveMetrics(working) })
 	failed := make(chan error, len(r.listeners))
 	for i, ln := range r.listeners {
 		l := listens(r.cfg.Load())[i]
@@ -277,6 +285,9 @@ func (r *relayApp) close() {
 	for _, ln := range r.listeners {
 		ln.Close()
 	}
+	if r.scraped != nil {
+		r.scraped.Close()
+	}
 	r.next.Close()
 	if r.spool != nil {
 		if err := r.spool.Close(); err != nil {
@@ -297,11 +308,11 @@ func (r *relayApp) quarantined(q spool.Quarantined) {
 		e.MessageID, e.From, e.Client, e.Size, e.Lane = m.MessageID, m.Envelope.From, m.Client.Name, m.Size, m.Lane
 		for _, to := range m.Recipients {
 			e.To = to.Address
-			r.record.Record(e)
+			r.events.Record(e)
 		}
 		return
 	}
-	r.record.Record(e)
+	r.events.Record(e)
 }
 
 // limitMemory suits the garbage collector to a small container, unless the environment says otherwise: collecting a third

@@ -65,6 +65,7 @@ func (r *relayApp) reload(cfg *config.Config) error {
 		r.log.Warn("a change of [" + section + "] takes effect at the next start, not now")
 	}
 	r.putInForce(cfg, p)
+	r.metrics.Know(clientNames(o.Access), reasons(p.engine))
 	for _, w := range cfg.Warnings {
 		r.log.Warn(w)
 	}
@@ -83,7 +84,7 @@ func needRestart(was, is *config.Config) (sections []string) {
 		was, is any
 	}{
 		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool}, {"delivery_log", was.DeliveryLog, is.DeliveryLog},
-		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin},
+		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {
 			sections = append(sections, s.name)

@@ -6,6 +6,7 @@
 // authentication, and nothing listens on the network.
 //
 //	GET  /health                     200 or 503, a Health either way
+//	GET  /metrics                    the page of Options.Metrics
 //	GET  /queue?FILTER               a Summary a line, in id order
 //	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
 //	POST /queue/ACTION?FILTER        retry, hold, release or drop; an Outcome a line
@@ -46,13 +47,14 @@ type Control interface {
 	Troubles() []string
 }
 
-// Options are what a Server is made of. All are required.
+// Options are what a Server is made of. All are required but Metrics.
 type Options struct {
 	Queue   Queue
 	Control Control
 	Record  relay.Recorder
 	Log     *slog.Logger
 	Now     func() time.Time // wall clock
+	Metrics http.Handler     // answers GET /metrics; nil: 404
 }
 
 // Server answers on the control socket.
@@ -69,6 +71,9 @@ func New(o Options) *Server {
 	mux.HandleFunc("GET /queue", s.list)
 	mux.HandleFunc("GET /queue/{id}", s.show)
 	mux.HandleFunc("POST /queue/{action}", s.act)
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
+	}
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

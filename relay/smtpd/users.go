@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -88,6 +90,9 @@ func (u *Users) add(line string) error {
 	}
 	return nil
 }
+
+// Names are the users' names, in order.
+func (u *Users) Names() []string { return slices.Sorted(maps.Keys(u.byName)) }
 
 // Len is the number of users.
 func (u *Users) Len() int { return len(u.byName) }
