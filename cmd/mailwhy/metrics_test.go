@@ -93,8 +93,8 @@ func TestMetricsOfARelay(t *testing.T) {
 	v.say("RCPT TO:<joe@denied.test>", "550")
 	d.greet(id, "cron").mailTo("joe@any.test")
 
-	http := d.app.scraped.Addr().String()
-	for network, addr := range map[string]string{"unix": d.app.cfg.Load().Admin.Socket, "tcp": http} {
+	overHTTP := d.app.scraped.Addr().String()
+	for network, addr := range map[string]string{"unix": d.app.cfg.Load().Admin.Socket, "tcp": overHTTP} {
 		waitFor(t, "all but the deferred message to leave", func() bool {
 			p := scrape(t, network, addr)
 			return p[`mailwhy_queue_messages`] == 1 && p[`mailwhy_message_delay_seconds_count{upstream="default"}`] == 4
@@ -104,7 +104,7 @@ func TestMetricsOfARelay(t *testing.T) {
 
 	d.reload(strings.Replace(conf, `"shop"`, `"office"`, 1), "configuration reloaded")
 	d.greet(id, "").mailTo("joe@any.test")
-	p := scrape(t, "tcp", http)
+	p := scrape(t, "tcp", overHTTP)
 	if p[`mailwhy_messages_accepted_total{client="office"}`] != 1 || p[`mailwhy_messages_accepted_total{client="shop"}`] != 3 {
 		t.Errorf("after a reload: %v", p)
 	}
@@ -113,7 +113,7 @@ func TestMetricsOfARelay(t *testing.T) {
 // checkMetrics checks the page of TestMetricsOfARelay.
 func checkMetrics(t *testing.T, p metricstest.Page) {
 	t.Helper()
-	for series, want := range map[string]float64{
+	p.Expect(t, map[string]float64{
 		`mailwhy_messages_accepted_total{client="shop"}`:                                             3,
 		`mailwhy_recipients_accepted_total{client="shop"}`:                                           4,
 		`mailwhy_refused_total{client="shop"}`:                                                       1,
@@ -129,11 +129,7 @@ func checkMetrics(t *testing.T, p metricstest.Page) {
 		`mailwhy_lane_paused{upstream="default"}`:                                                    0,
 		`mailwhy_lane_connections_limit{upstream="default"}`:                                         20,
 		`mailwhy_queue_notices`: 0,
-	} {
-		if got, there := p[series]; !there || got != want {
-			t.Errorf("%s is %v (there: %v), want %v", series, got, there, want)
-		}
-	}
+	})
 	if p["mailwhy_spool_free_bytes"] <= 0 || p["process_start_time_seconds"] <= 0 || p["mailwhy_queue_bytes"] <= 0 {
 		t.Errorf("%v", p)
 	}

@@ -99,7 +99,7 @@ func (m *Metrics) lanes(p *page) {
 		of         func(*relay.LaneState) float64
 	}{
 		{"mailwhy_lane_paused", "1 while nothing is sent to the upstream because it cannot be reached or refuses the account.",
-			func(l *relay.LaneState) float64 { return float64(btoi(l.Paused)) }},
+			paused},
 		{"mailwhy_lane_connections_limit", "Connections to the upstream at most, now.",
 			func(l *relay.LaneState) float64 { return float64(l.Limit) }},
 		{"mailwhy_lane_rate_limit", "Messages a second to the upstream at most, now; 0 is no bound.",
@@ -118,6 +118,14 @@ func (m *Metrics) lanes(p *page) {
 			}
 		}
 	})
+}
+
+// paused is 1 for a lane that is.
+func paused(l *relay.LaneState) float64 {
+	if l.Paused {
+		return 1
+	}
+	return 0
 }
 
 // queue writes what the spool holds.

@@ -108,5 +108,5 @@ func TestStuckScrapers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, p, map[string]float64{fmt.Sprintf("mailwhy_messages_accepted_total{client=%q}", long[0]): 10000})
+	p.Expect(t, map[string]float64{fmt.Sprintf("mailwhy_messages_accepted_total{client=%q}", long[0]): 10000})
 }

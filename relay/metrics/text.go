@@ -32,8 +32,10 @@ func (p *page) add(value float64, labels ...string) { p.sample("", value, labels
 // sample writes a sample of the family, or of the series that suffix makes of it.
 func (p *page) sample(suffix string, value float64, labels []string) {
 	p.b = append(append(p.b, p.family...), suffix...)
+	before := byte('{')
 	for i := 0; i < len(labels); i += 2 {
-		p.b = append(p.b, ",{"[btoi(i == 0)])
+		p.b = append(p.b, before)
+		before = ','
 		p.b = append(append(p.b, labels[i]...), `="`...)
 		p.b = append(append(p.b, labelEscapes.Replace(labels[i+1])...), '"')
 	}
@@ -42,14 +44,6 @@ func (p *page) sample(suffix string, value float64, labels []string) {
 	}
 	p.b = append(p.b, ' ')
 	p.b = append(number(p.b, value), '\n')
-}
-
-// btoi is 1 for true.
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // number appends a value.

@@ -8,12 +8,23 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"testing"
 	"unicode/utf8"
 )
 
 // Page is an exposition: the value of each series, by its name and labels as they are written:
 // `mailwhy_bounces_total{kind="failed"}`.
 type Page map[string]float64
+
+// Expect compares series of the page with what they should be.
+func (p Page) Expect(t *testing.T, want map[string]float64) {
+	t.Helper()
+	for series, value := range want {
+		if got, there := p[series]; !there || got != value {
+			t.Errorf("%s is %v (there: %v), want %v", series, got, there, value)
+		}
+	}
+}
 
 // The parts of the text format.
 var (
