@@ -11,7 +11,7 @@
 // counter that was shown never goes away or back, across a reload too.
 //
 // The page is written here, without a library. prometheus/client_golang makes an idle relay 2.6 MiB larger, of the 25 MB that a
-// whole one may have. VictoriaMetrics/metrics weighs as little as this room, but leaves escaping, the bound on labels and
+// whole one may have. VictoriaMetrics/metrics weighs about as much as this room, but leaves escaping, the bound on labels and
 // the text of HELP to its user, has TYPE lines by a switch for the whole process only, and locks a histogram for each
 // observation: what would be left for it to do is text.go.
 package metrics
