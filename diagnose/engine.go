@@ -183,7 +183,7 @@ func (e *Engine) addPhrases(f *file) error {
 	var errs []error
 	add := func(what string, phrases []string, owner int, r role) {
 		for slot, text := range phrases {
-			if err := e.x.add(text, phrase{owner: int32(owner), role: r, slot: slot}); err != nil {
+			if err := e.x.add(text, phrase{owner: int32(owner), role: r, slot: int32(slot)}); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", what, err))
 			}
 		}

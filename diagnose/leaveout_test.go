@@ -9,7 +9,7 @@ import (
 type phraseKey struct {
 	owner int32
 	role  role
-	slot  int
+	slot  int32
 }
 
 // TestLeaveOut guards against wordings written for a single reply: each labelled reply is diagnosed anew without the
@@ -65,12 +65,9 @@ func (e *Engine) phrasesIn(reply string) map[phraseKey]bool {
 	r.load(e.x, ParseReply(reply).Text)
 	r.search(e.x)
 	for _, h := range r.hits {
-		for _, u := range e.x.uses[h.segment] {
-			p := &e.x.phrases[u.phrase]
-			if int(u.part) != len(p.segments)-1 || p.role == roleProvider || p.role == roleBlocklist {
-				continue
-			}
-			if _, ok := r.complete(p, h); ok {
+		for n := e.x.closes[h.segment]; n > 0; n = e.x.phrases[n-1].next {
+			p := &e.x.phrases[n-1]
+			if p.role != roleProvider && p.role != roleBlocklist && r.complete(e.x.segments[p.from:p.to], h) {
 				found[phraseKey{p.owner, p.role, p.slot}] = true
 			}
 		}
@@ -83,10 +80,12 @@ func (e *Engine) without(reply string, uses map[phraseKey]int) *Engine {
 	in := e.phrasesIn(reply)
 	x := *e.x
 	x.phrases = slices.Clone(x.phrases)
+	never := int32(len(x.closes)) // a segment that no text holds
+	x.closes, x.segments = append(slices.Clone(x.closes), 0), append(slices.Clone(x.segments), never)
 	for i := range x.phrases {
 		k := phraseKey{x.phrases[i].owner, x.phrases[i].role, x.phrases[i].slot}
 		if in[k] && uses[k] < 2 {
-			x.phrases[i].segments = nil // never complete
+			x.phrases[i].from, x.phrases[i].to = int32(len(x.segments)-1), int32(len(x.segments))
 		}
 	}
 	less := &Engine{categories: e.categories, reasonList: e.reasonList, reasons: e.reasons, pairs: e.pairs, unread: e.unread, enhanced: e.enhanced,

@@ -32,26 +32,26 @@ type index struct {
 	begins     []int            // lengths of the beginnings, ascending
 	hosts      map[string]int32 // hosts that phrases name; they match their subdomains too
 	skip       map[int32]bool
-	next       map[uint64]int32 // node<<32 | id -> node
-	ends       [][]int32        // by node: segments that end there
-	uses       [][]use          // by segment: where it is used
+	trie       trie
 	phrases    []phrase
-	segments   map[string]int32
+	segments   []int32 // of phrases that have several: all but the last
+	closes     []int32 // by segment: the newest phrase whose last segment it is, counted from 1
 	classWords map[string][]string
 	spelling   *speller
 	pieces     map[string][]int32 // ids of the pieces of phrases seen so far, while the index is built
+	variants   [][]int32          // memory of compile
 }
 
-// phrase is a list of segments that must follow each other with at most gapWords words between two.
+// phrase is a list of segments that must follow each other with at most gapWords words between two. A phrase is noted
+// at its last segment; those before it are index.segments[from:to].
 type phrase struct {
-	segments []int32
-	words    int // that are written in it, for the weight
+	from, to int32
+	next     int32 // the phrase of the same last segment that was added before, counted from 1
 	owner    int32
+	slot     int32 // of its condition in the owner
+	words    int32 // that are written in it, for the weight
 	role     role
-	slot     int // of its condition in the owner
 }
-
-type use struct{ phrase, part int32 }
 
 // role is what a phrase means to its owner.
 type role uint8
@@ -68,8 +68,8 @@ const (
 type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
-	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, skip: map[int32]bool{}, next: make(map[uint64]int32, 1<<14),
-		ends: make([][]int32, 1), segments: map[string]int32{}, classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
+	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, skip: map[int32]bool{}, trie: newTrie(),
+		classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
 	}
@@ -93,84 +93,94 @@ func (x *index) add(text string, p phrase) error {
 	if err != nil {
 		return fmt.Errorf("phrase %q: %w", text, err)
 	}
-	for _, segments := range variants {
+	for _, row := range variants {
 		q := p
-		q.segments, q.words = nil, 0
-		for _, s := range segments {
-			q.segments = append(q.segments, x.segment(s))
-			q.words += len(s)
+		q.from, q.words = int32(len(x.segments)), 0
+		for {
+			n := slices.Index(row, gap)
+			if n < 0 {
+				break
+			}
+			x.segments = append(x.segments, x.segment(row[:n]))
+			q.words += int32(n)
+			row = row[n+1:]
 		}
-		for i, s := range q.segments {
-			x.uses[s] = append(x.uses[s], use{int32(len(x.phrases)), int32(i)})
-		}
+		last := x.segment(row)
+		q.words += int32(len(row))
+		q.to, q.next = int32(len(x.segments)), x.closes[last]
 		x.phrases = append(x.phrases, q)
+		x.closes[last] = int32(len(x.phrases))
 	}
 	return nil
 }
 
 // segment puts a row of ids into the trie.
 func (x *index) segment(row []int32) int32 {
-	node := int32(0)
-	for _, id := range row {
-		key := uint64(node)<<32 | uint64(id)
-		n, ok := x.next[key]
-		if !ok {
-			n = int32(len(x.ends))
-			x.ends = append(x.ends, nil)
-			x.next[key] = n
-		}
-		node = n
+	s := x.trie.add(row)
+	if int(s) == len(x.closes) {
+		x.closes = append(x.closes, 0)
 	}
-	if len(x.ends[node]) == 0 {
-		x.ends[node] = []int32{int32(len(x.uses))}
-		x.uses = append(x.uses, nil)
-	}
-	return x.ends[node][0]
+	return s
 }
 
-// compile turns a phrase into its variants, each a list of segments of ids.
-func (x *index) compile(text string) ([][][]int32, error) {
-	variants := [][][]int32{{nil}}
+// gap stands between two segments in the variants of a phrase; no id is zero.
+const gap = 0
+
+// compile turns a phrase into its variants, each a row of ids with gaps. They are good until the next call.
+func (x *index) compile(text string) ([][]int32, error) {
+	variants := append(x.variants[:0], x.row(0))
 	for piece := range strings.FieldsSeq(text) {
-		if piece == ".." {
-			for i := range variants {
-				variants[i] = append(variants[i], nil)
-			}
-			continue
-		}
-		optional := strings.HasSuffix(piece, "?")
-		row, ok := x.pieces[piece]
-		if !ok {
+		row := []int32{gap}
+		if piece != ".." {
 			var err error
-			if row, err = x.piece(strings.Trim(strings.TrimSuffix(piece, "?"), "()")); err != nil {
+			if row, err = x.pieceOnce(piece); err != nil {
 				return nil, err
 			}
-			x.pieces[piece] = row
 		}
-		var without [][][]int32
-		if optional {
-			for _, v := range variants {
-				c := slices.Clone(v)
-				c[len(c)-1] = slices.Clone(c[len(c)-1])
-				without = append(without, c)
+		n := len(variants)
+		if piece != ".." && strings.HasSuffix(piece, "?") {
+			for _, v := range variants[:n] {
+				variants = append(variants, append(x.row(len(variants)), v...))
 			}
 		}
-		for _, v := range variants {
-			v[len(v)-1] = append(v[len(v)-1], row...)
+		for i, v := range variants[:n] {
+			variants[i] = append(v, row...)
 		}
-		variants = append(variants, without...)
 		if len(variants) > 16 {
 			return nil, fmt.Errorf("more than four optional words")
 		}
 	}
+	x.variants = variants
 	for _, v := range variants {
-		for _, s := range v {
-			if len(s) == 0 {
+		prev := int32(gap)
+		for _, id := range append(v, gap) {
+			if id == gap && prev == gap {
 				return nil, fmt.Errorf("no words beside a gap")
 			}
+			prev = id
 		}
 	}
 	return variants, nil
+}
+
+// row gives the memory of the i-th variant of the phrase before, empty.
+func (x *index) row(i int) []int32 {
+	if i < cap(x.variants) {
+		return x.variants[:i+1][i][:0]
+	}
+	return nil
+}
+
+// pieceOnce is piece for what stands in a phrase, with its signs of an optional word.
+func (x *index) pieceOnce(s string) ([]int32, error) {
+	if row, ok := x.pieces[s]; ok {
+		return row, nil
+	}
+	row, err := x.piece(strings.Trim(strings.TrimSuffix(s, "?"), "()"))
+	if err == nil {
+		x.pieces[s] = row
+	}
+	return row, err
 }
 
 // piece gives the ids of what stands between two spaces of a phrase.
@@ -217,7 +227,7 @@ func (x *index) finish() error {
 			x.members[row[0]] = append(x.members[row[0]], class)
 		}
 	}
-	x.pieces = nil
+	x.pieces, x.variants = nil, nil
 	x.findBegins()
 	x.spelling = newSpeller(x.classWords["spell"])
 	for s, id := range x.ids {
@@ -333,8 +343,8 @@ func (r *row) load(x *index, s string) {
 
 // search finds every segment in the row.
 func (r *row) search(x *index) {
-	if len(r.seen) < len(x.uses) {
-		r.seen, r.last = make([]uint8, len(x.uses)), make([]int32, len(x.uses))
+	if len(r.seen) < len(x.closes) {
+		r.seen, r.last = make([]uint8, len(x.closes)), make([]int32, len(x.closes))
 	}
 	for _, h := range r.hits { // of the search before: all others are clear
 		r.seen[h.segment], r.last[h.segment] = 0, 0
@@ -351,16 +361,14 @@ func (r *row) walk(x *index, node, start, i int32, skipped int) {
 		return
 	}
 	for _, id := range r.ids[r.from[i]:r.from[i+1]] {
-		n, ok := x.next[uint64(node)<<32|uint64(id)]
-		if !ok {
+		n := x.trie.next(node, id)
+		if n == 0 {
 			continue
 		}
-		for _, s := range x.ends[n] {
-			if r.seen[s] < maxHits {
-				r.seen[s]++
-				r.hits = append(r.hits, hit{s, start, i + 1, r.last[s]})
-				r.last[s] = int32(len(r.hits))
-			}
+		if s := x.trie.ends[n]; s >= 0 && r.seen[s] < maxHits {
+			r.seen[s]++
+			r.hits = append(r.hits, hit{s, start, i + 1, r.last[s]})
+			r.last[s] = int32(len(r.hits))
 		}
 		r.walk(x, n, start, i+1, 0)
 	}
@@ -369,21 +377,21 @@ func (r *row) walk(x *index, node, start, i int32, skipped int) {
 	}
 }
 
-// complete reports whether the phrase ends with h: each earlier segment stands before the next one, within the gap.
-// It gives the word at which the phrase starts.
-func (r *row) complete(p *phrase, h hit) (start int32, ok bool) {
-	start = h.start
-	for k := len(p.segments) - 2; k >= 0; k-- {
+// complete reports whether the phrase of these segments, and a last one, ends with h: each earlier segment stands before
+// the next one, within the gap.
+func (r *row) complete(before []int32, h hit) bool {
+	start := h.start
+	for k := len(before) - 1; k >= 0; k-- {
 		best := int32(-1)
-		for n := r.last[p.segments[k]]; n > 0; n = r.hits[n-1].prev {
+		for n := r.last[before[k]]; n > 0; n = r.hits[n-1].prev {
 			if e := r.hits[n-1]; e.end <= start && start-e.end <= gapWords && e.start > best {
 				best = e.start
 			}
 		}
 		if best < 0 {
-			return 0, false
+			return false
 		}
 		start = best
 	}
-	return start, true
+	return true
 }

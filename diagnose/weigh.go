@@ -52,12 +52,9 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	f := finding{words: len(r.words), provider: -1, blocklist: -1}
 	r.clearTallies(len(e.rules))
 	for _, h := range r.hits {
-		for _, u := range e.x.uses[h.segment] {
-			p := &e.x.phrases[u.phrase]
-			if int(u.part) != len(p.segments)-1 {
-				continue
-			}
-			if _, ok := r.complete(p, h); ok {
+		for n := e.x.closes[h.segment]; n > 0; n = e.x.phrases[n-1].next {
+			p := &e.x.phrases[n-1]
+			if r.complete(e.x.segments[p.from:p.to], h) {
 				f.note(p, r)
 			}
 		}
@@ -105,10 +102,10 @@ func (f *finding) note(p *phrase, r *row) {
 	switch p.role {
 	case roleAny:
 		t.any = true
-		t.words = max(t.words, p.words)
+		t.words = max(t.words, int(p.words))
 	case roleAll:
 		t.all |= 1 << p.slot
-		t.words = max(t.words, p.words)
+		t.words = max(t.words, int(p.words))
 	case roleNone:
 		t.none = true
 	}
