@@ -132,7 +132,7 @@ func blames(words []word, i int) bool {
 // retryAfter reads "in 5 minutes", "after 300 seconds", "wait 1 hour" or "00:05:00"; zero when nothing is said.
 func retryAfter(words []word) time.Duration {
 	for i, w := range words {
-		if w.url || i == 0 || !waits(words, i) {
+		if w.url || i == 0 || !digit(w.text[0]) || !waits(words, i) {
 			continue
 		}
 		n, unit := w.text, ""

@@ -51,31 +51,39 @@ func splitWords(dst []word, s string) []word {
 		s = s[:maxParsed]
 	}
 	s = fold(s)
-	for len(s) > 0 && len(dst) < maxWords {
-		i := strings.IndexFunc(s, func(r rune) bool { return !separates(r) })
-		if i < 0 {
-			break
+	for i := 0; i < len(s) && len(dst) < maxWords; {
+		if n := separator(s, i); n > 0 {
+			i += n
+			continue
 		}
-		s = s[i:]
-		n := strings.IndexFunc(s, separates)
-		if n < 0 {
-			n = len(s)
+		start := i
+		for i++; i < len(s) && separator(s, i) == 0; i++ {
 		}
-		if s[:n] != "unknown" || n == len(s) || s[n] != '[' { // Postfix's name for a host without one: unknown[192.0.2.1]
-			dst = splitChunk(dst, s[:n])
+		if s[start:i] != "unknown" || i == len(s) || s[i] != '[' { // Postfix's name for a host without one: unknown[192.0.2.1]
+			dst = splitChunk(dst, s[start:i])
 		}
-		s = s[n:]
 	}
 	return dst
 }
 
-// separates reports whether r always ends a chunk of words.
-func separates(r rune) bool {
-	switch r {
-	case ' ', '\t', '\r', '\n', '<', '>', '(', ')', '[', ']', '{', '}', '"', ',', ';', '|', '!', '*', '`', '\u3000', '\u3001', '\u3002':
-		return true
+// separator is the length of the character at s[i] if it always ends a chunk of words, else 0. s is valid UTF-8.
+func separator(s string, i int) int {
+	c := s[i]
+	if letter(c) {
+		return 0
 	}
-	return r < ' '
+	switch c {
+	case ' ', '<', '>', '(', ')', '[', ']', '{', '}', '"', ',', ';', '|', '!', '*', '`':
+		return 1
+	case 0xe3:
+		if r, n := utf8.DecodeRuneInString(s[i:]); '\u3000' <= r && r <= '\u3002' { // ideographic space, comma and full stop
+			return n
+		}
+	}
+	if c < ' ' {
+		return 1
+	}
+	return 0
 }
 
 // fold lowers the case and strips accents, so that a phrase written either way is found. Bytes that are no UTF-8 are
@@ -152,9 +160,12 @@ func appendFolded(b []byte, r rune) []byte {
 
 // splitChunk takes apart what stands between two separators.
 func splitChunk(dst []word, s string) []word {
-	s = strings.Trim(s, ".:'/?=&~")
+	s = trimChunk(s)
 	if s == "" {
 		return dst
+	}
+	if lettersOrDigits(s) { // most words of a sentence
+		return append(dst, plain(s, false))
 	}
 	if i := strings.Index(s, "://"); i >= 0 {
 		return splitURL(dst, s, i)
@@ -170,6 +181,34 @@ func splitChunk(dst []word, s string) []word {
 		return append(dst, word{text: strings.TrimPrefix(s, "ipv6:"), kind: ipWord})
 	}
 	return splitPlain(dst, s, false)
+}
+
+// trimChunk takes the marks off that may stand around a word.
+func trimChunk(s string) string {
+	for s != "" && chunkMark(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && chunkMark(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func chunkMark(c byte) bool {
+	switch c {
+	case '.', ':', '\'', '/', '?', '=', '&', '~':
+		return true
+	}
+	return false
+}
+
+func lettersOrDigits(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !letter(s[i]) && !digit(s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // splitURL gives the host and the words of a web address; they are marked, since a path is no sentence.
@@ -227,27 +266,35 @@ func splitPlain(dst []word, s string, url bool) []word {
 
 // runEnd is the end of the run of letters, digits, inner dots, hyphens before a dot and apostrophes that starts at i.
 func runEnd(s string, i int) int {
-	j := i
-	for j < len(s) {
-		r, n := rune(s[j]), 1
-		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRuneInString(s[j:])
+	end := i // after the last letter or digit
+	for j := i; j < len(s); {
+		if c := s[j]; letter(c) || digit(c) {
+			j++
+			end = j
+			continue
+		} else if inRun(c) {
+			j++
+			continue
 		}
-		inner := r == '.' || r == '\'' || r == '-'
-		if !inner && (!wordRune(r) || wide(r)) {
+		r, n := utf8.DecodeRuneInString(s[j:])
+		if !wordRune(r) || wide(r) {
 			break
 		}
 		j += n
+		end = j
 	}
-	return i + len(strings.TrimRight(s[i:j], ".'-"))
+	return end
 }
+
+// inRun reports whether c may stand between the letters of a run.
+func inRun(c byte) bool { return c == '.' || c == '-' || c == '\'' }
 
 // appendRun classifies a run: numbers, addresses of hosts, names of hosts, or words.
 func appendRun(dst []word, s string, url bool) []word {
 	if s == "" {
 		return dst
 	}
-	if !strings.ContainsAny(s, ".-'") {
+	if !hasInRun(s) {
 		return append(dst, plain(s, url))
 	}
 	if strings.IndexByte(s, '.') >= 0 {
@@ -260,6 +307,15 @@ func appendRun(dst []word, s string, url bool) []word {
 		dst = appendPart(dst, strings.ReplaceAll(part, "'", ""), url)
 	}
 	return dst
+}
+
+func hasInRun(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if inRun(s[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // appendPart appends one word of a run; "e-mail" is "email".
