@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -123,8 +124,8 @@ func (e *Engine) addPairs(f *file) error {
 		e.pairList = append(e.pairList, p)
 	}
 	slices.SortFunc(e.pairList, func(a, b Pair) int {
-		return strings.Compare(fmt.Sprintf("%d %03d %03d", a.Code, a.Enhanced.Subject*10+a.Enhanced.Class, a.Enhanced.Detail),
-			fmt.Sprintf("%d %03d %03d", b.Code, b.Enhanced.Subject*10+b.Enhanced.Class, b.Enhanced.Detail))
+		x, y := a.Enhanced, b.Enhanced
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(x.Subject, y.Subject), cmp.Compare(x.Class, y.Class), cmp.Compare(x.Detail, y.Detail))
 	})
 	for i := range e.pairList {
 		p := &e.pairList[i]

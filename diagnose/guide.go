@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ type Options struct {
 
 // parseFile reads one file of rules. Unknown keys and wrong types are errors that name the line.
 func parseFile(name string, data []byte, f *file) error {
-	dec := toml.NewDecoder(strings.NewReader(string(data)))
+	dec := toml.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(f)
 	var strict *toml.StrictMissingError

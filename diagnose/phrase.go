@@ -31,7 +31,7 @@ type index struct {
 	members    [][]int32        // by id of a word: every id that it answers to
 	begins     []int            // lengths of the beginnings, ascending
 	hosts      map[string]int32 // hosts that phrases name; they match their subdomains too
-	skip       map[int32]bool
+	skip       int32            // of the class skip
 	trie       trie
 	phrases    []phrase
 	segments   []int32 // of phrases that have several: all but the last
@@ -68,7 +68,7 @@ const (
 type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
-	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, skip: map[int32]bool{}, trie: newTrie(),
+	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, trie: newTrie(),
 		classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
@@ -216,13 +216,13 @@ func (x *index) piece(s string) ([]int32, error) {
 func (x *index) finish() error {
 	for name, words := range x.classWords {
 		class := x.id("{" + name + "}")
+		if name == "skip" {
+			x.skip = class
+		}
 		for _, w := range words {
 			row, err := x.piece(w)
 			if err != nil || len(row) != 1 {
 				return fmt.Errorf("class %q: %q is not one word", name, w)
-			}
-			if name == "skip" {
-				x.skip[row[0]] = true
 			}
 			x.members[row[0]] = append(x.members[row[0]], class)
 		}
@@ -332,9 +332,7 @@ func (r *row) load(x *index, s string) {
 			skip = true
 		}
 		if w.kind == plainWord {
-			for _, id := range a {
-				skip = skip || x.skip[id]
-			}
+			skip = slices.Contains(a, x.skip)
 		}
 		r.skips = append(r.skips, skip)
 	}
