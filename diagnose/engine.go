@@ -189,6 +189,11 @@ func (e *Engine) addPhrases(f *file) error {
 			}
 		}
 	}
+	written := 0
+	for i := range f.Rules {
+		written += len(f.Rules[i].Any) + len(f.Rules[i].All) + len(f.Rules[i].None)
+	}
+	e.x.phrases = make([]phrase, 0, written+written/8) // an optional word makes two phrases of one
 	e.rules = make([]compiled, len(f.Rules))
 	for i, r := range f.Rules {
 		c := &e.rules[i]

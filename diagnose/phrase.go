@@ -40,6 +40,7 @@ type index struct {
 	spelling   *speller
 	pieces     map[string][]int32 // ids of the pieces of phrases seen so far, while the index is built
 	variants   [][]int32          // memory of compile
+	words      []word             // memory of piece
 }
 
 // phrase is a list of segments that must follow each other with at most gapWords words between two. A phrase is noted
@@ -68,7 +69,7 @@ const (
 type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
-	x := &index{ids: make(map[string]int32, 1<<13), hosts: map[string]int32{}, trie: newTrie(),
+	x := &index{ids: make(map[string]int32, 1<<12), hosts: map[string]int32{}, trie: newTrie(),
 		classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
@@ -199,7 +200,8 @@ func (x *index) piece(s string) ([]int32, error) {
 		return []int32{x.id(fold(begin) + "*")}, nil
 	}
 	var row []int32
-	for _, w := range splitWords(nil, s) {
+	x.words = splitWords(x.words[:0], s)
+	for _, w := range x.words {
 		id := x.id(w.key())
 		if w.kind == hostWord {
 			x.hosts[w.text] = id
@@ -227,7 +229,7 @@ func (x *index) finish() error {
 			x.members[row[0]] = append(x.members[row[0]], class)
 		}
 	}
-	x.pieces, x.variants = nil, nil
+	x.pieces, x.variants, x.words = nil, nil, nil
 	x.findBegins()
 	x.spelling = newSpeller(x.classWords["spell"])
 	for s, id := range x.ids {

@@ -10,8 +10,8 @@ type trie struct {
 }
 
 func newTrie() trie {
-	const slots = 1 << 15
-	return trie{keys: make([]uint64, slots), to: make([]int32, slots), ends: append(make([]int32, 0, slots/2), -1)}
+	const slots = 1 << 14 // our own rules need no more
+	return trie{keys: make([]uint64, slots), to: make([]int32, slots), ends: append(make([]int32, 0, 3*slots/4), -1)}
 }
 
 // slot is where the edge is, or where it would be put.
