@@ -129,7 +129,7 @@ const gap = 0
 
 // compile turns a phrase into its variants, each a row of ids with gaps. They are good until the next call.
 func (x *index) compile(text string) ([][]int32, error) {
-	variants := append(x.variants[:0], x.row(0))
+	variants := append(x.variants[:0], x.spare(0))
 	for piece := range strings.FieldsSeq(text) {
 		row := []int32{gap}
 		if piece != ".." {
@@ -141,7 +141,7 @@ func (x *index) compile(text string) ([][]int32, error) {
 		n := len(variants)
 		if piece != ".." && strings.HasSuffix(piece, "?") {
 			for _, v := range variants[:n] {
-				variants = append(variants, append(x.row(len(variants)), v...))
+				variants = append(variants, append(x.spare(len(variants)), v...))
 			}
 		}
 		for i, v := range variants[:n] {
@@ -164,8 +164,8 @@ func (x *index) compile(text string) ([][]int32, error) {
 	return variants, nil
 }
 
-// row gives the memory of the i-th variant of the phrase before, empty.
-func (x *index) row(i int) []int32 {
+// spare gives the memory of the i-th variant of the phrase before, empty.
+func (x *index) spare(i int) []int32 {
 	if i < cap(x.variants) {
 		return x.variants[:i+1][i][:0]
 	}
