@@ -210,7 +210,7 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 	r, key := s.Reply, pairKey(s.Reply.Code, s.Reply.Enhanced)
 	if len(f.signals) == 0 && f.words > 0 && slices.Contains(e.unread, key) {
-		b.table(RecipientError, sharedWeight, BasisCode, refusedUnexplained, "unread words beside "+key, Low, e.reasons[refusedUnexplained].Alt)
+		b.table(SenderReputation, sharedWeight, BasisCode, refusedUnexplained, "unread words beside "+key, Low, []Category{RecipientError, Blocked})
 	} else if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil {
 		order := e.byStage(p.Categories, s.Stage)
 		for i, c := range order {
