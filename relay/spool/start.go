@@ -24,10 +24,26 @@ func (s *Spool) start(was marked) (*conn, counts, error) {
 		return nil, n, err
 	}
 	t := &tx{conn: c, n: n}
-	if err := s.putInOrder(t, was); err != nil {
-		return nil, n, errors.Join(err, c.close())
+	if err = s.putInOrder(t, was); !damage(err) {
+		return s.started(t, err)
 	}
-	return c, t.n, nil
+	// A spool that was closed in order is not checked beforehand, and a large one not whole.
+	if err := errors.Join(c.close(), s.salvage(err.Error())); err != nil {
+		return nil, n, err
+	}
+	if c, n, err = s.openOnce(marked{}, checkNone); err != nil {
+		return nil, n, err
+	}
+	t = &tx{conn: c, n: n}
+	return s.started(t, s.putInOrder(t, was))
+}
+
+// started is the outcome of a start, err that of putInOrder.
+func (s *Spool) started(t *tx, err error) (*conn, counts, error) {
+	if err != nil {
+		return nil, t.n, errors.Join(err, t.close())
+	}
+	return t.conn, t.n, nil
 }
 
 // openChecked opens the database; one that turns out to be damaged is salvaged first.
