@@ -51,6 +51,7 @@ func testReplies(ctx context.Context, s *site, r *result) {
 		}
 		stage, o := order[i%len(order)], odd[i/len(order)]
 		t := newTrial(s, r, "")
+		t.client.drops = false
 		t.through(t.sink.Addr())
 		said := o.bytes(stages[stage])
 		t.sink.script = func(c smtptest.Command) smtptest.Action {

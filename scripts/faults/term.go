@@ -27,6 +27,7 @@ func testTerm(ctx context.Context, s *site, r *result) {
 				return
 			}
 			t := newTrial(s, r, "")
+			t.client.drops = false
 			t.start(ctx)
 			begin := len(r.broken)
 			phase.run(t, ctx)
@@ -115,6 +116,7 @@ func (t *trial) termAtSilence(ctx context.Context) {
 func (t *trial) termUnderLoad(ctx context.Context) {
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
+	t.client.drops = true
 	wait := t.client.load(loading, 4, time.Millisecond)
 	for range t.site.pick(2, 5) {
 		sleep(ctx, between(100*time.Millisecond, 400*time.Millisecond))
