@@ -26,13 +26,12 @@ import (
 
 // door is a relay made from a file in dir, as serve makes it.
 type door struct {
-	t       *testing.T
-	dir     string
-	app     *relayApp
-	logged  *lockedBuffer
-	hup     chan os.Signal
-	stop    func()
-	trusted *tls.Config
+	t      *testing.T
+	dir    string
+	app    *relayApp
+	logged *lockedBuffer
+	hup    chan os.Signal
+	stop   func()
 }
 
 // openDoor starts a relay with the configuration conf; an error is that of the start. File names in conf are taken from dir.
