@@ -266,7 +266,8 @@ func (t *tx) end(r *record) (removed bool, err error) {
 	return true, t.delete(r.seq, r.size, r.file)
 }
 
-// applyState stores the state of a record and its notices, or removes the message when nothing waits for it.
+// applyState stores the state of a record, for which a recipient or a notice waits, and its notices. It reports a
+// message that has gone before.
 func (s *Spool) applyState(t *tx, r *record, notices []relay.Notice) (removed bool, err error) {
 	// The lane and the sender are the row's: the message may have been given to another lane since it was leased.
 	r.lane = ""
@@ -279,11 +280,6 @@ func (s *Spool) applyState(t *tx, r *record, notices []relay.Notice) (removed bo
 	}
 	if err != nil {
 		return false, err
-	}
-	if r.open == 0 {
-		if removed, err = t.end(r); removed || err != nil {
-			return removed, err
-		}
 	}
 	s.turn(r)
 	return false, t.update(r)

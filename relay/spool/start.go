@@ -28,7 +28,10 @@ func (s *Spool) start(was marked) (*conn, counts, error) {
 		return s.started(t, err)
 	}
 	// A spool that was closed in order is not checked beforehand, and a large one not whole.
-	if err := errors.Join(c.close(), s.salvage(err.Error())); err != nil {
+	if err := c.close(); err != nil { // statements repeat their last error here
+		s.o.Log.Warn("closing the spool's damaged database", "dir", s.o.Dir, "err", err)
+	}
+	if err := s.salvage(err.Error()); err != nil {
 		return nil, n, err
 	}
 	if c, n, err = s.openOnce(marked{}, checkNone); err != nil {
