@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +22,31 @@ func freeBytes(dir string) (int64, error) {
 		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// freeFor is how long a look at the free space is good for: with thousands of messages a second one each is a
+// hundredth of all work, and what the disk lacks in the end a commit says.
+const freeFor = 20 * time.Millisecond
+
+// freeSpace remembers the free space of the file system for a moment.
+type freeSpace struct {
+	mu sync.Mutex
+	at time.Time
+	n  int64
+}
+
+// bytes is freeBytes, as of freeFor ago at most.
+func (f *freeSpace) bytes(dir string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.at.IsZero() && time.Since(f.at) < freeFor {
+		return f.n, nil
+	}
+	n, err := freeBytes(dir)
+	if err == nil {
+		f.n, f.at = n, time.Now()
+	}
+	return n, err
 }
 
 // Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or the container:
@@ -104,7 +131,7 @@ func (s *Spool) admit(size int64) error {
 	if s.o.Limits.FreeFloor == 0 {
 		return nil
 	}
-	free, err := freeBytes(s.o.Dir)
+	free, err := s.free.bytes(s.o.Dir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
 	}

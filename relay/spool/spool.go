@@ -97,6 +97,7 @@ type Spool struct {
 	pool  *pool
 	tidy  *tidy
 	stat  stat
+	free  freeSpace
 	cache *cache
 
 	scratch sync.Pool // of *[]byte, into which contents are read
