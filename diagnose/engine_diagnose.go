@@ -51,7 +51,7 @@ func (e *Engine) judge(s *Symptom, f *finding) Diagnosis {
 		return e.judgeNothing(s)
 	}
 	reason, rule, basis := e.reasonOf(v)
-	d := e.explain(s, reason, v.category, basis, e.confidence(v, b), rule)
+	d := e.explain(s, reason, v.category, basis, e.confidence(v, b, f.words > 0), rule)
 	d.Alternatives = e.alternatives(s, v, b)
 	return d
 }
@@ -110,13 +110,14 @@ func (e *Engine) fitting(v *vote) Reason {
 	return gloss.Reason
 }
 
-// confidence says how sure the winner is.
-func (e *Engine) confidence(v *vote, b ballot) Confidence {
+// confidence says how sure the winner is. worded tells that the reply has words: where a table decided all the same,
+// nobody understood them, and the guide's pair is then right less than half of the time.
+func (e *Engine) confidence(v *vote, b ballot, worded bool) Confidence {
 	if v.basis != BasisText {
 		if v.conf != "" {
 			return v.conf
 		}
-		if v.basis == BasisPair && v.score >= pairWeight {
+		if v.basis == BasisPair && v.score >= pairWeight && !worded {
 			return Medium
 		}
 		return Low
