@@ -82,15 +82,22 @@ func organisation(d string) string {
 	return strings.Join(labels[max(0, len(labels)-n):], ".")
 }
 
-// sizeEvidence names the sizes that are known.
+// sizeEvidence names the sizes that are known. Where the message keeps to the limit that is known, another one made the
+// server refuse it.
 func sizeEvidence(f *Facts, d *Diagnosis) []string {
-	switch {
-	case f.Size > 0 && d.SizeLimit > 0:
-		return []string{fmt.Sprintf("The message has %d bytes, the limit is %d.", f.Size, d.SizeLimit)}
-	case f.Size > 0:
-		return []string{fmt.Sprintf("The message has %d bytes.", f.Size)}
+	limit := d.SizeLimit
+	if limit == 0 {
+		limit = f.UpstreamSize
 	}
-	return nil
+	switch {
+	case f.Size <= 0:
+		return nil
+	case limit == 0:
+		return []string{fmt.Sprintf("The message has %d bytes.", f.Size)}
+	case f.Size <= limit:
+		return []string{fmt.Sprintf("The message has %d bytes and keeps to the limit of %d that is known: another limit was applied, such as the recipient's own or one for headers or attachments.", f.Size, limit)}
+	}
+	return []string{fmt.Sprintf("The message has %d bytes, the limit is %d.", f.Size, limit)}
 }
 
 // addressEvidence points at a likely slip of the pen in the recipient's domain.

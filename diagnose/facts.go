@@ -25,7 +25,7 @@ func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
 	d.Domain = e.namedDomain(r.words)
 	if d.Reason == tooLarge {
 		d.SizeLimit = sizeLimit(r.words)
-		if d.SizeLimit == 0 {
+		if size := s.Facts.Size; d.SizeLimit == 0 && (size <= 0 || size > s.Facts.UpstreamSize) { // else it ran into another limit
 			d.SizeLimit = s.Facts.UpstreamSize
 		}
 	}

@@ -92,6 +92,10 @@ func TestSizeLimit(t *testing.T) {
 	if d.SizeLimit != 20 || len(d.Evidence) != 1 || !strings.Contains(d.Evidence[0], "30 bytes") {
 		t.Errorf("limit %d, evidence %q, want the upstream's own limit", d.SizeLimit, d.Evidence)
 	}
+	d = e.Diagnose(Symptom{Reply: ParseReply("552 5.3.4 Message too large"), Facts: Facts{Size: 20, UpstreamSize: 30}})
+	if d.SizeLimit != 0 || len(d.Evidence) != 1 || !strings.Contains(d.Evidence[0], "keeps to the limit of 30") {
+		t.Errorf("limit %d, evidence %q, want no limit that the message keeps to", d.SizeLimit, d.Evidence)
+	}
 }
 
 func TestProviderAdvice(t *testing.T) {

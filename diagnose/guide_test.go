@@ -172,3 +172,24 @@ func hashOf(s string) string {
 	}
 	return string(out)
 }
+
+// TestStepsAreSteps holds that each step is something to do, not a remark on what happens by itself.
+func TestStepsAreSteps(t *testing.T) {
+	e := newEngine(t)
+	steps := map[string][]string{}
+	for _, r := range e.Reasons() {
+		if r.ID != noRefusal {
+			steps[string(r.ID)] = slices.Concat(r.Fix, r.FixFinal)
+		}
+	}
+	for _, c := range e.Categories() {
+		steps[string(c.Name)] = c.Fix
+	}
+	for id, fix := range steps {
+		for _, step := range fix {
+			if first, _, _ := strings.Cut(step, " "); first == "It" || first == "Nothing" || first == "This" {
+				t.Errorf("%s: %q is no step", id, step)
+			}
+		}
+	}
+}
