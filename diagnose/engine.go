@@ -22,6 +22,7 @@ type Engine struct {
 	pairs      map[pair]*Pair
 	pairList   []Pair
 	unread     []string
+	unreadCode []string
 	enhanced   map[Enhanced]*codeRow // class 0 stands for any class
 	codes      map[int]*codeRow
 	network    map[NetKind]Reason
@@ -53,7 +54,7 @@ func New(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network, unread: f.Unread,
+	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode,
 		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{}, stages: map[Stage][]Category{}, x: newIndex(f.Words)}
 	for i := range e.reasonList {
 		e.reasons[e.reasonList[i].ID] = &e.reasonList[i]
@@ -89,7 +90,7 @@ func load(opts Options) (*file, error) {
 		if err := parseFile(name, opts.Rules, user); err != nil {
 			return nil, err
 		}
-		if len(user.Categories) > 0 || user.Unread != nil || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
+		if len(user.Categories) > 0 || user.Unread != nil || user.UnreadCode != nil || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
 			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
 		}
 		if err := user.checkIDs(name, opts.Rules); err != nil {

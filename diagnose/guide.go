@@ -118,7 +118,8 @@ type codeRow struct {
 
 // file is the form of guide.toml, rules.toml and a user's rules.
 type file struct {
-	Unread     []string            `toml:"unread"` // pairs that say little beside unknown words
+	Unread     []string            `toml:"unread"`       // pairs that say little beside unknown words
+	UnreadCode []string            `toml:"unread_codes"` // pairs that yield to the basic code beside unknown words
 	Categories []CategoryInfo      `toml:"category"`
 	Reasons    []ReasonInfo        `toml:"reason"`
 	Pairs      map[string][]string `toml:"pairs"`        // "550 5.2.2" -> categories, the guide's own first

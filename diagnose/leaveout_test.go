@@ -88,7 +88,7 @@ func (e *Engine) without(reply string, uses map[phraseKey]int) *Engine {
 			x.phrases[i].from, x.phrases[i].to = int32(len(x.segments)-1), int32(len(x.segments))
 		}
 	}
-	less := &Engine{categories: e.categories, reasonList: e.reasonList, reasons: e.reasons, pairs: e.pairs, unread: e.unread, enhanced: e.enhanced,
+	less := &Engine{categories: e.categories, reasonList: e.reasonList, reasons: e.reasons, pairs: e.pairs, unread: e.unread, unreadCode: e.unreadCode, enhanced: e.enhanced,
 		codes: e.codes, network: e.network, stages: e.stages, providers: e.providers, blocklists: e.blocklists, advice: e.advice, rules: e.rules, x: &x}
 	less.rows.New = func() any { return new(row) }
 	return less

@@ -209,9 +209,10 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 // countTables lets the pair, the enhanced code and the basic code speak.
 func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 	r, key := s.Reply, pairKey(s.Reply.Code, s.Reply.Enhanced)
-	if len(f.signals) == 0 && f.words > 0 && slices.Contains(e.unread, key) {
+	unknown := len(f.signals) == 0 && f.words > 0
+	if unknown && slices.Contains(e.unread, key) {
 		b.table(SenderReputation, sharedWeight, BasisCode, refusedUnexplained, "unread words beside "+key, Low, []Category{RecipientError, Blocked})
-	} else if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil {
+	} else if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil && !(unknown && slices.Contains(e.unreadCode, key)) {
 		order := e.byStage(p.Categories, s.Stage)
 		for i, c := range order {
 			weight := sharedWeight - 0.1*float64(i)
