@@ -129,7 +129,7 @@ func (w *watcher) open(t testing.TB, dir string) *Spool {
 	t.Helper()
 	w.named = map[string]bool{}
 	s, err := Open(Options{
-		Dir: dir, Log: slog.New(slog.NewTextHandler(w, nil)), Limits: Limits{Reserve: -1},
+		Dir: dir, Log: slog.New(slog.NewTextHandler(w, nil)), Limits: Limits{Reserve: -1, Journal: 1 << 20},
 		Quarantined: func(q Quarantined) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -44,6 +44,13 @@ func (s *Spool) arriveNew(r *record, m *relay.Message) {
 	}
 }
 
+// keepsUp reports whether a lane takes its messages from memory.
+func (s *Spool) keepsUp(lane string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.lineLocked(lane).more
+}
+
 // keep puts f in its place among the fresh messages; false when they would take more than max bytes. Spool.mu is held.
 func (l *line) keep(f fresh, max int64) bool {
 	if l.weight+f.bytes() > max {
@@ -79,11 +86,14 @@ func (l *line) lighten(n int64) {
 	}
 }
 
+// brakeAt is how many fresh messages of a lane are enough: twice what it takes at once.
+const brakeAt = 100
+
 // brakeMax is how long a message waits at most for the lane to catch up.
 const brakeMax = 10 * time.Millisecond
 
-// brake lets a new message wait a moment while the memory for its lane's fresh messages is half full and the lane is
-// taking them. Clients, of which there may be many more than connections to the upstream, would otherwise run away from the
+// brake lets a new message wait a moment while there are many fresh ones in its lane, or the memory for them is half full, and the
+// lane is taking them. Clients, of which there may be many more than connections to the upstream, would otherwise run away from the
 // lane, and all would have to be read back: in the end everything takes longer. A lane that does not keep up all the
 // same soon has more than fits into the memory, and then nobody waits.
 func (s *Spool) brake(ctx context.Context, lane string) {
@@ -110,7 +120,7 @@ func (s *Spool) catchingUp(lane string) (lighter <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lineLocked(lane)
-	if l.weight <= s.o.Limits.Cache/2 || time.Since(l.taken) >= brakeMax {
+	if l.weight <= s.o.Limits.Cache/2 && len(l.fresh) <= brakeAt || time.Since(l.taken) >= brakeMax {
 		return nil
 	}
 	if l.lighter == nil {

@@ -54,7 +54,7 @@ func (s *Spool) line(name string) *line {
 func (s *Spool) lineLocked(name string) *line {
 	l := s.lines[name]
 	if l == nil {
-		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, more: true, clock: never}
+		l = &line{name: name, turnstile: make(chan struct{}, 1), newest: map[string]int64{}, clock: never}
 		s.lines[name] = l
 	}
 	return l
@@ -186,7 +186,11 @@ func (s *Spool) lineUp(ctx context.Context, l *line, now time.Time) error {
 	const waiting = "FROM message WHERE lane=?1 AND turn IS NULL AND due IS NOT NULL AND "
 	far := farAhead(now, s.o.MaxDelay)
 	due, jumped, err := s.waiting(l, nanos(now))
-	if err != nil || due > nanos(now) && !jumped {
+	if err != nil || due == never || due > nanos(now) && !jumped {
+		return err
+	}
+	// By itself, since it may have the reserve of a full disk, and giving turns may not.
+	if err := s.absorb(); err != nil {
 		return err
 	}
 	var up []*record
@@ -261,6 +265,7 @@ func (s *Spool) restoreLines(c *conn) error {
 			return err
 		}
 		l := s.line(lane)
+		l.more = true
 		head, _, err := c.integer("SELECT turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn LIMIT 1", lane)
 		if err != nil {
 			return err

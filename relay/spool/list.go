@@ -18,15 +18,22 @@ const pageRows = 128
 // List implements relay.Lister. Messages that come or go while it runs may or may not be among those listed; one that
 // cannot be read is passed over here, and quarantined when it is leased.
 func (s *Spool) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
-	return list(ctx, s.read, f, each)
+	return list(ctx, s.read, pagesOf(f), f, each)
 }
 
-// list is List, reading by read.
-func list(ctx context.Context, read func(func(*conn) error) error, f relay.QueueFilter, each func(*relay.Message) bool) error {
-	pages := allPages(f.After)
+// pageFunc reads the next page of messages in the order of their ids; none is the end.
+type pageFunc func(*conn) ([]*record, error)
+
+// pagesOf reads those among which f selects.
+func pagesOf(f relay.QueueFilter) pageFunc {
 	if len(f.IDs) > 0 {
-		pages = idPages(f.IDs, f.After)
+		return idPages(f.IDs, f.After)
 	}
+	return allPages(f.After)
+}
+
+// list is List over pages, reading by read.
+func list(ctx context.Context, read func(func(*conn) error) error, pages pageFunc, f relay.QueueFilter, each func(*relay.Message) bool) error {
 	found := 0
 	for {
 		if err := context.Cause(ctx); err != nil {
@@ -53,7 +60,7 @@ func list(ctx context.Context, read func(func(*conn) error) error, f relay.Queue
 }
 
 // allPages reads all messages, page by page.
-func allPages(after string) func(*conn) ([]*record, error) {
+func allPages(after string) pageFunc {
 	return func(c *conn) (records []*record, err error) {
 		last := after
 		err = c.query(func(row []driver.Value) error {
@@ -73,7 +80,7 @@ func allPages(after string) func(*conn) ([]*record, error) {
 }
 
 // idPages reads the messages of ids, page by page.
-func idPages(ids []string, after string) func(*conn) ([]*record, error) {
+func idPages(ids []string, after string) pageFunc {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id <= after })
 	return func(c *conn) (records []*record, err error) {

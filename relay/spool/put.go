@@ -23,7 +23,7 @@ func (s *Spool) Put(ctx context.Context, m *relay.Message, content io.Reader) er
 		return err
 	}
 	s.brake(ctx, m.Lane)
-	op := &operation{apply: p.apply, after: p.after, size: p.bytes(), grows: true, put: p}
+	op := &operation{apply: p.apply, jot: p.jot, after: p.after, size: p.bytes(), grows: true, put: p}
 	err = s.w.do(ctx, op)
 	p.finish(op, err)
 	return err
@@ -191,13 +191,42 @@ func (p *putting) apply(t *tx) error {
 	return err
 }
 
-// known reports whether the message was here before and has gone.
-func (p *putting) known(t *tx) (bool, error) {
+// jot stores the message in the journal, if its lane is going to get it from memory.
+func (p *putting) jot(j *jotting) (bool, error) {
+	p.stored = false
+	if p.report || p.r.file != "" || !p.s.keepsUp(p.r.lane) {
+		return false, nil
+	}
+	if p.bounded {
+		if err := p.s.room(j.n, p.r.size); err != nil {
+			return true, err
+		}
+	}
+	if known, err := j.knows(p.r.id); known || err != nil || p.gone() {
+		return err == nil, nil
+	}
+	if p.s.turn(p.r); p.r.turn == 0 {
+		return false, nil
+	}
+	j.put(p.r)
+	p.stored = true
+	return true, nil
+}
+
+// gone reports whether the message was here before and has gone.
+func (p *putting) gone() bool {
 	p.s.mu.Lock()
-	gone := p.s.gone.has(p.r.id)
-	p.s.mu.Unlock()
-	if gone || !p.report {
-		return gone, nil
+	defer p.s.mu.Unlock()
+	return p.s.gone.has(p.r.id)
+}
+
+// known is gone, and more certain for our own reports.
+func (p *putting) known(t *tx) (bool, error) {
+	if p.gone() {
+		return true, nil
+	}
+	if !p.report {
+		return false, nil
 	}
 	n, err := t.exec("INSERT INTO reported (id, at) VALUES (?,?) ON CONFLICT (id) DO NOTHING", p.r.id, nanos(p.s.o.Now()))
 	return n == 0, err

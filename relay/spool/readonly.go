@@ -1,11 +1,14 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"mailwhy/relay"
 )
@@ -16,6 +19,8 @@ type ReadOnly struct {
 	dir  string
 	lock *os.File
 	pool *pool
+	came []*record       // by the journal, in the order of their ids
+	gone map[string]bool // by the journal
 }
 
 var _ relay.Lister = (*ReadOnly)(nil)
@@ -32,10 +37,29 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 		how = readAlone
 	}
 	r.pool = newPool(name, how)
-	if err := r.read(func(*conn) error { return nil }); err != nil {
+	if err := r.read(r.readJournal); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool %s: %w", dir, err), r.Close())
 	}
 	return r, nil
+}
+
+// readJournal reads what a relay that was killed has in its journal only.
+func (r *ReadOnly) readJournal(c *conn) error {
+	j, err := readJournal(filepath.Join(r.dir, journalName))
+	if err != nil {
+		return err
+	}
+	n, err := readCounts(c)
+	if err != nil {
+		return err
+	}
+	came, gone, _ := j.changes(n.commits)
+	r.came, r.gone = came, map[string]bool{}
+	slices.SortFunc(r.came, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+	for _, id := range gone {
+		r.gone[id] = true
+	}
+	return nil
 }
 
 // Close ends the reading.
@@ -54,7 +78,33 @@ func (r *ReadOnly) read(f func(*conn) error) error {
 
 // List implements relay.Lister.
 func (r *ReadOnly) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
-	return list(ctx, r.read, f, each)
+	return list(ctx, r.read, r.withJournal(pagesOf(f), f), f, each)
+}
+
+// withJournal adds what the journal knows to pages of the database that f asks for.
+func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
+	came := slices.DeleteFunc(slices.Clone(r.came), func(x *record) bool {
+		return x.id <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, x.id)
+	})
+	return func(c *conn) ([]*record, error) {
+		for {
+			page, err := pages(c)
+			if err != nil {
+				return nil, err
+			}
+			n := len(came)
+			if len(page) > 0 {
+				last := page[len(page)-1].id
+				n, _ = slices.BinarySearchFunc(came, last, func(x *record, id string) int { return cmp.Compare(x.id, id) })
+			}
+			whole := append(slices.DeleteFunc(slices.Clone(page), func(x *record) bool { return r.gone[x.id] }), came[:n]...)
+			came = came[n:]
+			slices.SortFunc(whole, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+			if len(whole) > 0 || len(page) == 0 {
+				return whole, nil
+			}
+		}
+	}
 }
 
 // Stat implements relay.Lister.
@@ -65,12 +115,43 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 			return err
 		}
 		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices}
-		st.Oldest, err = c.oldest()
-		return err
+		if st.Oldest, err = c.oldest(); err != nil {
+			return err
+		}
+		return r.countJournal(c, &st)
 	})
 	if err != nil {
 		return st, err
 	}
 	st.FreeBytes, err = freeBytes(r.dir)
 	return st, err
+}
+
+// countJournal adds what the journal knows to st.
+func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
+	for id := range r.gone {
+		x, err := c.one("id=?", id)
+		if errors.Is(err, relay.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		st.Messages--
+		st.Bytes -= x.size
+	}
+	for _, x := range r.came {
+		st.Messages++
+		st.Bytes += x.size
+	}
+	if len(r.gone) == 0 && len(r.came) == 0 {
+		return nil
+	}
+	// The oldest may have gone, or be in the journal.
+	st.Oldest = time.Time{}
+	page, err := r.withJournal(allPages(""), relay.QueueFilter{})(c)
+	if len(page) > 0 {
+		st.Oldest = timeOf(page[0].arrived)
+	}
+	return err
 }

@@ -161,8 +161,9 @@ func (b *rebuild) copyAll() error {
 	if err := b.copyTable("quarantine", quarantined, "?,?,?,?,?,?,?,?"); err != nil {
 		return err
 	}
+	// The number of commits stays, so that what the journal holds beyond it goes on to count.
 	_, err := b.c.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
-		b.n.commits+1, b.n.seq, b.n.messages, b.n.bytes, b.n.notices)
+		b.n.commits, b.n.seq, b.n.messages, b.n.bytes, b.n.notices)
 	return err
 }
 

@@ -22,6 +22,7 @@ type Limits struct {
 	Reserve     int64 // bytes kept on the disk for settlements when it is full; 0: 16 MiB; negative: none
 	InlineLimit int64 // contents up to this many bytes are kept in the database; 0: 128 KiB
 	Cache       int64 // bytes of new messages that are kept in memory for a lane, and of contents under way; 0: 4 MiB; negative: none
+	Journal     int64 // bytes that the journal takes of the disk; 0: 8 MiB; negative: no journal
 }
 
 // Options configure a spool.
@@ -57,6 +58,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Limits.Reserve, 16<<20)
 	def(&o.Limits.InlineLimit, 128<<10)
 	def(&o.Limits.Cache, 4<<20)
+	def(&o.Limits.Journal, 8<<20) // some 1,500 messages of 4 KiB; then the few that are under way go to the database
 	if o.MaxDelay == 0 {
 		o.MaxDelay = 7 * 24 * time.Hour
 	}
@@ -78,6 +80,7 @@ const (
 	lockName     = "lock"
 	marksName    = "marks"
 	reserveName  = "reserve"
+	journalName  = "journal"
 	contentDir   = "content"
 	damagedDir   = "damaged"
 )
@@ -102,7 +105,8 @@ type Spool struct {
 
 	scratch sync.Pool // of *[]byte, into which contents are read
 
-	lostTail bool // transactions are missing; set while the spool is opened
+	lostTail   bool       // transactions are missing; set while the spool is opened
+	journalled journalled // what the journal holds; while the spool is opened
 
 	mu      sync.Mutex
 	lines   map[string]*line
@@ -187,6 +191,9 @@ func (s *Spool) Close() error {
 
 // read runs f with a connection for reading. f may be run again and must not keep what an earlier run gave it.
 func (s *Spool) read(f func(*conn) error) error {
+	if err := s.absorb(); err != nil {
+		return err
+	}
 	c, err := s.pool.get()
 	if err != nil {
 		return err
@@ -241,6 +248,12 @@ func (s *Spool) settlement(le *lease, st relay.Settlement) (*operation, error) {
 	return &operation{
 		kept: true,
 		size: len(r.recipients),
+		jot: func(j *jotting) (_ bool, err error) {
+			if removed = false; ends {
+				removed, err = j.end(r)
+			}
+			return removed, err
+		},
 		apply: func(t *tx) (err error) {
 			if ends {
 				if removed, err = t.end(r); removed || err != nil {

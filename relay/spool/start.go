@@ -19,6 +19,9 @@ const checkFor = time.Second
 
 // start opens the database, and brings it into order after whatever ended the previous process.
 func (s *Spool) start(was marked) (*conn, counts, error) {
+	if err := s.readJournal(); err != nil {
+		return nil, counts{}, err
+	}
 	c, n, err := s.openChecked(was)
 	if err != nil {
 		return nil, n, err
@@ -34,7 +37,7 @@ func (s *Spool) start(was marked) (*conn, counts, error) {
 	if err := s.salvage(err.Error()); err != nil {
 		return nil, n, err
 	}
-	if c, n, err = s.openOnce(marked{}, checkNone); err != nil {
+	if c, n, err = s.openOnce(checkNone); err != nil {
 		return nil, n, err
 	}
 	t = &tx{conn: c, n: n}
@@ -65,14 +68,31 @@ func (s *Spool) openChecked(was marked) (*conn, counts, error) {
 			how = checkAll
 		}
 	}
-	c, n, err := s.openOnce(was, how)
+	c, n, err := s.openOnce(how)
+	if err == nil {
+		s.tellLost(n.commits, was)
+	}
 	if err == nil || !damage(err) {
 		return c, n, err
 	}
 	if err := s.salvage(err.Error()); err != nil {
 		return nil, counts{}, err
 	}
-	return s.openOnce(marked{}, checkNone)
+	return s.openOnce(checkNone)
+}
+
+// tellLost tells if transactions are missing from a database that has had so many.
+func (s *Spool) tellLost(commits int64, was marked) {
+	missing := max(0, s.journalled.base-commits) // the journal is written only after the transaction that it names
+	if last := s.journalled.last(commits); was.known {
+		missing = max(missing, was.commits-last)
+	}
+	if missing == 0 {
+		return
+	}
+	s.lostTail = true
+	s.o.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
+		"dir", s.o.Dir, "transactions_missing", missing, "transactions", commits)
 }
 
 // damage reports whether err says that the database is damaged.
@@ -81,7 +101,7 @@ func damage(err error) bool {
 }
 
 // openOnce opens the database and looks whether it is whole.
-func (s *Spool) openOnce(was marked, how checking) (*conn, counts, error) {
+func (s *Spool) openOnce(how checking) (*conn, counts, error) {
 	c, err := openWriter(s.path(databaseName))
 	if err != nil {
 		return nil, counts{}, err
@@ -92,11 +112,6 @@ func (s *Spool) openOnce(was marked, how checking) (*conn, counts, error) {
 	}
 	if err != nil {
 		return nil, counts{}, errors.Join(err, c.close())
-	}
-	if was.known && was.commits > n.commits {
-		s.lostTail = true
-		s.o.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
-			"dir", s.o.Dir, "transactions_missing", was.commits-n.commits, "transactions", n.commits)
 	}
 	return c, n, nil
 }
@@ -141,6 +156,9 @@ func (s *Spool) check(c *conn, how checking) error {
 
 // putInOrder does what a start has to do, in one transaction where it writes.
 func (s *Spool) putInOrder(t *tx, was marked) error {
+	if err := s.replay(t, was); err != nil {
+		return err
+	}
 	if err := s.sweepContents(t.conn); err != nil {
 		return err
 	}

@@ -279,6 +279,9 @@ func (w *writer) reopen() error {
 	if err == nil {
 		err = truncateLog(c)
 	}
+	if err == nil {
+		n, err = w.recount(c, n)
+	}
 	if err != nil {
 		c.close()
 		return err
@@ -307,6 +310,9 @@ func (w *writer) takeBack() error {
 		return err
 	}
 	w.undo = nil
+	if w.journal == nil {
+		w.startJournal()
+	}
 	return <-op.done
 }
 
@@ -365,9 +371,13 @@ func (w *writer) copyLog() error {
 // finish empties the log and closes the database.
 func (w *writer) finish() error {
 	if w.c == nil {
-		return errNoDatabase
+		return errors.Join(errNoDatabase, w.closeJournal())
 	}
-	return errors.Join(truncateLog(w.c), w.c.close())
+	var err error
+	if w.young.count.Load() > 0 {
+		err = w.commit([]*operation{{done: make(chan error, 1), apply: func(*tx) error { return nil }}})
+	}
+	return errors.Join(err, truncateLog(w.c), w.c.close(), w.closeJournal())
 }
 
 // housekeep gives free pages back to the disk, a few in each transaction, and forgets old reports.

@@ -274,7 +274,7 @@ func smallDisk(t *testing.T, options string) string {
 
 // TestFullDisk fills the disk to the last byte: new mail is refused, outcomes are written, and with them it ends.
 func TestFullDisk(t *testing.T) {
-	dir := smallDisk(t, "size=24m")
+	dir := smallDisk(t, "size=32m") // a quarter is the journal
 	var w watcher
 	w.named = map[string]bool{}
 	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&w, nil)), Limits: Limits{FreeFloor: -1, Reserve: 4 << 20}})

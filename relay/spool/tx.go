@@ -33,12 +33,31 @@ func (t *tx) guarded(op *operation) (result, err error) {
 	return result, err
 }
 
+// storeCounts stores the counts.
+func (t *tx) storeCounts() error {
+	_, err := t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
+		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices)
+	return err
+}
+
 // insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
 func (t *tx) insert(r *record, content []byte) (bool, error) {
-	seq := t.n.seq + 1
+	r.seq = t.n.seq + 1
+	stored, err := t.insertAs(r, content)
+	if err != nil || !stored {
+		return false, err
+	}
+	t.n.seq = r.seq
+	t.n.messages++
+	t.n.bytes += r.size
+	return true, nil
+}
+
+// insertAs is insert for a record that has its number and is counted.
+func (t *tx) insertAs(r *record, content []byte) (bool, error) {
 	changed, err := t.exec(
 		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
-		seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
+		r.seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
 		r.open, r.crashes, r.head, int64(r.headSum), r.recipients, int64(r.stateSum))
 	if err != nil || changed == 0 {
 		return false, err
@@ -47,14 +66,10 @@ func (t *tx) insert(r *record, content []byte) (bool, error) {
 		if content == nil {
 			content = []byte{}
 		}
-		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, content); err != nil {
+		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", r.seq, content); err != nil {
 			return false, err
 		}
 	}
-	r.seq = seq
-	t.n.seq = seq
-	t.n.messages++
-	t.n.bytes += r.size
 	return true, nil
 }
 
@@ -78,6 +93,15 @@ func (t *tx) delete(seq, size int64, file string) error {
 	}
 	t.n.messages--
 	t.n.bytes -= size
+	return err
+}
+
+// deleteCounted is delete for a message that is counted no more and has no file.
+func (t *tx) deleteCounted(seq int64) error {
+	_, err := t.exec("DELETE FROM message WHERE seq=?", seq)
+	if err == nil {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
+	}
 	return err
 }
 

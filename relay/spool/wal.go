@@ -257,7 +257,7 @@ func (s *Spool) readLog() (*walFile, error) {
 
 // behind reports whether SQLite finds fewer transactions than were committed. It only reads.
 func (s *Spool) behind(was marked) bool {
-	if !was.known {
+	if !was.known && s.journalled.base == 0 {
 		return false
 	}
 	c, err := openReader(s.path(databaseName), readBeside)
@@ -266,7 +266,7 @@ func (s *Spool) behind(was marked) bool {
 	}
 	defer c.close()
 	n, err := readCounts(c)
-	return err != nil || n.commits < was.commits
+	return err != nil || n.commits < s.journalled.base || was.known && s.journalled.last(n.commits) < was.commits
 }
 
 // setAside copies a file of the spool into the directory for damaged files, and returns the copy's name.

@@ -25,7 +25,10 @@ type operation struct {
 	kept  bool        // it waits through any trouble of the disk; others are refused
 	grows bool        // it is refused while the disk is full
 	put   *putting    // the message that it stores; nil for none
-	doubt bool        // set with a refusal: its commit failed, and may be on the disk all the same
+	// jot makes the change in the journal alone, if that can be; it is nil if it never can. As with apply, nothing that it did counts
+	// before after.
+	jot   func(*jotting) (done bool, err error)
+	doubt bool // set with a refusal: its commit failed, and may be on the disk all the same
 	done  chan error
 }
 
@@ -42,9 +45,12 @@ func (op *operation) answer(err error) {
 type writer struct {
 	s      *Spool
 	c      *conn     // nil while the database cannot be used
-	n      counts    // as committed
+	n      counts    // as committed, young messages included
 	wal    int       // bytes written since the last checkpoint, roughly
 	stored time.Time // when a message was last stored
+
+	journal *journal // nil for none
+	young   young
 
 	fault func(committed bool) error // for tests: an error that the disk might give before or after a commit; nil
 
@@ -65,7 +71,10 @@ type writer struct {
 }
 
 func newWriter(s *Spool, c *conn, n counts) *writer {
-	return &writer{s: s, c: c, n: n, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	w := &writer{s: s, c: c, n: n, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	w.young = newYoung()
+	w.startJournal()
+	return w
 }
 
 // do has op written and waits for it. When ctx ends first, an operation that the writer has not taken is withdrawn,
@@ -245,6 +254,9 @@ func (w *writer) commit(batch []*operation) error {
 	if w.c == nil {
 		return errNoDatabase
 	}
+	if w.jot(batch) {
+		return nil
+	}
 	t, results, err := w.attempt(batch, false)
 	if err != nil && !broken(err) {
 		// One of them is bad. Which one shows when each has a savepoint of its own.
@@ -253,18 +265,26 @@ func (w *writer) commit(batch []*operation) error {
 	if err != nil {
 		return err
 	}
-	w.n = t.n
-	w.s.stat.set(t.n)
-	w.s.marks.committed(t.n.commits)
+	w.absorbed(t.n.commits)
+	for _, op := range batch {
+		w.wal += op.size + 6*pageSize
+	}
+	w.conclude(batch, results, t.n, t.remove)
+	return nil
+}
+
+// conclude answers the operations of a transaction that is on the disk, which holds n from now on.
+func (w *writer) conclude(batch []*operation, results []error, n counts, remove []string) {
+	w.n = n
+	w.s.stat.set(n)
+	w.s.marks.committed(n.commits)
 	for i, op := range batch {
 		if op.put != nil {
 			w.stored = time.Now()
 		}
 		op.answer(results[i])
-		w.wal += op.size + 6*pageSize
 	}
-	w.s.tidy.remove(t.remove)
-	return nil
+	w.s.tidy.remove(remove)
 }
 
 // attempt applies a batch in one transaction and commits it. The results are the operations' own.
@@ -273,6 +293,9 @@ func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []
 		return nil, nil, err
 	}
 	t = &tx{conn: w.c, n: w.n}
+	if err = t.take(&w.young); err != nil {
+		return nil, nil, errors.Join(err, w.rollback())
+	}
 	results = make([]error, len(batch))
 	for i, op := range batch {
 		if savepoints {
@@ -285,8 +308,7 @@ func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []
 		}
 	}
 	t.n.commits++
-	_, err = t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
-		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices)
+	err = t.storeCounts()
 	if err == nil && w.fault != nil {
 		err = w.fault(false)
 	}

@@ -1,0 +1,261 @@
+package spool
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"slices"
+
+	"mailwhy/relay"
+)
+
+// journalled is what a journal holds: the entries after the last transaction of the database that it knows of.
+type journalled struct {
+	base    int64
+	entries []entry // with right checksums, by number
+	broken  []entry // with wrong ones, as far as they make sense
+}
+
+// entry is one of the journal's (see there for the fields).
+type entry struct {
+	salt   uint64
+	base   int64
+	commit int64
+	no     uint32
+	kind   byte
+	last   bool
+	body   []byte
+	length int // in the file
+	whole  bool
+}
+
+// readJournal reads the journal that the process before has left.
+func (s *Spool) readJournal() (err error) {
+	s.journalled, err = readJournal(s.path(journalName))
+	return err
+}
+
+// readJournal reads a journal; one that is not there holds nothing.
+func readJournal(name string) (journalled, error) {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return journalled{}, nil
+	}
+	return parseJournal(b), err
+}
+
+// parseJournal finds the entries in b.
+func parseJournal(b []byte) (j journalled) {
+	var all []entry
+	for at := journalPage; at+entryHeader <= len(b); {
+		e, ok := parseEntry(b[at:])
+		if ok {
+			all = append(all, e)
+		}
+		if ok && e.whole {
+			at += e.length
+		} else {
+			at += 8 // what follows something damaged is found again by its magic number
+		}
+	}
+	salt := saltOf(b, all)
+	for _, e := range all {
+		if e.whole && e.salt == salt {
+			j.base = max(j.base, e.base)
+		}
+	}
+	for _, e := range all {
+		switch {
+		case e.salt != salt || e.base != j.base:
+		case e.whole:
+			j.entries = append(j.entries, e)
+		default:
+			j.broken = append(j.broken, e)
+		}
+	}
+	slices.SortStableFunc(j.entries, func(a, b entry) int { return cmp.Compare(a.no, b.no) })
+	return j
+}
+
+// parseEntry reads what begins with b, if it can be an entry.
+func parseEntry(b []byte) (e entry, ok bool) {
+	n := uint64(binary.LittleEndian.Uint32(b[4:])) + entryHeader
+	if binary.LittleEndian.Uint32(b) != journalMagic || n > uint64(len(b)) {
+		return e, false
+	}
+	e = entry{
+		salt:   binary.LittleEndian.Uint64(b[8:]),
+		base:   int64(binary.LittleEndian.Uint64(b[16:])),
+		commit: int64(binary.LittleEndian.Uint64(b[24:])),
+		no:     binary.LittleEndian.Uint32(b[32:]),
+		kind:   b[36] &^ entryLast,
+		last:   b[36]&entryLast != 0,
+		body:   b[entryHeader:n],
+		length: int(n+7) &^ 7,
+		whole:  binary.LittleEndian.Uint32(b[entrySum:]) == sumEntry(b[:n]),
+	}
+	return e, true
+}
+
+// saltOf is the salt of the journal: that of its first page or, if that is damaged, of most entries.
+func saltOf(b []byte, all []entry) (salt uint64) {
+	if len(b) >= journalPage && binary.LittleEndian.Uint32(b) == journalMagic &&
+		binary.LittleEndian.Uint32(b[entrySum:]) == crc32.Checksum(b[:entrySum], castagnoli()) {
+		return binary.LittleEndian.Uint64(b[8:])
+	}
+	votes := map[uint64]int{}
+	for _, e := range all {
+		if votes[e.salt]++; e.whole && votes[e.salt] > votes[salt] {
+			salt = e.salt
+		}
+	}
+	return salt
+}
+
+// counts reports whether the entries are newer than the database, which has had so many transactions.
+func (j *journalled) counts(commits int64) bool { return len(j.entries) > 0 && j.base >= commits }
+
+// last is the number of the last transaction that is known of.
+func (j *journalled) last(commits int64) int64 {
+	if !j.counts(commits) {
+		return commits
+	}
+	return j.entries[len(j.entries)-1].commit
+}
+
+// changes are what the journal adds to a database that has had so many transactions: messages, in their order, and ids of messages
+// that have gone from the database. missing counts the entries between others that cannot be read; what can be made out of
+// these is among the messages all the same.
+func (j *journalled) changes(commits int64) (come []*record, gone []string, missing int) {
+	if !j.counts(commits) {
+		return nil, nil, 0
+	}
+	read := map[uint32]bool{}
+	ended := map[string]bool{}
+	for _, e := range j.entries {
+		read[e.no] = true
+		if e.kind == entryEnd {
+			ended[string(e.body)] = true
+		}
+	}
+	missing = int(j.entries[len(j.entries)-1].no) - len(read)
+	all := slices.Clone(j.entries)
+	for _, e := range j.broken {
+		if !read[e.no] {
+			all = append(all, e)
+		}
+	}
+	seen := map[string]bool{}
+	for _, e := range all {
+		if e.kind != entryPut {
+			continue
+		}
+		r := e.record()
+		if r == nil || seen[r.id] {
+			continue
+		}
+		seen[r.id] = true
+		if !ended[r.id] {
+			come = append(come, r)
+		}
+	}
+	slices.SortStableFunc(come, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
+	for id := range ended {
+		if !seen[id] {
+			gone = append(gone, id)
+		}
+	}
+	return come, gone, missing
+}
+
+// record is the message of an entry; nil when the body makes no sense. Its texts and its content have checksums of their own.
+func (e *entry) record() *record {
+	b := e.body
+	r := new(record)
+	var sum, headSum, stateSum int64
+	for _, p := range []*int64{&r.seq, &r.arrived, &r.size, &sum, &r.turn, &r.due, &r.open, &headSum, &stateSum} {
+		if len(b) < 8 {
+			return nil
+		}
+		*p, b = int64(binary.LittleEndian.Uint64(b)), b[8:]
+	}
+	r.sum, r.headSum, r.stateSum = uint32(sum), uint32(headSum), uint32(stateSum)
+	for _, p := range []*string{&r.id, &r.lane, &r.sender, &r.head, &r.recipients} {
+		n, used := binary.Uvarint(b)
+		if used <= 0 || n > uint64(len(b)-used) {
+			return nil
+		}
+		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
+	}
+	r.data = b
+	if !relay.ValidID(r.id) {
+		return nil
+	}
+	if !e.whole {
+		r.turn, r.due = 0, min(max(r.arrived, 0), never-1) // these have no checksum of their own
+	}
+	return r
+}
+
+// replay brings what is in the journal into the database.
+func (s *Spool) replay(t *tx, was marked) error {
+	come, gone, missing := s.journalled.changes(t.n.commits)
+	s.tellMissing(t.n.commits, missing, was)
+	if len(come) == 0 && len(gone) == 0 {
+		return nil
+	}
+	last := s.journalled.last(t.n.commits)
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	for _, r := range come {
+		if _, err := t.insert(r, r.data); err != nil {
+			return err
+		}
+	}
+	for _, id := range gone {
+		if err := t.deleteByID(id); err != nil {
+			return err
+		}
+	}
+	t.n.commits = last + 1
+	if err := t.storeCounts(); err != nil {
+		return err
+	}
+	_, err := t.exec("COMMIT")
+	return err
+}
+
+// deleteByID removes a message that no notice waits for.
+func (t *tx) deleteByID(id string) error {
+	r, err := t.one("id=?", id)
+	if errors.Is(err, relay.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.end(r)
+	return err
+}
+
+// tellMissing tells of entries of the journal that cannot be read.
+func (s *Spool) tellMissing(commits int64, missing int, was marked) {
+	if !s.journalled.counts(commits) {
+		return
+	}
+	end := s.journalled.entries[len(s.journalled.entries)-1]
+	if !end.last && was.known && was.commits >= end.commit {
+		missing++ // and perhaps more: of this transaction, which was on the disk
+	}
+	if missing == 0 {
+		return
+	}
+	s.lostTail = true
+	aside, err := s.setAside(journalName)
+	s.o.Log.Error("the spool's journal is damaged: messages that were accepted may be lost, and others may be sent again",
+		"dir", s.o.Dir, "entries_missing", missing, "original", aside, "err", err)
+}
