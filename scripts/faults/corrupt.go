@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -41,11 +42,11 @@ func damages() []damage {
 }
 
 // testCorrupt damages a spool while no relay runs: the database (after a kill, when much of it is in the write-ahead log, and after a stop,
-// when all of it is in one file), the log, files of large contents, the file beside the database. All that
+// when all of it is in one file), the log, the journal, files of large contents, the file beside the database. All that
 // is readable must arrive unchanged, all that is not must be named or, where nobody can know what it was, be told of loudly;
 // and the relay must start as it is.
 func testCorrupt(ctx context.Context, s *site, r *result) {
-	targets := []string{"database", "closed database", "wal", "content", "marks"}
+	targets := []string{"database", "closed database", "wal", "journal", "content", "marks"}
 	rounds := s.pick(1, 5)
 	type round struct {
 		target string
@@ -126,7 +127,7 @@ func (t *trial) closeInOrder(ctx context.Context) {
 
 // corrupt damages one file of a kind, and says which.
 func (t *trial) corrupt(target string, d damage) string {
-	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "marks": "marks", "wal": "*-wal", "content": "content*/*"}
+	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "marks": "marks", "journal": "journal", "wal": "*-wal", "content": "content*/*"}
 	files, _ := filepath.Glob(filepath.Join(t.setup.spool, patterns[target]))
 	if target == "content" {
 		deeper, _ := filepath.Glob(filepath.Join(t.setup.spool, "content*/*/*"))
@@ -144,8 +145,17 @@ func (t *trial) corrupt(target string, d damage) string {
 	name := able[rand.IntN(len(able))]
 	b := readFile(name)
 	size := len(b)
+	if target == "journal" {
+		b = usedPart(b)
+	}
 	must(os.WriteFile(name, d.do(b), 0o600), "damaging a file")
 	return fmt.Sprintf("%s, %d bytes", filepath.Base(name), size)
+}
+
+// usedPart is b up to the last page that is not zero: damage behind it would test nothing.
+func usedPart(b []byte) []byte {
+	used := len(bytes.TrimRight(b, "\x00"))
+	return b[:max((used+4095)/4096*4096, min(4096, len(b)))]
 }
 
 // announced reports whether the operational log says, as an error, that the spool is damaged.
