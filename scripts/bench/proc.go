@@ -83,7 +83,7 @@ type watcher struct {
 func watch(root int) *watcher {
 	w := &watcher{stop: make(chan struct{})}
 	w.wg.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
+		tick := time.NewTicker(250 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			_, rss := usage(root)
