@@ -170,6 +170,7 @@ func (s *Spool) open() (err error) {
 	}
 	s.makeReserve()
 	s.pool = newPool(s.path(databaseName), readBeside)
+	s.journalled = journalled{} // all of it is in the database now, and takes memory
 	s.w = newWriter(s, c, n)
 	s.stat.set(n)
 	s.tidy = newTidy(s)
