@@ -78,7 +78,7 @@ func (j *journal) prepare() error {
 	if err != nil {
 		return err
 	}
-	zeros := make([]byte, 64<<10)
+	zeros := make([]byte, 1<<20)
 	for at := fi.Size(); at < j.size; at += int64(len(zeros)) {
 		if _, err := j.f.WriteAt(zeros[:min(int64(len(zeros)), j.size-at)], at); err != nil {
 			// What it took of a full disk others need more.

@@ -119,7 +119,7 @@ func (s *site) corruptOnce(ctx context.Context, r *result, target string, d dama
 // closeInOrder starts the relay without an upstream and stops it, so that the database is closed in order.
 func (t *trial) closeInOrder(ctx context.Context) {
 	upstream := t.setup.upstream
-	t.setup.upstream = "smtp://user@" + freePort() + "?tls=none"
+	t.setup.upstream = "smtp://user@" + t.site.freePort() + "?tls=none"
 	t.start(ctx)
 	t.stop()
 	t.setup.upstream = upstream

@@ -13,7 +13,7 @@ import (
 // first, and that strangers cannot relay.
 func testDoor(ctx context.Context, s *site, r *result) {
 	t := newTrial(s, r, "")
-	withoutUpstream := exec.CommandContext(ctx, s.binary, "serve", "--listen", freePort(), "--spool", t.setup.spool+"-none")
+	withoutUpstream := exec.CommandContext(ctx, s.binary, "serve", "--listen", s.freePort(), "--spool", t.setup.spool+"-none")
 	if b, err := withoutUpstream.CombinedOutput(); err == nil || !strings.Contains(string(b), "upstream") {
 		r.fail("I6 started without an upstream: %v %s", err, b)
 	}
@@ -23,7 +23,7 @@ func testDoor(ctx context.Context, s *site, r *result) {
 	t.client.addr = "127.0.0.1:" + port
 	t.start(ctx)
 	second := *t.setup
-	second.listen, second.dir = freePort(), s.fresh("second")
+	second.listen, second.dir = s.freePort(), s.fresh("second")
 	if p, err := second.startWithin(ctx, 10*time.Second); err == nil {
 		p.kill()
 		r.fail("I7 a second relay opened the spool of the first")

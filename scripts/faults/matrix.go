@@ -79,7 +79,7 @@ func testMatrix(ctx context.Context, s *site, r *result) {
 func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counter) {
 	t := newTrial(s, r, "")
 	t.client.drops = false
-	upstream := freePort()
+	upstream := s.freePort()
 	maildir := filepath.Join(t.dir, "maildir")
 	t.setup.upstream = "smtp://" + upstream + "?tls=none"
 	t.setup.env = []string{"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_DSN_ROUTE=maildir", "MAILWHY_DSN_MAILDIR=" + maildir}

@@ -62,11 +62,20 @@ type relayProcess struct {
 // usage is what a process takes.
 type usage struct{ resident, files atomic.Int64 }
 
-// freePort is a port of the loopback that nobody listens on, nor will before the relay does.
-func freePort() string {
-	addr, err := smtptest.FreeAddr()
-	must(err, "looking for a free port")
-	return addr
+// freePort is a port of the loopback that nobody listens on, nor will before the relay does. It is given out once: a trial whose
+// relay has just been killed must not find another trial's in its place.
+func (s *site) freePort() string {
+	for {
+		addr, err := smtptest.FreeAddr()
+		must(err, "looking for a free port")
+		s.mu.Lock()
+		given := s.ports[addr]
+		s.ports[addr] = true
+		s.mu.Unlock()
+		if !given {
+			return addr
+		}
+	}
 }
 
 // args is the command line.

@@ -24,6 +24,8 @@ type site struct {
 	undo []func()
 	n    int
 	has  map[need]string // why a need is not met; "" when it is
+
+	ports map[string]bool // given out
 }
 
 // inNamespace marks the process that runs in a mount namespace of its own.
@@ -67,7 +69,7 @@ func newSite(ctx context.Context, o options, out io.Writer) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{options: o, out: out, dir: dir, binary: o.binary, has: map[need]string{}}
+	s := &site{options: o, out: out, dir: dir, binary: o.binary, has: map[need]string{}, ports: map[string]bool{}}
 	if o.keep {
 		fmt.Fprintln(out, "scratch directory:", dir)
 	} else {

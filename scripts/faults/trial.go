@@ -45,7 +45,7 @@ func newTrial(s *site, r *result, spool string) *trial {
 	password := filepath.Join(dir, "password")
 	must(os.WriteFile(password, []byte(secret+"\n"), 0o600), "writing the password")
 	t.setup = &relaySetup{
-		binary: s.binary, dir: dir, spool: spool, listen: freePort(), upstream: "smtp://user@" + k.Addr() + "?tls=none",
+		binary: s.binary, dir: dir, spool: spool, listen: s.freePort(), upstream: "smtp://user@" + k.Addr() + "?tls=none",
 		env: []string{
 			"MAILWHY_UPSTREAM_PASSWORD_FILE=" + password, "MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH=true",
 			fmt.Sprintf("MAILWHY_UPSTREAM_CONCURRENCY=%d", concurrency), "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_LOG_LEVEL=debug",
