@@ -452,3 +452,48 @@ func TestJournalTellsOfLostLog(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestPowerCutInJournal leaves only a part of the journal's last transaction on the disk, the end of it or the beginning. Where the
+// marks say no more, nobody was told that it is there: it is neither taken nor told of.
+func TestPowerCutInJournal(t *testing.T) {
+	s := openTest(t, Options{Limits: Limits{Journal: 512 << 10}})
+	leaseSome(t, s, 1) // which looks into the database the first time
+	before := map[string]string{}
+	for range 5 {
+		putContent(t, s, before, 5000)
+	}
+	last := putContent(t, s, map[string]string{}, 14<<10)
+	dir := takeImage(t, s.o.Dir)
+	s.Close()
+	end := liveBytes(t, dir)
+	for page := end - 4*journalPage; page < end; page += journalPage {
+		for _, marks := range []bool{true, false} {
+			cut := takeImage(t, dir)
+			f, err := os.OpenFile(filepath.Join(cut, journalName), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(make([]byte, journalPage), page); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			if !marks {
+				os.Remove(filepath.Join(cut, marksName))
+			}
+			var w watcher
+			s := w.open(t, cut)
+			if kept, _, _ := w.account(t, s, before); kept != len(before) {
+				t.Errorf("page %d: %d of %d older messages were kept", page/journalPage, kept, len(before))
+			}
+			_, lookUp := s.lookUp(last)
+			told := strings.Contains(w.String(), "level=ERROR")
+			if !marks && (told || !errors.Is(lookUp, relay.ErrNotFound)) {
+				t.Errorf("page %d: the message: %v\n%s", page/journalPage, lookUp, w.String())
+			}
+			if marks && !told {
+				t.Errorf("page %d: the message is missing without a word", page/journalPage)
+			}
+			s.Close()
+		}
+	}
+}

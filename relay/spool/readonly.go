@@ -53,7 +53,7 @@ func (r *ReadOnly) readJournal(c *conn) error {
 	if err != nil {
 		return err
 	}
-	came, gone, _ := j.changes(n.commits)
+	came, gone, _ := j.changes(n.commits, 0)
 	r.came, r.gone = came, map[string]bool{}
 	slices.SortFunc(r.came, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
 	for _, id := range gone {

@@ -126,25 +126,47 @@ func (j *journalled) last(commits int64) int64 {
 	return j.entries[len(j.entries)-1].commit
 }
 
+// onDisk is the number of the last entry that was on the disk for sure, and so may have been acknowledged, when transactions up to
+// number marked are known to have been: a power cut may leave any part of the last one.
+func (j *journalled) onDisk(marked int64) (no uint32) {
+	last := j.entries[len(j.entries)-1]
+	if marked >= last.commit {
+		if !last.last {
+			return last.no + 1 // and perhaps more
+		}
+		return last.no
+	}
+	for _, e := range j.entries {
+		if e.commit < last.commit {
+			no = e.no
+		}
+	}
+	return no
+}
+
 // changes are what the journal adds to a database that has had so many transactions: messages, in their order, and ids of messages
-// that have gone from the database. missing counts the entries between others that cannot be read; what can be made out of
-// these is among the messages all the same.
-func (j *journalled) changes(commits int64) (come []*record, gone []string, missing int) {
+// that have gone from the database. missing counts the entries that were on the disk (see onDisk) and cannot be read; what
+// can be made out of these is among the messages all the same.
+func (j *journalled) changes(commits, marked int64) (come []*record, gone []string, missing int) {
 	if !j.counts(commits) {
 		return nil, nil, 0
 	}
+	sure := j.onDisk(marked)
+	missing = int(sure)
 	read := map[uint32]bool{}
 	ended := map[string]bool{}
 	for _, e := range j.entries {
+		if !read[e.no] && e.no <= sure {
+			missing--
+		}
 		read[e.no] = true
 		if e.kind == entryEnd {
 			ended[string(e.body)] = true
 		}
 	}
-	missing = int(j.entries[len(j.entries)-1].no) - len(read)
 	all := slices.Clone(j.entries)
 	for _, e := range j.broken {
-		if !read[e.no] {
+		if !read[e.no] && e.no <= sure {
 			all = append(all, e)
 		}
 	}
@@ -202,8 +224,8 @@ func (e *entry) record() *record {
 
 // replay brings what is in the journal into the database.
 func (s *Spool) replay(t *tx, was marked) error {
-	come, gone, missing := s.journalled.changes(t.n.commits)
-	s.tellMissing(t.n.commits, missing, was)
+	come, gone, missing := s.journalled.changes(t.n.commits, was.commits)
+	s.tellMissing(missing)
 	if len(come) == 0 && len(gone) == 0 {
 		return nil
 	}
@@ -243,14 +265,7 @@ func (t *tx) deleteByID(id string) error {
 }
 
 // tellMissing tells of entries of the journal that cannot be read.
-func (s *Spool) tellMissing(commits int64, missing int, was marked) {
-	if !s.journalled.counts(commits) {
-		return
-	}
-	end := s.journalled.entries[len(s.journalled.entries)-1]
-	if !end.last && was.known && was.commits >= end.commit {
-		missing++ // and perhaps more: of this transaction, which was on the disk
-	}
+func (s *Spool) tellMissing(missing int) {
 	if missing == 0 {
 		return
 	}
