@@ -23,7 +23,7 @@ func (s *Spool) Put(ctx context.Context, m *relay.Message, content io.Reader) er
 		return err
 	}
 	s.brake(ctx, m.Lane)
-	op := &operation{apply: p.apply, jot: p.jot, after: p.after, size: p.bytes(), grows: true, put: p}
+	op := &operation{apply: p.apply, journal: p.journal, after: p.after, size: p.bytes(), grows: true, put: p}
 	err = s.w.do(ctx, op)
 	p.finish(op, err)
 	return err
@@ -191,8 +191,8 @@ func (p *putting) apply(t *tx) error {
 	return err
 }
 
-// jot stores the message in the journal, if its lane is going to get it from memory.
-func (p *putting) jot(j *jotting) (bool, error) {
+// journal stores the message in the journal, if its lane is going to get it from memory.
+func (p *putting) journal(j *journaling) (bool, error) {
 	p.stored = false
 	if p.report || p.r.file != "" || !p.s.keepsUp(p.r.lane) {
 		return false, nil

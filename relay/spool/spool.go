@@ -249,7 +249,7 @@ func (s *Spool) settlement(le *lease, st relay.Settlement) (*operation, error) {
 	return &operation{
 		kept: true,
 		size: len(r.recipients),
-		jot: func(j *jotting) (_ bool, err error) {
+		journal: func(j *journaling) (_ bool, err error) {
 			if removed = false; ends {
 				removed, err = j.end(r)
 			}

@@ -320,7 +320,7 @@ func (w *writer) takeBack() error {
 // tells were consumed with it: its id makes it harmless to store it again.
 func (t *tx) takeBack(p *putting) error {
 	// By the number, too: another message of the same id may have been there before, and was acknowledged.
-	_, there, err := t.integer("SELECT 1 FROM message WHERE id=? AND seq=?", p.r.id, p.r.seq)
+	there, err := t.has(p.r)
 	there = there && p.stored
 	switch {
 	case err != nil:

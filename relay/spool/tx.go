@@ -105,6 +105,12 @@ func (t *tx) deleteCounted(seq int64) error {
 	return err
 }
 
+// has reports whether the message of a record is there, and no other one of its id.
+func (c *conn) has(r *record) (bool, error) {
+	_, there, err := c.integer("SELECT 1 FROM message WHERE id=? AND seq=?", r.id, r.seq)
+	return there, err
+}
+
 // one reads the record that where selects. It returns relay.ErrNotFound when there is none.
 func (c *conn) one(where string, arg driver.Value) (*record, error) {
 	var r *record

@@ -25,11 +25,11 @@ type operation struct {
 	kept  bool        // it waits through any trouble of the disk; others are refused
 	grows bool        // it is refused while the disk is full
 	put   *putting    // the message that it stores; nil for none
-	// jot makes the change in the journal alone, if that can be; it is nil if it never can. As with apply, nothing that it did counts
+	// journal makes the change in the journal alone, if that can be; it is nil if it never can. As with apply, nothing that it did counts
 	// before after.
-	jot   func(*jotting) (done bool, err error)
-	doubt bool // set with a refusal: its commit failed, and may be on the disk all the same
-	done  chan error
+	journal func(*journaling) (done bool, err error)
+	doubt   bool // set with a refusal: its commit failed, and may be on the disk all the same
+	done    chan error
 }
 
 // answer ends an operation.
@@ -209,7 +209,8 @@ func (w *writer) onlySettlements() bool {
 	if len(w.queue) == 0 || len(w.kept) > 0 || w.refuse != nil || w.alarm != nil || w.closing {
 		return false
 	}
-	return !slices.ContainsFunc(w.queue, func(op *operation) bool { return !op.kept })
+	// What is kept and cannot go into the journal is an operator's edit, or brings what is young to a reader who waits for it.
+	return !slices.ContainsFunc(w.queue, func(op *operation) bool { return !op.kept || op.journal == nil })
 }
 
 // pause waits before the next attempt to end the trouble. While the disk is full settlements go on: then it waits for work,
@@ -254,7 +255,7 @@ func (w *writer) commit(batch []*operation) error {
 	if w.c == nil {
 		return errNoDatabase
 	}
-	if w.jot(batch) {
+	if w.tryJournal(batch) {
 		return nil
 	}
 	t, results, err := w.attempt(batch, false)

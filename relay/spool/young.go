@@ -65,25 +65,25 @@ func inOrder(records map[string]*record) []*record {
 	return slices.SortedFunc(maps.Values(records), func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
 }
 
-// jotting is a batch that is to be written to the journal alone.
-type jotting struct {
+// journaling is a batch that is to be written to the journal alone.
+type journaling struct {
 	w    *writer
 	n    counts
 	puts map[string]*record
 	ends []*record
 }
 
-// jot writes a batch to the journal, and answers it. It reports false when that cannot be done: nothing has happened then.
-func (w *writer) jot(batch []*operation) bool {
+// tryJournal writes a batch to the journal, and answers it. It reports false when that cannot be done: nothing has happened then.
+func (w *writer) tryJournal(batch []*operation) bool {
 	if w.journal == nil || w.young.bytes > w.youngMax() ||
-		slices.ContainsFunc(batch, func(op *operation) bool { return op.jot == nil }) {
+		slices.ContainsFunc(batch, func(op *operation) bool { return op.journal == nil }) {
 		return false
 	}
-	j := &jotting{w: w, n: w.n, puts: map[string]*record{}}
+	j := &journaling{w: w, n: w.n, puts: map[string]*record{}}
 	w.journal.clear()
 	results := make([]error, len(batch))
 	for i, op := range batch {
-		ok, err := op.jot(j)
+		ok, err := op.journal(j)
 		if !ok {
 			return false
 		}
@@ -133,7 +133,7 @@ func (w *writer) writeJournal(commit int64) (err error) {
 }
 
 // knows reports whether there is a message of this id.
-func (j *jotting) knows(id string) (bool, error) {
+func (j *journaling) knows(id string) (bool, error) {
 	if j.puts[id] != nil || j.w.young.byID[id] != nil {
 		return true, nil
 	}
@@ -145,7 +145,7 @@ func (j *jotting) knows(id string) (bool, error) {
 }
 
 // put adds a message.
-func (j *jotting) put(r *record) {
+func (j *journaling) put(r *record) {
 	j.n.seq++
 	j.n.messages++
 	j.n.bytes += r.size
@@ -156,21 +156,28 @@ func (j *jotting) put(r *record) {
 }
 
 // end adds that a message has gone. It reports false where only the database can say whether it may.
-func (j *jotting) end(r *record) (bool, error) {
-	if y := j.w.young.byID[r.id]; y == nil || y.seq != r.seq {
-		if j.w.n.notices > 0 || len(j.w.young.gone) >= goneMax || j.w.young.gone[r.id] != nil || r.file != "" || !j.w.s.keepsUp(r.lane) {
-			return false, nil
-		}
-		_, there, err := j.w.c.integer("SELECT 1 FROM message WHERE id=? AND seq=?", r.id, r.seq)
-		if err != nil || !there {
+func (j *journaling) end(r *record) (bool, error) {
+	if y := j.w.young.byID[r.id]; y == nil {
+		if may, err := j.mayLeave(r); err != nil || !may {
 			return false, err
 		}
+	} else if y.seq != r.seq {
+		return false, nil
 	}
 	j.n.messages--
 	j.n.bytes -= r.size
 	j.ends = append(j.ends, r)
 	j.w.journal.end(r.id)
 	return true, nil
+}
+
+// mayLeave reports whether a message of the database may go in the journal: nothing there waits for it, and it is there.
+func (j *journaling) mayLeave(r *record) (bool, error) {
+	y := &j.w.young
+	if j.w.n.notices > 0 || r.file != "" || len(y.gone) >= goneMax || y.gone[r.id] != nil || !j.w.s.keepsUp(r.lane) {
+		return false, nil
+	}
+	return j.w.c.has(r)
 }
 
 // dropJournal does without the journal, which gave an error. What the error left there counts until the next transaction of the
@@ -207,12 +214,8 @@ func (w *writer) absorbed(commits int64) {
 // recount counts what is young, after the database was opened anew and holds n. Some of it may be there: the transaction that
 // took it seemed to fail.
 func (w *writer) recount(c *conn, n counts) (counts, error) {
-	there := func(r *record) (bool, error) {
-		_, ok, err := c.integer("SELECT 1 FROM message WHERE id=? AND seq=?", r.id, r.seq)
-		return ok, err
-	}
 	for _, r := range w.young.byID {
-		if ok, err := there(r); err != nil {
+		if ok, err := c.has(r); err != nil {
 			return n, err
 		} else if !ok {
 			n.messages++
@@ -220,7 +223,7 @@ func (w *writer) recount(c *conn, n counts) (counts, error) {
 		}
 	}
 	for _, r := range w.young.gone {
-		if ok, err := there(r); err != nil {
+		if ok, err := c.has(r); err != nil {
 			return n, err
 		} else if ok {
 			n.messages--
