@@ -191,22 +191,26 @@ func (r *Reporter) tellAll(ctx context.Context, parcels []parcel) (failed []Noti
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
-		open = make(chan struct{}, reportsOpen)
+		work = make(chan *parcel)
 	)
-	for i := range parcels {
-		open <- struct{}{}
+	for range min(reportsOpen, len(parcels)) { // each for many parcels: templates need deep stacks, which take time to grow
 		wg.Go(func() {
-			defer func() { <-open }()
-			if err := r.tell(ctx, &parcels[i]); err != nil {
-				if ctx.Err() == nil {
-					r.o.Log.Error("cannot make a report; it will be tried again", "message", parcels[i].message.ID, "kind", parcels[i].kind, "err", err)
+			for p := range work {
+				if err := r.tell(ctx, p); err != nil {
+					if ctx.Err() == nil {
+						r.o.Log.Error("cannot make a report; it will be tried again", "message", p.message.ID, "kind", p.kind, "err", err)
+					}
+					mu.Lock()
+					failed = append(failed, p.notices...)
+					mu.Unlock()
 				}
-				mu.Lock()
-				failed = append(failed, parcels[i].notices...)
-				mu.Unlock()
 			}
 		})
 	}
+	for i := range parcels {
+		work <- &parcels[i]
+	}
+	close(work)
 	wg.Wait()
 	return failed
 }
