@@ -41,6 +41,9 @@ type record struct {
 // columns are those of a record, in the order in which scan reads them.
 const columns = "seq, id, lane, sender, arrived, size, sum, file, turn, due, open, crashes, head, head_sum, recipients, state_sum"
 
+// columnsAndContent are these and the content, if it is not in a file and takes at most ?1 bytes.
+const columnsAndContent = columns + ", (SELECT data FROM content WHERE content.seq=message.seq AND message.size<=?1)"
+
 // never is a due time that does not come.
 const never = math.MaxInt64
 
@@ -229,7 +232,7 @@ func nanos(t time.Time) int64 {
 // timeOf undoes nanos.
 func timeOf(n int64) time.Time { return time.Unix(0, n) }
 
-// scan reads a row of columns.
+// scan reads a row of columns, or of columnsAndContent.
 func (r *record) scan(row []driver.Value) error {
 	*r = record{due: never}
 	ok := true
@@ -250,6 +253,9 @@ func (r *record) scan(row []driver.Value) error {
 		r.due = integer(9)
 	}
 	r.head, r.headSum, r.recipients, r.stateSum = text(12), uint32(integer(13)), text(14), uint32(integer(15))
+	if len(row) > 16 {
+		r.data, _ = row[16].([]byte)
+	}
 	if !ok {
 		return errDamaged{"a row of the table message has values of a wrong type"}
 	}

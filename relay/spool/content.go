@@ -156,6 +156,13 @@ func (c *cache) add(id string, data []byte) {
 	}
 }
 
+// addRead keeps the content that was read with r, if it was and is whole.
+func (c *cache) addRead(r *record) {
+	if at := (located{size: r.size, sum: r.sum, data: r.data}); r.data != nil && at.check() == nil {
+		c.add(r.id, r.data)
+	}
+}
+
 // get returns the content of id, which must not be written to.
 func (c *cache) get(id string) ([]byte, bool) {
 	data, ok := c.data[id]

@@ -117,13 +117,12 @@ func (s *Spool) scan(l *line, from place, limit int) (found scanned) {
 			}
 			found.end = place{r.turn, r.seq}
 			if !leased {
-				r.data, _ = row[len(row)-1].([]byte)
 				found.records = append(found.records, r)
 			}
 			return nil
-		}, "SELECT "+columns+", (SELECT data FROM content WHERE content.seq=message.seq AND message.size<=?4) FROM message"+
-			" WHERE lane=?1 AND turn>=?2 AND (turn, seq) > (?2, ?3) ORDER BY turn, seq",
-			l.name, from.turn, from.seq, int64(scanBytes/max(limit, 1)))
+		}, "SELECT "+columnsAndContent+" FROM message"+
+			" WHERE lane=?2 AND turn>=?3 AND (turn, seq) > (?3, ?4) ORDER BY turn, seq",
+			int64(scanBytes/max(limit, 1)), l.name, from.turn, from.seq)
 	})
 	return found
 }
@@ -175,9 +174,7 @@ func (s *Spool) handOut(l *line, found scanned, messages []*relay.Message, q rel
 		normalise(messages[i], q.Now, s.o.MaxDelay)
 		le := s.grant(r, deadline)
 		l.virtual = max(l.virtual, r.turn)
-		if at := (located{size: r.size, sum: r.sum, data: r.data}); r.data != nil && at.check() == nil {
-			s.cache.add(r.id, r.data)
-		}
+		s.cache.addRead(r)
 		leases = append(leases, relay.Lease{Token: le.token, Message: messages[i]})
 	}
 	return leases, soon, early

@@ -52,6 +52,9 @@ func (t *tx) dropNotices(seq int64) error {
 // recipients do not fill the memory.
 const noticeBudget = 8 << 20
 
+// noticeContent is the largest content that DueNotices reads with its message, to spare a query.
+const noticeContent = 32 << 10
+
 // DueNotices implements relay.NoticeSpool.
 func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []relay.Notices, next time.Time, err error) {
 	var records []*record
@@ -62,13 +65,13 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []rel
 			return err
 		}
 		next = at
-		left := noticeBudget
+		left, contents := noticeBudget, s.o.Limits.Cache/4
 		for _, seq := range seqs {
 			if left < 0 {
 				next = now
 				break
 			}
-			r, err := c.one("seq=?", seq)
+			r, err := c.oneWithContent(seq, min(noticeContent, contents))
 			if err != nil {
 				return err
 			}
@@ -79,13 +82,24 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []rel
 			records = append(records, r)
 			due = append(due, relay.Notices{Notices: notices})
 			left -= len(r.recipients)
+			contents -= int64(len(r.data))
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	s.keepContents(records)
 	return s.readable(records, due), next, nil
+}
+
+// keepContents keeps the contents that were read with records: they are about to be returned in reports.
+func (s *Spool) keepContents(records []*record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range records {
+		s.cache.addRead(r)
+	}
 }
 
 // readable fills in the messages of due, and leaves out those that cannot be read.

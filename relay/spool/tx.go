@@ -113,6 +113,15 @@ func (c *conn) has(r *record) (bool, error) {
 
 // one reads the record that where selects. It returns relay.ErrNotFound when there is none.
 func (c *conn) one(where string, arg driver.Value) (*record, error) {
+	return c.oneOf("SELECT "+columns+" FROM message WHERE "+where, arg)
+}
+
+// oneWithContent reads the record seq, with its content if that is at most limit bytes long and not in a file.
+func (c *conn) oneWithContent(seq, limit int64) (*record, error) {
+	return c.oneOf("SELECT "+columnsAndContent+" FROM message WHERE seq=?2", limit, seq)
+}
+
+func (c *conn) oneOf(query string, args ...driver.Value) (*record, error) {
 	var r *record
 	err := c.query(func(row []driver.Value) error {
 		r = new(record)
@@ -120,7 +129,7 @@ func (c *conn) one(where string, arg driver.Value) (*record, error) {
 			return err
 		}
 		return errStop
-	}, "SELECT "+columns+" FROM message WHERE "+where, arg)
+	}, query, args...)
 	if err == nil && r == nil {
 		err = relay.ErrNotFound
 	}
