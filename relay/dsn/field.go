@@ -5,8 +5,6 @@ import (
 	"mime"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/emersion/go-message/textproto"
 )
 
 // dateLayout writes RFC 5322 dates, with a numeric zone as RFC 3464, 2.2.5 asks.
@@ -24,6 +22,7 @@ func (h *header) add(name, value string) { h.addLines(name, []string{value}) }
 // addLines appends a field whose value is written on as many lines (RFC 3461, 9.2), each folded further if it is long.
 func (h *header) addLines(name string, lines []string) {
 	var b strings.Builder
+	b.Grow(128)
 	for _, line := range lines {
 		line = strings.TrimSpace(line)
 		switch {
@@ -76,15 +75,6 @@ func (h *header) write(b *bytes.Buffer) {
 	for _, f := range h.fields {
 		b.WriteString(f)
 	}
-}
-
-// textproto is h for go-message, which writes first what was added last.
-func (h *header) textproto() textproto.Header {
-	var t textproto.Header
-	for i := len(h.fields) - 1; i >= 0; i-- {
-		t.AddRaw([]byte(h.fields[i]))
-	}
-	return t
 }
 
 // encodedWords writes s for an unstructured field (RFC 2047).

@@ -17,12 +17,12 @@ const (
 // functions are those that templates have beside Go's own:
 //
 //	say KEY DATA       the words for KEY, filled in with DATA
+//	about KEY KIND DATA  the words for KEY_KIND, filled in with DATA
 //	word KEY           the words for KEY that need no data
 //	choose KIND NAME   the words for KIND_NAME, "" when there are none
 //	date TIME          a date and time, "" for the zero time
 //	span DURATION      a duration in its largest unit
 //	join LIST SEP      the list as one text
-//	pair KEY TEXT      both as one, for a template that takes a label and a text: .Key and .Value
 //	wrap TEXT          the text in lines of at most 72 characters
 //	row KEY TEXT       a labelled line, wrapped; nothing when TEXT is empty
 //	verbatim KEY LIST  a label and lines that are not wrapped
@@ -38,8 +38,9 @@ func functions(words map[string]word) texttemplate.FuncMap {
 		return write(pad(label + ":")), nil
 	}
 	return texttemplate.FuncMap{
-		"say":  say,
-		"word": plain,
+		"say":   say,
+		"about": func(key, kind string, data any) (string, error) { return say(key+"_"+kind, data) },
+		"word":  plain,
 		"choose": func(kind, name string) (string, error) {
 			if _, ok := words[kind+"_"+name]; !ok {
 				return "", nil
@@ -54,7 +55,6 @@ func functions(words map[string]word) texttemplate.FuncMap {
 		},
 		"span": func(d time.Duration) (string, error) { return span(say, d) },
 		"join": strings.Join,
-		"pair": func(key, value string) pair { return pair{key, value} },
 		"wrap": func(s string) string { return wrap("", "", s) },
 		"row": func(key, text string) (string, error) {
 			if text == "" {
@@ -70,8 +70,6 @@ func functions(words map[string]word) texttemplate.FuncMap {
 		},
 	}
 }
-
-type pair struct{ Key, Value string }
 
 // word is one of a language's words: a template, or, as most are, a mere text.
 type word struct {
@@ -89,6 +87,7 @@ func say(words map[string]word, key string, data any) (string, error) {
 		return w.text, nil
 	}
 	var b strings.Builder
+	b.Grow(96)
 	err := w.template.Execute(&b, data)
 	return b.String(), err
 }

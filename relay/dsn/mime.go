@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/emersion/go-message/textproto"
 )
 
 // part is a body part, its content already encoded.
@@ -59,15 +57,16 @@ func multipart(mediaType, id string, parts []part) part {
 	}
 	var b bytes.Buffer
 	b.Grow(sizeOf(parts))
-	w := textproto.NewMultipartWriter(&b)
-	w.SetBoundary(boundary) // letters, digits, "=" and "_": never refused
 	for i := range parts {
-		pw, err := w.CreatePart(parts[i].header.textproto())
-		if err == nil {
-			pw.Write(parts[i].body)
+		if i > 0 {
+			b.WriteString("\r\n")
 		}
+		b.WriteString("--" + boundary + "\r\n")
+		parts[i].header.write(&b)
+		b.WriteString("\r\n")
+		b.Write(parts[i].body)
 	}
-	w.Close()
+	b.WriteString("\r\n--" + boundary + "--\r\n")
 	p.body = b.Bytes()
 	return p
 }

@@ -35,7 +35,7 @@ func (c *Composer) readOriginal(r *relay.Report) *original {
 		want = c.o.ReturnLimit
 	}
 	o.tooLarge = due && r.Message.Size > c.o.ReturnLimit
-	content, err := readUpTo(r.Open, want)
+	content, err := readUpTo(r.Open, want, r.Message.Size)
 	if err != nil || len(content) == 0 {
 		return o
 	}
@@ -46,24 +46,25 @@ func (c *Composer) readOriginal(r *relay.Report) *original {
 	return o
 }
 
-// readUpTo reads at most max bytes; short content is no error.
-func readUpTo(open func() (io.ReadCloser, error), max int64) ([]byte, error) {
+// readUpTo reads at most limit bytes of a content of some size; short content is no error.
+func readUpTo(open func() (io.ReadCloser, error), limit, size int64) ([]byte, error) {
 	rc, err := open()
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	b, err := io.ReadAll(io.LimitReader(rc, max))
-	if err != nil {
+	var b bytes.Buffer
+	b.Grow(int(max(0, min(limit, size))) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(rc, limit)); err != nil {
 		return nil, err
 	}
-	if int64(len(b)) == max {
+	if int64(b.Len()) == limit {
 		// The end must be seen for damage to be seen; one byte more is enough to know that there is more.
 		if _, err := rc.Read(make([]byte, 1)); err != nil && err != io.EOF {
 			return nil, err
 		}
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // cutHeader is the header of a message, with whole lines only and at most maxHeader bytes.

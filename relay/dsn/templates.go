@@ -7,6 +7,7 @@ import (
 	htmltemplate "html/template"
 	"io/fs"
 	"maps"
+	"regexp"
 	"strings"
 	texttemplate "text/template"
 
@@ -52,7 +53,7 @@ func ParseTemplates(language, name, source string) (*Templates, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := t.parse(file, string(b)); err != nil {
+		if err := t.parseBuiltIn(file, string(b), words); err != nil {
 			return nil, err
 		}
 	}
@@ -73,6 +74,28 @@ func (t *Templates) parse(name, source string) error {
 	_, err := t.html.New(name).Parse(source)
 	return err
 }
+
+// parseBuiltIn parses a file of ours, in which words that need no data are put in beforehand: a call for each would cost about a tenth
+// of the time that a report takes.
+func (t *Templates) parseBuiltIn(name, source string, words map[string]word) error {
+	put := func(escape func(string) string) string {
+		return constant.ReplaceAllStringFunc(source, func(call string) string {
+			w, ok := words[constant.FindStringSubmatch(call)[1]]
+			if !ok || w.template != nil {
+				return call // fails when it is tried
+			}
+			return escape(w.text)
+		})
+	}
+	if _, err := t.text.New(name).Parse(put(func(s string) string { return s })); err != nil {
+		return err
+	}
+	_, err := t.html.New(name).Parse(put(htmltemplate.HTMLEscapeString))
+	return err
+}
+
+// constant is a call for words that need no data.
+var constant = regexp.MustCompile(`\{\{word "(\w+)"\}\}`)
 
 // checkSource finds mistakes that Go's templates let pass: a file that defines nothing that is used, and text outside
 // of the definitions, which would be lost.
