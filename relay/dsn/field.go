@@ -37,7 +37,8 @@ func (h *header) addLines(name string, lines []string) {
 		}
 	}
 	if b.Len() > 0 {
-		h.fields = append(h.fields, b.String()+"\r\n")
+		b.WriteString("\r\n")
+		h.fields = append(h.fields, b.String())
 	}
 }
 

@@ -218,11 +218,11 @@ func TestLanguages(t *testing.T) {
 
 // TestWordsOfAnotherLanguage holds that the sentences are data: other words, another bounce.
 func TestWordsOfAnotherLanguage(t *testing.T) {
-	words, err := parseWords(map[string]string{"lead_failed": `Nicht zugestellt: {{say "n" (len .Recipients)}}`, "n": "{{.}} Empfänger"})
+	words, err := parseLanguage(map[string]string{"lead_failed": `Nicht zugestellt: {{say "n" (len .Recipients)}}`, "n": "{{.}} Empfänger"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := template.Must(template.New("").Funcs(functions(words)).Parse(`{{say "lead_failed" .}}`))
+	tmpl := template.Must(template.New("").Funcs(words.functions()).Parse(`{{say "lead_failed" .}}`))
 	var b strings.Builder
 	if err := tmpl.Execute(&b, &View{Recipients: make([]RecipientView, 2)}); err != nil || b.String() != "Nicht zugestellt: 2 Empfänger" {
 		t.Errorf("%q, %v", b.String(), err)

@@ -6,21 +6,15 @@ import (
 	"fmt"
 	htmltemplate "html/template"
 	"io/fs"
-	"maps"
 	"regexp"
 	"strings"
 	texttemplate "text/template"
-
-	"github.com/pelletier/go-toml/v2"
 )
 
 // files hold the layout of part 1 (report.tmpl, digest.tmpl) and, in one file for each language, its words.
 //
 //go:embed templates
 var files embed.FS
-
-// English is the language that is always there; a word that another one lacks is taken from it.
-const English = "en"
 
 // blocks are the templates that part 1 is made of; a file of the operator's own may redefine any of them.
 func blocks() []string {
@@ -31,6 +25,7 @@ func blocks() []string {
 type Templates struct {
 	text *texttemplate.Template // subject and text
 	html *htmltemplate.Template
+	said language
 }
 
 // EmbeddedTemplates are the built-in ones, in English.
@@ -39,12 +34,13 @@ func EmbeddedTemplates() (*Templates, error) { return ParseTemplates(English, ""
 // ParseTemplates makes templates of the built-in ones in a language and of the source of a file of the operator's own, which may redefine some
 // or all of the blocks; source may be empty, name is for error messages.
 func ParseTemplates(language, name, source string) (*Templates, error) {
-	words, err := loadWords(language)
+	l, err := loadLanguage(language)
 	if err != nil {
 		return nil, err
 	}
-	f := functions(words)
+	f := l.functions()
 	t := &Templates{
+		said: l,
 		text: texttemplate.New("part1").Funcs(f).Option("missingkey=error"),
 		html: htmltemplate.New("part1").Funcs(f).Option("missingkey=error"),
 	}
@@ -53,7 +49,7 @@ func ParseTemplates(language, name, source string) (*Templates, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := t.parseBuiltIn(file, string(b), words); err != nil {
+		if err := t.parseBuiltIn(file, string(b)); err != nil {
 			return nil, err
 		}
 	}
@@ -77,10 +73,10 @@ func (t *Templates) parse(name, source string) error {
 
 // parseBuiltIn parses a file of ours, in which words that need no data are put in beforehand: a call for each would cost about a tenth
 // of the time that a report takes.
-func (t *Templates) parseBuiltIn(name, source string, words map[string]word) error {
+func (t *Templates) parseBuiltIn(name, source string) error {
 	put := func(escape func(string) string) string {
 		return constant.ReplaceAllStringFunc(source, func(call string) string {
-			w, ok := words[constant.FindStringSubmatch(call)[1]]
+			w, ok := t.said[constant.FindStringSubmatch(call)[1]]
 			if !ok || w.template != nil {
 				return call // fails when it is tried
 			}
@@ -117,6 +113,9 @@ func checkSource(name, source string, f texttemplate.FuncMap) error {
 
 // render fills in the blocks whose names begin with prefix.
 func (t *Templates) render(prefix string, v *View) (*words, error) {
+	if err := t.said.fillIn(v); err != nil {
+		return nil, err
+	}
 	var subject, text, html strings.Builder
 	text.Grow(2 << 10)
 	html.Grow(8 << 10)
@@ -134,49 +133,4 @@ func (t *Templates) render(prefix string, v *View) (*words, error) {
 		return nil, err
 	}
 	return &words{subject: v.Title, text: text.String(), html: html.String()}, nil
-}
-
-// Languages are the built-in languages, by the names of their files.
-func Languages() []string {
-	found, _ := fs.Glob(files, "templates/*.toml") // the pattern is well-formed
-	for i := range found {
-		found[i] = strings.TrimSuffix(strings.TrimPrefix(found[i], "templates/"), ".toml")
-	}
-	return found
-}
-
-// loadWords reads a language's words, each a template of its own, over the English ones.
-func loadWords(language string) (map[string]word, error) {
-	texts := map[string]string{}
-	for _, l := range []string{English, language} {
-		b, err := fs.ReadFile(files, "templates/"+l+".toml")
-		if err != nil {
-			return nil, fmt.Errorf("no language %q; there are %s", l, strings.Join(Languages(), ", "))
-		}
-		var own map[string]string
-		if err := toml.Unmarshal(b, &own); err != nil {
-			return nil, fmt.Errorf("templates/%s.toml: %w", l, err)
-		}
-		maps.Copy(texts, own)
-	}
-	return parseWords(texts)
-}
-
-// parseWords makes a template of each word that is more than a text.
-func parseWords(texts map[string]string) (map[string]word, error) {
-	words := make(map[string]word, len(texts))
-	f := functions(words)
-	for key, source := range texts {
-		source = strings.TrimSpace(source)
-		if !strings.Contains(source, "{{") {
-			words[key] = word{text: source}
-			continue
-		}
-		t, err := texttemplate.New(key).Funcs(f).Parse(source)
-		if err != nil {
-			return nil, err
-		}
-		words[key] = word{template: t}
-	}
-	return words, nil
 }

@@ -13,6 +13,8 @@ import (
 
 // View is what a template is filled in with. Every text in it is cleaned: one line, without controls.
 type View struct {
+	Words      Words
+	Rows       string // labelled lines about the message, for the text
 	Title      string // the subject, once it is written: not for it itself
 	Kind       string // failed, expired, delayed, relayed or digest
 	Host       string // this system's name
@@ -39,6 +41,8 @@ type View struct {
 
 // RecipientView is one recipient in a View.
 type RecipientView struct {
+	Words      RecipientWords
+	Rows       string // labelled lines about the recipient, for the text
 	Address    string
 	Outcome    string   // failed, expired, suppressed, delayed or relayed
 	Reply      []string // what the upstream said, line by line; empty when it said nothing
