@@ -125,16 +125,19 @@ func largeProviders() []string {
 func Typo(domain string) string {
 	domain = strings.ToLower(domain)
 	known := largeProviders()
-	if len(domain) > 40 || slices.Contains(known, domain) {
+	if domain == "" || len(domain) > 40 || slices.Contains(known, domain) {
 		return ""
 	}
 	best, guess := 3, ""
 	for _, k := range known {
+		if domain[0] != k[0] {
+			continue // few mistake the first letter
+		}
 		limit := 1
 		if len(k) >= 9 {
 			limit = 2
 		}
-		if n := edits(domain, k); n <= limit && n < best && domain[0] == k[0] {
+		if n := edits(domain, k); n <= limit && n < best {
 			best, guess = n, k
 		}
 	}
@@ -149,7 +152,8 @@ func edits(a, b string) int {
 	if d := len(a) - len(b); d > 2 || d < -2 {
 		return 3
 	}
-	var before, prev, cur [64]int
+	var rows [3][64]int
+	before, prev, cur := &rows[0], &rows[1], &rows[2]
 	for j := 0; j <= len(b); j++ {
 		prev[j] = j
 	}
@@ -165,7 +169,7 @@ func edits(a, b string) int {
 				cur[j] = min(cur[j], before[j-2]+1)
 			}
 		}
-		before, prev = prev, cur
+		before, prev, cur = prev, cur, before
 	}
 	return prev[len(b)]
 }
