@@ -13,18 +13,16 @@ import (
 // addNotices records notices of a message. One that is recorded already gets the new due time.
 func (t *tx) addNotices(seq int64, notices []relay.Notice) error {
 	for _, n := range notices {
-		known, ok, err := t.integer("SELECT 1 FROM notice WHERE seq=? AND recipient=? AND kind=?", seq, int64(n.Recipient), string(n.Kind))
-		if err != nil {
-			return err
-		}
-		_, err = t.exec("INSERT OR REPLACE INTO notice (seq, recipient, kind, due, digest) VALUES (?,?,?,?,?)",
+		added, err := t.exec("INSERT INTO notice (seq, recipient, kind, due, digest) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
 			seq, int64(n.Recipient), string(n.Kind), nanos(n.Due), n.Digest)
+		if err == nil && added == 0 {
+			_, err = t.exec("UPDATE notice SET due=?, digest=? WHERE seq=? AND recipient=? AND kind=?",
+				nanos(n.Due), n.Digest, seq, int64(n.Recipient), string(n.Kind))
+		}
 		if err != nil {
 			return err
 		}
-		if !ok || known == 0 {
-			t.n.notices++
-		}
+		t.n.notices += added
 	}
 	return nil
 }
@@ -187,13 +185,14 @@ func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.
 			return err
 		}
 		p.report = true
+		s.brake(ctx, dsn.Lane)
 	}
-	gone := map[string]int64{}
+	var gone []string
 	op := &operation{
 		size: 64 * len(consumed),
 		apply: func(t *tx) error {
-			clear(gone)
-			if err := s.consume(t, consumed, gone); err != nil || p == nil {
+			gone = gone[:0]
+			if err := t.consume(consumed, &gone); err != nil || p == nil {
 				return err
 			}
 			return p.apply(t)
@@ -219,62 +218,55 @@ func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.
 }
 
 // forget drops what is kept of messages that have gone.
-func (s *Spool) forget(gone map[string]int64) {
+func (s *Spool) forget(gone []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id := range gone {
+	for _, id := range gone {
 		s.gone.add(id)
 		s.cache.drop(id)
 	}
 }
 
-// consume removes notices, and the messages that wait for nothing else; their ids are put into gone.
-func (s *Spool) consume(t *tx, consumed []relay.Notice, gone map[string]int64) error {
-	seqs := map[string]int64{}
+// consume removes notices, and the messages that wait for nothing else; their ids are added to gone.
+func (t *tx) consume(consumed []relay.Notice, gone *[]string) error {
+	messages := map[string]int64{}
 	for _, n := range consumed {
-		seq, ok := seqs[n.Message]
-		if !ok {
-			var err error
-			if seq, _, err = t.integer("SELECT seq FROM message WHERE id=?", n.Message); err != nil {
-				return err
-			}
-			seqs[n.Message] = seq
-		}
-		changed, err := t.exec("DELETE FROM notice WHERE seq=? AND recipient=? AND kind=?", seq, int64(n.Recipient), string(n.Kind))
+		err := t.query(func(row []driver.Value) error {
+			t.n.notices--
+			messages[n.Message], _ = row[0].(int64)
+			return nil
+		}, "DELETE FROM notice WHERE seq=(SELECT seq FROM message WHERE id=?) AND recipient=? AND kind=? RETURNING seq",
+			n.Message, int64(n.Recipient), string(n.Kind))
 		if err != nil {
 			return err
 		}
-		t.n.notices -= changed
 	}
-	for id, seq := range seqs {
-		removed, err := s.removeIfDone(t, seq)
+	for id, seq := range messages {
+		removed, err := t.removeIfDone(seq)
 		if err != nil {
 			return err
 		}
 		if removed {
-			gone[id] = seq
+			*gone = append(*gone, id)
 		}
 	}
 	return nil
 }
 
 // removeIfDone removes a message that neither a recipient nor a notice waits for.
-func (s *Spool) removeIfDone(t *tx, seq int64) (bool, error) {
-	waits, err := t.hasNotices(seq)
-	if err != nil || waits {
-		return false, err
-	}
-	found, size, file := false, int64(0), ""
+func (t *tx) removeIfDone(seq int64) (removed bool, err error) {
+	var size int64
+	file := ""
 	err = t.query(func(row []driver.Value) error {
-		found = true
+		removed = true
 		size, _ = row[0].(int64)
 		file, _ = row[1].(string)
-		return errStop
-	}, "SELECT size, file FROM message WHERE seq=? AND open=0", seq)
-	if err != nil || !found {
+		return nil
+	}, "DELETE FROM message WHERE seq=?1 AND open=0 AND NOT EXISTS (SELECT 1 FROM notice WHERE seq=?1) RETURNING size, file", seq)
+	if err != nil || !removed {
 		return false, err
 	}
-	return true, t.delete(seq, size, file)
+	return true, t.deleted(seq, size, file)
 }
 
 // Postpone implements relay.NoticeSpool.

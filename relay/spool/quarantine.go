@@ -118,7 +118,7 @@ func (t *tx) rewrite(r *record) error {
 		_, err = t.exec("DELETE FROM content WHERE seq=?", r.seq)
 	}
 	if err == nil {
-		err = t.update(r)
+		_, err = t.update(r)
 	}
 	return err
 }

@@ -282,22 +282,23 @@ func (t *tx) end(r *record) (removed bool, err error) {
 }
 
 // applyState stores the state of a record, for which a recipient or a notice waits, and its notices. It reports a
-// message that has gone before.
+// message that has gone before: this very settlement was written then, in a commit that seemed to fail.
 func (s *Spool) applyState(t *tx, r *record, notices []relay.Notice) (removed bool, err error) {
-	// The lane and the sender are the row's: the message may have been given to another lane since it was leased.
-	r.lane = ""
-	err = t.query(rowInto(&r.lane, &r.sender), "SELECT lane, sender FROM message WHERE seq=?", r.seq)
-	if err == nil && r.lane == "" {
-		return true, nil // this very settlement was written before, in a commit that seemed to fail
+	r.turn = 0
+	if r.due != never {
+		// The lane and the sender are the row's: the message may have been given to another lane since it was leased.
+		r.lane = ""
+		err = t.query(rowInto(&r.lane, &r.sender), "SELECT lane, sender FROM message WHERE seq=?", r.seq)
+		if err != nil || r.lane == "" {
+			return err == nil, err
+		}
+		s.turn(r)
 	}
-	if err == nil {
-		err = t.addNotices(r.seq, notices)
+	changed, err := t.update(r)
+	if err != nil || changed == 0 {
+		return err == nil, err
 	}
-	if err != nil {
-		return false, err
-	}
-	s.turn(r)
-	return false, t.update(r)
+	return false, t.addNotices(r.seq, notices)
 }
 
 // rowInto copies the texts of the first row.

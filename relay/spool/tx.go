@@ -73,11 +73,10 @@ func (t *tx) insertAs(r *record, content []byte) (bool, error) {
 	return true, nil
 }
 
-// update stores the recipients' state, the turn and the due time of a record.
-func (t *tx) update(r *record) error {
-	_, err := t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
+// update stores the recipients' state, the turn and the due time of a record. It returns 0 when the record has gone.
+func (t *tx) update(r *record) (changed int64, err error) {
+	return t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
 		null(r.turn, 0), null(r.due, never), r.open, r.crashes, r.recipients, int64(r.stateSum), r.seq)
-	return err
 }
 
 // delete removes a message and its content, but not its notices.
@@ -86,6 +85,11 @@ func (t *tx) delete(seq, size int64, file string) error {
 	if err != nil || changed == 0 {
 		return err
 	}
+	return t.deleted(seq, size, file)
+}
+
+// deleted removes the content of a message that was deleted.
+func (t *tx) deleted(seq, size int64, file string) (err error) {
 	if file == "" {
 		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
 	} else {
