@@ -1,17 +1,11 @@
 package dsn
 
-import (
-	"bytes"
-
-	"mailwhy/diagnose"
-)
+import "mailwhy/diagnose"
 
 // Annotation is what a diagnosis adds to the recipient block of a delivery status, ours or a foreign one: X-Mailwhy
 // fields in ASCII, folded, each ending in CRLF.
 func Annotation(d *diagnose.Diagnosis) []byte {
 	h := &header{}
 	statusFields{}.extensions(h, d)
-	var b bytes.Buffer
-	h.write(&b)
-	return b.Bytes()
+	return h.text
 }

@@ -143,18 +143,16 @@ func (c *Composer) header(id, to, subject string, at time.Time) *header {
 
 // draft puts the message together.
 func (c *Composer) draft(id, to, subject, mediaType string, h *header, parts []part) *relay.Draft {
-	body := multipart(mediaType, id, parts)
+	message := multipart(mediaType, id, parts)
+	message.header.text = append(h.text, message.header.text...)
 	var b bytes.Buffer
-	b.Grow(len(body.body) + 1024)
-	h.write(&b)
-	body.header.write(&b)
-	b.WriteString("\r\n")
-	b.Write(body.body)
+	b.Grow(message.size())
+	message.write(&b)
 	return &relay.Draft{
 		MessageID: MessageID(c.o.Key, id, c.o.Hostname),
 		Subject:   subject,
 		From:      c.o.From,
-		EightBit:  body.eightBit,
+		EightBit:  message.eightBit,
 		UTF8:      !isASCII(to) || !isASCII(c.o.From),
 		Content:   b.Bytes(),
 	}

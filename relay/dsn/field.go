@@ -1,7 +1,6 @@
 package dsn
 
 import (
-	"bytes"
 	"mime"
 	"strings"
 	"unicode/utf8"
@@ -13,49 +12,51 @@ const dateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 // foldAt is the length beyond which a line is folded where it can be (RFC 5322, 2.1.1).
 const foldAt = 78
 
-// header is a list of fields in order, for the message itself, a body part, or a block of a delivery status.
-type header struct{ fields []string }
+// header is fields in order, as they are written: of the message itself, a body part, or a block of a delivery status.
+type header struct{ text []byte }
 
 // add appends a field; with an empty value it does nothing. The value holds no line ends: whoever calls has cleaned it.
-func (h *header) add(name, value string) { h.addLines(name, []string{value}) }
+func (h *header) add(name, value string) { h.addLines(name, value) }
 
 // addLines appends a field whose value is written on as many lines (RFC 3461, 9.2), each folded further if it is long.
-func (h *header) addLines(name string, lines []string) {
-	var b strings.Builder
-	b.Grow(128)
+func (h *header) addLines(name string, lines ...string) {
+	first := true
 	for _, line := range lines {
 		line = strings.TrimSpace(line)
-		switch {
-		case line == "":
+		if line == "" {
 			continue
-		case b.Len() == 0:
-			b.WriteString(name + ":")
-			fold(&b, len(name)+1, " "+line)
-		default:
-			b.WriteString("\r\n")
-			fold(&b, 0, " "+line)
 		}
+		column := 0
+		if first {
+			h.text = append(append(h.text, name...), ':')
+			column, first = len(name)+1, false
+		} else {
+			h.text = append(h.text, "\r\n"...)
+		}
+		h.text = fold(h.text, column, line)
 	}
-	if b.Len() > 0 {
-		b.WriteString("\r\n")
-		h.fields = append(h.fields, b.String())
+	if !first {
+		h.text = append(h.text, "\r\n"...)
 	}
 }
 
-// fold writes s, which begins with a space, breaking lines before a space. column is where it begins; nothing is added
-// or lost but line ends, so unfolding gives s again (RFC 5322, 2.2.3).
-func fold(b *strings.Builder, column int, s string) {
-	start := column
-	for s != "" {
-		word := s[:nextBreak(s)]
-		if column > start && column+len(word) > foldAt {
-			b.WriteString("\r\n")
+// fold appends a space and s, breaking lines before a space. column is where it begins; nothing is added or lost but line
+// ends, so unfolding gives s again (RFC 5322, 2.2.3).
+func fold(b []byte, column int, s string) []byte {
+	b = append(b, ' ')
+	word := s[:nextBreak(s)]
+	b = append(b, word...)
+	column += 1 + len(word)
+	for s = s[len(word):]; s != ""; s = s[len(word):] {
+		word = s[:nextBreak(s)]
+		if column+len(word) > foldAt {
+			b = append(b, "\r\n"...)
 			column = 0
 		}
-		b.WriteString(word)
+		b = append(b, word...)
 		column += len(word)
-		s = s[len(word):]
 	}
+	return b
 }
 
 // nextBreak is the length of the spaces and the word at the start of s. A run of spaces is never broken: a line of
@@ -69,13 +70,6 @@ func nextBreak(s string) int {
 		i++
 	}
 	return i
-}
-
-// write writes the fields.
-func (h *header) write(b *bytes.Buffer) {
-	for _, f := range h.fields {
-		b.WriteString(f)
-	}
 }
 
 // encodedWords writes s for an unstructured field (RFC 2047).

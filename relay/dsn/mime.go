@@ -8,19 +8,20 @@ import (
 	"strings"
 )
 
-// part is a body part, its content already encoded.
+// part is a body part, its content already encoded. A multipart has a boundary, and parts in place of a body.
 type part struct {
 	header   header
 	body     []byte
+	boundary string
+	parts    []part
 	eightBit bool
 }
 
 // textPart is a text in UTF-8, encoded only where it must be.
 func textPart(mediaType, text string) part {
-	text = crlf(text)
-	p := part{body: []byte(text)}
+	p := part{body: crlf(text)}
 	if fitsSevenBit(p.body) {
-		p.header.add("Content-Type", mediaType+"; charset="+charset(text))
+		p.header.add("Content-Type", mediaType+"; charset=us-ascii")
 		p.header.add("Content-Transfer-Encoding", "7bit")
 		return p
 	}
@@ -39,67 +40,75 @@ func (p *part) quotedPrintable() {
 	p.header.add("Content-Transfer-Encoding", "quoted-printable")
 }
 
-func charset(s string) string {
-	if isASCII(s) {
-		return "us-ascii"
-	}
-	return "utf-8"
-}
-
 // multipart joins parts. The boundary occurs in none of them: "=_" cannot stand in quoted-printable, and whatever else
 // is returned is searched. If a part is 8bit so is the whole (RFC 2045, 6.4).
 func multipart(mediaType, id string, parts []part) part {
-	p := part{eightBit: slices.ContainsFunc(parts, func(p part) bool { return p.eightBit })}
-	boundary := freeBoundary(id, parts)
-	p.header.add("Content-Type", mediaType+`; boundary="`+boundary+`"`)
+	p := part{
+		boundary: freeBoundary(id, parts), parts: parts,
+		eightBit: slices.ContainsFunc(parts, func(p part) bool { return p.eightBit }),
+	}
+	p.header.add("Content-Type", mediaType+`; boundary="`+p.boundary+`"`)
 	if p.eightBit {
 		p.header.add("Content-Transfer-Encoding", "8bit")
 	}
-	var b bytes.Buffer
-	b.Grow(sizeOf(parts))
-	for i := range parts {
-		if i > 0 {
-			b.WriteString("\r\n")
-		}
-		b.WriteString("--" + boundary + "\r\n")
-		parts[i].header.write(&b)
-		b.WriteString("\r\n")
-		b.Write(parts[i].body)
-	}
-	b.WriteString("\r\n--" + boundary + "--\r\n")
-	p.body = b.Bytes()
 	return p
 }
 
-// sizeOf is about what parts take in a message.
-func sizeOf(parts []part) int {
-	n := 0
-	for i := range parts {
-		n += len(parts[i].body) + 256
+// write writes the part, with its header.
+func (p *part) write(b *bytes.Buffer) {
+	b.Write(p.header.text)
+	b.WriteString("\r\n")
+	if p.boundary == "" {
+		b.Write(p.body)
+		return
 	}
-	return n
+	for i := range p.parts {
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		b.WriteString("--" + p.boundary + "\r\n")
+		p.parts[i].write(b)
+	}
+	b.WriteString("\r\n--" + p.boundary + "--\r\n")
+}
+
+// size is about how many bytes write writes, and at least as many.
+func (p *part) size() int {
+	n := len(p.header.text) + len(p.body) + 16
+	for i := range p.parts {
+		n += p.parts[i].size() + len(p.boundary) + 8
+	}
+	return n + len(p.boundary)
+}
+
+// contains reports whether s occurs in what write writes between the boundaries.
+func (p *part) contains(s []byte) bool {
+	return bytes.Contains(p.body, s) || bytes.Contains(p.header.text, s) ||
+		slices.ContainsFunc(p.parts, func(p part) bool { return p.contains(s) })
 }
 
 // freeBoundary is a boundary that occurs in no part. It is the same for the same content.
 func freeBoundary(id string, parts []part) string {
 	for n := 1; ; n++ {
 		boundary := "=_" + id + "_" + strconv.Itoa(n)
-		taken := slices.ContainsFunc(parts, func(p part) bool { return bytes.Contains(p.body, []byte(boundary)) })
-		if !taken {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.contains([]byte(boundary)) }) {
 			return boundary
 		}
 	}
 }
 
 // crlf makes every line end a CRLF and ends the last line.
-func crlf(s string) string {
-	if strings.Contains(s, "\r") {
-		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+func crlf(s string) []byte {
+	b := make([]byte, 0, len(s)+len(s)/16+16)
+	for s != "" {
+		end := strings.IndexAny(s, "\r\n")
+		if end < 0 {
+			end = len(s)
+		}
+		b = append(append(b, s[:end]...), "\r\n"...)
+		s = strings.TrimPrefix(strings.TrimPrefix(s[end:], "\r"), "\n")
 	}
-	if s != "" && !strings.HasSuffix(s, "\n") {
-		s += "\n"
-	}
-	return strings.ReplaceAll(s, "\n", "\r\n")
+	return b
 }
 
 // maxLine is the longest line of a message, without its end (RFC 5322, 2.1.1).

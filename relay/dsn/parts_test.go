@@ -59,7 +59,7 @@ func TestFold(t *testing.T) {
 	} {
 		var h header
 		h.add(tt.name, tt.value)
-		if got := strings.Join(h.fields, ""); got != tt.want {
+		if got := string(h.text); got != tt.want {
 			t.Errorf("%s: %q:\n%q, want\n%q", tt.name, tt.value, got, tt.want)
 		}
 	}
@@ -76,7 +76,7 @@ func FuzzFold(f *testing.F) {
 		}
 		var h header
 		h.add("Name", s)
-		got := strings.Join(h.fields, "")
+		got := string(h.text)
 		for _, line := range strings.Split(strings.TrimSuffix(got, "\r\n"), "\r\n") {
 			if strings.TrimSpace(line) == "" {
 				t.Fatalf("%q has a blank line", got)

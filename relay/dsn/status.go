@@ -1,7 +1,6 @@
 package dsn
 
 import (
-	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -44,13 +43,13 @@ func (s statusFields) own(text string) string {
 // statusPart is part 2 (RFC 3464, 2).
 func (c *Composer) statusPart(r *relay.Report) part {
 	s := statusFields{utf8: r.Message.Envelope.SMTPUTF8}
-	var b bytes.Buffer
-	s.message(r, c.o.Hostname).write(&b)
+	h := &header{text: make([]byte, 0, 512+1024*len(r.Recipients))}
+	s.message(h, r, c.o.Hostname)
 	for _, i := range r.Recipients {
-		b.WriteString("\r\n")
-		s.recipient(r, &r.Message.Recipients[i]).write(&b)
+		h.text = append(h.text, "\r\n"...)
+		s.recipient(h, r, &r.Message.Recipients[i])
 	}
-	p := part{body: b.Bytes()}
+	p := part{body: h.text}
 	p.header.add("Content-Description", "Delivery report")
 	if isASCII(p.body) {
 		p.header.add("Content-Type", "message/delivery-status")
@@ -73,15 +72,13 @@ func (p *part) transfer(eightBit bool) {
 }
 
 // message is the per-message block (RFC 3464, 2.2).
-func (s statusFields) message(r *relay.Report, hostname string) *header {
+func (s statusFields) message(h *header, r *relay.Report, hostname string) {
 	m := r.Message
-	h := &header{}
 	h.add("Original-Envelope-Id", s.clean(m.Envelope.EnvID, maxAddress))
 	h.add("Reporting-MTA", mtaName(hostname))
 	h.add("Received-From-MTA", receivedFrom(&m.Client))
 	h.add("Arrival-Date", m.Arrived.Format(dateLayout))
 	h.add("X-Mailwhy-Queue-ID", m.ID)
-	return h
 }
 
 // receivedFrom is the client's name and address (RFC 3464, 2.2.4); "" when neither is known.
@@ -102,8 +99,7 @@ func receivedFrom(c *relay.Client) string {
 }
 
 // recipient is the block of one recipient (RFC 3464, 2.3).
-func (s statusFields) recipient(r *relay.Report, rc *relay.Recipient) *header {
-	h := &header{}
+func (s statusFields) recipient(h *header, r *relay.Report, rc *relay.Recipient) {
 	h.add("Original-Recipient", s.originalRecipient(rc.ORCPT))
 	h.add("Final-Recipient", s.finalRecipient(rc.Address))
 	h.add("Action", string(r.Kind))
@@ -117,7 +113,6 @@ func (s statusFields) recipient(r *relay.Report, rc *relay.Recipient) *header {
 		h.add("X-Mailwhy-Error", s.own(networkError(rc.Last)))
 		s.extensions(h, rc.Diagnosis)
 	}
-	return h
 }
 
 // attempt writes what the newest attempt met. The remote is named, and its reply quoted, only where there was one
@@ -132,7 +127,7 @@ func (s statusFields) attempt(h *header, a *relay.Attempt) {
 		if len(lines) > 0 {
 			lines[0] = "smtp; " + lines[0]
 		}
-		h.addLines("Diagnostic-Code", lines)
+		h.addLines("Diagnostic-Code", lines...)
 	}
 	if a.Stage != diagnose.StageQueue {
 		h.add("Last-Attempt-Date", a.Time.Format(dateLayout))
