@@ -99,14 +99,14 @@ func freeBoundary(id string, parts []part) string {
 
 // crlf makes every line end a CRLF and ends the last line.
 func crlf(s string) []byte {
+	if strings.Contains(s, "\r") {
+		s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s)
+	}
 	b := make([]byte, 0, len(s)+len(s)/16+16)
 	for s != "" {
-		end := strings.IndexAny(s, "\r\n")
-		if end < 0 {
-			end = len(s)
-		}
-		b = append(append(b, s[:end]...), "\r\n"...)
-		s = strings.TrimPrefix(strings.TrimPrefix(s[end:], "\r"), "\n")
+		line, rest, _ := strings.Cut(s, "\n")
+		b = append(append(b, line...), "\r\n"...)
+		s = rest
 	}
 	return b
 }
