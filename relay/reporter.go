@@ -124,27 +124,44 @@ func (r *Reporter) Run(ctx context.Context) {
 	}
 }
 
-// turn reports what is due now and returns how long nothing more is expected to be.
+// turn reports what is due now and returns how long nothing more is expected to be. While a batch of reports is being made
+// the next one is read.
 func (r *Reporter) turn(ctx context.Context) time.Duration {
-	now := r.o.Now()
-	policy := r.o.Storm()
+	before := r.startTelling(ctx, nil)
+	for {
+		now := r.o.Now()
+		due, next, err := r.due(ctx, now, before.tells)
+		p := r.plan(now, r.o.Storm(), due)
+		ok := err == nil && r.writeDown(ctx, p)
+		if !r.endTelling(ctx, before, p) || !ok {
+			return pauseOnError
+		}
+		before = r.startTelling(ctx, p.parcels)
+		if !next.IsZero() && !next.After(now) && ctx.Err() == nil {
+			continue
+		}
+		if !r.endTelling(ctx, before, p) {
+			return pauseOnError
+		}
+		return untilNext(now, next, p.soonest)
+	}
+}
+
+// due reads a batch of due notices, but for those of messages for which skip is true.
+func (r *Reporter) due(ctx context.Context, now time.Time, skip func(id string) bool) ([]Notices, time.Time, error) {
 	limit := noticeBatch
-	if policy.on() {
+	if r.o.Storm().on() {
 		limit = digestBatch
 	}
-	due, next, err := r.o.Spool.DueNotices(ctx, now, limit)
-	if err != nil {
-		if ctx.Err() == nil {
-			r.o.Log.Error("cannot read the due notices", "err", err)
-		}
-		return pauseOnError
-	}
-	p := r.plan(now, policy, due)
-	if !r.carryOut(ctx, now, p) {
-		return pauseOnError
-	}
-	if !p.soonest.IsZero() && (next.IsZero() || p.soonest.Before(next)) {
-		next = p.soonest
+	due, next, err := r.o.Spool.DueNotices(ctx, now, limit, skip)
+	r.written(ctx, "cannot read the due notices", err)
+	return due, next, err
+}
+
+// untilNext is how long it is until the next notice, or the soonest of those that were put off.
+func untilNext(now, next, soonest time.Time) time.Duration {
+	if !soonest.IsZero() && (next.IsZero() || soonest.Before(next)) {
+		next = soonest
 	}
 	if next.IsZero() {
 		return noticePoll
@@ -152,21 +169,13 @@ func (r *Reporter) turn(ctx context.Context) time.Duration {
 	return max(0, min(next.Sub(now), noticePoll))
 }
 
-// carryOut does what p says and reports whether all of it was written down: if not, the same notices would come at
-// once again. What is put off is written first: a crash among the reports then cannot hide that a storm is on.
-func (r *Reporter) carryOut(ctx context.Context, now time.Time, p *noticePlan) bool {
+// writeDown stores what p says about notices that are not told now, and reports whether it could: if not, they would come at
+// once again. It comes before the reports: a crash among these then cannot hide that a storm is on.
+func (r *Reporter) writeDown(ctx context.Context, p *noticePlan) bool {
 	if len(p.withdrawn) > 0 && !r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil)) {
 		return false
 	}
-	if !r.putOff(ctx, p.postponed) {
-		return false
-	}
-	failed := r.tellAll(ctx, p.parcels)
-	for i := range failed {
-		failed[i].Due = now.Add(postponeFor)
-		p.note(failed[i].Due)
-	}
-	return r.putOff(ctx, failed)
+	return r.putOff(ctx, p.postponed)
 }
 
 // putOff stores the new times of notices.
@@ -183,6 +192,41 @@ func (r *Reporter) written(ctx context.Context, what string, err error) bool {
 		r.o.Log.Error(what, "err", err)
 	}
 	return err == nil
+}
+
+// telling is a batch of reports that are being made.
+type telling struct {
+	messages map[string]bool // that they are about
+	done     chan struct{}
+	failed   []Notice // those that could not be told; once done is closed
+}
+
+// tells reports whether the batch is about a message.
+func (t *telling) tells(id string) bool { return t.messages[id] }
+
+// startTelling begins to make reports.
+func (r *Reporter) startTelling(ctx context.Context, parcels []parcel) *telling {
+	t := &telling{messages: map[string]bool{}, done: make(chan struct{})}
+	for i := range parcels {
+		for _, n := range parcels[i].notices {
+			t.messages[n.Message] = true
+		}
+	}
+	go func() {
+		defer close(t.done)
+		t.failed = r.tellAll(ctx, parcels)
+	}()
+	return t
+}
+
+// endTelling waits for a batch, and puts off what failed in it; p notes until when. It reports whether that was written.
+func (r *Reporter) endTelling(ctx context.Context, t *telling, p *noticePlan) bool {
+	<-t.done
+	for i := range t.failed {
+		t.failed[i].Due = r.o.Now().Add(postponeFor)
+		p.note(t.failed[i].Due)
+	}
+	return r.putOff(ctx, t.failed)
 }
 
 // tellAll composes and stores the parcels, a few at a time so that the store can join their transactions, and returns

@@ -102,7 +102,7 @@ func (s *fakeStore) tidy(ids map[string]bool) {
 	}
 }
 
-func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int) (due []relay.Notices, next time.Time, err error) {
+func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int, skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := map[string][]relay.Notice{}
@@ -124,6 +124,9 @@ func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int) (due [
 		return strings.Compare(a, b)
 	})
 	for _, id := range ids {
+		if skip != nil && skip(id) {
+			continue
+		}
 		if first[id].After(now) || len(due) == max {
 			return due, first[id], nil
 		}
@@ -213,9 +216,9 @@ func (c *crashing) step(write func() error) error {
 	return errCrashed
 }
 
-func (c *crashing) DueNotices(ctx context.Context, now time.Time, max int) (due []relay.Notices, next time.Time, err error) {
+func (c *crashing) DueNotices(ctx context.Context, now time.Time, max int, skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
 	err = c.step(func() error {
-		due, next, err = c.store.DueNotices(ctx, now, max)
+		due, next, err = c.store.DueNotices(ctx, now, max, skip)
 		return err
 	})
 	return due, next, err

@@ -93,7 +93,8 @@ type Notices struct {
 type NoticeSpool interface {
 	// DueNotices returns, for up to max messages that have a notice due at now, all of the message's notices, and when
 	// the earliest one not returned is due; zero when none is. Where they are large it returns fewer, but at least one.
-	DueNotices(ctx context.Context, now time.Time, max int) (due []Notices, next time.Time, err error)
+	// Messages for which skip is true are left out, as if they had none; skip may be nil.
+	DueNotices(ctx context.Context, now time.Time, max int, skip func(id string) bool) (due []Notices, next time.Time, err error)
 	// Report stores the DSN (as Put does; nil stores none) and consumes the notices, which may be of several
 	// messages, as one transaction. Messages that nothing waits for any more are removed with it. Notices already consumed
 	// are passed over.

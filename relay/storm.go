@@ -76,7 +76,7 @@ func (r *Reporter) restoreStorm(ctx context.Context) {
 		return
 	}
 	now := r.o.Now()
-	waiting, _, err := r.o.Spool.DueNotices(ctx, now.Add(policy.Window), digestBatch)
+	waiting, _, err := r.o.Spool.DueNotices(ctx, now.Add(policy.Window), digestBatch, nil)
 	if !r.written(ctx, "cannot read the notices that wait for a digest", err) {
 		return
 	}

@@ -216,7 +216,7 @@ func TestNoticesAfterClockJump(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.add(-10 * 365 * 24 * time.Hour)
-	if due, _, err := s.DueNotices(t.Context(), c.Now(), 5); err != nil || len(due) != 1 {
+	if due, _, err := s.DueNotices(t.Context(), c.Now(), 5, nil); err != nil || len(due) != 1 {
 		t.Errorf("%d due notices, %v", len(due), err)
 	}
 }
@@ -241,7 +241,7 @@ func TestLargeNotices(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, want := range []int{2, 1} {
-		due, next, err := s.DueNotices(t.Context(), c.Now(), 5)
+		due, next, err := s.DueNotices(t.Context(), c.Now(), 5, nil)
 		if err != nil || len(due) != want || want > 1 && !next.Equal(c.Now()) {
 			t.Fatalf("%d messages, next %v, %v", len(due), next, err)
 		}

@@ -54,11 +54,14 @@ const noticeBudget = 8 << 20
 const noticeContent = 32 << 10
 
 // DueNotices implements relay.NoticeSpool.
-func (s *Spool) DueNotices(_ context.Context, now time.Time, max int) (due []relay.Notices, next time.Time, err error) {
+func (s *Spool) DueNotices(_ context.Context, now time.Time, max int, skip func(id string) bool) (due []relay.Notices, next time.Time, err error) {
+	if skip == nil {
+		skip = func(string) bool { return false }
+	}
 	var records []*record
 	err = s.read(func(c *conn) error {
 		due, records, next = nil, nil, time.Time{}
-		seqs, at, err := c.dueSeqs(nanos(now), farAhead(now, s.o.MaxDelay), max)
+		seqs, at, err := c.dueSeqs(nanos(now), farAhead(now, s.o.MaxDelay), max, skip)
 		if err != nil {
 			return err
 		}
@@ -128,23 +131,19 @@ func (s *Spool) readable(records []*record, due []relay.Notices) []relay.Notices
 	return whole
 }
 
-// dueSeqs finds the messages that have a notice due, up to max, and when the next one is. A due time after far is due.
-func (c *conn) dueSeqs(now, far int64, max int) (seqs []int64, next time.Time, err error) {
+// dueSeqs finds the messages that have a notice due, up to max and without those to be skipped, and when the next one is. A due
+// time after far is due.
+func (c *conn) dueSeqs(now, far int64, max int, skip func(id string) bool) (seqs []int64, next time.Time, err error) {
 	seen := map[int64]bool{}
-	for _, q := range []struct {
-		query       string
-		until, from int64
-	}{
-		{"SELECT seq, due FROM notice WHERE due>? ORDER BY due", never, far},
-		{"SELECT seq, due FROM notice WHERE due>? ORDER BY due", now, -1},
-	} {
+	for _, q := range []struct{ until, from int64 }{{never, far}, {now, -1}} {
 		err = c.query(func(row []driver.Value) error {
 			seq, _ := row[0].(int64)
 			due, _ := row[1].(int64)
+			id, _ := row[2].(string)
 			switch {
 			case due > far && q.from < far:
 				return errStop
-			case seen[seq]:
+			case seen[seq], skip(id):
 			case due > q.until, len(seqs) == max:
 				next = timeOf(due)
 				return errStop
@@ -153,7 +152,7 @@ func (c *conn) dueSeqs(now, far int64, max int) (seqs []int64, next time.Time, e
 				seqs = append(seqs, seq)
 			}
 			return nil
-		}, q.query, q.from)
+		}, "SELECT n.seq, n.due, m.id FROM notice n CROSS JOIN message m ON m.seq=n.seq WHERE n.due>? ORDER BY n.due", q.from)
 		if err != nil || !next.IsZero() {
 			break
 		}

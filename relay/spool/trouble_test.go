@@ -160,7 +160,7 @@ func TestReportCommitFails(t *testing.T) {
 		if ls := leaseSome(t, s, 5); len(ls) != 1 || ls[0].Message.ID != dsn.ID {
 			t.Errorf("committed %v: %d messages are leased, want the report alone", committed, len(ls))
 		}
-		if due, _, err := s.DueNotices(t.Context(), time.Now(), 5); err != nil || len(due) != 0 {
+		if due, _, err := s.DueNotices(t.Context(), time.Now(), 5, nil); err != nil || len(due) != 0 {
 			t.Errorf("committed %v: %d notices are due still, %v", committed, len(due), err)
 		}
 		s.Close()

@@ -66,7 +66,7 @@ func fail(t *testing.T, s relay.Spool, due time.Time, recipients ...string) *rel
 // due returns the due notices.
 func due(t *testing.T, s relay.NoticeSpool, max int) ([]relay.Notices, time.Time) {
 	t.Helper()
-	d, next, err := s.DueNotices(t.Context(), time.Now(), max)
+	d, next, err := s.DueNotices(t.Context(), time.Now(), max, nil)
 	if err != nil {
 		t.Fatalf("DueNotices: %v", err)
 	}
@@ -105,7 +105,7 @@ func noticesNotDue(t *testing.T, s noticeSpool) {
 	if d, next := due(t, s, 10); len(d) != 0 || !next.Equal(later) {
 		t.Errorf("due are %+v, next %v; want none until %v", d, next, later)
 	}
-	if d, _, err := s.DueNotices(t.Context(), later, 10); err != nil || len(d) != 1 {
+	if d, _, err := s.DueNotices(t.Context(), later, 10, nil); err != nil || len(d) != 1 {
 		t.Errorf("at its time: %+v, %v", d, err)
 	}
 }
@@ -118,6 +118,12 @@ func noticesMax(t *testing.T, s noticeSpool) {
 	if len(d) != 1 || len(d[0].Notices) != 2 || next.IsZero() || next.After(time.Now()) {
 		t.Fatalf("due are %+v, next %v; want the older message whole, and more due", d, next)
 	}
+	first := d[0].Message.ID
+	d, next, err := s.DueNotices(t.Context(), time.Now(), 1, func(id string) bool { return id == first })
+	if err != nil || len(d) != 1 || d[0].Message.ID != last.ID || !next.IsZero() {
+		t.Errorf("with the older message skipped: %+v, next %v, %v; want the other one, and no more", d, next, err)
+	}
+	d, _ = due(t, s, 1)
 	report(t, s, d[0].Notices, nil)
 	if d, _ := due(t, s, 1); len(d) != 1 || d[0].Message.ID != last.ID {
 		t.Errorf("then due are %+v, want the other message", d)
@@ -197,7 +203,7 @@ func postpone(t *testing.T, s noticeSpool) {
 	if d, next := due(t, s, 10); len(d) != 0 || !next.Equal(later) {
 		t.Errorf("due are %+v, next %v; want none until %v", d, next, later)
 	}
-	d, _, err := s.DueNotices(t.Context(), later, 10)
+	d, _, err := s.DueNotices(t.Context(), later, 10, nil)
 	if err != nil || len(d) != 1 || len(d[0].Notices) != 1 || !d[0].Notices[0].Digest {
 		t.Errorf("at the later time: %+v, %v; want the notice for the digest", d, err)
 	}
