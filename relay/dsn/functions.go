@@ -8,7 +8,7 @@ import (
 
 // functions are those that templates have beside Go's own:
 //
-//	say KEY DATA       the words for KEY, filled in with DATA
+//	say KEY DATA       the words for KEY, filled in with DATA: the View, one of its recipients, a number or an id
 //	word KEY           the words for KEY that need no data
 //	choose KIND NAME   the words for KIND_NAME, "" when there are none
 //	date TIME          a date and time, "" for the zero time
@@ -19,17 +19,22 @@ import (
 //	verbatim KEY LIST  a label and lines that are not wrapped
 //	steps KEY LIST     a label and numbered, wrapped lines
 func (l language) functions() texttemplate.FuncMap {
+	said := func(say func(*speaker) string) (string, error) {
+		s := &speaker{language: l}
+		text := say(s)
+		return text, s.err
+	}
 	written := func(write func(*rows)) (string, error) {
-		r := rows{speaker: &speaker{language: l}}
-		write(&r)
-		return r.String(), r.err
+		return said(func(s *speaker) string { return s.rows(write) })
 	}
 	return texttemplate.FuncMap{
-		"say":    l.say,
-		"word":   func(key string) (string, error) { return l.say(key, nil) },
-		"choose": l.choose,
+		"say": func(key string, data any) (string, error) {
+			return said(func(s *speaker) string { return s.say(key, s.factsOf(data)) })
+		},
+		"word":   func(key string) (string, error) { return said(func(s *speaker) string { return s.word(key) }) },
+		"choose": func(kind, name string) string { return (&speaker{language: l}).choose(kind, name) },
 		"date":   date,
-		"span":   l.span,
+		"span":   func(d time.Duration) (string, error) { return said(func(s *speaker) string { return s.span(d) }) },
 		"join":   strings.Join,
 		"wrap":   wrap,
 		"row": func(key, text string) (string, error) {
@@ -42,12 +47,4 @@ func (l language) functions() texttemplate.FuncMap {
 			return written(func(r *rows) { r.steps(key, lines) })
 		},
 	}
-}
-
-// date is a date and time, "" for the zero time.
-func date(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.Format(dateLayout)
 }

@@ -218,14 +218,22 @@ func TestLanguages(t *testing.T) {
 
 // TestWordsOfAnotherLanguage holds that the sentences are data: other words, another bounce.
 func TestWordsOfAnotherLanguage(t *testing.T) {
-	words, err := parseLanguage(map[string]string{"lead_failed": `Nicht zugestellt: {{say "n" (len .Recipients)}}`, "n": "{{.}} Empfänger"})
+	words, err := parseLanguage(map[string]string{
+		"lead_failed": `Nicht zugestellt: {whom}[ ("{subject}")][, Grund {categories}]`, "whom": "{n} Empfänger",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tmpl := template.Must(template.New("").Funcs(words.functions()).Parse(`{{say "lead_failed" .}}`))
+	v := &View{Recipients: make([]RecipientView, 2), Subject: "Rechnung"}
 	var b strings.Builder
-	if err := tmpl.Execute(&b, &View{Recipients: make([]RecipientView, 2)}); err != nil || b.String() != "Nicht zugestellt: 2 Empfänger" {
+	if err := tmpl.Execute(&b, v); err != nil || b.String() != `Nicht zugestellt: 2 Empfänger ("Rechnung")` {
 		t.Errorf("%q, %v", b.String(), err)
+	}
+	for _, source := range []string{"{whom", "{who}", "{}", "[x", "x]", "[[x]", "{{.Host}}"} {
+		if _, err := parseLanguage(map[string]string{"lead_failed": source}); err == nil || !strings.Contains(err.Error(), "lead_failed") {
+			t.Errorf("%q: error %v", source, err)
+		}
 	}
 }
 

@@ -77,10 +77,11 @@ func (t *Templates) parseBuiltIn(name, source string) error {
 	put := func(escape func(string) string) string {
 		return constant.ReplaceAllStringFunc(source, func(call string) string {
 			w, ok := t.said[constant.FindStringSubmatch(call)[1]]
-			if !ok || w.template != nil {
+			text, plain := w.plain()
+			if !ok || !plain {
 				return call // fails when it is tried
 			}
-			return escape(w.text)
+			return escape(text)
 		})
 	}
 	if _, err := t.text.New(name).Parse(put(func(s string) string { return s })); err != nil {

@@ -1,6 +1,10 @@
 package dsn
 
-import "strconv"
+import (
+	"strconv"
+
+	"mailwhy/relay"
+)
 
 // Words are sentences of a report in the language of the templates.
 type Words struct {
@@ -24,41 +28,23 @@ type RecipientWords struct {
 	Next      string // whether it will be tried again; not in a digest
 }
 
-// speaker says things until it lacks a word; after that it is silent.
-type speaker struct {
-	language
-	err error
-}
-
-func (s *speaker) say(key string, data any) (text string) {
-	if s.err == nil {
-		text, s.err = s.language.say(key, data)
-	}
-	return text
-}
-
-func (s *speaker) word(key string) string { return s.say(key, nil) }
-
-func (s *speaker) choose(kind, name string) (text string) {
-	if s.err == nil {
-		text, s.err = s.language.choose(kind, name)
-	}
-	return text
-}
-
 // fillIn puts the words and the rows into v. They are no functions for templates to call, since calls are what takes most of their time.
 func (l language) fillIn(v *View) error {
 	s := &speaker{language: l}
+	about := s.about(v)
 	v.Words = Words{
-		Greeting: s.say("greeting", v), Subject: s.say("subject_"+v.Kind, v), Lead: s.say("lead_"+v.Kind, v),
-		Reference: s.say("quote", v.QueueID),
+		Greeting: s.say("greeting", about), Subject: s.say("subject_"+v.Kind, about), Lead: s.say("lead_"+v.Kind, about),
+		Reference: s.say("quote", named("id", v.QueueID)),
 	}
 	if v.Kind == kindDigest {
-		v.Words.Listed = s.say("listed", v)
+		v.Words.Listed = s.say("listed", about)
 		s.fillInDigest(v)
 		return s.err
 	}
-	v.Words.Returned = s.say("returned_"+v.Returned, v)
+	v.Words.Returned = s.say("returned_"+v.Returned, about)
+	if v.TooLarge && v.Returned == returnedHeader {
+		v.Words.Returned = s.word("returned_large")
+	}
 	v.Rows = s.rows(func(r *rows) {
 		r.row("sender", v.Sender)
 		r.row("subject", v.Subject)
@@ -69,7 +55,7 @@ func (l language) fillIn(v *View) error {
 	for i := range v.Recipients {
 		rv := &v.Recipients[i]
 		s.fillInRecipient(rv)
-		rv.Words.Next = s.say("next_"+rv.Outcome, v)
+		rv.Words.Next = s.say("next_"+rv.Outcome, about)
 		rv.Rows = s.rows(rv.report)
 	}
 	return s.err
@@ -94,18 +80,22 @@ func (s *speaker) fillInDigest(v *View) {
 
 // fillInRecipient puts in the words about one recipient.
 func (s *speaker) fillInRecipient(v *RecipientView) {
+	about := s.aboutRecipient(v)
 	v.Words = RecipientWords{Outcome: s.word("outcome_" + v.Outcome)}
 	if !v.Time.IsZero() {
-		v.Words.Tried = s.say("attempts", v)
+		v.Words.Tried = s.say("attempts", about)
 	}
 	if v.Server != "" && len(v.Reply) > 0 {
-		v.Words.Server = s.say("at_server", v)
+		v.Words.Server = s.say("at_server", about)
 	}
-	if v.Uncertain {
-		v.Words.Note = s.say("uncertain", v)
+	switch {
+	case v.Uncertain && v.Outcome == string(relay.NoticeDelayed):
+		v.Words.Note = s.word("uncertain_delayed")
+	case v.Uncertain:
+		v.Words.Note = s.word("uncertain")
 	}
 	if v.Diagnosed {
-		v.Words.Reason = s.say("reason", v)
+		v.Words.Reason = s.say("reason", about)
 		v.Words.Certainty = s.choose("confidence", v.Confidence)
 		v.Words.Owner = s.choose("owner", v.Owner)
 	}
