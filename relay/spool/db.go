@@ -19,6 +19,9 @@ type conn struct {
 	c     driver.Conn
 	stmts map[string]statement
 	args  []driver.NamedValue
+
+	newest      string // no message has a greater id; see hasID
+	newestKnown bool
 }
 
 // statement is what the driver's statements are.

@@ -55,6 +55,7 @@ func (t *tx) insert(r *record, content []byte) (bool, error) {
 
 // insertAs is insert for a record that has its number and is counted.
 func (t *tx) insertAs(r *record, content []byte) (bool, error) {
+	t.newest = max(t.newest, r.id)
 	changed, err := t.exec(
 		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
 		r.seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
@@ -107,6 +108,23 @@ func (t *tx) deleteCounted(seq int64) error {
 		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
 	}
 	return err
+}
+
+// hasID reports whether there is a message of this id. It is for the connection that all messages are stored through: ids begin
+// with the time, so most new ones are greater than all that are stored, and nothing has to be looked up.
+func (c *conn) hasID(id string) (there bool, err error) {
+	if !c.newestKnown {
+		var stored string
+		if err := c.query(rowInto(&stored), "SELECT max(id) FROM message"); err != nil {
+			return false, err
+		}
+		c.newest, c.newestKnown = max(c.newest, stored), true
+	}
+	if id > c.newest {
+		return false, nil
+	}
+	_, there, err = c.integer("SELECT 1 FROM message WHERE id=?", id)
+	return there, err
 }
 
 // has reports whether the message of a record is there, and no other one of its id.

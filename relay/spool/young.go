@@ -137,11 +137,7 @@ func (j *journaling) knows(id string) (bool, error) {
 	if j.puts[id] != nil || j.w.young.byID[id] != nil {
 		return true, nil
 	}
-	if j.w.n.messages == int64(len(j.w.young.byID)) && len(j.w.young.gone) == 0 {
-		return false, nil // the database has none
-	}
-	_, there, err := j.w.c.integer("SELECT 1 FROM message WHERE id=?", id)
-	return there, err
+	return j.w.c.hasID(id)
 }
 
 // put adds a message.
