@@ -120,19 +120,18 @@ func fitsSevenBit(b []byte) bool { return isASCII(b) && fitsEightBit(b) }
 // fitsEightBit reports whether b is made of lines that 8BITMIME takes (RFC 2045, 2.8): ended by CRLF, at most 998 bytes
 // long, without NUL or a bare CR or LF.
 func fitsEightBit(b []byte) bool {
+	if bytes.IndexByte(b, 0) >= 0 || bytes.Count(b, []byte("\r")) != bytes.Count(b, []byte("\n")) {
+		return false
+	}
 	for len(b) > 0 {
-		line := b
-		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			if i == 0 || b[i-1] != '\r' {
-				return false
-			}
-			line, b = b[:i-1], b[i+1:]
-		} else {
-			b = nil
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return len(b) <= maxLine
 		}
-		if len(line) > maxLine || bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
+		if i == 0 || b[i-1] != '\r' || i-1 > maxLine {
 			return false
 		}
+		b = b[i+1:]
 	}
 	return true
 }

@@ -125,6 +125,20 @@ func TestOriginalRecipient(t *testing.T) {
 	}
 }
 
+// TestFitsEightBit holds what 8BITMIME takes (RFC 2045, 2.8).
+func TestFitsEightBit(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for content, want := range map[string]bool{
+		"": true, "a\r\nb\r\n": true, "\r\n\r\n": true, "no end": true, "gr\xfc\xdfe\r\n": true, long + "\r\n" + long: true,
+		"a\n": false, "\n": false, "a\rb\r\n": false, "a\r": false, "a\r\r\n": false, "a\r\nb\n\r": false, "a\x00\r\n": false,
+		long + "x\r\n": false, "a\r\n" + long + "x": false,
+	} {
+		if got := fitsEightBit([]byte(content)); got != want {
+			t.Errorf("%.20q: %v", content, got)
+		}
+	}
+}
+
 func TestTemplates(t *testing.T) {
 	r := func() *relay.Report {
 		return reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
