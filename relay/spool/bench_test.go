@@ -37,10 +37,10 @@ func benchMessage(sender string) *relay.Message {
 	}
 }
 
-// atOnce runs f b.N times from n goroutines.
-func atOnce(b *testing.B, n int, f func()) {
+// atOnce runs f times times from n goroutines.
+func atOnce(times, n int, f func()) {
 	var left atomic.Int64
-	left.Store(int64(b.N))
+	left.Store(int64(times))
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
@@ -60,7 +60,7 @@ func BenchmarkPut(b *testing.B) {
 				content := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
 				b.ReportAllocs()
 				b.ResetTimer()
-				atOnce(b, sessions, func() {
+				atOnce(b.N, sessions, func() {
 					if err := s.Put(context.Background(), benchMessage("app@sender.example"), bytes.NewReader(content)); err != nil {
 						b.Error(err)
 					}
@@ -80,7 +80,7 @@ func BenchmarkInlineLimit(b *testing.B) {
 				defer s.Close()
 				content := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
 				b.ResetTimer()
-				atOnce(b, 10, func() { passThrough(b, s, content) })
+				atOnce(b.N, 10, func() { passThrough(b, s, content) })
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			})
 		}
@@ -93,6 +93,11 @@ func passThrough(b *testing.B, s *Spool, content []byte) {
 		b.Error(err)
 		return
 	}
+	relayNext(b, s, relay.Relayed)
+}
+
+// relayNext leases and reads one message, and settles it in a state; one that failed leaves a notice.
+func relayNext(b *testing.B, s *Spool, state relay.State) {
 	var leases []relay.Lease
 	for len(leases) == 0 {
 		var err error
@@ -104,17 +109,26 @@ func passThrough(b *testing.B, s *Spool, content []byte) {
 		}
 	}
 	l := leases[0]
-	rc, err := s.Content(context.Background(), l.Message.ID)
+	readContent(b, s, l.Message.ID)
+	l.Message.Recipients[0].State = state
+	st := relay.Settlement{Recipients: l.Message.Recipients}
+	if state == relay.Failed {
+		st.Notices = []relay.Notice{{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: time.Now()}}
+	}
+	if err := s.Settle(context.Background(), l.Token, st); err != nil {
+		b.Error(err)
+	}
+}
+
+// readContent reads a content.
+func readContent(b *testing.B, s *Spool, id string) {
+	rc, err := s.Content(context.Background(), id)
 	if err != nil {
 		b.Error(err)
 		return
 	}
+	defer rc.Close()
 	if _, err := io.Copy(io.Discard, rc); err != nil {
-		b.Error(err)
-	}
-	rc.Close()
-	l.Message.Recipients[0].State = relay.Relayed
-	if err := s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 		b.Error(err)
 	}
 }
@@ -127,10 +141,45 @@ func BenchmarkPassThrough(b *testing.B) {
 			s := benchSpool(b)
 			b.ReportAllocs()
 			b.ResetTimer()
-			atOnce(b, sessions, func() { passThrough(b, s, content) })
+			atOnce(b.N, sessions, func() { passThrough(b, s, content) })
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
 	}
+}
+
+// BenchmarkRefused is the whole way of messages that are refused, and of the reports on them: put, lease, settle with a notice, and then
+// by 256 as the reporter does, read the notices and the contents, store the reports, 32 at a time, and relay these.
+func BenchmarkRefused(b *testing.B) {
+	content := bytes.Repeat([]byte("0123456789abcde\n"), 256)
+	s := benchSpool(b)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for left := b.N; left > 0; left -= 256 {
+		n := min(left, 256)
+		atOnce(n, 32, func() {
+			if err := s.Put(context.Background(), benchMessage("app@sender.example"), bytes.NewReader(content)); err != nil {
+				b.Error(err)
+			}
+		})
+		atOnce(n, 32, func() { relayNext(b, s, relay.Failed) })
+		due, _, err := s.DueNotices(context.Background(), time.Now().Add(time.Second), n, nil)
+		if err != nil || len(due) != n {
+			b.Fatalf("%d of %d messages have notices: %v", len(due), n, err)
+		}
+		var next atomic.Int64
+		atOnce(n, 32, func() {
+			of := due[next.Add(1)-1]
+			readContent(b, s, of.Message.ID)
+			report := benchMessage("")
+			report.Report = true
+			err := s.Report(context.Background(), of.Notices, report, io.MultiReader(bytes.NewReader(content), bytes.NewReader(content)))
+			if err != nil {
+				b.Error(err)
+			}
+		})
+		atOnce(n, 32, func() { relayNext(b, s, relay.Relayed) })
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
 
 // fill stores n messages of 1 KiB each, of as many senders.
