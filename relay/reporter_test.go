@@ -61,6 +61,53 @@ func (w *world) checkReport(id string) {
 	}
 }
 
+// readAhead notices when the due notices are read a second time.
+type readAhead struct {
+	store
+	reads  int
+	second chan struct{}
+}
+
+func (s *readAhead) DueNotices(ctx context.Context, now time.Time, max int, skip func(string) bool) ([]relay.Notices, time.Time, error) {
+	if s.reads++; s.reads == 2 {
+		defer close(s.second)
+	}
+	return s.store.DueNotices(ctx, now, max, skip)
+}
+
+// TestReadsAhead holds that the next notices are read while a batch of reports is being made, and that each is told once.
+func TestReadsAhead(t *testing.T) {
+	both(t, func(t *testing.T, s store) {
+		w := newWorld(t, s, 1)
+		ahead := &readAhead{store: s, second: make(chan struct{})}
+		w.o.Composer = jsonComposer{fail: func() error {
+			select {
+			case <-ahead.second:
+				return nil
+			case <-time.After(time.Minute):
+				return errors.New("the next notices are not read")
+			}
+		}}
+		want := map[string]bool{}
+		for range 600 {
+			want[w.accept("app@example.com", relay.Recipient{Address: "a@x"})] = true
+		}
+		w.fail("user_unknown")
+		w.store = ahead
+		w.turn(6 * time.Second)
+		w.store = s
+		for _, r := range w.reports() {
+			if !want[r.Message] {
+				t.Errorf("%s is told twice", r.Message)
+			}
+			delete(want, r.Message)
+		}
+		if len(want) > 0 {
+			t.Errorf("%d failures are not told in one turn", len(want))
+		}
+	})
+}
+
 // TestDelay: no word of a delay while the lane is paused, nor when the mail went out meanwhile.
 func TestDelay(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
