@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
 )
 
@@ -53,9 +54,10 @@ const (
 
 // The kinds of entries.
 const (
-	entryPut  = 1 // a message
-	entryEnd  = 2 // the id of one that has gone
-	entryLast = 0x80
+	entryPut    = 1 // a message
+	entryEnd    = 2 // the id of one that has gone
+	entryReport = 3 // the notices that a report of ours tells, and the report: the one does not count without the other
+	entryLast   = 0x80
 )
 
 // openJournal opens the journal, or makes it, and gives it a salt. What was in it counts no more. It takes size bytes of the disk.
@@ -109,15 +111,39 @@ func (j *journal) clear() {
 // put adds a message to the transaction, with its content.
 func (j *journal) put(r *record) {
 	start := j.open()
-	b := j.buf
+	j.record(r)
+	j.close(start, entryPut)
+}
+
+// report adds to the transaction that notices are told, by the report r unless that is nil.
+func (j *journal) report(told []relay.Notice, r *record) {
+	start := j.open()
+	j.buf = binary.AppendUvarint(j.buf, uint64(len(told)))
+	for _, n := range told {
+		j.buf = binary.AppendUvarint(j.buf, uint64(n.Recipient))
+		j.text(n.Message)
+		j.text(string(n.Kind))
+	}
+	if r != nil {
+		j.record(r)
+	}
+	j.close(start, entryReport)
+}
+
+// record appends a message.
+func (j *journal) record(r *record) {
 	for _, n := range []int64{r.seq, r.arrived, r.size, int64(r.sum), r.turn, r.due, r.open, int64(r.headSum), int64(r.stateSum)} {
-		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+		j.buf = binary.LittleEndian.AppendUint64(j.buf, uint64(n))
 	}
 	for _, s := range []string{r.id, r.lane, r.sender, r.head, r.recipients} {
-		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+		j.text(s)
 	}
-	j.buf = append(b, r.data...)
-	j.close(start, entryPut)
+	j.buf = append(j.buf, r.data...)
+}
+
+// text appends a text and its length.
+func (j *journal) text(s string) {
+	j.buf = append(binary.AppendUvarint(j.buf, uint64(len(s))), s...)
 }
 
 // end adds to the transaction that a message has gone.

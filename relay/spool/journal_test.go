@@ -348,8 +348,21 @@ func history(t *testing.T, seed uint64) {
 	s := openTest(t, o)
 	want := map[string]string{}
 	var leased []relay.Lease
+	var told []relay.Notice // by reports, the last of which is
+	report := newReport()
 	for range 300 {
 		switch n := random.IntN(100); {
+		case n < 5:
+			due, _, err := s.DueNotices(t.Context(), clock, 1+random.IntN(4), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range due {
+				told, report = d.Notices, newReport()
+				reportOn(t, s, want, report, random.IntN(20000), told...)
+			}
+		case n < 8 && told != nil:
+			reportOn(t, s, map[string]string{}, report, 10, told...) // as after a crash before the answer
 		case n < 40:
 			putContent(t, s, want, random.IntN(20000))
 		case n < 60:
@@ -363,12 +376,18 @@ func history(t *testing.T, seed uint64) {
 			l := leased[i]
 			leased = slices.Delete(leased, i, i+1)
 			to := &l.Message.Recipients[0]
-			if to.State = relay.Relayed; n < 65 {
+			st := relay.Settlement{Recipients: l.Message.Recipients}
+			switch {
+			case n < 65:
 				to.State, to.NextAttempt = relay.Deferred, clock.Add(time.Minute)
-			} else {
+			case n < 72 && !l.Message.Report:
+				to.State = relay.Failed
+				st.Notices = []relay.Notice{{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: clock}}
+			default:
+				to.State = relay.Relayed
 				delete(want, l.Message.ID)
 			}
-			if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+			if err := s.Settle(t.Context(), l.Token, st); err != nil {
 				t.Fatal(err)
 			}
 		case n < 92:

@@ -150,22 +150,20 @@ func (st *stat) set(n counts) {
 }
 
 // Stat implements relay.Lister.
-func (s *Spool) Stat(context.Context) (relay.SpoolStat, error) {
-	st := relay.SpoolStat{
-		Messages: s.stat.messages.Load(), Bytes: s.stat.bytes.Load(), Notices: s.stat.notices.Load(),
-		Quarantined: s.stat.quarantined.Load(),
-	}
-	s.mu.Lock()
-	st.Leased = int64(len(s.leased))
-	s.mu.Unlock()
-	var err error
-	if st.FreeBytes, err = freeBytes(s.o.Dir); err != nil {
-		return st, err
-	}
-	err = s.read(func(c *conn) (err error) {
+func (s *Spool) Stat(context.Context) (st relay.SpoolStat, err error) {
+	err = s.read(func(c *conn) (err error) { // first: it has all counted
 		st.Oldest, err = c.oldest()
 		return err
 	})
+	st.Messages, st.Bytes, st.Notices = s.stat.messages.Load(), s.stat.bytes.Load(), s.stat.notices.Load()
+	st.Quarantined = s.stat.quarantined.Load()
+	s.mu.Lock()
+	st.Leased = int64(len(s.leased))
+	s.mu.Unlock()
+	if err != nil {
+		return st, err
+	}
+	st.FreeBytes, err = freeBytes(s.o.Dir)
 	return st, err
 }
 

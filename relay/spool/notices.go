@@ -32,7 +32,11 @@ func (t *tx) hasNotices(seq int64) (bool, error) {
 	if t.n.notices == 0 {
 		return false, nil
 	}
-	_, ok, err := t.integer("SELECT 1 FROM notice WHERE seq=? LIMIT 1", seq)
+	return t.conn.hasNotices(seq)
+}
+
+func (c *conn) hasNotices(seq int64) (bool, error) {
+	_, ok, err := c.integer("SELECT 1 FROM notice WHERE seq=? LIMIT 1", seq)
 	return ok, err
 }
 
@@ -177,43 +181,71 @@ func (c *conn) noticesOf(r *record) (notices []relay.Notice, err error) {
 
 // Report implements relay.NoticeSpool. The spool's limits do not hold for a report: it lets messages go.
 func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.Message, content io.Reader) error {
-	var p *putting
-	if dsn != nil {
-		var err error
-		if p, err = s.receive(dsn, content, false); err != nil {
-			return err
+	told := func(err error) {
+		if err == nil {
+			s.uncache(consumed)
 		}
-		p.report = true
-		s.brake(ctx, dsn.Lane)
 	}
-	var gone []string
+	if dsn == nil {
+		return s.w.do(ctx, &operation{
+			size:    64 * len(consumed),
+			apply:   func(t *tx) error { return t.consume(consumed) },
+			journal: func(j *journaling) (bool, error) { j.report(consumed, nil); return true, nil },
+			after:   told,
+		})
+	}
+	p, err := s.receive(dsn, content, false)
+	if err != nil {
+		return err
+	}
+	p.report = true
+	s.brake(ctx, dsn.Lane)
 	op := &operation{
-		size: 64 * len(consumed),
+		size: 64*len(consumed) + p.bytes(),
+		put:  p,
 		apply: func(t *tx) error {
-			gone = gone[:0]
-			if err := t.consume(consumed, &gone); err != nil || p == nil {
+			if err := t.consume(consumed); err != nil {
 				return err
 			}
 			return p.apply(t)
 		},
-		after: func(err error) {
-			if p != nil {
-				p.after(err)
-			}
-			if err == nil {
-				s.forget(gone)
-			}
-		},
+		journal: func(j *journaling) (bool, error) { return p.journalReport(j, consumed) },
+		after:   func(err error) { p.after(err); told(err) },
 	}
-	if p != nil {
-		op.size += p.bytes()
-		op.put = p
-	}
-	err := s.w.do(ctx, op)
-	if p != nil {
-		p.finish(op, err)
-	}
+	err = s.w.do(ctx, op)
+	p.finish(op, err)
 	return err
+}
+
+// journalReport stores the report in the journal, with what it tells, if its lane is going to get it from memory.
+func (p *putting) journalReport(j *journaling, told []relay.Notice) (bool, error) {
+	p.stored = false
+	if !p.fitsJournal() {
+		return false, nil
+	}
+	known, err := j.knowsReport(p.r.id)
+	if err != nil {
+		return false, err
+	}
+	if known || p.gone() {
+		j.report(told, nil)
+		return true, nil
+	}
+	if p.s.turn(p.r); p.r.turn == 0 {
+		return false, nil
+	}
+	j.report(told, p.r)
+	p.stored = true
+	return true, nil
+}
+
+// uncache drops the contents of messages whose notices were told: they have most likely gone.
+func (s *Spool) uncache(told []relay.Notice) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range told {
+		s.cache.drop(n.Message)
+	}
 }
 
 // forget drops what is kept of messages that have gone.
@@ -226,8 +258,8 @@ func (s *Spool) forget(gone []string) {
 	}
 }
 
-// consume removes notices, and the messages that wait for nothing else; their ids are added to gone.
-func (t *tx) consume(consumed []relay.Notice, gone *[]string) error {
+// consume removes notices, and the messages that wait for nothing else.
+func (t *tx) consume(consumed []relay.Notice) error {
 	messages := map[string]int64{}
 	for _, n := range consumed {
 		err := t.query(func(row []driver.Value) error {
@@ -246,7 +278,7 @@ func (t *tx) consume(consumed []relay.Notice, gone *[]string) error {
 			return err
 		}
 		if removed {
-			*gone = append(*gone, id)
+			t.gone = append(t.gone, id)
 		}
 	}
 	return nil

@@ -194,7 +194,7 @@ func (p *putting) apply(t *tx) error {
 // journal stores the message in the journal, if its lane is going to get it from memory.
 func (p *putting) journal(j *journaling) (bool, error) {
 	p.stored = false
-	if p.report || p.r.file != "" || !p.s.keepsUp(p.r.lane) {
+	if p.report || !p.fitsJournal() {
 		return false, nil
 	}
 	if p.bounded {
@@ -213,6 +213,9 @@ func (p *putting) journal(j *journaling) (bool, error) {
 	return true, nil
 }
 
+// fitsJournal reports whether the journal may have the message: its content is small, and its lane is going to get it from memory.
+func (p *putting) fitsJournal() bool { return p.r.file == "" && p.s.keepsUp(p.r.lane) }
+
 // gone reports whether the message was here before and has gone.
 func (p *putting) gone() bool {
 	p.s.mu.Lock()
@@ -228,7 +231,12 @@ func (p *putting) known(t *tx) (bool, error) {
 	if !p.report {
 		return false, nil
 	}
-	n, err := t.exec("INSERT INTO reported (id, at) VALUES (?,?) ON CONFLICT (id) DO NOTHING", p.r.id, nanos(p.s.o.Now()))
+	return t.remember(p.r.id, nanos(p.s.o.Now()))
+}
+
+// remember remembers the id of a report of our own, and reports whether it was known.
+func (t *tx) remember(id string, at int64) (known bool, err error) {
+	n, err := t.exec("INSERT INTO reported (id, at) VALUES (?,?) ON CONFLICT (id) DO NOTHING", id, at)
 	return n == 0, err
 }
 

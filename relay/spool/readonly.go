@@ -21,6 +21,7 @@ type ReadOnly struct {
 	pool *pool
 	came []*record       // by the journal, in the order of their ids
 	gone map[string]bool // by the journal
+	told int64           // notices that the journal tells
 }
 
 var _ relay.Lister = (*ReadOnly)(nil)
@@ -53,11 +54,40 @@ func (r *ReadOnly) readJournal(c *conn) error {
 	if err != nil {
 		return err
 	}
-	came, gone, _ := j.changes(n.commits, 0)
-	r.came, r.gone = came, map[string]bool{}
+	changes := j.changes(n.commits, 0)
+	r.came, r.gone = changes.come, map[string]bool{}
 	slices.SortFunc(r.came, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
-	for _, id := range gone {
+	for _, id := range changes.gone {
 		r.gone[id] = true
+	}
+	return r.readTold(c, changes.told)
+}
+
+// readTold notes which messages wait for nothing once notices are told.
+func (r *ReadOnly) readTold(c *conn, told []relay.Notice) error {
+	byMessage := map[string][]relay.Notice{}
+	for _, n := range told {
+		byMessage[n.Message] = append(byMessage[n.Message], n)
+	}
+	for id, told := range byMessage {
+		m, err := c.one("id=?", id)
+		if errors.Is(err, relay.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		notices, err := c.noticesOf(m)
+		if err != nil {
+			return err
+		}
+		left := slices.DeleteFunc(notices, func(n relay.Notice) bool {
+			return slices.ContainsFunc(told, func(t relay.Notice) bool { return t.Recipient == n.Recipient && t.Kind == n.Kind })
+		})
+		r.told += int64(len(notices) - len(left))
+		if len(left) == 0 && m.open == 0 {
+			r.gone[id] = true
+		}
 	}
 	return nil
 }
@@ -114,7 +144,7 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 		if err != nil {
 			return err
 		}
-		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices}
+		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices - r.told}
 		if st.Oldest, err = c.oldest(); err != nil {
 			return err
 		}

@@ -144,58 +144,119 @@ func (j *journalled) onDisk(marked int64) (no uint32) {
 	return no
 }
 
-// changes are what the journal adds to a database that has had so many transactions: messages, in their order, and ids of messages
-// that have gone from the database. missing counts the entries that were on the disk (see onDisk) and cannot be read; what
-// can be made out of these is among the messages all the same.
-func (j *journalled) changes(commits, marked int64) (come []*record, gone []string, missing int) {
+// changes are what a journal adds to a database.
+type changes struct {
+	come    []*record      // messages, in their order
+	gone    []string       // ids of messages that have gone from the database
+	told    []relay.Notice // by reports
+	reports []*record      // those that told them, whether they are among come or have gone since
+	missing int            // entries that were on the disk (see onDisk) and cannot be read
+}
+
+// none reports whether there are no changes.
+func (c *changes) none() bool { return len(c.come) == 0 && len(c.gone) == 0 && len(c.told) == 0 }
+
+// changes are what the journal adds to a database that has had so many transactions. What can be made out of entries that cannot be
+// read whole is among the messages all the same, but for reports: their notices are not told then, and each is made again.
+func (j *journalled) changes(commits, marked int64) (c changes) {
 	if !j.counts(commits) {
-		return nil, nil, 0
+		return c
 	}
 	sure := j.onDisk(marked)
-	missing = int(sure)
+	c.missing = int(sure)
 	read := map[uint32]bool{}
 	ended := map[string]bool{}
+	all := slices.Clone(j.entries)
 	for _, e := range j.entries {
 		if !read[e.no] && e.no <= sure {
-			missing--
+			c.missing--
 		}
 		read[e.no] = true
 		if e.kind == entryEnd {
 			ended[string(e.body)] = true
 		}
 	}
-	all := slices.Clone(j.entries)
 	for _, e := range j.broken {
 		if !read[e.no] && e.no <= sure {
+			e.kind = entryPut // the kind may be what is damaged: whatever reads as a message is one
 			all = append(all, e)
 		}
 	}
 	seen := map[string]bool{}
-	for _, e := range all {
-		if e.kind != entryPut {
-			continue
-		}
-		r := e.record()
+	for i := range all {
+		r := c.add(&all[i])
 		if r == nil || seen[r.id] {
 			continue
 		}
 		seen[r.id] = true
 		if !ended[r.id] {
-			come = append(come, r)
+			c.come = append(c.come, r)
 		}
 	}
-	slices.SortStableFunc(come, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortStableFunc(c.come, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
 	for id := range ended {
 		if !seen[id] {
-			gone = append(gone, id)
+			c.gone = append(c.gone, id)
 		}
 	}
-	return come, gone, missing
+	return c
 }
 
-// record is the message of an entry; nil when the body makes no sense. Its texts and its content have checksums of their own.
-func (e *entry) record() *record {
-	b := e.body
+// add takes in what an entry says beside its message, which it returns.
+func (c *changes) add(e *entry) *record {
+	switch e.kind {
+	case entryPut:
+		return e.record(e.body)
+	case entryReport:
+		told, rest, ok := toldBy(e.body)
+		if !ok {
+			return nil
+		}
+		c.told = append(c.told, told...)
+		r := e.record(rest)
+		if r != nil {
+			c.reports = append(c.reports, r)
+		}
+		return r
+	}
+	return nil
+}
+
+// toldBy reads the notices at the beginning of a report's entry.
+func toldBy(b []byte) (told []relay.Notice, rest []byte, ok bool) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)) {
+		return nil, nil, false
+	}
+	b = b[used:]
+	for range n {
+		recipient, used := binary.Uvarint(b)
+		if used <= 0 {
+			return nil, nil, false
+		}
+		b = b[used:]
+		var id, kind string
+		for _, p := range []*string{&id, &kind} {
+			if *p, b, ok = cutText(b); !ok {
+				return nil, nil, false
+			}
+		}
+		told = append(told, relay.Notice{Message: id, Recipient: int(recipient), Kind: relay.NoticeKind(kind)})
+	}
+	return told, b, true
+}
+
+// cutText reads a text that has its length before it.
+func cutText(b []byte) (text string, rest []byte, ok bool) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return "", nil, false
+	}
+	return string(b[used : used+int(n)]), b[used+int(n):], true
+}
+
+// record is the message of an entry, read from b; nil when that makes no sense. Its texts and its content have checksums of their own.
+func (e *entry) record(b []byte) *record {
 	r := new(record)
 	var sum, headSum, stateSum int64
 	for _, p := range []*int64{&r.seq, &r.arrived, &r.size, &sum, &r.turn, &r.due, &r.open, &headSum, &stateSum} {
@@ -206,11 +267,10 @@ func (e *entry) record() *record {
 	}
 	r.sum, r.headSum, r.stateSum = uint32(sum), uint32(headSum), uint32(stateSum)
 	for _, p := range []*string{&r.id, &r.lane, &r.sender, &r.head, &r.recipients} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
+		var ok bool
+		if *p, b, ok = cutText(b); !ok {
 			return nil
 		}
-		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
 	}
 	r.data = b
 	if !relay.ValidID(r.id) {
@@ -224,24 +284,27 @@ func (e *entry) record() *record {
 
 // replay brings what is in the journal into the database.
 func (s *Spool) replay(t *tx, was marked) error {
-	come, gone, missing := s.journalled.changes(t.n.commits, was.commits)
-	s.tellMissing(missing)
-	if len(come) == 0 && len(gone) == 0 {
+	c := s.journalled.changes(t.n.commits, was.commits)
+	s.tellMissing(c.missing)
+	if c.none() {
 		return nil
 	}
 	last := s.journalled.last(t.n.commits)
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	for _, r := range come {
+	for _, r := range c.come {
 		if _, err := t.insert(r, r.data); err != nil {
 			return err
 		}
 	}
-	for _, id := range gone {
+	for _, id := range c.gone {
 		if err := t.deleteByID(id); err != nil {
 			return err
 		}
+	}
+	if err := t.takeTold(c.told, c.reports); err != nil {
+		return err
 	}
 	t.n.commits = last + 1
 	if err := t.storeCounts(); err != nil {

@@ -11,6 +11,7 @@ type tx struct {
 	*conn
 	n      counts
 	remove []string // content files that nothing refers to once it is committed
+	gone   []string // ids of messages whose last notice was told
 }
 
 // guarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
@@ -18,13 +19,13 @@ func (t *tx) guarded(op *operation) (result, err error) {
 	if _, err := t.exec("SAVEPOINT op"); err != nil {
 		return nil, err
 	}
-	n, files := t.n, len(t.remove)
+	n, files, gone := t.n, len(t.remove), len(t.gone)
 	result = op.apply(t)
 	if broken(result) {
 		return nil, result
 	}
 	if code(result) != 0 {
-		t.n, t.remove = n, t.remove[:files]
+		t.n, t.remove, t.gone = n, t.remove[:files], t.gone[:gone]
 		if _, err := t.exec("ROLLBACK TO op"); err != nil {
 			return nil, err
 		}

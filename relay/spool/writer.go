@@ -267,6 +267,7 @@ func (w *writer) commit(batch []*operation) error {
 		return err
 	}
 	w.absorbed(t.n.commits)
+	w.s.forget(t.gone)
 	for _, op := range batch {
 		w.wal += op.size + 6*pageSize
 	}

@@ -6,20 +6,24 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+
+	"mailwhy/relay"
 )
 
-// young is what the journal has and the database has not: messages that have come, and ids of others that have gone. While lanes
-// keep up, most messages are relayed from memory within milliseconds; all that is written of them is an entry when they come
-// and one when they go.
+// young is what the journal has and the database has not: messages that have come, ids of others that have gone, and notices
+// that reports have told. While lanes keep up, most messages are relayed from memory within milliseconds; all that is written of
+// them is an entry when they come and one when they go.
 //
 // Whatever else is done to a message is a transaction of the database, and each of these takes all that is young with it; so
 // does whoever is about to read from the database. So the journal is never looked at but at a start, and everything else in this
 // package finds all messages where it always did. Only the writer's goroutine touches the maps.
 type young struct {
-	byID  map[string]*record // whole, with their contents
-	bytes int64              // about what these take in memory
-	gone  map[string]*record // from the database, as far as a settlement knows them
-	count atomic.Int64       // of both
+	byID    map[string]*record // whole, with their contents
+	bytes   int64              // about what all this takes in memory
+	gone    map[string]*record // from the database, as far as a settlement knows them
+	told    []relay.Notice     // still counted
+	reports map[string]*record // that told them: the ids and the times
+	count   atomic.Int64       // of all
 }
 
 // goneMax bounds the messages that have gone.
@@ -30,12 +34,25 @@ func (r *record) weight() int64 {
 	return int64(len(r.data)+len(r.head)+len(r.recipients)) + 512
 }
 
-func newYoung() young { return young{byID: map[string]*record{}, gone: map[string]*record{}} }
+func newYoung() young {
+	return young{byID: map[string]*record{}, gone: map[string]*record{}, reports: map[string]*record{}}
+}
 
 // come takes a message in.
 func (y *young) come(r *record) {
 	y.byID[r.id] = r
 	y.bytes += r.weight()
+	y.counted()
+}
+
+// report notes that notices are told, by r unless that is nil.
+func (y *young) report(told []relay.Notice, r *record) {
+	y.told = append(y.told, told...)
+	y.bytes += int64(len(told)) * 192
+	if r != nil {
+		y.reports[r.id] = &record{id: r.id, arrived: r.arrived}
+		y.come(r)
+	}
 	y.counted()
 }
 
@@ -54,11 +71,12 @@ func (y *young) leave(r *record) {
 func (y *young) clear() {
 	clear(y.byID)
 	clear(y.gone)
-	y.bytes = 0
+	clear(y.reports)
+	y.told, y.bytes = nil, 0
 	y.counted()
 }
 
-func (y *young) counted() { y.count.Store(int64(len(y.byID) + len(y.gone))) }
+func (y *young) counted() { y.count.Store(int64(len(y.byID) + len(y.gone) + len(y.told))) }
 
 // inOrder are records as they came.
 func inOrder(records map[string]*record) []*record {
@@ -67,10 +85,17 @@ func inOrder(records map[string]*record) []*record {
 
 // journaling is a batch that is to be written to the journal alone.
 type journaling struct {
-	w    *writer
-	n    counts
-	puts map[string]*record
-	ends []*record
+	w       *writer
+	n       counts
+	puts    map[string]*record // reports are among them
+	ends    []*record
+	reports []reporting
+}
+
+// reporting is a report and what it tells.
+type reporting struct {
+	told []relay.Notice
+	r    *record // nil for none
 }
 
 // tryJournal writes a batch to the journal, and answers it. It reports false when that cannot be done: nothing has happened then.
@@ -101,6 +126,9 @@ func (w *writer) tryJournal(batch []*operation) bool {
 	}
 	for _, r := range j.puts {
 		w.young.come(r)
+	}
+	for _, r := range j.reports {
+		w.young.report(r.told, r.r)
 	}
 	for _, r := range j.ends {
 		w.young.leave(r)
@@ -140,15 +168,39 @@ func (j *journaling) knows(id string) (bool, error) {
 	return j.w.c.hasID(id)
 }
 
+// knowsReport reports whether there is, or was, a report of this id.
+func (j *journaling) knowsReport(id string) (bool, error) {
+	if j.w.young.reports[id] != nil || slices.ContainsFunc(j.reports, func(r reporting) bool { return r.r != nil && r.r.id == id }) {
+		return true, nil
+	}
+	_, there, err := j.w.c.integer("SELECT 1 FROM reported WHERE id=?", id)
+	return there, err
+}
+
 // put adds a message.
 func (j *journaling) put(r *record) {
+	whole := j.count(r)
+	j.puts[r.id] = whole
+	j.w.journal.put(whole)
+}
+
+// report adds that notices are told, by r unless that is nil.
+func (j *journaling) report(told []relay.Notice, r *record) {
+	if r != nil {
+		r = j.count(r)
+	}
+	j.reports = append(j.reports, reporting{told, r})
+	j.w.journal.report(told, r)
+}
+
+// count gives a message its number and counts it. It returns a copy: r goes on as a fresh one, and loses its texts.
+func (j *journaling) count(r *record) *record {
 	j.n.seq++
 	j.n.messages++
 	j.n.bytes += r.size
 	r.seq = j.n.seq
-	whole := *r // r goes on as a fresh one, and loses its texts
-	j.puts[r.id] = &whole
-	j.w.journal.put(&whole)
+	whole := *r
+	return &whole
 }
 
 // end adds that a message has gone. It reports false where only the database can say whether it may.
@@ -170,8 +222,13 @@ func (j *journaling) end(r *record) (bool, error) {
 // mayLeave reports whether a message of the database may go in the journal: nothing there waits for it, and it is there.
 func (j *journaling) mayLeave(r *record) (bool, error) {
 	y := &j.w.young
-	if j.w.n.notices > 0 || r.file != "" || len(y.gone) >= goneMax || y.gone[r.id] != nil || !j.w.s.keepsUp(r.lane) {
+	if r.file != "" || len(y.gone) >= goneMax || y.gone[r.id] != nil || !j.w.s.keepsUp(r.lane) {
 		return false, nil
+	}
+	if j.w.n.notices > 0 {
+		if waits, err := j.w.c.hasNotices(r.seq); waits || err != nil {
+			return false, err
+		}
 	}
 	return j.w.c.has(r)
 }
@@ -184,7 +241,7 @@ func (w *writer) dropJournal(err error) {
 	w.journal = nil
 }
 
-// take brings what is young into the database. It is counted already.
+// take brings what is young into the database. All is counted already but that notices are told.
 func (t *tx) take(y *young) error {
 	for _, r := range inOrder(y.byID) {
 		if _, err := t.insertAs(r, r.data); err != nil {
@@ -196,7 +253,17 @@ func (t *tx) take(y *young) error {
 			return err
 		}
 	}
-	return nil
+	return t.takeTold(y.told, slices.Collect(maps.Values(y.reports)))
+}
+
+// takeTold consumes notices that reports have told, and remembers the reports.
+func (t *tx) takeTold(told []relay.Notice, reports []*record) error {
+	for _, r := range reports {
+		if _, err := t.remember(r.id, r.arrived); err != nil {
+			return err
+		}
+	}
+	return t.consume(told)
 }
 
 // absorbed notes that all that was young is in the database, with transaction number commits.
