@@ -154,7 +154,9 @@ type changes struct {
 }
 
 // none reports whether there are no changes.
-func (c *changes) none() bool { return len(c.come) == 0 && len(c.gone) == 0 && len(c.told) == 0 }
+func (c *changes) none() bool {
+	return len(c.come) == 0 && len(c.gone) == 0 && len(c.told) == 0 && len(c.reports) == 0
+}
 
 // changes are what the journal adds to a database that has had so many transactions. What can be made out of entries that cannot be
 // read whole is among the messages all the same, but for reports: their notices are not told then, and each is made again.

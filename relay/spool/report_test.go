@@ -115,6 +115,30 @@ func TestReportAgainInJournal(t *testing.T) {
 	}
 }
 
+// TestReportGoneInJournal knows a report that told nothing and was relayed while it was in the journal only, after the end of the process.
+func TestReportGoneInJournal(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		s := openTest(t, Options{})
+		leaseSome(t, s, 1) // which looks into the database the first time
+		want := map[string]string{}
+		m := newReport()
+		reportOn(t, s, want, m, 100)
+		settleOne(t, s, want, true)
+		if len(s.w.young.reports) != 1 {
+			t.Fatal("the report is in the database: this tests nothing")
+		}
+		dir := s.o.Dir
+		if kill {
+			dir = takeImage(t, dir)
+		}
+		s.Close()
+		s = openTest(t, Options{Dir: dir})
+		defer s.Close()
+		reportOn(t, s, map[string]string{}, m, 100)
+		holds(t, s, want)
+	}
+}
+
 // TestTornReports cuts off the journal at each page: of each failure and its report one is there, and not both.
 func TestTornReports(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{Journal: 512 << 10}})

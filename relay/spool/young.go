@@ -76,7 +76,7 @@ func (y *young) clear() {
 	y.counted()
 }
 
-func (y *young) counted() { y.count.Store(int64(len(y.byID) + len(y.gone) + len(y.told))) }
+func (y *young) counted() { y.count.Store(int64(len(y.byID) + len(y.gone) + len(y.told) + len(y.reports))) }
 
 // inOrder are records as they came.
 func inOrder(records map[string]*record) []*record {
@@ -87,7 +87,7 @@ func inOrder(records map[string]*record) []*record {
 type journaling struct {
 	w       *writer
 	n       counts
-	puts    map[string]*record // reports are among them
+	puts    map[string]*record
 	ends    []*record
 	reports []reporting
 }
