@@ -76,7 +76,9 @@ func (y *young) clear() {
 	y.counted()
 }
 
-func (y *young) counted() { y.count.Store(int64(len(y.byID) + len(y.gone) + len(y.told) + len(y.reports))) }
+func (y *young) counted() {
+	y.count.Store(int64(len(y.byID) + len(y.gone) + len(y.told) + len(y.reports)))
+}
 
 // inOrder are records as they came.
 func inOrder(records map[string]*record) []*record {
