@@ -516,3 +516,30 @@ func TestPowerCutInJournal(t *testing.T) {
 		}
 	}
 }
+
+// TestJournalKnowsIDs puts messages again that are in the database, under ids below and above the greatest one, before and after a start.
+func TestJournalKnowsIDs(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, Options{Dir: dir})
+	want := map[string]string{}
+	var stored []*relay.Message
+	for range 3 {
+		m := benchMessage("app@sender.example")
+		want[m.ID] = m.ID
+		stored = append(stored, m)
+	}
+	for range 2 {
+		leaseSome(t, s, 3) // by which the lane takes new messages from memory
+		for range 2 {
+			for _, m := range stored {
+				if err := s.Put(t.Context(), m, strings.NewReader(m.ID)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			holds(t, s, want) // which brings all into the database
+		}
+		s.Close()
+		s = openTest(t, Options{Dir: dir})
+	}
+	s.Close()
+}
