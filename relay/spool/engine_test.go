@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -507,4 +508,18 @@ func TestSettleOutlivesContext(t *testing.T) {
 		_, err := s.lookUp(id)
 		return errors.Is(err, relay.ErrNotFound)
 	})
+}
+
+// TestHoldsFewSettlements: settlements wait for the next message only while they are few, and alone.
+func TestHoldsFewSettlements(t *testing.T) {
+	settlement := &operation{kept: true, journal: func(*journaling) (bool, error) { return true, nil }}
+	for n := range holdMost + 3 {
+		w := &writer{queue: slices.Repeat([]*operation{settlement}, n)}
+		if got, want := w.onlySettlements(), n > 0 && n <= holdMost; got != want {
+			t.Errorf("%d settlements are held: %v, want %v", n, got, want)
+		}
+	}
+	if w := (&writer{queue: []*operation{settlement, {}}}); w.onlySettlements() {
+		t.Error("a settlement and a message are held")
+	}
 }

@@ -178,10 +178,12 @@ func (w *writer) run() {
 	}
 }
 
-// How long settlements are held, and how lately a message must have been stored for that.
+// How long settlements are held, how lately a message must have been stored for that, and how many are held at most. Each that is held
+// holds up a connection to the upstream.
 const (
 	holdFor   = 2 * time.Millisecond
 	holdAfter = 5 * time.Millisecond
+	holdMost  = 4
 )
 
 // hold waits a moment for the next message, when messages come one after the other and only settlements wait: one commit
@@ -206,7 +208,7 @@ func (w *writer) hold() {
 func (w *writer) onlySettlements() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) == 0 || len(w.kept) > 0 || w.refuse != nil || w.alarm != nil || w.closing {
+	if len(w.queue) == 0 || len(w.queue) > holdMost || len(w.kept) > 0 || w.refuse != nil || w.alarm != nil || w.closing {
 		return false
 	}
 	// What is kept and cannot go into the journal is an operator's edit, or brings what is young to a reader who waits for it.
