@@ -59,7 +59,8 @@ type Lane struct {
 	work    chan *unit // leased, waiting for a connection
 	state   atomic.Pointer[LaneState]
 	halted  atomic.Bool  // workers take no further work
-	low     atomic.Int32 // with so few messages waiting for a connection, more are leased
+	more    atomic.Bool  // the spool may have more that is due than was leased
+	low     atomic.Int32 // ... which is leased when so few messages wait for a connection
 
 	// The rest belongs to Run's goroutine.
 	out      map[Token]*unit      // leased and not yet settled
@@ -190,6 +191,7 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 	for {
 		want := l.ahead() - len(l.work)
 		n, wait := l.pace.room(now, want)
+		l.more.Store(n <= 0)
 		if n <= 0 {
 			if wait == 0 {
 				wait = lookAgain // a worker that takes work kicks

@@ -45,7 +45,7 @@ func (w *workerRun) next() *Transaction {
 	select {
 	case u := <-w.lane.work:
 		w.units[&u.tx] = u
-		if len(w.lane.work) <= int(w.lane.low.Load()) {
+		if w.lane.more.Load() && len(w.lane.work) <= int(w.lane.low.Load()) {
 			w.lane.Kick()
 		}
 		return &u.tx
