@@ -18,7 +18,7 @@ const slackGiven = "_MAILWHY_TIMER_SLACK"
 // relaxTimers gives the process timerSlack, where the kernel's default is 50 microseconds.
 //
 // The runtime's thread that watches over the others (sysmon) sleeps for 20 microseconds at a time for as long as some of them block
-// in system calls, as the writer of a spool does many times a second. With one session these wake-ups were a fifth of all CPU time;
+// in system calls, as the writer of a spool does many times a second. With one session these wake-ups were a sixth of all CPU time;
 // what they are for, to give the processor of a blocked thread to another one, is soon enough a millisecond later
 // (docs/performance.md).
 //
