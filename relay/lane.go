@@ -148,6 +148,9 @@ func (l *Lane) Kick() {
 // State is how the lane stands.
 func (l *Lane) State() LaneState { return *l.state.Load() }
 
+// Waiting is how many messages are leased and wait for a connection.
+func (l *Lane) Waiting() int { return len(l.work) }
+
 // Run works until ctx ends, and returns when the exchanges under way then are over: the upstream gives the transaction
 // in progress its grace, and grace bounds the wait.
 func (l *Lane) Run(ctx context.Context, grace time.Duration) {

@@ -248,6 +248,9 @@ func (r *relayApp) run(ctx context.Context) error {
 	return err
 }
 
+// busy reports whether there is more than one thing to do: several clients, or mail that waits for a connection.
+func (r *relayApp) busy() bool { return r.front.Sessions() > 1 || r.lane.Waiting() > 1 }
+
 // drain ends the lane and the front door side by side, so that both have the whole grace. What the door still takes in
 // is in the spool, for the next start.
 func (r *relayApp) drain(stop context.CancelFunc) {

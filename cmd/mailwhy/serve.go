@@ -85,6 +85,7 @@ func serve(ctx context.Context, src config.Source, stdout, stderr io.Writer) err
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	go reloadOn(ctx, hup, src, r, log)
+	go newProcessors(r.busy).run(ctx)
 	return r.run(ctx)
 }
 
