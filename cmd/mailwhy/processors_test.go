@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
+	"net"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
+
+	"mailwhy/config"
 )
 
 // TestProcessors shows when the relay runs on one processor.
@@ -83,5 +88,53 @@ func TestProcessorsOfRuntime(t *testing.T) {
 	}
 	if d := p.used() - before; d <= 0 || d > time.Minute {
 		t.Errorf("20 ms of work used %v", d)
+	}
+}
+
+// TestServeOnProcessors shows that a relay that is served runs on one processor until a second client is there.
+func TestServeOnProcessors(t *testing.T) {
+	was := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
+	runtime.SetDefaultGOMAXPROCS()
+	own := runtime.GOMAXPROCS(0)
+	if own == 1 {
+		t.Skip("there is one processor only")
+	}
+	t.Setenv("GOMAXPROCS", "")
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "smtp")
+	src := config.Source{}
+	for key, value := range map[string]string{
+		"listen": "unix:" + socket, "upstream": "smtp://127.0.0.1:9?tls=none", "spool.dir": filepath.Join(dir, "spool"),
+		"delivery_log.file": filepath.Join(dir, "log"),
+	} {
+		src.Flags = append(src.Flags, config.Flag{Name: key, Key: key, Value: value})
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- serve(ctx, src, io.Discard, io.Discard) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, step := range []struct {
+		clients, want int
+	}{{0, 1}, {1, 1}, {1, own}} {
+		for range step.clients {
+			c, err := net.Dial("unix", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for runtime.GOMAXPROCS(0) != step.want {
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v: %d processors", step, runtime.GOMAXPROCS(0))
+			}
+			time.Sleep(lookEvery / 10)
+		}
 	}
 }
