@@ -18,7 +18,7 @@ const (
 // container's limit.
 //
 // For a single client there is only ever one thing to do, handed from one goroutine to the next; with a second processor each hand-over
-// wakes a thread there that finds nothing: a fifth of the CPU time (docs/performance.md). For several clients more processors are
+// wakes a thread there that finds nothing: a tenth of the CPU time and more (docs/performance.md). For several clients more processors are
 // faster, most of all on a slow disk, whose syncs each hold one for a while. So the first sign of more is enough to have them all
 // back.
 type processors struct {

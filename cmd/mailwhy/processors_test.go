@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/smtp"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -59,12 +62,18 @@ func TestProcessorsOfEnvironment(t *testing.T) {
 	p.run(t.Context()) // returns
 }
 
-// TestProcessorsOfRuntime shows that the runtime's own number comes back, at the end too.
-func TestProcessorsOfRuntime(t *testing.T) {
+// ownProcessors has the runtime choose their number, and returns it.
+func ownProcessors(t *testing.T) int {
 	was := runtime.GOMAXPROCS(0)
 	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
+	t.Setenv("GOMAXPROCS", "")
 	runtime.SetDefaultGOMAXPROCS()
-	own := runtime.GOMAXPROCS(0)
+	return runtime.GOMAXPROCS(0)
+}
+
+// TestProcessorsOfRuntime shows that the runtime's own number comes back, at the end too.
+func TestProcessorsOfRuntime(t *testing.T) {
+	own := ownProcessors(t)
 	p := newProcessors(nil)
 	p.set(true)
 	if n := runtime.GOMAXPROCS(0); n != 1 {
@@ -78,7 +87,6 @@ func TestProcessorsOfRuntime(t *testing.T) {
 	p.one = true
 	ended, end := context.WithCancel(t.Context())
 	end()
-	t.Setenv("GOMAXPROCS", "")
 	p.run(ended)
 	if n := runtime.GOMAXPROCS(0); n != own {
 		t.Errorf("when it has ended it leaves %d, want %d", n, own)
@@ -91,25 +99,24 @@ func TestProcessorsOfRuntime(t *testing.T) {
 	}
 }
 
-// TestServeOnProcessors shows that a relay that is served runs on one processor until a second client is there.
+// TestServeOnProcessors shows that serve runs on one processor until there is a second client, or mail that waits.
 func TestServeOnProcessors(t *testing.T) {
-	was := runtime.GOMAXPROCS(0)
-	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
-	runtime.SetDefaultGOMAXPROCS()
-	own := runtime.GOMAXPROCS(0)
+	own := ownProcessors(t)
 	if own == 1 {
-		t.Skip("there is one processor only")
+		t.Skip("skipping: there is one processor only")
 	}
-	t.Setenv("GOMAXPROCS", "")
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // an upstream that never greets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "smtp")
-	src := config.Source{}
-	for key, value := range map[string]string{
-		"listen": "unix:" + socket, "upstream": "smtp://127.0.0.1:9?tls=none", "spool.dir": filepath.Join(dir, "spool"),
-		"delivery_log.file": filepath.Join(dir, "log"),
-	} {
-		src.Flags = append(src.Flags, config.Flag{Name: key, Key: key, Value: value})
-	}
+	src := config.Source{Flags: []config.Flag{
+		{Name: "--listen", Key: "listen", Value: "unix:" + socket},
+		{Name: "--spool", Key: "spool.dir", Value: filepath.Join(dir, "spool")},
+		{Name: "--upstream", Key: "upstream", Value: "smtp://" + mute.Addr().String() + "?tls=none"},
+	}}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- serve(ctx, src, io.Discard, io.Discard) }()
@@ -119,22 +126,52 @@ func TestServeOnProcessors(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for _, step := range []struct {
-		clients, want int
-	}{{0, 1}, {1, 1}, {1, own}} {
-		for range step.clients {
-			c, err := net.Dial("unix", socket)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-		}
-		deadline := time.Now().Add(30 * time.Second)
-		for runtime.GOMAXPROCS(0) != step.want {
-			if time.Now().After(deadline) {
-				t.Fatalf("%+v: %d processors", step, runtime.GOMAXPROCS(0))
-			}
-			time.Sleep(lookEvery / 10)
-		}
+
+	awaitProcessors(t, "idle", 1)
+	first := dialDoor(t, socket)
+	time.Sleep(5 * lookEvery)
+	awaitProcessors(t, "one client", 1)
+	second := dialDoor(t, socket)
+	awaitProcessors(t, "two clients", own)
+	second.Close()
+	awaitProcessors(t, "one client again", 1)
+	for range 30 { // more than there are connections to the upstream
+		sendThrough(t, first)
+	}
+	awaitProcessors(t, "mail that waits for a connection", own)
+}
+
+// awaitProcessors waits until the runtime has want processors.
+func awaitProcessors(t *testing.T, when string, want int) {
+	t.Helper()
+	waitFor(t, fmt.Sprintf("%d processors: %s", want, when), func() bool { return runtime.GOMAXPROCS(0) == want })
+}
+
+// dialDoor is a client of the front door at a unix socket.
+func dialDoor(t *testing.T, socket string) *smtp.Client {
+	t.Helper()
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c, err := smtp.NewClient(conn, "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sendThrough hands a message in.
+func sendThrough(t *testing.T, c *smtp.Client) {
+	t.Helper()
+	err := errors.Join(c.Mail("a@shop.example"), c.Rcpt("b@customer.example"))
+	w, dataErr := c.Data()
+	if err = errors.Join(err, dataErr); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.WriteString(w, "Subject: x\r\n\r\nx\r\n")
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
