@@ -169,7 +169,8 @@ type DSN struct {
 	Maildir        string        `toml:"maildir"`
 	DelayAfter     time.Duration `toml:"delay_after"` // 0: no delay notices
 	Collect        time.Duration `toml:"collect" max:"1h"`
-	ReturnLimit    Size          `toml:"return_limit"` // of a content that is returned whole
+	HoldFor        time.Duration `toml:"hold_for" max:"365d"` // of a bounce that cannot be handed over; 0: for ever
+	ReturnLimit    Size          `toml:"return_limit"`        // of a content that is returned whole
 	TemplateFile   string        `toml:"template_file" read:"file"`
 	StormThreshold int           `toml:"storm_threshold" min:"0"` // 0: a DSN for each message
 	StormWindow    time.Duration `toml:"storm_window" min:"1s" max:"24h"`
@@ -221,6 +222,7 @@ func Default() *Config {
 			Route:       "sender",
 			DelayAfter:  4 * time.Hour,
 			Collect:     5 * time.Second,
+			HoldFor:     14 * 24 * time.Hour,
 			ReturnLimit: 64 * KiB,
 			StormWindow: time.Minute,
 		},

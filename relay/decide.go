@@ -26,7 +26,7 @@ func decide(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d *d
 	case !permanent(a) || ownFault(a, d):
 		return deferral(p, now, m, r, a, d, spread)
 	case m.Report:
-		return decision{State: Held, Counts: true, HeldWhy: "the report could not be handed over: " + reportTrouble(d)}
+		return decision{State: Held, Counts: true, HeldWhy: heldReport + ": " + reportTrouble(d)}
 	}
 	return decision{State: Failed, Counts: true}
 }
@@ -67,7 +67,7 @@ func deferral(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d 
 	expires := m.Arrived.Add(p.Expiry)
 	if !now.Before(expires) {
 		if m.Report {
-			return decision{State: Held, Counts: true, HeldWhy: "the report could not be handed over in time"}
+			return decision{State: Held, Counts: true, HeldWhy: heldReport + " in time"}
 		}
 		return decision{State: Expired, Counts: true}
 	}

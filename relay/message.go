@@ -21,6 +21,10 @@ type Message struct {
 	Size       int64       `json:"size"`           // of the content, bytes
 	Arrived    time.Time   `json:"arrived"`
 	Report     bool        `json:"report,omitempty"` // this is a DSN of our own: it is held, never bounced
+
+	// StatusReport tells the Inbox's caller that the content calls itself a delivery status notification (RFC 3464), by
+	// whomever. It is known at the front door only, and not stored.
+	StatusReport bool `json:"-"`
 }
 
 // Envelope is what MAIL FROM said (RFC 5321, 3.3).

@@ -41,7 +41,8 @@ const (
 	noticeBatch  = 256                   // messages whose notices are looked at together
 	digestBatch  = 1000                  // the same with storm control: a digest tells of many messages
 	digestMax    = 1000                  // failures in one digest
-	recipientMax = 100                   // recipients in one DSN; RFC 5321, 4.5.3.1.8 has the same number for an envelope
+	recipientMax = 1000                  // recipients in one DSN
+	groupMax     = 100                   // ... with different failures, of which each takes about a page
 	reportsOpen  = 32                    // reports composed and stored at a time: they share commits
 	gatherKicks  = 50 * time.Millisecond // settlements come in bursts: one look serves many
 	pauseOnError = 5 * time.Second

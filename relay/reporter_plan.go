@@ -84,9 +84,23 @@ func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy,
 // addReports plans the DSNs of one kind about one message. One is enough but for very many recipients.
 func (p *noticePlan) addReports(kind NoticeKind, m *Message, ns []Notice) {
 	slices.SortFunc(ns, func(a, b Notice) int { return a.Recipient - b.Recipient })
-	for part := range slices.Chunk(ns, recipientMax) {
-		p.parcels = append(p.parcels, parcel{kind: kind, message: m, notices: part})
+	for len(ns) > 0 {
+		n := fitsOne(m, ns)
+		p.parcels = append(p.parcels, parcel{kind: kind, message: m, notices: ns[:n:n]})
+		ns = ns[n:]
 	}
+}
+
+// fitsOne is how many of the notices one DSN tells.
+func fitsOne(m *Message, ns []Notice) int {
+	groups := map[SameFailure]bool{}
+	for i, n := range ns {
+		groups[SameFailureOf(&m.Recipients[n.Recipient])] = true
+		if i == recipientMax || len(groups) > groupMax {
+			return i
+		}
+	}
+	return len(ns)
 }
 
 // addDigest plans a digest, or several where one would be too long; a single failure gets its ordinary DSN.

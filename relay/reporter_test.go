@@ -192,25 +192,39 @@ func TestRequeued(t *testing.T) {
 	}
 }
 
-// TestManyRecipients: no report has more recipients than an envelope.
+// TestManyRecipients: one report tells of up to a thousand recipients who failed alike, and of a hundred who did not.
 func TestManyRecipients(t *testing.T) {
-	w := newWorld(t, newFakeStore(), 1)
-	var rs []relay.Recipient
-	for i := range 250 {
-		rs = append(rs, relay.Recipient{Address: fmt.Sprintf("r%d@x", i)})
-	}
-	w.accept("app@example.com", rs...)
-	w.fail("user_unknown")
-	w.turn(6 * time.Second)
-	n := 0
-	for _, x := range w.reports() {
-		n += len(x.Recipients)
-		if len(x.Recipients) > 100 {
-			t.Errorf("a report on %d recipients", len(x.Recipients))
+	for _, tt := range []struct {
+		recipients int
+		alike      bool
+		want       []int // recipients of each report
+	}{
+		{1000, true, []int{1000}}, {2500, true, []int{1000, 1000, 500}}, {250, false, []int{100, 100, 50}},
+	} {
+		w := newWorld(t, newFakeStore(), 1)
+		var rs []relay.Recipient
+		for i := range tt.recipients {
+			rs = append(rs, relay.Recipient{Address: fmt.Sprintf("r%d@x", i)})
 		}
-	}
-	if n != 250 || len(w.reports()) != 3 {
-		t.Errorf("%d reports on %d recipients", len(w.reports()), n)
+		w.accept("app@example.com", rs...)
+		failed := 0
+		w.settle(func(_ *relay.Message, r *relay.Recipient) {
+			reply := "550 5.1.1 User unknown\r\n"
+			if failed++; !tt.alike {
+				reply = "550 5.1.1 No such user" + strings.Repeat(" here", failed) + "\r\n"
+			}
+			r.State, r.Last = relay.Failed, w.attempted(reply)
+		})
+		w.turn(6 * time.Second)
+		var got []int
+		for _, x := range w.reports() {
+			got = append(got, len(x.Recipients))
+		}
+		slices.Sort(got)
+		slices.Reverse(got)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%d recipients, alike %v: reports on %v", tt.recipients, tt.alike, got)
+		}
 	}
 }
 
@@ -281,7 +295,7 @@ func TestRealComposer(t *testing.T) {
 	w.fail("user_unknown")
 	w.turn(6 * time.Second)
 	ms := w.stored()
-	if len(ms) != 1 || !dsn.IsOwn([]byte("k"), ms[0].MessageID) {
+	if len(ms) != 1 || ms[0].MessageID != dsn.MessageID([]byte("k"), ms[0].ID, "relay.example.com") {
 		t.Fatalf("%+v", ms)
 	}
 	rc, err := w.store.Content(context.Background(), ms[0].ID)

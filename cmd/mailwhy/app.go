@@ -182,7 +182,7 @@ func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Op
 		Wake:  func(string) { r.lane.Kick() },
 	}
 	accept := func(ctx context.Context, m *relay.Message, content io.Reader) error {
-		m.Report = dsn.IsOwn(r.key, m.MessageID)
+		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
 		return inbox.Accept(ctx, m, content)
 	}
 	return smtpd.Options{
@@ -229,6 +229,7 @@ func (r *relayApp) run(ctx context.Context) error {
 	var works sync.WaitGroup
 	works.Go(func() { r.lane.Run(working, r.cfg.Load().ShutdownGrace) })
 	works.Go(func() { r.reporter.Run(working) })
+	works.Go(func() { r.heldReports().Run(working) })
 	works.Go(func() { r.serveAdmin(working) })
 	works.Go(func() { r.serveMetrics(working) })
 	failed := make(chan error, len(r.listeners))
@@ -246,6 +247,14 @@ func (r *relayApp) run(ctx context.Context) error {
 	r.drain(stop)
 	works.Wait()
 	return err
+}
+
+// heldReports gives up bounces that nobody could be brought to take.
+func (r *relayApp) heldReports() *relay.HeldReports {
+	return relay.NewHeldReports(relay.HeldReportsOptions{
+		Spool: r.spool, Record: r.events, Log: r.log, Now: time.Now,
+		HoldFor: func() time.Duration { return r.cfg.Load().DSN.HoldFor },
+	})
 }
 
 // busy reports whether there is more than one thing to do: several clients, or mail that waits for a connection.

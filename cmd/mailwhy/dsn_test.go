@@ -366,33 +366,53 @@ func TestDSNFallbackSender(t *testing.T) {
 	}
 }
 
-// TestDSNComesBack: our own bounce, handed in again with an envelope sender, is not bounced.
+// TestDSNComesBack: our own bounce, handed in again with the null sender, is not bounced.
 func TestDSNComesBack(t *testing.T) {
 	r := newDSNRelay(t, smtptest.Options{})
 	r.python("", "", "unknown@example.net")
 	_, bounces := r.arrivals(1)
+	r.handIn("", string(bounces[0].Content))
+	r.nothingMore(1)
+}
+
+// TestBounceIDUsedAgain: mail with an envelope sender is that sender's own, whatever stands in its header, and is
+// bounced: an answer to a bounce that has its Message-ID, and the bounce itself when somebody sends it on.
+func TestBounceIDUsedAgain(t *testing.T) {
+	r := newDSNRelay(t, smtptest.Options{})
+	r.python("", "", "unknown@example.net")
+	_, bounces := r.arrivals(1)
+	_, rest, _ := strings.Cut(string(bounces[0].Content), "Message-ID: ")
+	id, _, _ := strings.Cut(rest, "\r\n")
+	r.handIn("ann@example.com", "Message-ID: "+id+"\r\nSubject: Look at this\r\n\r\nhello\r\n")
+	r.arrivals(2)
+	r.handIn("bob@example.com", string(bounces[0].Content))
+	r.arrivals(3)
+}
+
+// handIn sends a message of this content, with an envelope sender, to an address that the upstream does not know.
+func (r *dsnRelay) handIn(from, content string) {
+	r.t.Helper()
 	conn, err := textproto.Dial("tcp", r.addr)
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	defer conn.Close()
 	for _, step := range []struct {
 		say  string
 		want int
-	}{{"", 220}, {"EHLO app.example.com", 250}, {"MAIL FROM:<app@example.com>", 250}, {"RCPT TO:<unknown@example.net>", 250}, {"DATA", 354}} {
+	}{{"", 220}, {"EHLO app.example.com", 250}, {"MAIL FROM:<" + from + ">", 250}, {"RCPT TO:<unknown@example.net>", 250}, {"DATA", 354}} {
 		if step.say != "" {
 			fmt.Fprintf(conn.W, "%s\r\n", step.say)
 			conn.W.Flush()
 		}
 		if _, _, err := conn.ReadResponse(step.want); err != nil {
-			t.Fatal(step.say, err)
+			r.t.Fatal(step.say, err)
 		}
 	}
 	w := conn.DotWriter()
-	w.Write(bounces[0].Content)
+	io.WriteString(w, content)
 	w.Close()
 	if _, _, err := conn.ReadResponse(250); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	r.nothingMore(1)
 }

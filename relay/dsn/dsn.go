@@ -10,6 +10,9 @@
 // message/delivery-status (RFC 3464), or message/global-delivery-status (RFC 6533) where anything in it needs more than
 // ASCII. Part 3 is the original message or its header, as RET asks and within a limit (RFC 3461, 6.2).
 //
+// Recipients of whom the same is to be said (relay.SameFailure) share one block of part 1, and have each their own in
+// part 2; group.go says what large groups leave out there.
+//
 // What always holds: the fields of part 2 say what the upstream said, untouched by the diagnosis, which stands in X-Mailwhy-
 // fields behind them. Whatever a stranger wrote (replies, subjects, addresses, HELO names) is cleaned, capped and folded
 // before it is written, so it can end neither a line nor a part. No line is longer than 998 bytes, no boundary

@@ -123,7 +123,7 @@ func TestDraft(t *testing.T) {
 	if !d.EightBit || !d.UTF8 || d.From != "postmaster@relay.example.com" {
 		t.Errorf("8-bit %v, UTF-8 %v, from %s", d.EightBit, d.UTF8, d.From)
 	}
-	if !strings.Contains(string(d.Content), "Message-ID: "+d.MessageID+"\r\n") || !IsOwn(testKey, d.MessageID) {
+	if !strings.Contains(string(d.Content), "Message-ID: "+d.MessageID+"\r\n") || !ownID(testKey, d.MessageID) {
 		t.Errorf("Message-ID %s", d.MessageID)
 	}
 	r.To = "app@example.com"
@@ -154,6 +154,12 @@ func TestStatus(t *testing.T) {
 		{relay.NoticeFailed, relay.Failed, "", diagnose.NetUTF8Unavailable, "5.6.7"},
 		{relay.NoticeDelayed, relay.Deferred, "", diagnose.NetDNSFailure, "4.4.3"},
 		{relay.NoticeDelayed, relay.Deferred, "450 4.2.0 grey", "", "4.2.0"},
+		{relay.NoticeDelayed, relay.Deferred, "550 5.7.60 not as this sender", "", "4.7.60"}, // our own fault, so it waits
+		{relay.NoticeDelayed, relay.Deferred, "554 Sending paused for this account", "", "4.0.0"},
+		{relay.NoticeDelayed, relay.Deferred, "", diagnose.NetSizeExceeded, "4.3.4"},
+		{relay.NoticeDelayed, relay.Deferred, "550 2.1.5 odd", "", "4.0.0"},
+		{relay.NoticeFailed, relay.Expired, "550 5.7.60 not as this sender", "", "5.7.60"},
+		{relay.NoticeRelayed, relay.Relayed, "250 5.1.1 odd", "", "2.0.0"},
 		{relay.NoticeRelayed, relay.Relayed, "250 ok", "", "2.0.0"},
 		{relay.NoticeRelayed, relay.Relayed, "250 2.6.0 ok", "", "2.6.0"},
 	} {
@@ -184,8 +190,33 @@ func TestIsOwn(t *testing.T) {
 		{"<1042@shop.example.com>", testKey, false},
 		{"", testKey, false},
 	} {
-		if got := IsOwn(tt.key, tt.id); got != tt.want {
+		m := &relay.Message{MessageID: tt.id, StatusReport: true}
+		if got := IsOwn(tt.key, m, ""); got != tt.want {
 			t.Errorf("IsOwn(%q, %q) = %v", tt.key, tt.id, got)
+		}
+	}
+}
+
+// TestTokenIsNotEnough: a bounce's Message-ID used again, in mail of somebody's own, does not make that a bounce.
+func TestTokenIsNotEnough(t *testing.T) {
+	id := MessageID(testKey, sampleDSNID, "relay.example.com")
+	for _, tt := range []struct {
+		from     string
+		report   bool
+		fallback string
+		want     bool
+	}{
+		{"", true, "", true},
+		{"Bounces@example.com", true, "bounces@EXAMPLE.com", true},
+		{"", false, "", false},
+		{"ann@example.com", true, "", false},
+		{"ann@example.com", true, "bounces@example.com", false},
+		{"bounces@example.com", false, "bounces@example.com", false},
+		{"ann@example.com", false, "", false},
+	} {
+		m := &relay.Message{MessageID: id, Envelope: relay.Envelope{From: tt.from}, StatusReport: tt.report}
+		if got := IsOwn(testKey, m, tt.fallback); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
 		}
 	}
 }

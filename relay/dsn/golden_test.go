@@ -54,6 +54,16 @@ func golden() map[string]*relay.Report {
 		"failed-multi": reportOf(relay.NoticeFailed, sampleContent,
 			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()),
 			refused("Raj.Mixed-Case@Example.ORG", relay.Failed, sampleNoRoom, fullDiagnosis())),
+		"failed-same": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, "550 5.1.1 <jane@example.net> User unknown, id 4F1B2\r\n", unknownDiagnosis()),
+			refused("raj@example.org", relay.Failed, "550 5.1.1 <raj@example.org> User unknown, id 4F1B3\r\n", unknownDiagnosis()),
+			refused("Li.Na@example.net", relay.Failed, "550 5.1.1 <Li.Na@example.net> User unknown, id 4F1B4\r\n", unknownDiagnosis())),
+		"failed-two-of-three": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()),
+			refused("raj@example.org", relay.Failed, sampleNoRoom, fullDiagnosis()),
+			refused("li@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
+		"failed-own-fault": reportOf(relay.NoticeDelayed, sampleContent,
+			refused("raj@example.org", relay.Deferred, "554 5.7.60 Not allowed to send as this sender\r\n", fullDiagnosis())),
 		"delayed":    reportOf(relay.NoticeDelayed, sampleContent, refused("raj@example.org", relay.Deferred, sampleFull, fullDiagnosis())),
 		"relayed":    reportOf(relay.NoticeRelayed, sampleContent, refused("jane@example.net", relay.Relayed, "250 2.0.0 Ok: queued as 4F1B2\r\n", nil)),
 		"expired":    reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Expired, "", silentDiagnosis())),
@@ -128,7 +138,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkGolden(t, name, d.Content)
+			checkGolden(t, name+".eml", d.Content)
 			if name != "hostile" { // what is forged there has a test of its own
 				readDSN(t, r, "relay.example.com", d.Content)
 			}
@@ -144,7 +154,7 @@ func TestGolden(t *testing.T) {
 // checkGolden compares with testdata, or writes it.
 func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	file := filepath.Join("testdata", name+".eml")
+	file := filepath.Join("testdata", name)
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ func TestDigest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "digest", d.Content)
+	checkGolden(t, "digest.eml", d.Content)
 	checkLines(t, d.Content)
 	parts := readEntity(t, string(d.Content)).parts(t, "multipart/mixed")
 	if len(parts) != 2 {
@@ -239,7 +239,7 @@ func TestWordsOfAnotherLanguage(t *testing.T) {
 		t.Fatal(err)
 	}
 	tmpl := template.Must(template.New("").Funcs(words.functions()).Parse(`{{say "lead_failed" .}}`))
-	v := &View{Recipients: make([]RecipientView, 2), Subject: "Rechnung"}
+	v := &View{Total: 2, Subject: "Rechnung"}
 	var b strings.Builder
 	if err := tmpl.Execute(&b, v); err != nil || b.String() != `Nicht zugestellt: 2 Empfänger ("Rechnung")` {
 		t.Errorf("%q, %v", b.String(), err)

@@ -55,10 +55,10 @@ func (s *speaker) span(d time.Duration) string {
 
 // whom is one recipient's address or, by the words for a key, how many there are.
 func (s *speaker) whom(key string, v *View) string {
-	if len(v.Recipients) == 1 {
+	if v.Total == 1 {
 		return v.Recipients[0].Address
 	}
-	return s.say(key, number(len(v.Recipients)))
+	return s.say(key, number(v.Total))
 }
 
 // factsOf are the facts of what a template gives to say.
@@ -107,6 +107,8 @@ func (s *speaker) about(v *View) facts {
 func (s *speaker) aboutRecipient(v *RecipientView) facts {
 	return func(name string) string {
 		switch name {
+		case "n":
+			return strconv.Itoa(len(v.Addresses))
 		case "category":
 			return v.Category
 		case "reason":

@@ -43,11 +43,12 @@ func (s statusFields) own(text string) string {
 // statusPart is part 2 (RFC 3464, 2).
 func (c *Composer) statusPart(r *relay.Report) part {
 	s := statusFields{utf8: r.Message.Envelope.SMTPUTF8}
-	h := &header{text: make([]byte, 0, 512+1024*len(r.Recipients))}
+	h := &header{text: make([]byte, 0, 4096+128*len(r.Recipients))}
 	s.message(h, r, c.o.Hostname)
+	groups := group(r)
 	for _, i := range r.Recipients {
 		h.text = append(h.text, "\r\n"...)
-		s.recipient(h, r, &r.Message.Recipients[i])
+		s.recipient(h, r, &r.Message.Recipients[i], groups.of[i].detailOf(i))
 	}
 	p := part{body: h.text}
 	p.header.add("Content-Description", "Delivery report")
@@ -99,17 +100,20 @@ func receivedFrom(c *relay.Client) string {
 }
 
 // recipient is the block of one recipient (RFC 3464, 2.3).
-func (s statusFields) recipient(h *header, r *relay.Report, rc *relay.Recipient) {
+func (s statusFields) recipient(h *header, r *relay.Report, rc *relay.Recipient, d detail) {
 	h.add("Original-Recipient", s.originalRecipient(rc.ORCPT))
 	h.add("Final-Recipient", s.finalRecipient(rc.Address))
 	h.add("Action", string(r.Kind))
 	h.add("Status", status(r.Kind, rc))
+	if d == inBrief {
+		return
+	}
 	s.attempt(h, rc.Last)
 	h.add("Final-Log-ID", r.Message.ID)
 	if r.Kind == relay.NoticeDelayed && !r.RetryUntil.IsZero() { // RFC 3464, 2.3.9
 		h.add("Will-Retry-Until", r.RetryUntil.Format(dateLayout))
 	}
-	if r.Kind != relay.NoticeRelayed {
+	if r.Kind != relay.NoticeRelayed && d == inFull {
 		h.add("X-Mailwhy-Error", s.own(networkError(rc.Last)))
 		s.extensions(h, rc.Diagnosis)
 	}
@@ -224,29 +228,39 @@ func replyLines(raw string, clean func(string, int) string) []string {
 	return lines
 }
 
-// status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it, even where its class differs from the
-// action's, since failing after a temporary refusal is what expiry is; else what its basic code or the network
-// error tells.
+// status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it, else what its basic code or the network
+// error tells. A failure may have class 4, since failing after a temporary refusal is what expiry is. A delay always has:
+// where a 5xx waits because it is our own fault, readers that go by Status would take the address for dead. The upstream's
+// own code stands in Diagnostic-Code.
 func status(kind relay.NoticeKind, rc *relay.Recipient) string {
 	if rc.Last == nil {
 		return fallbackClass(kind, rc) + ".0.0"
 	}
 	reply := rc.Last.Reply
 	if e := reply.Enhanced; possible(kind, e.Class) && inRange(e) {
+		e.Class = classOf(kind, e.Class)
 		return e.String()
 	}
 	if possible(kind, reply.Class()) {
-		return strconv.Itoa(reply.Class()) + ".0.0" // RFC 3461, 6.3 (g)
+		return strconv.Itoa(classOf(kind, reply.Class())) + ".0.0" // RFC 3461, 6.3 (g)
 	}
 	return fallbackClass(kind, rc) + "." + networkStatus(rc.Last.NetErr.Kind)
 }
 
-// possible reports whether a status class can stand beside an action.
+// possible reports whether a status class says something of the action.
 func possible(kind relay.NoticeKind, class int) bool {
 	if kind == relay.NoticeRelayed {
 		return class == 2
 	}
 	return class == 4 || class == 5
+}
+
+// classOf is the class that stands beside an action for one that the upstream gave.
+func classOf(kind relay.NoticeKind, class int) int {
+	if kind == relay.NoticeDelayed {
+		return 4 // RFC 3464, 2.3.4: a persistent transient failure
+	}
+	return class
 }
 
 // inRange reports whether e can be written: three digits at most (RFC 3463, 2).

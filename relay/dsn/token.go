@@ -25,9 +25,17 @@ func MessageID(key []byte, id, hostname string) string {
 	return "<" + id + "." + token(key, id) + "@" + hostname + ">"
 }
 
-// IsOwn reports whether a Message-ID is one that MessageID made with key, so that the message is a report of our own
-// come back, and must not be reported on: a second report could start a loop. The host is not looked at.
-func IsOwn(key []byte, messageID string) bool {
+// IsOwn reports whether m, which has just come in, is a report of our own come back: it must not be reported on, since a
+// second report could start a loop. Its Message-ID alone does not say so, since anybody who got a report can use that
+// again: it must also have the sender of a report, which is the null sender (RFC 3461, 6.1) or fallback, if that is not
+// empty, and the content type of one.
+func IsOwn(key []byte, m *relay.Message, fallback string) bool {
+	sender := m.Envelope.From == "" || fallback != "" && strings.EqualFold(m.Envelope.From, fallback)
+	return sender && m.StatusReport && ownID(key, m.MessageID)
+}
+
+// ownID reports whether a Message-ID is one that MessageID made with key. The host is not looked at.
+func ownID(key []byte, messageID string) bool {
 	local, _, ok := strings.Cut(strings.Trim(messageID, "<> \t"), "@")
 	if !ok || len(key) == 0 {
 		return false

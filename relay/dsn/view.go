@@ -25,11 +25,12 @@ type View struct {
 	Subject    string // of the message, decoded
 	Sender     string // its envelope sender
 	Arrived    time.Time
-	Waited     time.Duration // from its arrival to the last attempt
-	RetryUntil time.Time     // of delayed; zero when not known
-	Recipients []RecipientView
-	Returned   string // whole, header or none
-	TooLarge   bool   // only the header is returned because the message is large
+	Waited     time.Duration   // from its arrival to the last attempt
+	RetryUntil time.Time       // of delayed; zero when not known
+	Recipients []RecipientView // one for all who have the same reply and diagnosis
+	Total      int             // recipients in all
+	Returned   string          // whole, header or none
+	TooLarge   bool            // only the header is returned because the message is large
 
 	// Of a digest:
 	Count    int
@@ -39,11 +40,13 @@ type View struct {
 	FileName string          // of the attached list
 }
 
-// RecipientView is one recipient in a View.
+// RecipientView is a recipient in a View, or several of whom the same is to be said.
 type RecipientView struct {
 	Words      RecipientWords
-	Rows       string // labelled lines about the recipient, for the text
-	Address    string
+	Rows       string   // labelled lines about the recipient, for the text
+	Address    string   // of the first
+	Addresses  []string // all of them
+	Many       bool     // too many to begin with; they are listed at the end
 	Outcome    string   // failed, expired, suppressed, delayed or relayed
 	Reply      []string // what the upstream said, line by line; empty when it said nothing
 	NoReply    string   // in its place: what went wrong, in the words of the network; may be empty too
@@ -90,17 +93,23 @@ func (c *Composer) view(r *relay.Report, o *original) *View {
 		Subject: decodedSubject(m.Subject), Sender: clean.Line(m.Envelope.From, maxAddress),
 		Arrived: m.Arrived.UTC(), RetryUntil: utc(r.RetryUntil), Returned: o.returned, TooLarge: o.tooLarge,
 	}
+	v.Total = len(r.Recipients)
 	expired := 0
-	for _, i := range r.Recipients {
-		rc := &m.Recipients[i]
-		rv := recipientView(r.Kind, rc)
+	groups := group(r)
+	for _, g := range groups.all {
+		rv := recipientView(r.Kind, &m.Recipients[g.first()])
+		rv.Many = g.large()
+		rv.Addresses = make([]string, len(g.members))
+		for i, member := range g.members {
+			rv.Addresses[i] = clean.Line(m.Recipients[member].Address, maxAddress)
+		}
 		if rv.Outcome == string(relay.Expired) {
 			expired++
 		}
 		v.Waited = max(v.Waited, rv.Time.Sub(m.Arrived))
 		v.Recipients = append(v.Recipients, rv)
 	}
-	if expired == len(r.Recipients) {
+	if expired == len(groups.all) {
 		v.Kind = string(relay.Expired)
 	}
 	return v

@@ -18,6 +18,7 @@ type Words struct {
 
 // RecipientWords are what there is to say about one recipient. Those that do not apply are empty.
 type RecipientWords struct {
+	Whom      string // the address, or how many there are
 	Outcome   string
 	Tried     string // when, and how often
 	Server    string // who answered, and to what
@@ -81,7 +82,10 @@ func (s *speaker) fillInDigest(v *View) {
 // fillInRecipient puts in the words about one recipient.
 func (s *speaker) fillInRecipient(v *RecipientView) {
 	about := s.aboutRecipient(v)
-	v.Words = RecipientWords{Outcome: s.word("outcome_" + v.Outcome)}
+	v.Words = RecipientWords{Whom: v.Address, Outcome: s.word("outcome_" + v.Outcome)}
+	if v.Many {
+		v.Words.Whom = s.say("listed_below", about)
+	}
 	if !v.Time.IsZero() {
 		v.Words.Tried = s.say("attempts", about)
 	}
@@ -111,7 +115,11 @@ func (s *speaker) rows(write func(*rows)) string {
 
 // report is all about a recipient.
 func (v *RecipientView) report(r *rows) {
-	r.row("recipient", v.Address)
+	if v.Many {
+		r.row("recipients", v.Words.Whom)
+	} else {
+		r.verbatim("recipient", v.Addresses)
+	}
 	r.row("outcome", v.Words.Outcome)
 	v.said(r)
 	r.row("server", v.Words.Server)
@@ -119,6 +127,12 @@ func (v *RecipientView) report(r *rows) {
 	r.row("note", v.Words.Note)
 	v.diagnosed(r)
 	r.row("next", v.Words.Next)
+	if v.Many {
+		r.WriteString("\n" + r.word("recipients") + ":\n")
+		for _, address := range v.Addresses {
+			r.WriteString("  " + address + "\n")
+		}
+	}
 }
 
 // said is what the other side said, or why it said nothing.

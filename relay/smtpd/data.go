@@ -45,7 +45,7 @@ func (s *session) message(f *facts) *relay.Message {
 	now := s.options.Now()
 	m := &relay.Message{
 		ID: s.options.NewID(now), Envelope: s.tx.envelope, Recipients: s.tx.recipients, MessageID: f.messageID,
-		Subject: f.subject, HeaderFrom: f.from, DKIM: f.dkim, Arrived: now,
+		Subject: f.subject, HeaderFrom: f.from, DKIM: f.dkim, Arrived: now, StatusReport: f.report,
 		Client: relay.Client{
 			User: s.user, Addr: s.addrString(), Hello: s.hello, Protocol: s.protocol(),
 		},

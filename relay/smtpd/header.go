@@ -3,6 +3,7 @@ package smtpd
 import (
 	"bytes"
 	"fmt"
+	"mime"
 	"net/mail"
 	"net/netip"
 	"strings"
@@ -18,6 +19,7 @@ type facts struct {
 	subject, from   string
 	dkim            []string // d= of each signature
 	received, own   int      // Received fields, and those that we made
+	report          bool     // a delivery status notification
 }
 
 // maxFact bounds each value that is kept of a header.
@@ -74,6 +76,8 @@ func (f *facts) take(name, value, hostname string) {
 		f.subject = value[:min(len(value), maxFact)]
 	case "from":
 		f.from = fromDomain(value)
+	case "content-type":
+		f.report = statusReport(value)
 	case "dkim-signature":
 		if d := dkimDomain(value); d != "" && len(f.dkim) < 16 {
 			f.dkim = append(f.dkim, d)
@@ -95,6 +99,12 @@ func receivedBy(value, hostname string) bool {
 		}
 	}
 	return false
+}
+
+// statusReport reports whether a Content-Type is that of a delivery status notification (RFC 3464, 2; RFC 6522, 3).
+func statusReport(value string) bool {
+	kind, params, err := mime.ParseMediaType(value)
+	return err == nil && kind == "multipart/report" && strings.EqualFold(params["report-type"], "delivery-status")
 }
 
 // fromDomain is the domain of the first address of a From field, in lower case; "" if there is none to be found.

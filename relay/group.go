@@ -1,0 +1,55 @@
+package relay
+
+import (
+	"strings"
+
+	"mailwhy/diagnose"
+)
+
+// SameFailure is what recipients have in common whom one sentence can tell of: how they stand, the reply in all but
+// their own address and what is numbered in it, and the diagnosis. It is comparable.
+type SameFailure struct {
+	state     State
+	uncertain bool
+	stage     diagnose.Stage
+	net       diagnose.NetKind
+	reply     string
+	category  diagnose.Category
+	reason    diagnose.Reason
+	rule      string
+}
+
+// SameFailureOf is what r has in common with others.
+func SameFailureOf(r *Recipient) SameFailure {
+	k := SameFailure{state: r.State}
+	if a := r.Last; a != nil {
+		k.uncertain, k.stage, k.net = a.Uncertain, a.Stage, a.NetErr.Kind
+		k.reply = masked(a.Reply.Raw, r.Address)
+	}
+	if d := r.Diagnosis; d != nil {
+		k.category, k.reason, k.rule = d.Category, d.Reason, d.Rule
+	}
+	return k
+}
+
+// masked is a reply with what differs from recipient to recipient left out: addresses, the recipient's name, and words
+// with a digit in them but the codes at the beginning of a line, which a reference or a time may be.
+func masked(raw, address string) string {
+	local, _, _ := strings.Cut(strings.ToLower(address), "@")
+	var b strings.Builder
+	b.Grow(len(raw))
+	for line := range strings.Lines(strings.ToLower(raw)) {
+		for i, word := range strings.Fields(line) {
+			switch {
+			case strings.Contains(word, "@") || local != "" && strings.Trim(word, `<>"'():;,.`) == local:
+				word = "@"
+			case i > 1 && strings.ContainsAny(word, "0123456789"):
+				word = "#"
+			}
+			b.WriteString(word)
+			b.WriteByte(' ')
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
