@@ -59,6 +59,7 @@ func newRelay(cfg *config.Config, stdout io.Writer, log *slog.Logger) (r *relayA
 			r.close()
 		}
 	}()
+	fitDescriptors(cfg, descriptorLimit())
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}

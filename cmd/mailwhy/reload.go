@@ -49,6 +49,7 @@ func (r *relayApp) reload(cfg *config.Config) error {
 	if was := r.lane.State().Name; name != was {
 		return fmt.Errorf("the upstream was renamed from %s to %s: restart to rename it", was, name)
 	}
+	fitDescriptors(cfg, descriptorLimit())
 	p, errParts := r.makeParts(cfg)
 	o, errAccess := r.frontOptions(cfg, p.cert)
 	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(listens(cfg), o.Access))

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"mailwhy/relay/internal/address"
 )
 
@@ -90,7 +92,8 @@ func CheckOpen(listens []Listen, a Access) error {
 		}
 		if everybody(prefixes) {
 			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: the networks that may send hold most of "+
-				"the Internet; name your own networks, or require AUTH, or list the recipients that may be written to", l.Addr))
+				"the Internet; name your own networks, or require AUTH, or list the recipients that may be written to%s",
+				l.Addr, openEntry(a.AllowRecipients)))
 		}
 		if len(prefixes) > 0 && everybody(l.Proxy) {
 			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: a PROXY header is believed from most of "+
@@ -100,14 +103,36 @@ func CheckOpen(listens []Listen, a Access) error {
 	return errors.Join(errs...)
 }
 
-// closedTo reports whether a list of allowed recipients restricts anything.
+// closedTo reports whether a list of allowed recipients restricts anything. All subdomains of a public suffix, such as
+// com or co.uk, are everybody.
 func closedTo(allow []string) bool {
 	for _, p := range allow {
-		if p == "*" {
+		if p == "*" || strings.HasPrefix(p, ".") && publicSuffix(p[1:]) {
 			return false
 		}
 	}
 	return len(allow) > 0
+}
+
+// publicSuffix reports whether anybody can have a name under domain: whether it is in the Public Suffix List, of registries or of
+// hosting companies. A name that the list does not know, such as internal, is somebody's own.
+func publicSuffix(domain string) bool {
+	domain, err := address.ToASCII(strings.ToLower(domain))
+	if err != nil {
+		return false
+	}
+	suffix, icann := publicsuffix.PublicSuffix(domain)
+	return suffix == domain && (icann || strings.Contains(suffix, "."))
+}
+
+// openEntry names the entry of a list that lets everybody through, as a reason; "" without a list.
+func openEntry(allow []string) string {
+	for _, p := range allow {
+		if !closedTo([]string{p}) {
+			return fmt.Sprintf(" (the entry %q in the list of these is most of the Internet: name the domains themselves)", p)
+		}
+	}
+	return ""
 }
 
 // everybody reports whether prefixes hold more public addresses than one organization has.
@@ -213,6 +238,23 @@ func matches(patterns []string, addr string) bool {
 	}
 	for _, p := range patterns {
 		if matchOne(strings.ToLower(p), addr, strings.ToLower(domain)) {
+			return true
+		}
+	}
+	return false
+}
+
+// routed reports whether the local part of an address may name another domain, to which a smarthost would send it on: the
+// percent hack, a bang path, or an address in quotes (RFC 5321, appendix C and F.2).
+func routed(addr string) bool {
+	local, _ := address.Split(addr)
+	return strings.ContainsAny(local, "%!@")
+}
+
+// named reports whether an address itself is among the patterns, not only its domain.
+func named(patterns []string, addr string) bool {
+	for _, p := range patterns {
+		if strings.EqualFold(p, addr) {
 			return true
 		}
 	}

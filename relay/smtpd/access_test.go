@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -50,6 +51,17 @@ func TestNeverAnOpenRelay(t *testing.T) {
 		{"everybody as IPv4 in IPv6", Listen{Addr: world}, Access{Networks: nets("::ffff:0.0.0.0/96")}, false},
 		{"global unicast IPv6", Listen{Addr: world}, Access{Networks: nets("2000::/3")}, false},
 		{"everybody, recipients \"*\"", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"*"}}, false},
+		{"everybody, recipients in all of com, net and org", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".com", ".net", ".org"}}, false},
+		{"everybody, a public suffix beside own recipients", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test", ".co.uk"}}, false},
+		{"everybody, a public suffix in capitals", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".CO.UK"}}, false},
+		{"everybody, a public suffix in Unicode", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".公司.cn"}}, false},
+		{"everybody, all customers of a hosting company", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".github.io"}}, false},
+		{"everybody, an address of a public suffix itself", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@co.uk"}}, true},
+		{"everybody, all subdomains of its own", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".own.co.uk"}}, true},
+		{"everybody, a private name", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".internal"}}, true},
+		{"everybody, senders listed alone", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowSenders: []string{"@own.test"}}, false},
+		{"everybody in halves of IPv6", Listen{Addr: world}, Access{Networks: nets("::/1", "8000::/1")}, false},
+		{"PROXY headers from halves of everybody", Listen{Addr: world, Proxy: prefixes("0.0.0.0/1", "128.0.0.0/1")}, Access{Networks: []Network{LoopbackNetwork()}}, false},
 		{"everybody beside users", Listen{Addr: world}, Access{Networks: nets("10.0.0.0/8", "0.0.0.0/0"), Users: users}, false},
 		{"PROXY headers from everybody", Listen{Addr: world, Proxy: prefixes("0.0.0.0/0")}, Access{Networks: []Network{LoopbackNetwork()}}, false},
 		{"everybody behind a proxy of this host", Listen{Addr: local, Proxy: prefixes("127.0.0.1/32")}, Access{Networks: nets("0.0.0.0/1", "128.0.0.0/1")}, false},
@@ -171,7 +183,7 @@ func TestUsersFile(t *testing.T) {
 		{"b", "crypt", true}, {"b", "crypt", true}, {"b", "wrong", false}, {"argon", "s3cret", true}, {"argon", "crypt", false},
 		{"nobody", "crypt", false}, {"", "", false}, {"b", "", false},
 	} {
-		if got := u.verify(t.Context(), tt.name, tt.password); got != tt.want {
+		if got := u.verify(tt.name, tt.password); got != tt.want {
 			t.Errorf("%q, %q: %v", tt.name, tt.password, got)
 		}
 	}
@@ -202,5 +214,59 @@ func TestDefaultGateway(t *testing.T) {
 	}
 	if got := defaultGateway(strings.NewReader("")); got.IsValid() {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestOpenEntryIsNamed: the error says which entry of the list lets everybody through.
+func TestOpenEntryIsNamed(t *testing.T) {
+	err := CheckOpen([]Listen{{Addr: "0.0.0.0:25"}}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test", ".com"}})
+	if err == nil || !strings.Contains(err.Error(), `the entry ".com"`) {
+		t.Error(err)
+	}
+}
+
+// TestRoutedRecipients: where recipients are limited to a list, a local part cannot lead elsewhere through a smarthost.
+func TestRoutedRecipients(t *testing.T) {
+	for _, tt := range []struct {
+		allow, to, reply string
+	}{
+		{"@own.test", "joe@own.test", "250"},
+		{"@own.test", "victim%evil.test@own.test", "550 5.7.1 "},
+		{"@own.test", "evil.test!victim@own.test", "550 5.7.1 "},
+		{"@own.test", `"victim@evil.test"@own.test`, "550 5.7.1 "},
+		{"@own.test", `"@evil.test:victim@other.test"@own.test`, "550 5.7.1 "},
+		{".own.test", "victim%evil.test@a.own.test", "550 5.7.1 "},
+		{"*", "victim%evil.test@own.test", "550 5.7.1 "},
+		{"a%b@own.test", "A%b@own.test", "250"}, // this very address is listed
+		{"", "victim%evil.test@own.test", "250"},
+		{"@own.test", "joe+x=y@own.test", "250"},
+	} {
+		o := testOptions(&store{})
+		if tt.allow != "" {
+			o.Access.AllowRecipients = []string{tt.allow}
+		}
+		_, addr := start(t, o, Listen{})
+		c := hello(t, addr)
+		c.say("MAIL FROM:<a@b.test>", "250")
+		c.say("RCPT TO:<"+tt.to+">", tt.reply)
+		c.Close()
+	}
+}
+
+// TestHiddenCharacters: no form of an address may have a character that cannot be seen or that reorders others.
+func TestHiddenCharacters(t *testing.T) {
+	_, addr := start(t, testOptions(&store{}), Listen{})
+	for _, hidden := range []string{"\u0085", "\u009b", "\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\u2028", "\ufeff"} {
+		c := hello(t, addr)
+		c.say("MAIL FROM:<a"+hidden+"b@b.test> SMTPUTF8", "501 5.1.7 The address has an invisible or control character")
+		c.say("MAIL FROM:<\"a"+hidden+"b\"@b.test> SMTPUTF8", "501 5.1.7 The address has")
+		c.say("MAIL FROM:<a@b"+hidden+"b.test> SMTPUTF8", "501 5.1.7 The address has")
+		c.say("MAIL FROM:<a@b.test> SMTPUTF8", "250")
+		c.say("RCPT TO:<c"+hidden+"d@d.test>", "501 5.1.3 The address has")
+		c.say("RCPT TO:<\"c"+hidden+"d\"@d.test>", "501 5.1.3 The address has")
+		c.say("RCPT TO:<c@d.test> ORCPT=utf-8;c"+hidden+"@d.test", "501 5.5.4 ")
+		c.say(fmt.Sprintf(`RCPT TO:<c@d.test> ORCPT=utf-8;c\x{%X}@d.test`, []rune(hidden)[0]), "501 5.5.4 ")
+		c.say("RCPT TO:<c@d.test>", "250")
+		c.Close()
 	}
 }

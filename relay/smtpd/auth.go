@@ -62,7 +62,21 @@ func (s *session) authPlain(identity, name, password string) error {
 
 // authenticate checks a password. Failures are answered late, and all alike.
 func (s *session) authenticate(name, password string) error {
-	if password == "" || !s.options.Access.Users.verify(s.server.ctx, name, password) {
+	users := s.options.Access.Users
+	switch {
+	case password == "":
+		return s.authFailed(name)
+	case users.isProven(name, password):
+		s.user = name
+		return nil
+	}
+	leave, err := s.server.auth.enter(s.server.ctx, authKeyOf(s.addr, name))
+	if err != nil {
+		return s.authBusy(name)
+	}
+	ok := users.verify(name, password)
+	leave(ok)
+	if !ok {
 		return s.authFailed(name)
 	}
 	s.user = name
@@ -72,13 +86,26 @@ func (s *session) authenticate(name, password string) error {
 func (s *session) authFailed(name string) error {
 	s.failures++
 	s.options.Log.Warn("authentication failed", "user", clean.Line(name, 64), "addr", s.addrString())
+	s.authPause()
+	return refuse(535, 5, 7, 8, "Authentication failed")
+}
+
+// authBusy answers a client whose password was not looked at.
+func (s *session) authBusy(name string) error {
+	s.failures++
+	s.options.Log.Warn("authentication put off: too many failed logins", "user", clean.Line(name, 64), "addr", s.addrString())
+	s.authPause()
+	return refuse(454, 4, 7, 0, "Too many failed logins, from your address or all in all; try again later") // RFC 4954, 6
+}
+
+// authPause makes those who guess wait.
+func (s *session) authPause() {
 	wait := time.NewTimer(s.options.Limits.AuthFailureWait)
 	defer wait.Stop()
 	select {
 	case <-wait.C:
 	case <-s.server.ctx.Done():
 	}
-	return refuse(535, 5, 7, 8, "Authentication failed")
 }
 
 // exchange keeps a mechanism's own errors from the client: go-smtp would send their text.

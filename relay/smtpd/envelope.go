@@ -9,6 +9,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/address"
+	"mailwhy/relay/internal/clean"
 	"mailwhy/relay/internal/xtext"
 )
 
@@ -79,7 +80,7 @@ func (s *session) mailParam(p param) error {
 		}
 		e.EnvID = id
 	case p.key == "AUTH" && p.hasValue: // RFC 4954, 5: understood; whom it names is of no use to us
-		if _, err := xtext.Decode(p.value); err != nil {
+		if who, err := xtext.Decode(p.value); err != nil || clean.Hides(who) {
 			return refuse(501, 5, 5, 4, "Malformed AUTH parameter")
 		}
 	case p.key == "BODY", p.key == "SMTPUTF8", p.key == "RET", p.key == "SIZE", p.key == "ENVID", p.key == "AUTH":
@@ -140,9 +141,9 @@ func (s *session) rcptParam(p param) error {
 		}
 		r.Notify = set
 	case "ORCPT":
-		_, _, err := xtext.ORCPT(p.value)
+		_, original, err := xtext.ORCPT(p.value)
 		nonASCII := !address.IsASCII(p.value) && !s.tx.envelope.SMTPUTF8
-		if err != nil || nonASCII || len(p.value) > maxORCPT {
+		if err != nil || nonASCII || clean.Hides(original) || len(p.value) > maxORCPT {
 			return refuse(501, 5, 5, 4, "Malformed ORCPT parameter")
 		}
 		r.ORCPT = p.value // as it came (RFC 3461, 5.2.1d)
@@ -260,6 +261,8 @@ func addressError(err error, detail int) *smtp.SMTPError {
 	switch {
 	case errors.Is(err, address.ErrNonASCII):
 		return refuse(553, 5, 6, 7, "The address is not ASCII; SMTPUTF8 must be asked for in MAIL") // RFC 6531, 3.5
+	case errors.Is(err, address.ErrHidden):
+		return refuse(501, 5, 1, detail, "The address has an invisible or control character")
 	case errors.Is(err, address.ErrTooLong):
 		return refuse(501, 5, 1, detail, "Address too long")
 	}

@@ -182,6 +182,9 @@ func (s *session) addRecipient(r relay.Recipient) error {
 	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 && !matches(a.AllowRecipients, r.Address) {
 		return refuse(550, 5, 7, 1, "Recipient address not allowed here")
 	}
+	if len(a.AllowRecipients) > 0 && routed(r.Address) && !named(a.AllowRecipients, r.Address) {
+		return refuse(550, 5, 7, 1, "Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
+	}
 	s.tx.recipients = append(s.tx.recipients, r)
 	return nil
 }

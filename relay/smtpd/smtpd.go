@@ -114,6 +114,7 @@ type Server struct {
 	heads   sync.Pool // of *[]byte, for the beginnings of contents
 	flight  flight
 	origins origins
+	auth    *authGate
 
 	ctx   context.Context // ends when what is under way must end
 	abort context.CancelFunc
@@ -138,6 +139,7 @@ func New(o Options) (*Server, error) {
 		listeners: map[*listener]struct{}{},
 		sessions:  map[*session]struct{}{},
 		clients:   map[netip.Addr]int{},
+		auth:      newAuthGate(time.Now),
 	}
 	s.ctx, s.abort = context.WithCancel(context.Background())
 	s.options.Store(opts)

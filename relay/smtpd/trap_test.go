@@ -709,6 +709,23 @@ func TestTrapLFOnlyClient(t *testing.T) {
 	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF alone") })
 }
 
+// TestRefusedAtOnce: a client that ends its content with a dot and LF alone hears why that is refused without sending
+// more.
+func TestRefusedAtOnce(t *testing.T) {
+	_, addr := start(t, testOptions(&store{}), Listen{})
+	for _, end := range []string{"\r\n.\n", "\n.\n", "\r\n.x\n", "\n"} {
+		c := hello(t, addr)
+		c.say("MAIL FROM:<a@b.test>", "250")
+		c.say("RCPT TO:<c@d.test>", "250")
+		c.say("DATA", "354")
+		io.WriteString(c, "Subject: x\r\n\r\nbody"+end)
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.want("554 5.6.0 Bare LF in content")
+		c.want("")
+		c.Close()
+	}
+}
+
 // TestTodayLFOnlyClientWaitsWhenNormalized shows what is not cured: where bare newlines are let through, LF.LF still does not end
 // the content, since taking it for the end is what SMTP smuggling lives from. The client waits until the time-out; the log says why.
 func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {

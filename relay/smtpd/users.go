@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"bufio"
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -24,9 +23,8 @@ import (
 // Safe for concurrent use.
 type Users struct {
 	byName map[string]user
-	decoy  string        // hash that unknown names are checked against, so that they take as long
-	turn   chan struct{} // hashing is slow on purpose, and argon2id takes memory: one at a time
-	key    [32]byte      // of proven
+	decoy  string   // hash that unknown names are checked against, so that they take as long
+	key    [32]byte // of proven
 
 	mu     sync.Mutex
 	proven map[[32]byte]struct{} // passwords that were right, so that each connection need not hash anew
@@ -44,7 +42,7 @@ const maxProven = 1024
 // usual text and SENDERS are patterns (see Access) with commas between. Empty lines and those that begin with # are
 // passed over. All mistakes are reported at once, by line number; hashes are never shown.
 func ParseUsers(r io.Reader) (*Users, error) {
-	u := &Users{byName: map[string]user{}, turn: make(chan struct{}, 1), proven: map[[32]byte]struct{}{}}
+	u := &Users{byName: map[string]user{}, proven: map[[32]byte]struct{}{}}
 	rand.Read(u.key[:])
 	var errs []error
 	lines := bufio.NewScanner(r)
@@ -97,25 +95,15 @@ func (u *Users) Names() []string { return slices.Sorted(maps.Keys(u.byName)) }
 // Len is the number of users.
 func (u *Users) Len() int { return len(u.byName) }
 
-// verify reports whether password is name's. It waits for its turn to hash, and gives up with ctx.
-func (u *Users) verify(ctx context.Context, name, password string) bool {
+// verify reports whether password is name's. It is slow: authGate says who may call it.
+func (u *Users) verify(name, password string) bool {
+	if u.isProven(name, password) {
+		return true // somebody else was right about it while this one waited
+	}
 	who, known := u.byName[name]
 	hash := who.hash
 	if !known {
 		hash = u.decoy
-	}
-	mark := u.mark(name, password)
-	u.mu.Lock()
-	_, proven := u.proven[mark]
-	u.mu.Unlock()
-	if proven {
-		return true
-	}
-	select {
-	case u.turn <- struct{}{}:
-		defer func() { <-u.turn }()
-	case <-ctx.Done():
-		return false
 	}
 	if !verifyHash(hash, password) || !known {
 		return false
@@ -125,8 +113,17 @@ func (u *Users) verify(ctx context.Context, name, password string) bool {
 	if len(u.proven) >= maxProven {
 		clear(u.proven)
 	}
-	u.proven[mark] = struct{}{}
+	u.proven[u.mark(name, password)] = struct{}{}
 	return true
+}
+
+// isProven reports whether password was found to be name's before, which costs nothing to see again.
+func (u *Users) isProven(name, password string) bool {
+	mark := u.mark(name, password)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, proven := u.proven[mark]
+	return proven
 }
 
 // mark is what is kept of a password that was right: without the key, which never leaves this process, it says nothing.

@@ -16,11 +16,14 @@ type size struct {
 	loris, stuck, flood, rcpt, noop, guessers, killed int
 	line                                              int           // bytes of a line of content
 	last                                              time.Duration // of the attacks that have no end of their own
+	crowd, logins                                     int           // who guess passwords, and honest logins beside them
 }
 
-func full() size { return size{500, 400, 2000, 50_000, 10_000, 50, 200, 100 << 20, 30 * time.Second} }
+func full() size {
+	return size{500, 400, 2000, 50_000, 10_000, 50, 200, 100 << 20, 30 * time.Second, 500, 20}
+}
 
-func quick() size { return size{50, 20, 600, 5_000, 3_000, 5, 40, 8 << 20, 2 * time.Second} }
+func quick() size { return size{50, 20, 600, 5_000, 3_000, 5, 40, 8 << 20, 2 * time.Second, 60, 4} }
 
 // The attackers' addresses.
 const (

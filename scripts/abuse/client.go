@@ -92,7 +92,7 @@ func (c *client) finish(l *ledger, name, rest string) (reply string) {
 func honest(r *relay, n int) (time.Duration, error) {
 	name := fmt.Sprintf("honest-%d", n)
 	began := time.Now()
-	c := connect("127.0.0.1", r.clear)
+	c := connect(honestAddr, r.clear)
 	if c == nil {
 		return 0, fmt.Errorf("%s: no connection", name)
 	}

@@ -9,6 +9,7 @@
 //   - the relay never took more than 150 MB of memory;
 //   - each message of the honest client was acknowledged, its 99th percentile (connect, send, QUIT) within a second;
 //   - what was acknowledged arrived at the upstream once, and what was neither acknowledged nor whole did not, nor is in the queue;
+//   - the first login of an honest client takes a second at most while hundreds guess passwords, from other addresses and from its own;
 //   - the limits were met: of connections, commands, recipients, errors and failed passwords.
 //
 // The exit status is 0 when all held, and 1 when something did not.
@@ -26,6 +27,7 @@ import (
 const (
 	maxMemory = 150_000_000 // bytes
 	maxP99    = time.Second
+	maxLogin  = time.Second // for the reply to an honest client's first AUTH
 	settleIn  = time.Minute // for what was acknowledged to arrive
 )
 
@@ -66,6 +68,7 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	defer r.stop()
 	a := &attack{relay: r, size: s, end: time.Now().Add(s.last)}
 	waits := a.run()
+	logins := a.crowds()
 	p50, p99 := waits[len(waits)/2], waits[len(waits)*99/100]
 	r.ledger.settle(settleIn)
 	t, amiss := r.ledger.compare()
@@ -82,6 +85,12 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	}
 	hold(p99 <= maxP99, "the honest client's p99 is %v", p99)
 	hold(peak > 0 && peak < maxMemory, "the relay took %d bytes of memory", peak)
+	for _, l := range logins {
+		hold(l.worst <= maxLogin, "beside guessers %s an honest first login took %v", l.crowd.where, l.worst)
+		hold(l.guesses > 0, "no password was guessed at %s", l.crowd.where)
+		fmt.Fprintf(out, "%d guessers %s: %d guesses answered, %d honest first logins, the slowest %v\n",
+			s.crowd, l.crowd.where, l.guesses, s.logins, l.worst.Round(time.Millisecond))
+	}
 	hold(len(queue) == 0, "the queue holds %q", queue)
 	hold(a.turnedAway.Load() > 0, "the flood of connections met no limit")
 	hold(a.guesses.Load() > 0, "no password was guessed at")

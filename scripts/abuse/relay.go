@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"mailwhy/relay/smtptest"
 )
 
@@ -58,6 +60,22 @@ const room = 400
 // user is a user's line; nobody here knows the password, and one guess costs a bcrypt of the usual strength.
 const user = "app:$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\n"
 
+// users are the lines of that one and of n honest ones for each crowd of guessers, of the same strength.
+func users(n int) (string, error) {
+	lines := user
+	for _, c := range crowds {
+		for i := range n {
+			name := c.login(i)
+			hash, err := bcrypt.GenerateFromPassword([]byte(name), bcrypt.DefaultCost)
+			if err != nil {
+				return "", err
+			}
+			lines += name + ":" + string(hash) + "\n"
+		}
+	}
+	return lines, nil
+}
+
 // startRelay builds the command and starts it in dir.
 func startRelay(dir string, s size) (r *relay, err error) {
 	r = &relay{binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), ledger: newLedger()}
@@ -78,10 +96,14 @@ func startRelay(dir string, s size) (r *relay, err error) {
 	if r.upstream, err = smtptest.Start(smtptest.Options{Deliver: r.ledger.deliver, Forget: true}); err != nil {
 		return nil, err
 	}
-	conf := fmt.Sprintf(configuration, r.clear, r.tls, s.loris+s.stuck+room, r.upstream.URL())
+	file, err := users(s.logins)
+	if err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf(configuration, r.clear, r.tls, s.loris+s.stuck+s.crowd+room, r.upstream.URL())
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, "relay.toml"), []byte(conf), 0o600),
-		os.WriteFile(filepath.Join(dir, "users"), []byte(user), 0o600),
+		os.WriteFile(filepath.Join(dir, "users"), []byte(file), 0o600),
 		os.WriteFile(filepath.Join(dir, "tls.crt"), identity.CertPEM, 0o600),
 		os.WriteFile(filepath.Join(dir, "tls.key"), identity.KeyPEM, 0o600),
 	)

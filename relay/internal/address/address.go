@@ -2,7 +2,7 @@
 //
 // The front door parses every address that a client names; the upstream side and the DSN composer take addresses apart
 // again. What always holds: Parse accepts nothing that could end a path early or start another line (controls, NUL,
-// line ends, an unquoted space or angle bracket), and what it returns is in one form, so that Parse of it is the identity.
+// line ends, an unquoted space or angle bracket), no character that hides or reorders others wherever it is shown, and what it returns is in one form, so that Parse of it is the identity.
 //
 // Two lenities: a domain label may hold underscores, because container names do; and A-labels are not decoded to be
 // checked. One severity: an empty quoted local part, which the grammar allows, is refused, as no mailbox has it.
@@ -10,8 +10,10 @@ package address
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -30,6 +32,8 @@ var (
 	ErrSyntax = errors.New("malformed address")
 	// ErrTooLong is returned when the local part, the domain or the whole exceeds its limit.
 	ErrTooLong = errors.New("address too long")
+	// ErrHidden is returned for an address with a character that cannot be seen, or that reorders or hides others.
+	ErrHidden = fmt.Errorf("%w: invisible or control character", ErrSyntax)
 	// ErrNonASCII is returned for an internationalized address where SMTPUTF8 was not asked for.
 	ErrNonASCII = errors.New("address is not ASCII and SMTPUTF8 was not asked for")
 )
@@ -42,6 +46,9 @@ func Parse(s string, smtputf8 bool) (string, error) {
 	}
 	if !smtputf8 && !IsASCII(s) {
 		return "", ErrNonASCII
+	}
+	if strings.ContainsFunc(s, hides) {
+		return "", ErrHidden
 	}
 	local, rest, err := cutLocal(s)
 	if err != nil {
@@ -177,7 +184,7 @@ func isDotString(s string) bool {
 			}
 		}
 	}
-	return !hasC1(s)
+	return true
 }
 
 // isAtext reports whether c may stand in an atom (RFC 5322, 3.2.3; RFC 6531, 3.3).
@@ -185,13 +192,14 @@ func isAtext(c byte) bool {
 	return isLetDig(c) || c >= utf8.RuneSelf || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-func isLetDig(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+// hides reports whether r is above ASCII and cannot be seen, or reorders or hides others: a control of ISO 6429, which
+// terminals obey, a bidirectional or other format character, a line or paragraph separator.
+func hides(r rune) bool {
+	return r >= utf8.RuneSelf && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp))
 }
 
-// hasC1 reports whether s holds a control of ISO 6429 in UTF-8, which terminals obey like the ASCII ones.
-func hasC1(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return 0x80 <= r && r < 0xa0 })
+func isLetDig(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
 // checkDomain checks a domain or an address literal.

@@ -18,11 +18,21 @@ func Line(s string, max int) string {
 		switch {
 		case r == '\t':
 			return ' '
-		case unicode.IsControl(r), unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
+		case hides(r):
 			return '?'
 		}
 		return r
 	})
+}
+
+// Hides reports whether s has a character above ASCII that Line would not leave as it is: a control of ISO 6429, which
+// terminals obey, a bidirectional or other invisible format character, a line or paragraph separator.
+func Hides(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf && hides(r) })
+}
+
+func hides(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // ASCII returns s as one line of at most max bytes of printable ASCII; whatever else it holds becomes "?", each

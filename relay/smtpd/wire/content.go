@@ -74,14 +74,14 @@ func (t *Content) next() ([]byte, error) {
 	for {
 		in := t.c.in.bytes()
 		if t.begin && len(in) > 0 && in[0] == '.' {
-			if len(in) < 3 {
+			if len(in) == 1 || len(in) == 2 && in[1] == '\r' { // it may be the end
 				if err := t.fill(); err != nil {
 					return nil, err
 				}
 				continue
 			}
 			t.begin = false
-			if in[1] == '\r' && in[2] == '\n' {
+			if in[1] == '\r' && len(in) > 2 && in[2] == '\n' {
 				t.c.in.r += 3
 				return nil, io.EOF
 			}
