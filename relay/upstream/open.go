@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -216,10 +217,13 @@ func (o *opening) startTLS() *problem {
 	switch {
 	case r.err != nil:
 		return &problem{stage: diagnose.StageTLS, err: r.err, clear: clear}
-	case r.class() != 2 && clear && !r.ending():
+	case r.class() >= 4 && clear && !r.ending():
 		return nil
-	case r.class() != 2:
+	case r.class() >= 4:
 		return &problem{stage: diagnose.StageTLS, rep: r}
+	case r.code != 220: // RFC 3207, 4: the only go-ahead; after anything else no handshake is awaited
+		return &problem{stage: diagnose.StageTLS, clear: clear, err: &netError{diagnose.NetProtocol,
+			fmt.Sprintf("the server answered STARTTLS with %q, where only 220 is the go-ahead", clip(r.raw))}}
 	case o.c.in.r.Buffered() > 0: // bytes that came in clear would be taken for the encrypted server's
 		return &problem{stage: diagnose.StageTLS, clear: clear, err: &netError{diagnose.NetProtocol,
 			"the server, or somebody between, sent more after its reply to STARTTLS"}}
