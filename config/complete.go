@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,6 +36,9 @@ func (c *Config) complete(env []string, tell tellFunc) {
 		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, tell)
 		if origin := c.origins[upstreamSection+"."+name+".password"]; u.PasswordFile == "" && !u.Password.IsZero() && strings.HasPrefix(origin, "--") {
 			c.Warnings = append(c.Warnings, "the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")
+		}
+		if warning := u.portWarning(upstreamSection + "." + name); warning != "" {
+			c.Warnings = append(c.Warnings, warning)
 		}
 	}
 }
@@ -118,6 +122,20 @@ func (u *Upstream) complete() {
 			u.Port = 25
 		}
 	}
+}
+
+// portWarning says that port and TLS mode contradict each other as ports are commonly used (RFC 8314, 3.3), or nothing.
+// A provider may do as it likes, so it is no mistake.
+func (u *Upstream) portWarning(path string) string {
+	switch {
+	case u.Port == 465 && u.TLS != "implicit":
+		return fmt.Sprintf("%s.tls is %q, but port 465 usually speaks TLS from the first byte; "+
+			`write tls = "implicit", or port = 587 for STARTTLS`, path, u.TLS)
+	case (u.Port == 25 || u.Port == 587) && u.TLS == "implicit":
+		return fmt.Sprintf("%s.tls is \"implicit\", but port %d usually begins in clear; "+
+			`write tls = "starttls", or port = 465 for implicit TLS`, path, u.Port)
+	}
+	return ""
 }
 
 // readSecret fills s from its file, less one newline at the end.

@@ -143,6 +143,7 @@ type Upstream struct {
 	IdleTimeout              time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
 	MaxConnectionAge         time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
 	ConnectTimeout           time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
+	GreetingTimeout          time.Duration `toml:"greeting_timeout" min:"100ms" max:"1h"`
 	CommandTimeout           time.Duration `toml:"command_timeout" min:"100ms" max:"1h"`
 	DataTimeout              time.Duration `toml:"data_timeout" min:"100ms" max:"1h"`
 	FinalTimeout             time.Duration `toml:"final_timeout" min:"100ms" max:"1h"`
@@ -254,7 +255,8 @@ func DefaultUpstream() *Upstream {
 		IdleTimeout:              30 * time.Second,
 		MaxConnectionAge:         10 * time.Minute,
 		ConnectTimeout:           30 * time.Second,
-		CommandTimeout:           5 * time.Minute,  // RFC 5321, 4.5.3.2.1 to 4.5.3.2.4
+		GreetingTimeout:          30 * time.Second, // RFC 5321, 4.5.3.2.1 has 5 minutes
+		CommandTimeout:           5 * time.Minute,  // RFC 5321, 4.5.3.2.2 and 4.5.3.2.3
 		DataTimeout:              3 * time.Minute,  // RFC 5321, 4.5.3.2.5
 		FinalTimeout:             10 * time.Minute, // RFC 5321, 4.5.3.2.6
 	}

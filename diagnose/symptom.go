@@ -54,6 +54,7 @@ const (
 	NetUnreachable      NetKind = "network_unreachable"     // no route to the host or network
 	NetConnectTimeout   NetKind = "connect_timeout"         // no answer to our SYN
 	NetTimeout          NetKind = "timeout"                 // connected, then silent
+	NetNoGreeting       NetKind = "no_greeting"             // connected, and the server never said its first word
 	NetReset            NetKind = "connection_reset"        // connected, then RST
 	NetClosed           NetKind = "connection_closed"       // connected, then EOF without a reply
 	NetProtocol         NetKind = "protocol_error"          // bytes that are no SMTP reply

@@ -63,7 +63,7 @@ func upstreamOptions(cfg *config.Config) (upstream.Options, error) {
 		MaxAge:             u.MaxConnectionAge,
 		RcptMax:            u.MaxRecipients,
 		Timeouts: upstream.Timeouts{
-			Connect: u.ConnectTimeout, Greeting: u.CommandTimeout, Command: u.CommandTimeout,
+			Connect: u.ConnectTimeout, Greeting: u.GreetingTimeout, Command: u.CommandTimeout,
 			Data: u.CommandTimeout, Write: u.DataTimeout, EndOfData: u.FinalTimeout,
 		},
 		Grace: cfg.ShutdownGrace,

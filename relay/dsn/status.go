@@ -286,7 +286,7 @@ func networkStatus(kind diagnose.NetKind) string {
 		return "4.7" // delivery time expired
 	case diagnose.NetRefused, diagnose.NetUnreachable, diagnose.NetConnectTimeout, diagnose.NetProxy:
 		return "4.1" // no answer from host
-	case diagnose.NetTimeout, diagnose.NetReset, diagnose.NetClosed:
+	case diagnose.NetTimeout, diagnose.NetNoGreeting, diagnose.NetReset, diagnose.NetClosed:
 		return "4.2" // bad connection
 	case diagnose.NetDNSFailure:
 		return "4.3" // directory server failure

@@ -125,6 +125,10 @@ func tlsKind(err error) diagnose.NetKind {
 
 // netText words err for the log.
 func netText(err error) string {
+	var hint *hintedError
+	if errors.As(err, &hint) {
+		return hint.Error()
+	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && digit(record.RecordHeader[0]) {
 		return "the server answered the TLS handshake with " + strings.TrimSpace(string(record.RecordHeader[:3])) +

@@ -140,12 +140,12 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 func (o *opening) steps(secure bool) *problem {
 	if secure && o.p.opt.TLS.Mode == tlsconf.Implicit {
 		if pr := o.handshake(); pr != nil {
+			pr.err = hinted(pr.err, o.p.portHint())
 			return pr
 		}
 	}
-	o.limit(o.p.opt.Timeouts.Greeting)
-	if r := o.c.in.next(); r.err != nil || r.class() != 2 {
-		return &problem{stage: diagnose.StageGreeting, rep: r, err: r.err}
+	if pr := o.greeting(); pr != nil {
+		return pr
 	}
 	if pr := o.hello(); pr != nil {
 		return pr

@@ -19,7 +19,7 @@
 //   - Credentials travel over TLS only, unless AllowPlaintextAuth says otherwise, and appear in no error and no log. While
 //     they are not known to be good one connection at a time tries them.
 //
-// The files: open (from TCP to the point before MAIL), auth, login, exchange (transactions), command and content (what is
+// The files: open (from TCP to the point before MAIL), greeting, auth, login, exchange (transactions), command and content (what is
 // written), reply (what is read), conn, dial, fault (errors to kinds), upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
@@ -82,10 +82,10 @@ type Options struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Timeouts bound each step of an exchange. The defaults are those of RFC 5321, 4.5.3.2.
+// Timeouts bound each step of an exchange. The defaults are those of RFC 5321, 4.5.3.2, but for the greeting.
 type Timeouts struct {
 	Connect   time.Duration // look-up, each address, TLS handshake; default 30 seconds
-	Greeting  time.Duration // default 5 minutes
+	Greeting  time.Duration // default 30 seconds, since a server that waits for TLS keeps silent; RFC 5321 has 5 minutes
 	Command   time.Duration // the reply to each command but DATA; default 5 minutes
 	Data      time.Duration // the reply to DATA; default 2 minutes
 	Write     time.Duration // each write; default 3 minutes
@@ -102,6 +102,7 @@ type Pool struct {
 	caps    atomic.Pointer[relay.Capabilities]
 	buffers sync.Pool // of *buffers
 	logins  *logins
+	silence atomic.Bool // a missing greeting was logged, and none has come since
 
 	mu     sync.Mutex
 	idle   []*conn // the newest last
@@ -146,7 +147,7 @@ func (o *Options) fill() {
 	set(&o.Grace, 8*time.Second)
 	t := &o.Timeouts
 	set(&t.Connect, 30*time.Second)
-	set(&t.Greeting, 5*time.Minute)
+	set(&t.Greeting, 30*time.Second)
 	set(&t.Command, 5*time.Minute)
 	set(&t.Data, 2*time.Minute)
 	set(&t.Write, 3*time.Minute)

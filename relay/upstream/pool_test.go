@@ -196,7 +196,7 @@ func TestTimeouts(t *testing.T) {
 		fault bool
 	}{
 		{"connect", diagnose.StageConnect, diagnose.NetConnectTimeout, 1 * time.Second, true},
-		{"greeting", diagnose.StageGreeting, diagnose.NetTimeout, 2 * time.Second, true},
+		{"greeting", diagnose.StageGreeting, diagnose.NetNoGreeting, 2 * time.Second, true},
 		{"EHLO", diagnose.StageHello, diagnose.NetTimeout, 3 * time.Second, true},
 		{"MAIL", diagnose.StageMail, diagnose.NetTimeout, 3 * time.Second, false},
 		{"RCPT", diagnose.StageRcpt, diagnose.NetTimeout, 3 * time.Second, false},

@@ -1,0 +1,107 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay/internal/tlsconf"
+)
+
+// greetingPatience is how long a greeting may take before the log says that it is awaited.
+const greetingPatience = 10 * time.Second
+
+// greeting awaits what the server says unasked (RFC 5321, 4.3.1). A server that speaks TLS from the first byte says
+// nothing, since it waits for us: silence is told early, and with what to look at.
+func (o *opening) greeting() *problem {
+	p := o.p
+	told := time.AfterFunc(greetingPatience, o.tellSilence)
+	defer told.Stop()
+	o.limit(p.opt.Timeouts.Greeting)
+	r := o.c.in.next()
+	if r.err != nil {
+		return &problem{stage: diagnose.StageGreeting, err: o.ungreeted(r.err)}
+	}
+	p.silence.Store(false)
+	if r.class() != 2 {
+		return &problem{stage: diagnose.StageGreeting, rep: r}
+	}
+	return nil
+}
+
+// tellSilence logs that a greeting is still awaited, once until one comes.
+func (o *opening) tellSilence() {
+	p := o.p
+	if o.ctx.Err() != nil || p.silence.Swap(true) {
+		return
+	}
+	p.opt.Log.Warn("still no greeting after "+greetingPatience.String()+"; waiting on", "upstream", p.opt.Name,
+		"host", p.opt.Host, "remote", o.c.remote, "greeting_timeout", p.opt.Timeouts.Greeting, "hint", p.silenceHint())
+}
+
+// ungreeted makes of the error met instead of a greeting one that says what to look at.
+func (o *opening) ungreeted(err error) error {
+	p := o.p
+	var cut *cutError
+	switch {
+	case o.c.tls == "" && tlsRecord(err):
+		return &netError{diagnose.NetTLSProtocol, `the server speaks TLS from the first byte: set tls = "implicit"`}
+	case errors.Is(err, os.ErrDeadlineExceeded) && !errors.As(err, &cut):
+		text := fmt.Sprintf("the server sent no greeting within %v", p.opt.Timeouts.Greeting)
+		return hinted(&netError{diagnose.NetNoGreeting, text}, p.silenceHint())
+	}
+	return hinted(err, p.portHint())
+}
+
+// tlsRecord reports whether what came instead of a reply is a TLS alert or handshake record (RFC 8446, 5.1).
+func tlsRecord(err error) bool {
+	var proto *protocolError
+	var cut *cutError
+	raw := ""
+	if errors.As(err, &proto) {
+		raw = proto.raw
+	} else if errors.As(err, &cut) {
+		raw = cut.raw
+	}
+	return len(raw) >= 2 && (raw[0] == 0x15 || raw[0] == 0x16) && raw[1] == 3
+}
+
+// silenceHint is what to look at when no greeting comes.
+func (p *Pool) silenceHint() string {
+	if hint := p.portHint(); hint != "" || p.opt.TLS.Mode == tlsconf.Implicit {
+		return hint
+	}
+	return `if the server speaks TLS from the first byte, set tls = "implicit"`
+}
+
+// portHint says that port and TLS mode contradict each other (RFC 8314, 3.3), or nothing.
+func (p *Pool) portHint() string {
+	port, implicit := p.opt.Port, p.opt.TLS.Mode == tlsconf.Implicit
+	switch {
+	case port == 465 && !implicit:
+		return `port 465 usually speaks TLS from the first byte: set tls = "implicit"`
+	case (port == 25 || port == 587) && implicit:
+		return fmt.Sprintf(`port %d usually begins in clear: set tls = "starttls"`, port)
+	}
+	return ""
+}
+
+// hintedError is an error with what to look at. Its kind is that of the error.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return netText(e.err) + "; " + e.hint }
+
+func (e *hintedError) Unwrap() error { return e.err }
+
+// hinted adds a hint, if there is one.
+func hinted(err error, hint string) error {
+	if hint == "" {
+		return err
+	}
+	return &hintedError{err, hint}
+}
