@@ -107,6 +107,7 @@ type part struct {
 	ahead    bool // it travelled with the end of data before it
 	reset    bool // RSET leads it
 	again    bool // a reused connection was lost under it once
+	cleared  bool // RSET was given after MAIL was refused
 	accepted []int
 }
 

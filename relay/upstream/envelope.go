@@ -51,19 +51,22 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	mail, l := x.ask(diagnose.StageMail, x.p.opt.Timeouts.Command, func(b []byte) []byte {
 		return appendMail(b, p.d.t, &x.c.ext, p.utf8)
 	})
+	if l == nil {
+		l = x.stale(p, mail)
+	}
 	if l != nil {
 		return data, false, l
 	}
 	over, l := x.recipients(p, mail)
 	if l != nil {
-		return data, false, l
+		return data, false, afterRefusal(mail, l)
 	}
 	if x.c.ext.Pipelining || len(p.accepted) > 0 {
 		data, l = x.ask(diagnose.StageData, x.p.opt.Timeouts.Data, func(b []byte) []byte { return append(b, "DATA\r\n"...) })
 	}
 	switch {
 	case l != nil:
-		return data, false, l
+		return data, false, afterRefusal(mail, l)
 	case mail.class() == 2:
 		x.overflow(p, over)
 		return data, false, nil

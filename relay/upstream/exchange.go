@@ -99,7 +99,7 @@ func (x *exchange) carry(p *part) *part {
 		l = x.nothing()
 	default:
 		x.settle(p, diagnose.StageData, data)
-		x.c.dirty = true
+		x.c.dirty = !p.cleared
 	}
 	if l != nil {
 		return x.lose(p, l)

@@ -13,12 +13,13 @@ import (
 // greetingPatience is how long a greeting may take before the log says that it is awaited.
 const greetingPatience = 10 * time.Second
 
-// greeting awaits what the server says unasked (RFC 5321, 4.3.1). A server that speaks TLS from the first byte says
-// nothing, since it waits for us: silence is told early, and with what to look at.
+// greeting awaits what the server says unasked (RFC 5321, 4.3.1). A server that speaks TLS from the first
+// byte says nothing, since it waits for us: silence is reported early, with what to look at.
 func (o *opening) greeting() *problem {
 	p := o.p
-	told := time.AfterFunc(greetingPatience, o.tellSilence)
-	defer told.Stop()
+	remote := o.c.remote
+	late := time.AfterFunc(greetingPatience, func() { o.logSilence(remote) })
+	defer late.Stop()
 	o.limit(p.opt.Timeouts.Greeting)
 	r := o.c.in.next()
 	if r.err != nil {
@@ -31,14 +32,14 @@ func (o *opening) greeting() *problem {
 	return nil
 }
 
-// tellSilence logs that a greeting is still awaited, once until one comes.
-func (o *opening) tellSilence() {
+// logSilence logs that a greeting is still awaited, once until one comes.
+func (o *opening) logSilence(remote string) {
 	p := o.p
 	if o.ctx.Err() != nil || p.silence.Swap(true) {
 		return
 	}
-	p.opt.Log.Warn("still no greeting after "+greetingPatience.String()+"; waiting on", "upstream", p.opt.Name,
-		"host", p.opt.Host, "remote", o.c.remote, "greeting_timeout", p.opt.Timeouts.Greeting, "hint", p.silenceHint())
+	p.opt.Log.Warn("still no greeting after "+greetingPatience.String(), "upstream", p.opt.Name,
+		"host", p.opt.Host, "remote", remote, "greeting_timeout", p.opt.Timeouts.Greeting, "hint", p.silenceHint())
 }
 
 // ungreeted makes of the error met instead of a greeting one that says what to look at.

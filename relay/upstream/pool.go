@@ -12,15 +12,17 @@
 //   - A message cut short is never completed: when its content cannot be read to the end, or the server speaks before
 //     the end, the connection is closed without the final dot and without another command.
 //   - A connection that is lost before the final dot has cost nothing; after it the attempt is Uncertain. A reused
-//     connection that turns out to be gone, before a dot was written, is replaced and not a failure.
+//     connection that turns out to be gone, before a dot was written, is replaced and not a failure, whether the
+//     server closes it, says 421, or answers MAIL with words about the session. It is replaced once: what a fresh
+//     connection answers counts.
 //   - What goes wrong before MAIL is a Fault, nobody's attempt. Only where other recipients of the same message have
 //     been answered before does it stand among the Attempts, at its own stage.
 //   - Every read, write and flush has a time limit. Cancelling leaves the transaction under way its grace.
 //   - Credentials travel over TLS only, unless AllowPlaintextAuth says otherwise, and appear in no error and no log. While
 //     they are not known to be good one connection at a time tries them.
 //
-// The files: open (from TCP to the point before MAIL), greeting, auth, login, exchange (transactions), command and content (what is
-// written), reply (what is read), conn, dial, fault (errors to kinds), upstreamid.
+// The files: open (from TCP to the point before MAIL), greeting, auth, login, exchange (transactions), stale,
+// command and content (what is written), reply (what is read), conn, dial, fault (errors to kinds), upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
 // 6531 (SMTPUTF8), 8305 (order of addresses), 9422 (LIMITS).

@@ -42,6 +42,13 @@ func TestReuse(t *testing.T) {
 		{"421 at RCPT on a reused connection", say(diagnose.StageRcpt, 1, 2, "421 4.4.5 enough\r\n", smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
 		{"EOF at MAIL on a reused connection", say(diagnose.StageMail, 1, 2, "", smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
 		{"RST at DATA on a reused connection", say(diagnose.StageData, 1, 4, "", smtptest.EndReset), 0, "", []int{1, 1, 1, 2}},
+		{"timeout at MAIL, then the end", say(diagnose.StageMail, 1, 2, "451 4.4.2 Timeout waiting for data from client.\r\n", smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
+		{"timeout at MAIL", say(diagnose.StageMail, 1, 3, "451 4.4.2 Timeout - closing connection\r\n", smtptest.EndNot), 0, "", []int{1, 1, 2, 2}},
+		{"timeout at MAIL without an enhanced code", say(diagnose.StageMail, 1, 2, "451 your session timed out\r\n", smtptest.EndNot), 0, "", []int{1, 2, 2, 2}},
+		{"idle at MAIL, for good", say(diagnose.StageMail, 1, 2, "554 5.0.0 You were idle for too long\r\n", smtptest.EndNot), 0, "", []int{1, 2, 2, 2}},
+		{"X.4.2 at MAIL", say(diagnose.StageMail, 1, 2, "550 5.4.2 no more\r\n", smtptest.EndNot), 0, "", []int{1, 2, 2, 2}},
+		{"any 4xx at MAIL, then the end", say(diagnose.StageMail, 1, 4, "450 4.3.2 Come again\r\n", smtptest.EndClose), 0, "", []int{1, 1, 1, 2}},
+		{"any 5xx at MAIL, then RST", say(diagnose.StageMail, 1, 2, "503 5.5.1 Out of sorts\r\n", smtptest.EndReset), 0, "", []int{1, 2, 2, 2}},
 		{"421 after the dot", say(diagnose.StageEndOfData, 1, 2, "250 2.0.0 Ok\r\n421 4.4.5 enough\r\n", smtptest.EndClose), 0, "", []int{1, 1, 2, 2}},
 	}
 	for _, without := range []string{"", "PIPELINING"} {
