@@ -124,8 +124,8 @@ func (u *Upstream) complete() {
 	}
 }
 
-// portWarning says that port and TLS mode contradict each other as ports are commonly used (RFC 8314, 3.3), or nothing.
-// A provider may do as it likes, so it is no mistake.
+// portWarning says that port and TLS mode contradict each other as ports are commonly used (RFC 8314, 3.3), or
+// nothing. It is not an error, since a provider may do as it likes.
 func (u *Upstream) portWarning(path string) string {
 	switch {
 	case u.Port == 465 && u.TLS != "implicit":

@@ -54,7 +54,7 @@ const (
 	NetUnreachable      NetKind = "network_unreachable"     // no route to the host or network
 	NetConnectTimeout   NetKind = "connect_timeout"         // no answer to our SYN
 	NetTimeout          NetKind = "timeout"                 // connected, then silent
-	NetNoGreeting       NetKind = "no_greeting"             // connected, and the server never said its first word
+	NetNoGreeting       NetKind = "no_greeting"             // connected, and the server never greeted
 	NetReset            NetKind = "connection_reset"        // connected, then RST
 	NetClosed           NetKind = "connection_closed"       // connected, then EOF without a reply
 	NetProtocol         NetKind = "protocol_error"          // bytes that are no SMTP reply
@@ -72,6 +72,7 @@ const (
 	NetSizeExceeded     NetKind = "size_exceeded"           // RFC 1870: larger than the upstream's SIZE; not sent
 	NetUTF8Unavailable  NetKind = "smtputf8_unavailable"    // RFC 6531: the message needs SMTPUTF8; not sent
 	NetEightUnavailable NetKind = "8bitmime_unavailable"    // RFC 6152: the message needs 8BITMIME; not sent
+	NetExtensionMissing NetKind = "extension_missing"       // RFC 5321, 2.2.1: offered before, or EHLO failed; not sent yet
 	NetCorrupt          NetKind = "content_corrupt"         // ours: the stored content is damaged or gone
 	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: given up after the retry limit
 )

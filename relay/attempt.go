@@ -42,7 +42,8 @@ type Transaction struct {
 // Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set. A fault that is met after
 // some recipients of a large message were answered stands among the Attempts of the rest, at its own stage: one
 // before MAIL, or StageQueue for content that could not be read. It is the lane's trouble there too: a 5yz at such a
-// stage is nobody's failure.
+// stage is nobody's failure. A message that needs an extension which the upstream offered before and does not
+// offer now has Attempts too, with NetExtensionMissing at the stage of EHLO: it waits, and the lane goes on.
 type Result struct {
 	Attempts []Attempt // one for each of Transaction.Recipients, in their order
 	Fault    *Attempt  // the upstream could not be brought to MAIL: nobody's attempt, the lane's own trouble
@@ -57,7 +58,8 @@ type Upstream interface {
 	// transaction met a Fault, or the connection is unfit for more, next is no longer asked. Cancelling ctx ends
 	// the exchange between transactions; the one under way has the grace that the implementation sets.
 	Relay(ctx context.Context, first *Transaction, next func() *Transaction, done func(*Transaction, Result))
-	// Capabilities are those that the upstream last offered; ok is false before the first EHLO.
+	// Capabilities are those that the upstream is taken to offer: what one session alone does not offer is not
+	// missing. ok is false before the first EHLO was answered.
 	Capabilities() (c Capabilities, ok bool)
 	// Probe brings a connection up to the point before MAIL and keeps it for reuse; it returns the fault met, or nil.
 	// After refused credentials Relay may answer with that Fault, unasked, until a Probe was let in.
@@ -66,7 +68,7 @@ type Upstream interface {
 	Close() error
 }
 
-// Capabilities are what an upstream's EHLO reply offers.
+// Capabilities are what an upstream offers in its reply to EHLO.
 type Capabilities struct {
 	Size       int64 // RFC 1870, bytes; 0 when no limit was named
 	DSN        bool  // RFC 3461

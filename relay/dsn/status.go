@@ -300,6 +300,8 @@ func networkStatus(kind diagnose.NetKind) string {
 		return "7.5" // cryptographic failure
 	case diagnose.NetTLSUnavailable:
 		return "7.10" // encryption needed (RFC 5248)
+	case diagnose.NetExtensionMissing:
+		return "3.3" // system not capable of selected features
 	case diagnose.NetSizeExceeded:
 		return "3.4" // message too big for system
 	case diagnose.NetUTF8Unavailable:

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"mailwhy/diagnose"
@@ -9,13 +10,20 @@ import (
 	"mailwhy/relay/internal/xtext"
 )
 
-// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8; lack is set when it
-// cannot be taken, err when the content could not be read to find out.
-func admit(t *relay.Transaction, ext *extensions, buf []byte) (utf8 bool, lack *netError, err error) {
+// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8. lack is set when
+// the message cannot be taken: for good, or with NetExtensionMissing over this connection only. err is set when the
+// content could not be read to find out.
+func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
+	utf8 bool, lack *netError, err error,
+) {
 	m := t.Message
-	if ext.Size > 0 && m.Size > ext.Size { // RFC 1870, 6.1
-		return false, &netError{diagnose.NetSizeExceeded,
-			fmt.Sprintf("the message has %d bytes, the server takes %d at most", m.Size, ext.Size)}, nil
+	if lack := h.tooLarge(m.Size, ext); lack != nil { // RFC 1870, 6.1
+		return false, lack, nil
+	}
+	if !ext.DSN && asksDSN(t) {
+		if lack := h.withoutDSN(); lack != nil {
+			return false, lack, nil
+		}
 	}
 	utf8 = m.Envelope.SMTPUTF8 || !addressesASCII(t)
 	if utf8 && !ext.SMTPUTF8 {
@@ -25,7 +33,8 @@ func admit(t *relay.Transaction, ext *extensions, buf []byte) (utf8 bool, lack *
 			utf8, err = eightBit(t, buf)
 		}
 		if utf8 {
-			return utf8, &netError{diagnose.NetUTF8Unavailable, "the message needs SMTPUTF8, which the server does not offer"}, err
+			return utf8, h.missing(&h.utf8, netError{diagnose.NetUTF8Unavailable,
+				"the message needs SMTPUTF8, which the server does not offer"}), err
 		}
 	}
 	if err == nil && !ext.EightBit {
@@ -33,10 +42,25 @@ func admit(t *relay.Transaction, ext *extensions, buf []byte) (utf8 bool, lack *
 		// plain ASCII, and others nothing for what is not. Converting would break signatures.
 		var needed bool
 		if needed, err = eightBit(t, buf); needed {
-			return utf8, &netError{diagnose.NetEightUnavailable, "the message needs 8BITMIME, which the server does not offer"}, err
+			return utf8, h.missing(&h.eightBit, netError{diagnose.NetEightUnavailable,
+				"the message needs 8BITMIME, which the server does not offer"}), err
 		}
 	}
 	return utf8, nil, err
+}
+
+func sizeText(size, limit int64) string {
+	return fmt.Sprintf("the message has %d bytes, the server takes %d at most", size, limit)
+}
+
+// asksDSN reports whether the message came with DSN parameters (RFC 3461, 4).
+func asksDSN(t *relay.Transaction) bool {
+	e := &t.Message.Envelope
+	return e.Ret != relay.RetUndeclared || e.EnvID != "" ||
+		slices.ContainsFunc(t.Recipients, func(i int) bool {
+			r := &t.Message.Recipients[i]
+			return r.Notify != 0 || r.ORCPT != ""
+		})
 }
 
 func addressesASCII(t *relay.Transaction) bool {

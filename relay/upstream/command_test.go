@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"mailwhy/diagnose"
@@ -57,6 +58,7 @@ func TestEnvelope(t *testing.T) {
 }
 
 func TestNotSent(t *testing.T) {
+	large := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 1000)
 	tests := []struct {
 		name    string
 		opt     smtptest.Options
@@ -64,8 +66,8 @@ func TestNotSent(t *testing.T) {
 		change  func(*relay.Message)
 		want    diagnose.NetKind
 	}{
-		{"too large", smtptest.Options{SizeLimit: 29}, content, func(*relay.Message) {}, diagnose.NetSizeExceeded},
-		{"exactly as large", smtptest.Options{SizeLimit: 30}, content, func(*relay.Message) {}, ""},
+		{"too large", smtptest.Options{SizeLimit: 99_999}, large, func(*relay.Message) {}, diagnose.NetSizeExceeded},
+		{"exactly as large", smtptest.Options{SizeLimit: 100_000}, large, func(*relay.Message) {}, ""},
 		{"SMTPUTF8 address", smtptest.Options{Without: []string{"SMTPUTF8"}}, content,
 			func(m *relay.Message) { m.Recipients[0].Address = "jörg@b.test" }, diagnose.NetUTF8Unavailable},
 		{"SMTPUTF8 content", smtptest.Options{Without: []string{"SMTPUTF8"}}, "Subject: ü\r\n",

@@ -101,12 +101,14 @@ type part struct {
 	utf8    bool  // SMTPUTF8 is needed
 	content io.ReadCloser
 	began   time.Time
+	lack    *netError // what the connection does not offer, and another may
 
 	ready    bool // rcpts and content are there
 	written  bool // the envelope is on its way
 	ahead    bool // it travelled with the end of data before it
 	reset    bool // RSET leads it
 	again    bool // a reused connection was lost under it once
+	sought   bool // a connection with more extensions was sought
 	cleared  bool // RSET was given after MAIL was refused
 	accepted []int
 }
@@ -117,7 +119,7 @@ func (p *part) rewind() {
 	back := slices.DeleteFunc(p.rcpts, func(i int) bool { return answered(&p.d.attempts[i]) })
 	back = slices.DeleteFunc(back, func(i int) bool { return slices.Contains(p.d.waiting, i) })
 	p.d.waiting = append(back, p.d.waiting...)
-	*p = part{d: p.d, again: p.again}
+	*p = part{d: p.d, again: p.again, sought: p.sought}
 }
 
 // close lets go of the content.

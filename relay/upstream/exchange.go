@@ -73,13 +73,13 @@ func (x *exchange) carry(p *part) *part {
 	if p.d.err != nil {
 		return x.then(p, nil)
 	}
-	if p.d.fault = x.connect(p); p.d.fault != nil {
-		p.close()
-		x.done(p.d.t, p.d.result())
-		return nil
+	if fault := x.connect(p); fault != nil {
+		return x.fail(p, fault)
 	}
 	if !p.written {
-		if !x.prepare(p) {
+		if !x.prepare(p) && p.lack != nil {
+			return x.elsewhere(p)
+		} else if !p.ready {
 			return x.then(p, nil)
 		}
 		x.buf.out = x.envelope(x.buf.out[:0], p)
@@ -108,6 +108,14 @@ func (x *exchange) carry(p *part) *part {
 	return x.then(p, nil)
 }
 
+// fail ends p with a fault met before MAIL.
+func (x *exchange) fail(p *part, fault *relay.Attempt) *part {
+	p.close()
+	p.d.fault = fault
+	x.done(p.d.t, p.d.result())
+	return nil
+}
+
 // connect sees to a connection that is fit for p.
 func (x *exchange) connect(p *part) *relay.Attempt {
 	if x.c != nil && !p.written && !x.c.fit() {
@@ -126,7 +134,7 @@ func (x *exchange) connect(p *part) *relay.Attempt {
 	if x.c != nil {
 		return nil
 	}
-	c, fault := x.p.open(x.ctx, false)
+	c, fault := x.p.open(x.ctx, false, nil)
 	x.hold(c)
 	return fault
 }
@@ -152,9 +160,13 @@ func (x *exchange) prepare(p *part) bool {
 	}
 	p.began = x.p.opt.Now()
 	d.began = p.began
+	p.lack = nil
 	lack := x.admit(p)
 	switch {
 	case d.err != nil:
+		return false
+	case lack != nil && lack.kind == diagnose.NetExtensionMissing:
+		p.lack = lack
 		return false
 	case lack != nil:
 		d.settle(d.waiting, x.attempt(p, diagnose.StageQueue, reply{err: lack}))
@@ -172,7 +184,7 @@ func (x *exchange) admit(p *part) (lack *netError) {
 	if d.err = writable(d.t); d.err != nil {
 		return nil
 	}
-	if p.utf8, lack, d.err = admit(d.t, &x.c.ext, x.buf.in); lack != nil || d.err != nil {
+	if p.utf8, lack, d.err = admit(d.t, &x.c.ext, &x.p.history, x.buf.in); lack != nil || d.err != nil {
 		return lack
 	}
 	p.content, d.err = d.t.Open()

@@ -38,8 +38,9 @@ func (o *opening) logSilence(remote string) {
 	if o.ctx.Err() != nil || p.silence.Swap(true) {
 		return
 	}
-	p.opt.Log.Warn("still no greeting after "+greetingPatience.String(), "upstream", p.opt.Name,
-		"host", p.opt.Host, "remote", remote, "greeting_timeout", p.opt.Timeouts.Greeting, "hint", p.silenceHint())
+	p.opt.Log.Warn("still no greeting after "+greetingPatience.String(),
+		"upstream", p.opt.Name, "host", p.opt.Host, "remote", remote,
+		"greeting_timeout", p.opt.Timeouts.Greeting, "hint", p.silenceHint())
 }
 
 // ungreeted makes of the error met instead of a greeting one that says what to look at.
@@ -48,7 +49,8 @@ func (o *opening) ungreeted(err error) error {
 	var cut *cutError
 	switch {
 	case o.c.tls == "" && tlsRecord(err):
-		return &netError{diagnose.NetTLSProtocol, `the server speaks TLS from the first byte: set tls = "implicit"`}
+		return &netError{diagnose.NetTLSProtocol,
+			`the server speaks TLS from the first byte: set tls = "implicit"`}
 	case errors.Is(err, os.ErrDeadlineExceeded) && !errors.As(err, &cut):
 		text := fmt.Sprintf("the server sent no greeting within %v", p.opt.Timeouts.Greeting)
 		return hinted(&netError{diagnose.NetNoGreeting, text}, p.silenceHint())

@@ -132,6 +132,7 @@ func TestHelloOddities(t *testing.T) {
 		ehlo     string
 		helo     string
 		caps     relay.Capabilities
+		unknown  bool           // capabilities are
 		stage    diagnose.Stage // of the fault; "" is success
 		raw      string
 		kind     diagnose.NetKind
@@ -140,13 +141,16 @@ func TestHelloOddities(t *testing.T) {
 		{name: "greeting of several lines", greeting: "220-a\r\n220-b\r\n220 c\r\n", ehlo: "250 x\r\n"},
 		{name: "greeting with bare LF", greeting: "220 x\n", ehlo: "250 x\n"},
 		{name: "bare EHLO reply", ehlo: "250\r\n"},
-		{name: "keywords in any case", ehlo: "250-x\r\n250-pipelining\r\n250-Dsn\r\n250-8bitMime\r\n250-smtputf8\r\n250-Limits rcptmax=7 mailmax=9\r\n250 size 1000\r\n",
-			caps: relay.Capabilities{Pipelining: true, DSN: true, EightBit: true, SMTPUTF8: true, Size: 1000, RcptMax: 7}},
+		{name: "keywords in any case", ehlo: "250-x\r\n250-pipelining\r\n250-Dsn\r\n250-8bitMime\r\n250-smtputf8\r\n250-Limits rcptmax=7 mailmax=9\r\n250 size 100000\r\n",
+			caps: relay.Capabilities{Pipelining: true, DSN: true, EightBit: true, SMTPUTF8: true, Size: 100_000, RcptMax: 7}},
 		{name: "SIZE without a limit", ehlo: "250-x\r\n250-SIZE\r\n250-SIZE 0\r\n250 SIZE x\r\n"},
-		{name: "EHLO unknown", ehlo: "500 what\r\n", helo: "250 x\r\n"},
-		{name: "EHLO not implemented", ehlo: "502 5.5.1 what\r\n", helo: "250 x\r\n"},
-		{name: "EHLO refused", ehlo: "550 what\r\n", helo: "250-x\r\n250 y\r\n"},
-		{name: "both refused", ehlo: "550 5.7.1 no\r\n", helo: "550 5.7.1 still no\r\n", stage: diagnose.StageHello, raw: "550 5.7.1 still no\r\n"},
+		{name: "SIZE that no server may have", ehlo: "250-x\r\n250 SIZE 10\r\n"},
+		{name: "EHLO unknown", ehlo: "500 what\r\n", helo: "250 x\r\n", unknown: true},
+		{name: "EHLO not understood", ehlo: "501 5.5.4 what\r\n", helo: "250 x\r\n", unknown: true},
+		{name: "EHLO not implemented", ehlo: "502 5.5.1 what\r\n", helo: "250-x\r\n250 y\r\n", unknown: true},
+		{name: "neither understood", ehlo: "502 what\r\n", helo: "501 no\r\n", stage: diagnose.StageHello, raw: "501 no\r\n"},
+		{name: "EHLO refused", ehlo: "550 5.7.1 no\r\n", helo: "250 x\r\n", stage: diagnose.StageHello, raw: "550 5.7.1 no\r\n"},
+		{name: "EHLO failed", ehlo: "554 no\r\n", helo: "250 x\r\n", stage: diagnose.StageHello, raw: "554 no\r\n"},
 		{name: "EHLO deferred", ehlo: "421 4.3.2 busy\r\n", stage: diagnose.StageHello, raw: "421 4.3.2 busy\r\n"},
 		{name: "greeting refused", greeting: "554-5.7.1 blocked\r\n554 see x\r\n", stage: diagnose.StageGreeting, raw: "554-5.7.1 blocked\r\n554 see x\r\n"},
 		{name: "greeting deferred", greeting: "421 busy\r\n", stage: diagnose.StageGreeting, raw: "421 busy\r\n"},
@@ -180,7 +184,7 @@ func TestHelloOddities(t *testing.T) {
 			if fault != nil {
 				t.Fatalf("fault %+v", fault)
 			}
-			if c, ok := p.Capabilities(); !ok || c != tt.caps {
+			if c, ok := p.Capabilities(); ok == tt.unknown || c != tt.caps {
 				t.Errorf("capabilities %+v, want %+v", c, tt.caps)
 			}
 			if a := attempts(t, send(t, p, message(content, "a@b.test"))[0])[0]; !a.Accepted() {

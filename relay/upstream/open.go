@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,6 +31,7 @@ type extensions struct {
 	sized    bool     // SIZE is offered, with or without a limit
 	auth     []string // mechanisms, in upper case
 	mailMax  int      // RFC 9422, LIMITS MAILMAX
+	helo     bool     // there was no reply to EHLO: HELO says nothing of extensions
 }
 
 // opening is a connection on its way from the TCP handshake to the point before MAIL. No reader runs beside it yet:
@@ -38,14 +40,16 @@ type opening struct {
 	p     *Pool
 	ctx   context.Context
 	probe bool // tries credentials that were refused before
+	need  func(*extensions) *netError
 	c     *conn
 	ext   extensions
 }
 
 // open brings up a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the fault
-// that was met. AUTH is tried once: credentials that fail there fail everywhere, and providers lock accounts.
-func (p *Pool) open(ctx context.Context, probe bool) (*conn, *relay.Attempt) {
-	o := &opening{p: p, ctx: ctx, probe: probe}
+// that was met. AUTH is tried once: credentials that fail there fail everywhere, and providers lock accounts. need,
+// if there is one, says what a connection's extensions lack; if one lacks it and all others fail, that is the fault.
+func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *netError) (*conn, *relay.Attempt) {
+	o := &opening{p: p, ctx: ctx, probe: probe, need: need}
 	began := p.opt.Now()
 	addrs, err := p.resolve(ctx)
 	if err != nil {
@@ -64,13 +68,27 @@ func (p *Pool) open(ctx context.Context, probe bool) (*conn, *relay.Attempt) {
 		if pr == nil {
 			return o.c, nil
 		}
-		last = p.fault(began, at.String(), o.c.tls, pr)
-		if pr.stage == diagnose.StageAuth || ctx.Err() != nil {
+		if last == nil || !lacks(last) {
+			last = p.fault(began, at.String(), o.c.tls, pr)
+		}
+		if pr.triedAuth() || ctx.Err() != nil {
 			break
 		}
 		addrs = rest
 	}
 	return nil, last
+}
+
+// triedAuth reports whether credentials were tried, or could not be had: no address makes a difference then.
+func (pr *problem) triedAuth() bool {
+	var lack *netError
+	unavailable := errors.As(pr.err, &lack) && lack.kind == diagnose.NetAuthUnavailable
+	return pr.stage == diagnose.StageAuth && !unavailable
+}
+
+// lacks reports whether fault is that of a connection which did not have what was needed.
+func lacks(fault *relay.Attempt) bool {
+	return fault.Stage == diagnose.StageHello && fault.NetErr.Kind == diagnose.NetExtensionMissing
 }
 
 // fault makes the Attempt that stands for a connection that did not come up.
@@ -132,7 +150,6 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 		return pr
 	}
 	c.start(o.ext)
-	o.p.caps.Store(&o.ext.Capabilities)
 	return nil
 }
 
@@ -150,9 +167,18 @@ func (o *opening) steps(secure bool) *problem {
 	if pr := o.hello(); pr != nil {
 		return pr
 	}
+	if o.c.tls == "" {
+		o.p.history.learnTLS(&o.ext, o.p.opt.Now())
+	}
 	if secure && o.c.tls == "" {
 		if pr := o.startTLS(); pr != nil {
 			return pr
+		}
+	}
+	o.p.history.learn(&o.ext, o.p.opt.Now())
+	if o.need != nil {
+		if lack := o.need(&o.ext); lack != nil {
+			return &problem{stage: diagnose.StageHello, err: lack}
 		}
 	}
 	return o.authenticate()
@@ -181,7 +207,8 @@ func (o *opening) quit() {
 	}
 }
 
-// hello introduces us, with HELO to a server that does not know EHLO (RFC 5321, 3.2).
+// hello introduces us, with HELO to a server that does not know EHLO (RFC 5321, 3.2). One that knows EHLO and
+// refuses it refuses us, and HELO does not mend that.
 func (o *opening) hello() *problem {
 	r := o.command("EHLO " + o.p.opt.Hello)
 	switch {
@@ -189,7 +216,7 @@ func (o *opening) hello() *problem {
 		o.ext = parseExtensions(r.raw)
 		o.ext.Pipelining = o.ext.Pipelining && !o.p.opt.NoPipelining
 		return nil
-	case r.err != nil || r.class() != 5:
+	case r.err != nil || !unknownCommand(r):
 		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
 	}
 	refusal := r
@@ -199,18 +226,23 @@ func (o *opening) hello() *problem {
 	if o.p.opt.Auth != nil || o.p.tls != nil && o.c.tls == "" && !o.p.clearOffered() {
 		return &problem{stage: diagnose.StageHello, rep: refusal} // what is needed only EHLO offers
 	}
-	o.ext = extensions{}
+	o.ext = extensions{helo: true}
 	return nil
+}
+
+// unknownCommand reports whether r says that a command, or its form, is not known (RFC 5321, 4.2.2).
+func unknownCommand(r reply) bool {
+	switch r.code {
+	case 500, 501, 502, 504, 555:
+		return true
+	}
+	return false
 }
 
 // startTLS goes over to TLS (RFC 3207) as the mode demands.
 func (o *opening) startTLS() *problem {
 	if !o.ext.startTLS {
-		if o.p.clearOffered() {
-			return nil
-		}
-		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
-			"TLS is required and the server does not offer STARTTLS"}}
+		return o.noStartTLS()
 	}
 	clear := o.p.clearAllowed()
 	r := o.command("STARTTLS")
@@ -233,6 +265,19 @@ func (o *opening) startTLS() *problem {
 		return pr
 	}
 	return o.hello() // RFC 3207, 4.2: what was learned in clear is discarded
+}
+
+// noStartTLS is what a server without STARTTLS comes to.
+func (o *opening) noStartTLS() *problem {
+	switch {
+	case !o.p.clearOffered():
+		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
+			"TLS is required and the server does not offer STARTTLS"}}
+	case o.p.history.offeredTLS():
+		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetExtensionMissing,
+			"the server does not offer STARTTLS now, though it did before"}}
+	}
+	return nil
 }
 
 // handshake puts TLS over the connection.

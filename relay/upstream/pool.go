@@ -17,12 +17,15 @@
 //     connection answers counts.
 //   - What goes wrong before MAIL is a Fault, nobody's attempt. Only where other recipients of the same message have
 //     been answered before does it stand among the Attempts, at its own stage.
+//   - What the upstream has offered before and does not offer now is a fault of the way (history): another address
+//     is tried, and a message that needs it waits. Only what has lasted fails a message.
 //   - Every read, write and flush has a time limit. Cancelling leaves the transaction under way its grace.
 //   - Credentials travel over TLS only, unless AllowPlaintextAuth says otherwise, and appear in no error and no log. While
 //     they are not known to be good one connection at a time tries them.
 //
-// The files: open (from TCP to the point before MAIL), greeting, auth, login, exchange (transactions), stale,
-// command and content (what is written), reply (what is read), conn, dial, fault (errors to kinds), upstreamid.
+// The files: open (from TCP to the point before MAIL), greeting, history, auth, login, exchange (transactions),
+// stale, elsewhere, command and content (what is written), reply (what is read), conn, dial, fault (errors to
+// kinds), upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
 // 6531 (SMTPUTF8), 8305 (order of addresses), 9422 (LIMITS).
@@ -87,7 +90,7 @@ type Options struct {
 // Timeouts bound each step of an exchange. The defaults are those of RFC 5321, 4.5.3.2, but for the greeting.
 type Timeouts struct {
 	Connect   time.Duration // look-up, each address, TLS handshake; default 30 seconds
-	Greeting  time.Duration // default 30 seconds, since a server that waits for TLS keeps silent; RFC 5321 has 5 minutes
+	Greeting  time.Duration // default 30 seconds: a server that waits for TLS sends none
 	Command   time.Duration // the reply to each command but DATA; default 5 minutes
 	Data      time.Duration // the reply to DATA; default 2 minutes
 	Write     time.Duration // each write; default 3 minutes
@@ -101,7 +104,7 @@ const quitTimeout = 5 * time.Second
 type Pool struct {
 	opt     Options
 	tls     *tls.Config // nil for mode none
-	caps    atomic.Pointer[relay.Capabilities]
+	history history
 	buffers sync.Pool // of *buffers
 	logins  *logins
 	silence atomic.Bool // a missing greeting was logged, and none has come since
@@ -192,7 +195,7 @@ func (p *Pool) clearOffered() bool {
 
 // Capabilities implements relay.Upstream.
 func (p *Pool) Capabilities() (relay.Capabilities, bool) {
-	if c := p.caps.Load(); c != nil {
+	if c := p.history.caps.Load(); c != nil {
 		return *c, true
 	}
 	return relay.Capabilities{}, false
@@ -200,7 +203,7 @@ func (p *Pool) Capabilities() (relay.Capabilities, bool) {
 
 // Probe implements relay.Upstream. Credentials that were refused are tried again by a probe only.
 func (p *Pool) Probe(ctx context.Context) *relay.Attempt {
-	c, fault := p.open(ctx, true)
+	c, fault := p.open(ctx, true, nil)
 	if fault == nil {
 		p.put(c)
 	}

@@ -9,8 +9,8 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestSessionOverOnFreshConnection: what a reused connection may say at no cost is an ordinary reply on a fresh one,
-// kept as it came, and no third connection is tried.
+// TestSessionOverOnFreshConnection: what a reused connection may say at no cost is an ordinary reply on a
+// fresh one, kept as it came, and no third connection is tried.
 func TestSessionOverOnFreshConnection(t *testing.T) {
 	for _, without := range []string{"", "PIPELINING"} {
 		for _, raw := range []string{"451 4.4.2 Timeout waiting for data from client.\r\n", "450 4.3.2 Come again\r\n", "550 5.7.1 No\r\n"} {
