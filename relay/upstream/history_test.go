@@ -118,9 +118,9 @@ func TestExtensionMissing(t *testing.T) {
 }
 
 // TestFailedEHLO: what HELO does not offer is not missing for good, even if the upstream was never heard
-// before; and a refusal of EHLO is a refusal of us, which HELO does not mend.
+// before. A 4xx to EHLO is a fault.
 func TestFailedEHLO(t *testing.T) {
-	for _, ehlo := range []string{"500 what\r\n", "502 5.5.1 what\r\n"} {
+	for _, ehlo := range []string{"500 what\r\n", "502 5.5.1 what\r\n", "550 5.7.1 no\r\n", "554 5.3.0 Transaction failed\r\n"} {
 		for _, extension := range []string{"8BITMIME", "SMTPUTF8"} {
 			s := newChanging(t, ehlo)
 			p := newPool(t, s.Addr(), nil)
@@ -136,7 +136,7 @@ func TestFailedEHLO(t *testing.T) {
 			}
 		}
 	}
-	for _, ehlo := range []string{"550 5.7.1 no\r\n", "554 5.3.0 Transaction failed\r\n", "421 4.3.2 busy\r\n", "450 later\r\n"} {
+	for _, ehlo := range []string{"421 4.3.2 busy\r\n", "450 later\r\n"} {
 		f := send(t, newPool(t, newChanging(t, ehlo).Addr(), nil), needing("8BITMIME"))[0].r.Fault
 		if f == nil || f.Stage != diagnose.StageHello || f.Reply.Raw != ehlo {
 			t.Errorf("%q: %+v", ehlo, f)

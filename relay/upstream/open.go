@@ -207,8 +207,8 @@ func (o *opening) quit() {
 	}
 }
 
-// hello introduces us, with HELO to a server that does not know EHLO (RFC 5321, 3.2). One that knows EHLO and
-// refuses it refuses us, and HELO does not mend that.
+// hello introduces us, with HELO to a server that refuses EHLO for good: 500, 501, 502 or 550 says that it does not know it
+// (RFC 5321, 4.1.4), and some say 554.
 func (o *opening) hello() *problem {
 	r := o.command("EHLO " + o.p.opt.Hello)
 	switch {
@@ -216,7 +216,7 @@ func (o *opening) hello() *problem {
 		o.ext = parseExtensions(r.raw)
 		o.ext.Pipelining = o.ext.Pipelining && !o.p.opt.NoPipelining
 		return nil
-	case r.err != nil || !unknownCommand(r):
+	case r.err != nil || r.class() != 5:
 		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
 	}
 	refusal := r
@@ -228,15 +228,6 @@ func (o *opening) hello() *problem {
 	}
 	o.ext = extensions{helo: true}
 	return nil
-}
-
-// unknownCommand reports whether r says that a command, or its form, is not known (RFC 5321, 4.2.2).
-func unknownCommand(r reply) bool {
-	switch r.code {
-	case 500, 501, 502, 504, 555:
-		return true
-	}
-	return false
 }
 
 // startTLS goes over to TLS (RFC 3207) as the mode demands.

@@ -37,6 +37,8 @@ func cells(full bool) []cell {
 				c.want = "bounced"
 			case stage == "MAIL":
 				c.want = "either"
+			case stage == "EHLO":
+				c.takes = true // by HELO
 			}
 			all = append(all, c)
 		}
