@@ -14,11 +14,11 @@ type decision struct {
 	HeldWhy string
 }
 
-// decide says what becomes of a recipient. It is pure: r and a are what was and what happened, d is nil for an
-// accepted attempt, spread is a random number from 0 to 1.
+// decide says what becomes of a recipient. It is pure: r and a are what was and what happened, d is nil for
+// an accepted attempt, spread is a random number from 0 to 1.
 //
-// The class of the reply decides (RFC 5321, 4.2.1): 4yz and silence defer, 5yz fails. The diagnosis only moves the
-// next attempt, or turns a refusal that is about our own account into a wait.
+// The class of the reply decides (RFC 5321, 4.2.1): 4yz and silence defer, 5yz fails. The diagnosis only
+// moves the next attempt, or turns a refusal that is about our own account into a wait.
 func decide(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d *diagnose.Diagnosis, spread float64) decision {
 	switch {
 	case a.Accepted():
@@ -31,8 +31,8 @@ func decide(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d *d
 	return decision{State: Failed, Counts: true}
 }
 
-// permanent reports whether a says no for good: a 5yz reply, or a message that the upstream has said beforehand it
-// would not take.
+// permanent reports whether a says no for good: a 5yz reply, or a message that the upstream has said
+// beforehand it would not take.
 func permanent(a *Attempt) bool {
 	switch a.NetErr.Kind {
 	case diagnose.NetSizeExceeded, diagnose.NetUTF8Unavailable, diagnose.NetEightUnavailable, diagnose.NetCorrupt:
@@ -41,7 +41,8 @@ func permanent(a *Attempt) bool {
 	return a.Reply.Class() == 5 && !beforeMail(a.Stage)
 }
 
-// beforeMail reports whether what was said at stage s concerns us and our way to the upstream, and no message.
+// beforeMail reports whether what was said at stage s concerns us and our way to the upstream, and no
+// message.
 func beforeMail(s diagnose.Stage) bool {
 	switch s {
 	case diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS, diagnose.StageAuth:
@@ -50,10 +51,10 @@ func beforeMail(s diagnose.Stage) bool {
 	return false
 }
 
-// ownFault reports whether a 5yz is about us and nobody's mail: our account at the upstream, our way there, or a sender
-// that the operator has yet to get allowed. Later than MAIL a recipient's server may have written the words. The message
-// waits all the same: a wait is told (to the operator at once, to the sender by a delay notice) and can be ended, a
-// bounce cannot be taken back.
+// ownFault reports whether a 5yz is about us and nobody's mail: our account at the upstream, our way there,
+// or a sender that the operator has yet to get allowed. Later than MAIL a recipient's server may have written
+// the words. The message waits all the same: a wait is told (to the operator at once, to the sender by a
+// delay notice) and can be ended, a bounce cannot be taken back.
 func ownFault(a *Attempt, d *diagnose.Diagnosis) bool {
 	if d == nil || a.Reply.Class() != 5 {
 		return false
@@ -71,8 +72,12 @@ func deferral(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d 
 		}
 		return decision{State: Expired, Counts: true}
 	}
-	if d != nil && throttling(a, d) {
-		return decision{State: Deferred, Next: earlier(now.Add(throttleDelay(p, d, spread)), expires)}
+	if d != nil && sessionOver(d) && !retriedSession(r) {
+		return decision{State: Deferred, Next: earlier(now.Add(sessionDelay(spread)), expires)}
+	}
+	if lim := limitOf(a, d); lim.asks {
+		wait := limitDelay(p, lim.kind, d, limitsMet(r), spread)
+		return decision{State: Deferred, Next: earlier(now.Add(wait), expires)}
 	}
 	wait := p.delay(r.Attempts+1, spread)
 	if a.Uncertain {
@@ -85,42 +90,11 @@ func deferral(p *Policy, now time.Time, m *Message, r *Recipient, a *Attempt, d 
 	return decision{State: Deferred, Next: earlier(now.Add(wait), expires), Counts: true}
 }
 
-// named is the delay that the reply itself asks for, within bounds, and never jittered to less than was asked.
+// named is the delay that the reply itself asks for, within bounds, and never jittered to less than was
+// asked.
 func named(p *Policy, d *diagnose.Diagnosis, spread float64) time.Duration {
 	wait := p.RetryAfter.clamp(time.Duration(d.RetryAfter))
 	return wait + time.Duration(float64(wait)*p.Jitter*spread)
-}
-
-// throttleDelay is how long a message waits that the upstream found one too many. The lane's pace is what slows; the
-// message itself only steps back into the line.
-func throttleDelay(p *Policy, d *diagnose.Diagnosis, spread float64) time.Duration {
-	if d.RetryAfter > 0 {
-		return named(p, d, spread)
-	}
-	return time.Second + time.Duration(spread*float64(4*time.Second))
-}
-
-// throttling reports whether the upstream asks us to slow down: a temporary refusal for the rate or number of what we
-// send, and not for the recipient's own limit.
-func throttling(a *Attempt, d *diagnose.Diagnosis) bool {
-	if a.Reply.Class() != 4 || d.Category != diagnose.RateLimitIssues {
-		return false
-	}
-	return d.Scope == diagnose.ScopeUpstream || a.Stage == diagnose.StageMail || a.Reply.Code == 421 || a.Reply.Code == 432
-}
-
-// slowing reports whether a temporary refusal slows the lane though its words ask for nothing: a server in trouble, or one
-// that keeps its limits to itself. With 421 and 432 it is the upstream that ends the session or counts its connections;
-// of the others it is known to speak at MAIL only. The message itself keeps to the schedule, so that one that always
-// meets such a reply cannot hold up the rest.
-func slowing(a *Attempt, d *diagnose.Diagnosis) bool {
-	switch a.Reply.Code {
-	case 421, 432:
-		return true
-	case 450, 451, 454:
-		return a.Stage == diagnose.StageMail && (a.Reply.Enhanced.Class == 4 && a.Reply.Enhanced.Subject == 7 || d.RetryAfter > 0)
-	}
-	return false
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -81,6 +81,8 @@ func TestWhatARefusalDoes(t *testing.T) {
 		told    = "waits, the operator is told"
 		account = "waits, the operator is told, counts against the account"
 		slows   = "waits, the lane slows"
+		counts  = "waits, counts with others"
+		quota   = "waits, a quota"
 	)
 	who := map[string]diagnose.Diagnosis{
 		"recipient":         {Category: diagnose.MailboxFull, Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient},
@@ -92,6 +94,16 @@ func TestWhatARefusalDoes(t *testing.T) {
 		"upstream, a guess": {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisCode, Confidence: diagnose.Low},
 		"rate of all":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream},
 		"rate of one":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeRecipient},
+		"rate of a sender":  {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeSender, Reason: "throttled"},
+		"greylisting": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: "greylisted",
+			Basis: diagnose.BasisText},
+		"mailbox busy": {Category: diagnose.MailboxIssues, Scope: diagnose.ScopeRecipient, Basis: diagnose.BasisText},
+		"our quota":    {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "quota_exceeded"},
+		"our tenant":   {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Reason: "tenant_threshold"},
+		"their tenant": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: "tenant_threshold"},
+		"connections":  {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "too_many_connections"},
+		"idle session": {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Reason: "session_timeout"},
+		"full session": {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "too_many_messages_session"},
 	}
 	later := []diagnose.Stage{diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData}
 	mail := []diagnose.Stage{diagnose.StageMail}
@@ -114,10 +126,19 @@ func TestWhatARefusalDoes(t *testing.T) {
 		{"upstream", mail, "450 no", account}, {"upstream", mail, "550 no", account},
 		{"upstream", later, "450 no", waits}, {"upstream", later, "550 no", told},
 		{"upstream, a guess", mail, "550 no", account}, {"upstream, a guess", later, "550 no", told},
-		{"rate of all", mail, "450 no", slows}, {"rate of all", later, "450 no", slows},
+		{"rate of all", mail, "450 no", slows}, {"rate of all", later, "450 no", counts},
 		{"rate of all", mail, "550 no", account}, {"rate of all", later, "550 no", told},
 		{"rate of one", mail, "450 no", slows}, {"rate of one", later, "450 no", waits},
 		{"rate of one", later, "421 no", slows}, {"rate of one", later, "550 no", fails},
+		{"rate of a sender", mail, "450 no", counts}, {"rate of a sender", later, "450 no", counts},
+		{"greylisting", mail, "451 4.7.1 no", waits}, {"greylisting", later, "421 no", waits},
+		{"mailbox busy", later, "450 no", waits}, {"mailbox busy", later, "421 no", waits}, {"mailbox busy", later, "432 no", waits},
+		{"our quota", mail, "450 no", quota}, {"our quota", later, "421 no", quota}, {"our quota", later, "550 no", quota},
+		{"our tenant", mail, "550 no", quota}, {"our tenant", later, "450 no", quota},
+		{"their tenant", later, "450 no", waits}, {"their tenant", later, "550 no", fails},
+		{"connections", mail, "432 no", slows}, {"connections", later, "451 no", slows},
+		{"idle session", mail, "421 no", waits}, {"idle session", mail, "451 no", waits}, {"idle session", later, "421 no", waits},
+		{"full session", mail, "421 no", waits}, {"full session", later, "452 no", waits},
 	}
 	now, policy := time.Now(), DefaultPolicy()
 	m := &Message{Arrived: now}
@@ -127,7 +148,7 @@ func TestWhatARefusalDoes(t *testing.T) {
 			d := who[tt.who]
 			a := &Attempt{Stage: stage, Reply: diagnose.ParseReply(tt.reply)}
 			var s signal
-			l.learn(&s, &Transaction{From: "A@example.com"}, a, &d)
+			l.learn(&s, &Transaction{Message: m, From: "A@example.com"}, &Recipient{}, a, &d)
 			got := fails
 			if decide(&policy, now, m, &Recipient{State: Queued}, a, &d, 0.5).State == Deferred {
 				got = waits
@@ -138,8 +159,14 @@ func TestWhatARefusalDoes(t *testing.T) {
 			if s.account == "a@example.com" {
 				got += ", counts against the account"
 			}
-			if s.throttle {
+			switch {
+			case s.limit == nil:
+			case s.limit.kind == quotaLimit:
+				got += ", a quota"
+			case s.limit.alone:
 				got += ", the lane slows"
+			default:
+				got += ", counts with others"
 			}
 			if got != tt.want {
 				t.Errorf("%s, %s at %s: %s, want %s", tt.who, tt.reply, stage, got, tt.want)

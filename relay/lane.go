@@ -68,47 +68,51 @@ type Lane struct {
 	draining bool
 	workers  int
 	pace     pace
+	slowness slowness
+	limits   limits
+	senders  pausedSenders
+	taken    uint64 // messages leased so far
+	later    int    // of these, being postponed
 	trouble  trouble
 	next     time.Time // when the earliest message not leased is due
 	renewed  time.Time
 }
 
-// LaneState is how a lane stands, for people and for the reporter.
-type LaneState struct {
-	Name      string              `json:"name"`
-	Paused    bool                `json:"paused"`
-	Since     time.Time           `json:"since,omitzero"`
-	NextProbe time.Time           `json:"next_probe,omitzero"`
-	Diagnosis *diagnose.Diagnosis `json:"diagnosis,omitempty"` // why it is paused
-	Limit     int                 `json:"limit"`               // connections in use at most, now
-	Rate      float64             `json:"rate,omitempty"`      // messages a second at most, now; 0 is no bound
-}
-
 // unit is one leased message on its way.
 type unit struct {
 	token Token
+	seq   uint64 // in the order of leasing
 	tx    Transaction
 }
 
 // signal is what a worker tells the lane's goroutine.
 type signal struct {
-	unit     *unit               // settled, or given back; nil otherwise
-	exit     bool                // the worker ended
-	accepted bool                // the upstream took it
-	throttle bool                // the upstream asks for less
-	crowded  bool                // ... of connections
-	account  string              // sender for whom the upstream refused our account at MAIL, as the last of refused says
-	refused  []refusal           // for a reason of our own, at MAIL or later: nobody fails for it
-	fault    *Attempt            // met before MAIL
-	meaning  *diagnose.Diagnosis // of fault and throttle
-	probeOK  bool                // a probe reached the upstream
-	probeNow bool                // somebody wishes a probe
+	unit      *unit               // settled, or given back; nil otherwise
+	exit      bool                // the worker ended
+	postponed bool                // unit waits for its sender: it was not offered
+	accepted  bool                // the upstream took it
+	domain    string              // of a recipient for whom it was accepted
+	limit     *metLimit           // it met a limit
+	account   string              // sender for whom the upstream refused our account at MAIL, as the last of refused says
+	refused   []refusal           // for a reason of our own, at MAIL or later: nobody fails for it
+	fault     *Attempt            // met before MAIL
+	meaning   *diagnose.Diagnosis // of fault
+	crowded   bool                // fault refuses one connection more
+	probeOK   bool                // a probe reached the upstream
+	probeNow  bool                // somebody wishes a probe
 }
 
 // refusal is an attempt that was refused, and what that means.
 type refusal struct {
 	tried   *Attempt
 	meaning *diagnose.Diagnosis
+}
+
+// metLimit is a limit that a message met, for the lane's goroutine to judge.
+type metLimit struct {
+	limit
+	encounter
+	refusal
 }
 
 // NewLane makes a lane. It does nothing until Run.
@@ -182,9 +186,10 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 		l.sweep(ctx, now, s.Policy)
 		wait = l.probe(ctx, now, s)
 	} else {
-		wait = min(wait, l.fill(ctx, now))
+		wait = min(wait, l.fill(ctx, now), l.doubt(now))
 		l.startWorkers(ctx)
 	}
+	l.noteFullSpeed(now)
 	l.publish()
 	return wait
 }
@@ -193,7 +198,7 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 	for {
 		want := l.ahead() - len(l.work)
-		n, wait := l.pace.room(now, want)
+		n, wait := l.pace.room(now, min(want, maxWaiting-l.later))
 		l.more.Store(n <= 0)
 		if n <= 0 {
 			if wait == 0 {
@@ -209,10 +214,13 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 			return time.Second
 		}
 		l.next = next
-		l.pace.spend(now, len(leases))
+		taken := 0
 		for i := range leases {
-			l.take(&leases[i], now)
+			if l.take(&leases[i], now) {
+				taken++
+			}
 		}
+		l.pace.spend(now, taken, len(leases) < n)
 		if len(leases) < n {
 			return l.untilNext(now)
 		}
@@ -237,8 +245,9 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 	return max(time.Millisecond, min(l.next.Sub(now), lookAgain))
 }
 
-// take makes a unit of a lease and queues it for a connection.
-func (l *Lane) take(lease *Lease, now time.Time) {
+// take makes a unit of a lease and queues it for a connection, or postpones it while its sender's mail waits. It
+// reports whether the message will be offered.
+func (l *Lane) take(lease *Lease, now time.Time) bool {
 	m := lease.Message
 	u := &unit{token: lease.Token, tx: Transaction{Message: m, From: l.o.ReversePath(m)}}
 	policy := l.o.Settings().Policy
@@ -248,8 +257,19 @@ func (l *Lane) take(lease *Lease, now time.Time) {
 		}
 	}
 	u.tx.Open = func() (io.ReadCloser, error) { return l.o.Spool.Content(context.Background(), m.ID) }
+	l.taken++
+	u.seq = l.taken
 	l.out[u.token] = u
+	if !now.Before(m.Arrived.Add(policy.Expiry)) {
+		l.work <- u // it has its last attempt, whatever its sender may
+		return true
+	}
+	if until, waits := l.senders.hold(senderOf(&u.tx), u.token, now); waits {
+		l.postpone(u, until)
+		return false
+	}
 	l.work <- u // never blocks: ahead is at most its capacity
+	return true
 }
 
 // farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was set back.
@@ -312,51 +332,35 @@ func (l *Lane) note(s signal) {
 	switch {
 	case s.probeNow:
 		l.trouble.nextProbe = now
+		l.senders.tryNow(now)
 	case s.probeOK:
 		l.noteReached(now)
 	case s.fault != nil:
 		l.noteFault(s, now)
+	default:
+		l.noteOffered(s, now)
+	}
+	if s.unit != nil {
+		l.senders.ended(senderOf(&s.unit.tx), s.unit.token, now)
+	}
+}
+
+// noteOffered takes in what became of a message that was offered, or postponed.
+func (l *Lane) noteOffered(s signal, now time.Time) {
+	switch {
+	case s.postponed:
+		l.later--
 	case s.account != "":
 		l.noteAccount(s, now)
-	case s.throttle:
-		l.noteThrottle(s, now)
+	case s.limit != nil:
+		l.noteLimit(s.limit, s.unit, now)
 	case s.accepted:
+		sender := senderOf(&s.unit.tx)
 		l.pace.success(now)
-		l.noteSuccess(now)
+		l.limits.accept(sender, s.domain)
+		l.senders.taken(sender)
+		l.noteSuccess(s.unit, now)
 	}
-}
-
-// noteThrottle lowers the pace.
-func (l *Lane) noteThrottle(s signal, now time.Time) {
-	slower := false
-	if s.crowded {
-		slower = l.pace.crowd(now, l.workers-1)
-	} else {
-		slower = l.pace.throttle(now)
-	}
-	if slower && l.tell("slowed", s.meaning, now) {
-		l.event("slowed", s.meaning, nil, "the upstream asks for less: sending more slowly")
-	}
-}
-
-// publish makes the lane's state visible.
-func (l *Lane) publish() {
-	st := LaneState{
-		Name: l.o.Name, Paused: l.trouble.paused, Since: l.trouble.since, NextProbe: l.trouble.nextProbe,
-		Diagnosis: l.trouble.meaning, Limit: l.pace.limit, Rate: l.pace.rate,
-	}
-	if *l.state.Load() != st {
-		changed := st // so that only a change costs an allocation
-		l.state.Store(&changed)
-	}
-}
-
-// event records a change of the lane itself.
-func (l *Lane) event(state string, d *diagnose.Diagnosis, a *Attempt, note string) {
-	l.o.Record.Record(Event{
-		Time: l.o.Now(), Kind: EventLane, Lane: l.o.Name, State: state, Diagnosis: d, Tried: a, Note: note,
-		NextAttempt: l.trouble.nextProbe,
-	})
 }
 
 // drain waits for the exchanges under way, which ctx's end has told to finish. Their outcomes are settled as ever.
@@ -365,7 +369,7 @@ func (l *Lane) drain(grace time.Duration) {
 	l.halted.Store(true)
 	deadline := time.NewTimer(grace + drainMargin)
 	defer deadline.Stop()
-	for l.workers > 0 {
+	for l.workers > 0 || l.later > 0 {
 		select {
 		case s := <-l.signals:
 			l.note(s)

@@ -154,6 +154,7 @@ type bench struct {
 	spool    *memSpool
 	upstream *fakeUpstream
 	log      *eventLog
+	logged   io.Writer // takes the operational log
 	settings LaneSettings
 	lane     *Lane
 	offset   time.Duration // of the wall clock
@@ -167,7 +168,7 @@ func newBench() *bench {
 	p.Schedule = []time.Duration{time.Minute, 5 * time.Minute, time.Hour}
 	p.Expiry = 10 * time.Hour
 	return &bench{
-		spool: newMemSpool(), upstream: &fakeUpstream{}, log: &eventLog{},
+		spool: newMemSpool(), upstream: &fakeUpstream{}, log: &eventLog{}, logged: io.Discard,
 		settings: LaneSettings{
 			Policy: p, Concurrency: 4,
 			Probe: Bounds{time.Second, 5 * time.Minute}, ProbeAuth: Bounds{time.Minute, 30 * time.Minute},
@@ -216,7 +217,7 @@ func (b *bench) run(t *testing.T) (stop func()) {
 	t.Helper()
 	b.lane = NewLane(LaneOptions{
 		Name: "default", Spool: b.spool, Upstream: b.upstream, Settings: func() LaneSettings { return b.settings },
-		Diagnose: b.meaning, Record: b.log, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: b.now,
+		Diagnose: b.meaning, Record: b.log, Log: slog.New(slog.NewTextHandler(b.logged, nil)), Now: b.now,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -30,7 +30,7 @@ func (l *Lane) outcome(u *unit, attempts []Attempt) *outcome {
 		if l.fallBack(&u.tx, a) {
 			dec = decision{State: Deferred, Next: now}
 		} else {
-			l.learn(&o.signal, &u.tx, a, d)
+			l.learn(&o.signal, &u.tx, r, a, d)
 		}
 		apply(r, &dec, a, d, now)
 		o.events = append(o.events, attemptEvent(m, r, a, d, now))
@@ -39,7 +39,8 @@ func (l *Lane) outcome(u *unit, attempts []Attempt) *outcome {
 	return o
 }
 
-// diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message's time is over.
+// diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message's time
+// is over.
 func (l *Lane) diagnose(m *Message, r *Recipient, a *Attempt, final bool) *diagnose.Diagnosis {
 	if a.Accepted() {
 		return nil
@@ -60,25 +61,45 @@ func (l *Lane) fallBack(tx *Transaction, a *Attempt) bool {
 	return tx.Message.Report && tx.From == "" && a.Reply.Class() == 5 && l.o.NullSenderRefused(l.o.Name, *a)
 }
 
-// learn notes what an attempt tells about the upstream as a whole.
-func (l *Lane) learn(s *signal, tx *Transaction, a *Attempt, d *diagnose.Diagnosis) {
+// learn notes what an attempt tells about more than its own recipient.
+func (l *Lane) learn(s *signal, tx *Transaction, r *Recipient, a *Attempt, d *diagnose.Diagnosis) {
+	if a.Accepted() {
+		s.accepted, s.domain = true, strings.ToLower(domainOf(r.Address))
+		return
+	}
+	lim := limitOf(a, d)
 	switch {
-	case a.Accepted():
-		s.accepted = true
-	case throttling(a, d):
-		s.throttle, s.meaning = true, d
-		s.crowded = d.Reason == "too_many_connections"
+	case sessionOver(d):
+	case lim.kind != noLimit:
+		if s.limit == nil { // one message is one witness, whatever the number of its recipients
+			s.limit = &metLimit{limit: lim, encounter: encounterOf(tx, r, a), refusal: refusal{a, d}}
+		}
 	case a.Stage == diagnose.StageMail && a.Reply.Code != 0 && (d.Scope == diagnose.ScopeUpstream || ownFault(a, d)):
 		// It is the upstream that speaks. Later a recipient's server may, and then nothing pauses a lane.
-		s.refused, s.account = append(s.refused, refusal{a, d}), strings.ToLower(tx.From)
-		if s.account == "" {
-			s.account = "<>"
-		}
+		s.refused, s.account = append(s.refused, refusal{a, d}), senderOf(tx)
 	case ownFault(a, d):
 		s.refused = append(s.refused, refusal{a, d})
-	case slowing(a, d) && !beforeMail(a.Stage):
-		s.throttle, s.meaning = true, d
 	}
+}
+
+// senderOf is the sender of a transaction as it is compared; "<>" is the null sender.
+func senderOf(tx *Transaction) string {
+	if tx.From == "" {
+		return "<>"
+	}
+	return strings.ToLower(tx.From)
+}
+
+// encounterOf is what a transaction that met a limit has that another may have in common with it.
+func encounterOf(tx *Transaction, r *Recipient, a *Attempt) encounter {
+	e := encounter{sender: senderOf(tx)}
+	if a.Stage == diagnose.StageMail {
+		e.key = tx.Message.ID
+		return e
+	}
+	e.key = strings.ToLower(r.Address)
+	e.domain = domainOf(e.key)
+	return e
 }
 
 // apply writes a decision into the recipient's state.

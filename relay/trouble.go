@@ -7,38 +7,43 @@ import (
 	"mailwhy/diagnose"
 )
 
-// trouble is what stands between a lane and its upstream: faults of our own or of the way there, for which nobody is
-// bounced. It belongs to the lane's goroutine.
+// trouble is what stands between a lane and its upstream: faults of our own or of the way there, for which
+// nobody is bounced. It belongs to the lane's goroutine.
 type trouble struct {
 	paused    bool
-	probing   bool // a probe is under way
-	trial     bool // one message is let through, to see whether the account is served again
-	account   bool // it was the account that was refused at MAIL: a connection proves nothing, only a message does
+	probing   bool   // a probe is under way
+	trial     bool   // one message is let through, to see whether the account is served again
+	account   bool   // it was the account or its quota that was refused: only a message proves that it is over
+	sure      bool   // ... no doubt of it: more than one met it
+	told      bool   // the pause is recorded
+	offered   uint64 // the last message leased before: what becomes of those under way proves nothing
 	since     time.Time
 	nextProbe time.Time
 	wait      time.Duration // until nextProbe, when it was set
 	interval  time.Duration
 	swept     time.Time // when what waits was last looked through for what has expired
 	meaning   *diagnose.Diagnosis
-	fault     *Attempt
+	reply     string
+	fault     *Attempt        // to report for what expires meanwhile
 	senders   map[string]bool // refused for the account since the last success
 }
 
-// accountSenders is how many distinct senders must meet a refusal of the account, with no success between, before the
-// lane pauses: one alone proves nothing.
+// accountSenders is how many distinct senders must meet a refusal of the account, with no success between,
+// before the lane pauses: one alone proves nothing.
 const accountSenders = 3
-
-// tellAgain is how long the operator is not told again of the same state for the same reason.
-const tellAgain = time.Hour
 
 // noteFault takes in that the upstream could not be brought to MAIL.
 func (l *Lane) noteFault(s signal, now time.Time) {
-	if s.throttle && l.workers > 1 {
+	if s.crowded && l.workers > 1 {
 		// Others are being served: it is the number of connections that is too high.
-		l.noteThrottle(s, now)
+		l.slow(l.pace.crowd(now, l.workers-1), refusal{s.fault, s.meaning}, now)
 		return
 	}
-	l.pause(now, s)
+	bounds := l.o.Settings().Probe
+	if s.fault.Stage == diagnose.StageAuth {
+		bounds = l.o.Settings().ProbeAuth
+	}
+	l.pause(now, outage{refusal: refusal{s.fault, s.meaning}, bounds: bounds, fault: s.fault})
 }
 
 // noteRefusal tells the operator that mail waits because of our account, though the lane does not pause.
@@ -46,17 +51,6 @@ func (l *Lane) noteRefusal(r *refusal, now time.Time) {
 	if l.tell("refused", r.meaning, now) {
 		l.event("refused", r.meaning, r.tried, "the upstream refuses mail for a reason of our own; what it refuses waits")
 	}
-}
-
-// tell reports whether the operator is to be told that the lane is in a state that many messages meet.
-func (l *Lane) tell(state string, d *diagnose.Diagnosis, now time.Time) bool {
-	what := state + " " + string(d.Reason)
-	last, before := l.told[what]
-	if since := now.Sub(last); before && since >= 0 && since < tellAgain {
-		return false
-	}
-	l.told[what] = now
-	return true
 }
 
 // noteAccount takes in that the upstream refused our account, at MAIL, for one sender.
@@ -68,15 +62,16 @@ func (l *Lane) noteAccount(s signal, now time.Time) {
 	if len(t.senders) < accountSenders {
 		t.senders[s.account] = true
 	}
-	if len(t.senders) >= accountSenders || t.trial {
-		l.pause(now, s)
+	if len(t.senders) >= accountSenders || t.trial && t.sure {
+		last := s.refused[len(s.refused)-1]
+		l.pause(now, outage{refusal: last, bounds: l.o.Settings().ProbeAuth, account: true})
 	}
 }
 
 // noteSuccess takes in that a message went through.
-func (l *Lane) noteSuccess(now time.Time) {
+func (l *Lane) noteSuccess(u *unit, now time.Time) {
 	clear(l.trouble.senders)
-	if l.trouble.trial {
+	if l.trouble.trial && u.seq > l.trouble.offered {
 		l.resume(now)
 	}
 	if !l.trouble.paused {
@@ -84,38 +79,43 @@ func (l *Lane) noteSuccess(now time.Time) {
 	}
 }
 
+// outage is why a lane pauses.
+type outage struct {
+	refusal
+	bounds  Bounds   // of the time between two probes
+	account bool     // only a message proves that it is over
+	fault   *Attempt // to report for what expires meanwhile; nil when it is about some mail only
+}
+
 // pause stops the lane. The first pause is an event; failing probes only make the interval grow.
-func (l *Lane) pause(now time.Time, s signal) {
+func (l *Lane) pause(now time.Time, o outage) {
 	t := &l.trouble
-	first := !t.paused && !t.trial
-	tried, meaning := s.fault, s.meaning
-	if s.account != "" {
-		last := s.refused[len(s.refused)-1]
-		tried, meaning = last.tried, last.meaning
-	}
 	if t.paused && !t.probing {
 		return // another connection met the same fault; the interval grows once a probe
 	}
-	set := l.o.Settings()
-	bounds := set.Probe
-	if s.account != "" || s.fault.Stage == diagnose.StageAuth {
-		bounds = set.ProbeAuth
+	if !t.paused && !t.trial {
+		t.interval, t.since = 0, now
 	}
-	t.interval = bounds.clamp(2 * t.interval)
-	if first {
-		t.interval, t.since = bounds.Min, now
-	}
-	t.paused, t.probing, t.trial, t.account = true, false, false, s.account != ""
-	t.meaning, t.fault = meaning, s.fault
+	t.interval = o.bounds.clamp(2 * t.interval)
+	t.paused, t.probing, t.trial, t.account = true, false, false, o.account
+	t.sure, t.offered = o.account, l.taken
+	t.meaning, t.reply, t.fault = o.meaning, saidIn(o.tried), o.fault
 	t.wait = t.interval + time.Duration(l.o.Spread()*float64(t.interval)/10)
-	if meaning.RetryAfter > 0 {
-		t.wait = max(t.wait, named(&set.Policy, meaning, l.o.Spread()))
+	if o.meaning.RetryAfter > 0 {
+		policy := l.o.Settings().Policy
+		t.wait = max(t.wait, named(&policy, o.meaning, l.o.Spread()))
 	}
 	t.nextProbe = now.Add(t.wait)
 	l.halted.Store(true)
 	l.giveBack()
-	if first {
-		l.event("paused", meaning, tried, "mail waits; nobody is bounced for this")
+	l.tellPause(o.tried)
+}
+
+// tellPause records that the lane is paused, once.
+func (l *Lane) tellPause(tried *Attempt) {
+	if t := &l.trouble; !t.told {
+		t.told = true
+		l.event("paused", t.meaning, tried, "mail waits; nobody is bounced for this")
 	}
 }
 
@@ -168,15 +168,18 @@ func (l *Lane) tryOne(now time.Time) {
 // resume lets everything that waits go.
 func (l *Lane) resume(now time.Time) {
 	t := &l.trouble
-	was := t.since
+	was, told := t.since, t.told
 	*t = trouble{senders: t.senders}
 	clear(t.senders)
 	l.halted.Store(l.draining)
-	l.event("resumed", nil, nil, "the upstream takes mail again after "+now.Sub(was).Round(time.Second).String())
+	if told {
+		l.event("resumed", nil, nil, "the upstream takes mail again after "+now.Sub(was).Round(time.Second).String())
+	}
 	l.Kick()
 }
 
-// Probe makes a paused lane try its upstream now, as after a change of configuration. It is safe for concurrent use.
+// Probe makes a paused lane try its upstream now, as after a change of configuration. It is safe for
+// concurrent use.
 func (l *Lane) Probe() {
 	select {
 	case l.signals <- signal{probeNow: true}:
@@ -190,6 +193,7 @@ func (l *Lane) giveBack() {
 		select {
 		case u := <-l.work:
 			delete(l.out, u.token)
+			l.senders.ended(senderOf(&u.tx), u.token, l.o.Now())
 			l.release(u)
 		default:
 			return

@@ -111,7 +111,6 @@ func TestLaneBouncesNobodyForBlockedAddress(t *testing.T) {
 		{diagnose.StageRcpt, "554 5.7.1 <unknown[192.0.2.7]>: Client host rejected: Access denied\r\n"},
 		{diagnose.StageRcpt, "554 5.7.1 <r@example.net>: Relay access denied\r\n"},
 		{diagnose.StageRcpt, "530 5.7.0 Authentication required\r\n"},
-		{diagnose.StageEndOfData, "550 5.4.5 Daily user sending limit exceeded\r\n"},
 		{diagnose.StageEndOfData, "554 Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1: s@example.com\r\n"},
 	} {
 		t.Run(tt.reply, func(t *testing.T) {

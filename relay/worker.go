@@ -87,7 +87,7 @@ func (l *Lane) conclude(u *unit, res Result) signal {
 func (l *Lane) faultSignal(u *unit, a *Attempt) signal {
 	d := l.o.Diagnose(diagnose.Symptom{Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host})
 	crowded := a.Reply.Class() == 4 && (a.Stage == diagnose.StageGreeting || a.Stage == diagnose.StageHello)
-	return signal{unit: u, fault: a, meaning: &d, throttle: crowded, crowded: crowded}
+	return signal{unit: u, fault: a, meaning: &d, crowded: crowded && !sessionOver(&d)}
 }
 
 // ownTrouble is the attempt that stands for a content that could not be read.
