@@ -64,6 +64,33 @@ func (s *LaneState) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// What a message waits for, beyond its own next attempt.
+const (
+	WaitsForUpstream = "upstream_paused" // the lane is paused
+	WaitsForSender   = "sender_paused"   // its sender is
+)
+
+// NextTry is when a message from this envelope sender, whose own next attempt is due, is really tried as far as is
+// known now, and what it waits for until then: WaitsForUpstream, WaitsForSender, or "" when for its own time only.
+func (s *LaneState) NextTry(from string, due time.Time) (next time.Time, waitsFor string) {
+	if s.Paused {
+		return later(due, s.NextProbe), WaitsForUpstream
+	}
+	for i := range s.Senders {
+		if p := &s.Senders[i]; p.Sender == senderName(from) {
+			return later(due, p.NextProbe), WaitsForSender
+		}
+	}
+	return due, ""
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // RoundRate rounds a rate as it is shown: to hundredths, and one below 1 to two significant digits.
 func RoundRate(r float64) float64 {
 	if r >= 1 {

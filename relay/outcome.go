@@ -82,12 +82,15 @@ func (l *Lane) learn(s *signal, tx *Transaction, r *Recipient, a *Attempt, d *di
 	}
 }
 
-// senderOf is the sender of a transaction as it is compared; "<>" is the null sender.
-func senderOf(tx *Transaction) string {
-	if tx.From == "" {
+// senderOf is the sender of a transaction as it is compared.
+func senderOf(tx *Transaction) string { return senderName(tx.From) }
+
+// senderName is a reverse-path as it is compared and shown; "<>" is the null sender.
+func senderName(reversePath string) string {
+	if reversePath == "" {
 		return "<>"
 	}
-	return strings.ToLower(tx.From)
+	return strings.ToLower(reversePath)
 }
 
 // encounterOf is what a transaction that met a limit has that another may have in common with it.

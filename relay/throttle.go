@@ -73,6 +73,8 @@ func (l *Lane) noteQuota(h *metLimit, whose owner, u *unit, now time.Time) {
 		t.meaning, t.reply, t.fault = h.meaning, saidIn(h.tried), h.tried
 		t.nextProbe = now.Add(quotaProbe().Min)
 		l.giveBack()
+	case t.trial:
+		t.nextProbe = now.Add(quotaProbe().Min)
 	}
 }
 

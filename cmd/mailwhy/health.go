@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -13,29 +14,31 @@ import (
 
 func newHealthCommand() *cobra.Command {
 	var l local
+	var asJSON bool
 	timeout := 5 * time.Second
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running relay whether it is well",
 		Long: `Asks the relay that runs on this spool. Exit status 0 when it takes mail and its spool answers, 1 when not or when
-none runs. An upstream that is out of reach is told of, and is no ill health: mail is taken and waits.`,
+none runs. An upstream that is paused or slowed is named, and is not ill health: mail is taken and waits.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
 			defer cancel()
-			if err := health(ctx, &l, c.OutOrStdout()); err != nil {
+			if err := health(ctx, &l, asJSON, c.OutOrStdout()); err != nil {
 				return &exitError{code: exitTrouble, err: err} // not exitUsage: Docker knows 0 and 1
 			}
 			return nil
 		},
 	}
 	l.register(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print the answer as one JSON object")
 	c.Flags().DurationVar(&timeout, "timeout", timeout, "how `long` the relay may take to answer")
 	return c
 }
 
 // health asks the relay, prints what it says, and returns an error when it is not well.
-func health(ctx context.Context, l *local, w io.Writer) error {
+func health(ctx context.Context, l *local, asJSON bool, w io.Writer) error {
 	cfg, err := l.load()
 	if err != nil {
 		return err
@@ -44,16 +47,35 @@ func health(ctx context.Context, l *local, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if asJSON {
+		if err := json.NewEncoder(w).Encode(h); err != nil {
+			return err
+		}
+		return healthError(h)
+	}
 	return printHealth(w, h, time.Now())
 }
 
-// printHealth writes h for people; it returns an error of the reasons when the relay is not well.
-func printHealth(w io.Writer, h admin.Health, now time.Time) error {
+// healthWord says in a word how the relay is, with those of its upstreams that do not run as they may.
+func healthWord(h admin.Health) string {
 	word := "well"
 	if !h.OK {
 		word = "not well"
 	}
-	fmt.Fprintf(w, "%s: %s in the spool", word, count(h.Spool.Messages, "message"))
+	for _, l := range h.Lanes {
+		switch {
+		case l.Paused:
+			word += ", upstream " + printable(l.Name) + " paused"
+		case l.Slowed:
+			word += ", upstream " + printable(l.Name) + " slowed"
+		}
+	}
+	return word
+}
+
+// printHealth writes h for people; it returns an error of the reasons when the relay is not well.
+func printHealth(w io.Writer, h admin.Health, now time.Time) error {
+	fmt.Fprintf(w, "%s: %s in the spool", healthWord(h), count(h.Spool.Messages, "message"))
 	if !h.Spool.Oldest.IsZero() {
 		fmt.Fprintf(w, ", the oldest of %s ago", ago(h.Spool.Oldest, now))
 	}
@@ -61,6 +83,11 @@ func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 	for _, n := range h.Notes {
 		fmt.Fprintln(w, "note:", printable(n))
 	}
+	return healthError(h)
+}
+
+// healthError is an error of the reasons for which the relay is not well; nil when it is.
+func healthError(h admin.Health) error {
 	if h.OK {
 		return nil
 	}

@@ -139,10 +139,13 @@ func (q *queueFlags) list(ctx context.Context, ids []string, w io.Writer) error 
 		return err
 	}
 	out := &listing{w: w, json: q.json, now: time.Now()}
+	if err := q.head(ctx, cfg, w, out.now); err != nil {
+		return err
+	}
 	err = client(cfg).List(ctx, f, out.add)
 	if errors.Is(err, admin.ErrNotRunning) {
 		err = withSpool(cfg, err, func(s *spool.ReadOnly) error {
-			return admin.Each(ctx, s, f, func(m *relay.Message) error { return out.add(admin.Summarize(m)) })
+			return admin.Each(ctx, s, f, func(m *relay.Message) error { return out.add(admin.Summarize(m, nil)) })
 		})
 	}
 	if err != nil {
@@ -171,7 +174,9 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 	m, err := client(cfg).Show(ctx, id)
 	if errors.Is(err, admin.ErrNotRunning) {
 		err = withSpool(cfg, err, func(s *spool.ReadOnly) (err error) {
-			m, err = admin.One(ctx, s, id)
+			one, err := admin.One(ctx, s, id)
+			shown := admin.Show(one, nil)
+			m = &shown
 			return err
 		})
 	}
@@ -182,6 +187,9 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 		return err
 	case q.json:
 		return json.NewEncoder(w).Encode(m)
+	}
+	if err := q.head(ctx, cfg, w, time.Now()); err != nil {
+		return err
 	}
 	return printStory(w, m, time.Now())
 }
@@ -196,9 +204,16 @@ func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io
 		return err
 	}
 	out := json.NewEncoder(w)
-	seen, failed := map[string]bool{}, 0
+	seen, failed, due := map[string]bool{}, 0, int64(0)
+	var before []relay.LaneState
+	if a == admin.Retry && !q.json {
+		before = lanes(ctx, cfg)
+	}
 	err = client(cfg).Act(ctx, a, f, q.all, func(o admin.Outcome) error {
 		seen[o.ID] = true
+		if o.Due > 0 {
+			due++
+		}
 		if o.Error != "" {
 			failed++
 		}
@@ -220,11 +235,14 @@ func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io
 			fmt.Fprintf(w, "%s  is not in the queue\n", id)
 		}
 	}
-	if failed > 0 {
-		return &exitError{code: exitTrouble}
-	}
 	if len(seen) == 0 && !q.json {
 		fmt.Fprintln(w, "no message is selected")
+	}
+	if err := resumed(ctx, cfg, w, before, due); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return &exitError{code: exitTrouble}
 	}
 	return nil
 }
@@ -237,6 +255,8 @@ func outcomeText(a admin.Action, o admin.Outcome) string {
 	switch {
 	case o.Error != "":
 		return o.ID + "  failed: " + printable(o.Error)
+	case o.Recipients == 0 && o.Due > 0:
+		return o.ID + "  due already: " + count(int64(o.Due), "recipient")
 	case o.Recipients == 0:
 		return o.ID + "  nothing to " + string(a)
 	}

@@ -38,7 +38,13 @@ func must(t *testing.T, args ...string) string {
 // startRelay runs a relay on the spool in dir to a practice upstream, and returns its address and what stops it.
 func startRelay(t *testing.T, dir string) (addr string, stop func()) {
 	t.Helper()
-	upstream := smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})
+	return startRelayTo(t, dir, smtptest.Practice())
+}
+
+// startRelayTo is startRelay to an upstream that follows a script.
+func startRelayTo(t *testing.T, dir string, script func(smtptest.Command) smtptest.Action) (addr string, stop func()) {
+	t.Helper()
+	upstream := smtptest.New(t, smtptest.Options{Script: script})
 	cfg, err := config.Load(config.Source{Flags: []config.Flag{
 		{Name: "--listen", Key: "listen", Value: "127.0.0.1:0"},
 		{Name: "--spool", Key: "spool.dir", Value: dir},

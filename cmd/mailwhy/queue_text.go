@@ -50,7 +50,9 @@ func recipientText(r admin.RecipientSummary, now time.Time) string {
 	if r.Category != "" {
 		text += fmt.Sprintf("  %s (%s)", r.Category, r.Reason)
 	}
-	if !r.NextAttempt.IsZero() {
+	if r.WaitsFor != "" {
+		text += "  " + waits(r.WaitsFor, r.NextTry, now)
+	} else if !r.NextAttempt.IsZero() {
 		text += "  " + due(r.NextAttempt, now)
 	}
 	if r.HeldWhy != "" {
@@ -73,7 +75,7 @@ func (l *listing) end() error {
 }
 
 // printStory tells all that is known of a message.
-func printStory(w io.Writer, m *relay.Message, now time.Time) error {
+func printStory(w io.Writer, m *admin.Shown, now time.Time) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "Message    %s\n", m.ID)
 	row := func(name, value string) {
@@ -93,7 +95,7 @@ func printStory(w io.Writer, m *relay.Message, now time.Time) error {
 		row("Kind", "a bounce of mailwhy's own: if it cannot be handed over it is held")
 	}
 	for i := range m.Recipients {
-		printRecipient(b, &m.Recipients[i], now)
+		printRecipient(b, m, &m.Recipients[i], now)
 	}
 	return b.Flush()
 }
@@ -128,13 +130,13 @@ func envelopeText(e *relay.Envelope) string {
 }
 
 // printRecipient tells the story of one recipient.
-func printRecipient(w io.Writer, r *relay.Recipient, now time.Time) {
+func printRecipient(w io.Writer, m *admin.Shown, r *relay.Recipient, now time.Time) {
 	fmt.Fprintf(w, "\n%s: %s", printable(r.Address), r.State)
 	if r.Attempts > 0 {
 		fmt.Fprintf(w, " after %s", count(int64(r.Attempts), "attempt"))
 	}
 	if r.Waiting() {
-		fmt.Fprintf(w, ", %s (%s)", due(r.NextAttempt, now), stamp(r.NextAttempt))
+		fmt.Fprint(w, ", "+nextTry(m, r, now))
 	}
 	if r.HeldWhy != "" {
 		fmt.Fprintf(w, ", %s", printable(r.HeldWhy))

@@ -372,6 +372,20 @@ func TestHealth(t *testing.T) {
 	if want := "upstream default is paused since 2026-11-23T12:00:00Z: The password is wrong."; err != nil || !h.OK || !slices.Equal(h.Notes, []string{want}) {
 		t.Errorf("paused: %v, %+v", err, h)
 	}
+	quota := &diagnose.Diagnosis{Cause: "The quota is used up."}
+	b.control.lanes[0] = relay.LaneState{
+		Name: "default", Slowed: true, Since: b.now, Limit: 3, Rate: 0.47951930477456123,
+		Diagnosis: &diagnose.Diagnosis{Cause: "Too fast."},
+		Senders:   []relay.SenderPaused{{Sender: "s@example.com", Since: b.now, Diagnosis: quota}},
+	}
+	h, err = b.Health(t.Context())
+	want := []string{
+		"upstream default is slowed, to 0.48 messages a second over 3 connections since 2026-11-23T12:00:00Z: Too fast.",
+		"mail of s@example.com waits for upstream default since 2026-11-23T12:00:00Z: The quota is used up.",
+	}
+	if err != nil || !h.OK || !slices.Equal(h.Notes, want) || h.Lanes[0].Rate != 0.48 {
+		t.Errorf("slowed: %v, %+v", err, h)
+	}
 	b.control.troubles = []string{"the listener ended"}
 	b.queue.statErr = errors.New("disk I/O error")
 	h, err = b.Health(t.Context())
@@ -432,5 +446,64 @@ func TestNotRunning(t *testing.T) {
 	l.(*socket).UnixListener.Close()
 	if _, err := NewClient(path).Health(t.Context()); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("a dead socket: %v", err)
+	}
+}
+
+// TestWaitsForThePausedUpstream: a list and a message say what mail really waits for, and until when.
+func TestWaitsForThePausedUpstream(t *testing.T) {
+	b := start(t, 2)
+	ids := b.ids(t, relay.QueueFilter{})
+	b.queue.messages[ids[1]].Recipients[0].NextAttempt = b.now.Add(-time.Minute) // due
+	paused := relay.LaneState{Name: "default", Paused: true, NextProbe: b.now.Add(10 * time.Minute)}
+	sender := relay.LaneState{Name: "default", Senders: []relay.SenderPaused{
+		{Sender: "s1@example.com", NextProbe: b.now.Add(20 * time.Minute)},
+	}}
+	for _, tt := range []struct {
+		name     string
+		lane     relay.LaneState
+		waitsFor [2]string // of the first and the second message
+		next     [2]time.Duration
+	}{
+		{"well", relay.LaneState{Name: "default"}, [2]string{}, [2]time.Duration{}},
+		{"another is paused", relay.LaneState{Name: "other", Paused: true}, [2]string{}, [2]time.Duration{}},
+		{"paused", paused, [2]string{relay.WaitsForUpstream, relay.WaitsForUpstream},
+			[2]time.Duration{time.Hour, 10 * time.Minute}},
+		{"a sender is paused", sender, [2]string{"", relay.WaitsForSender}, [2]time.Duration{0, 20 * time.Minute}},
+	} {
+		b.control.lanes[0] = tt.lane
+		i := 0
+		err := b.List(t.Context(), relay.QueueFilter{}, func(s Summary) error {
+			r, next := s.Recipients[0], time.Time{}
+			if tt.next[i] != 0 {
+				next = b.now.Add(tt.next[i])
+			}
+			if r.WaitsFor != tt.waitsFor[i] || !r.NextTry.Equal(next) || s.Recipients[1].WaitsFor != "" {
+				t.Errorf("%s, message %d: %+v, want %q until %v", tt.name, i, s.Recipients, tt.waitsFor[i], next)
+			}
+			i++
+			return nil
+		})
+		m, errShow := b.Show(t.Context(), ids[1])
+		if err != nil || errShow != nil {
+			t.Fatal(err, errShow)
+		}
+		if (m.Upstream != nil) != (tt.waitsFor[1] != "") || m.ID != ids[1] {
+			t.Errorf("%s: shown with upstream %+v", tt.name, m.Upstream)
+		}
+	}
+}
+
+// TestRetryCountsWhatIsDue: a retry tells what it made due from what was due before, and from what nobody waits for.
+func TestRetryCountsWhatIsDue(t *testing.T) {
+	b := start(t, 3)
+	ids := b.ids(t, relay.QueueFilter{})
+	b.queue.messages[ids[1]].Recipients[0].NextAttempt = b.now
+	b.queue.messages[ids[2]].Recipients[0].State = relay.Relayed
+	want := []Outcome{{ID: ids[0], Recipients: 1, Due: 1}, {ID: ids[1], Due: 1}, {ID: ids[2]}}
+	if out := b.act(t, Retry, relay.QueueFilter{IDs: ids}); !slices.Equal(out, want) {
+		t.Errorf("outcomes %+v, want %+v", out, want)
+	}
+	if out := b.act(t, Drop, relay.QueueFilter{IDs: ids[:1]}); out[0].Due != 0 {
+		t.Errorf("a drop left %+v due", out)
 	}
 }

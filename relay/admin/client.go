@@ -104,13 +104,13 @@ func (c *Client) List(ctx context.Context, f relay.QueueFilter, each func(Summar
 }
 
 // Show returns the whole of a message; an error that wraps relay.ErrNotFound when there is none.
-func (c *Client) Show(ctx context.Context, id string) (*relay.Message, error) {
+func (c *Client) Show(ctx context.Context, id string) (*Shown, error) {
 	body, err := c.do(ctx, http.MethodGet, "/queue/"+url.PathEscape(id), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	m := new(relay.Message)
+	m := new(Shown)
 	return m, json.NewDecoder(body).Decode(m)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 )
 
@@ -32,10 +33,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		h.Reasons = append(h.Reasons, "the spool does not answer: "+err.Error())
 	}
 	h.Spool = stat
-	for _, l := range h.Lanes {
-		if note := laneNote(l); note != "" {
-			h.Notes = append(h.Notes, note)
-		}
+	for i := range h.Lanes {
+		h.Notes = append(h.Notes, laneNotes(&h.Lanes[i])...)
 	}
 	if n := stat.Quarantined; n > 0 {
 		h.Notes = append(h.Notes, fmt.Sprintf("%d damaged messages are set aside in the spool; the delivery log names them", n))
@@ -48,14 +47,38 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	reply(w, code, h)
 }
 
-// laneNote says of a paused lane since when and why.
-func laneNote(l relay.LaneState) string {
-	if !l.Paused {
-		return ""
+// laneNotes say of a lane that does not run as it may since when and why, and the same of its paused senders.
+func laneNotes(l *relay.LaneState) (notes []string) {
+	switch {
+	case l.Paused:
+		notes = append(notes, "upstream "+l.Name+" is paused"+since(l.Since, l.Diagnosis))
+	case l.Slowed:
+		notes = append(notes, "upstream "+l.Name+" is slowed, to "+speed(l)+since(l.Since, l.Diagnosis))
 	}
-	note := "upstream " + l.Name + " is paused since " + l.Since.UTC().Format(time.RFC3339)
-	if l.Diagnosis != nil {
-		note += ": " + l.Diagnosis.Cause
+	for i := range l.Senders {
+		s := &l.Senders[i]
+		notes = append(notes, "mail of "+s.Sender+" waits for upstream "+l.Name+since(s.Since, s.Diagnosis))
 	}
-	return note
+	return notes
+}
+
+// since says since when and why.
+func since(t time.Time, d *diagnose.Diagnosis) string {
+	text := " since " + t.UTC().Format(time.RFC3339)
+	if d != nil {
+		text += ": " + d.Cause
+	}
+	return text
+}
+
+// speed says how much a slowed lane sends at most.
+func speed(l *relay.LaneState) string {
+	text := fmt.Sprintf("%d connections", l.Limit)
+	if l.Limit == 1 {
+		text = "1 connection"
+	}
+	if l.Rate > 0 {
+		text = fmt.Sprintf("%v messages a second over ", relay.RoundRate(l.Rate)) + text
+	}
+	return text
 }

@@ -30,6 +30,8 @@ type RecipientSummary struct {
 	State       relay.State       `json:"state"`
 	Attempts    int               `json:"attempts,omitempty"`
 	NextAttempt time.Time         `json:"next_attempt,omitzero"`
+	WaitsFor    string            `json:"waits_for,omitempty"` // relay.WaitsForUpstream or WaitsForSender
+	NextTry     time.Time         `json:"next_try,omitzero"`   // with WaitsFor: when it is really tried
 	Code        int               `json:"code,omitempty"`
 	Enhanced    string            `json:"enhanced,omitempty"`
 	Category    diagnose.Category `json:"category,omitempty"`
@@ -37,8 +39,9 @@ type RecipientSummary struct {
 	HeldWhy     string            `json:"held_why,omitempty"`
 }
 
-// Summarize makes the Summary of m.
-func Summarize(m *relay.Message) Summary {
+// Summarize makes the Summary of m, whose lane is one of lanes; none are known of a relay that does not run.
+func Summarize(m *relay.Message, lanes []relay.LaneState) Summary {
+	lane := laneOf(m, lanes)
 	s := Summary{
 		ID: m.ID, Lane: m.Lane, From: m.Envelope.From, MessageID: m.MessageID, Client: m.Client.Name,
 		Size: m.Size, Arrived: m.Arrived, Report: m.Report, Recipients: make([]RecipientSummary, len(m.Recipients)),
@@ -48,6 +51,9 @@ func Summarize(m *relay.Message) Summary {
 		s.Recipients[i] = RecipientSummary{Address: r.Address, State: r.State, Attempts: r.Attempts, HeldWhy: r.HeldWhy}
 		if r.Waiting() {
 			s.Recipients[i].NextAttempt = r.NextAttempt
+			if next, waitsFor := lane.NextTry(m.Envelope.From, r.NextAttempt); waitsFor != "" {
+				s.Recipients[i].NextTry, s.Recipients[i].WaitsFor = next, waitsFor
+			}
 		}
 		if r.Last != nil {
 			s.Recipients[i].Code, s.Recipients[i].Enhanced = r.Last.Reply.Code, r.Last.Reply.Enhanced.String()
@@ -55,6 +61,32 @@ func Summarize(m *relay.Message) Summary {
 		if r.Diagnosis != nil {
 			s.Recipients[i].Category, s.Recipients[i].Reason = r.Diagnosis.Category, r.Diagnosis.Reason
 		}
+	}
+	return s
+}
+
+// laneOf is the state of m's lane; the zero state when it is not among lanes.
+func laneOf(m *relay.Message, lanes []relay.LaneState) *relay.LaneState {
+	for i := range lanes {
+		if lanes[i].Name == m.Lane {
+			return &lanes[i]
+		}
+	}
+	return &relay.LaneState{}
+}
+
+// Shown is a message with all that is known of it. Upstream says how its lane stands, when that is paused or slowed
+// or has paused senders.
+type Shown struct {
+	*relay.Message
+	Upstream *relay.LaneState `json:"upstream,omitempty"`
+}
+
+// Show makes the Shown of m, whose lane is one of lanes.
+func Show(m *relay.Message, lanes []relay.LaneState) Shown {
+	s := Shown{Message: m}
+	if l := laneOf(m, lanes); l.Paused || l.Slowed || len(l.Senders) > 0 {
+		s.Upstream = l
 	}
 	return s
 }
@@ -106,8 +138,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	out := lines(w)
-	if err := Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error { return out.Encode(Summarize(m)) }); err != nil {
+	out, lanes := lines(w), s.o.Control.Lanes()
+	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error { return out.Encode(Summarize(m, lanes)) })
+	if err != nil {
 		out.Encode(problem{err.Error()})
 	}
 }
@@ -124,13 +157,14 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request) {
 		refuse(w, status(err), err)
 		return
 	}
-	reply(w, http.StatusOK, m)
+	reply(w, http.StatusOK, Show(m, s.o.Control.Lanes()))
 }
 
 // Outcome is what became of one message at the operator's wish.
 type Outcome struct {
 	ID         string `json:"id"`
-	Recipients int    `json:"recipients"` // how many changed; 0: there was nothing to do
+	Recipients int    `json:"recipients"`    // how many changed; 0: there was nothing to do
+	Due        int    `json:"due,omitempty"` // how many are due now, after a retry or release
 	Error      string `json:"error,omitempty"`
 }
 
@@ -170,11 +204,14 @@ func (s *Server) edit(ctx context.Context, id string, change change) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, editTimeout)
 	defer cancel()
 	var events []relay.Event
-	var n int
+	var n, due int
 	err := s.o.Queue.Edit(ctx, id, func(m *relay.Message) (relay.Settlement, bool, error) {
 		before := append([]relay.Recipient(nil), m.Recipients...)
 		var drop bool
-		if n, drop = change(m); n == 0 {
+		if n, drop = change(m); !drop {
+			due = dueOf(m, s.o.Now())
+		}
+		if n == 0 {
 			return relay.Settlement{}, false, errUnchanged
 		}
 		events = eventsOf(s.o.Now(), before, m, drop)
@@ -182,7 +219,7 @@ func (s *Server) edit(ctx context.Context, id string, change change) Outcome {
 	})
 	switch {
 	case errors.Is(err, errUnchanged):
-		return Outcome{ID: id}
+		return Outcome{ID: id, Due: due}
 	case errors.Is(err, context.DeadlineExceeded):
 		return Outcome{ID: id, Error: "the message is on its way to the upstream; try again"}
 	case err != nil:
@@ -191,5 +228,15 @@ func (s *Server) edit(ctx context.Context, id string, change change) Outcome {
 	for _, e := range events {
 		s.o.Record.Record(e)
 	}
-	return Outcome{ID: id, Recipients: n}
+	return Outcome{ID: id, Recipients: n, Due: due}
+}
+
+// dueOf counts the recipients of m that are to be tried at now.
+func dueOf(m *relay.Message, now time.Time) (n int) {
+	for i := range m.Recipients {
+		if m.Recipients[i].DueAt(now) {
+			n++
+		}
+	}
+	return n
 }
