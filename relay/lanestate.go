@@ -140,11 +140,15 @@ func (p *pausedSenders) list() []SenderPaused {
 	if len(p.paused) == 0 {
 		return nil
 	}
+	if p.shown != nil {
+		return p.shown
+	}
 	list := make([]SenderPaused, 0, len(p.paused))
 	for _, name := range slices.Sorted(maps.Keys(p.paused)) {
 		s := p.paused[name]
 		list = append(list, SenderPaused{Sender: name, Since: s.since, NextProbe: s.until, Diagnosis: s.meaning})
 	}
+	p.shown = list
 	return list
 }
 

@@ -12,8 +12,8 @@ import (
 // many the one that would be tried first is forgotten, which costs one attempt. It belongs to the lane's
 // goroutine.
 type pausedSenders struct {
-	paused  map[string]*pausedSender
-	changed int // grows with each change that people should see
+	paused map[string]*pausedSender
+	shown  []SenderPaused // as list returned them; nil when something changed since
 }
 
 // pausedSender is one of them.
@@ -53,7 +53,7 @@ func (p *pausedSenders) pause(h *metLimit, token Token, now time.Time, b Bounds,
 		wait = named(policy, h.meaning, 0)
 	}
 	s.until, s.meaning, s.probe = now.Add(wait), h.meaning, ""
-	p.changed++
+	p.shown = nil
 	return !before
 }
 
@@ -94,7 +94,7 @@ func (p *pausedSenders) hold(sender string, token Token, now time.Time) (until t
 func (p *pausedSenders) taken(sender string) {
 	if p.paused[sender] != nil {
 		delete(p.paused, sender)
-		p.changed++
+		p.shown = nil
 	}
 }
 
@@ -102,7 +102,7 @@ func (p *pausedSenders) taken(sender string) {
 // about the limit, another one tries.
 func (p *pausedSenders) ended(sender string, token Token, now time.Time) {
 	if s := p.paused[sender]; s != nil && s.probe == token {
-		s.probe, s.until = "", now
+		s.probe, s.until, p.shown = "", now, nil
 	}
 }
 
@@ -111,13 +111,13 @@ func (p *pausedSenders) tryNow(now time.Time) {
 	for _, s := range p.paused {
 		s.until = now
 	}
-	p.changed++
+	p.shown = nil
 }
 
 // clear ends all pauses, as when it shows that the limit is not the senders' own.
 func (p *pausedSenders) clear() {
 	clear(p.paused)
-	p.changed++
+	p.shown = nil
 }
 
 // pauseSender lets the mail of one sender wait, and tells the operator.
