@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,12 +60,13 @@ func TestLaneLogsItsPause(t *testing.T) {
 		b := engineBench(t)
 		var log bytes.Buffer
 		b.logged = &log
-		used := true
-		b.refuse(diagnose.StageEndOfData, sesQuota, func(string, string) bool { return used })
+		var used atomic.Bool
+		used.Store(true)
+		b.refuse(diagnose.StageEndOfData, sesQuota, func(string, string) bool { return used.Load() })
 		b.putMany(5)
 		stop := b.run(t)
 		pass(10 * time.Second)
-		used = false
+		used.Store(false)
 		pass(3 * time.Hour)
 		stop()
 		if logLine(&log, "level=WARN", `msg="upstream paused"`, "upstream=default", "reason=quota_exceeded",
@@ -83,8 +85,9 @@ func TestLaneLogsThatItIsSlowed(t *testing.T) {
 		b := engineBench(t)
 		var log bytes.Buffer
 		b.logged = &log
-		slow := true
-		b.refuse(diagnose.StageMail, sesThrottled, func(string, string) bool { return slow })
+		var slow atomic.Bool
+		slow.Store(true)
+		b.refuse(diagnose.StageMail, sesThrottled, func(string, string) bool { return slow.Load() })
 		stop := b.run(t)
 		b.putMany(20)
 		pass(5 * time.Second)
@@ -93,7 +96,7 @@ func TestLaneLogsThatItIsSlowed(t *testing.T) {
 			st.Diagnosis.Reason != "throttled" || st.Reply != strings.TrimSpace(sesThrottled) || st.Rate == 0 {
 			t.Errorf("state %+v, want slowed and why", st)
 		}
-		slow = false
+		slow.Store(false)
 		for range 60 {
 			b.putMany(20)
 			pass(time.Second)

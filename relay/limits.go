@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // limits judges whose a limit is that messages meet: of one recipient or domain, of one sender, or of the
 // lane. It is pure but for its own memory, which is bounded, and belongs to the lane's goroutine.
@@ -10,10 +13,8 @@ import "time"
 // domain in common that mail which the upstream took in the same time has not. A recipient that meets it
 // again proves nothing new.
 type limits struct {
-	met     []encounter // the newest, each of another recipient, oldest first
-	taken   int         // messages taken so far
-	senders recent      // of messages taken
-	domains recent      // of their recipients
+	met   []encounter // the newest, each of another recipient, oldest first
+	taken int         // messages taken so far
 }
 
 // encounter is one message that met a limit.
@@ -22,8 +23,10 @@ type encounter struct {
 	domain string // of the recipient; "" at MAIL, where no recipient is known
 	sender string
 	at     time.Time
-	taken  int  // limits.taken then
-	served bool // other mail of the sender was taken since
+
+	taken    int // limits.taken then
+	ofSender int // messages of the sender taken since
+	ofDomain int // messages to the domain taken since
 }
 
 // owner is whose a limit is.
@@ -43,16 +46,19 @@ const (
 	limitEnough  = 3                // distinct recipients that make a limit the lane's
 	limitShare   = 10               // at most so many messages taken for each that met a limit ...
 	limitShareOn = 50               // ... while the lane is slowed already
+	limitChance  = 0.05             // below which a coincidence is none
 )
 
 // accept notes a message that the upstream took.
 func (l *limits) accept(sender, domain string) {
 	l.taken++
-	l.senders.note(sender, l.taken)
-	l.domains.note(domain, l.taken)
 	for i := range l.met {
-		if l.met[i].sender == sender {
-			l.met[i].served = true
+		e := &l.met[i]
+		if e.sender == sender {
+			e.ofSender++
+		}
+		if e.domain == domain {
+			e.ofDomain++
 		}
 	}
 }
@@ -60,17 +66,20 @@ func (l *limits) accept(sender, domain string) {
 // judge says whose the limit is that e met. slowed says that the lane is slowed already.
 func (l *limits) judge(m limit, e encounter, slowed bool) owner {
 	isNew := l.remember(e)
-	first := l.met[0].taken
+	first := &l.met[0]
 	sender := func(e *encounter) string { return e.sender }
 	domain := func(e *encounter) string { return e.domain }
 	switch {
 	case m.owned:
 		return senderLimit
-	case l.shared(sender) && l.senders.others(e.sender, first):
-		return l.ofSender()
+	case l.shared(sender) && l.explains(first.ofSender):
+		if first.ofSender == 0 {
+			return senderLimit
+		}
+		return messageLimit // other mail of the sender is taken
 	case !isNew:
 		return messageLimit
-	case e.domain != "" && l.shared(domain) && l.domains.others(e.domain, first):
+	case e.domain != "" && l.shared(domain) && l.explains(first.ofDomain):
 		return messageLimit
 	case m.alone:
 		return laneLimit
@@ -78,15 +87,11 @@ func (l *limits) judge(m limit, e encounter, slowed bool) owner {
 	return l.count(m, slowed)
 }
 
-// ofSender says whose a limit is that one sender alone meets: the sender's, unless other mail of its own is
-// taken.
-func (l *limits) ofSender() owner {
-	for i := range l.met {
-		if l.met[i].served {
-			return messageLimit
-		}
-	}
-	return senderLimit
+// explains reports whether it is no chance that all that met a limit has a sender or domain in common, when so many of
+// the messages taken since the first of them have it too: if the limit were the lane's, it would have met others as well.
+func (l *limits) explains(own int) bool {
+	all := l.taken - l.met[0].taken
+	return all > own && math.Pow(float64(own)/float64(all), float64(len(l.met))) < limitChance
 }
 
 // count says whether enough distinct recipients met a limit for it to be the lane's. One is enough to suspect
@@ -132,30 +137,4 @@ func (l *limits) shared(value func(*encounter) string) bool {
 		}
 	}
 	return len(l.met) > 1
-}
-
-// recent remembers the two newest distinct values of something and when each was last seen: enough to tell
-// whether a value other than a given one was seen.
-type recent [2]struct {
-	value string
-	at    int
-}
-
-// note takes in that value was seen at a time, which grows.
-func (r *recent) note(value string, at int) {
-	if r[0].value != value {
-		r[1], r[0] = r[0], r[1]
-		r[0].value = value
-	}
-	r[0].at = at
-}
-
-// others reports whether a value other than this one was seen after a time.
-func (r *recent) others(value string, after int) bool {
-	for i := range r {
-		if r[i].value != value && r[i].at > after {
-			return true
-		}
-	}
-	return false
 }

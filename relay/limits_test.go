@@ -33,11 +33,17 @@ func TestWhoseALimitIs(t *testing.T) {
 		{"three of one domain, nobody else sends", rate, false, "r1@a s, r2@a s, r3@a s", laneLimit},
 		{"three of one domain, others are taken", rate, false, "r1@a s, +r9@b s, r2@a s, r3@a s", messageLimit},
 		{"a domain whose mail is taken in part", rate, false,
-			"r1@a s, +r9@b s, +r8@a s, r2@a s, r3@a s", messageLimit},
+			"r1@a s, 3x+r9@b s, +r8@a s, r2@a s, r3@a s", messageLimit},
 		{"three of one domain, then another", rate, false, "r1@a s, +r9@b s, r2@a s, r3@a s, r4@b s", laneLimit},
 		{"three of one sender, others are taken", rate, false, "r1@a s, +r9@b t, r2@b s, r3@c s", senderLimit},
 		{"a sender whose mail is taken in part", rate, false,
-			"r1@a s, +r9@b t, +r8@c s, r2@b s, r3@c s", messageLimit},
+			"r1@a s, 3x+r9@b t, +r8@c s, r2@b s, r3@c s", messageLimit},
+		{"a sender of nearly all mail", rate, false,
+			"r1@a s, 19x+r@a s, +r9@b t, r2@b s, r3@c s", laneLimit},
+		{"a domain of nearly all mail", rate, false,
+			"r1@a s, 19x+r@a s, +r9@b s, r2@a s, r3@a s", laneLimit},
+		{"a sender of a quarter of the mail", rate, false,
+			"r1@a s, 5x+r@a s, 15x+r@b t, r2@b s, r3@c s", messageLimit},
 		{"a few among many that are taken", rate, false, "r1@a s, 50x+r@a s, r2@b s, r3@c t", messageLimit},
 		{"a few among many, on a slow lane", rate, true, "r1@a s, 50x+r@a s, r2@b s, r3@c t", laneLimit},
 		{"long ago", rate, false, "r1@a s, r2@b s, wait, r3@c s", messageLimit},
@@ -85,6 +91,22 @@ func judged(l *limits, m limit, slowed bool, history string) (last owner) {
 		}
 	}
 	return last
+}
+
+// TestReasonsOfLimitsAreTheGuides: the reasons that limitOf compares with are the guide's.
+func TestReasonsOfLimitsAreTheGuides(t *testing.T) {
+	engine, err := diagnose.New(diagnose.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []diagnose.Reason{
+		reasonConnections, reasonSessionMessages, reasonSessionErrors, reasonNewAddress, reasonQuota, reasonTenantThreshold,
+		reasonGreylisted, reasonRecipientRate,
+	} {
+		if _, known := engine.Explain(r); !known {
+			t.Errorf("the guide does not know the reason %s", r)
+		}
+	}
 }
 
 func TestLimitsAreBounded(t *testing.T) {

@@ -14,13 +14,13 @@ const (
 	paceClosed    = 0.7         // the same when it took none: it is not the rate then
 	paceGood      = 0.95        // of the rate that was taken before a throttling reply is known to be good
 	paceGrowth    = 0.0005      // of the rate, each second, for each second since the last throttling reply ...
-	paceGrowthMax = 0.03        // ... until here
+	paceGrowthMax = 0.1         // ... until here
 	paceWindow    = time.Second // replies to what was already under way are one signal, not many
 	paceDouble    = 100 * time.Millisecond
 	paceMeasure   = 5 * time.Second // over which the accepted rate is measured
 	paceForget    = 10 * time.Minute
 	paceMinRate   = 0.05 // messages a second
-	paceMost      = 1e6  // the same, beyond what any lane does
+	paceMost      = 1e4  // the same, beyond what any lane does
 	paceLearn     = 3    // messages from which a rate is learned
 	paceFree      = 50.0 // messages a second: from here a rate without a known bound is none, after ...
 	paceFreeAfter = 10 * time.Second

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +17,8 @@ func TestPaceRecoversFromABurst(t *testing.T) {
 			t.Run(fmt.Sprint(stage, " after ", before), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := engineBench(t)
-					ill := false
-					b.refuse(stage, "421 4.3.2 Service not available\r\n", func(string, string) bool { return ill })
+					var ill atomic.Bool
+					b.refuse(stage, "421 4.3.2 Service not available\r\n", func(string, string) bool { return ill.Load() })
 					b.settings.Policy.Schedule = []time.Duration{time.Second}
 					stop := b.run(t)
 					defer stop()
@@ -25,12 +26,12 @@ func TestPaceRecoversFromABurst(t *testing.T) {
 						b.put("a@example.com", fmt.Sprintf("b%d@example.net", i))
 						pass(time.Second)
 					}
-					ill = true
+					ill.Store(true)
 					for i := range 20 {
 						b.put(fmt.Sprintf("s%d@example.com", i), fmt.Sprintf("r%d@example.net", i))
 						pass(200 * time.Millisecond)
 					}
-					ill = false
+					ill.Store(false)
 					start := time.Now()
 					for b.spool.states()[Relayed] < before+20 && time.Since(start) < time.Minute {
 						pass(100 * time.Millisecond)
@@ -83,12 +84,20 @@ func TestPaceHoldsAMinuteLimit(t *testing.T) {
 						count++
 						return diagnose.ParseReply(taken)
 					}
-					b.putMany(2000)
+					for i := range 2000 {
+						sender, domain := "noreply@example.com", "large.example"
+						if i%20 == 0 {
+							sender, domain = "other@example.com", "small.example"
+						}
+						b.put(sender, fmt.Sprintf("r%d@%s", i, domain))
+					}
 					stop := b.run(t)
 					defer stop()
 					pass(10 * time.Minute)
+					b.upstream.mu.Lock() // as answer runs
 					early := refused
 					count, refused = 0, 0
+					b.upstream.mu.Unlock()
 					pass(30 * time.Minute)
 					t.Logf("%d refused in the first 10 minutes; then %.1f taken and %.1f refused a minute",
 						early, float64(count)/30, float64(refused)/30)

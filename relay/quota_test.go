@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,8 +27,9 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 			t.Run(fmt.Sprint(tt.reply, senders+1), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := engineBench(t)
-					used := true
-					b.refuse(tt.stage, tt.reply, func(string, string) bool { return used })
+					var used atomic.Bool
+					used.Store(true)
+					b.refuse(tt.stage, tt.reply, func(string, string) bool { return used.Load() })
 					b.upstream.delay = 50 * time.Millisecond
 					stop := b.run(t)
 					defer stop()
@@ -50,7 +52,7 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 					if got := b.spool.states(); got[Queued]+got[Deferred] != 30 {
 						t.Errorf("states %v, want all waiting", got)
 					}
-					used = false
+					used.Store(false)
 					pass(2*time.Hour + 15*time.Minute)
 					if got := b.spool.states(); got[Relayed] != 30 || b.lane.State().Paused {
 						t.Errorf("states %v two hours after the day ended, paused %v", got, b.lane.State().Paused)
@@ -125,9 +127,10 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 				b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 					return diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: scope, Reason: "quota_exceeded"}
 				}
-				used := true
+				var used atomic.Bool
+				used.Store(true)
 				b.refuse(diagnose.StageEndOfData, sesQuota, func(from, _ string) bool {
-					return used && from == "full@example.com"
+					return used.Load() && from == "full@example.com"
 				})
 				stop := b.run(t)
 				defer stop()
@@ -149,7 +152,7 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 				if n := b.upstream.offers() - 500; n > 60 {
 					t.Errorf("%d contents of the sender were offered in six hours, want few", n)
 				}
-				used = false
+				used.Store(false)
 				pass(2 * time.Hour)
 				if got := b.spool.states(); got[Relayed] != 1000 || len(b.lane.State().Senders) != 0 {
 					t.Errorf("states %v, senders %v: want all relayed", got, b.lane.State().Senders)

@@ -168,12 +168,14 @@ func (l *Lane) tryOne(now time.Time) {
 // resume lets everything that waits go.
 func (l *Lane) resume(now time.Time) {
 	t := &l.trouble
-	was, told := t.since, t.told
+	was, told, doubted := t.since, t.told, refusal{t.fault, t.meaning}
 	*t = trouble{senders: t.senders}
 	clear(t.senders)
 	l.halted.Store(l.draining)
 	if told {
 		l.event("resumed", nil, nil, "the upstream takes mail again after "+now.Sub(was).Round(time.Second).String())
+	} else {
+		l.noteRefusal(&doubted, now) // it was some mail's own affair, which waits all the same
 	}
 	l.Kick()
 }
