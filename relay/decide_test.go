@@ -84,6 +84,9 @@ func TestWhatARefusalDoes(t *testing.T) {
 		counts  = "waits, counts with others"
 		quota   = "waits, a quota"
 	)
+	about := func(c diagnose.Category, s diagnose.Scope, r diagnose.Reason) diagnose.Diagnosis {
+		return diagnose.Diagnosis{Category: c, Scope: s, Reason: r}
+	}
 	who := map[string]diagnose.Diagnosis{
 		"recipient":         {Category: diagnose.MailboxFull, Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient},
 		"message":           {Category: diagnose.Blocked, Scope: diagnose.ScopeMessage, Owner: diagnose.OwnerApplication},
@@ -94,16 +97,17 @@ func TestWhatARefusalDoes(t *testing.T) {
 		"upstream, a guess": {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisCode, Confidence: diagnose.Low},
 		"rate of all":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream},
 		"rate of one":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeRecipient},
-		"rate of a sender":  {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeSender, Reason: "throttled"},
+		"rate of a sender":  about(diagnose.RateLimitIssues, diagnose.ScopeSender, "throttled"),
 		"greylisting": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: "greylisted",
 			Basis: diagnose.BasisText},
-		"mailbox busy": {Category: diagnose.MailboxIssues, Scope: diagnose.ScopeRecipient, Basis: diagnose.BasisText},
-		"our quota":    {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "quota_exceeded"},
-		"our tenant":   {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Reason: "tenant_threshold"},
-		"their tenant": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: "tenant_threshold"},
-		"connections":  {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "too_many_connections"},
-		"idle session": {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Reason: "session_timeout"},
-		"full session": {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "too_many_messages_session"},
+		"mailbox busy": {Category: diagnose.MailboxIssues, Scope: diagnose.ScopeRecipient,
+			Basis: diagnose.BasisText},
+		"our quota":    about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, "quota_exceeded"),
+		"our tenant":   about(diagnose.RecipientError, diagnose.ScopeUpstream, "tenant_threshold"),
+		"their tenant": about(diagnose.RecipientError, diagnose.ScopeRecipient, "tenant_threshold"),
+		"connections":  about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, "too_many_connections"),
+		"idle session": about(diagnose.RecipientError, diagnose.ScopeUpstream, "session_timeout"),
+		"full session": about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, "too_many_messages_session"),
 	}
 	later := []diagnose.Stage{diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData}
 	mail := []diagnose.Stage{diagnose.StageMail}
@@ -132,12 +136,15 @@ func TestWhatARefusalDoes(t *testing.T) {
 		{"rate of one", later, "421 no", slows}, {"rate of one", later, "550 no", fails},
 		{"rate of a sender", mail, "450 no", counts}, {"rate of a sender", later, "450 no", counts},
 		{"greylisting", mail, "451 4.7.1 no", waits}, {"greylisting", later, "421 no", waits},
-		{"mailbox busy", later, "450 no", waits}, {"mailbox busy", later, "421 no", waits}, {"mailbox busy", later, "432 no", waits},
-		{"our quota", mail, "450 no", quota}, {"our quota", later, "421 no", quota}, {"our quota", later, "550 no", quota},
+		{"mailbox busy", later, "450 no", waits}, {"mailbox busy", later, "421 no", waits},
+		{"mailbox busy", later, "432 no", waits},
+		{"our quota", mail, "450 no", quota}, {"our quota", later, "421 no", quota},
+		{"our quota", later, "550 no", quota},
 		{"our tenant", mail, "550 no", quota}, {"our tenant", later, "450 no", quota},
 		{"their tenant", later, "450 no", waits}, {"their tenant", later, "550 no", fails},
 		{"connections", mail, "432 no", slows}, {"connections", later, "451 no", slows},
-		{"idle session", mail, "421 no", waits}, {"idle session", mail, "451 no", waits}, {"idle session", later, "421 no", waits},
+		{"idle session", mail, "421 no", waits}, {"idle session", mail, "451 no", waits},
+		{"idle session", later, "421 no", waits},
 		{"full session", mail, "421 no", waits}, {"full session", later, "452 no", waits},
 	}
 	now, policy := time.Now(), DefaultPolicy()

@@ -93,7 +93,7 @@ type signal struct {
 	accepted  bool                // the upstream took it
 	domain    string              // of a recipient for whom it was accepted
 	limit     *metLimit           // it met a limit
-	account   string              // sender for whom the upstream refused our account at MAIL, as the last of refused says
+	account   string              // sender for whom our account was refused at MAIL, as the last of refused says
 	refused   []refusal           // for a reason of our own, at MAIL or later: nobody fails for it
 	fault     *Attempt            // met before MAIL
 	meaning   *diagnose.Diagnosis // of fault
@@ -245,8 +245,8 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 	return max(time.Millisecond, min(l.next.Sub(now), lookAgain))
 }
 
-// take makes a unit of a lease and queues it for a connection, or postpones it while its sender's mail waits. It
-// reports whether the message will be offered.
+// take makes a unit of a lease and queues it for a connection, or postpones it while its sender's mail waits.
+// It reports whether the message will be offered.
 func (l *Lane) take(lease *Lease, now time.Time) bool {
 	m := lease.Message
 	u := &unit{token: lease.Token, tx: Transaction{Message: m, From: l.o.ReversePath(m)}}

@@ -70,8 +70,9 @@ const (
 	WaitsForSender   = "sender_paused"   // its sender is
 )
 
-// NextTry is when a message from this envelope sender, whose own next attempt is due, is really tried as far as is
-// known now, and what it waits for until then: WaitsForUpstream, WaitsForSender, or "" when for its own time only.
+// NextTry is when a message from this envelope sender, whose own next attempt is due, is really tried as far
+// as is known now, and what it waits for until then: WaitsForUpstream, WaitsForSender, or "" when for its own
+// time only.
 func (s *LaneState) NextTry(from string, due time.Time) (next time.Time, waitsFor string) {
 	if s.Paused {
 		return later(due, s.NextProbe), WaitsForUpstream

@@ -87,8 +87,9 @@ func (l *limits) judge(m limit, e encounter, slowed bool) owner {
 	return l.count(m, slowed)
 }
 
-// explains reports whether it is no chance that all that met a limit has a sender or domain in common, when so many of
-// the messages taken since the first of them have it too: if the limit were the lane's, it would have met others as well.
+// explains reports whether it is hardly chance that all that met a limit has a sender or domain in common,
+// when so many of the messages taken since the first of them have it too: a limit of the lane would have met
+// others as well.
 func (l *limits) explains(own int) bool {
 	all := l.taken - l.met[0].taken
 	return all > own && math.Pow(float64(own)/float64(all), float64(len(l.met))) < limitChance

@@ -100,8 +100,8 @@ func TestReasonsOfLimitsAreTheGuides(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []diagnose.Reason{
-		reasonConnections, reasonSessionMessages, reasonSessionErrors, reasonNewAddress, reasonQuota, reasonTenantThreshold,
-		reasonGreylisted, reasonRecipientRate,
+		reasonConnections, reasonSessionMessages, reasonSessionErrors, reasonNewAddress, reasonQuota,
+		reasonTenantThreshold, reasonGreylisted, reasonRecipientRate,
 	} {
 		if _, known := engine.Explain(r); !known {
 			t.Errorf("the guide does not know the reason %s", r)

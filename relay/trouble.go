@@ -173,7 +173,8 @@ func (l *Lane) resume(now time.Time) {
 	clear(t.senders)
 	l.halted.Store(l.draining)
 	if told {
-		l.event("resumed", nil, nil, "the upstream takes mail again after "+now.Sub(was).Round(time.Second).String())
+		after := now.Sub(was).Round(time.Second).String()
+		l.event("resumed", nil, nil, "the upstream takes mail again after "+after)
 	} else {
 		l.noteRefusal(&doubted, now) // it was some mail's own affair, which waits all the same
 	}

@@ -196,10 +196,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 
 // act changes the messages that are selected, and prints what became of each.
 func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io.Writer) error {
-	cfg, f, err := q.prepare(ids)
-	if err == nil && !q.all && !admin.Selects(f) {
-		err = &exitError{exitUsage, errors.New("nothing selects the messages; give ids, a filter, or --all")}
-	}
+	cfg, f, err := q.selected(ids)
 	if err != nil {
 		return err
 	}
@@ -245,6 +242,15 @@ func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io
 		return &exitError{code: exitTrouble}
 	}
 	return nil
+}
+
+// selected is prepare for an action, which wants something that selects its messages.
+func (q *queueFlags) selected(ids []string) (*config.Config, relay.QueueFilter, error) {
+	cfg, f, err := q.prepare(ids)
+	if err == nil && !q.all && !admin.Selects(f) {
+		err = &exitError{exitUsage, errors.New("nothing selects the messages; give ids, a filter, or --all")}
+	}
+	return cfg, f, err
 }
 
 // outcomeText says in a line what became of a message.

@@ -37,8 +37,8 @@ func (q *queueFlags) head(ctx context.Context, cfg *config.Config, w io.Writer, 
 	return b.Flush()
 }
 
-// printLane says of an upstream that is paused or slowed, and of senders whose mail waits, since when and why, who
-// must act, and what comes next.
+// printLane says of an upstream that is paused or slowed, and of senders whose mail waits, since when and
+// why, who must act, and what comes next.
 func printLane(w io.Writer, l *relay.LaneState, now time.Time) {
 	name := printable(l.Name)
 	switch {
@@ -109,18 +109,19 @@ const (
 	resumeLook = 100 * time.Millisecond
 )
 
-// resumed waits for those lanes to be tried that were paused before a retry, and says what became of each; due is
-// how many messages are due now.
-func resumed(ctx context.Context, cfg *config.Config, w io.Writer, before []relay.LaneState, due int64) error {
-	for _, was := range before {
-		if !was.Paused {
+// resumed waits for those lanes to be tried that were paused before a retry, and says what became of each;
+// due is how many messages are due now.
+func resumed(ctx context.Context, cfg *config.Config, w io.Writer, was []relay.LaneState, due int64) error {
+	for i := range was {
+		before := &was[i]
+		if !before.Paused {
 			continue
 		}
-		now := laneAfter(ctx, cfg, &was)
+		now := laneAfter(ctx, cfg, before)
 		var err error
 		switch {
 		case now == nil:
-			return fmt.Errorf("the relay does not say how upstream %s stands", printable(was.Name))
+			return fmt.Errorf("the relay does not say how upstream %s stands", printable(before.Name))
 		case now.Paused:
 			_, err = fmt.Fprintf(w, "upstream %s is still paused%s; %s to send, %s\n", printable(now.Name),
 				reasonText(now.Diagnosis), count(due, "message"), tryWords(now.NextProbe, time.Now()))
@@ -134,7 +135,8 @@ func resumed(ctx context.Context, cfg *config.Config, w io.Writer, before []rela
 	return nil
 }
 
-// laneAfter is how a lane that was paused stands once it was tried, or after a while; nil when nothing answers.
+// laneAfter is how a lane that was paused stands once it was tried, or after a while; nil when nothing
+// answers.
 func laneAfter(ctx context.Context, cfg *config.Config, was *relay.LaneState) (now *relay.LaneState) {
 	for end := time.Now().Add(resumeFor); ; {
 		now = nil
@@ -143,7 +145,10 @@ func laneAfter(ctx context.Context, cfg *config.Config, was *relay.LaneState) (n
 				now = &l
 			}
 		}
-		tried := now == nil || !now.Paused || now.NextProbe.After(time.Now()) && !now.NextProbe.Equal(was.NextProbe)
+		if now == nil || !now.Paused {
+			return now
+		}
+		tried := now.NextProbe.After(time.Now()) && !now.NextProbe.Equal(was.NextProbe)
 		if tried || time.Now().After(end) || ctx.Err() != nil {
 			return now
 		}

@@ -16,7 +16,8 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestOperatorSeesAPausedUpstream follows an upstream whose daily quota is used up through the eyes of an operator.
+// TestOperatorSeesAPausedUpstream follows an upstream whose daily quota is used up through the eyes of an
+// operator.
 func TestOperatorSeesAPausedUpstream(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	var used atomic.Bool
@@ -44,41 +45,97 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 		}
 	}
 	list := must(t, in("queue", "list")...)
-	has("list", list, "Upstream default is paused since ", ": quota_exceeded", "It said: 454 Throttling failure: Daily message",
-		"Who must act: the operator of the relay", "next try in ", "waits: upstream paused, next try in ", "12 messages, 12 recipients")
+	has("list", list, "Upstream default is paused since ", ": quota_exceeded", "It said: 454 Throttling failure: D",
+		"Who must act: the operator of the relay", "next try in ", "waits: upstream paused, next try in ",
+		"12 messages, 12 recipients")
 	if strings.Contains(list, "due now") {
 		t.Errorf("a paused upstream's mail is called due:\n%s", list)
 	}
 	all := listed(t, in()...)
-	if len(all) != 12 || all[11].Recipients[0].WaitsFor != relay.WaitsForUpstream || !all[11].Recipients[0].NextTry.After(time.Now()) {
-		t.Errorf("as JSON: %+v", all)
+	if len(all) != 12 {
+		t.Fatalf("as JSON: %+v", all)
 	}
-	has("show", must(t, in("queue", "show", all[11].ID)...), "Upstream default is paused", "waits: upstream paused, next try in ")
-	has("health", must(t, in("health")...), "well, upstream default paused: 12 messages", "note: upstream default is paused since ")
+	if r := all[11].Recipients[0]; r.WaitsFor != relay.WaitsForUpstream || !r.NextTry.After(time.Now()) {
+		t.Errorf("as JSON: %+v", r)
+	}
+	has("show", must(t, in("queue", "show", all[11].ID)...), "Upstream default is paused",
+		"waits: upstream paused, next try in ")
+	has("health", must(t, in("health")...), "well, upstream default paused: 12 messages",
+		"note: upstream default is paused since ")
 	var h admin.Health
 	if err := json.Unmarshal([]byte(must(t, in("health", "--json")...)), &h); err != nil || !h.Lanes[0].Paused {
 		t.Errorf("health as JSON: %+v, %v", h, err)
 	}
-	has("retry", must(t, in("queue", "retry", "--all")...), "upstream default is still paused (quota_exceeded); 12 messages to send, next try in ")
+	has("retry", must(t, in("queue", "retry", "--all")...),
+		"upstream default is still paused (quota_exceeded); 12 messages to send, next try in ")
 	used.Store(false)
-	has("retry", must(t, in("queue", "retry", "--all")...), "resumed upstream default; 1", " messages are due now")
+	has("retry", must(t, in("queue", "retry", "--all")...),
+		"resumed upstream default; 1", " messages are due now")
 	waitFor(t, "all to be relayed", func() bool { return len(listed(t, in()...)) == 0 })
 	if out := must(t, in("queue", "list")...); strings.Contains(out, "Upstream") {
 		t.Errorf("list of a relay that is well:\n%s", out)
 	}
 }
 
-// TestPrintLane: an upstream that is slowed, and a sender whose mail waits, are named with why and what comes next.
+// TestOperatorSeesAPausedSender: mail of a sender whose quota is used up waits in the queue, that of others
+// goes on.
+func TestOperatorSeesAPausedSender(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	var contents atomic.Int32
+	addr, _ := startRelayTo(t, dir, func(cmd smtptest.Command) smtptest.Action {
+		if cmd.Stage == diagnose.StageEndOfData && cmd.Arrived.From == "full@shop.example" {
+			contents.Add(1)
+			return smtptest.Action{Reply: "454 Throttling failure: Daily message quota exceeded."}
+		}
+		return smtptest.Action{}
+	})
+	send := func(from string, n int) {
+		for i := range n {
+			to := []string{fmt.Sprintf("r%d@customer.example", i)}
+			if err := smtp.SendMail(addr, nil, from, to, []byte("Subject: x\r\n\r\nx\r\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	in := func(args ...string) []string { return append(args, "--spool", dir) }
+	left := func(from string) int { return len(listed(t, in("--sender", from)...)) }
+	send("full@shop.example", 1)
+	waitFor(t, "the quota", func() bool { return contents.Load() > 0 })
+	send("other@shop.example", 5)
+	waitFor(t, "the others", func() bool { return left("other@shop.example") == 0 })
+	send("full@shop.example", 50)
+	paused := func() bool {
+		return strings.Contains(must(t, in("queue", "list")...), "waits: sender paused, next try in ")
+	}
+	waitFor(t, "the sender's pause", paused)
+	send("other@shop.example", 5)
+	waitFor(t, "the others again", func() bool { return left("other@shop.example") == 0 })
+	if n := contents.Load(); n > 10 || left("full@shop.example") != 51 {
+		t.Errorf("%d contents were offered, %d messages are left; want few, and all", n, left("full@shop.example"))
+	}
+	out := must(t, in("queue", "list")...)
+	if !strings.HasPrefix(out, "Mail of full@shop.example waits for upstream default since ") {
+		t.Errorf("list:\n%s", out)
+	}
+}
+
+// TestPrintLane: an upstream that is slowed, and a sender whose mail waits, are named with why and what comes
+// next.
 func TestPrintLane(t *testing.T) {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
-	d := &diagnose.Diagnosis{Reason: "throttled", Cause: "Too fast.", Owner: diagnose.OwnerOperator, Fix: []string{"Send less.", "x"}}
+	d := &diagnose.Diagnosis{
+		Reason: "throttled", Cause: "Too fast.", Owner: diagnose.OwnerOperator, Fix: []string{"Send less.", "x"},
+	}
 	for name, tt := range map[string]struct {
 		lane relay.LaneState
 		want string
 	}{
 		"well": {relay.LaneState{Name: "default", Limit: 3}, ""},
 		"slowed": {
-			relay.LaneState{Name: "default", Slowed: true, Since: now.Add(-time.Hour), Diagnosis: d, Reply: "450 s\x1blow", Limit: 1, Rate: 0.479519},
+			relay.LaneState{
+				Name: "default", Slowed: true, Since: now.Add(-time.Hour), Diagnosis: d, Reply: "450 s\x1blow",
+				Limit: 1, Rate: 0.479519,
+			},
 			`Upstream default is slowed since 2026-11-28 11:00:00Z, for 1h00m: throttled
   Too fast.
   It said: 450 s?low

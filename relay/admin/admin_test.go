@@ -493,7 +493,8 @@ func TestWaitsForThePausedUpstream(t *testing.T) {
 	}
 }
 
-// TestRetryCountsWhatIsDue: a retry tells what it made due from what was due before, and from what nobody waits for.
+// TestRetryCountsWhatIsDue: a retry tells what it made due from what was due before, and from what nobody
+// waits for.
 func TestRetryCountsWhatIsDue(t *testing.T) {
 	b := start(t, 3)
 	ids := b.ids(t, relay.QueueFilter{})

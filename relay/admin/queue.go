@@ -75,8 +75,8 @@ func laneOf(m *relay.Message, lanes []relay.LaneState) *relay.LaneState {
 	return &relay.LaneState{}
 }
 
-// Shown is a message with all that is known of it. Upstream says how its lane stands, when that is paused or slowed
-// or has paused senders.
+// Shown is a message with all that is known of it. Upstream says how its lane stands, when that is paused or
+// slowed or has paused senders.
 type Shown struct {
 	*relay.Message
 	Upstream *relay.LaneState `json:"upstream,omitempty"`
@@ -139,7 +139,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out, lanes := lines(w), s.o.Control.Lanes()
-	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error { return out.Encode(Summarize(m, lanes)) })
+	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error {
+		return out.Encode(Summarize(m, lanes))
+	})
 	if err != nil {
 		out.Encode(problem{err.Error()})
 	}
