@@ -13,9 +13,11 @@ import (
 //	no (such)? user       the question mark makes a word optional; "such?" for short
 //	mailbox .. full       up to gapWords words may stand between
 //	{addr} {host} {ip} {n}  an address, a host name, an IP address, a number
+//	/6596                 the slash makes it a word of the path of a web address
 //
-// Words of the class "skip" (articles and the like), addresses, IP addresses, hosts and codes may stand anywhere between the
-// words of a phrase without being written.
+// Words of the class "skip" (articles and the like) and facts (addresses, hosts, codes, names, web addresses) may stand
+// anywhere between the words of a phrase without being written. A fact is found only by a phrase that writes it whole, as
+// "ou-001", "dkim-signature" or "zen.spamhaus.org"; a beginning finds it if a digit, a dot or a hyphen is part of it.
 const (
 	gapWords = 8
 	maxSkips = 4 // in a row
@@ -23,7 +25,8 @@ const (
 )
 
 // builtin ids stand for a kind of word; the ids of words and classes follow.
-var builtinNames = [kinds]string{addressWord: "addr", hostWord: "host", ipWord: "ip", numberWord: "n", enhancedWord: "code"}
+var builtinNames = [kinds]string{addressWord: "addr", hostWord: "host", ipWord: "ip", numberWord: "n", enhancedWord: "code",
+	linkWord: "link", nameWord: "name"}
 
 // index finds all phrases in a row of words in one pass. It is immutable once built.
 type index struct {
@@ -31,6 +34,7 @@ type index struct {
 	members    [][]int32        // by id of a word: every id that it answers to
 	begins     []int            // lengths of the beginnings, ascending
 	hosts      map[string]int32 // hosts that phrases name; they match their subdomains too
+	links      map[string]int32 // words of web addresses that phrases name
 	skip       int32            // of the class skip
 	trie       trie
 	phrases    []phrase
@@ -69,7 +73,7 @@ const (
 type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
-	x := &index{ids: make(map[string]int32, 1<<12), hosts: map[string]int32{}, trie: newTrie(),
+	x := &index{ids: make(map[string]int32, 1<<12), hosts: map[string]int32{}, links: map[string]int32{}, trie: newTrie(),
 		classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
@@ -199,6 +203,11 @@ func (x *index) piece(s string) ([]int32, error) {
 		}
 		return []int32{x.id(fold(begin) + "*")}, nil
 	}
+	if link, ok := strings.CutPrefix(s, "/"); ok && len(link) > 1 && !strings.Contains(link, "/") {
+		id := x.id(fold(s))
+		x.links[fold(link)] = id
+		return []int32{id}, nil
+	}
 	var row []int32
 	x.words = splitWords(x.words[:0], s)
 	for _, w := range x.words {
@@ -257,12 +266,17 @@ func (x *index) findBegins() {
 	x.begins = slices.Compact(x.begins)
 }
 
-// begun appends the ids of the beginnings of s, and of the classes that hold them.
+// begun appends the ids of the beginnings of s, and of the classes that hold them. The beginnings of a word or name with
+// a digit must hold a digit or a mark themselves: "spam*" does not find spam7f3a.
 func (x *index) begun(dst []int32, s string) []int32 {
 	var buf [32]byte
+	marked := hasDigit(s) || hasInRun(s)
 	for _, n := range x.begins {
 		if n > len(s) || n+1 > len(buf) {
 			break
+		}
+		if marked && !hasDigit(s[:n]) && !hasInRun(s[:n]) {
+			continue
 		}
 		key := append(buf[:0], s[:n]...)
 		if id, ok := x.ids[string(append(key, '*'))]; ok {
@@ -274,36 +288,53 @@ func (x *index) begun(dst []int32, s string) []int32 {
 
 // answers gives the ids that w answers to, in buf where it is no known word.
 func (x *index) answers(w word, buf []int32) []int32 {
-	id, known := x.ids[w.key()]
-	if w.kind == plainWord {
-		if known {
-			return x.members[id]
+	switch w.kind {
+	case plainWord:
+		return x.plainAnswers(w, buf)
+	case linkWord:
+		if id, ok := x.links[w.text]; ok {
+			return append(buf[:0], id)
 		}
-		a := x.begun(buf[:0], w.text)
-		if len(a) == 0 && !w.url {
-			if meant, ok := x.spelling.meant(w.text); ok {
-				return x.members[x.ids[meant]]
-			}
-		}
-		return a
+		return nil
 	}
 	dst := append(buf[:0], int32(w.kind))
-	if known {
+	if id, known := x.ids[w.text]; known {
 		dst = append(dst, x.members[id]...)
+	} else if w.kind == nameWord {
+		dst = x.begun(dst, w.text)
 	}
 	if w.kind == hostWord {
-		for s := w.text; ; {
-			if id, ok := x.hosts[s]; ok && s != w.text {
-				dst = append(dst, x.members[id]...)
-			}
-			i := strings.IndexByte(s, '.')
-			if i < 0 {
-				break
-			}
-			s = s[i+1:]
-		}
+		dst = x.hostAnswers(w, dst)
 	}
 	return dst
+}
+
+// plainAnswers gives the ids of a word, or of the one that it is a misspelling of.
+func (x *index) plainAnswers(w word, buf []int32) []int32 {
+	if id, known := x.ids[w.key()]; known {
+		return x.members[id]
+	}
+	a := x.begun(buf[:0], w.text)
+	if len(a) == 0 {
+		if meant, ok := x.spelling.meant(w.text); ok {
+			return x.members[x.ids[meant]]
+		}
+	}
+	return a
+}
+
+// hostAnswers appends the ids of the domains above a host.
+func (x *index) hostAnswers(w word, dst []int32) []int32 {
+	for s := w.text; ; {
+		if id, ok := x.hosts[s]; ok && s != w.text {
+			dst = append(dst, x.members[id]...)
+		}
+		i := strings.IndexByte(s, '.')
+		if i < 0 {
+			return dst
+		}
+		s = s[i+1:]
+	}
 }
 
 // row is a row of words made ready for the search, and the working memory of one.
@@ -321,24 +352,34 @@ type row struct {
 	touched []int32 // the rules whose tally is not empty
 }
 
-// load splits s into words and looks each one up.
+// load splits s into words and looks each one up. The words of web addresses that no phrase names are left out, so that
+// a long address does not part the words around it.
 func (r *row) load(x *index, s string) {
-	r.words = splitWords(r.words[:0], s)
+	all := splitWords(r.words[:0], s)
+	r.words = all[:0]
 	r.ids, r.from, r.skips = r.ids[:0], r.from[:0], r.skips[:0]
-	for _, w := range r.words {
-		r.from = append(r.from, int32(len(r.ids)))
+	for _, w := range all {
 		a := x.answers(w, r.buf[:0])
+		if w.kind == linkWord && len(a) == 0 {
+			continue
+		}
+		r.words = append(r.words, w)
+		r.from = append(r.from, int32(len(r.ids)))
 		r.ids = append(r.ids, a...)
-		skip := w.kind != plainWord && w.kind != numberWord
-		if w.kind == numberWord && len(w.text) == 3 {
-			skip = true
-		}
-		if w.kind == plainWord {
-			skip = slices.Contains(a, x.skip)
-		}
-		r.skips = append(r.skips, skip)
+		r.skips = append(r.skips, x.skippable(w, a))
 	}
 	r.from = append(r.from, int32(len(r.ids)))
+}
+
+// skippable reports whether w may stand between the words of a phrase: facts, codes, articles, references.
+func (x *index) skippable(w word, answers []int32) bool {
+	switch w.kind {
+	case plainWord:
+		return slices.Contains(answers, x.skip) || len(answers) == 0 && hasDigit(w.text)
+	case numberWord:
+		return len(w.text) == 3
+	}
+	return true
 }
 
 // search finds every segment in the row.

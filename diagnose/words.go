@@ -18,15 +18,21 @@ const (
 	ipWord                // 192.0.2.1, 2001:db8::1
 	numberWord            // 300
 	enhancedWord          // 5.1.1
+	linkWord              // a word of the path of a web address
+	nameWord              // a name of something: ABC-quota-12, /var/spool/quota, DKIM-Signature
 	kinds
 )
 
-// word is one word of a wording: lower case, accents folded, no punctuation.
+// word is one word of a wording: lower case, accents folded, no punctuation. All kinds but plainWord and numberWord are
+// facts: they say of what the wording speaks and never what it says. A phrase finds a fact only by its whole name.
 type word struct {
 	text string
 	kind wordKind
 	url  bool // it stands in a web address
 }
+
+// wording reports whether w is a word that somebody should have understood. A word with a digit is a reference.
+func (w word) wording() bool { return w.kind == plainWord && !hasDigit(w.text) }
 
 // key is the form of w that phrases are compared by: a plain word without the s of a plural or of a genitive
 // ("recipient's" has become "recipients" by then).
@@ -57,13 +63,28 @@ func splitWords(dst []word, s string) []word {
 			continue
 		}
 		start := i
-		for i++; i < len(s) && separator(s, i) == 0; i++ {
-		}
-		if s[start:i] != "unknown" || i == len(s) || s[i] != '[' { // Postfix's name for a host without one: unknown[192.0.2.1]
-			dst = splitChunk(dst, s[start:i])
+		i = chunkEnd(s, i)
+		switch chunk := s[start:i]; {
+		case chunk == "unknown" && i < len(s) && s[i] == '[': // Postfix's name for a host without one: unknown[192.0.2.1]
+		case quotedName(dst, s, start, i):
+			dst = append(dst, word{text: strings.Trim(chunk, "'"), kind: nameWord})
+		default:
+			dst = splitChunk(dst, chunk)
 		}
 	}
 	return dst
+}
+
+// chunkEnd is where the chunk that starts at s[i] ends. A web address ends only at white space, quotes and brackets.
+func chunkEnd(s string, i int) int {
+	link := false
+	for i++; i < len(s); i++ {
+		if n := separator(s, i); n > 0 && !(link && inLink(s, i)) {
+			break
+		}
+		link = link || s[i] == '/' && s[i-1] == '/'
+	}
+	return i
 }
 
 // separator is the length of the character at s[i] if it always ends a chunk of words, else 0. s is valid UTF-8.
@@ -160,27 +181,28 @@ func appendFolded(b []byte, r rune) []byte {
 
 // splitChunk takes apart what stands between two separators.
 func splitChunk(dst []word, s string) []word {
+	raw := s
 	s = trimChunk(s)
-	if s == "" {
+	slash := strings.IndexByte(raw, '/')
+	switch {
+	case s == "":
 		return dst
-	}
-	if lettersOrDigits(s) { // most words of a sentence
-		return append(dst, plain(s, false))
-	}
-	if i := strings.Index(s, "://"); i >= 0 {
-		return splitURL(dst, s, i)
+	case slash < 0 && lettersOrDigits(s): // most words of a sentence
+		return append(dst, plain(s))
+	case isPath(raw, slash):
+		return append(dst, word{text: s, kind: nameWord})
+	case slash >= 0:
+		if start, host := findLink(s); host >= 0 {
+			return splitURL(splitPlain(dst, s[:start]), s[host:])
+		}
 	}
 	if isAddress(s) {
-		if i := strings.LastIndexAny(s[:strings.IndexByte(s, '@')], ":="); i >= 0 {
-			dst = splitChunk(dst, s[:i])
-			s = s[i+1:]
-		}
-		return append(dst, word{text: s, kind: addressWord})
+		return splitAddress(dst, s)
 	}
 	if isIPv6(s) {
 		return append(dst, word{text: strings.TrimPrefix(s, "ipv6:"), kind: ipWord})
 	}
-	return splitPlain(dst, s, false)
+	return splitPlain(dst, s)
 }
 
 // trimChunk takes the marks off that may stand around a word.
@@ -211,45 +233,15 @@ func lettersOrDigits(s string) bool {
 	return true
 }
 
-// splitURL gives the host and the words of a web address; they are marked, since a path is no sentence.
-func splitURL(dst []word, s string, at int) []word {
-	dst = splitPlain(dst, s[:at], true)
-	s = s[at+3:]
-	return splitPlain(dst, s, true)
-}
-
-// isAddress reports whether s looks like local@domain.
-func isAddress(s string) bool {
-	at := strings.IndexByte(s, '@')
-	return at > 0 && at < len(s)-1 && wordByte(s[at+1])
-}
-
-// isIPv6 reports whether s is written as an IPv6 address.
-func isIPv6(s string) bool {
-	s = strings.TrimPrefix(s, "ipv6:")
-	if n := strings.Count(s, ":"); n < 4 && !strings.Contains(s, "::") { // 00:05:00 is a time
-		return false
-	}
-	hex := false
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c != ':' && c != '.' && !digit(c) && (c < 'a' || c > 'f') {
-			return false
-		}
-		hex = hex || digit(c)
-	}
-	return hex && len(s) >= 3
-}
-
 // splitPlain takes apart letters, digits and the dots between them.
-func splitPlain(dst []word, s string, url bool) []word {
+func splitPlain(dst []word, s string) []word {
 	for i := 0; i < len(s) && len(dst) < maxWords; {
 		r, n := rune(s[i]), 1
 		if r >= utf8.RuneSelf {
 			r, n = utf8.DecodeRuneInString(s[i:])
 		}
 		if wide(r) {
-			dst = append(dst, word{text: s[i : i+n], url: url})
+			dst = append(dst, word{text: s[i : i+n]})
 			i += n
 			continue
 		}
@@ -258,7 +250,7 @@ func splitPlain(dst []word, s string, url bool) []word {
 			continue
 		}
 		j := runEnd(s, i)
-		dst = appendRun(dst, s[i:j], url)
+		dst = appendRun(dst, s[i:j])
 		i = j
 	}
 	return dst
@@ -272,7 +264,7 @@ func runEnd(s string, i int) int {
 			j++
 			end = j
 			continue
-		} else if inRun(c) {
+		} else if inRun(c) && (c != '.' || j+1 == len(s) || s[j+1] != '.') { // "denied...7d39d529" is two runs
 			j++
 			continue
 		}
@@ -287,24 +279,26 @@ func runEnd(s string, i int) int {
 }
 
 // inRun reports whether c may stand between the letters of a run.
-func inRun(c byte) bool { return c == '.' || c == '-' || c == '\'' }
+func inRun(c byte) bool { return c == '.' || c == '-' || c == '_' || c == '\'' }
 
-// appendRun classifies a run: numbers, addresses of hosts, names of hosts, or words.
-func appendRun(dst []word, s string, url bool) []word {
-	if s == "" {
-		return dst
+// appendRun classifies a run: numbers, addresses of hosts, names of hosts and other things, or words.
+func appendRun(dst []word, s string) []word {
+	if n := codePrefix(s); n > 0 {
+		dst, s = append(dst, plain(s[:n])), s[n+1:]
 	}
 	if !hasInRun(s) {
-		return append(dst, plain(s, url))
+		return append(dst, plain(s))
 	}
 	if strings.IndexByte(s, '.') >= 0 {
-		switch kind := dotted(s); kind {
-		case ipWord, enhancedWord, numberWord, hostWord:
-			return append(dst, word{text: s, kind: kind, url: url})
+		if kind := dotted(s); kind != plainWord {
+			return append(dst, word{text: s, kind: kind})
 		}
 	}
-	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '.' || r == '-' }) {
-		dst = appendPart(dst, strings.ReplaceAll(part, "'", ""), url)
+	if isName(s) {
+		return append(dst, word{text: s, kind: nameWord})
+	}
+	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '.' || r == '-' || r == '_' }) {
+		dst = appendPart(dst, strings.ReplaceAll(part, "'", ""))
 	}
 	return dst
 }
@@ -319,7 +313,7 @@ func hasInRun(s string) bool {
 }
 
 // appendPart appends one word of a run; "e-mail" is "email".
-func appendPart(dst []word, s string, url bool) []word {
+func appendPart(dst []word, s string) []word {
 	if s == "" {
 		return dst
 	}
@@ -327,55 +321,16 @@ func appendPart(dst []word, s string, url bool) []word {
 		dst[n-1].text = "e" + s
 		return dst
 	}
-	return append(dst, plain(s, url))
+	return append(dst, plain(s))
 }
 
-func plain(s string, url bool) word {
+func plain(s string) word {
 	for i := 0; i < len(s); i++ {
 		if !digit(s[i]) {
-			return word{text: s, url: url}
+			return word{text: s}
 		}
 	}
-	return word{text: s, kind: numberWord, url: url}
-}
-
-// dotted classifies a run with dots in it; plainWord when it is a sentence that lacks a space.
-func dotted(s string) wordKind {
-	digits, labels := true, 1
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '.':
-			labels++
-		case c == '\'' || c >= utf8.RuneSelf:
-			return plainWord
-		case !digit(c):
-			digits = false
-		}
-	}
-	switch {
-	case digits && labels == 4:
-		return ipWord
-	case digits && labels == 3:
-		return enhancedWord
-	case digits:
-		return numberWord
-	}
-	last := s[strings.LastIndexByte(s, '.')+1:]
-	if labels > 2 && len(last) >= 2 || topLevel(last) {
-		return hostWord
-	}
-	return plainWord
-}
-
-// topLevel reports whether a name of two labels that ends in s is a host rather than two sentences without a space.
-func topLevel(s string) bool {
-	switch s {
-	case "com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "example", "invalid", "test", "local", "lan":
-		return true
-	case "it", "is", "in", "at", "no", "me", "my", "be", "so", "to", "as", "do", "us", "if", "or", "an", "by", "we", "id", "ip", "mx":
-		return false
-	}
-	return len(s) == 2 && letter(s[0]) && letter(s[1])
+	return word{text: s, kind: numberWord}
 }
 
 // wordRune reports whether r is part of a word.

@@ -1,0 +1,101 @@
+package diagnose
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plainPhrases gives the phrases of all rules that are made of letters and spaces alone.
+func plainPhrases(e *Engine) []string {
+	var out []string
+	for i := range e.rules {
+		for _, p := range slices.Concat(e.rules[i].Any, e.rules[i].All, e.rules[i].None) {
+			if strings.Trim(p, "abcdefghijklmnopqrstuvwxyz ") == "" {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// TestWordingIsNeverFoundInsideANameOrAddress puts the words of every phrase into things that a reply names: the answer must be the
+// one that a word without meaning gets there.
+func TestWordingIsNeverFoundInsideANameOrAddress(t *testing.T) {
+	e := newEngine(t)
+	for _, form := range []string{
+		"550 5.7.1 Zork nargle. See https://help.example.com/WORDS.html for more",
+		"550 5.7.1 Zork nargle. See https://help.example.com/?p=WORDS,a;b=WORDS&c=(1)",
+		"550 5.7.1 Zork nargle, see help.example.com/WORDS.",
+		"550 5.7.1 Zork nargle <WORDS@example.com> zork",
+		"550 5.7.1 Zork nargle <bounce-12-WORDS=example.org@example.com>",
+		"550 5.7.1 Zork nargle 'ABC-WORDS-12' zork",
+		"550 5.7.1 Zork nargle (ref 4f7a.WORDS-1) zork",
+		"550 5.7.1 Zork nargle id=WORDS_2026-11",
+		"550 5.7.1 Zork nargle /var/spool/WORDS/ zork",
+		"550 5.7.1 Zork nargle ('/WORDS/x.msg') zork",
+		"550 5.7.1 Zork nargle 'X-WORDS' zork",
+		"550 5.7.1 Zork nargle host WORDS.mx.example.net zork",
+	} {
+		want := e.Diagnose(Symptom{Reply: ParseReply(strings.ReplaceAll(form, "WORDS", "quux"))})
+		for _, p := range plainPhrases(e) {
+			if strings.Contains(form, "//") || strings.Contains(form, "com/") {
+				if slices.ContainsFunc(strings.Fields(p), func(w string) bool { _, known := e.x.links[w]; return known }) {
+					continue // a link that has a meaning of its own
+				}
+			}
+			reply := strings.ReplaceAll(form, "WORDS", strings.ReplaceAll(p, " ", "-"))
+			if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Reason != want.Reason || d.Rule != want.Rule {
+				t.Errorf("%q is %s by %s, want %s by %s", reply, d.Reason, d.Rule, want.Reason, want.Rule)
+			}
+		}
+	}
+}
+
+// TestNamesAreNoCause holds for replies as servers give them that what they name decides nothing.
+func TestNamesAreNoCause(t *testing.T) {
+	e := newEngine(t)
+	for _, tt := range []struct {
+		reply string
+		want  Reason
+	}{
+		{"421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade to TLS 1.2, see https://aka.ms/smtp_auth_tls.", "tls_problem"},
+		{"554 Transaction failed: Duplicate header 'DKIM-Signature'.", "malformed_message"},
+		{`554 5.6.0 Duplicate header "Received-SPF"`, "malformed_message"},
+		{"550 5.1.1 <jdoe@example.com>: user unknown (quarantined as /virusmails/spam-4Kx.gz)", "user_unknown"},
+		{"552 5.2.2 Mailbox full. Reference: spam-virus-0012", "mailbox_full"},
+		{"550 5.1.1 User unknown, Message-ID <blocked.spam.77@quota.example.com>", "user_unknown"},
+		{"550 5.1.1 user unknown, log in C:\\mail\\spam\\virus.log", "user_unknown"},
+	} {
+		if d := e.Diagnose(Symptom{Reply: ParseReply(tt.reply)}); d.Reason != tt.want {
+			t.Errorf("%q is %s by %s, want %s", tt.reply, d.Reason, d.Rule, tt.want)
+		}
+	}
+	bare := e.Diagnose(Symptom{Reply: ParseReply("550 Access denied")})
+	for _, reply := range []string{
+		"550 Access denied...7d39d529b4c0e1f2...", "550 Access denied (7d39d529)", "550 Access denied [AB-12-quota]", "550 Access denied: 7d39d529",
+	} {
+		if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Reason != bare.Reason || d.Confidence != bare.Confidence {
+			t.Errorf("%q is %s (%s), but without the number it is %s (%s)", reply, d.Reason, d.Confidence, bare.Reason, bare.Confidence)
+		}
+	}
+}
+
+// TestLinksAndCodesKeepTheirMeaning holds that rules may still name a link or a code.
+func TestLinksAndCodesKeepTheirMeaning(t *testing.T) {
+	e := newEngine(t)
+	for reply, want := range map[string]Reason{
+		"550 5.1.1 https://support.google.com/mail/answer/6596 a1si12 - gsmtp":                        "user_unknown",
+		"550 5.1.1 http://support.google.com/mail/bin/answer.py?answer=6596 ad1si1997204pbd.83":       "user_unknown",
+		"452 4.2.2 For more information, go to https://support.google.com/mail/?p=OverQuotaTemp x-12": "mailbox_full",
+		"550 5.1.10 RESOLVER.ADR.RecipientNotFound":                                                   "user_unknown",
+		"550 OU-002 zork": "poor_reputation",
+		"554 Zork http://www.spamhaus.org/query/bl?ip=192.0.2.1": "blocklisted",
+		"550 No valid DKIM-Signature present":                    "dkim_fail",
+	} {
+		if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Reason != want {
+			t.Errorf("%q is %s by %s, want %s", reply, d.Reason, d.Rule, want)
+		}
+	}
+}
