@@ -210,6 +210,12 @@ func isHeaderField(s string) bool {
 	return strings.HasPrefix(s, "x-")
 }
 
+// isProperty reports whether s names a property of an authentication result, as in "header.from=" (RFC 8601, 2.3).
+func isProperty(s string) bool {
+	kind, _, ok := strings.Cut(s, ".")
+	return ok && (kind == "header" || kind == "smtp" || kind == "policy" || kind == "body")
+}
+
 // quotedName reports whether s[start:end] is one word in quotes beside the word "header" or "field"
 func quotedName(before []word, s string, start, end int) bool {
 	chunk := s[start:end]

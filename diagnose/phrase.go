@@ -36,6 +36,7 @@ type index struct {
 	hosts      map[string]int32 // hosts that phrases name; they match their subdomains too
 	links      map[string]int32 // words of web addresses that phrases name
 	skip       int32            // of the class skip
+	checks     checkClasses
 	trie       trie
 	phrases    []phrase
 	segments   []int32 // of phrases that have several: all but the last
@@ -239,6 +240,7 @@ func (x *index) finish() error {
 		}
 	}
 	x.pieces, x.variants, x.words = nil, nil, nil
+	x.checks = newCheckClasses(x)
 	x.findBegins()
 	x.spelling = newSpeller(x.classWords["spell"])
 	for s, id := range x.ids {

@@ -48,6 +48,7 @@ type tally struct {
 // read finds the signals in a text.
 func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	r.load(e.x, text)
+	r.quiet(e.x, s.Reply.Enhanced)
 	r.search(e.x)
 	f := finding{words: len(r.words), provider: -1, blocklist: -1}
 	r.clearTallies(len(e.rules))

@@ -250,7 +250,11 @@ func splitPlain(dst []word, s string) []word {
 			continue
 		}
 		j := runEnd(s, i)
-		dst = appendRun(dst, s[i:j])
+		if j < len(s) && s[j] == '=' && isProperty(s[i:j]) {
+			dst = append(dst, word{text: s[i:j], kind: nameWord})
+		} else {
+			dst = appendRun(dst, s[i:j])
+		}
 		i = j
 	}
 	return dst
