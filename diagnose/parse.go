@@ -25,6 +25,10 @@ func ParseReply(raw string) Reply {
 	if code == 0 {
 		return Reply{Raw: raw, Text: joinLines(s)}
 	}
+	if at, refused := refusedGreeting(code, s); refused != 0 {
+		code, rest = refused, s[at+3:]
+		rest = strings.TrimPrefix(rest, "-")
+	}
 	r := Reply{Raw: raw, Code: code}
 	r.Enhanced, r.Text = readLines(code, rest)
 	if r.Enhanced.IsZero() {
@@ -52,6 +56,34 @@ func leadingCode(s string) (int, string) {
 		return 0, ""
 	}
 	return n, s
+}
+
+// refusedGreeting finds the refusal that ends a greeting (RFC 5321, 3.1) which begins with 220: a later line with another
+// code, also where a log has joined the lines ("220-host 421 4.2.1 Service refused"). No other reply may turn into a refusal
+// by its words: a 250 has taken the message.
+func refusedGreeting(code int, s string) (at, refused int) {
+	if code != 220 {
+		return 0, 0
+	}
+	open := len(s) > 3 && s[3] == '-' // more lines must follow
+	for i := 4; i+4 < len(s); i++ {
+		if s[i-1] != ' ' && s[i-1] != '\n' {
+			continue
+		}
+		open = open && !strings.HasPrefix(s[i:], "220 ")
+		if s[i] != '4' && s[i] != '5' {
+			continue
+		}
+		n, after := leadingCode(s[i:])
+		if n == 0 || n >= 600 || after == "" {
+			continue
+		}
+		e, _ := leadingEnhanced(strings.TrimLeft(after[:min(len(after), 16)], " "))
+		if s[i-1] == '\n' || e.Class == n/100 || open && s[i+3] == ' ' && letter(after[0]) {
+			return i, n
+		}
+	}
+	return 0, 0
 }
 
 // readLines takes the lines of a reply apart: the first enhanced code found at a line's start, and the wording without
