@@ -23,6 +23,8 @@ type Engine struct {
 	pairList   []Pair
 	unread     []string
 	unreadCode []string
+	keepNow    []string
+	keepUnsure []string
 	enhanced   map[Enhanced]*codeRow // class 0 stands for any class
 	codes      map[int]*codeRow
 	network    map[NetKind]Reason
@@ -54,7 +56,7 @@ func New(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode,
+	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode, keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
 		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{}, stages: map[Stage][]Category{}, x: newIndex(f.Words)}
 	for i := range e.reasonList {
 		e.reasons[e.reasonList[i].ID] = &e.reasonList[i]
@@ -90,7 +92,7 @@ func load(opts Options) (*file, error) {
 		if err := parseFile(name, opts.Rules, user); err != nil {
 			return nil, err
 		}
-		if len(user.Categories) > 0 || user.Unread != nil || user.UnreadCode != nil || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
+		if len(user.Categories) > 0 || user.Unread != nil || user.UnreadCode != nil || user.Boilerplate != nil || user.Pointers != nil || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
 			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
 		}
 		if err := user.checkIDs(name, opts.Rules); err != nil {
@@ -221,6 +223,8 @@ func (e *Engine) addPhrases(f *file) error {
 	for i, b := range f.Blocklists {
 		add("blocklist "+b.ID, b.Match, i, roleBlocklist)
 	}
+	add("boilerplate", f.Boilerplate, 0, roleStock)
+	add("pointers", f.Pointers, 0, rolePointer)
 	return errors.Join(append(errs, e.x.finish())...)
 }
 

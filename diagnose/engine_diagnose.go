@@ -17,8 +17,9 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	r := e.rows.Get().(*row)
 	defer e.rows.Put(r)
 	f := e.read(r, text, &s)
-	d := e.judge(&s, &f)
+	d, stock := e.judge(&s, &f)
 	e.overrule(&s, &d, text)
+	e.keep(&s, &d, stock)
 	e.addFacts(&s, &d, &f, r)
 	e.specialise(&s, &d)
 	return d
@@ -40,20 +41,30 @@ const (
 	userUnknown        Reason = "user_unknown"
 )
 
-// judge weighs the signals and fills the diagnosis in.
-func (e *Engine) judge(s *Symptom, f *finding) Diagnosis {
+// judge weighs the signals and fills the diagnosis in. stock tells that it rests on boilerplate alone.
+func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, stock bool) {
 	b := e.count(s, f)
 	if s.Reply.Code == 0 && s.NetErr.Kind != NetNone {
-		return e.judgeNetwork(s, b)
+		return e.judgeNetwork(s, b), false
 	}
 	v := b.winner()
 	if v == nil {
-		return e.judgeNothing(s)
+		return e.judgeNothing(s), false
 	}
 	reason, rule, basis := e.reasonOf(v)
-	d := e.explain(s, reason, v.category, basis, e.confidence(v, b, f.words > 0), rule)
+	conf := e.confidence(v, b, f.words > 0)
+	switch {
+	case e.unexplained(s, f, v, reason):
+		reason, conf = refusedUnexplained, Low
+		if f.unread {
+			rule = "unread words beside " + pairKey(s.Reply.Code, s.Reply.Enhanced)
+		}
+	case basis != BasisText && conf == Low && e.removes(reason) && e.namesAddress(s):
+		conf = Medium
+	}
+	d = e.explain(s, reason, v.category, basis, conf, rule)
 	d.Alternatives = e.alternatives(s, v, b)
-	return d
+	return d, basis == BasisText && v.top.stock
 }
 
 // judgeNetwork diagnoses a failure of a known kind. Its words only make a token error more precise.

@@ -64,14 +64,11 @@ func (e *Engine) phrasesIn(reply string) map[phraseKey]bool {
 	r, found := new(row), map[phraseKey]bool{}
 	r.load(e.x, ParseReply(reply).Text)
 	r.search(e.x)
-	for _, h := range r.hits {
-		for n := e.x.closes[h.segment]; n > 0; n = e.x.phrases[n-1].next {
-			p := &e.x.phrases[n-1]
-			if p.role != roleProvider && p.role != roleBlocklist && r.complete(e.x.segments[p.from:p.to], h) {
-				found[phraseKey{p.owner, p.role, p.slot}] = true
-			}
+	r.found(e.x, false, func(p *phrase, _, _ int32) {
+		if p.role != roleProvider && p.role != roleBlocklist {
+			found[phraseKey{p.owner, p.role, p.slot}] = true
 		}
-	}
+	})
 	return found
 }
 

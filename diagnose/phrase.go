@@ -68,6 +68,8 @@ const (
 	roleNone
 	roleProvider
 	roleBlocklist
+	roleStock   // boilerplate: it says nothing beside other words
+	rolePointer // it says where to read more, and nothing else
 )
 
 // hit is a segment found at the words [start, end); prev is the hit of the same segment before it, counted from 1.
@@ -337,104 +339,4 @@ func (x *index) hostAnswers(w word, dst []int32) []int32 {
 		}
 		s = s[i+1:]
 	}
-}
-
-// row is a row of words made ready for the search, and the working memory of one.
-type row struct {
-	words []word
-	ids   []int32 // of all words, one after the other
-	from  []int32 // by word: where its ids begin; one more at the end
-	skips []bool  // by word
-	hits  []hit
-	seen  []uint8 // by segment: how often it was found
-	last  []int32 // by segment: its latest hit, counted from 1
-	buf   [16]int32
-
-	tallies []tally // by rule
-	touched []int32 // the rules whose tally is not empty
-}
-
-// load splits s into words and looks each one up. The words of web addresses that no phrase names are left out, so that
-// a long address does not part the words around it.
-func (r *row) load(x *index, s string) {
-	all := splitWords(r.words[:0], s)
-	r.words = all[:0]
-	r.ids, r.from, r.skips = r.ids[:0], r.from[:0], r.skips[:0]
-	for _, w := range all {
-		a := x.answers(w, r.buf[:0])
-		if w.kind == linkWord && len(a) == 0 {
-			continue
-		}
-		r.words = append(r.words, w)
-		r.from = append(r.from, int32(len(r.ids)))
-		r.ids = append(r.ids, a...)
-		r.skips = append(r.skips, x.skippable(w, a))
-	}
-	r.from = append(r.from, int32(len(r.ids)))
-}
-
-// skippable reports whether w may stand between the words of a phrase: facts, codes, articles, references.
-func (x *index) skippable(w word, answers []int32) bool {
-	switch w.kind {
-	case plainWord:
-		return slices.Contains(answers, x.skip) || len(answers) == 0 && hasDigit(w.text)
-	case numberWord:
-		return len(w.text) == 3
-	}
-	return true
-}
-
-// search finds every segment in the row.
-func (r *row) search(x *index) {
-	if len(r.seen) < len(x.closes) {
-		r.seen, r.last = make([]uint8, len(x.closes)), make([]int32, len(x.closes))
-	}
-	for _, h := range r.hits { // of the search before: all others are clear
-		r.seen[h.segment], r.last[h.segment] = 0, 0
-	}
-	r.hits = r.hits[:0]
-	for i := range r.words {
-		r.walk(x, 0, int32(i), int32(i), 0)
-	}
-}
-
-// walk follows the trie from node with the word at i. Skippable words may be passed over inside a phrase.
-func (r *row) walk(x *index, node, start, i int32, skipped int) {
-	if int(i) >= len(r.words) {
-		return
-	}
-	for _, id := range r.ids[r.from[i]:r.from[i+1]] {
-		n := x.trie.next(node, id)
-		if n == 0 {
-			continue
-		}
-		if s := x.trie.ends[n]; s >= 0 && r.seen[s] < maxHits {
-			r.seen[s]++
-			r.hits = append(r.hits, hit{s, start, i + 1, r.last[s]})
-			r.last[s] = int32(len(r.hits))
-		}
-		r.walk(x, n, start, i+1, 0)
-	}
-	if node != 0 && r.skips[i] && skipped < maxSkips {
-		r.walk(x, node, start, i+1, skipped+1)
-	}
-}
-
-// complete reports whether the phrase of these segments, and a last one, ends with h: each earlier segment stands before
-// the next one, within the gap.
-func (r *row) complete(before []int32, h hit) bool {
-	start := h.start
-	for k := len(before) - 1; k >= 0; k-- {
-		best := int32(-1)
-		for n := r.last[before[k]]; n > 0; n = r.hits[n-1].prev {
-			if e := r.hits[n-1]; e.end <= start && start-e.end <= gapWords && e.start > best {
-				best = e.start
-			}
-		}
-		if best < 0 {
-			return false
-		}
-		start = best
-	}
-	return true
 }

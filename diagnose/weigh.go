@@ -21,11 +21,14 @@ const (
 	sureWeight     = 6.5 // from here on, and with sureMargin, a wording is sure
 	fairWeight     = 4.5
 	sureMargin     = 1.0
+	specificWeight = 5.0 // from here on a wording names a cause, beside which boilerplate is silent
+	stockWeight    = 5.0 // boilerplate alone weighs no more: less than an enhanced code of one meaning
 )
 
 // finding is everything that one text showed.
 type finding struct {
-	words     int      // in the text
+	words     int      // in the text, facts too
+	unread    bool     // there are words that are neither read by a rule nor facts, articles or boilerplate
 	signals   []signal // rules that hold, in the order of the rules
 	provider  int      // -1 when none
 	blocklist int
@@ -35,10 +38,14 @@ type finding struct {
 type signal struct {
 	rule   *compiled
 	weight float64
+	stock  bool // by boilerplate alone
 }
 
-// tally is what the phrases found so far say about one rule.
-type tally struct {
+// tally is what the phrases found so far say about one rule: those outside boilerplate, and all of them.
+type tally struct{ own, all said }
+
+// said is what phrases say about a rule.
+type said struct {
 	words int
 	any   bool
 	none  bool
@@ -50,25 +57,59 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	r.load(e.x, text)
 	r.quiet(e.x, s.Reply.Enhanced)
 	r.search(e.x)
+	r.markStock(e.x)
 	f := finding{words: len(r.words), provider: -1, blocklist: -1}
 	r.clearTallies(len(e.rules))
-	for _, h := range r.hits {
-		for n := e.x.closes[h.segment]; n > 0; n = e.x.phrases[n-1].next {
-			p := &e.x.phrases[n-1]
-			if r.complete(e.x.segments[p.from:p.to], h) {
-				f.note(p, r)
-			}
+	r.found(e.x, false, func(p *phrase, start, end int32) {
+		if !r.inPointer(start, end) {
+			f.note(p, r, r.inStock(start, end) || r.fromStock(p, start, end))
 		}
-	}
+	})
 	slices.Sort(r.touched)
-	for _, o := range r.touched {
-		c, t := &e.rules[o], &r.tallies[o]
-		if t.none || len(c.Any) > 0 && !t.any || t.all != 1<<len(c.All)-1 || !c.applies(s) {
-			continue
-		}
-		f.signals = append(f.signals, signal{c, c.Weight + min(maxWordWeight, wordWeight*float64(t.words))})
-	}
+	f.signals = e.signals(r, s)
+	understood := slices.ContainsFunc(f.signals, func(g signal) bool { return !g.stock })
+	f.unread = !understood && r.unread() > 0
 	return f
+}
+
+// signals gives the rules that hold. Beside one that holds by words outside boilerplate, boilerplate says nothing.
+func (e *Engine) signals(r *row, s *Symptom) (out []signal) {
+	stock := !slices.ContainsFunc(r.touched, func(o int32) bool {
+		return e.rules[o].Weight >= specificWeight && e.rules[o].holds(r.tallies[o].specific(), s)
+	})
+	for _, o := range r.touched {
+		c, t := &e.rules[o], r.tallies[o].all
+		if !stock {
+			t = r.tallies[o].specific()
+		}
+		if c.holds(t, s) {
+			out = append(out, c.signal(t, stock && !c.holds(r.tallies[o].own, s)))
+		}
+	}
+	return out
+}
+
+// signal weighs what is said. stock tells that only boilerplate says it.
+func (c *compiled) signal(t said, stock bool) signal {
+	weight := c.Weight + min(maxWordWeight, wordWeight*float64(t.words))
+	if stock {
+		weight = min(weight, stockWeight)
+	}
+	return signal{c, weight, stock}
+}
+
+// specific is what is said where boilerplate is silent. It counts for a rule that something outside speaks for, since
+// the rule was written for both: "access denied" with "try again later".
+func (t *tally) specific() said {
+	if !t.own.any && t.own.all == 0 {
+		return said{}
+	}
+	return said{words: t.own.words, any: t.all.any, none: t.own.none, all: t.all.all}
+}
+
+// holds reports whether what is said makes the rule hold.
+func (c *compiled) holds(t said, s *Symptom) bool {
+	return (t.any || t.all != 0) && !t.none && (len(c.Any) == 0 || t.any) && t.all == 1<<len(c.All)-1 && c.applies(s)
 }
 
 // clearTallies makes the tallies of n rules empty: only those touched by the search before are not.
@@ -82,8 +123,8 @@ func (r *row) clearTallies(n int) {
 	r.touched = r.touched[:0]
 }
 
-// note records that a phrase was found.
-func (f *finding) note(p *phrase, r *row) {
+// note records that a phrase was found, in boilerplate or outside.
+func (f *finding) note(p *phrase, r *row, stock bool) {
 	switch p.role {
 	case roleProvider:
 		if f.provider < 0 || int(p.owner) < f.provider {
@@ -100,6 +141,14 @@ func (f *finding) note(p *phrase, r *row) {
 	if *t == (tally{}) {
 		r.touched = append(r.touched, p.owner)
 	}
+	t.all.note(p)
+	if !stock {
+		t.own.note(p)
+	}
+}
+
+// note records a phrase of a rule.
+func (t *said) note(p *phrase) {
 	switch p.role {
 	case roleAny:
 		t.any = true

@@ -1,0 +1,92 @@
+package diagnose
+
+import "testing"
+
+// TestAddressIsGivenUpOnlyForItsOwnFault runs every labelled reply at every stage: whoever is told to remove the address has a
+// permanent reply about this recipient, that was understood or names the address by its enhanced code.
+func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
+	e := newEngine(t)
+	removed := 0
+	for _, file := range []string{"replies", "templates", "blind"} {
+		for _, row := range labelledReplies(t, "testdata/"+file+".jsonl") {
+			for _, stage := range []Stage{StageUnknown, StageHello, StageAuth, StageMail, StageRcpt, StageData, StageEndOfData} {
+				s := symptomOf(row.Reply)
+				s.Stage = stage
+				d := e.Diagnose(s)
+				if d.Action != ActionRemoveAddress {
+					continue
+				}
+				removed++
+				understood := d.Basis == BasisText || e.namesAddress(&s)
+				if d.Scope != ScopeRecipient || s.Reply.Class() == 4 || !understood || d.Confidence == Low {
+					t.Errorf("%q at %q says remove_address: %s, scope %s, %s, %s", row.Reply, stage, d.Reason, d.Scope, d.Basis, d.Confidence)
+				}
+			}
+		}
+	}
+	if removed < 3000 {
+		t.Errorf("only %d answers say remove_address: the test shows little", removed)
+	}
+}
+
+// TestUnreadWordsBesideACodeAreUnexplained holds that no code speaks for words that nobody understood.
+func TestUnreadWordsBesideACodeAreUnexplained(t *testing.T) {
+	e := newEngine(t)
+	for _, reply := range []string{
+		"550 Your connection has been killed by an administrator", "550 Zork nargle", "550 5.1.1 Zork nargle", "551 Zork nargle",
+		"550 5.1.0 zork nargle <user@example.com>", "511 zork", "550 5.2.1 zork nargle", "550 This violates SMTP",
+		"550 Receiver do'nt want your email. Are You shure you have sent your Mail to the right adress", "521 zork nargle", "556 zork nargle",
+	} {
+		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
+			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})
+			if d.Reason != refusedUnexplained || d.Action != ActionWait || d.Confidence != Low {
+				t.Errorf("%q at %q is %s, %s, %s by %s", reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
+			}
+		}
+	}
+}
+
+// TestTemporaryReplyKeepsTheAddress holds for words that would give the address up beside a 5xx.
+func TestTemporaryReplyKeepsTheAddress(t *testing.T) {
+	e := newEngine(t)
+	for _, reply := range []string{
+		"451 4.4.4 MX didn't resolve to any hosts", "450 4.1.1 User unknown", "450 4.2.1 account disabled", "450 mailbox unavailable",
+		"450 4.1.2 Domain not found",
+	} {
+		for _, final := range []bool{false, true} {
+			d := e.Diagnose(Symptom{Stage: StageRcpt, Reply: ParseReply(reply), Final: final})
+			if d.Action != ActionWait || d.Fix[0] != e.keepNow[0] {
+				t.Errorf("%q is %s, %s: %q", reply, d.Reason, d.Action, d.Fix)
+			}
+		}
+	}
+}
+
+// TestCodeAfterTheContentSaysNothingOfTheAddress holds for replies without words: to RCPT they are about the address, after the
+// content only an enhanced code of the address is.
+func TestCodeAfterTheContentSaysNothingOfTheAddress(t *testing.T) {
+	e := newEngine(t)
+	for _, tt := range []struct {
+		reply  string
+		stage  Stage
+		reason Reason
+		action Action
+	}{
+		{"550", StageEndOfData, refusedUnexplained, ActionWait},
+		{"550 5.7.1", StageEndOfData, refusedUnexplained, ActionWait},
+		{"551", StageEndOfData, refusedUnexplained, ActionWait},
+		{"550", StageRcpt, userUnknown, ActionWait},
+		{"550 5.1.1", StageEndOfData, userUnknown, ActionRemoveAddress},
+		{"550 5.1.1", StageRcpt, userUnknown, ActionRemoveAddress},
+		{"550 5.1.1 <user@example.com>", StageRcpt, userUnknown, ActionRemoveAddress},
+		{"550 Requested action not taken: mailbox unavailable", StageRcpt, "mailbox_unavailable", ActionRemoveAddress},
+		{"550 Requested action not taken: mailbox unavailable", StageEndOfData, "mailbox_unavailable", ActionWait},
+		{"550 Requested action not taken: mailbox unavailable", StageUnknown, "mailbox_unavailable", ActionWait},
+		{"550 5.1.1 User unknown", StageEndOfData, userUnknown, ActionRemoveAddress},
+	} {
+		d := e.Diagnose(Symptom{Stage: tt.stage, Reply: ParseReply(tt.reply)})
+		if d.Reason != tt.reason || d.Action != tt.action {
+			t.Errorf("%q at %q is %s, %s by %s, want %s, %s", tt.reply, tt.stage, d.Reason, d.Action, d.Rule, tt.reason, tt.action)
+		}
+	}
+}
