@@ -10,10 +10,16 @@ import "slices"
 // removes reports whether the hint of a reason is to remove the address.
 func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }
 
-// unexplained reports whether a table's reason must not speak: it would give up an address beside words that nobody
-// understood, or after the content, where a code says nothing of an address (RFC 5321, 4.2.3 means the command).
+// blames reports whether a reason finds the fault in the address, for the application to mend.
+func (e *Engine) blames(r Reason) bool {
+	info := e.reasons[r]
+	return info.Scope == ScopeRecipient && info.Owner == OwnerApplication
+}
+
+// unexplained reports whether a table's reason must not speak: it would give up the address, or blame it by a bare code,
+// beside words that nobody understood, or after the content, where a code says nothing of an address (RFC 5321, 4.2.3).
 func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) bool {
-	if !e.removes(reason) {
+	if !e.removes(reason) && !(s.Reply.Enhanced.IsZero() && e.blames(reason)) {
 		return false
 	}
 	if v.basis == BasisText {

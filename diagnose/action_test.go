@@ -35,7 +35,7 @@ func TestUnreadWordsBesideACodeAreUnexplained(t *testing.T) {
 	for _, reply := range []string{
 		"550 Your connection has been killed by an administrator", "550 Zork nargle", "550 5.1.1 Zork nargle", "551 Zork nargle",
 		"550 5.1.0 zork nargle <user@example.com>", "511 zork", "550 5.2.1 zork nargle", "550 This violates SMTP",
-		"550 Receiver do'nt want your email. Are You shure you have sent your Mail to the right adress", "521 zork nargle", "556 zork nargle",
+		"550 Receiver do'nt want your email. Are You shure you have sent your Mail to the right adress", "521 zork nargle", "553 zork nargle",
 	} {
 		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
 			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})

@@ -99,7 +99,7 @@ func (r *row) denied(x *index, i int) bool {
 		if r.is(k, x.checks.against) {
 			return true
 		}
-		if r.words[k].kind != plainWord {
+		if r.words[k].kind != plainWord || r.is(k, x.checks.check) { // "failed DKIM but passed SPF"
 			return false
 		}
 	}

@@ -39,6 +39,8 @@ func TestCheckThatFailedSpeaks(t *testing.T) {
 		"550 5.7.1 mail from your domain is required to pass DMARC": "dmarc_fail",
 		"550 5.7.1 DMARC: failed, SPF: passed":                      "dmarc_fail",
 		"550 5.7.1 spf=permerror dkim=pass":                         "spf_fail",
+		"550 5.7.1 Your message failed DKIM but passed SPF":         "dkim_fail",
+		"550 5.7.1 Your message passed SPF but failed DKIM":         "dkim_fail",
 		"550 5.7.23 spf=none":                                       "spf_fail",
 		"550-5.7.26 SPF [example.com] with ip: [192.0.2.1] = did not pass\r\n550 5.7.26 DKIM = did not pass": "spf_fail",
 	} {

@@ -157,6 +157,10 @@ func dotted(s string) wordKind {
 		return numberWord
 	}
 	last := s[strings.LastIndexByte(s, '.')+1:]
+	switch last {
+	case "txt", "log", "eml", "msg", "html", "htm", "php", "cgi", "gz":
+		return nameWord
+	}
 	if labels > 2 && len(last) >= 2 && (onlyLetters(last) || strings.HasPrefix(last, "xn--")) || labels > 1 && topLevel(last) {
 		return hostWord
 	}
@@ -194,7 +198,8 @@ func isName(s string) bool {
 	}
 	for i := 0; i < len(s); i++ {
 		if letter(s[i]) {
-			return strings.Trim(s[:first], "0123456789") != "" || hasDigit(s[first:])
+			number := strings.Trim(s[:first], "0123456789") == ""
+			return !number || hasDigit(s[first:]) || first > 3 && s[first] != '.'
 		}
 	}
 	return false

@@ -33,6 +33,8 @@ func TestWordingIsNeverFoundInsideANameOrAddress(t *testing.T) {
 		"550 5.7.1 Zork nargle 'ABC-WORDS-12' zork",
 		"550 5.7.1 Zork nargle (ref 4f7a.WORDS-1) zork",
 		"550 5.7.1 Zork nargle id=WORDS_2026-11",
+		"550 5.7.1 Zork nargle (ticket #4711-WORDS) zork",
+		"550 5.7.1 Zork nargle WORDS.eml zork",
 		"550 5.7.1 Zork nargle /var/spool/WORDS/ zork",
 		"550 5.7.1 Zork nargle ('/WORDS/x.msg') zork",
 		"550 5.7.1 Zork nargle 'X-WORDS' zork",
@@ -44,6 +46,9 @@ func TestWordingIsNeverFoundInsideANameOrAddress(t *testing.T) {
 				if slices.ContainsFunc(strings.Fields(p), func(w string) bool { _, known := e.x.links[w]; return known }) {
 					continue // a link that has a meaning of its own
 				}
+			}
+			if _, known := e.x.ids[p+".*"]; known {
+				continue // a name of malware
 			}
 			reply := strings.ReplaceAll(form, "WORDS", strings.ReplaceAll(p, " ", "-"))
 			if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Reason != want.Reason || d.Rule != want.Rule {
