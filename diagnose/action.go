@@ -2,10 +2,11 @@ package diagnose
 
 import "slices"
 
-// An address is given up by whoever reads the answer, often by a program, and is hard to get back. So the hint
-// remove_address needs a server that says of this address, for good, that it is at fault: a wording that was understood,
-// with at least medium confidence, or an enhanced code of the address itself, and nothing beside it that nobody
-// understood. What falls short keeps its reason, if that rests on words, and asks to wait.
+// An address is given up by whoever reads the answer, often by a program, and is hard to get back. So the
+// hint remove_address needs a server that says of this address, for good, that it is at fault: a wording that
+// was understood, with at least medium confidence, or an enhanced code of the address itself, and nothing
+// beside it that nobody understood. What falls short keeps its reason, if that rests on words, and asks to
+// wait.
 
 // removes reports whether the hint of a reason is to remove the address.
 func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }
@@ -16,8 +17,9 @@ func (e *Engine) blames(r Reason) bool {
 	return info.Scope == ScopeRecipient && info.Owner == OwnerApplication
 }
 
-// unexplained reports whether a table's reason must not speak: it would give up the address, or blame it by a bare code,
-// beside words that nobody understood, or after the content, where a code says nothing of an address (RFC 5321, 4.2.3).
+// unexplained reports whether a table's reason must not speak: it would give up the address, or blame it by a
+// bare code, beside words that nobody understood, or after the content, where a code says nothing of an
+// address (RFC 5321, 4.2.3).
 func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) bool {
 	if !e.removes(reason) && !(s.Reply.Enhanced.IsZero() && e.blames(reason)) {
 		return false
@@ -28,7 +30,8 @@ func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) boo
 	return f.unread || s.Stage == StageEndOfData && !e.namesAddress(s)
 }
 
-// namesAddress reports whether the enhanced code says of the address itself that it is at fault (RFC 3463, 3.2 and 3.3).
+// namesAddress reports whether the enhanced code says of the address itself that it is at fault (RFC 3463,
+// 3.2 and 3.3).
 func (e *Engine) namesAddress(s *Symptom) bool {
 	row := e.enhancedRow(s.Reply.Enhanced)
 	return row != nil && row.Address

@@ -2,14 +2,16 @@ package diagnose
 
 import "testing"
 
-// TestAddressIsGivenUpOnlyForItsOwnFault runs every labelled reply at every stage: whoever is told to remove the address has a
-// permanent reply about this recipient, that was understood or names the address by its enhanced code.
+// TestAddressIsGivenUpOnlyForItsOwnFault runs every labelled reply at every stage: whoever is told to remove
+// the address has a permanent reply about this recipient, that was understood or names the address by its
+// enhanced code.
 func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
 	e := newEngine(t)
+	stages := []Stage{StageUnknown, StageHello, StageAuth, StageMail, StageRcpt, StageData, StageEndOfData}
 	removed := 0
 	for _, file := range []string{"replies", "templates", "blind"} {
 		for _, row := range labelledReplies(t, "testdata/"+file+".jsonl") {
-			for _, stage := range []Stage{StageUnknown, StageHello, StageAuth, StageMail, StageRcpt, StageData, StageEndOfData} {
+			for _, stage := range stages {
 				s := symptomOf(row.Reply)
 				s.Stage = stage
 				d := e.Diagnose(s)
@@ -19,7 +21,8 @@ func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
 				removed++
 				understood := d.Basis == BasisText || e.namesAddress(&s)
 				if d.Scope != ScopeRecipient || s.Reply.Class() == 4 || !understood || d.Confidence == Low {
-					t.Errorf("%q at %q says remove_address: %s, scope %s, %s, %s", row.Reply, stage, d.Reason, d.Scope, d.Basis, d.Confidence)
+					t.Errorf("%q at %q says remove_address: %s, scope %s, %s, %s",
+						row.Reply, stage, d.Reason, d.Scope, d.Basis, d.Confidence)
 				}
 			}
 		}
@@ -33,9 +36,11 @@ func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
 func TestUnreadWordsBesideACodeAreUnexplained(t *testing.T) {
 	e := newEngine(t)
 	for _, reply := range []string{
-		"550 Your connection has been killed by an administrator", "550 Zork nargle", "550 5.1.1 Zork nargle", "551 Zork nargle",
+		"550 Your connection has been killed by an administrator", "550 Zork nargle", "550 5.1.1 Zork nargle",
+		"551 Zork nargle",
 		"550 5.1.0 zork nargle <user@example.com>", "511 zork", "550 5.2.1 zork nargle", "550 This violates SMTP",
-		"550 Receiver do'nt want your email. Are You shure you have sent your Mail to the right adress", "521 zork nargle", "553 zork nargle",
+		"550 Receiver do'nt want your email. Are You shure you have sent your Mail to the right adress",
+		"521 zork nargle", "553 zork nargle",
 	} {
 		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
 			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})
@@ -50,7 +55,8 @@ func TestUnreadWordsBesideACodeAreUnexplained(t *testing.T) {
 func TestTemporaryReplyKeepsTheAddress(t *testing.T) {
 	e := newEngine(t)
 	for _, reply := range []string{
-		"451 4.4.4 MX didn't resolve to any hosts", "450 4.1.1 User unknown", "450 4.2.1 account disabled", "450 mailbox unavailable",
+		"451 4.4.4 MX didn't resolve to any hosts", "450 4.1.1 User unknown", "450 4.2.1 account disabled",
+		"450 mailbox unavailable",
 		"450 4.1.2 Domain not found",
 	} {
 		for _, final := range []bool{false, true} {
@@ -62,8 +68,8 @@ func TestTemporaryReplyKeepsTheAddress(t *testing.T) {
 	}
 }
 
-// TestCodeAfterTheContentSaysNothingOfTheAddress holds for replies without words: to RCPT they are about the address, after the
-// content only an enhanced code of the address is.
+// TestCodeAfterTheContentSaysNothingOfTheAddress holds for replies without words: to RCPT they are about the
+// address, after the content only an enhanced code of the address is.
 func TestCodeAfterTheContentSaysNothingOfTheAddress(t *testing.T) {
 	e := newEngine(t)
 	for _, tt := range []struct {
@@ -86,7 +92,8 @@ func TestCodeAfterTheContentSaysNothingOfTheAddress(t *testing.T) {
 	} {
 		d := e.Diagnose(Symptom{Stage: tt.stage, Reply: ParseReply(tt.reply)})
 		if d.Reason != tt.reason || d.Action != tt.action {
-			t.Errorf("%q at %q is %s, %s by %s, want %s, %s", tt.reply, tt.stage, d.Reason, d.Action, d.Rule, tt.reason, tt.action)
+			t.Errorf("%q at %q is %s, %s by %s, want %s, %s",
+				tt.reply, tt.stage, d.Reason, d.Action, d.Rule, tt.reason, tt.action)
 		}
 	}
 }

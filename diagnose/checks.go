@@ -2,10 +2,10 @@ package diagnose
 
 import "slices"
 
-// A check that a reply names (SPF, DKIM, DMARC) is a fact with its result, in the forms of RFC 8601 and of sentences:
-// "spf=pass", "SPF (pass)", "SPF and DKIM checks passed", "passed SPF". A check that passed says nothing of the cause, so
-// that its words become a name. One that failed goes on speaking; so does one without a result ("none") where nothing
-// passed and the enhanced code is about security (RFC 3463, 3.8).
+// A check that a reply names (SPF, DKIM, DMARC) is a fact with its result, in the forms of RFC 8601 and of
+// sentences: "spf=pass", "SPF (pass)", "SPF and DKIM checks passed", "passed SPF". A check that passed says
+// nothing of the cause, so that its words become a name. One that failed goes on speaking; so does one
+// without a result ("none") where nothing passed and the enhanced code is about security (RFC 3463, 3.8).
 
 // checkClasses are the ids of the classes that name checks and results.
 type checkClasses struct {
@@ -21,8 +21,8 @@ const (
 )
 
 func newCheckClasses(x *index) checkClasses {
-	return checkClasses{check: x.id("{check}"), passed: x.id("{passed}"), absent: x.id("{absent}"), beside: x.id("{beside}"),
-		against: x.id("{against}")}
+	return checkClasses{check: x.id("{check}"), passed: x.id("{passed}"), absent: x.id("{absent}"),
+		beside: x.id("{beside}"), against: x.id("{against}")}
 }
 
 // quiet makes names of the checks that passed, and of those without a result.
@@ -45,7 +45,8 @@ func (r *row) quiet(x *index, e Enhanced) {
 
 // is reports whether the word at i answers to id.
 func (r *row) is(i int, id int32) bool {
-	return i >= 0 && i < len(r.words) && r.words[i].kind == plainWord && slices.Contains(r.ids[r.from[i]:r.from[i+1]], id)
+	return i >= 0 && i < len(r.words) && r.words[i].kind == plainWord &&
+		slices.Contains(r.ids[r.from[i]:r.from[i+1]], id)
 }
 
 // bindLeft takes the result at i for the checks in front of it: "SPF and DKIM checks have passed".
@@ -93,7 +94,8 @@ func (r *row) passes(x *index, k int) bool {
 	return true
 }
 
-// denied reports whether the words in front of i deny or demand what follows: "does not pass", "must pass", "without SPF".
+// denied reports whether the words in front of i deny or demand what follows: "does not pass", "must pass",
+// "without SPF".
 func (r *row) denied(x *index, i int) bool {
 	for k := i - 1; k >= max(0, i-maxAgainst); k-- {
 		if r.is(k, x.checks.against) {

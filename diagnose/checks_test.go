@@ -2,29 +2,35 @@ package diagnose
 
 import "testing"
 
-// TestCheckThatPassedIsNoCause holds for the forms in which replies name a check and its result: one that passed leaves the
-// answer as it is without it.
+// TestCheckThatPassedIsNoCause holds for the forms in which replies name a check and its result: one that
+// passed leaves the answer as it is without it.
 func TestCheckThatPassedIsNoCause(t *testing.T) {
 	e := newEngine(t)
 	for _, text := range []string{
-		"550 5.1.1 user unknown", "550 5.7.1 rejected by content filter", "552 5.2.2 mailbox full", "550 5.7.1 message contains a virus",
+		"550 5.1.1 user unknown", "550 5.7.1 rejected by content filter", "552 5.2.2 mailbox full",
+		"550 5.7.1 message contains a virus",
 	} {
 		want := e.Diagnose(Symptom{Reply: ParseReply(text)})
 		for _, result := range []string{
-			" (dmarc=pass)", " (SPF: pass, DKIM: pass, DMARC: pass)", " (spf=pass)", "; SPF (pass)", "; passed SPF", "; DMARC passed",
-			" (dkim=pass (2048-bit key) header.d=example.com)", "; SPF and DKIM checks passed", "; SPF check passed", "; SPF [example.com]: pass",
-			"; SPF check for example.com passed", "; Authentication-Results: mx.example.net; spf=pass", "; passed the SPF, DKIM and DMARC checks",
-			" (dkim=pass, dmarc=none)", " spf=pass dkim=none", "; DKIM signature: OK", "; SPF result is pass", " arc=pass",
+			" (dmarc=pass)", " (SPF: pass, DKIM: pass, DMARC: pass)", " (spf=pass)", "; SPF (pass)", "; passed SPF",
+			"; DMARC passed", " (dkim=pass (2048-bit key) header.d=example.com)", "; SPF and DKIM checks passed",
+			"; SPF check passed", "; SPF [example.com]: pass", "; SPF check for example.com passed",
+			"; Authentication-Results: mx.example.net; spf=pass", "; passed the SPF, DKIM and DMARC checks",
+			" (dkim=pass, dmarc=none)", " spf=pass dkim=none", "; DKIM signature: OK", "; SPF result is pass",
+			" arc=pass",
 			" (spf=pass smtp.mailfrom=example.com; dkim=pass header.i=@example.com; dmarc=pass header.from=example.com)",
 		} {
-			if d := e.Diagnose(Symptom{Reply: ParseReply(text + result)}); d.Reason != want.Reason || d.Confidence != want.Confidence {
-				t.Errorf("%q is %s (%s) by %s, want %s (%s)", text+result, d.Reason, d.Confidence, d.Rule, want.Reason, want.Confidence)
+			d := e.Diagnose(Symptom{Reply: ParseReply(text + result)})
+			if d.Reason != want.Reason || d.Confidence != want.Confidence {
+				t.Errorf("%q is %s (%s) by %s, want %s (%s)",
+					text+result, d.Reason, d.Confidence, d.Rule, want.Reason, want.Confidence)
 			}
 		}
 	}
 }
 
-// TestCheckThatFailedSpeaks holds that a failed check is the cause, beside others that passed and in sentences that deny or demand a pass.
+// TestCheckThatFailedSpeaks holds that a failed check is the cause, beside others that passed and in
+// sentences that deny or demand a pass.
 func TestCheckThatFailedSpeaks(t *testing.T) {
 	e := newEngine(t)
 	for reply, want := range map[string]Reason{

@@ -56,8 +56,10 @@ func New(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{}, network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode, keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
-		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{}, stages: map[Stage][]Category{}, x: newIndex(f.Words)}
+	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{},
+		network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode, keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
+		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{},
+		stages: map[Stage][]Category{}, x: newIndex(f.Words)}
 	for i := range e.reasonList {
 		e.reasons[e.reasonList[i].ID] = &e.reasonList[i]
 	}
@@ -92,7 +94,7 @@ func load(opts Options) (*file, error) {
 		if err := parseFile(name, opts.Rules, user); err != nil {
 			return nil, err
 		}
-		if len(user.Categories) > 0 || user.Unread != nil || user.UnreadCode != nil || user.Boilerplate != nil || user.Pointers != nil || user.Pairs != nil || user.PairsAdded != nil || user.Network != nil || user.Stages != nil {
+		if user.changesGuide() {
 			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
 		}
 		if err := user.checkIDs(name, opts.Rules); err != nil {
@@ -101,6 +103,13 @@ func load(opts Options) (*file, error) {
 		f.merge(user)
 	}
 	return f, f.check(opts.Rules)
+}
+
+// changesGuide reports whether a user's file holds what is the guide's own.
+func (f *file) changesGuide() bool {
+	return len(f.Categories) > 0 || f.Unread != nil || f.UnreadCode != nil || f.Boilerplate != nil ||
+		f.Pointers != nil || f.KeepNow != nil || f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil ||
+		f.Network != nil || f.Stages != nil
 }
 
 // addPairs fills the guide's table.

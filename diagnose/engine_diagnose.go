@@ -121,8 +121,8 @@ func (e *Engine) fitting(v *vote) Reason {
 	return gloss.Reason
 }
 
-// confidence says how sure the winner is. worded tells that the reply has words: where a table decided all the same,
-// nobody understood them, and the guide's pair is then right less than half of the time.
+// confidence says how sure the winner is. worded tells that the reply has words: where a table decided all
+// the same, nobody understood them, and the guide's pair is then right less than half of the time.
 func (e *Engine) confidence(v *vote, b ballot, worded bool) Confidence {
 	if v.basis != BasisText {
 		if v.conf != "" {
@@ -160,8 +160,8 @@ func lesser(c, limit Confidence) Confidence {
 // maxAlternatives bounds the list of alternatives.
 const maxAlternatives = 5
 
-// alternatives lists what else the answer could be: what the rule allows, what other signals say, and what the guide's
-// table names for the pair.
+// alternatives lists what else the answer could be: what the rule allows, what other signals say, and what
+// the guide's table names for the pair.
 func (e *Engine) alternatives(s *Symptom, v *vote, b ballot) []Category {
 	var out []Category
 	add := func(cats ...Category) {

@@ -119,26 +119,27 @@ type codeRow struct {
 
 // file is the form of guide.toml, rules.toml and a user's rules.
 type file struct {
-	Unread      []string            `toml:"unread"`       // pairs that say little beside unknown words
-	UnreadCode  []string            `toml:"unread_codes"` // pairs that yield to the basic code beside unknown words
-	Boilerplate []string            `toml:"boilerplate"`  // what servers say in front of the cause, or in its place
-	Pointers    []string            `toml:"pointers"`     // where the reader finds more
-	KeepNow     []string            `toml:"keep_now"`     // the fix of a temporary reply about an address
-	KeepUnsure  []string            `toml:"keep_unsure"`  // the fix where it is not certain that the address is at fault
-	Categories  []CategoryInfo      `toml:"category"`
-	Reasons     []ReasonInfo        `toml:"reason"`
-	Pairs       map[string][]string `toml:"pairs"`        // "550 5.2.2" -> categories, the guide's own first
-	PairsAdded  map[string][]string `toml:"pairs_added"`  // those of Pairs that only the guide's full table names
-	PairReason  map[string]Reason   `toml:"pair_reasons"` // "550 5.2.1" -> the reason that the guide names
-	Enhanced    []codeRow           `toml:"enhanced"`
-	Codes       []codeRow           `toml:"code"`
-	Network     map[NetKind]Reason  `toml:"network"`
-	Stages      map[Stage][]string  `toml:"stage"` // which category a stage prefers
-	Words       map[string][]string `toml:"words"`
-	Providers   []provider          `toml:"provider"`
-	Blocklists  []blocklistInfo     `toml:"blocklist"`
-	Advice      []advice            `toml:"advice"`
-	Rules       []rule              `toml:"rule"`
+	Unread     []string            `toml:"unread"`       // pairs that say little beside unknown words
+	UnreadCode []string            `toml:"unread_codes"` // pairs that yield to the basic code beside unknown words
+	Categories []CategoryInfo      `toml:"category"`
+	Reasons    []ReasonInfo        `toml:"reason"`
+	Pairs      map[string][]string `toml:"pairs"`        // "550 5.2.2" -> categories, the guide's own first
+	PairsAdded map[string][]string `toml:"pairs_added"`  // those of Pairs that only the guide's full table names
+	PairReason map[string]Reason   `toml:"pair_reasons"` // "550 5.2.1" -> the reason that the guide names
+	Enhanced   []codeRow           `toml:"enhanced"`
+	Codes      []codeRow           `toml:"code"`
+	Network    map[NetKind]Reason  `toml:"network"`
+	Stages     map[Stage][]string  `toml:"stage"` // which category a stage prefers
+	Words      map[string][]string `toml:"words"`
+	Providers  []provider          `toml:"provider"`
+	Blocklists []blocklistInfo     `toml:"blocklist"`
+	Advice     []advice            `toml:"advice"`
+	Rules      []rule              `toml:"rule"`
+
+	Boilerplate []string `toml:"boilerplate"` // what servers say in front of the cause, or in its place
+	Pointers    []string `toml:"pointers"`    // where the reader finds more
+	KeepNow     []string `toml:"keep_now"`    // the fix of a temporary reply about an address
+	KeepUnsure  []string `toml:"keep_unsure"` // the fix where it is not certain that the address is at fault
 }
 
 // Options are the parts of an Engine that differ between installations.

@@ -12,9 +12,9 @@ type phraseKey struct {
 	slot  int32
 }
 
-// TestLeaveOut guards against wordings written for a single reply: each labelled reply is diagnosed anew without the
-// phrases (of any, all and none) that stand in no other reply of the collection. What remains is what the rules know of a
-// reply that they were not written by.
+// TestLeaveOut guards against wordings written for a single reply: each labelled reply is diagnosed anew
+// without the phrases (of any, all and none) that stand in no other reply of the collection. What remains is
+// what the rules know of a reply that they were not written by.
 func TestLeaveOut(t *testing.T) {
 	e := newEngine(t)
 	rows := labelledReplies(t, "testdata/replies.jsonl")

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// What a wording names is no part of what it says: the words of a web address, a path, a reference number, an account or
-// a header field are facts. This file tells them from words.
+// What a wording names is no part of what it says: the words of a web address, a path, a reference number, an
+// account or a header field are facts. This file tells them from words.
 
 // inLink reports whether the separator at s[i] stands inside a web address: an address goes on behind it.
 func inLink(s string, i int) bool {
@@ -17,8 +17,8 @@ func inLink(s string, i int) bool {
 	return false
 }
 
-// findLink finds the web address in s: where it starts, with its scheme, and where its host does; host is -1 where
-// there is none. "aka.ms/page" is one too.
+// findLink finds the web address in s: where it starts, with its scheme, and where its host does; host is -1
+// where there is none. "aka.ms/page" is one too.
 func findLink(s string) (start, host int) {
 	if i := strings.Index(s, "://"); i >= 0 {
 		for start = i; start > 0 && letter(s[start-1]); start-- {
@@ -62,7 +62,8 @@ func splitURL(dst []word, s string) []word {
 
 // appendLink appends the words of a piece of a path.
 func appendLink(dst []word, s string) []word {
-	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r < utf8.RuneSelf && inRun(byte(r)) }) {
+	mark := func(r rune) bool { return r < utf8.RuneSelf && inRun(byte(r)) }
+	for part := range strings.FieldsFuncSeq(s, mark) {
 		if len(dst) < maxWords {
 			dst = append(dst, word{text: part, kind: linkWord, url: true})
 		}
@@ -70,8 +71,8 @@ func appendLink(dst []word, s string) []word {
 	return dst
 }
 
-// isPath reports whether a chunk, whose first slash is at slash, is the path of a file or folder: /var/spool/quota,
-// C:\quota, spam/a/x7.gz.
+// isPath reports whether a chunk, whose first slash is at slash, is the path of a file or folder:
+// /var/spool/quota, C:\quota, spam/a/x7.gz.
 func isPath(s string, slash int) bool {
 	if strings.HasPrefix(s, "'") {
 		s, slash = s[1:], slash-1
@@ -99,11 +100,12 @@ func isAddress(s string) bool {
 	return at > 0 && at < len(s)-1 && wordByte(s[at+1])
 }
 
-// splitAddress gives an address, and what stands in front of it or behind it without a space. What stands in front is
-// words in "to=user@example.com" and part of the address in "bounce-1=user@example.com".
+// splitAddress gives an address, and what stands in front of it or behind it without a space. What stands in
+// front is words in "to=user@example.com" and part of the address in "bounce-1=user@example.com".
 func splitAddress(dst []word, s string) []word {
 	at := strings.IndexByte(s, '@')
-	if i := strings.LastIndexAny(s[:at], ":="); i > 0 && strings.Trim(s[:i], "abcdefghijklmnopqrstuvwxyz:=") == "" {
+	i := strings.LastIndexAny(s[:at], ":=")
+	if i > 0 && strings.Trim(s[:i], "abcdefghijklmnopqrstuvwxyz:=") == "" {
 		dst = splitPlain(dst, s[:i])
 		s, at = s[i+1:], at-i-1
 	}
@@ -161,24 +163,29 @@ func dotted(s string) wordKind {
 	case "txt", "log", "eml", "msg", "html", "htm", "php", "cgi", "gz":
 		return nameWord
 	}
-	if labels > 2 && len(last) >= 2 && (onlyLetters(last) || strings.HasPrefix(last, "xn--")) || labels > 1 && topLevel(last) {
+	named := onlyLetters(last) || strings.HasPrefix(last, "xn--")
+	if labels > 2 && len(last) >= 2 && named || labels > 1 && topLevel(last) {
 		return hostWord
 	}
 	return plainWord
 }
 
-// topLevel reports whether a name of two labels that ends in s is a host rather than two sentences without a space.
+// topLevel reports whether a name of two labels that ends in s is a host rather than two sentences without a
+// space.
 func topLevel(s string) bool {
 	switch s {
-	case "com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "example", "invalid", "test", "local", "lan":
+	case "com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "example", "invalid", "test", "local",
+		"lan":
 		return true
-	case "it", "is", "in", "at", "no", "me", "my", "be", "so", "to", "as", "do", "us", "if", "or", "an", "by", "we", "id", "ip", "mx":
+	case "it", "is", "in", "at", "no", "me", "my", "be", "so", "to", "as", "do", "us", "if", "or", "an", "by", "we",
+		"id", "ip", "mx":
 		return false
 	}
 	return len(s) == 2 && letter(s[0]) && letter(s[1])
 }
 
-// codePrefix is the length of a reply code that is glued to the first word of its line, as in "550-Mailbox"; else 0.
+// codePrefix is the length of a reply code that is glued to the first word of its line, as in "550-Mailbox";
+// else 0.
 func codePrefix(s string) int {
 	if len(s) > 4 && (s[0] == '4' || s[0] == '5') && digit(s[1]) && digit(s[2]) && s[3] == '-' {
 		return 3
@@ -186,8 +193,8 @@ func codePrefix(s string) int {
 	return 0
 }
 
-// isName reports whether a run of several parts is a name or a reference: it holds letters and digits, more than
-// "8-bit" or "24-hour-limit" does, or it names a header field.
+// isName reports whether a run of several parts is a name or a reference: it holds letters and digits, more
+// than "8-bit" or "24-hour-limit" does, or it names a header field.
 func isName(s string) bool {
 	if !hasDigit(s) {
 		return isHeaderField(s)
@@ -208,14 +215,15 @@ func isName(s string) bool {
 // isHeaderField reports whether s is the name of a header field that sounds like a cause.
 func isHeaderField(s string) bool {
 	switch s {
-	case "dkim-signature", "domainkey-signature", "received-spf", "authentication-results", "arc-seal", "arc-message-signature",
-		"arc-authentication-results", "list-unsubscribe-post", "tls-required":
+	case "dkim-signature", "domainkey-signature", "received-spf", "authentication-results", "arc-seal",
+		"arc-message-signature", "arc-authentication-results", "list-unsubscribe-post", "tls-required":
 		return true
 	}
 	return strings.HasPrefix(s, "x-")
 }
 
-// isProperty reports whether s names a property of an authentication result, as in "header.from=" (RFC 8601, 2.3).
+// isProperty reports whether s names a property of an authentication result, as in "header.from=" (RFC 8601,
+// 2.3).
 func isProperty(s string) bool {
 	kind, _, ok := strings.Cut(s, ".")
 	return ok && (kind == "header" || kind == "smtp" || kind == "policy" || kind == "body")

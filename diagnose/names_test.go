@@ -20,8 +20,8 @@ func plainPhrases(e *Engine) []string {
 	return slices.Compact(out)
 }
 
-// TestWordingIsNeverFoundInsideANameOrAddress puts the words of every phrase into things that a reply names: the answer must be the
-// one that a word without meaning gets there.
+// TestWordingIsNeverFoundInsideANameOrAddress puts the words of every phrase into things that a reply names:
+// the answer must be the one that a word without meaning gets there.
 func TestWordingIsNeverFoundInsideANameOrAddress(t *testing.T) {
 	e := newEngine(t)
 	for _, form := range []string{
@@ -43,7 +43,7 @@ func TestWordingIsNeverFoundInsideANameOrAddress(t *testing.T) {
 		want := e.Diagnose(Symptom{Reply: ParseReply(strings.ReplaceAll(form, "WORDS", "quux"))})
 		for _, p := range plainPhrases(e) {
 			if strings.Contains(form, "//") || strings.Contains(form, "com/") {
-				if slices.ContainsFunc(strings.Fields(p), func(w string) bool { _, known := e.x.links[w]; return known }) {
+				if slices.ContainsFunc(strings.Fields(p), func(w string) bool { return e.x.links[w] != 0 }) {
 					continue // a link that has a meaning of its own
 				}
 			}
@@ -65,7 +65,7 @@ func TestNamesAreNoCause(t *testing.T) {
 		reply string
 		want  Reason
 	}{
-		{"421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade to TLS 1.2, see https://aka.ms/smtp_auth_tls.", "tls_problem"},
+		{"421 4.7.66 TLS 1.0 and 1.1 are not supported. See https://aka.ms/smtp_auth_tls.", "tls_problem"},
 		{"554 Transaction failed: Duplicate header 'DKIM-Signature'.", "malformed_message"},
 		{`554 5.6.0 Duplicate header "Received-SPF"`, "malformed_message"},
 		{"550 5.1.1 <jdoe@example.com>: user unknown (quarantined as /virusmails/spam-4Kx.gz)", "user_unknown"},
@@ -79,10 +79,13 @@ func TestNamesAreNoCause(t *testing.T) {
 	}
 	bare := e.Diagnose(Symptom{Reply: ParseReply("550 Access denied")})
 	for _, reply := range []string{
-		"550 Access denied...7d39d529b4c0e1f2...", "550 Access denied (7d39d529)", "550 Access denied [AB-12-quota]", "550 Access denied: 7d39d529",
+		"550 Access denied...7d39d529b4c0e1f2...", "550 Access denied (7d39d529)",
+		"550 Access denied [AB-12-quota]", "550 Access denied: 7d39d529",
 	} {
-		if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Reason != bare.Reason || d.Confidence != bare.Confidence {
-			t.Errorf("%q is %s (%s), but without the number it is %s (%s)", reply, d.Reason, d.Confidence, bare.Reason, bare.Confidence)
+		d := e.Diagnose(Symptom{Reply: ParseReply(reply)})
+		if d.Reason != bare.Reason || d.Confidence != bare.Confidence {
+			t.Errorf("%q is %s (%s), but without the number it is %s (%s)",
+				reply, d.Reason, d.Confidence, bare.Reason, bare.Confidence)
 		}
 	}
 }

@@ -5,9 +5,10 @@ import "strings"
 // maxParsed bounds how much of a reply is taken apart. Raw always keeps everything.
 const maxParsed = 64 << 10
 
-// ParseReply reads what a server said. It accepts any bytes and never fails: text that holds no reply gives a Reply
-// with Raw and Text alone. A reply that stands inside other words, as in a log line or a gateway's sentence ("host X
-// said: 550 ..."), is found there when nothing stands in front of it at the start of the text.
+// ParseReply reads what a server said. It accepts any bytes and never fails: text that holds no reply gives a
+// Reply with Raw and Text alone. A reply that stands inside other words, as in a log line or a gateway's
+// sentence ("host X said: 550 ..."), is found there when nothing stands in front of it at the start of the
+// text.
 func ParseReply(raw string) Reply {
 	s := raw
 	if len(s) > maxParsed {
@@ -37,7 +38,8 @@ func ParseReply(raw string) Reply {
 	return r
 }
 
-// leadingCode reads a basic code at the start of s and returns what follows it and its separator (RFC 5321, 4.2).
+// leadingCode reads a basic code at the start of s and returns what follows it and its separator (RFC 5321,
+// 4.2).
 func leadingCode(s string) (int, string) {
 	if len(s) < 3 || !digit(s[0]) || !digit(s[1]) || !digit(s[2]) {
 		return 0, ""
@@ -58,9 +60,9 @@ func leadingCode(s string) (int, string) {
 	return n, s
 }
 
-// refusedGreeting finds the refusal that ends a greeting (RFC 5321, 3.1) which begins with 220: a later line with another
-// code, also where a log has joined the lines ("220-host 421 4.2.1 Service refused"). No other reply may turn into a refusal
-// by its words: a 250 has taken the message.
+// refusedGreeting finds the refusal that ends a greeting (RFC 5321, 3.1) which begins with 220: a later line
+// with another code, also where a log has joined the lines ("220-host 421 4.2.1 Service refused"). No other
+// reply may turn into a refusal by its words: a 250 has taken the message.
 func refusedGreeting(code int, s string) (at, refused int) {
 	if code != 220 {
 		return 0, 0
@@ -86,8 +88,9 @@ func refusedGreeting(code int, s string) (at, refused int) {
 	return 0, 0
 }
 
-// readLines takes the lines of a reply apart: the first enhanced code found at a line's start, and the wording without
-// the codes there. Lines that were joined in a log ("550-5.7.1 one 550 5.7.1 two") are lines too.
+// readLines takes the lines of a reply apart: the first enhanced code found at a line's start, and the
+// wording without the codes there. Lines that were joined in a log ("550-5.7.1 one 550 5.7.1 two") are lines
+// too.
 func readLines(code int, rest string) (Enhanced, string) {
 	var found Enhanced
 	var b strings.Builder
@@ -118,8 +121,8 @@ func readLines(code int, rest string) (Enhanced, string) {
 	return found, b.String()
 }
 
-// cutAtCode cuts a line of a joined reply before a repetition of its own code: " 550-" always, " 550 " only when an
-// enhanced code follows, since "said 550 for RCPT" is wording.
+// cutAtCode cuts a line of a joined reply before a repetition of its own code: " 550-" always, " 550 " only
+// when an enhanced code follows, since "said 550 for RCPT" is wording.
 func cutAtCode(line string, code int) (piece, next string) {
 	digits := [3]byte{byte('0' + code/100), byte('0' + code/10%10), byte('0' + code%10)}
 	for from := 0; ; {
@@ -218,8 +221,8 @@ func ParseEnhanced(s string) (Enhanced, bool) {
 	return e, n > 0 && n == len(s)
 }
 
-// embeddedCode finds a reply inside other words: three digits after a colon, a semicolon or "said", or in front of an
-// enhanced code.
+// embeddedCode finds a reply inside other words: three digits after a colon, a semicolon or "said", or in
+// front of an enhanced code.
 func embeddedCode(s string) (at, code int) {
 	for i := 1; i+3 <= len(s); i++ {
 		if !digit(s[i]) || s[i] < '2' || s[i] > '7' || wordByte(s[i-1]) || s[i-1] == '.' {

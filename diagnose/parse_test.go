@@ -2,8 +2,8 @@ package diagnose
 
 import "testing"
 
-// TestRefusedGreetingIsARefusal holds that a greeting whose last line is a refusal is one, and that nothing else that
-// begins with a 2xx turns into one by its words.
+// TestRefusedGreetingIsARefusal holds that a greeting whose last line is a refusal is one, and that nothing
+// else that begins with a 2xx turns into one by its words.
 func TestRefusedGreetingIsARefusal(t *testing.T) {
 	e := newEngine(t)
 	for raw, code := range map[string]int{

@@ -15,9 +15,10 @@ import (
 //	{addr} {host} {ip} {n}  an address, a host name, an IP address, a number
 //	/6596                 the slash makes it a word of the path of a web address
 //
-// Words of the class "skip" (articles and the like) and facts (addresses, hosts, codes, names, web addresses) may stand
-// anywhere between the words of a phrase without being written. A fact is found only by a phrase that writes it whole, as
-// "ou-001", "dkim-signature" or "zen.spamhaus.org"; a beginning finds it if a digit, a dot or a hyphen is part of it.
+// Words of the class "skip" (articles and the like) and facts (addresses, hosts, codes, names, web addresses)
+// may stand anywhere between the words of a phrase without being written. A fact is found only by a phrase
+// that writes it whole, as "ou-001", "dkim-signature" or "zen.spamhaus.org"; a beginning finds it if a digit,
+// a dot or a hyphen is part of it.
 const (
 	gapWords = 8
 	maxSkips = 4 // in a row
@@ -25,8 +26,8 @@ const (
 )
 
 // builtin ids stand for a kind of word; the ids of words and classes follow.
-var builtinNames = [kinds]string{addressWord: "addr", hostWord: "host", ipWord: "ip", numberWord: "n", enhancedWord: "code",
-	linkWord: "link", nameWord: "name"}
+var builtinNames = [kinds]string{addressWord: "addr", hostWord: "host", ipWord: "ip", numberWord: "n",
+	enhancedWord: "code", linkWord: "link", nameWord: "name"}
 
 // index finds all phrases in a row of words in one pass. It is immutable once built.
 type index struct {
@@ -48,8 +49,8 @@ type index struct {
 	words      []word             // memory of piece
 }
 
-// phrase is a list of segments that must follow each other with at most gapWords words between two. A phrase is noted
-// at its last segment; those before it are index.segments[from:to].
+// phrase is a list of segments that must follow each other with at most gapWords words between two. A phrase
+// is noted at its last segment; those before it are index.segments[from:to].
 type phrase struct {
 	from, to int32
 	next     int32 // the phrase of the same last segment that was added before, counted from 1
@@ -72,11 +73,13 @@ const (
 	rolePointer // it says where to read more, and nothing else
 )
 
-// hit is a segment found at the words [start, end); prev is the hit of the same segment before it, counted from 1.
+// hit is a segment found at the words [start, end); prev is the hit of the same segment before it, counted
+// from 1.
 type hit struct{ segment, start, end, prev int32 }
 
 func newIndex(classes map[string][]string) *index {
-	x := &index{ids: make(map[string]int32, 1<<12), hosts: map[string]int32{}, links: map[string]int32{}, trie: newTrie(),
+	x := &index{ids: make(map[string]int32, 1<<12), hosts: map[string]int32{}, links: map[string]int32{},
+		trie:       newTrie(),
 		classWords: classes, members: make([][]int32, 1), pieces: make(map[string][]int32, 1<<12)}
 	for _, name := range builtinNames[1:] {
 		x.id("{" + name + "}")
@@ -270,8 +273,8 @@ func (x *index) findBegins() {
 	x.begins = slices.Compact(x.begins)
 }
 
-// begun appends the ids of the beginnings of s, and of the classes that hold them. The beginnings of a word or name with
-// a digit must hold a digit or a mark themselves: "spam*" does not find spam7f3a.
+// begun appends the ids of the beginnings of s, and of the classes that hold them. The beginnings of a word
+// or name with a digit must hold a digit or a mark themselves: "spam*" does not find spam7f3a.
 func (x *index) begun(dst []int32, s string) []int32 {
 	var buf [32]byte
 	marked := hasDigit(s) || hasInRun(s)

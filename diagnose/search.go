@@ -20,8 +20,8 @@ type row struct {
 	touched []int32 // the rules whose tally is not empty
 }
 
-// load splits s into words and looks each one up. The words of web addresses that no phrase names are left out, so that
-// a long address does not part the words around it.
+// load splits s into words and looks each one up. The words of web addresses that no phrase names are left
+// out, so that a long address does not part the words around it.
 func (r *row) load(x *index, s string) {
 	all := splitWords(r.words[:0], s)
 	r.words = all[:0]
@@ -86,8 +86,8 @@ func (r *row) walk(x *index, node, start, i int32, skipped int) {
 	}
 }
 
-// complete reports whether the phrase of these segments, and a last one, ends with h: each earlier segment stands before
-// the next one, within the gap. start is where the phrase does.
+// complete reports whether the phrase of these segments, and a last one, ends with h: each earlier segment
+// stands before the next one, within the gap. start is where the phrase does.
 func (r *row) complete(before []int32, h hit) (start int32, ok bool) {
 	start = h.start
 	for k := len(before) - 1; k >= 0; k-- {
@@ -148,10 +148,14 @@ func reach(dst []int32, n int) []int32 {
 // inStock reports whether the words [start, end) stand in one piece of boilerplate or one pointer.
 func (r *row) inStock(start, end int32) bool { return r.stock[start] >= end }
 
-// fromStock reports whether a phrase with a gap takes its first words out of the middle of a piece of boilerplate, and the
-// others from behind it: "mailbox .. exceeds" in "mailbox unavailable; message exceeds".
+// fromStock reports whether a phrase with a gap takes its first words out of the middle of a piece of
+// boilerplate, and the others from behind it: "mailbox .. exceeds" in "mailbox unavailable; message exceeds".
 func (r *row) fromStock(p *phrase, start, end int32) bool {
-	return p.from < p.to && start > 0 && r.stock[start] > start && r.stock[start-1] == r.stock[start] && end > r.stock[start]
+	if p.from == p.to || start == 0 {
+		return false
+	}
+	at := r.stock[start]
+	return at > start && at == r.stock[start-1] && at < end
 }
 
 // inPointer reports whether the words [start, end) stand in one pointer.

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestSpelling holds that one wrong letter in a key word is read as that word, and that other words are left alone.
+// TestSpelling holds that one wrong letter in a key word is read as that word, and that other words are left
+// alone.
 func TestSpelling(t *testing.T) {
 	s := newSpeller([]string{"quota", "recipient", "mailbox"})
 	for in, want := range map[string]string{
@@ -25,8 +26,8 @@ func TestSpelling(t *testing.T) {
 	}
 }
 
-// TestRealWordsAreNeverMended holds for every word of the class "real" that it is read as itself, although one letter
-// makes it a key word; and that the class holds nothing that needs no protection.
+// TestRealWordsAreNeverMended holds for every word of the class "real" that it is read as itself, although
+// one letter makes it a key word; and that the class holds nothing that needs no protection.
 func TestRealWordsAreNeverMended(t *testing.T) {
 	e := newEngine(t)
 	keys := e.x.classWords["spell"]

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Weights. A wording of defaultWeight or more decides against every code; the tables of codes weigh so much that
-// only vague wordings ("rejected") lose to them.
+// Weights. A wording of defaultWeight or more decides against every code; the tables of codes weigh so much
+// that only vague wordings ("rejected") lose to them.
 const (
 	defaultWeight  = 6
 	pairWeight     = 3.5 // a pair with one category
@@ -72,7 +72,8 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	return f
 }
 
-// signals gives the rules that hold. Beside one that holds by words outside boilerplate, boilerplate says nothing.
+// signals gives the rules that hold. Beside one that holds by words outside boilerplate, boilerplate says
+// nothing.
 func (e *Engine) signals(r *row, s *Symptom) (out []signal) {
 	stock := !slices.ContainsFunc(r.touched, func(o int32) bool {
 		return e.rules[o].Weight >= specificWeight && e.rules[o].holds(r.tallies[o].specific(), s)
@@ -98,8 +99,8 @@ func (c *compiled) signal(t said, stock bool) signal {
 	return signal{c, weight, stock}
 }
 
-// specific is what is said where boilerplate is silent. It counts for a rule that something outside speaks for, since
-// the rule was written for both: "access denied" with "try again later".
+// specific is what is said where boilerplate is silent. It counts for a rule that something outside speaks
+// for, since the rule was written for both: "access denied" with "try again later".
 func (t *tally) specific() said {
 	if !t.own.any && t.own.all == 0 {
 		return said{}
@@ -109,7 +110,8 @@ func (t *tally) specific() said {
 
 // holds reports whether what is said makes the rule hold.
 func (c *compiled) holds(t said, s *Symptom) bool {
-	return (t.any || t.all != 0) && !t.none && (len(c.Any) == 0 || t.any) && t.all == 1<<len(c.All)-1 && c.applies(s)
+	said := t.any || t.all != 0
+	return said && !t.none && (len(c.Any) == 0 || t.any) && t.all == 1<<len(c.All)-1 && c.applies(s)
 }
 
 // clearTallies makes the tallies of n rules empty: only those touched by the search before are not.

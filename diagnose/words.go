@@ -23,15 +23,17 @@ const (
 	kinds
 )
 
-// word is one word of a wording: lower case, accents folded, no punctuation. All kinds but plainWord and numberWord are
-// facts: they say of what the wording speaks and never what it says. A phrase finds a fact only by its whole name.
+// word is one word of a wording: lower case, accents folded, no punctuation. All kinds but plainWord and
+// numberWord are facts: they say of what the wording speaks and never what it says. A phrase finds a fact
+// only by its whole name.
 type word struct {
 	text string
 	kind wordKind
 	url  bool // it stands in a web address
 }
 
-// wording reports whether w is a word that somebody should have understood. A word with a digit is a reference.
+// wording reports whether w is a word that somebody should have understood. A word with a digit is a
+// reference.
 func (w word) wording() bool { return w.kind == plainWord && !hasDigit(w.text) }
 
 // key is the form of w that phrases are compared by: a plain word without the s of a plural or of a genitive
@@ -65,7 +67,7 @@ func splitWords(dst []word, s string) []word {
 		start := i
 		i = chunkEnd(s, i)
 		switch chunk := s[start:i]; {
-		case chunk == "unknown" && i < len(s) && s[i] == '[': // Postfix's name for a host without one: unknown[192.0.2.1]
+		case chunk == "unknown" && i < len(s) && s[i] == '[': // unknown[192.0.2.1]: Postfix's host without a name
 		case quotedName(dst, s, start, i):
 			dst = append(dst, word{text: strings.Trim(chunk, "'"), kind: nameWord})
 		default:
@@ -75,7 +77,8 @@ func splitWords(dst []word, s string) []word {
 	return dst
 }
 
-// chunkEnd is where the chunk that starts at s[i] ends. A web address ends only at white space, quotes and brackets.
+// chunkEnd is where the chunk that starts at s[i] ends. A web address ends only at white space, quotes and
+// brackets.
 func chunkEnd(s string, i int) int {
 	link := false
 	for i++; i < len(s); i++ {
@@ -87,7 +90,8 @@ func chunkEnd(s string, i int) int {
 	return i
 }
 
-// separator is the length of the character at s[i] if it always ends a chunk of words, else 0. s is valid UTF-8.
+// separator is the length of the character at s[i] if it always ends a chunk of words, else 0. s is valid
+// UTF-8.
 func separator(s string, i int) int {
 	c := s[i]
 	if letter(c) {
@@ -107,8 +111,8 @@ func separator(s string, i int) int {
 	return 0
 }
 
-// fold lowers the case and strips accents, so that a phrase written either way is found. Bytes that are no UTF-8 are
-// taken for Latin-1, which is what old mailers send.
+// fold lowers the case and strips accents, so that a phrase written either way is found. Bytes that are no
+// UTF-8 are taken for Latin-1, which is what old mailers send.
 func fold(s string) string {
 	if isLowerASCII(s) {
 		return s
@@ -260,7 +264,8 @@ func splitPlain(dst []word, s string) []word {
 	return dst
 }
 
-// runEnd is the end of the run of letters, digits, inner dots, hyphens before a dot and apostrophes that starts at i.
+// runEnd is the end of the run of letters, digits, inner dots, hyphens before a dot and apostrophes that
+// starts at i.
 func runEnd(s string, i int) int {
 	end := i // after the last letter or digit
 	for j := i; j < len(s); {
