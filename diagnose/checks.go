@@ -27,6 +27,9 @@ func newCheckClasses(x *index) checkClasses {
 
 // quiet makes names of the checks that passed, and of those without a result.
 func (r *row) quiet(x *index, e Enhanced) {
+	if !slices.Contains(r.ids, x.checks.check) { // as in most replies
+		return
+	}
 	passed := false
 	for i := range r.words {
 		if r.is(i, x.checks.passed) {

@@ -123,7 +123,7 @@ func (e *Engine) addPairs(f *file) error {
 		if err != nil || enhanced != "" && !ok {
 			return fmt.Errorf("pair %q: not a code and an enhanced code", key)
 		}
-		p := Pair{Code: n, Enhanced: en, Text: enhanced, Reason: f.PairReason[key]}
+		p := Pair{Code: n, Enhanced: en, Text: enhanced, Reason: f.PairReason[key], row: "pair " + key}
 		for _, name := range names {
 			if !knownCategory(Category(name)) {
 				return fmt.Errorf("pair %q: there is no category %q", key, name)
@@ -157,6 +157,7 @@ func (e *Engine) addCodes(f *file) error {
 		}
 		key := Enhanced{max(p[0], 0), p[1], p[2]}
 		if e.enhanced[key] == nil {
+			r.row = "enhanced " + r.Code
 			e.enhanced[key] = r
 		}
 	}
@@ -167,6 +168,7 @@ func (e *Engine) addCodes(f *file) error {
 			return fmt.Errorf("code %q: not a number", r.Code)
 		}
 		if e.codes[n] == nil {
+			r.row = "code " + r.Code
 			e.codes[n] = r
 		}
 	}

@@ -60,6 +60,7 @@ type Pair struct {
 	Categories []Category `json:"categories"`      // the guide's own first, then what its full table adds
 	Added      []Category `json:"added,omitempty"` // those of Categories that only the full table names
 	Reason     Reason     `json:"reason,omitempty"`
+	row        string     // what Diagnosis.Rule calls it
 }
 
 // advice is what a provider's own page adds to a reason.
@@ -115,6 +116,7 @@ type codeRow struct {
 	Alt        []Category `toml:"alt"`
 	Confidence Confidence `toml:"confidence"`
 	Address    bool       `toml:"address"` // it says of the address itself that it is at fault
+	row        string     // what Diagnosis.Rule calls it
 }
 
 // file is the form of guide.toml, rules.toml and a user's rules.

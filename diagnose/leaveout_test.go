@@ -64,7 +64,7 @@ func (e *Engine) phrasesIn(reply string) map[phraseKey]bool {
 	r, found := new(row), map[phraseKey]bool{}
 	r.load(e.x, ParseReply(reply).Text)
 	r.search(e.x)
-	r.found(e.x, false, func(p *phrase, _, _ int32) {
+	r.found(e.x, e.x.closes, func(p *phrase, _, _ int32) {
 		if p.role != roleProvider && p.role != roleBlocklist {
 			found[phraseKey{p.owner, p.role, p.slot}] = true
 		}
@@ -79,6 +79,7 @@ func (e *Engine) without(reply string, uses map[phraseKey]int) *Engine {
 	x.phrases = slices.Clone(x.phrases)
 	never := int32(len(x.closes)) // a segment that no text holds
 	x.closes, x.segments = append(slices.Clone(x.closes), 0), append(slices.Clone(x.segments), never)
+	x.stocks = append(slices.Clone(x.stocks), 0)
 	for i := range x.phrases {
 		k := phraseKey{x.phrases[i].owner, x.phrases[i].role, x.phrases[i].slot}
 		if in[k] && uses[k] < 2 {

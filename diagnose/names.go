@@ -232,6 +232,9 @@ func isProperty(s string) bool {
 // quotedName reports whether s[start:end] is one word in quotes beside the word "header" or "field"
 func quotedName(before []word, s string, start, end int) bool {
 	chunk := s[start:end]
+	if chunk[0] != '\'' && (start == 0 || s[start-1] != '"' && s[start-1] != '`') { // as most words
+		return false
+	}
 	q := strings.Trim(chunk, "'")
 	switch q {
 	case "", "from", "to", "date", "subject", "received": // rules name these as words

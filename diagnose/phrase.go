@@ -42,6 +42,7 @@ type index struct {
 	phrases    []phrase
 	segments   []int32 // of phrases that have several: all but the last
 	closes     []int32 // by segment: the newest phrase whose last segment it is, counted from 1
+	stocks     []int32 // the same for boilerplate and pointers, which closes leaves out
 	classWords map[string][]string
 	spelling   *speller
 	pieces     map[string][]int32 // ids of the pieces of phrases seen so far, while the index is built
@@ -118,9 +119,13 @@ func (x *index) add(text string, p phrase) error {
 		}
 		last := x.segment(row)
 		q.words += int32(len(row))
-		q.to, q.next = int32(len(x.segments)), x.closes[last]
+		closes := x.closes
+		if q.role >= roleStock {
+			closes = x.stocks
+		}
+		q.to, q.next = int32(len(x.segments)), closes[last]
 		x.phrases = append(x.phrases, q)
-		x.closes[last] = int32(len(x.phrases))
+		closes[last] = int32(len(x.phrases))
 	}
 	return nil
 }
@@ -129,7 +134,7 @@ func (x *index) add(text string, p phrase) error {
 func (x *index) segment(row []int32) int32 {
 	s := x.trie.add(row)
 	if int(s) == len(x.closes) {
-		x.closes = append(x.closes, 0)
+		x.closes, x.stocks = append(x.closes, 0), append(x.stocks, 0)
 	}
 	return s
 }

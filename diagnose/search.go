@@ -105,14 +105,11 @@ func (r *row) complete(before []int32, h hit) (start int32, ok bool) {
 	return start, true
 }
 
-// found calls do for every phrase that stands in the row, boilerplate and pointers or the others.
-func (r *row) found(x *index, stock bool, do func(p *phrase, start, end int32)) {
+// found calls do for every phrase that stands in the row, of those that are noted in closes.
+func (r *row) found(x *index, closes []int32, do func(p *phrase, start, end int32)) {
 	for _, h := range r.hits {
-		for n := x.closes[h.segment]; n > 0; n = x.phrases[n-1].next {
+		for n := closes[h.segment]; n > 0; n = x.phrases[n-1].next {
 			p := &x.phrases[n-1]
-			if (p.role >= roleStock) != stock {
-				continue
-			}
 			if start, ok := r.complete(x.segments[p.from:p.to], h); ok {
 				do(p, start, h.end)
 			}
@@ -123,7 +120,7 @@ func (r *row) found(x *index, stock bool, do func(p *phrase, start, end int32)) 
 // markStock notes where boilerplate and pointers stand.
 func (r *row) markStock(x *index) {
 	r.stock, r.pointer = reach(r.stock, len(r.words)), reach(r.pointer, len(r.words))
-	r.found(x, true, func(p *phrase, start, end int32) {
+	r.found(x, x.stocks, func(p *phrase, start, end int32) {
 		r.stock[start] = max(r.stock[start], end)
 		if p.role == rolePointer {
 			r.pointer[start] = max(r.pointer[start], end)

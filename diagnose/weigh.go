@@ -60,7 +60,7 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	r.markStock(e.x)
 	f := finding{words: len(r.words), provider: -1, blocklist: -1}
 	r.clearTallies(len(e.rules))
-	r.found(e.x, false, func(p *phrase, start, end int32) {
+	r.found(e.x, e.x.closes, func(p *phrase, start, end int32) {
 		if !r.inPointer(start, end) {
 			f.note(p, r, r.inStock(start, end) || r.fromStock(p, start, end))
 		}
@@ -260,8 +260,11 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 
 // countTables lets the pair, the enhanced code and the basic code speak.
 func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
-	r, key := s.Reply, pairKey(s.Reply.Code, s.Reply.Enhanced)
+	r, key := s.Reply, ""
 	unknown := len(f.signals) == 0 && f.words > 0
+	if unknown {
+		key = pairKey(r.Code, r.Enhanced)
+	}
 	if unknown && slices.Contains(e.unread, key) {
 		b.table(SenderReputation, sharedWeight, BasisCode, refusedUnexplained, "unread words beside "+key, Low, []Category{RecipientError, Blocked})
 	} else if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil && !(unknown && slices.Contains(e.unreadCode, key)) {
@@ -271,7 +274,7 @@ func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 			if len(order) == 1 {
 				weight = pairWeight
 			}
-			b.table(c, weight, BasisPair, p.Reason, "pair "+key, "", nil)
+			b.table(c, weight, BasisPair, p.Reason, p.row, "", nil)
 		}
 	}
 	if row := e.enhancedRow(r.Enhanced); row != nil {
@@ -279,10 +282,10 @@ func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 		if len(f.signals) > 0 && row.Confidence != Low {
 			weight = preciseWeight
 		}
-		b.table(e.rowCategory(row), weight, BasisEnhanced, row.Reason, "enhanced "+row.Code, row.Confidence, row.Alt)
+		b.table(e.rowCategory(row), weight, BasisEnhanced, row.Reason, row.row, row.Confidence, row.Alt)
 	}
 	if row := e.codes[r.Code]; row != nil {
-		b.table(e.rowCategory(row), codeWeight, BasisCode, row.Reason, "code "+row.Code, Low, row.Alt)
+		b.table(e.rowCategory(row), codeWeight, BasisCode, row.Reason, row.row, Low, row.Alt)
 	}
 }
 

@@ -80,14 +80,14 @@ func splitWords(dst []word, s string) []word {
 // chunkEnd is where the chunk that starts at s[i] ends. A web address ends only at white space, quotes and
 // brackets.
 func chunkEnd(s string, i int) int {
-	link := false
-	for i++; i < len(s); i++ {
-		if n := separator(s, i); n > 0 && !(link && inLink(s, i)) {
-			break
+	start := i
+	for {
+		for i++; i < len(s) && separator(s, i) == 0; i++ {
 		}
-		link = link || s[i] == '/' && s[i-1] == '/'
+		if i == len(s) || !inLink(s, i) || !strings.Contains(s[start:i], "//") {
+			return i
+		}
 	}
-	return i
 }
 
 // separator is the length of the character at s[i] if it always ends a chunk of words, else 0. s is valid
@@ -187,11 +187,15 @@ func appendFolded(b []byte, r rune) []byte {
 func splitChunk(dst []word, s string) []word {
 	raw := s
 	s = trimChunk(s)
+	simple := lettersOrDigits(s)
+	if simple && len(s) == len(raw) { // most words of a sentence
+		return append(dst, plain(s))
+	}
 	slash := strings.IndexByte(raw, '/')
 	switch {
 	case s == "":
 		return dst
-	case slash < 0 && lettersOrDigits(s): // most words of a sentence
+	case slash < 0 && simple:
 		return append(dst, plain(s))
 	case isPath(raw, slash):
 		return append(dst, word{text: s, kind: nameWord})
