@@ -335,8 +335,11 @@ func (x *index) plainAnswers(w word, buf []int32) []int32 {
 	return a
 }
 
-// hostAnswers appends the ids of the domains above a host.
+// hostAnswers appends the ids of the domains above a host, which has at most 255 octets (RFC 1035, 2.3.4).
 func (x *index) hostAnswers(w word, dst []int32) []int32 {
+	if len(w.text) > maxNamed {
+		return dst
+	}
 	for s := w.text; ; {
 		if id, ok := x.hosts[s]; ok && s != w.text {
 			dst = append(dst, x.members[id]...)
