@@ -27,7 +27,10 @@ func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) boo
 	if v.basis == BasisText {
 		return f.unread && v.top.stock
 	}
-	return f.unread || s.Stage == StageEndOfData && !e.namesAddress(s)
+	if e.namesAddress(s) {
+		return false // the code says what the words may only repeat; the address is kept all the same
+	}
+	return f.unread || s.Stage == StageEndOfData
 }
 
 // namesAddress reports whether the enhanced code says of the address itself that it is at fault (RFC 3463,
@@ -38,13 +41,13 @@ func (e *Engine) namesAddress(s *Symptom) bool {
 }
 
 // keep takes the hint to remove the address back where it is not certain enough.
-func (e *Engine) keep(s *Symptom, d *Diagnosis, stock bool) {
+func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, stock bool) {
 	switch {
 	case d.Action != ActionRemoveAddress:
 		return
 	case s.Reply.Class() == 4:
 		d.Fix = slices.Clone(e.keepNow)
-	case e.certain(s, d, stock):
+	case e.certain(s, d, f, stock):
 		return
 	default:
 		d.Fix = slices.Clone(e.keepUnsure)
@@ -53,9 +56,11 @@ func (e *Engine) keep(s *Symptom, d *Diagnosis, stock bool) {
 }
 
 // certain reports whether the answer may give up the address.
-func (e *Engine) certain(s *Symptom, d *Diagnosis, stock bool) bool {
+func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, stock bool) bool {
 	switch {
 	case d.Scope != ScopeRecipient:
+		return false
+	case f.unread && d.Basis != BasisText && d.Basis != BasisNetwork:
 		return false
 	case e.namesAddress(s) || d.Basis == BasisNetwork:
 		return true

@@ -36,15 +36,31 @@ func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
 func TestUnreadWordsBesideACodeAreUnexplained(t *testing.T) {
 	e := newEngine(t)
 	for _, reply := range []string{
-		"550 Your connection has been killed by an administrator", "550 Zork nargle", "550 5.1.1 Zork nargle",
+		"550 Your connection has been killed by an administrator", "550 Zork nargle",
 		"551 Zork nargle",
-		"550 5.1.0 zork nargle <user@example.com>", "511 zork", "550 5.2.1 zork nargle", "550 This violates SMTP",
+		"550 5.1.0 zork nargle <user@example.com>", "511 zork", "550 This violates SMTP",
 		"550 Receiver do'nt want your email. Are You shure you have sent your Mail to the right adress",
 		"521 zork nargle", "553 zork nargle",
 	} {
 		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
 			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})
 			if d.Reason != refusedUnexplained || d.Action != ActionWait || d.Confidence != Low {
+				t.Errorf("%q at %q is %s, %s, %s by %s", reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
+			}
+		}
+	}
+}
+
+// TestUnreadWordsBesideACodeOfTheAddress holds that an enhanced code of the address keeps its meaning beside words that
+// nobody understood, and that the address is not given up for it.
+func TestUnreadWordsBesideACodeOfTheAddress(t *testing.T) {
+	e := newEngine(t)
+	for _, reply := range []string{
+		"550 5.1.1 Zork nargle", "550 5.1.1 please see our price quote department", "550 5.1.10 zork",
+	} {
+		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
+			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})
+			if d.Category != InvalidAddress || d.Action != ActionWait || d.Confidence != Low || d.Reason == refusedUnexplained {
 				t.Errorf("%q at %q is %s, %s, %s by %s", reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
 			}
 		}

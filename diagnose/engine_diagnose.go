@@ -19,7 +19,7 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	f := e.read(r, text, &s)
 	d, stock := e.judge(&s, &f)
 	e.overrule(&s, &d, text)
-	e.keep(&s, &d, stock)
+	e.keep(&s, &d, &f, stock)
 	e.addFacts(&s, &d, &f, r)
 	e.specialise(&s, &d)
 	return d
@@ -59,7 +59,7 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, stock bool) {
 		if f.unread {
 			rule = "unread words beside " + pairKey(s.Reply.Code, s.Reply.Enhanced)
 		}
-	case basis != BasisText && conf == Low && e.removes(reason) && e.namesAddress(s):
+	case basis != BasisText && conf == Low && !f.unread && e.removes(reason) && e.namesAddress(s):
 		conf = Medium
 	}
 	d = e.explain(s, reason, v.category, basis, conf, rule)

@@ -18,7 +18,7 @@ func TestUserRules(t *testing.T) {
 		{"added", "[[rule]]\nid = \"ours\"\nreason = \"restricted_recipient\"\nweight = 12\nany = [\"user unknown\"]\nexample = [\"550 user unknown\"]", RecipientError, "restricted_recipient", "ours"},
 		{"replaced", "[[rule]]\nid = \"user-unknown\"\nreason = \"account_inactive\"\nany = [\"user unknown\"]", InvalidAddress, "account_inactive", "user-unknown"},
 		{"category", "[[rule]]\nid = \"ours\"\nreason = \"user_unknown\"\ncategory = \"Mailbox Issues\"\nweight = 12\nany = [\"user unknown\"]", MailboxIssues, "user_unknown", "ours"},
-		{"switched off", "[[rule]]\nid = \"user-unknown\"\ndisabled = true\nreason = \"user_unknown\"\nany = [\"x\"]\n[[rule]]\nid = \"hint-unknown\"\ndisabled = true\nreason = \"user_unknown\"\nany = [\"x\"]", InvalidAddress, "refused_unexplained", "unread words beside 550 5.1.1"},
+		{"switched off", "[[rule]]\nid = \"user-unknown\"\ndisabled = true\nreason = \"user_unknown\"\nany = [\"x\"]\n[[rule]]\nid = \"hint-unknown\"\ndisabled = true\nreason = \"user_unknown\"\nany = [\"x\"]", InvalidAddress, "user_unknown", "pair 550 5.1.1"},
 		{"own reason", "[[reason]]\nid = \"house_rule\"\ncategory = \"Blocked\"\ndefinition = \"d\"\ncause = \"c\"\nfix = [\"f\"]\nscope = \"message\"\nowner = \"operator\"\naction = \"wait\"\n[[rule]]\nid = \"ours\"\nreason = \"house_rule\"\nweight = 12\nany = [\"user unknown\"]", Blocked, "house_rule", "ours"},
 	} {
 		e, err := New(Options{Rules: []byte(c.rules)})
