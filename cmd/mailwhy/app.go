@@ -30,7 +30,6 @@ import (
 // pointers; the parts themselves stay.
 type relayApp struct {
 	log     *slog.Logger
-	started time.Time
 	key     []byte // signs the reports' Message-IDs
 
 	cfg      atomic.Pointer[config.Config]
@@ -53,7 +52,7 @@ type relayApp struct {
 
 // newRelay makes a relay. The listeners are open when it returns, so that a port in use is an error here.
 func newRelay(cfg *config.Config, stdout io.Writer, log *slog.Logger) (r *relayApp, err error) {
-	r = &relayApp{log: log, started: time.Now()}
+	r = &relayApp{log: log}
 	defer func() {
 		if err != nil {
 			r.close()

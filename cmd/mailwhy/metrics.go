@@ -22,7 +22,7 @@ func (r *relayApp) metricsOptions(cfg *config.Config) metrics.Options {
 		Upstreams: []string{name},
 		Queue:     func(ctx context.Context) (relay.SpoolStat, error) { return r.spool.Stat(ctx) },
 		Lanes:     r.Lanes,
-		Now:       time.Now, Started: r.started, Version: version(), GoVersion: runtime.Version(),
+		Now:       time.Now, Version: version(), GoVersion: runtime.Version(),
 	}
 }
 

@@ -1,25 +1,27 @@
-// Package metrics counts what the relay does, for Prometheus: a relay.Recorder that counts each event, gauges that are
-// read at each scrape, and the page that shows both (text exposition format, version 0.0.4).
+// Package metrics counts what the relay does, for Prometheus: a relay.Recorder that counts each event, and gauges that
+// are read at each scrape. Counting, registry and format are client_golang's; this room decides what is counted under
+// which names, and keeps the number of series bounded.
 //
-// cmd/mailwhy makes one Metrics, records every event to it beside the delivery log, and serves it at GET /metrics: on the
-// control socket, and on a listener of its own (Serve) where one is configured. docs/metrics.md lists the series.
+// The relay's wiring makes one Metrics, records every event to it beside the delivery log, and serves it at GET
+// /metrics: on the control socket, and on a listener of its own (Serve) where one is configured. docs/metrics.md lists
+// the series.
 //
-// What always holds: Record takes no lock, allocates nothing and never waits, and neither does a scraper hold up anything:
-// a page is made whole before its first byte is written, and a spool that does not answer costs the page its gauges, not
-// the scrape. The number of series is bounded: a client has a configured name or is "unnamed", an upstream and a reason have
-// a known name or are "other", and no label ever holds an address, a recipient, a sender or a remote's words. A
-// counter that was shown never goes away or back, across a reload too.
-//
-// The page is written here, without a library. prometheus/client_golang makes an idle relay 2.6 MiB larger, of the 25 MB that a
-// whole one may have. VictoriaMetrics/metrics weighs about as much as this room, but leaves escaping, the bound on labels and
-// the text of HELP to its user, has TYPE lines by a switch for the whole process only, and locks a histogram for each
-// observation: what would be left for it to do is text.go.
+// What always holds: Record allocates nothing and never waits, and a scraper does not hold up anything: a page is
+// gathered before its first byte is written, and a spool that does not answer costs the page its gauges, not the scrape.
+// The number of series is bounded: a client has a configured name or is "unnamed", an upstream and a reason have a known
+// name or are "other", and no label ever holds an address, a recipient, a sender or a remote's words. A counter that was
+// shown never goes away or back, across a reload too.
 package metrics
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
@@ -31,93 +33,51 @@ type Options struct {
 	Queue     func(context.Context) (relay.SpoolStat, error)
 	Lanes     func() []relay.LaneState
 	Now       func() time.Time // wall clock
-	Started   time.Time
-	Version   string // of mailwhy
+	Version   string           // of mailwhy
 	GoVersion string
 }
 
 // Metrics are the counters of one relay. Its methods are safe for concurrent use.
 type Metrics struct {
-	o         Options
-	asking    chan struct{} // holds a token while the queue is asked
-	clients   table[string, client]
-	upstreams table[string, upstream]
-	reports   [len(reportKinds)]counter
+	series    *series
+	clients   names[string, client]
+	upstreams names[string, upstream]
+	reports   [len(reportKinds)]prometheus.Counter
+	page      http.Handler
 }
 
 var _ relay.Recorder = (*Metrics)(nil)
 
-// client is what is counted for a client.
-type client struct{ messages, recipients, refused counter }
-
-// upstream is what is counted for an upstream.
-type upstream struct {
-	recipients [len(outcomes)][len(categories)]counter
-	reasons    table[diagnose.Reason, [len(outcomes)]counter]
-	lane       [len(laneStates)]counter
-	attempts   histogram
-	delays     histogram
-}
-
-// outcomes are the events that say what became of a recipient.
-var outcomes = [...]relay.EventKind{
-	relay.EventRelayed, relay.EventDeferred, relay.EventFailed, relay.EventExpired, relay.EventHeld, relay.EventReleased,
-	relay.EventSuppressed, relay.EventDropped, relay.EventQuarantined,
-}
-
-// diagnosed reports whether events of a kind always carry a diagnosis.
-func diagnosed(k relay.EventKind) bool {
-	return k == relay.EventDeferred || k == relay.EventFailed || k == relay.EventExpired
-}
-
-// noCategory is the category of what has no diagnosis.
-const noCategory diagnose.Category = "none"
-
-// categories are the guide's, our own, and first the one that stands for none.
-var categories = [...]diagnose.Category{
-	noCategory, diagnose.Blocked, diagnose.DMARCErrors, diagnose.InvalidAddress, diagnose.MailboxIssues, diagnose.MailboxFull,
-	diagnose.RateLimitIssues, diagnose.RecipientError, diagnose.RejectionErrors, diagnose.SenderReputation, diagnose.ConnectionFailure,
-}
-
-// reportKinds are the kinds of reports to a sender.
-var reportKinds = [...]relay.NoticeKind{relay.NoticeFailed, relay.NoticeDelayed, relay.NoticeRelayed}
-
-// laneStates are the states in lane events.
-var laneStates = [...]string{"paused", "resumed", "slowed", "refused"}
-
-// The buckets of the histograms: an attempt takes milliseconds on a local network and minutes at a server that tarpits; a
-// message passes at once or waits out a retry schedule of days.
-var (
-	attemptBuckets = []time.Duration{
-		time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
-		100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
-		5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute,
-	}
-	delayBuckets = []time.Duration{
-		10 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, time.Second,
-		5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour,
-		12 * time.Hour, 24 * time.Hour, 5 * 24 * time.Hour,
-	}
-)
-
 // New makes a Metrics that knows no client and no reason yet.
 func New(o Options) *Metrics {
-	m := &Metrics{o: o, asking: make(chan struct{}, 1)}
-	m.clients.init("unnamed", nil)
-	m.upstreams.init("other", func(u *upstream) {
-		u.reasons.init("other", nil)
-		u.attempts.init(attemptBuckets)
-		u.delays.init(delayBuckets)
-	})
+	m := &Metrics{series: newSeries()}
+	m.clients.init("unnamed", m.series.client)
+	m.upstreams.init("other", m.series.upstream)
 	m.upstreams.know(o.Upstreams)
+	for i, kind := range reportKinds {
+		m.reports[i] = m.series.bounces.WithLabelValues(string(kind))
+	}
+	r := prometheus.NewRegistry()
+	r.MustRegister(m.series.all()...)
+	r.MustRegister(newLaneGauges(o.Lanes), newQueueGauges(o.Queue, o.Now), buildInfo(&o))
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.page = promhttp.HandlerFor(r, promhttp.HandlerOpts{DisableCompression: true})
 	return m
 }
 
-// Know adds names of clients and reasons that have series of their own. What was known before stays known: a counter that goes
-// away would spoil a rate.
+// buildInfo is the gauge that tells which mailwhy this is.
+func buildInfo(o *Options) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mailwhy_build_info", Help: "Which mailwhy this is; always 1.",
+		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": o.GoVersion},
+	}, func() float64 { return 1 })
+}
+
+// Know adds names of clients and reasons that have series of their own. What was known before stays known: a counter
+// that goes away would spoil a rate.
 func (m *Metrics) Know(clients []string, reasons []diagnose.Reason) {
 	m.clients.know(clients)
-	m.upstreams.each(func(_ string, u *upstream) { u.reasons.know(reasons) })
+	m.upstreams.each(func(u *upstream) { u.reasons.know(reasons) })
 }
 
 // Record implements relay.Recorder.
@@ -125,19 +85,19 @@ func (m *Metrics) Record(e relay.Event) {
 	switch e.Kind {
 	case relay.EventAccepted:
 		c := m.clients.of(e.Client)
-		c.recipients.Add(1)
+		c.recipients.Inc()
 		if e.First {
-			c.messages.Add(1)
+			c.messages.Inc()
 		}
 	case relay.EventRefused:
-		m.clients.of(e.Client).refused.Add(1)
+		m.clients.of(e.Client).refused.Inc()
 	case relay.EventDSN:
 		if i := slices.Index(reportKinds[:], e.DSNKind); i >= 0 && e.First {
-			m.reports[i].Add(1)
+			m.reports[i].Inc()
 		}
 	case relay.EventLane:
 		if i := slices.Index(laneStates[:], e.State); i >= 0 {
-			m.upstreams.of(e.Lane).lane[i].Add(1)
+			m.upstreams.of(e.Lane).changed(i)
 		}
 	default:
 		if i := slices.Index(outcomes[:], e.Kind); i >= 0 {
@@ -151,16 +111,19 @@ func (u *upstream) outcome(kind int, e *relay.Event) {
 	category := 0
 	if d := e.Diagnosis; d != nil {
 		category = max(0, slices.Index(categories[:], d.Category))
-		u.reasons.of(d.Reason)[kind].Add(1)
+		u.reasons.of(d.Reason).count(kind)
 	}
-	u.recipients[kind][category].Add(1)
+	u.count(kind, category)
 	if e.Kind == relay.EventRelayed {
-		u.delays.observe(e.Delay)
+		observe(u.delays, e.Delay)
 	}
 	if e.Tried != nil && tried(e) {
-		u.attempts.observe(e.Tried.Duration)
+		observe(u.attempts, e.Tried.Duration)
 	}
 }
+
+// observe counts d. A clock that was set back makes a negative one, which counts as none.
+func observe(h prometheus.Observer, d time.Duration) { h.Observe(max(d, 0).Seconds()) }
 
 // tried reports whether the event's attempt has just been made. Mail that is given up while its lane is paused carries an
 // older one, and what could not be read here was never offered.

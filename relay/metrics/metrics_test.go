@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -22,24 +23,36 @@ var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 // fresh is a Metrics of one upstream with an empty spool, that knows clients and two reasons.
 func fresh(clients ...string) *Metrics {
+	return freshWith(func(context.Context) (relay.SpoolStat, error) {
+		return relay.SpoolStat{Messages: 3, Bytes: 4096, Notices: 2, Oldest: noon.Add(-time.Minute), FreeBytes: 1e9}, nil
+	}, clients...)
+}
+
+// freshWith is fresh with a spool that answers so.
+func freshWith(queue func(context.Context) (relay.SpoolStat, error), clients ...string) *Metrics {
 	m := New(Options{
 		Upstreams: []string{"default"},
-		Queue: func(context.Context) (relay.SpoolStat, error) {
-			return relay.SpoolStat{Messages: 3, Bytes: 4096, Notices: 2, Oldest: noon.Add(-time.Minute), FreeBytes: 1e9}, nil
-		},
+		Queue:     queue,
 		Lanes: func() []relay.LaneState {
 			return []relay.LaneState{{Name: "default", Paused: true, Limit: 20, Rate: 2.5}}
 		},
-		Now: func() time.Time { return noon }, Started: noon.Add(-time.Hour), Version: "v1", GoVersion: "go1",
+		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
 	})
 	m.Know(clients, []diagnose.Reason{"mailbox_full", "user_unknown"})
 	return m
 }
 
+// pageOf is what a scraper gets.
+func pageOf(m *Metrics) string {
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
 // read parses the page of m.
 func read(t *testing.T, m *Metrics) metricstest.Page {
 	t.Helper()
-	text := string(m.Page(t.Context()))
+	text := pageOf(m)
 	p, err := metricstest.Parse(text)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
@@ -103,7 +116,6 @@ func TestRecord(t *testing.T) {
 		`mailwhy_queue_messages`:                                                                   3, `mailwhy_queue_bytes`: 4096, `mailwhy_queue_notices`: 2,
 		`mailwhy_queue_oldest_age_seconds`: 60, `mailwhy_spool_free_bytes`: 1e9,
 		`mailwhy_build_info{version="v1",goversion="go1"}`: 1,
-		`process_start_time_seconds`:                       float64(noon.Add(-time.Hour).Unix()),
 	})
 	for series := range before {
 		if _, ok := p[series]; !ok {
@@ -138,7 +150,7 @@ func TestBound(t *testing.T) {
 	if !slices.Equal(slices.Sorted(maps.Keys(first)), slices.Sorted(maps.Keys(second))) {
 		t.Errorf("%d series became %d", len(first), len(second))
 	}
-	if got := strings.Count(string(m.Page(t.Context())), "mailwhy_refused_total{"); got != maxNames+1 {
+	if got := strings.Count(pageOf(m), "mailwhy_refused_total{"); got != maxNames+1 {
 		t.Errorf("%d clients, want %d", got, maxNames+1)
 	}
 	for series := range second {
@@ -209,10 +221,13 @@ func TestConcurrent(t *testing.T) {
 // TestStuckSpool: a spool that never answers costs the page its gauges, and one goroutine, not one a scrape.
 func TestStuckSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := fresh("shop")
 		var asked atomic.Int32
 		never := make(chan struct{})
-		m.o.Queue = func(context.Context) (relay.SpoolStat, error) { asked.Add(1); <-never; return relay.SpoolStat{}, nil }
+		m := freshWith(func(context.Context) (relay.SpoolStat, error) {
+			asked.Add(1)
+			<-never
+			return relay.SpoolStat{}, nil
+		}, "shop")
 		for range 3 {
 			began := time.Now()
 			p := read(t, m)
@@ -235,8 +250,7 @@ func TestStuckSpool(t *testing.T) {
 
 // TestBrokenSpool: an answer that is an error is no measurement.
 func TestBrokenSpool(t *testing.T) {
-	m := fresh("shop")
-	m.o.Queue = func(context.Context) (relay.SpoolStat, error) { return relay.SpoolStat{}, errors.New("broken") }
+	m := freshWith(func(context.Context) (relay.SpoolStat, error) { return relay.SpoolStat{}, errors.New("broken") })
 	if _, there := read(t, m)["mailwhy_queue_messages"]; there {
 		t.Error("a gauge of a spool that is broken")
 	}
@@ -298,6 +312,6 @@ func BenchmarkPage(b *testing.B) {
 	m := fresh("shop", "cron", "web")
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Page(b.Context())
+		pageOf(m)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -20,13 +19,10 @@ const maxScrapers = 32
 
 // ServeHTTP implements http.Handler: it answers with the page.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b := m.Page(r.Context())
 	// A server that sets no deadline of its own keeps this one for the next request, so it is taken back.
 	c := http.NewResponseController(w)
-	c.SetWriteDeadline(time.Now().Add(writeTimeout))
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
-	w.Write(b) // a scraper that went away needs no answer
+	c.SetWriteDeadline(time.Now().Add(statTimeout + writeTimeout))
+	m.page.ServeHTTP(w, r)
 	c.Flush()
 	c.SetWriteDeadline(time.Time{})
 }

@@ -59,7 +59,7 @@ func TestServe(t *testing.T) {
 		if ask.method != "GET" || ask.status != 200 {
 			continue
 		}
-		if got := res.Header.Get("Content-Type"); got != contentType {
+		if got := res.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
 			t.Errorf("content type %q", got)
 		}
 		if _, err := metricstest.Parse(string(body)); err != nil {
