@@ -34,9 +34,7 @@ func (c *Config) complete(env []string, tell tellFunc) {
 	for name, u := range c.Upstream {
 		u.complete()
 		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, tell)
-		if origin := c.origins[upstreamSection+"."+name+".password"]; u.PasswordFile == "" && !u.Password.IsZero() && strings.HasPrefix(origin, "--") {
-			c.Warnings = append(c.Warnings, "the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")
-		}
+		c.warnInline(upstreamSection+"."+name+".password", u)
 		if warning := u.portWarning(upstreamSection + "." + name); warning != "" {
 			c.Warnings = append(c.Warnings, warning)
 		}
@@ -157,10 +155,31 @@ func (c *Config) readSecret(path string, s *Secret, file string, tell tellFunc) 
 	c.warnReadable(path+"_file", file)
 }
 
-// warnReadable warns of a secret file that others may read. In a container the files that the engine mounts are
+// warnInline warns of a password that stands, at path, where others may see it: on the command line, or in a configuration file that
+// they may read.
+func (c *Config) warnInline(path string, u *Upstream) {
+	if u.PasswordFile != "" || u.Password.IsZero() {
+		return
+	}
+	switch origin := c.origins[path]; {
+	case strings.HasPrefix(origin, "--"):
+		c.Warnings = append(c.Warnings, "the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")
+	case !strings.HasPrefix(origin, envPrefix):
+		c.warnReadable(path, origin)
+	}
+}
+
+// warnReadable warns of a file with a secret that others may read or change. In a container the files that the engine mounts are
 // readable by all, which is why it is no mistake.
 func (c *Config) warnReadable(key, file string) {
-	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o044 != 0 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return
+	}
+	switch perm := info.Mode().Perm(); {
+	case perm&0o044 != 0:
 		c.Warnings = append(c.Warnings, key+": "+file+" can be read by others on this machine; chmod 0600 it")
+	case perm&0o022 != 0:
+		c.Warnings = append(c.Warnings, key+": "+file+" can be changed by others on this machine; chmod 0600 it")
 	}
 }

@@ -65,7 +65,7 @@ type Client struct {
 // Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain" for a
 // domain's subdomains.
 type Access struct {
-	UsersFile       string   `toml:"users_file" read:"file"`
+	UsersFile       string   `toml:"users_file" read:"secret"`
 	AllowSenders    []string `toml:"allow_senders"` // empty: all
 	DenySenders     []string `toml:"deny_senders"`
 	AllowRecipients []string `toml:"allow_recipients"` // empty: all

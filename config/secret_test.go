@@ -82,6 +82,43 @@ func TestSecretFileTrouble(t *testing.T) {
 	}
 }
 
+// TestWarnsOfReadableSecrets: whatever file holds a secret, one that others may read or change is warned about, and one that is the
+// owner's alone is not.
+func TestWarnsOfReadableSecrets(t *testing.T) {
+	relay := writeFile(t, "relay.toml", "[upstream.default]\nhost = \"mail.example.com\"\nusername = \"u\"\npassword = \"p\"\n")
+	for name, load := range map[string]func(file string) []string{
+		"access.users_file": func(file string) []string {
+			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_ACCESS_USERS_FILE=" + file}
+		},
+		"upstream.default.key_file": func(file string) []string {
+			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_UPSTREAM_CERT_FILE=" + file, "MAILWHY_UPSTREAM_KEY_FILE=" + file}
+		},
+		"tls.key_file": func(file string) []string {
+			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_TLS_CERT_FILE=" + file, "MAILWHY_TLS_KEY_FILE=" + file}
+		},
+		"upstream.default.password": func(string) []string { return []string{"MAILWHY_CONFIG=" + relay} },
+	} {
+		file := writeFile(t, "secret", "x\n")
+		if name == "upstream.default.password" {
+			file = relay
+		}
+		for mode, want := range map[os.FileMode]string{
+			0o600: "", 0o604: "can be read", 0o640: "can be read", 0o666: "can be read", 0o620: "can be changed",
+		} {
+			if err := os.Chmod(file, mode); err != nil {
+				t.Fatal(err)
+			}
+			c := mustLoad(t, Source{Env: load(file)})
+			if want == "" && len(c.Warnings) == 0 {
+				continue
+			}
+			if len(c.Warnings) != 1 || want == "" || !strings.HasPrefix(c.Warnings[0], name+": "+file+" "+want) {
+				t.Errorf("%s with mode %v: %q, want %q", name, mode, c.Warnings, want)
+			}
+		}
+	}
+}
+
 // TestPasswordInURLWarns: a flag is seen in ps, a variable is not.
 func TestPasswordInURLWarns(t *testing.T) {
 	const url = "smtp://u:p@mail.example.com"
