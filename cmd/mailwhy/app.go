@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -160,7 +159,7 @@ func (r *relayApp) openDoor(cfg *config.Config, cert *certificate) error {
 		return &exitError{code: exitUsage, err: err}
 	}
 	for i, l := range listens(cfg) {
-		ln, err := listen(l, os.FileMode(cfg.Listen[i].Mode))
+		ln, err := l.Open(os.FileMode(cfg.Listen[i].Mode))
 		if err != nil {
 			return err
 		}
@@ -191,27 +190,6 @@ func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Op
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
 		Gateway: smtpd.ContainerGateway(),
 	}, err
-}
-
-// listen opens a listener. A unix socket that a dead process left behind is replaced; a file of another kind is not.
-func listen(l smtpd.Listen, mode os.FileMode) (net.Listener, error) {
-	if l.Network == "unix" {
-		if c, err := net.Dial("unix", l.Addr); err == nil {
-			c.Close()
-			return nil, fmt.Errorf("listen on unix:%s: another process listens there", l.Addr)
-		}
-		if info, err := os.Lstat(l.Addr); err == nil && info.Mode()&os.ModeSocket != 0 {
-			os.Remove(l.Addr)
-		}
-	}
-	ln, err := net.Listen(l.Network, l.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	if l.Network == "unix" {
-		err = os.Chmod(l.Addr, mode)
-	}
-	return ln, err
 }
 
 // run serves until ctx ends or a listener fails, then drains: no mail is taken in, what is under way is finished.

@@ -339,20 +339,21 @@ func TestNothingSecretIsLogged(t *testing.T) {
 // TestListenKeepsFiles: a socket that a dead process left is replaced, one in use and a file of another kind are not.
 func TestListenKeepsFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := listen(smtpd.Listen{Network: "unix", Addr: path}, 0o600)
+	socket := smtpd.Listen{Network: "unix", Addr: path}
+	first, err := socket.Open(0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
-	if l, err := listen(smtpd.Listen{Network: "unix", Addr: path}, 0o600); err == nil {
+	if l, err := socket.Open(0o600); err == nil {
 		l.Close()
 		t.Error("a socket in use is taken over")
 	}
 	first.(*net.UnixListener).SetUnlinkOnClose(false)
 	first.Close()
-	second, err := listen(smtpd.Listen{Network: "unix", Addr: path}, 0o600)
+	second, err := socket.Open(0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +361,7 @@ func TestListenKeepsFiles(t *testing.T) {
 	if err := os.WriteFile(path, []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := listen(smtpd.Listen{Network: "unix", Addr: path}, 0o600); err == nil {
+	if l, err := socket.Open(0o600); err == nil {
 		l.Close()
 		t.Error("a file gave way to a socket")
 	}

@@ -417,7 +417,8 @@ func TestSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.(*socket).UnixListener.Close() // as kill -9 leaves it
+	first.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
+	first.Close()
 	second, err := listen(path)
 	if err != nil {
 		t.Fatalf("over a dead socket: %v", err)
@@ -443,7 +444,8 @@ func TestNotRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.(*socket).UnixListener.Close()
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
 	if _, err := NewClient(path).Health(t.Context()); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("a dead socket: %v", err)
 	}
