@@ -74,7 +74,7 @@ func New(o Options) (*Log, error) {
 	l := &Log{o: o, out: o.Out, done: make(chan struct{})}
 	l.changed = sync.NewCond(&l.mu)
 	if l.toFile() {
-		f, err := openFile(o.File)
+		f, err := l.openFile()
 		if err != nil {
 			return nil, err
 		}
@@ -89,13 +89,31 @@ func New(o Options) (*Log, error) {
 
 func (l *Log) toFile() bool { return l.o.File != "" && l.o.File != "-" }
 
-// openFile opens a log file for appending. It holds addresses: the world may not read it.
-func openFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+// filePerm is the mode of a log file. It holds addresses: the world may not read it.
+const filePerm = 0o640
+
+// openFile opens a log file for appending, and narrows one that is wider than filePerm.
+func (l *Log) openFile() (*os.File, error) {
+	f, err := os.OpenFile(l.o.File, os.O_WRONLY|os.O_APPEND|os.O_CREATE, filePerm)
 	if err != nil {
 		return nil, fmt.Errorf("delivery log: %w", err)
 	}
+	l.narrow(f)
 	return f, nil
+}
+
+// narrow takes from others what they may do to the file, and tells of it.
+func (l *Log) narrow(f *os.File) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&^filePerm == 0 {
+		return
+	}
+	was := fmt.Sprintf("%04o", info.Mode().Perm())
+	if err := f.Chmod(info.Mode().Perm() & filePerm); err != nil {
+		l.o.Log.Warn("the delivery log can be read or changed by others, and its mode cannot be changed", "file", l.o.File, "mode", was, "err", err)
+		return
+	}
+	l.o.Log.Warn("the delivery log could be read or changed by others; now it cannot", "file", l.o.File, "mode", was)
 }
 
 // Record implements relay.Recorder. It blocks while more than the bound waits for the output.
@@ -205,7 +223,7 @@ func (l *Log) Reopen() error {
 		return nil
 	}
 	l.Flush()
-	f, err := openFile(l.o.File)
+	f, err := l.openFile()
 	if err != nil {
 		return err
 	}

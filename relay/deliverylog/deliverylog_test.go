@@ -112,6 +112,26 @@ func TestFlushAndReopen(t *testing.T) {
 	}
 }
 
+// TestNarrowsWideLog: a file that the world may read when it is opened is narrowed, and that is told once; a group may go on reading.
+func TestNarrowsWideLog(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	for mode, want := range map[os.FileMode]os.FileMode{0o644: 0o640, 0o666: 0o640, 0o604: 0o600, 0o640: 0o640, 0o600: 0o600} {
+		os.WriteFile(file, nil, 0o600)
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		var told bytes.Buffer
+		l := open(t, Options{File: file, Log: slog.New(slog.NewTextHandler(&told, nil))})
+		l.Close()
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%v became %v, want %v; %v", mode, info.Mode(), want, err)
+		}
+		if strings.Contains(told.String(), file) != (mode != want) {
+			t.Errorf("%v: the log has %q", mode, told.String())
+		}
+	}
+}
+
 func TestReopenThatFailsKeepsTheOldFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sub")
 	if err := os.Mkdir(dir, 0o700); err != nil {

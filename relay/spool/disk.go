@@ -89,7 +89,7 @@ func lockDir(dir string, alone bool) (*os.File, error) {
 	if !alone {
 		how, flags = unix.LOCK_SH, os.O_RDONLY
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), flags, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockName), flags, filePerm)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ var ErrInUse = errors.New("spool in use")
 // makeDirs makes the directories, for the owner alone, and makes their names durable.
 func makeDirs(dirs ...string) error {
 	for _, dir := range dirs {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, dirPerm); err != nil {
 			return err
 		}
 		if err := durable.SyncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, os.ErrPermission) {

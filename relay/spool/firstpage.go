@@ -43,12 +43,12 @@ func (s *Spool) mendFirstPage() error {
 	if w.replaceFirst(page, round, live) {
 		w.mend(round, live)
 	}
-	return durable.WriteFile(s.path(databaseName+"-wal"), w.b, 0o600)
+	return durable.WriteFile(s.path(databaseName+"-wal"), w.b, filePerm)
 }
 
 // replaceFirstPage replaces the first page in the database's file.
 func (s *Spool) replaceFirstPage(page []byte) error {
-	f, err := os.OpenFile(s.path(databaseName), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.path(databaseName), os.O_RDWR|os.O_CREATE, filePerm)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Spool) replaceFirstPage(page []byte) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	if err := durable.WriteFile(aside+"-firstpage", old[:n], 0o600); err != nil {
+	if err := durable.WriteFile(aside+"-firstpage", old[:n], filePerm); err != nil {
 		return err
 	}
 	_, err = f.WriteAt(page, 0)

@@ -62,7 +62,7 @@ const (
 
 // openJournal opens the journal, or makes it, and gives it a salt. What was in it counts no more. It takes size bytes of the disk.
 func openJournal(name string, size int64) (*journal, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, filePerm)
 	if err != nil {
 		return nil, err
 	}

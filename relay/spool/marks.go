@@ -45,7 +45,7 @@ type marked struct {
 
 // openMarks reads the marks of the previous process and starts its own.
 func openMarks(name string) (*marks, marked, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, filePerm)
 	if err != nil {
 		return nil, marked{}, err
 	}

@@ -106,7 +106,7 @@ func newScratch() any {
 // receiveFile writes head, and what follows of the content, to a file of its own.
 func (s *Spool) receiveFile(id string, head []byte, content io.Reader, bounded bool) (name string, sum uint32, size int64, err error) {
 	name = id + "-" + rand.Text()[:8] + contentSuffix
-	f, err := durable.Create(s.path(contentDir, name), 0o600)
+	f, err := durable.Create(s.path(contentDir, name), filePerm)
 	if err != nil {
 		return "", 0, 0, s.diskError(err)
 	}

@@ -82,6 +82,9 @@ type counts struct{ commits, seq, messages, bytes, notices int64 }
 
 // openWriter opens the database for the writer, and makes it if it is not there.
 func openWriter(name string) (*conn, error) {
+	if err := createPrivate(name); err != nil {
+		return nil, err
+	}
 	c, err := openConn(name, "mode=rwc",
 		fmt.Sprintf("page_size=%d", pageSize), "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL",
 		"wal_autocheckpoint=0", "cache_size=-4096", "busy_timeout=5000", "temp_store=MEMORY", "trusted_schema=OFF")

@@ -157,6 +157,9 @@ func (s *Spool) open() (err error) {
 			s.lock.Close()
 		}
 	}()
+	if err := s.narrow(); err != nil {
+		return err
+	}
 	var was marked
 	if s.marks, was, err = openMarks(s.path(marksName)); err != nil {
 		return err

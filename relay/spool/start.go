@@ -245,10 +245,16 @@ func (s *Spool) sweepContents(c *conn) error {
 	return nil
 }
 
+// isContent reports whether a file in the directory of contents has a name that we gave it.
+func isContent(name string) bool {
+	id, rest, ok := strings.Cut(name, "-")
+	return ok && relay.ValidID(id) && strings.HasSuffix(rest, contentSuffix)
+}
+
 // sweepContent looks at one name in the directory of contents.
 func (s *Spool) sweepContent(c *conn, name string) (removed bool, err error) {
-	id, rest, ok := strings.Cut(name, "-")
-	if !ok || !relay.ValidID(id) || !strings.HasSuffix(rest, contentSuffix) {
+	id, _, _ := strings.Cut(name, "-")
+	if !isContent(name) {
 		s.o.Log.Warn("a file in the spool is not ours; it is left alone", "file", s.path(contentDir, name))
 		return false, nil
 	}

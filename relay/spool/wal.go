@@ -234,7 +234,7 @@ func (s *Spool) mendLog(was marked) (mended bool, err error) {
 	changed := w.mend(round, live)
 	s.o.Log.Error("the spool's log is damaged: SQLite would drop transactions that were committed; they are restored",
 		"dir", s.o.Dir, "pages_read", read, "pages_restored", live-read, "checksums_made", changed, "original", aside)
-	return true, durable.WriteFile(s.path(databaseName+"-wal"), w.b, 0o600)
+	return true, durable.WriteFile(s.path(databaseName+"-wal"), w.b, filePerm)
 }
 
 // readLog reads the log; nil when there is none that holds anything.
@@ -280,7 +280,7 @@ func (s *Spool) setAside(name string) (string, error) {
 		return "", err
 	}
 	defer from.Close()
-	to, err := durable.Create(dir+"-"+name, 0o600)
+	to, err := durable.Create(dir+"-"+name, filePerm)
 	if err != nil {
 		return "", err
 	}
