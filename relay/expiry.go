@@ -8,54 +8,55 @@ import (
 	"mailwhy/diagnose"
 )
 
-// expireBatch is how many messages are given up at a time while a lane is paused.
+// expireBatch is how many messages are given up at a time while a lane is paused. Between two batches the lane does what else it
+// has to do.
 const expireBatch = 200
 
 // sweepEvery is how often a paused lane looks for mail whose time is over.
 const sweepEvery = 5 * time.Minute
 
-// sweep gives up what has expired, now and then.
+// sweep gives up what has expired, now and then: a batch at a time, until all that waits in the lane was looked at.
 func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
-	if since := now.Sub(l.trouble.swept); since < 0 || since >= sweepEvery {
-		l.trouble.swept = now
-		l.expireWaiting(ctx, now, p)
-	}
-}
-
-// expireWaiting gives up the messages of a paused lane whose time is over, since no attempt will. It needs a spool that
-// can be listed and edited.
-func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p Policy) {
-	lister, _ := l.o.Spool.(Lister)
-	editor, ok := l.o.Spool.(Editor)
-	if lister == nil || !ok {
+	t := &l.trouble
+	if since := now.Sub(t.swept); since >= 0 && since < sweepEvery {
 		return
 	}
-	var old []string
-	f := QueueFilter{OlderThan: now.Add(-p.Expiry), Limit: expireBatch}
-	err := lister.List(ctx, f, func(m *Message) bool {
-		if m.Lane == l.o.Name && waits(m) {
-			old = append(old, m.ID)
-		}
-		return true
-	})
-	for _, id := range old {
-		if err == nil {
-			err = l.expire(ctx, editor, id, now, &p)
-		}
-	}
+	more, err := l.expireWaiting(ctx, now, &p)
 	if err != nil && ctx.Err() == nil {
 		l.o.Log.Error("cannot give up expired mail", "lane", l.o.Name, "err", err)
 	}
+	if more && err == nil {
+		l.Kick()
+		return
+	}
+	t.swept = now
 }
 
-// waits reports whether any recipient is still to be tried.
-func waits(m *Message) bool {
-	for i := range m.Recipients {
-		if m.Recipients[i].Waiting() {
-			return true
+// expireWaiting gives up a batch of messages of a paused lane whose time is over, since no attempt will, and reports whether there may
+// be more. After an error the next batch begins behind the message that gave it. It needs a spool that can be listed and edited.
+func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p *Policy) (more bool, err error) {
+	lister, _ := l.o.Spool.(Lister)
+	editor, ok := l.o.Spool.(Editor)
+	if lister == nil || !ok {
+		return false, nil
+	}
+	t := &l.trouble
+	f := QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: t.sweptTo, Limit: expireBatch}
+	var old []string
+	if err := lister.List(ctx, f, func(m *Message) bool { old = append(old, m.ID); return true }); err != nil {
+		return false, err
+	}
+	for _, id := range old {
+		t.sweptTo = id
+		if err := l.expire(ctx, editor, id, now, p); err != nil {
+			return true, err
 		}
 	}
-	return false
+	if len(old) < expireBatch {
+		t.sweptTo = ""
+		return false, nil
+	}
+	return true, nil
 }
 
 // expire gives up what still waits of one message. The fault that keeps the lane from its upstream stands as the last

@@ -142,7 +142,8 @@ func (s *memSpool) List(_ context.Context, f QueueFilter, each func(*Message) bo
 	s.mu.Lock()
 	var found []*Message
 	for _, m := range s.messages {
-		if f.OlderThan.IsZero() || m.Arrived.Before(f.OlderThan) || m.Arrived.Equal(f.OlderThan) {
+		old := f.OlderThan.IsZero() || m.Arrived.Before(f.OlderThan)
+		if old && m.ID > f.After && (f.Lane == "" || m.Lane == f.Lane) && (!f.Waiting || waits(m)) {
 			found = append(found, clone(m))
 		}
 	}
@@ -199,4 +200,14 @@ func (s *memSpool) owed() []Notice {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.notices)
+}
+
+// waits reports whether any recipient is still to be tried.
+func waits(m *Message) bool {
+	for i := range m.Recipients {
+		if m.Recipients[i].Waiting() {
+			return true
+		}
+	}
+	return false
 }

@@ -119,6 +119,8 @@ type QueueFilter struct {
 	Recipient string // as Sender, any recipient
 	Category  string // of any recipient's diagnosis
 	State     State  // of any recipient
+	Lane      string
+	Waiting   bool // only messages of which a recipient is to be tried, now or later
 	OlderThan time.Time
 	After     string // id to continue after: pages are in id order
 	Limit     int    // 0 is no limit

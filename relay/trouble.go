@@ -22,6 +22,7 @@ type trouble struct {
 	wait      time.Duration // until nextProbe, when it was set
 	interval  time.Duration
 	swept     time.Time // when what waits was last looked through for what has expired
+	sweptTo   string    // id of the last message that was looked at, while that goes on
 	meaning   *diagnose.Diagnosis
 	reply     string
 	fault     *Attempt        // to report for what expires meanwhile

@@ -264,3 +264,28 @@ func TestLaneRecipientTextNeverPauses(t *testing.T) {
 		}
 	})
 }
+
+// TestLanePausedExpiresAllOfItsMail: neither hundreds of old messages that are held nor another lane's backlog keep a paused lane from
+// giving up its own mail, however much of it there is.
+func TestLanePausedExpiresAllOfItsMail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		b.upstream.fault = connectFault
+		b.putMany(300)
+		for _, m := range b.spool.messages {
+			m.Recipients[0].State = Held
+		}
+		for range 300 {
+			b.spool.messages[b.put("a@example.com", "other@example.net")].Lane = "other"
+		}
+		first := b.seq
+		b.putMany(2*expireBatch + 50)
+		stop := b.run(t)
+		defer stop()
+		pass(10*time.Hour + 10*time.Minute)
+		states := b.spool.states()
+		if states[Expired] != b.seq-first || states[Held] != 300 || states[Queued] != 300 {
+			t.Errorf("states %v, want all %d of the lane expired, 300 held, 300 of another lane queued", states, b.seq-first)
+		}
+	})
+}

@@ -29,6 +29,9 @@ func pagesOf(f relay.QueueFilter) pageFunc {
 	if len(f.IDs) > 0 {
 		return idPages(f.IDs, f.After)
 	}
+	if f.Lane != "" || f.Waiting || !f.OlderThan.IsZero() {
+		return selectedPages(f)
+	}
 	return allPages(f.After)
 }
 
@@ -62,21 +65,70 @@ func list(ctx context.Context, read func(func(*conn) error) error, pages pageFun
 // allPages reads all messages, page by page.
 func allPages(after string) pageFunc {
 	return func(c *conn) (records []*record, err error) {
-		last := after
-		err = c.query(func(row []driver.Value) error {
-			r := new(record)
-			if err := r.scan(row); err != nil {
-				return err
-			}
-			records = append(records, r)
-			last = r.id
-			return nil
-		}, "SELECT "+columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after, int64(pageRows))
-		if err == nil {
-			after = last
+		records, err = c.records("SELECT "+columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after, int64(pageRows))
+		if err == nil && len(records) > 0 {
+			after = records[len(records)-1].id
 		}
 		return records, err
 	}
+}
+
+// lookedAt is how many messages a statement looks at when most of them may not be selected.
+const lookedAt = 4096
+
+// selectedPages reads the messages that f selects by lane, by whether they wait and by age, page by page: a large backlog of others
+// costs a look at each of their rows, without their recipients.
+func selectedPages(f relay.QueueFilter) pageFunc {
+	after, older := f.After, int64(never)
+	if !f.OlderThan.IsZero() {
+		older = nanos(f.OlderThan)
+	}
+	return func(c *conn) (records []*record, err error) {
+		for end := false; !end && len(records) == 0; {
+			upTo := ""
+			err := c.query(rowInto(&upTo), "SELECT id FROM message WHERE id>? ORDER BY id LIMIT 1 OFFSET ?", after, int64(lookedAt))
+			if err != nil {
+				return nil, err
+			}
+			if end = upTo == ""; end {
+				upTo = lastID
+			}
+			records, err = c.records("SELECT "+columns+" FROM message WHERE id>?1 AND id<=?2 AND (?3='' OR lane=?3)"+
+				" AND (?4=0 OR due IS NOT NULL) AND arrived<?5 ORDER BY id LIMIT ?6",
+				after, upTo, f.Lane, asInteger(f.Waiting), older, int64(pageRows))
+			if err != nil {
+				return nil, err
+			}
+			if after = upTo; len(records) == pageRows {
+				after = records[pageRows-1].id
+			}
+		}
+		return records, nil
+	}
+}
+
+// lastID is greater than every id.
+const lastID = "~"
+
+// asInteger is b as SQLite has it.
+func asInteger(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// records reads the rows of columns that a query gives.
+func (c *conn) records(query string, args ...driver.Value) (records []*record, err error) {
+	err = c.query(func(row []driver.Value) error {
+		r := new(record)
+		if err := r.scan(row); err != nil {
+			return err
+		}
+		records = append(records, r)
+		return nil
+	}, query, args...)
+	return records, err
 }
 
 // idPages reads the messages of ids, page by page.
@@ -102,7 +154,10 @@ func idPages(ids []string, after string) pageFunc {
 
 // selects reports whether a filter selects m.
 func selects(f relay.QueueFilter, m *relay.Message) bool {
-	if !f.OlderThan.IsZero() && !m.Arrived.Before(f.OlderThan) {
+	if !f.OlderThan.IsZero() && !m.Arrived.Before(f.OlderThan) || f.Lane != "" && m.Lane != f.Lane {
+		return false
+	}
+	if f.Waiting && !anyRecipient(m, (*relay.Recipient).Waiting) {
 		return false
 	}
 	if f.Sender != "" && !addressMatches(f.Sender, m.Envelope.From) {

@@ -270,6 +270,7 @@ func listing(t *testing.T, s queueSpool) {
 		m.ID = relay.NewID(m.Arrived)
 		ms = append(ms, m)
 	}
+	ms[0].Lane = "other"
 	ms[1].Envelope.From = "Other@Elsewhere.example"
 	ms[2].Recipients[0].Address = "x@UP.example"
 	ms[2].Recipients[0].State = relay.Held
@@ -295,6 +296,13 @@ func listing(t *testing.T, s queueSpool) {
 		{"ids after", relay.QueueFilter{IDs: []string{ms[0].ID, ms[2].ID}, After: ms[0].ID}, []int{2}},
 		{"limit", relay.QueueFilter{Limit: 2}, []int{0, 1}},
 		{"two at once", relay.QueueFilter{Sender: "@sender.example", State: relay.Held}, []int{2}},
+		{"lane", relay.QueueFilter{Lane: "other"}, []int{0}},
+		{"another lane", relay.QueueFilter{Lane: ms[1].Lane, Limit: 2}, []int{1, 2}},
+		{"waiting", relay.QueueFilter{Waiting: true}, []int{0, 1, 3}},
+		{"waiting in a lane after one", relay.QueueFilter{Lane: ms[1].Lane, Waiting: true, After: ms[1].ID}, []int{3}},
+		{"old and waiting in a lane", relay.QueueFilter{Lane: ms[1].Lane, Waiting: true, OlderThan: ms[3].Arrived}, []int{1}},
+		{"ids in a lane", relay.QueueFilter{Lane: "other", IDs: []string{ms[0].ID, ms[1].ID}}, []int{0}},
+		{"an unknown lane", relay.QueueFilter{Lane: "nowhere"}, nil},
 		{"none", relay.QueueFilter{Sender: "@nowhere.example"}, nil},
 	} {
 		var want []string
