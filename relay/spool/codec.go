@@ -70,6 +70,17 @@ func (r *record) sumHead() uint32 {
 // sumState is the checksum over what a settlement changes.
 func (r *record) sumState() uint32 { return sum(r.id, r.recipients, strconv.FormatInt(r.open, 10)) }
 
+// sumStateFirst is the checksum that the very first builds stored, if the number of open recipients, which it does not cover, is right.
+func (r *record) sumStateFirst() uint32 {
+	recipients, err := decodeRecipients([]byte(r.recipients))
+	counted := new(record)
+	counted.count(recipients)
+	if err != nil || counted.open != r.open {
+		return ^r.stateSum
+	}
+	return sum(r.id, r.recipients)
+}
+
 // encode makes the record of a message whose content is stored.
 func encode(m *relay.Message) (*record, error) {
 	r := &record{
@@ -117,7 +128,7 @@ func (r *record) decode() (*relay.Message, error) {
 	if r.headSum != r.sumHead() {
 		return nil, errors.New("the checksum of the message does not match")
 	}
-	if r.stateSum != r.sumState() {
+	if r.stateSum != r.sumState() && r.stateSum != r.sumStateFirst() {
 		return nil, errors.New("the checksum of the recipients does not match")
 	}
 	return r.decodeAnyway()

@@ -19,10 +19,10 @@ import (
 // and one fdatasync for all that wait, and never reach the database. It is as large as it ever gets, so that a write
 // changes no metadata and needs no room, and is written from its beginning again after each transaction of the database.
 //
-// The file: a page with the salt, and transactions, each beginning at a page. A transaction is entries one after the other, padded
+// The file: a page with the format and the salt, and transactions, each beginning at a page. A transaction is entries one after the other, padded
 // to eight bytes; the rest of its last page is zero. An entry is a header and a body:
 //
-//	offset  0  magic
+//	offset  0  magic, with the format
 //	        4  length of the body
 //	        8  salt: random, new whenever the journal is opened. No content can imitate an entry.
 //	       16  base: the number of the last transaction of the database (meta.commits)
@@ -32,7 +32,8 @@ import (
 //	       40  CRC-32C of all the rest
 //
 // Numbers are little-endian. Entries count as long as the database has no later transaction than their base: with the next one all
-// that is in the journal is in the database too.
+// that is in the journal is in the database too. That this was the database's own journal it knows by the salt (counts.journal): none
+// is written to before a transaction has noted its salt.
 type journal struct {
 	f    *os.File
 	salt uint64
@@ -43,13 +44,16 @@ type journal struct {
 	buf  []byte // the transaction that is being put together
 	n    uint32 // entries in buf
 	last int    // where the last of them begins
+
+	noted bool // the database has noted the salt: entries may be written
 }
 
 const (
-	journalPage  = 4096
-	journalMagic = 0x314a574d // "MWJ1"
-	entryHeader  = 48
-	entrySum     = 40
+	journalPage   = 4096
+	journalMagic  = 0x324a574d // "MWJ2"
+	journalMagic1 = 0x314a574d // "MWJ1", in format 1
+	entryHeader   = 48
+	entrySum      = 40
 )
 
 // The kinds of entries.
@@ -89,6 +93,7 @@ func (j *journal) prepare() error {
 	}
 	var page [journalPage]byte
 	binary.LittleEndian.PutUint32(page[:], journalMagic)
+	binary.LittleEndian.PutUint32(page[4:], schemaVersion)
 	binary.LittleEndian.PutUint64(page[8:], j.salt)
 	binary.LittleEndian.PutUint32(page[entrySum:], crc32.Checksum(page[:entrySum], castagnoli()))
 	if _, err := j.f.WriteAt(page[:], 0); err != nil {

@@ -57,6 +57,25 @@ func openMarks(name string) (*marks, marked, error) {
 	return &marks{f: f}, was, nil
 }
 
+// openMarks opens the marks. While there are none of this format yet those of format 1 count.
+func (s *Spool) openMarks() (*marks, marked, error) {
+	m, was, err := openMarks(s.path(marksName))
+	if err != nil || was.known {
+		return m, was, err
+	}
+	f, err := os.Open(s.path(marksName1))
+	if err != nil {
+		err = ignoreMissing(err)
+	} else {
+		was, err = readMarks(f)
+		f.Close()
+	}
+	if err != nil {
+		return nil, was, errors.Join(err, m.f.Close())
+	}
+	return m, was, nil
+}
+
 // readMarks reads a marks file; an unreadable header or slot says nothing.
 func readMarks(r io.ReaderAt) (was marked, err error) {
 	var h [32]byte

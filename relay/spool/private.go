@@ -42,7 +42,7 @@ func ours(name string) bool {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	switch name {
-	case databaseName, rebuildName, journalName, marksName, reserveName, lockName, keyName:
+	case databaseName, rebuildName, journalName, journalName1, marksName, marksName1, reserveName, lockName, keyName:
 		return true
 	}
 	return false

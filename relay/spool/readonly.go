@@ -46,13 +46,23 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 
 // readJournal reads what a relay that was killed has in its journal only.
 func (r *ReadOnly) readJournal(c *conn) error {
-	j, err := readJournal(filepath.Join(r.dir, journalName))
+	version, _, err := c.integer("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
+	if version > schemaVersion {
+		return errNewer(version)
+	}
+	j, err := readJournal(r.dir)
 	if err != nil {
 		return err
 	}
 	n, err := readCounts(c)
 	if err != nil {
 		return err
+	}
+	if why, err := j.strange(c, n); why != "" || err != nil {
+		return err // a relay that starts sets it aside
 	}
 	changes := j.changes(n.commits, 0)
 	r.came, r.gone = changes.come, map[string]bool{}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"mailwhy/relay"
@@ -14,9 +16,12 @@ import (
 
 // journalled is what a journal holds: the entries after the last transaction of the database that it knows of.
 type journalled struct {
+	name    string // of its file, in the spool's directory
+	salt    int64  // as the database notes it
 	base    int64
 	entries []entry // with right checksums, by number
 	broken  []entry // with wrong ones, as far as they make sense
+	newer   []entry // ... that say that their base is a later one, of which no entry is right
 }
 
 // entry is one of the journal's (see there for the fields).
@@ -32,19 +37,21 @@ type entry struct {
 	whole  bool
 }
 
-// readJournal reads the journal that the process before has left.
-func (s *Spool) readJournal() (err error) {
-	s.journalled, err = readJournal(s.path(journalName))
-	return err
-}
-
-// readJournal reads a journal; one that is not there holds nothing.
-func readJournal(name string) (journalled, error) {
-	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return journalled{}, nil
+// readJournal reads the journal that the process before has left: until the files have their names of today, that of format 1.
+func readJournal(dir string) (j journalled, err error) {
+	for _, name := range []string{journalName, journalName1} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return j, err
+		}
+		j = parseJournal(b)
+		j.name = name
+		return j, nil
 	}
-	return parseJournal(b), err
+	return j, nil
 }
 
 // parseJournal finds the entries in b.
@@ -62,6 +69,7 @@ func parseJournal(b []byte) (j journalled) {
 		}
 	}
 	salt := saltOf(b, all)
+	j.salt = int64(salt)
 	for _, e := range all {
 		if e.whole && e.salt == salt {
 			j.base = max(j.base, e.base)
@@ -69,6 +77,8 @@ func parseJournal(b []byte) (j journalled) {
 	}
 	for _, e := range all {
 		switch {
+		case e.salt == salt && e.base > j.base:
+			j.newer = append(j.newer, e)
 		case e.salt != salt || e.base != j.base:
 		case e.whole:
 			j.entries = append(j.entries, e)
@@ -83,7 +93,7 @@ func parseJournal(b []byte) (j journalled) {
 // parseEntry reads what begins with b, if it can be an entry.
 func parseEntry(b []byte) (e entry, ok bool) {
 	n := uint64(binary.LittleEndian.Uint32(b[4:])) + entryHeader
-	if binary.LittleEndian.Uint32(b) != journalMagic || n > uint64(len(b)) {
+	if magic := binary.LittleEndian.Uint32(b); magic != journalMagic && magic != journalMagic1 || n > uint64(len(b)) {
 		return e, false
 	}
 	e = entry{
@@ -100,11 +110,21 @@ func parseEntry(b []byte) (e entry, ok bool) {
 	return e, true
 }
 
+// parseFirstPage reads a journal's first page; ok is false when it is damaged.
+func parseFirstPage(b []byte) (version int64, salt uint64, ok bool) {
+	if len(b) < journalPage || binary.LittleEndian.Uint32(b[entrySum:]) != crc32.Checksum(b[:entrySum], castagnoli()) {
+		return 0, 0, false
+	}
+	if version = int64(binary.LittleEndian.Uint32(b[4:])); binary.LittleEndian.Uint32(b) == journalMagic1 {
+		version = 1
+	}
+	return version, binary.LittleEndian.Uint64(b[8:]), true
+}
+
 // saltOf is the salt of the journal: that of its first page or, if that is damaged, of most entries.
 func saltOf(b []byte, all []entry) (salt uint64) {
-	if len(b) >= journalPage && binary.LittleEndian.Uint32(b) == journalMagic &&
-		binary.LittleEndian.Uint32(b[entrySum:]) == crc32.Checksum(b[:entrySum], castagnoli()) {
-		return binary.LittleEndian.Uint64(b[8:])
+	if _, salt, ok := parseFirstPage(b); ok {
+		return salt
 	}
 	votes := map[uint64]int{}
 	for _, e := range all {
@@ -164,7 +184,18 @@ func (j *journalled) changes(commits, marked int64) (c changes) {
 	if !j.counts(commits) {
 		return c
 	}
-	sure := j.onDisk(marked)
+	return j.read(j.onDisk(marked))
+}
+
+// all is what a journal holds, whatever the database has of it, and all that can be made out of damaged entries.
+func (j *journalled) all() changes {
+	whole := *j
+	whole.broken = slices.Concat(j.broken, j.newer)
+	return whole.read(math.MaxUint32)
+}
+
+// read reads the entries, of which those up to number sure were on the disk for sure.
+func (j *journalled) read(sure uint32) (c changes) {
 	c.missing = int(sure)
 	read := map[uint32]bool{}
 	ended := map[string]bool{}
@@ -174,8 +205,12 @@ func (j *journalled) changes(commits, marked int64) (c changes) {
 			c.missing--
 		}
 		read[e.no] = true
-		if e.kind == entryEnd {
+		switch e.kind {
+		case entryEnd:
 			ended[string(e.body)] = true
+		case entryPut, entryReport:
+		default:
+			c.missing++ // nothing of this format
 		}
 	}
 	for _, e := range j.broken {
@@ -284,17 +319,44 @@ func (e *entry) record(b []byte) *record {
 	return r
 }
 
-// replay brings what is in the journal into the database.
+// replay brings what is in the journal into the database. One of an earlier format becomes one of this format with the same commit.
 func (s *Spool) replay(t *tx, was marked) error {
+	version, _, err := t.integer("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
+	if err := s.fit(t); err != nil {
+		return err
+	}
 	c := s.journalled.changes(t.n.commits, was.commits)
 	s.tellMissing(c.missing)
-	if c.none() {
+	if c.none() && version == schemaVersion {
 		return nil
 	}
 	last := s.journalled.last(t.n.commits)
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
+	if version < schemaVersion {
+		if err := t.migrate(); err != nil {
+			return err
+		}
+	}
+	if err := t.replay(&c); err != nil {
+		return err
+	}
+	t.n.commits, t.n.journal = last+1, s.journalled.salt
+	if err := t.storeCounts(); err != nil {
+		return err
+	}
+	s.at("before the commit")
+	_, err = t.exec("COMMIT")
+	s.at("committed")
+	return err
+}
+
+// replay makes the changes of a journal.
+func (t *tx) replay(c *changes) error {
 	for _, r := range c.come {
 		if _, err := t.insert(r, r.data); err != nil {
 			return err
@@ -305,15 +367,7 @@ func (s *Spool) replay(t *tx, was marked) error {
 			return err
 		}
 	}
-	if err := t.takeTold(c.told, c.reports); err != nil {
-		return err
-	}
-	t.n.commits = last + 1
-	if err := t.storeCounts(); err != nil {
-		return err
-	}
-	_, err := t.exec("COMMIT")
-	return err
+	return t.takeTold(c.told, c.reports)
 }
 
 // deleteByID removes a message that no notice waits for.
@@ -335,7 +389,7 @@ func (s *Spool) tellMissing(missing int) {
 		return
 	}
 	s.lostTail = true
-	aside, err := s.setAside(journalName)
+	aside, err := s.setAside(s.journalled.name)
 	s.o.Log.Error("the spool's journal is damaged: messages that were accepted may be lost, and others may be sent again",
 		"dir", s.o.Dir, "entries_missing", missing, "original", aside, "err", err)
 }

@@ -126,7 +126,7 @@ func (b *rebuild) run() (err error) {
 	}
 	defer b.c.close()
 	if n, err := readCounts(b.old); err == nil {
-		b.n.commits, b.n.seq = n.commits, n.seq
+		b.n.commits, b.n.seq, b.n.journal = n.commits, n.seq, n.journal
 	}
 	if err := b.c.run("BEGIN IMMEDIATE; CREATE TEMP TABLE known (seq INTEGER PRIMARY KEY, id TEXT)"); err != nil {
 		return err
@@ -162,9 +162,7 @@ func (b *rebuild) copyAll() error {
 		return err
 	}
 	// The number of commits stays, so that what the journal holds beyond it goes on to count.
-	_, err := b.c.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
-		b.n.commits, b.n.seq, b.n.messages, b.n.bytes, b.n.notices)
-	return err
+	return (&tx{conn: b.c, n: b.n}).storeCounts()
 }
 
 // findMessages collects the numbers, and where it can the ids, of all messages that there is a trace of.

@@ -8,8 +8,9 @@ import (
 // applicationID marks the file as a spool of ours: "mwhy" (PRAGMA application_id).
 const applicationID = 0x6d776879
 
-// schemaVersion is the layout below (PRAGMA user_version).
-const schemaVersion = 1
+// schemaVersion is the format of the spool, of which the layout below is a part (PRAGMA user_version); format.go tells of the
+// earlier ones.
+const schemaVersion = 2
 
 // pageSize of the database in bytes.
 const pageSize = 4096
@@ -51,7 +52,7 @@ CREATE TABLE notice (
 	PRIMARY KEY (seq, recipient, kind)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX notice_due ON notice (due);
-CREATE TABLE reported (           -- ids of our own reports, kept after they have gone
+CREATE TABLE reported (           -- ids of our own reports, and of recovered messages, kept after they have gone
 	id TEXT PRIMARY KEY,
 	at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -72,13 +73,17 @@ CREATE TABLE meta (               -- one row
 	seq      INTEGER NOT NULL,    -- highest one given
 	messages INTEGER NOT NULL,
 	bytes    INTEGER NOT NULL,
-	notices  INTEGER NOT NULL
+	notices  INTEGER NOT NULL,
+	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; 0: not known
 ) STRICT;
-INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0);
+INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
 `
 
 // counts is the row of meta.
-type counts struct{ commits, seq, messages, bytes, notices int64 }
+type counts struct {
+	commits, seq, messages, bytes, notices int64
+	journal                                int64 // 0 in format 1, and after meta was lost
+}
 
 // openWriter opens the database for the writer, and makes it if it is not there.
 func openWriter(name string) (*conn, error) {
@@ -98,7 +103,8 @@ func openWriter(name string) (*conn, error) {
 	return c, nil
 }
 
-// ensureSchema makes the tables in a new database, and refuses one that is not ours.
+// ensureSchema makes the tables in a new database, and refuses one that is not ours or of a later format. One of an earlier format
+// is left as it is, see replay.
 func ensureSchema(c *conn) error {
 	app, _, err := c.integer("PRAGMA application_id")
 	if err != nil {
@@ -112,10 +118,10 @@ func ensureSchema(c *conn) error {
 	switch {
 	case err != nil:
 		return err
-	case app == applicationID && version == schemaVersion:
-		return nil
 	case app == applicationID && version > schemaVersion:
-		return fmt.Errorf("the spool was written by a newer release (layout %d, this one knows %d)", version, schemaVersion)
+		return errNewer(version)
+	case app == applicationID && version > 0:
+		return nil
 	case app != 0 || version != 0 || tables != 0:
 		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version, tables)
 	}
@@ -137,14 +143,22 @@ func openReader(name, how string) (*conn, error) {
 
 // readCounts reads the row of meta.
 func readCounts(c *conn) (n counts, err error) {
+	version, _, err := c.integer("PRAGMA user_version")
+	if err != nil {
+		return n, err
+	}
+	query := "SELECT commits, seq, messages, bytes, notices, journal FROM meta"
+	if version == 1 {
+		query = "SELECT commits, seq, messages, bytes, notices, 0 FROM meta"
+	}
 	found := false
 	err = c.query(func(row []driver.Value) error {
 		found = true
-		for i, p := range []*int64{&n.commits, &n.seq, &n.messages, &n.bytes, &n.notices} {
+		for i, p := range []*int64{&n.commits, &n.seq, &n.messages, &n.bytes, &n.notices, &n.journal} {
 			*p, _ = row[i].(int64)
 		}
 		return errStop
-	}, "SELECT commits, seq, messages, bytes, notices FROM meta")
+	}, query)
 	if err == nil && !found {
 		err = errDamaged{"the table meta is empty"}
 	}

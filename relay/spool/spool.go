@@ -78,9 +78,9 @@ func (o Options) withDefaults() Options {
 const (
 	databaseName = "spool.db"
 	lockName     = "lock"
-	marksName    = "marks"
+	marksName    = "marks-2"
 	reserveName  = "reserve"
-	journalName  = "journal"
+	journalName  = "journal-2"
 	contentDir   = "content"
 	damagedDir   = "damaged"
 )
@@ -104,6 +104,8 @@ type Spool struct {
 	cache *cache
 
 	scratch sync.Pool // of *[]byte, into which contents are read
+
+	at func(step string) // for tests: called between the steps by which a spool is opened
 
 	lostTail   bool       // transactions are missing; set while the spool is opened
 	journalled journalled // what the journal holds; while the spool is opened
@@ -132,16 +134,22 @@ func (s *Spool) path(elem ...string) string {
 
 // Open opens the spool in o.Dir, and makes one if none is there. It fails if another process has it open.
 func Open(o Options) (*Spool, error) {
-	s := &Spool{
-		o: o.withDefaults(), lines: map[string]*line{}, leased: map[int64]*lease{}, byToken: map[relay.Token]*lease{},
-		gone: newRecent(recentMax),
-	}
-	s.scratch.New = newScratch
-	s.cache = newCache(s.o.Limits.Cache)
+	s := newSpool(o)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
 	}
 	return s, nil
+}
+
+// newSpool is a spool that is not open yet.
+func newSpool(o Options) *Spool {
+	s := &Spool{
+		o: o.withDefaults(), lines: map[string]*line{}, leased: map[int64]*lease{}, byToken: map[relay.Token]*lease{},
+		gone: newRecent(recentMax), at: func(string) {},
+	}
+	s.scratch.New = newScratch
+	s.cache = newCache(s.o.Limits.Cache)
+	return s
 }
 
 // open does the work of Open, and undoes it on an error.
@@ -157,11 +165,14 @@ func (s *Spool) open() (err error) {
 			s.lock.Close()
 		}
 	}()
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
 	if err := s.narrow(); err != nil {
 		return err
 	}
 	var was marked
-	if s.marks, was, err = openMarks(s.path(marksName)); err != nil {
+	if s.marks, was, err = s.openMarks(); err != nil {
 		return err
 	}
 	c, n, err := s.start(was)

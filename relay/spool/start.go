@@ -19,7 +19,8 @@ const checkFor = time.Second
 
 // start opens the database, and brings it into order after whatever ended the previous process.
 func (s *Spool) start(was marked) (*conn, counts, error) {
-	if err := s.readJournal(); err != nil {
+	var err error
+	if s.journalled, err = readJournal(s.o.Dir); err != nil {
 		return nil, counts{}, err
 	}
 	c, n, err := s.openChecked(was)
@@ -91,8 +92,12 @@ func (s *Spool) tellLost(commits int64, was marked) {
 		return
 	}
 	s.lostTail = true
+	aside, err := "", error(nil)
+	if len(s.journalled.broken)+len(s.journalled.newer) > 0 { // they may have been there
+		aside, err = s.setAside(s.journalled.name)
+	}
 	s.o.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
-		"dir", s.o.Dir, "transactions_missing", missing, "transactions", commits)
+		"dir", s.o.Dir, "transactions_missing", missing, "transactions", commits, "journal", aside, "err", err)
 }
 
 // damage reports whether err says that the database is damaged.
@@ -175,7 +180,11 @@ func (s *Spool) putInOrder(t *tx, was marked) error {
 		return err
 	}
 	s.stat.quarantined.Store(q)
-	return s.marks.begin(t.n.commits)
+	if err := s.marks.begin(t.n.commits); err != nil {
+		return err
+	}
+	s.at("in order")
+	return s.rename1()
 }
 
 // crashDelay is how long a message waits that was leased when the process ended, the times-th time in a row: it may be what

@@ -194,7 +194,7 @@ func TestBadOperationCostsItself(t *testing.T) {
 			if _, err := t.exec("DELETE FROM message"); err != nil {
 				return err
 			}
-			_, err := t.exec("INSERT INTO meta VALUES (1, 1, 1, 1, 1, 1)")
+			_, err := t.exec("INSERT INTO meta VALUES (1, 1, 1, 1, 1, 1, 1)")
 			return err
 		}})
 	}()

@@ -36,8 +36,8 @@ func (t *tx) guarded(op *operation) (result, err error) {
 
 // storeCounts stores the counts.
 func (t *tx) storeCounts() error {
-	_, err := t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?",
-		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices)
+	_, err := t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?, journal=?",
+		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices, t.n.journal)
 	return err
 }
 

@@ -102,7 +102,7 @@ type reporting struct {
 
 // tryJournal writes a batch to the journal, and answers it. It reports false when that cannot be done: nothing has happened then.
 func (w *writer) tryJournal(batch []*operation) bool {
-	if w.journal == nil || w.young.bytes > w.youngMax() ||
+	if w.journal == nil || !w.journal.noted || w.young.bytes > w.youngMax() ||
 		slices.ContainsFunc(batch, func(op *operation) bool { return op.journal == nil }) {
 		return false
 	}
@@ -273,6 +273,7 @@ func (w *writer) absorbed(commits int64) {
 	w.young.clear()
 	if w.journal != nil {
 		w.journal.restart(commits)
+		w.journal.noted = true
 	}
 }
 
@@ -297,6 +298,7 @@ func (w *writer) recount(c *conn, n counts) (counts, error) {
 	}
 	n.seq = max(n.seq, w.n.seq)
 	n.commits = max(n.commits, w.n.commits)
+	n.journal = w.n.journal
 	return n, nil
 }
 
@@ -312,7 +314,7 @@ func (s *Spool) absorb() error {
 	return s.w.do(context.Background(), &operation{kept: true, apply: func(*tx) error { return nil }})
 }
 
-// startJournal opens the journal. What it holds is in the database already.
+// startJournal opens the journal, and has the database note its salt. What it holds is in the database already.
 func (w *writer) startJournal() {
 	if w.s.o.Limits.Journal == 0 || w.youngMax() == 0 {
 		return
@@ -323,7 +325,12 @@ func (w *writer) startJournal() {
 		return
 	}
 	j.restart(w.n.commits)
-	w.journal = j
+	w.journal, w.n.journal = j, int64(j.salt)
+	op := &operation{done: make(chan error, 1), apply: func(*tx) error { return nil }}
+	// Where the disk is full the first transaction that succeeds notes it.
+	if err := w.commit([]*operation{op}); err != nil && !isFull(err) {
+		w.suspect(err)
+	}
 }
 
 // closeJournal closes the journal.
