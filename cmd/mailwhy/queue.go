@@ -48,7 +48,7 @@ spool itself.`,
 		RunE: func(c *cobra.Command, ids []string) error { return q.show(c.Context(), ids[0], c.OutOrStdout()) },
 	}
 	show.Flags().BoolVar(&q.json, "json", false, "print the message as JSON")
-	c.AddCommand(list, show)
+	c.AddCommand(list, show, newRecoverCommand(q))
 	q.filters(list)
 	for action, about := range map[admin.Action]string{
 		admin.Retry:   "Try now what waits",
