@@ -155,21 +155,23 @@ func (c *Config) readSecret(path string, s *Secret, file string, tell tellFunc) 
 	c.warnReadable(path+"_file", file)
 }
 
-// warnInline warns of a password that stands, at path, where others may see it: on the command line, or in a configuration file that
-// they may read.
+// warnInline warns of a password that stands, at path, where others may see it: on the command line, or in a
+// configuration file that they may read.
 func (c *Config) warnInline(path string, u *Upstream) {
 	if u.PasswordFile != "" || u.Password.IsZero() {
 		return
 	}
 	switch origin := c.origins[path]; {
 	case strings.HasPrefix(origin, "--"):
-		c.Warnings = append(c.Warnings, "the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")
+		c.Warnings = append(c.Warnings,
+			"the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")
 	case !strings.HasPrefix(origin, envPrefix):
 		c.warnReadable(path, origin)
 	}
 }
 
-// warnReadable warns of a file with a secret that others may read or change. In a container the files that the engine mounts are
+// warnReadable warns of a file with a secret that others may read or change. In a container the files that
+// the engine mounts are
 // readable by all, which is why it is no mistake.
 func (c *Config) warnReadable(key, file string) {
 	info, err := os.Stat(file)

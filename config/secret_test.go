@@ -82,19 +82,22 @@ func TestSecretFileTrouble(t *testing.T) {
 	}
 }
 
-// TestWarnsOfReadableSecrets: whatever file holds a secret, one that others may read or change is warned about, and one that is the
-// owner's alone is not.
+// TestWarnsOfReadableSecrets: whatever file holds a secret, one that others may read or change is warned
+// about, and one that is the owner's alone is not.
 func TestWarnsOfReadableSecrets(t *testing.T) {
-	relay := writeFile(t, "relay.toml", "[upstream.default]\nhost = \"mail.example.com\"\nusername = \"u\"\npassword = \"p\"\n")
+	relay := writeFile(t, "relay.toml",
+		"[upstream.default]\nhost = \"mail.example.com\"\nusername = \"u\"\npassword = \"p\"\n")
 	for name, load := range map[string]func(file string) []string{
 		"access.users_file": func(file string) []string {
 			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_ACCESS_USERS_FILE=" + file}
 		},
 		"upstream.default.key_file": func(file string) []string {
-			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_UPSTREAM_CERT_FILE=" + file, "MAILWHY_UPSTREAM_KEY_FILE=" + file}
+			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_UPSTREAM_CERT_FILE=" + file,
+				"MAILWHY_UPSTREAM_KEY_FILE=" + file}
 		},
 		"tls.key_file": func(file string) []string {
-			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_TLS_CERT_FILE=" + file, "MAILWHY_TLS_KEY_FILE=" + file}
+			return []string{"MAILWHY_UPSTREAM=smtp://mail.example.com", "MAILWHY_TLS_CERT_FILE=" + file,
+				"MAILWHY_TLS_KEY_FILE=" + file}
 		},
 		"upstream.default.password": func(string) []string { return []string{"MAILWHY_CONFIG=" + relay} },
 	} {

@@ -8,14 +8,15 @@ import (
 	"mailwhy/diagnose"
 )
 
-// expireBatch is how many messages are given up at a time while a lane is paused. Between two batches the lane does what else it
-// has to do.
+// expireBatch is how many messages are given up at a time while a lane is paused. Between two batches the
+// lane does what else it has to do.
 const expireBatch = 200
 
 // sweepEvery is how often a paused lane looks for mail whose time is over.
 const sweepEvery = 5 * time.Minute
 
-// sweep gives up what has expired, now and then: a batch at a time, until all that waits in the lane was looked at.
+// sweep gives up what has expired, now and then: a batch at a time, until all that waits in the lane was
+// looked at.
 func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
 	t := &l.trouble
 	if since := now.Sub(t.swept); since >= 0 && since < sweepEvery {
@@ -32,8 +33,9 @@ func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
 	t.swept = now
 }
 
-// expireWaiting gives up a batch of messages of a paused lane whose time is over, since no attempt will, and reports whether there may
-// be more. After an error the next batch begins behind the message that gave it. It needs a spool that can be listed and edited.
+// expireWaiting gives up a batch of messages of a paused lane whose time is over, since no attempt will, and
+// reports whether there may be more. After an error the next batch begins behind the message that gave it. It
+// needs a spool that can be listed and edited.
 func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p *Policy) (more bool, err error) {
 	lister, _ := l.o.Spool.(Lister)
 	editor, ok := l.o.Spool.(Editor)
@@ -41,7 +43,8 @@ func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p *Policy) (mor
 		return false, nil
 	}
 	t := &l.trouble
-	f := QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: t.sweptTo, Limit: expireBatch}
+	f := QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: t.sweptTo,
+		Limit: expireBatch}
 	var old []string
 	if err := lister.List(ctx, f, func(m *Message) bool { old = append(old, m.ID); return true }); err != nil {
 		return false, err

@@ -265,8 +265,8 @@ func TestLaneRecipientTextNeverPauses(t *testing.T) {
 	})
 }
 
-// TestLanePausedExpiresAllOfItsMail: neither hundreds of old messages that are held nor another lane's backlog keep a paused lane from
-// giving up its own mail, however much of it there is.
+// TestLanePausedExpiresAllOfItsMail: neither hundreds of old messages that are held nor another lane's
+// backlog keep a paused lane from giving up its own mail, however much of it there is.
 func TestLanePausedExpiresAllOfItsMail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
@@ -285,7 +285,8 @@ func TestLanePausedExpiresAllOfItsMail(t *testing.T) {
 		pass(10*time.Hour + 10*time.Minute)
 		states := b.spool.states()
 		if states[Expired] != b.seq-first || states[Held] != 300 || states[Queued] != 300 {
-			t.Errorf("states %v, want all %d of the lane expired, 300 held, 300 of another lane queued", states, b.seq-first)
+			t.Errorf("states %v, want all %d of the lane expired, 300 held, 300 of another lane queued", states,
+				b.seq-first)
 		}
 	})
 }

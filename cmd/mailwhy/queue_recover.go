@@ -32,10 +32,11 @@ func newRecoverCommand(q *queueFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "recover FILE [ID...]",
 		Short: "Read a journal that was set aside, and put its messages back",
-		Long: `Lists the messages that a journal of a spool holds, of this or any earlier release: one that was set aside in the spool's
-directory "damaged" because it does not belong to the database. With --put they go back into the queue under their ids, while
-no relay runs on the spool. A message that is in the queue, or was put back before, is not put back; one that was relayed
-since the journal was set aside is not known any more, and would be sent again. With ids only these messages are meant.`,
+		Long: `Lists the messages that a journal of a spool holds, of this or any earlier release: one that was set
+aside in the spool's directory "damaged" because it does not belong to the database. With --put they go
+back into the queue under their ids, while no relay runs on the spool. A message that is in the queue, or
+was put back before, is not put back; one that was relayed since the journal was set aside is not known
+any more, and would be sent again. With ids only these messages are meant.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return r.run(c.Context(), args[0], args[1:], c.OutOrStdout(), c.ErrOrStderr())
@@ -79,7 +80,8 @@ func (r *recovery) run(ctx context.Context, file string, ids []string, stdout, s
 	if err := out.end(); err != nil || r.json || len(list) == 0 {
 		return err
 	}
-	_, err = fmt.Fprintln(stdout, "nothing was changed; --put puts them back into the queue, while no relay runs on the spool")
+	_, err = fmt.Fprintln(stdout,
+		"nothing was changed; --put puts them back into the queue, while no relay runs on the spool")
 	return err
 }
 
@@ -94,7 +96,10 @@ func selectRecovered(list *[]spool.Recovered, ids []string) error {
 		}
 	}
 	if len(ids) > 0 {
-		*list = slices.DeleteFunc(*list, func(m spool.Recovered) bool { return !slices.Contains(ids, m.Message.ID) })
+		*list = slices.DeleteFunc(*list, func(m spool.Recovered) bool {
+			return !slices.Contains(ids,
+				m.Message.ID)
+		})
 	}
 	return nil
 }
@@ -112,7 +117,8 @@ func (r *recovery) show(out *listing, m *spool.Recovered) error {
 }
 
 // putBack puts the messages back into the spool, and says what became of each.
-func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []spool.Recovered, stdout, stderr io.Writer) (err error) {
+func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []spool.Recovered, stdout,
+	stderr io.Writer) (err error) {
 	if err := ownSpool(cfg.Spool.Dir); err != nil {
 		return err
 	}
@@ -160,7 +166,8 @@ func (r *recovery) tell(w io.Writer, m *relay.Message, stored bool, failed error
 	return err
 }
 
-// ownSpool refuses to write to another user's spool as root: the relay could not open the files that come to be.
+// ownSpool refuses to write to another user's spool as root: the relay could not open the files that come to
+// be.
 func ownSpool(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -168,7 +175,8 @@ func ownSpool(dir string) error {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if ok && os.Geteuid() == 0 && st.Uid != 0 {
-		return fmt.Errorf("the spool %s belongs to the user with the uid %d: run this as that user, with sudo -u '#%d' for instance", dir, st.Uid, st.Uid)
+		return fmt.Errorf("the spool %s belongs to the user with the uid %d: "+
+			"run this as that user, with sudo -u '#%d' for instance", dir, st.Uid, st.Uid)
 	}
 	return nil
 }

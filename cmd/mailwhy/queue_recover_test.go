@@ -24,12 +24,15 @@ func killedJournal(t *testing.T, n int) (file string, ids []string) {
 	}
 	defer s.Close()
 	// As a lane that has nothing to do looks.
-	if _, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1, Until: time.Now()}); err != nil {
+	if _, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1,
+		Until: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
-		m := &relay.Message{ID: relay.NewID(time.Now()), Lane: "default", Arrived: time.Now(), Envelope: relay.Envelope{From: "app@shop.example"}}
-		m.Recipients = []relay.Recipient{{Address: fmt.Sprintf("to%d@there.example", i), State: relay.Queued, NextAttempt: time.Now()}}
+		m := &relay.Message{ID: relay.NewID(time.Now()), Lane: "default", Arrived: time.Now(),
+			Envelope: relay.Envelope{From: "app@shop.example"}}
+		m.Recipients = []relay.Recipient{{Address: fmt.Sprintf("to%d@there.example", i), State: relay.Queued,
+			NextAttempt: time.Now()}}
 		if err := s.Put(t.Context(), m, strings.NewReader("Subject: x\r\n\r\nbody\r\n")); err != nil {
 			t.Fatal(err)
 		}
@@ -53,12 +56,14 @@ func recoverFrom(args ...string) (stdout, stderr string, status int) {
 	return out.String(), errs.String(), status
 }
 
-// TestQueueRecover lists a journal that was set aside, puts one of its messages and then all back, once, and finds them in the queue.
+// TestQueueRecover lists a journal that was set aside, puts one of its messages and then all back, once, and
+// finds them in the queue.
 func TestQueueRecover(t *testing.T) {
 	file, ids := killedJournal(t, 3)
 	dir := t.TempDir()
 	out, _, status := recoverFrom("--spool", dir, file)
-	for _, want := range append(ids, "from <app@shop.example>", "to2@there.example", "20 B", "3 messages, 3 recipients", "--put") {
+	for _, want := range append(ids, "from <app@shop.example>", "to2@there.example", "20 B",
+		"3 messages, 3 recipients", "--put") {
 		if !strings.Contains(out, want) || status != 0 {
 			t.Errorf("status %d, no %q in the list:\n%s", status, want, out)
 		}
@@ -69,14 +74,17 @@ func TestQueueRecover(t *testing.T) {
 		Size       int64
 		Recipients []struct{ Address string }
 	}
-	if err := json.Unmarshal([]byte(out), &line); err != nil || line.ID != ids[1] || line.From != "app@shop.example" || line.Size != 20 ||
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.ID != ids[1] ||
+		line.From != "app@shop.example" || line.Size != 20 ||
 		len(line.Recipients) != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, _, status := recoverFrom("--spool", dir, "--put", file, ids[1]); out != ids[1]+"  put back\n" || status != 0 {
+	if out, _, status := recoverFrom("--spool", dir, "--put", file, ids[1]); out != ids[1]+"  put back\n" ||
+		status != 0 {
 		t.Errorf("one: status %d, %s", status, out)
 	}
-	want := ids[0] + "  put back\n" + ids[1] + "  is in the queue, or was put back before\n" + ids[2] + "  put back\n"
+	want := ids[0] + "  put back\n" +
+		ids[1] + "  is in the queue, or was put back before\n" + ids[2] + "  put back\n"
 	if out, stderr, status := recoverFrom("--spool", dir, "--put", file); out != want || status != 0 {
 		t.Errorf("all: status %d, %s%s", status, out, stderr)
 	}
@@ -88,7 +96,8 @@ func TestQueueRecover(t *testing.T) {
 	if st, err := s.Stat(t.Context()); err != nil || st.Messages != 3 {
 		t.Errorf("the queue has %d messages, %v", st.Messages, err)
 	}
-	if _, stderr, status := recoverFrom("--spool", dir, "--put", file); status == 0 || !strings.Contains(stderr, "stop the relay") {
+	if _, stderr, status := recoverFrom("--spool", dir, "--put", file); status == 0 || !strings.Contains(stderr,
+		"stop the relay") {
 		t.Errorf("beside a relay: status %d, %s", status, stderr)
 	}
 }
@@ -107,13 +116,16 @@ func TestQueueRecoverMistakes(t *testing.T) {
 		t.Errorf("the damaged message is not shown as such:\n%s", out)
 	}
 	out, _, status := recoverFrom("--spool", dir, "--put", file)
-	if status != exitTrouble || !strings.Contains(out, ids[0]+"  put back") || !strings.Contains(out, ids[1]+"  failed: ") {
+	if status != exitTrouble || !strings.Contains(out, ids[0]+"  put back") || !strings.Contains(out,
+		ids[1]+"  failed: ") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 	other := filepath.Join(t.TempDir(), "mbox")
 	os.WriteFile(other, bytes.Repeat([]byte("From me\n"), 2000), 0o600)
-	for _, args := range [][]string{{other}, {other + "-missing"}, {file, relay.NewID(time.Now())}, {file, "x"}} {
-		if _, stderr, status := recoverFrom(append([]string{"--spool", dir}, args...)...); status == 0 || stderr == "" {
+	for _, args := range [][]string{{other}, {other + "-missing"}, {file, relay.NewID(time.Now())}, {file,
+		"x"}} {
+		if _, stderr, status := recoverFrom(append([]string{"--spool", dir}, args...)...); status == 0 ||
+			stderr == "" {
 			t.Errorf("%q: status %d, %q", args, status, stderr)
 		}
 	}

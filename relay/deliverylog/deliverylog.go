@@ -110,10 +110,12 @@ func (l *Log) narrow(f *os.File) {
 	}
 	was := fmt.Sprintf("%04o", info.Mode().Perm())
 	if err := f.Chmod(info.Mode().Perm() & filePerm); err != nil {
-		l.o.Log.Warn("the delivery log can be read or changed by others, and its mode cannot be changed", "file", l.o.File, "mode", was, "err", err)
+		l.o.Log.Warn("the delivery log can be read or changed by others, and its mode cannot be changed", "file",
+			l.o.File, "mode", was, "err", err)
 		return
 	}
-	l.o.Log.Warn("the delivery log could be read or changed by others; now it cannot", "file", l.o.File, "mode", was)
+	l.o.Log.Warn("the delivery log could be read or changed by others; now it cannot", "file", l.o.File, "mode",
+		was)
 }
 
 // Record implements relay.Recorder. It blocks while more than the bound waits for the output.

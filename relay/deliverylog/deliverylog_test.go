@@ -112,10 +112,12 @@ func TestFlushAndReopen(t *testing.T) {
 	}
 }
 
-// TestNarrowsWideLog: a file that the world may read when it is opened is narrowed, and that is told once; a group may go on reading.
+// TestNarrowsWideLog: a file that the world may read when it is opened is narrowed, and that is told once; a
+// group may go on reading.
 func TestNarrowsWideLog(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
-	for mode, want := range map[os.FileMode]os.FileMode{0o644: 0o640, 0o666: 0o640, 0o604: 0o600, 0o640: 0o640, 0o600: 0o600} {
+	for mode, want := range map[os.FileMode]os.FileMode{0o644: 0o640, 0o666: 0o640, 0o604: 0o600, 0o640: 0o640,
+		0o600: 0o600} {
 		os.WriteFile(file, nil, 0o600)
 		if err := os.Chmod(file, mode); err != nil {
 			t.Fatal(err)

@@ -8,8 +8,9 @@ import (
 	"mailwhy/relay/internal/socket"
 )
 
-// Open opens the listener. The file of a unix socket has the permissions mode from its first moment on, whatever the umask; one that a
-// dead process left behind is replaced, one that answers and a file of another kind are not. mode says nothing for TCP.
+// Open opens the listener. The file of a unix socket has the permissions mode from its first moment on,
+// whatever the umask; one that a dead process left behind is replaced, one that answers and a file of another
+// kind are not. mode says nothing for TCP.
 func (l *Listen) Open(mode fs.FileMode) (net.Listener, error) {
 	if l.Network == "unix" {
 		ln, err := socket.Listen(l.Addr, mode)

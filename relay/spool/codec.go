@@ -70,7 +70,8 @@ func (r *record) sumHead() uint32 {
 // sumState is the checksum over what a settlement changes.
 func (r *record) sumState() uint32 { return sum(r.id, r.recipients, strconv.FormatInt(r.open, 10)) }
 
-// sumStateFirst is the checksum that the very first builds stored, if the number of open recipients, which it does not cover, is right.
+// sumStateFirst is the checksum that the very first builds stored, if the number of open recipients, which it
+// does not cover, is right.
 func (r *record) sumStateFirst() uint32 {
 	recipients, err := decodeRecipients([]byte(r.recipients))
 	counted := new(record)

@@ -9,8 +9,8 @@ import (
 	"mailwhy/relay/internal/durable"
 )
 
-// fit looks whether the journal belongs to the database, which is open and has not taken it in in this process. One that does not is
-// set aside, with whatever it holds.
+// fit looks whether the journal belongs to the database, which is open and has not taken it in in this
+// process. One that does not is set aside, with whatever it holds.
 func (s *Spool) fit(t *tx) error {
 	if err := s.leftover(); err != nil {
 		return err
@@ -25,7 +25,8 @@ func (s *Spool) fit(t *tx) error {
 	case len(j.entries) > 0 && j.base < t.n.commits && t.n.journal == 0:
 		// Format 1 says no more than that it may be so.
 		aside, err := s.moveAside(j.name)
-		s.o.Log.Info("the journal of an earlier release is kept; as far as can be seen its messages have all been in the database since",
+		s.o.Log.Info("the journal of an earlier release is kept; "+
+			"as far as can be seen its messages have all been in the database since",
 			"dir", s.o.Dir, "file", aside, "look", "mailwhy queue recover "+aside)
 		*j = journalled{}
 		return err
@@ -58,11 +59,13 @@ func (j *journalled) empty() bool {
 	return len(j.entries) == 0 && len(j.broken) == 0 && len(j.newer) == 0
 }
 
-// strange says why a journal is not, or not for sure, the one that the database was last written with; "" when it is, or holds nothing.
+// strange says why a journal is not, or not for sure, the one that the database was last written with; ""
+// when it is, or holds nothing.
 func (j *journalled) strange(c *conn, n counts) (why string, err error) {
 	switch {
 	case len(j.entries) == 0 || j.salt == n.journal || j.base > n.commits:
-		// With a base that the database has not reached it is the database whose end is missing, see tellLost.
+		// With a base that the database has not reached it is the database whose end is missing, see
+		// tellLost.
 		return "", nil
 	case n.journal == 0 && j.base == n.commits:
 		return "", nil
@@ -72,11 +75,12 @@ func (j *journalled) strange(c *conn, n counts) (why string, err error) {
 	return "the database was last written with another one", nil
 }
 
-// untaken looks in a database that does not know which journal it has taken in for signs that it was not this one: a release
-// without a journal went on writing to it. Why is "" when there are none.
+// untaken looks in a database that does not know which journal it has taken in for signs that it was not this
+// one: a release without a journal went on writing to it. Why is "" when there are none.
 func (j *journalled) untaken(c *conn, n counts) (why string, err error) {
 	if last := j.entries[len(j.entries)-1].commit; n.commits <= last {
-		return fmt.Sprintf("it goes up to transaction %d and the database, which has %d, has not taken it in", last, n.commits), nil
+		return fmt.Sprintf("it goes up to transaction %d and the database, which has %d, has not taken it in",
+			last, n.commits), nil
 	}
 	for i := range j.entries {
 		r := new(changes).add(&j.entries[i])
@@ -84,7 +88,8 @@ func (j *journalled) untaken(c *conn, n counts) (why string, err error) {
 			continue
 		}
 		if r.seq > n.seq {
-			return fmt.Sprintf("message %s has the number %d, and the database has given no more than %d", r.id, r.seq, n.seq), nil
+			return fmt.Sprintf("message %s has the number %d, and the database has given no more than %d", r.id,
+				r.seq, n.seq), nil
 		}
 		stored, err := c.one("seq=?", r.seq)
 		if errors.Is(err, relay.ErrNotFound) {
@@ -94,20 +99,24 @@ func (j *journalled) untaken(c *conn, n counts) (why string, err error) {
 			return "", err
 		}
 		if stored.id != r.id {
-			return fmt.Sprintf("the number of message %s is that of another one in the database, %s", r.id, stored.id), nil
+			return fmt.Sprintf("the number of message %s is that of another one in the database, %s", r.id,
+				stored.id), nil
 		}
 	}
 	return "", nil
 }
 
-// tellStrange sets a journal aside that does not belong to the database, and tells how to get at what it holds.
+// tellStrange sets a journal aside that does not belong to the database, and tells how to get at what it
+// holds.
 func (s *Spool) tellStrange(j *journalled, why string) error {
 	aside, err := s.moveAside(j.name)
 	if err != nil {
 		return err
 	}
-	s.o.Log.Error("the spool has a journal that does not belong to its database; it is set aside, and its messages are not in the queue",
-		"dir", s.o.Dir, "why", why, "messages", len(j.all().come), "file", aside, "fix", "mailwhy queue recover "+aside)
+	s.o.Log.Error("the spool has a journal that does not belong to its database; "+
+		"it is set aside, and its messages are not in the queue",
+		"dir", s.o.Dir, "why", why, "messages", len(j.all().come), "file", aside,
+		"fix", "mailwhy queue recover "+aside)
 	return nil
 }
 

@@ -12,17 +12,20 @@ import (
 	"strings"
 )
 
-// A format has one number for all files of a spool: the database has it as PRAGMA user_version, the journal in its first page and
-// in the magic number of its entries.
+// A format has one number for all files of a spool: the database has it as PRAGMA user_version, the journal
+// in its first page and in the magic number of its entries.
 //
-//	1  until 28 November 2026. The first releases had no journal, and the ones after them a file "journal", in which reports came later.
-//	   None of them looked whether another one had written to the spool since: going back lost what was in the journal.
-//	2  the row of meta says which journal the database has taken in (counts.journal). The journal and the marks have names of their
-//	   own, so that a release of format 1, which refuses the database, neither reads nor changes them before it does.
+//	1  until 28 November 2026. The first releases had no journal, the ones after them a file "journal",
+//	   in which reports came later. None of them looked whether another one had written to the spool
+//	   since: going back lost what was in the journal.
+//	2  the row of meta says which journal the database has taken in (counts.journal). The journal and the
+//	   marks have names of their own, so that a release of format 1, which refuses the database, neither
+//	   reads nor changes them before it does.
 //
-// A spool of an earlier format becomes one of this format when it is opened, with the one transaction that takes in its journal
-// (replay.go). Before that commit it is of the earlier format, whole, and after it of this one; the files that are renamed afterwards have
-// nothing in them that the database has not. A spool of a later format is refused before anything is changed.
+// A spool of an earlier format becomes one of this format when it is opened, with the one transaction that
+// takes in its journal (replay.go). Before that commit it is of the earlier format, whole, and after it of
+// this one; the files that are renamed afterwards have nothing in them that the database has not. A spool of
+// a later format is refused before anything is changed.
 
 // The names that the journal and the marks had in format 1.
 const (
@@ -32,13 +35,13 @@ const (
 
 // errNewer refuses a spool of a later format.
 func errNewer(version int64) error {
-	return fmt.Errorf("it was written by a newer release: its format is %d, and this release knows formats up to %d; "+
-		"nothing was changed. Start the newer release again; to go back to this one, let the newer one empty its queue first, and then give this one "+
-		"another, empty directory", version, schemaVersion)
+	return fmt.Errorf("it was written by a newer release: its format is %d, and this release knows formats "+
+		"up to %d; nothing was changed. Start the newer release again; to go back to this one, let the newer "+
+		"one empty its queue first, and then give this one another, empty directory", version, schemaVersion)
 }
 
-// checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here: salvaging it comes later,
-// and must not begin when the journal is of a later format.
+// checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
+// salvaging it comes later, and must not begin when the journal is of a later format.
 func (s *Spool) checkFormat() error {
 	version, err := s.databaseVersion()
 	if err != nil {
@@ -61,8 +64,8 @@ const (
 	headerApplication = 68
 )
 
-// databaseVersion is the format of the database: that of its first page in the file or, if the log has a newer one, there. It is 0 for a
-// database that is not there, or not ours as far as can be seen.
+// databaseVersion is the format of the database: that of its first page in the file or, if the log has a
+// newer one, there. It is 0 for a database that is not there, or not ours as far as can be seen.
 func (s *Spool) databaseVersion() (version int64, err error) {
 	f, err := os.Open(s.path(databaseName))
 	if err != nil {

@@ -85,7 +85,8 @@ func (e *earlier) comesBack(t *testing.T, s *Spool) {
 		states[m.Recipients[0].State]++
 		return true
 	})
-	if err != nil || states[relay.Held] != 1 || states[relay.Deferred] != 1 || states[relay.Failed] != len(e.Owed) {
+	if err != nil || states[relay.Held] != 1 || states[relay.Deferred] != 1 ||
+		states[relay.Failed] != len(e.Owed) {
 		t.Errorf("states %v, want one held, one deferred and %d failed; %v", states, len(e.Owed), err)
 	}
 	due, _, err := s.DueNotices(t.Context(), time.Now(), 10, nil)
@@ -94,10 +95,11 @@ func (e *earlier) comesBack(t *testing.T, s *Spool) {
 	}
 }
 
-// TestOpensEarlierFormats opens the spools of earlier releases, killed and closed, first without a relay and then with one, and once more:
-// everything is there.
+// TestOpensEarlierFormats opens the spools of earlier releases, killed and closed, first without a relay and
+// then with one, and once more: everything is there.
 func TestOpensEarlierFormats(t *testing.T) {
-	for _, name := range []string{"first-killed", "database-killed", "journal-killed", "reports-killed", "reports-closed"} {
+	for _, name := range []string{"first-killed", "database-killed", "journal-killed", "reports-killed",
+		"reports-closed"} {
 		t.Run(name, func(t *testing.T) {
 			e := unpackEarlier(t, name)
 			os.WriteFile(filepath.Join(e.dir, lockName), nil, filePerm)
@@ -129,14 +131,15 @@ func TestOpensEarlierFormats(t *testing.T) {
 	}
 }
 
-// TestKilledWhileMigrating takes the files of a spool between the steps by which it is migrated, as a kill leaves them, and opens each of
-// these spools: everything is there.
+// TestKilledWhileMigrating takes the files of a spool between the steps by which it is migrated, as a kill
+// leaves them, and opens each of these spools: everything is there.
 func TestKilledWhileMigrating(t *testing.T) {
 	for _, name := range []string{"database-killed", "journal-killed", "reports-killed", "reports-closed"} {
 		t.Run(name, func(t *testing.T) {
 			e := unpackEarlier(t, name)
 			images := map[string]string{}
-			s := newSpool(Options{Dir: e.dir, Limits: Limits{Reserve: -1, Journal: 1 << 20}, Log: slog.New(slog.DiscardHandler)})
+			s := newSpool(Options{Dir: e.dir, Limits: Limits{Reserve: -1, Journal: 1 << 20},
+				Log: slog.New(slog.DiscardHandler)})
 			s.at = func(step string) { images[step] = takeImage(t, e.dir) }
 			if err := s.open(); err != nil {
 				t.Fatal(err)
@@ -160,8 +163,8 @@ func TestKilledWhileMigrating(t *testing.T) {
 	}
 }
 
-// TestDowngradedSpool opens a spool that a release without a journal has gone on with, after one with a journal was killed: the journal is
-// kept and named, and what it holds can be put back, once.
+// TestDowngradedSpool opens a spool that a release without a journal has gone on with, after one with a
+// journal was killed: the journal is kept and named, and what it holds can be put back, once.
 func TestDowngradedSpool(t *testing.T) {
 	e := unpackEarlier(t, "downgraded")
 	var w watcher
@@ -198,7 +201,8 @@ func TestDowngradedSpool(t *testing.T) {
 	s.Close()
 }
 
-// TestJournalOfAnotherSpool puts a journal beside a database that it does not belong to: nothing in it is dropped, or sent.
+// TestJournalOfAnotherSpool puts a journal beside a database that it does not belong to: nothing in it is
+// dropped, or sent.
 func TestJournalOfAnotherSpool(t *testing.T) {
 	im, other := youngImage(t, 30), youngImage(t, 20)
 	if err := os.Rename(filepath.Join(other.dir, journalName), filepath.Join(im.dir, journalName)); err != nil {
@@ -222,8 +226,8 @@ func TestJournalOfAnotherSpool(t *testing.T) {
 	}
 }
 
-// TestRefusesLaterFormats: a later format of the database, in its file or its log, or of the journal alone, is refused with both numbers, and
-// no byte of the spool changes.
+// TestRefusesLaterFormats: a later format of the database, in its file or its log, or of the journal alone,
+// is refused with both numbers, and no byte of the spool changes.
 func TestRefusesLaterFormats(t *testing.T) {
 	later := func(t *testing.T, s *Spool) {
 		op := &operation{apply: func(t *tx) error { return t.run("PRAGMA user_version=7") }}
@@ -254,7 +258,8 @@ func TestRefusesLaterFormats(t *testing.T) {
 			dir := change(t, youngImage(t, 10).dir)
 			before := readAll(t, dir)
 			_, err := Open(Options{Dir: dir})
-			if err == nil || !strings.Contains(err.Error(), "format is 7") || !strings.Contains(err.Error(), "up to 2") {
+			if err == nil || !strings.Contains(err.Error(), "format is 7") || !strings.Contains(err.Error(),
+				"up to 2") {
 				t.Errorf("Open: %v", err)
 			}
 			if after := readAll(t, dir); !maps.Equal(before, after) {

@@ -19,7 +19,8 @@ import (
 // and one fdatasync for all that wait, and never reach the database. It is as large as it ever gets, so that a write
 // changes no metadata and needs no room, and is written from its beginning again after each transaction of the database.
 //
-// The file: a page with the format and the salt, and transactions, each beginning at a page. A transaction is entries one after the other, padded
+// The file: a page with the format and the salt, and transactions, each beginning at a page. A transaction is
+// entries one after the other, padded
 // to eight bytes; the rest of its last page is zero. An entry is a header and a body:
 //
 //	offset  0  magic, with the format
@@ -32,8 +33,8 @@ import (
 //	       40  CRC-32C of all the rest
 //
 // Numbers are little-endian. Entries count as long as the database has no later transaction than their base: with the next one all
-// that is in the journal is in the database too. That this was the database's own journal it knows by the salt (counts.journal): none
-// is written to before a transaction has noted its salt.
+// that is in the journal is in the database too. That this was the database's own journal it knows by the
+// salt (counts.journal): none is written to before a transaction has noted its salt.
 type journal struct {
 	f    *os.File
 	salt uint64

@@ -65,7 +65,8 @@ func list(ctx context.Context, read func(func(*conn) error) error, pages pageFun
 // allPages reads all messages, page by page.
 func allPages(after string) pageFunc {
 	return func(c *conn) (records []*record, err error) {
-		records, err = c.records("SELECT "+columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after, int64(pageRows))
+		records, err = c.records("SELECT "+columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after,
+			int64(pageRows))
 		if err == nil && len(records) > 0 {
 			after = records[len(records)-1].id
 		}
@@ -76,8 +77,8 @@ func allPages(after string) pageFunc {
 // lookedAt is how many messages a statement looks at when most of them may not be selected.
 const lookedAt = 4096
 
-// selectedPages reads the messages that f selects by lane, by whether they wait and by age, page by page: a large backlog of others
-// costs a look at each of their rows, without their recipients.
+// selectedPages reads the messages that f selects by lane, by whether they wait and by age, page by page: a
+// large backlog of others costs a look at each of their rows, without their recipients.
 func selectedPages(f relay.QueueFilter) pageFunc {
 	after, older := f.After, int64(never)
 	if !f.OlderThan.IsZero() {
@@ -86,7 +87,8 @@ func selectedPages(f relay.QueueFilter) pageFunc {
 	return func(c *conn) (records []*record, err error) {
 		for end := false; !end && len(records) == 0; {
 			upTo := ""
-			err := c.query(rowInto(&upTo), "SELECT id FROM message WHERE id>? ORDER BY id LIMIT 1 OFFSET ?", after, int64(lookedAt))
+			err := c.query(rowInto(&upTo), "SELECT id FROM message WHERE id>? ORDER BY id LIMIT 1 OFFSET ?", after,
+				int64(lookedAt))
 			if err != nil {
 				return nil, err
 			}

@@ -9,8 +9,8 @@ import (
 	"mailwhy/relay"
 )
 
-// TestListBehindABacklog: what a filter selects by lane and by whether it waits is found behind more others than one statement looks at,
-// page by page and after an id, and in the spool of a relay that does not run.
+// TestListBehindABacklog: what a filter selects by lane and by whether it waits is found behind more others
+// than one statement looks at, page by page and after an id, and in the spool of a relay that does not run.
 func TestListBehindABacklog(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{Reserve: -1}})
 	bulk(t, s, "bulk@sender.example", 2*lookedAt+10, time.Now())
@@ -33,7 +33,11 @@ func TestListBehindABacklog(t *testing.T) {
 	slices.Sort(want)
 	look := func(l relay.Lister, f relay.QueueFilter) (got []string) {
 		f.Lane, f.Waiting, f.OlderThan = "other", true, time.Now().Add(time.Minute)
-		if err := l.List(t.Context(), f, func(m *relay.Message) bool { got = append(got, m.ID); return true }); err != nil {
+		if err := l.List(t.Context(), f, func(m *relay.Message) bool {
+			got = append(got,
+				m.ID)
+			return true
+		}); err != nil {
 			t.Fatal(err)
 		}
 		return got

@@ -13,14 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The modes of what is in a spool, whatever the umask and the mode of its directory: mail is for nobody else to read.
+// The modes of what is in a spool, whatever the umask and the mode of its directory: mail is for nobody else
+// to read.
 const (
 	filePerm = 0o600
 	dirPerm  = 0o700
 )
 
-// createPrivate makes the file of a database, if it is not there, before SQLite does, which would make it under the umask. The log and
-// its index get the mode of the database from SQLite.
+// createPrivate makes the file of a database, if it is not there, before SQLite does, which would make it
+// under the umask. The log and its index get the mode of the database from SQLite.
 func createPrivate(name string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
 	if errors.Is(err, fs.ErrExist) {
@@ -42,13 +43,15 @@ func ours(name string) bool {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	switch name {
-	case databaseName, rebuildName, journalName, journalName1, marksName, marksName1, reserveName, lockName, keyName:
+	case databaseName, rebuildName, journalName, journalName1, marksName, marksName1, reserveName, lockName,
+		keyName:
 		return true
 	}
 	return false
 }
 
-// narrowing takes from others what they may do to files of ours: those of an older release, or such as a copy was restored with.
+// narrowing takes from others what they may do to files of ours: those of an older release, or such as a copy
+// was restored with.
 type narrowing struct {
 	dir    string
 	done   []string // names with their former modes
@@ -59,7 +62,8 @@ type narrowing struct {
 // narrowMost is how many files the log names.
 const narrowMost = 20
 
-// narrow makes all files of the spool the owner's alone, tells of those that were not, and warns of a directory that others may enter.
+// narrow makes all files of the spool the owner's alone, tells of those that were not, and warns of a
+// directory that others may enter.
 func (s *Spool) narrow() error {
 	if err := s.warnOpenDir(); err != nil {
 		return err
@@ -74,7 +78,8 @@ func (s *Spool) narrow() error {
 			"dir", s.o.Dir, "files", strings.Join(n.done, ", "), "more", n.more)
 	}
 	if err := errors.Join(n.failed...); err != nil {
-		s.o.Log.Warn("files of the spool can be read or changed by others, and their modes cannot be changed", "dir", s.o.Dir, "err", err)
+		s.o.Log.Warn("files of the spool can be read or changed by others, and their modes cannot be changed",
+			"dir", s.o.Dir, "err", err)
 	}
 	return errors.Join(steps...)
 }
@@ -92,7 +97,8 @@ func (s *Spool) warnOpenDir() error {
 	return nil
 }
 
-// entries narrows the files in a directory of the spool that is selects by name. One that is missing has none.
+// entries narrows the files in a directory of the spool that is selects by name. One that is missing has
+// none.
 func (n *narrowing) entries(dir string, is func(name string) bool) error {
 	d, err := os.Open(filepath.Join(n.dir, dir))
 	if err != nil {

@@ -22,8 +22,9 @@ import (
 // envPrivate names the directory in the process that underUmask0 starts.
 const envPrivate = "MAILWHY_TEST_PRIVATE"
 
-// underUmask0 runs the test t once more in a process of its own, which has the umask 000, and returns how it ended and what it wrote. A
-// umask belongs to a whole process: here it would open the files of all the tests that run beside.
+// underUmask0 runs the test t once more in a process of its own, which has the umask 000, and returns how it
+// ended and what it wrote. A umask belongs to a whole process: here it would open the files of all the tests
+// that run beside.
 func underUmask0(t *testing.T, dir string) (string, error) {
 	t.Helper()
 	c := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
@@ -68,8 +69,8 @@ func onlyOurs(t *testing.T, dir, when string) (files int) {
 	return files
 }
 
-// TestFilesAreOursAlone lives through a spool's life under umask 000 in a directory that everybody may write to: no file of it is
-// ever for others to read.
+// TestFilesAreOursAlone lives through a spool's life under umask 000 in a directory that everybody may write
+// to: no file of it is ever for others to read.
 func TestFilesAreOursAlone(t *testing.T) {
 	if dir := os.Getenv(envPrivate); dir != "" {
 		unix.Umask(0)
@@ -88,7 +89,8 @@ func TestFilesAreOursAlone(t *testing.T) {
 	f.WriteAt(bytes.Repeat([]byte{0xa5}, 3*pageSize), 2*pageSize)
 	f.Close()
 	out, err := underUmask0(t, dir)
-	if err != nil || !strings.Contains(out, "was salvaged") || !strings.Contains(out, `mode=1777 fix="chmod 0700 `) {
+	if err != nil || !strings.Contains(out, "was salvaged") || !strings.Contains(out,
+		`mode=1777 fix="chmod 0700 `) {
 		t.Errorf("the life after it: %v\n%s", err, out)
 	}
 	if strings.Contains(out, "could be read") {
@@ -97,7 +99,8 @@ func TestFilesAreOursAlone(t *testing.T) {
 	onlyOurs(t, dir, "closed")
 }
 
-// liveOnce opens the spool in dir, puts it to use, and kills the process, or closes it when it has lived before.
+// liveOnce opens the spool in dir, puts it to use, and kills the process, or closes it when it has lived
+// before.
 func liveOnce(t *testing.T, dir string) {
 	_, err := os.Stat(filepath.Join(dir, databaseName))
 	first := err != nil
@@ -147,8 +150,8 @@ func truncateLogOf(s *Spool) error {
 	})
 }
 
-// TestNarrowsWideFiles: files that others may read when the spool is opened are narrowed and named, files that are not the spool's
-// are left alone.
+// TestNarrowsWideFiles: files that others may read when the spool is opened are narrowed and named, files
+// that are not the spool's are left alone.
 func TestNarrowsWideFiles(t *testing.T) {
 	im := makeImage(t, 40, false)
 	foreign := filepath.Join(im.dir, "notes.txt")

@@ -17,15 +17,17 @@ type Recovered struct {
 	Damage  string // why it cannot be put back; "" when it is whole
 }
 
-// ReadJournal reads the messages that the journal in the file name holds, one that was set aside for instance, of this or any earlier
-// format: those that had come and not gone when it was last written to, in their order.
+// ReadJournal reads the messages that the journal in the file name holds, one that was set aside for
+// instance, of this or any earlier format: those that had come and not gone when it was last written to, in
+// their order.
 func ReadJournal(name string) ([]Recovered, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
 	if version, _, ok := parseFirstPage(b); ok && version > schemaVersion {
-		return nil, fmt.Errorf("%s was written by a newer release: its format is %d, and this release knows formats up to %d; "+
+		return nil, fmt.Errorf("%s was written by a newer release: its format is %d, and this release "+
+			"knows formats up to %d; "+
 			"read it with the newer one", name, version, schemaVersion)
 	}
 	j := parseJournal(b)
@@ -55,8 +57,8 @@ func recovered(r *record) Recovered {
 // recoveredFor is how long the ids of messages that were put back are known.
 const recoveredFor = 10 * 365 * 24 * time.Hour
 
-// Recover puts a message of a journal back under its id. It reports false when the message is there, or was put back before. The limits of
-// the spool do not hold for it.
+// Recover puts a message of a journal back under its id. It reports false when the message is there, or was
+// put back before. The limits of the spool do not hold for it.
 func (s *Spool) Recover(ctx context.Context, r Recovered) (stored bool, err error) {
 	if r.Damage != "" {
 		return false, fmt.Errorf("%s is damaged: %s", r.Message.ID, r.Damage)

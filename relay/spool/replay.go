@@ -37,7 +37,8 @@ type entry struct {
 	whole  bool
 }
 
-// readJournal reads the journal that the process before has left: until the files have their names of today, that of format 1.
+// readJournal reads the journal that the process before has left: until the files have their names of today,
+// that of format 1.
 func readJournal(dir string) (j journalled, err error) {
 	for _, name := range []string{journalName, journalName1} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -93,7 +94,8 @@ func parseJournal(b []byte) (j journalled) {
 // parseEntry reads what begins with b, if it can be an entry.
 func parseEntry(b []byte) (e entry, ok bool) {
 	n := uint64(binary.LittleEndian.Uint32(b[4:])) + entryHeader
-	if magic := binary.LittleEndian.Uint32(b); magic != journalMagic && magic != journalMagic1 || n > uint64(len(b)) {
+	if magic := binary.LittleEndian.Uint32(b); magic != journalMagic && magic != journalMagic1 ||
+		n > uint64(len(b)) {
 		return e, false
 	}
 	e = entry{
@@ -112,7 +114,8 @@ func parseEntry(b []byte) (e entry, ok bool) {
 
 // parseFirstPage reads a journal's first page; ok is false when it is damaged.
 func parseFirstPage(b []byte) (version int64, salt uint64, ok bool) {
-	if len(b) < journalPage || binary.LittleEndian.Uint32(b[entrySum:]) != crc32.Checksum(b[:entrySum], castagnoli()) {
+	if len(b) < journalPage || binary.LittleEndian.Uint32(b[entrySum:]) != crc32.Checksum(b[:entrySum],
+		castagnoli()) {
 		return 0, 0, false
 	}
 	if version = int64(binary.LittleEndian.Uint32(b[4:])); binary.LittleEndian.Uint32(b) == journalMagic1 {
@@ -187,7 +190,8 @@ func (j *journalled) changes(commits, marked int64) (c changes) {
 	return j.read(j.onDisk(marked))
 }
 
-// all is what a journal holds, whatever the database has of it, and all that can be made out of damaged entries.
+// all is what a journal holds, whatever the database has of it, and all that can be made out of damaged
+// entries.
 func (j *journalled) all() changes {
 	whole := *j
 	whole.broken = slices.Concat(j.broken, j.newer)
@@ -319,7 +323,8 @@ func (e *entry) record(b []byte) *record {
 	return r
 }
 
-// replay brings what is in the journal into the database. One of an earlier format becomes one of this format with the same commit.
+// replay brings what is in the journal into the database. One of an earlier format becomes one of this format
+// with the same commit.
 func (s *Spool) replay(t *tx, was marked) error {
 	version, _, err := t.integer("PRAGMA user_version")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 // applicationID marks the file as a spool of ours: "mwhy" (PRAGMA application_id).
 const applicationID = 0x6d776879
 
-// schemaVersion is the format of the spool, of which the layout below is a part (PRAGMA user_version); format.go tells of the
-// earlier ones.
+// schemaVersion is the format of the spool, of which the layout below is a part (PRAGMA user_version);
+// format.go tells of the earlier ones.
 const schemaVersion = 2
 
 // pageSize of the database in bytes.
@@ -52,7 +52,7 @@ CREATE TABLE notice (
 	PRIMARY KEY (seq, recipient, kind)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX notice_due ON notice (due);
-CREATE TABLE reported (           -- ids of our own reports, and of recovered messages, kept after they have gone
+CREATE TABLE reported (           -- ids of our own reports and recovered messages, kept when they have gone
 	id TEXT PRIMARY KEY,
 	at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -103,8 +103,8 @@ func openWriter(name string) (*conn, error) {
 	return c, nil
 }
 
-// ensureSchema makes the tables in a new database, and refuses one that is not ours or of a later format. One of an earlier format
-// is left as it is, see replay.
+// ensureSchema makes the tables in a new database, and refuses one that is not ours or of a later format. One
+// of an earlier format is left as it is, see replay.
 func ensureSchema(c *conn) error {
 	app, _, err := c.integer("PRAGMA application_id")
 	if err != nil {

@@ -314,7 +314,8 @@ func (s *Spool) absorb() error {
 	return s.w.do(context.Background(), &operation{kept: true, apply: func(*tx) error { return nil }})
 }
 
-// startJournal opens the journal, and has the database note its salt. What it holds is in the database already.
+// startJournal opens the journal, and has the database note its salt. What it holds is in the database
+// already.
 func (w *writer) startJournal() {
 	if w.s.o.Limits.Journal == 0 || w.youngMax() == 0 {
 		return

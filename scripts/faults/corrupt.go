@@ -127,7 +127,9 @@ func (t *trial) closeInOrder(ctx context.Context) {
 
 // corrupt damages one file of a kind, and says which.
 func (t *trial) corrupt(target string, d damage) string {
-	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "marks": "marks", "journal": "journal", "wal": "*-wal", "content": "content*/*"}
+	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "marks": "marks-*",
+		"journal": "journal-*",
+		"wal":     "*-wal", "content": "content*/*"}
 	files, _ := filepath.Glob(filepath.Join(t.setup.spool, patterns[target]))
 	if target == "content" {
 		deeper, _ := filepath.Glob(filepath.Join(t.setup.spool, "content*/*/*"))

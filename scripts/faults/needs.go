@@ -32,6 +32,8 @@ func (s *site) lacks(ctx context.Context, n need) string {
 		err = s.tryStrace(ctx)
 	case needLoop:
 		err = s.tryLoop(ctx)
+	case needHistory:
+		err = tryHistory(ctx)
 	case needSink:
 		err = s.trySink(ctx)
 	}

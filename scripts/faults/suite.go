@@ -30,6 +30,9 @@ func tests() []test {
 		{"matrix", "every stage and fault of Postfix's smtp-sink as the upstream", []need{needSink}, testMatrix},
 		{"cut", "the dialogue with the upstream cut after each byte", nil, testCut},
 		{"replies", "an upstream whose replies are not SMTP", nil, testReplies},
+		{"upgrade", "this release on the spools of earlier ones that were killed, and killed there itself",
+			[]need{needHistory}, testUpgrade},
+		{"downgrade", "earlier releases on the spool of this one", []need{needHistory}, testDowngrade},
 		{"sigterm", "SIGTERM in each phase", nil, testTerm},
 	}
 }

@@ -1,12 +1,13 @@
 // Package socket makes unix sockets that are never open to more than they should be.
 //
-// bind makes a socket's file with the mode 0777 less the process's umask, and only then can it be narrowed: for a moment others may
-// connect. A umask belongs to the whole process, so setting it for that moment would change the files that others are just
-// making. Linux takes the mode from the socket itself, which can be set before bind. It is called by the control socket and
-// by the front door's listeners.
+// bind makes a socket's file with the mode 0777 less the process's umask, and only then can it be narrowed:
+// for a moment others may connect. A umask belongs to the whole process, so setting it for that moment would
+// change the files that others are just making. Linux takes the mode from the socket itself, which can be set
+// before bind. It is called by the control socket and by the front door's listeners.
 //
-// What always holds: the file is never wider than its mode; it is removed when the listener is closed; a socket that nobody answers on,
-// which a killed process has left, is replaced, and any other file is left alone.
+// What always holds: the file is never wider than its mode; it is removed when the listener is closed; a
+// socket that nobody answers on, which a killed process has left, is replaced, and any other file is left
+// alone.
 package socket
 
 import (
@@ -42,7 +43,8 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// control gives a socket that is not bound yet the mode that its file will have: on Linux bind takes it over, less the umask.
+// control gives a socket that is not bound yet the mode that its file will have: on Linux bind takes it over,
+// less the umask.
 func control(mode fs.FileMode) func(network, address string, c syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		var err error

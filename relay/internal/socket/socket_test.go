@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// bindWide binds a socket as Listen does, but for the chmod after it, under umask 000. The exit status says what the file's mode is.
+// bindWide binds a socket as Listen does, but for the chmod after it, under umask 000. The exit status says
+// what the file's mode is.
 func bindWide(path string) int {
 	unix.Umask(0)
 	lc := net.ListenConfig{Control: control(0o600)}
@@ -36,7 +37,8 @@ func bindWide(path string) int {
 	return 0
 }
 
-// TestModeFromTheFirstMoment: bind itself makes the file with its mode, under umask 000 in a directory for everybody.
+// TestModeFromTheFirstMoment: bind itself makes the file with its mode, under umask 000 in a directory for
+// everybody.
 func TestModeFromTheFirstMoment(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
@@ -49,7 +51,8 @@ func TestModeFromTheFirstMoment(t *testing.T) {
 	}
 }
 
-// TestListen: the file has its mode, is removed with its listener, and a dead one is replaced; a living one and other files are not.
+// TestListen: the file has its mode, is removed with its listener, and a dead one is replaced; a living one
+// and other files are not.
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, mode := range []fs.FileMode{0o600, 0o660, 0o666} {

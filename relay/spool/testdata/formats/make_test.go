@@ -1,6 +1,7 @@
 package spool
 
-// This makes the spools of earlier formats beside it; README.md says how. It is no part of this package's tests.
+// This makes the spools of earlier formats beside it; README.md says how. It is no part of this package's
+// tests.
 
 import (
 	"context"
@@ -34,7 +35,8 @@ func (m *maker) must(err error) {
 }
 
 func (m *maker) open() {
-	s, err := Open(Options{Dir: m.dir, Now: func() time.Time { return m.now }, Limits: Limits{Reserve: -1, InlineLimit: 4 << 10 /* JOURNAL */}})
+	s, err := Open(Options{Dir: m.dir, Now: func() time.Time { return m.now }, Limits: Limits{Reserve: -1,
+		InlineLimit: 4 << 10 /* JOURNAL */}})
 	m.must(err)
 	m.s = s
 	m.lease() // looks into the database, as a lane that has nothing to do does
@@ -61,7 +63,8 @@ func (m *maker) put(repeats int) string {
 
 func (m *maker) lease() []relay.Lease {
 	m.now = m.now.Add(time.Second)
-	ls, _, err := m.s.Lease(context.Background(), relay.LeaseQuery{Lane: "default", Now: m.now, Max: 1, Until: m.now.Add(time.Hour)})
+	ls, _, err := m.s.Lease(context.Background(), relay.LeaseQuery{Lane: "default", Now: m.now, Max: 1,
+		Until: m.now.Add(time.Hour)})
 	m.must(err)
 	return ls
 }
@@ -77,10 +80,12 @@ func (m *maker) settle(state relay.State) string {
 			r.NextAttempt = m.now.Add(time.Hour)
 		}
 		if state == relay.Failed {
-			notices = append(notices, relay.Notice{Message: l.Message.ID, Recipient: i, Kind: relay.NoticeFailed, Due: m.now})
+			notices = append(notices, relay.Notice{Message: l.Message.ID, Recipient: i, Kind: relay.NoticeFailed,
+				Due: m.now})
 		}
 	}
-	m.must(m.s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: notices}))
+	m.must(m.s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients,
+		Notices: notices}))
 	if state == relay.Relayed {
 		delete(m.Want, l.Message.ID)
 	}
@@ -136,14 +141,16 @@ func (m *maker) keep(name string) {
 	m.must(err)
 	m.must(os.WriteFile(filepath.Join(m.dir, "want.json"), b, 0o600))
 	os.Remove(filepath.Join(m.dir, "spool.db-shm"))
-	out, err := exec.Command("tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--exclude=lock",
+	out, err := exec.Command("tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0",
+		"--exclude=lock",
 		"-czf", filepath.Join(os.Getenv("FORMATS"), name+".tar.gz"), "-C", m.dir, ".").CombinedOutput()
 	if err != nil {
 		m.t.Fatalf("%v %s", err, out)
 	}
 }
 
-// TestMakeFormat makes $FORMAT: killed, closed, or downgraded, in which case it goes on with the killed spool of another release.
+// TestMakeFormat makes $FORMAT: killed, closed, or downgraded, in which case it goes on with the killed spool
+// of another release.
 func TestMakeFormat(t *testing.T) {
 	m := &maker{t: t, dir: t.TempDir(), now: time.Unix(1764000000, 0), Want: map[string]int{}}
 	name := os.Getenv("FORMAT")
