@@ -5,13 +5,13 @@
 //
 // # The files
 //
-// spool.db with its log (write-ahead mode, every commit synced) holds messages, small contents, notices and a little
-// accounting; schema.go has the tables, for an operator's sqlite3 shell. journal-2 has what is not in the
-// database yet: mail that is
-// relayed at once, reports too, never gets there (young.go says how, journal.go what the file is like, replay.go how it is read
-// after a crash). Contents above a limit are files under content, synced with their directory before the
-// message is committed. marks-2 is written without syncing and survives the end of the
-// process, not of the machine (marks.go). reserve is room kept for the time when the disk is full. lock is locked.
+// spool.db with its log (write-ahead mode, every commit synced) holds messages, small contents, notices and a
+// little accounting; schema.go has the tables, for an operator's sqlite3 shell. journal-2 has what is not in
+// the database yet: mail that is relayed at once, reports too, never gets there (young.go says how,
+// journal.go what the file is like, replay.go how it is read after a crash). Contents above a limit are files
+// under content, synced with their directory before the message is committed. marks-2 is written without
+// syncing and survives the end of the process, not of the machine (marks.go). reserve is room kept for the
+// time when the disk is full. lock is locked.
 // damaged receives the originals of whatever had to be repaired, and journals that do not belong to the
 // database. All files are the owner's alone (private.go).
 //

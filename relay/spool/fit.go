@@ -22,20 +22,40 @@ func (s *Spool) fit(t *tx) error {
 	}
 	switch {
 	case why != "":
+		err = s.tellStrange(j, why)
 	case len(j.entries) > 0 && j.base < t.n.commits && t.n.journal == 0:
-		// Format 1 says no more than that it may be so.
-		aside, err := s.moveAside(j.name)
-		s.o.Log.Info("the journal of an earlier release is kept; "+
-			"as far as can be seen its messages have all been in the database since",
-			"dir", s.o.Dir, "file", aside, "look", "mailwhy queue recover "+aside)
-		*j = journalled{}
-		return err
+		err = s.keepTaken(j)
+	case len(j.entries) == 0 && !j.empty():
+		return s.tellUnreadable(j)
 	default:
 		return nil
 	}
-	err = s.tellStrange(j, why)
 	*j = journalled{}
 	return err
+}
+
+// keepTaken keeps a journal that the database has taken in by all signs: format 1 gives no certainty.
+func (s *Spool) keepTaken(j *journalled) error {
+	aside, err := s.moveAside(j.name)
+	if err != nil {
+		return err
+	}
+	s.o.Log.Info("the journal of an earlier release is kept; "+
+		"as far as can be seen its messages have all been in the database since",
+		"dir", s.o.Dir, "file", aside, "look", "mailwhy queue recover "+aside)
+	return nil
+}
+
+// tellUnreadable keeps a copy of a journal of which no entry can be read whole: a power cut leaves one when it
+// comes during the first write, which nobody was told of, and damage may.
+func (s *Spool) tellUnreadable(j *journalled) error {
+	aside, err := s.setAside(j.name)
+	if err != nil {
+		return err
+	}
+	s.o.Log.Warn("what is in the spool's journal cannot be read; a copy is kept",
+		"dir", s.o.Dir, "file", aside, "look", "mailwhy queue recover "+aside)
+	return nil
 }
 
 // leftover deals with a journal of format 1 beside one of this format.

@@ -98,24 +98,34 @@ func pageVersion(page []byte) int64 {
 	return int64(binary.BigEndian.Uint32(page[headerVersion:]))
 }
 
-// journalVersion is the latest format of a journal in dir, by its name and its first page.
+// journalVersion is the latest format of a journal in dir, by its first page or, where that is damaged, its
+// name.
 func journalVersion(dir string) (version int64, err error) {
 	names, err := filepath.Glob(filepath.Join(escapeGlob(dir), journalName1+"*"))
 	if err != nil {
 		return 0, err
 	}
 	for _, name := range names {
-		number := strings.TrimPrefix(filepath.Base(name), journalName1+"-")
-		if n, err := strconv.ParseInt(number, 10, 32); err == nil {
-			version = max(version, n)
-		}
-		n, err := firstPageVersion(name)
+		n, ok, err := firstPageVersion(name)
 		if err != nil {
 			return 0, err
+		}
+		if !ok {
+			n = nameVersion(filepath.Base(name))
 		}
 		version = max(version, n)
 	}
 	return version, nil
+}
+
+// nameVersion is the format that the name of a journal says: journal-N. A large number is somebody's copy, with
+// the date perhaps.
+func nameVersion(name string) int64 {
+	n, err := strconv.ParseInt(strings.TrimPrefix(name, journalName1+"-"), 10, 64)
+	if err != nil || n > 1000 {
+		return 0
+	}
+	return n
 }
 
 // escapeGlob escapes what a pattern would take for more than a letter.
@@ -123,19 +133,19 @@ func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
-// firstPageVersion is the format in the first page of a journal; 0 when that is damaged.
-func firstPageVersion(name string) (int64, error) {
+// firstPageVersion is the format in the first page of a journal; ok is false when that is damaged.
+func firstPageVersion(name string) (version int64, ok bool, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return 0, ignoreMissing(err)
+		return 0, false, ignoreMissing(err)
 	}
 	defer f.Close()
 	page := make([]byte, journalPage)
 	if _, err := io.ReadFull(f, page); err != nil {
-		return 0, nil
+		return 0, false, nil
 	}
-	version, _, _ := parseFirstPage(page)
-	return version, nil
+	version, _, ok = parseFirstPage(page)
+	return version, ok, nil
 }
 
 // migrate makes a database of format 1 one of this format, within the transaction under way.

@@ -249,7 +249,9 @@ func TestRefusesLaterFormats(t *testing.T) {
 			return takeImage(t, dir)
 		},
 		"journal": func(t *testing.T, dir string) string {
-			os.Rename(filepath.Join(dir, journalName), filepath.Join(dir, "journal-7"))
+			later := filepath.Join(dir, "journal-7")
+			os.Rename(filepath.Join(dir, journalName), later)
+			flip(t, later, 9, 0) // the salt: only its name tells
 			os.WriteFile(filepath.Join(dir, databaseName), []byte("damaged"), filePerm)
 			return dir
 		},
@@ -295,4 +297,26 @@ func readAll(t *testing.T, dir string) map[string]string {
 		}
 	}
 	return all
+}
+
+// TestUnreadableJournalIsKept damages every entry of a journal, and takes the marks, which would tell of it: a
+// copy is kept all the same, and what it says can be looked at.
+func TestUnreadableJournalIsKept(t *testing.T) {
+	im := youngImage(t, 2)
+	for at := int64(journalPage); at < liveBytes(t, im.dir); at += journalPage {
+		flip(t, filepath.Join(im.dir, journalName), at+entryHeader+2, 3)
+	}
+	os.Remove(filepath.Join(im.dir, marksName))
+	var w watcher
+	s := w.open(t, im.dir)
+	defer s.Close()
+	aside, _ := filepath.Glob(filepath.Join(im.dir, damagedDir, "*-"+journalName))
+	if len(aside) != 1 || !strings.Contains(w.String(), "mailwhy queue recover "+aside[0]) {
+		t.Fatalf("%q\n%s", aside, w.String())
+	}
+	list, err := ReadJournal(aside[0])
+	found := slices.ContainsFunc(list, func(r Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
+	if err != nil || !found {
+		t.Errorf("the copy has %d messages, %v; want the one that was there among them", len(list), err)
+	}
 }

@@ -69,19 +69,20 @@ func (s *Spool) narrow() error {
 		return err
 	}
 	n := &narrowing{dir: s.o.Dir}
-	steps := []error{
-		n.entry(s.path(contentDir)), n.entries("", ours), n.entries(contentDir, isContent),
-		n.entry(s.path(damagedDir)), n.entries(damagedDir, func(string) bool { return true }),
-	}
+	n.entry(s.path(contentDir))
+	n.entry(s.path(damagedDir))
+	n.entries("", ours)
+	n.entries(contentDir, isContent)
+	n.entries(damagedDir, func(string) bool { return true })
 	if len(n.done) > 0 {
 		s.o.Log.Warn("files of the spool could be read or changed by others; they are the owner's alone now",
 			"dir", s.o.Dir, "files", strings.Join(n.done, ", "), "more", n.more)
 	}
 	if err := errors.Join(n.failed...); err != nil {
-		s.o.Log.Warn("files of the spool can be read or changed by others, and their modes cannot be changed",
+		s.o.Log.Warn("files of the spool may be readable by others: their modes cannot be looked at or changed",
 			"dir", s.o.Dir, "err", err)
 	}
-	return errors.Join(steps...)
+	return nil
 }
 
 // warnOpenDir warns of a directory that others may enter or change.
@@ -99,56 +100,61 @@ func (s *Spool) warnOpenDir() error {
 
 // entries narrows the files in a directory of the spool that is selects by name. One that is missing has
 // none.
-func (n *narrowing) entries(dir string, is func(name string) bool) error {
+func (n *narrowing) entries(dir string, is func(name string) bool) {
 	d, err := os.Open(filepath.Join(n.dir, dir))
 	if err != nil {
-		return ignoreMissing(err)
+		n.note(err)
+		return
 	}
 	defer d.Close()
 	for {
 		names, err := d.Readdirnames(256)
 		for _, name := range names {
 			if is(name) {
-				if err := n.entry(filepath.Join(n.dir, dir, name)); err != nil {
-					return err
-				}
+				n.entry(filepath.Join(n.dir, dir, name))
 			}
 		}
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
-			return err
+			if err != io.EOF {
+				n.note(err)
+			}
+			return
 		}
 	}
 }
 
+// note keeps an error. That a file has gone is none.
+func (n *narrowing) note(err error) {
+	if ignoreMissing(err) != nil {
+		n.failed = append(n.failed, err)
+	}
+}
+
 // entry narrows a file or a directory, if it is too wide. A link and what is neither are left alone.
-func (n *narrowing) entry(path string) error {
+func (n *narrowing) entry(path string) {
 	info, err := os.Lstat(path)
 	if err != nil {
-		return ignoreMissing(err)
+		n.note(err)
+		return
 	}
 	perm := fs.FileMode(filePerm)
 	if info.IsDir() {
 		perm = dirPerm
 	} else if !info.Mode().IsRegular() {
-		return nil
+		return
 	}
 	if info.Mode().Perm()&0o077 == 0 {
-		return nil
+		return
 	}
 	if err := chmod(path, perm); err != nil {
-		n.failed = append(n.failed, err)
-		return nil
+		n.note(err)
+		return
 	}
 	if len(n.done) >= narrowMost {
 		n.more++
-		return nil
+		return
 	}
-	name, err := filepath.Rel(n.dir, path)
-	n.done = append(n.done, fmt.Sprintf("%s (%04o)", name, info.Mode().Perm()))
-	return err
+	n.done = append(n.done, fmt.Sprintf("%s (%04o)", strings.TrimPrefix(path, n.dir+"/"), info.Mode().Perm()))
 }
 
 // chmod changes the mode of path itself, never of what a link leads to.

@@ -27,8 +27,7 @@ func ReadJournal(name string) ([]Recovered, error) {
 	}
 	if version, _, ok := parseFirstPage(b); ok && version > schemaVersion {
 		return nil, fmt.Errorf("%s was written by a newer release: its format is %d, and this release "+
-			"knows formats up to %d; "+
-			"read it with the newer one", name, version, schemaVersion)
+			"knows formats up to %d; read it with the newer one", name, version, schemaVersion)
 	}
 	j := parseJournal(b)
 	if _, _, ok := parseFirstPage(b); !ok && j.empty() {
