@@ -28,8 +28,8 @@ import (
 // relayApp is a whole relay: every part made and joined, ready to run. What a reload may change stands behind atomic
 // pointers; the parts themselves stay.
 type relayApp struct {
-	log     *slog.Logger
-	key     []byte // signs the reports' Message-IDs
+	log *slog.Logger
+	key []byte // signs the reports' Message-IDs
 
 	cfg      atomic.Pointer[config.Config]
 	engine   atomic.Pointer[diagnose.Engine]

@@ -107,9 +107,9 @@ func selectRecovered(list *[]spool.Recovered, ids []string) error {
 // show prints one message.
 func (r *recovery) show(out *listing, m *spool.Recovered) error {
 	if r.json {
-		return json.NewEncoder(out.w).Encode(recoveredLine{Summary: admin.Summarize(m.Message), Damage: m.Damage})
+		return json.NewEncoder(out.w).Encode(recoveredLine{Summary: admin.Summarize(m.Message, nil), Damage: m.Damage})
 	}
-	err := out.add(admin.Summarize(m.Message))
+	err := out.add(admin.Summarize(m.Message, nil))
 	if err == nil && m.Damage != "" {
 		_, err = fmt.Fprintf(out.w, "  damaged: %s\n", printable(m.Damage))
 	}
@@ -149,7 +149,7 @@ func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []spool
 // tell says what became of a message that was to be put back.
 func (r *recovery) tell(w io.Writer, m *relay.Message, stored bool, failed error) error {
 	if r.json {
-		line := recoveredLine{Summary: admin.Summarize(m), Put: &stored}
+		line := recoveredLine{Summary: admin.Summarize(m, nil), Put: &stored}
 		if failed != nil {
 			line.Error = failed.Error()
 		}
