@@ -49,6 +49,8 @@ func mayImport(from, to string) bool {
 	switch {
 	case strings.HasPrefix(from, "mailwhy/cmd/"), strings.HasPrefix(from, "mailwhy/scripts/"):
 		return true
+	case from == "mailwhy/diagnose/bounce":
+		return to == "mailwhy/diagnose"
 	case from == "mailwhy/diagnose", strings.HasPrefix(from, "mailwhy/relay/internal/"):
 		return false
 	case from == "mailwhy/relay":
@@ -74,6 +76,7 @@ func TestMayImportRefuses(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"mailwhy/diagnose", "mailwhy/relay"}, {"mailwhy/relay", "mailwhy/relay/spool"}, {"mailwhy/relay/spool", "mailwhy/relay/smtpd"},
 		{"mailwhy/config", "mailwhy/relay/smtpd"}, {"mailwhy/relay/internal/clean", "mailwhy/relay"}, {"mailwhy/relay", "mailwhy/config"},
+		{"mailwhy/diagnose", "mailwhy/diagnose/bounce"}, {"mailwhy/diagnose/bounce", "mailwhy/relay/dsn"},
 	} {
 		if mayImport(pair[0], pair[1]) {
 			t.Errorf("%s may import %s", pair[0], pair[1])

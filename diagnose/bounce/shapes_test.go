@@ -1,0 +1,191 @@
+package bounce
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"strings"
+)
+
+// shape makes a file of about n bytes that a careless reader would need a square of n for.
+type shape struct {
+	name string
+	make func(n int) string
+}
+
+// repeated is s as often as n bytes hold it.
+func repeated(s string, n int) string { return strings.Repeat(s, max(1, n/len(s))) }
+
+// numbered is a format with a number in it, as often as n bytes hold it.
+func numbered(format string, n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+// report is a multipart/report with the given parts behind its text.
+func report(text, rest string) string {
+	return "From: MAILER-DAEMON@a.example\r\nTo: <app@shop.example>\r\n" +
+		"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\n" + text + "\r\n--b\r\n" + rest +
+		"\r\n--b--\r\n"
+}
+
+const (
+	statusType = "Content-Type: message/delivery-status\r\n"
+	ofMessage  = "Reporting-MTA: dns; a.example\r\n\r\n"
+	ofBob      = "Final-Recipient: rfc822; bob@c.example\r\nAction: failed\r\nStatus: 5.2.2\r\n"
+	aRecipient = "Final-Recipient: rfc822; user%d@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n\r\n"
+	qmail      = "Subject: failure notice\n\nHi. This is the qmail-send program\n\n" +
+		"<bob@c.example>:\n552 5.2.2 full\n\n--- Below this line is a copy\n"
+	original = "\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+)
+
+func shapes() []shape {
+	status := func(blocks string) string { return report("Sorry.", statusType+"\r\n"+ofMessage+blocks) }
+	prose := func(text string) string {
+		return "From: MAILER-DAEMON@a.example\r\nSubject: failure notice\r\n\r\n" + text
+	}
+	base64Of := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	return []shape{
+		{"a folded field of the header", func(n int) string {
+			return "X: a\r\n" + repeated(" b\r\n", n) + "\r\n" + status(ofBob)
+		}},
+		{"a folded field of the status", func(n int) string {
+			return status(ofBob + "Diagnostic-Code: smtp; 552 full\r\n" + repeated(" b\r\n", n))
+		}},
+		{"a folded field of the original", func(n int) string {
+			return report("", statusType+"\r\n"+ofBob+original+"Subject: a\r\n"+repeated(" b\r\n", n))
+		}},
+		{"many fields", func(n int) string { return numbered("X-%d: a\r\n", n) + status(ofBob) }},
+		{"many fields of the status", func(n int) string {
+			return status(numbered("X-%d: a\r\n", n) + ofBob)
+		}},
+		{"lines that are not fields", func(n int) string { return repeated("x y\r\n", n) + status(ofBob) }},
+		{"many parts", func(n int) string { return report("", repeated("--b\r\n\r\nx\r\n", n)) }},
+		{"boundaries without parts", func(n int) string { return report("", repeated("--b\r\n", n)) }},
+		{"nested with the same boundary", func(n int) string {
+			return repeated("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n", n) + ofBob
+		}},
+		{"nested with boundaries of their own", func(n int) string {
+			return numbered("Content-Type: multipart/mixed; boundary=b%[1]d\r\n\r\n--b%[1]d\r\n", n) + ofBob
+		}},
+		{"boundaries that begin alike", func(n int) string {
+			return "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" +
+				"Content-Type: multipart/mixed; boundary=bb\r\n\r\n" + numbered("--b%d\r\n", n)
+		}},
+		{"messages in messages", func(n int) string {
+			return repeated("Content-Type: message/rfc822\r\n\r\n", n) + status(ofBob)
+		}},
+		{"messages in base64 in messages", func(n int) string {
+			s := repeated("x", n/3)
+			for range 3 {
+				s = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64Of(s)
+			}
+			return s
+		}},
+		{"one line of a header", func(n int) string {
+			return "X: " + repeated("a", n) + "\r\n" + status(ofBob)
+		}},
+		{"one line of a body", func(n int) string { return prose(repeated("a", n)) }},
+		{"one line of spaces", func(n int) string { return prose(repeated(" ", n) + "x") }},
+		{"one line of a status", func(n int) string {
+			return status("Diagnostic-Code: smtp; 550 " + repeated("a ", n) + "\r\n" + ofBob)
+		}},
+		{"base64 without line ends", func(n int) string {
+			return report("", statusType+"Content-Transfer-Encoding: base64\r\n\r\n"+
+				base64Of(numbered(aRecipient, n*3/4)))
+		}},
+		{"base64 of folded lines", func(n int) string {
+			return report("", statusType+"Content-Transfer-Encoding: base64\r\n\r\n"+base64Of(ofBob+
+				"Diagnostic-Code: smtp; 550 x\r\n"+repeated(" b\r\n", n*3/4)))
+		}},
+		{"quoted-printable without line ends", func(n int) string {
+			return report("", statusType+"Content-Transfer-Encoding: quoted-printable\r\n\r\n"+
+				repeated("=41", n)+"\r\n\r\n"+ofBob)
+		}},
+		{"quoted-printable soft breaks", func(n int) string {
+			return report("", statusType+"Content-Transfer-Encoding: quoted-printable\r\n\r\nX: "+
+				repeated("=\r\n", n)+"\r\n\r\n"+ofBob)
+		}},
+		{"many recipients", func(n int) string {
+			return report(numbered("user%d@c.example: 550 5.1.1 no\r\n", min(n, maxProse)), statusType+
+				"\r\n"+ofMessage+numbered(aRecipient, n))
+		}},
+		{"many recipients of one line", func(n int) string {
+			return report(numbered("user%d@c.example ", min(n, maxProse)), statusType+"\r\n"+ofMessage+
+				numbered(aRecipient, n))
+		}},
+		{"many recipients without empty lines", func(n int) string {
+			return status(numbered("Final-Recipient: rfc822; u%d@c.example\r\nStatus: 5.1.1\r\n", n))
+		}},
+		{"recipients without a name", func(n int) string {
+			return status(repeated("Final-Recipient:\r\n", n))
+		}},
+		{"recipients behind many fields", func(n int) string {
+			return status(repeated("X: a\r\n", 8000) + repeated("Final-Recipient: a\r\n", n))
+		}},
+		{"many fields of the original and many recipients", func(n int) string {
+			return report("", statusType+"\r\n"+numbered(aRecipient, n/2)+original+
+				repeated("DKIM-Signature: d=a.example\r\n", n/2))
+		}},
+		{"many statuses and a long text", func(n int) string {
+			return report(repeated("text\r\n", n), repeated("--b\r\n"+statusType+"\r\n"+ofBob, min(n,
+				150*len(ofBob))))
+		}},
+		{"many texts like statuses", func(n int) string {
+			return report("", repeated("--b\r\n\r\n"+repeated("X: a\r\n", n/100), n))
+		}},
+		{"a boundary that never occurs", func(n int) string {
+			return "Content-Type: multipart/report; boundary=other\r\n\r\n" + repeated("--b\r\n", n) +
+				"\r\n" + ofBob
+		}},
+		{"recipients in the text", func(n int) string {
+			return prose(numbered("<user%d@c.example>:\r\n550 5.1.1 no\r\n", n))
+		}},
+		{"recipients without words", func(n int) string {
+			return prose(numbered("<user%d@c.example>\r\n", n))
+		}},
+		{"one recipient with many words", func(n int) string {
+			return prose("<bob@c.example>:\r\n" + repeated("word\r\n", n))
+		}},
+		{"transcripts of the session", func(n int) string {
+			return prose(repeated("a word\r\n--- transcript of session\r\n", n))
+		}},
+		{"codes in the text", func(n int) string { return prose(repeated("250 ", n)) }},
+		{"recipients in the header", func(n int) string {
+			return "X-Failed-Recipients: " + numbered("user%d@c.example,\r\n ", n) +
+				"x\r\n\r\nIt was not delivered.\r\n"
+		}},
+		{"tags", func(n int) string {
+			return "Subject: failure notice\r\nContent-Type: text/html\r\n\r\n" + repeated("<a>", n)
+		}},
+		{"tags that do not end", func(n int) string {
+			return "Subject: failure notice\r\nContent-Type: text/html\r\n\r\n" + repeated("<", n)
+		}},
+		{"entities", func(n int) string {
+			return "Subject: failure notice\r\nContent-Type: text/html\r\n\r\n" + repeated("&#", n)
+		}},
+		{"encoded words", func(n int) string {
+			return report("", statusType+"\r\n"+ofBob+original+"Subject: "+repeated("=?utf-8?q?a?=\r\n ",
+				n)+"x\r\n\r\n")
+		}},
+		{"parameters", func(n int) string {
+			return "Content-Type: multipart/report" + numbered("; a%d=b", n) +
+				"; boundary=b\r\n\r\n--b\r\n" + ofBob
+		}},
+		{"parameters in pieces", func(n int) string {
+			return "Content-Type: multipart/report" + numbered("; boundary*%d=b", n) + "\r\n\r\n--b\r\n" +
+				ofBob
+		}},
+		{"CR alone", func(n int) string {
+			return strings.ReplaceAll(status(numbered(aRecipient, n)), "\r\n", "\r")
+		}},
+		{"NUL", func(n int) string { return repeated("\x00", n) }},
+		{"Latin-1", func(n int) string { return prose(repeated("\xe4", n)) }},
+	}
+}
+
+// annotation is what the tests add to a block.
+func annotation(*Recipient) []byte { return bytes.Repeat([]byte("X-Mailwhy-Category: a\r\n"), 2) }
