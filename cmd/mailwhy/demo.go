@@ -54,7 +54,11 @@ func newDemoCommand() *cobra.Command {
 the relay, and shows the delivery log, one bounce and the queue. No configuration is needed and nothing leaves
 this machine.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return demo(c.Context(), c.OutOrStdout(), keep) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, stop := untilFirstSignal(c.Context())
+			defer stop()
+			return demo(ctx, c.OutOrStdout(), keep)
+		},
 	}
 	c.Flags().BoolVar(&keep, "keep", false, "go on running until interrupted, for an application to be pointed at")
 	return c

@@ -71,6 +71,9 @@ func readPassword(in io.Reader, prompt io.Writer) ([]byte, error) {
 
 // askPassword asks twice, without showing what is typed.
 func askPassword(terminal *os.File, prompt io.Writer) ([]byte, error) {
+	if state, err := term.GetState(int(terminal.Fd())); err == nil { // Ctrl-C must not leave a terminal without echo
+		defer beforeDeath(func() { term.Restore(int(terminal.Fd()), state) })()
+	}
 	var typed [2]string
 	for i, text := range []string{"Password: ", "Again: "} {
 		fmt.Fprint(prompt, text)

@@ -8,8 +8,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -24,8 +22,6 @@ func main() {
 // run is the whole command. It returns the exit status: 0, 1 for trouble at run time, 2 for a mistake in usage or
 // configuration.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	began := false
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -33,7 +29,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
-	return exitStatus(stderr, root.ExecuteContext(ctx), began)
+	return exitStatus(stderr, root.ExecuteContext(context.Background()), began)
 }
 
 // newRootCommand is mailwhy with all of its subcommands.

@@ -40,6 +40,8 @@ It takes mail from whoever can reach it, asks for no credentials and has no TLS:
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:2526", "`address` to listen on, host:port")
 	c.Flags().StringVar(&dump, "dump", "", "`directory` to keep accepted mail in, as .eml files")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		ctx, stop := untilFirstSignal(c.Context())
+		defer stop()
 		o, err := practiceOptions(c.OutOrStdout(), listen, dump)
 		if err != nil {
 			return err
@@ -49,7 +51,7 @@ It takes mail from whoever can reach it, asks for no credentials and has no TLS:
 			return err
 		}
 		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(), s.URL())
-		<-c.Context().Done()
+		<-ctx.Done()
 		return s.Close()
 	}
 	return c

@@ -62,7 +62,9 @@ func newServeCommand() *cobra.Command {
 SIGTERM finishes what is under way and ends; SIGHUP reads the configuration anew.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return serve(c.Context(), s.source(c), c.OutOrStdout(), c.ErrOrStderr())
+			ctx, stop := untilSignal(c.Context())
+			defer stop()
+			return serve(ctx, s.source(c), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	s.register(c)
