@@ -18,6 +18,9 @@ import (
 // maxGaps bounds how many wordings are told apart, so that a log of random ones costs no more memory.
 const maxGaps = 50_000
 
+// maxNamed bounds what is kept of a name in a log, bytes.
+const maxNamed = 255
+
 // gap is a wording that the rules do not know, with what was made of it.
 type gap struct {
 	Count      int                 `json:"count"`
@@ -129,10 +132,20 @@ func (s *gapSum) add(l *deliverylog.Line) {
 		}
 	}
 	g.Count++
-	g.Category, g.Reason, g.Basis, g.Confidence, g.Rule = found.Category, found.Reason, found.Basis, found.Confidence, found.Rule
-	if host := cmp.Or(l.Host, l.Remote); host != "" && len(g.Hosts) < 5 && !slices.Contains(g.Hosts, host) {
+	g.become(&found)
+	host := cut(cmp.Or(l.Host, l.Remote), maxNamed)
+	if host != "" && len(g.Hosts) < 5 && !slices.Contains(g.Hosts, host) {
 		g.Hosts = append(g.Hosts, host)
 	}
+}
+
+// become records what was made of a wording. A log that is not ours can have anything for a name.
+func (g *gap) become(d *diagnose.Diagnosis) {
+	g.Category = diagnose.Category(cut(string(d.Category), maxNamed))
+	g.Reason = diagnose.Reason(cut(string(d.Reason), maxNamed))
+	g.Basis = diagnose.Basis(cut(string(d.Basis), maxNamed))
+	g.Confidence = diagnose.Confidence(cut(string(d.Confidence), maxNamed))
+	g.Rule = cut(d.Rule, maxNamed)
 }
 
 // sorted are the gaps, most frequent first.

@@ -58,7 +58,8 @@ type logView struct {
 	ids, from, to, categories, events []string
 	json                              bool
 	out                               *bufio.Writer
-	partial                           []byte // a line whose end was not there yet
+	partial                           []byte // a line whose end was not there yet, at most maxLine bytes
+	long                              bool   // it has more
 }
 
 // show reads r to its end. An unfinished last line is shown too.
@@ -67,8 +68,8 @@ func (w *logView) show(r io.Reader) error {
 		return err
 	}
 	if len(w.partial) > 0 {
-		w.line(append(w.partial, '\n'))
-		w.partial = nil
+		w.grow([]byte("\n"))
+		w.end()
 	}
 	return w.out.Flush()
 }
@@ -76,16 +77,17 @@ func (w *logView) show(r io.Reader) error {
 // read shows the whole lines of r, and keeps the beginning of one.
 func (w *logView) read(r *bufio.Reader) error {
 	for {
-		b, err := r.ReadBytes('\n')
-		w.partial = append(w.partial, b...)
-		if errors.Is(err, io.EOF) {
+		b, err := r.ReadSlice('\n')
+		w.grow(b)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF):
 			return w.out.Flush()
-		}
-		if err != nil {
+		case err != nil:
 			return errors.Join(err, w.out.Flush())
 		}
-		w.line(w.partial)
-		w.partial = w.partial[:0]
+		w.end()
 		if r.Buffered() == 0 {
 			if err := w.out.Flush(); err != nil {
 				return err
@@ -93,6 +95,30 @@ func (w *logView) read(r *bufio.Reader) error {
 		}
 	}
 }
+
+// grow adds to the line that is being read. No event is as long as maxLine: of a longer line the rest is left
+// out.
+func (w *logView) grow(b []byte) {
+	if room := maxLine - len(w.partial); len(b) > room {
+		w.long = true
+		b = b[:room]
+	}
+	w.partial = append(w.partial, b...)
+}
+
+// end shows the line that was read.
+func (w *logView) end() {
+	switch {
+	case !w.long:
+		w.line(w.partial)
+	case !w.chooses():
+		w.out.WriteString(printable(string(w.partial)) + "...\n")
+	}
+	w.forget()
+}
+
+// forget makes room for another line.
+func (w *logView) forget() { w.partial, w.long = w.partial[:0], false }
 
 // line shows one line if it is chosen.
 func (w *logView) line(b []byte) {
@@ -172,7 +198,7 @@ func (w *logView) follow(ctx context.Context, name string) error {
 			f.Close()
 			f = next
 			r.Reset(f)
-			w.partial = w.partial[:0]
+			w.forget()
 			continue
 		}
 		select {

@@ -7,9 +7,10 @@ import (
 	"syscall"
 )
 
-// untilSignal is a context that ends at SIGINT or SIGTERM, or when stop is called. Only a command with something to
-// finish or to remove asks for it: serve, practice and demo. Every other one leaves the signals to the system, so
-// that it dies of them at once, whatever it computes or waits for, with the status that a shell expects of that.
+// untilSignal is a context that ends at SIGINT or SIGTERM, or when stop is called. Only a command with
+// something to finish or to remove asks for it: serve, practice and demo. Every other one leaves the signals
+// to the system, so that it dies of them at once, whatever it computes or waits for, with the status that a
+// shell expects of that.
 func untilSignal(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }

@@ -53,7 +53,7 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, ok .
 	}
 	defer resp.Body.Close()
 	var p problem
-	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || p.Error == "" {
+	if err := newAnswer(resp.Body).next(&p); err != nil || p.Error == "" {
 		p.Error = "the relay answered " + resp.Status
 	}
 	return nil, &answerError{resp.StatusCode, p.Error}
@@ -91,7 +91,7 @@ func (c *Client) Health(ctx context.Context) (h Health, err error) {
 		return h, err
 	}
 	defer body.Close()
-	return h, json.NewDecoder(body).Decode(&h)
+	return h, newAnswer(body).next(&h)
 }
 
 // List calls each for every message that f selects, until it returns an error.
@@ -111,7 +111,7 @@ func (c *Client) Show(ctx context.Context, id string) (*Shown, error) {
 	}
 	defer body.Close()
 	m := new(Shown)
-	return m, json.NewDecoder(body).Decode(m)
+	return m, newAnswer(body).next(m)
 }
 
 // Act does a to every message that f selects; all must be set when it selects all of them.
@@ -130,10 +130,10 @@ func (c *Client) Act(ctx context.Context, a Action, f relay.QueueFilter, all boo
 // decodeLines reads an answer of JSON lines. A line that is a problem ends it.
 func decodeLines[T any](body io.ReadCloser, each func(T) error) error {
 	defer body.Close()
-	in := json.NewDecoder(body)
+	in := newAnswer(body)
 	for {
 		var line json.RawMessage
-		if err := in.Decode(&line); err == io.EOF {
+		if err := in.next(&line); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("the relay's answer broke off: %w", err)
