@@ -263,7 +263,7 @@ func TestTextMode(t *testing.T) {
 	l := open(t, Options{Out: &out, Text: true})
 	l.Record(events()["deferred"])
 	l.Close()
-	for _, want := range []string{"deferred", "452 4.2.2 The recipient's inbox is out of storage space", "\n    category  Mailbox Full: mailbox full, for the recipient to solve\n", "\n    fix       1. Wait.\n"} {
+	for _, want := range []string{"deferred", "452 4.2.2 The recipient's inbox is out of storage space", "\n    reason    mailbox full: the recipient must act (Mailbox Full)\n", "\n    fix       1. Wait.\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}

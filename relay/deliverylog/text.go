@@ -110,9 +110,9 @@ func (l *Line) dsnWords() string {
 	return "told in"
 }
 
-// appendMeaning appends what a refusal means. The category is the label of the reason, with which stands who must act.
+// appendMeaning appends what a refusal means. It leads with the reason and who must act; the category is its label.
 func appendMeaning(b []byte, d *diagnose.Diagnosis) []byte {
-	b = detail(b, "category", fmt.Sprintf("%s: %s, for the %s to solve", d.Category, words(string(d.Reason)), words(string(d.Owner))))
+	b = detail(b, "reason", fmt.Sprintf("%s: the %s must act (%s)", words(string(d.Reason)), words(string(d.Owner)), d.Category))
 	b = detail(b, "cause", d.Cause)
 	for i, step := range d.Fix {
 		name := ""
