@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// TestOwnerActionAndFirstStepAgree holds over all reasons that an address is removed only for a fault of its own,
-// and that the first step speaks to the one who is said to act.
+// TestOwnerActionAndFirstStepAgree holds over all reasons that an address is removed only for a fault of its
+// own, and that the first step speaks to the one who is said to act.
 func TestOwnerActionAndFirstStepAgree(t *testing.T) {
-	theirs := []string{"recipient's administrator", "their administrator", "pass the reply on", "by another channel"}
+	theirs := []string{"recipient's administrator", "their administrator", "pass the reply on",
+		"by another channel"}
 	ours := []string{"blocklists", "the upstream's", "your spf", "the provider's console"}
 	near := []Owner{OwnerApplication, OwnerRecipient, OwnerRecipientAdmin}
 	for _, r := range newEngine(t).Reasons() {
@@ -31,5 +32,7 @@ func TestOwnerActionAndFirstStepAgree(t *testing.T) {
 }
 
 func names(step string, those []string) bool {
-	return slices.ContainsFunc(those, func(one string) bool { return strings.Contains(strings.ToLower(step), one) })
+	return slices.ContainsFunc(those, func(one string) bool {
+		return strings.Contains(strings.ToLower(step), one)
+	})
 }

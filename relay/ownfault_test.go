@@ -45,8 +45,8 @@ func (r *kindRow) decided(e *diagnose.Engine) (State, diagnose.Diagnosis) {
 	return decide(&policy, now, &Message{Arrived: now}, &Recipient{State: Queued}, &a, &d, 0).State, d
 }
 
-// TestOwnFaultsNeverBounce holds that a refusal of our account, login, sender or quota waits for the operator, whoever
-// words it, in whatever language and at whatever stage.
+// TestOwnFaultsNeverBounce holds that a refusal of our account, login, sender or quota waits for the operator,
+// whoever words it, in whatever language and at whatever stage.
 func TestOwnFaultsNeverBounce(t *testing.T) {
 	e, err := diagnose.New(diagnose.Options{})
 	if err != nil {
@@ -55,13 +55,14 @@ func TestOwnFaultsNeverBounce(t *testing.T) {
 	for _, row := range kindRows(t, "own-fault.jsonl") {
 		state, d := row.decided(e)
 		if state == Failed || d.Owner != diagnose.OwnerOperator || d.Action == diagnose.ActionRemoveAddress {
-			t.Errorf("%s %q: %s, %s (%s) must act, %s by %s", row.Stage, row.Reply, state, d.Owner, d.Reason, d.Action, d.Rule)
+			t.Errorf("%s %q: %s, %s (%s) must act, %s by %s",
+				row.Stage, row.Reply, state, d.Owner, d.Reason, d.Action, d.Rule)
 		}
 	}
 }
 
-// TestRefusalsOfRecipientAndMessageFail holds that words like those about us, said of the recipient or the message,
-// do not make mail wait.
+// TestRefusalsOfRecipientAndMessageFail holds that words like those about us, said of the recipient or the
+// message, do not make mail wait.
 func TestRefusalsOfRecipientAndMessageFail(t *testing.T) {
 	e, err := diagnose.New(diagnose.Options{})
 	if err != nil {
