@@ -35,6 +35,7 @@ const (
 	sessionRefused     Reason = "session_refused"
 	sessionDeferred    Reason = "session_deferred"
 	senderRejected     Reason = "sender_rejected"
+	senderUnexplained  Reason = "sender_refused_unexplained"
 	networkFailure     Reason = "network_failure"
 	oauthTokenFailed   Reason = "oauth_token_failed"
 	tooLarge           Reason = "message_too_large"
@@ -232,7 +233,9 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		d.Scope = ScopeUpstream
 	case StageMail:
 		if d.Scope == ScopeRecipient && !temporary {
-			e.become(s, d, senderRejected, BasisStage, "stage mail")
+			// No recipient is named yet: it is the upstream that speaks, of the sender or of us.
+			e.become(s, d, pick(d.Basis == BasisText && d.Confidence != Low, senderRejected, senderUnexplained),
+				BasisStage, "stage mail")
 		}
 	default:
 		if d.Scope == ScopeUpstream && quotesAnother(text) {

@@ -55,12 +55,17 @@ func beforeMail(s diagnose.Stage) bool {
 // or a sender that the operator has yet to get allowed. Later than MAIL a recipient's server may have written
 // the words. The message waits all the same: a wait is told (to the operator at once, to the sender by a
 // delay notice) and can be ended, a bounce cannot be taken back.
+//
+// What the operator must mend about a sender is ours too; but later than MAIL a bad reputation is the judgement of a
+// recipient's server on this mail.
 func ownFault(a *Attempt, d *diagnose.Diagnosis) bool {
 	if d == nil || a.Reply.Class() != 5 {
 		return false
 	}
-	unverified := d.Scope == diagnose.ScopeSender && d.Owner == diagnose.OwnerOperator && d.Category != diagnose.SenderReputation
-	return d.Scope == diagnose.ScopeUpstream || unverified
+	if d.Scope == diagnose.ScopeSender && d.Owner == diagnose.OwnerOperator {
+		return a.Stage == diagnose.StageMail || d.Category != diagnose.SenderReputation
+	}
+	return d.Scope == diagnose.ScopeUpstream
 }
 
 // deferral is the next attempt after one that settled nothing, or the end of trying.

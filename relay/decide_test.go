@@ -124,7 +124,7 @@ func TestWhatARefusalDoes(t *testing.T) {
 		{"recipient", mail, "454 4.7.0 no", slows}, {"recipient", mail, "451 4.3.0 no", waits},
 		{"message", later, "450 no", waits}, {"message", later, "550 no", fails},
 		{"sender's domain", later, "450 no", waits}, {"sender's domain", later, "550 no", fails},
-		{"sender's standing", mail, "550 no", fails}, {"sender's standing", later, "550 no", fails},
+		{"sender's standing", mail, "550 no", account}, {"sender's standing", later, "550 no", fails},
 		{"unverified sender", mail, "450 no", waits}, {"unverified sender", later, "450 no", waits},
 		{"unverified sender", mail, "550 no", account}, {"unverified sender", later, "550 no", told},
 		{"upstream", mail, "450 no", account}, {"upstream", mail, "550 no", account},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 )
 
@@ -70,5 +71,24 @@ func TestGroupsBySize(t *testing.T) {
 			t.Fatal(err)
 		}
 		readDSN(t, r, "relay.example.com", d.Content)
+	}
+}
+
+// TestSubjectOfOurOwnFault: what we must mend ourselves is not announced as the recipient's error.
+func TestSubjectOfOurOwnFault(t *testing.T) {
+	for owner, want := range map[diagnose.Owner]bool{
+		diagnose.OwnerOperator: false, diagnose.OwnerUpstreamProvider: false,
+		diagnose.OwnerApplication: true, diagnose.OwnerRecipient: true, diagnose.OwnerRecipientAdmin: true,
+	} {
+		d := unknownDiagnosis()
+		d.Category, d.Owner = diagnose.RecipientError, owner
+		r := reportOf(relay.NoticeDelayed, sampleContent, refused("jane@example.net", relay.Deferred, "535 5.7.8 no\r\n", d))
+		draft, err := composer(t, nil).Compose(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(draft.Subject, string(diagnose.RecipientError)); got != want {
+			t.Errorf("owner %s: subject %q", owner, draft.Subject)
+		}
 	}
 }

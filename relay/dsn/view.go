@@ -67,11 +67,13 @@ type RecipientView struct {
 	QueueID    string // of a digest's sample
 }
 
-// Categories are the recipients' categories, each once.
+// Categories are the recipients' categories, each once, for the subject. One that the operator of this system or the
+// provider must mend is left out: the guide files a wrong password of ours under Recipient Error.
 func (v *View) Categories() []string {
 	var names []string
 	for _, r := range v.Recipients {
-		if r.Category != "" && !slices.Contains(names, r.Category) {
+		ours := r.Owner == string(diagnose.OwnerOperator) || r.Owner == string(diagnose.OwnerUpstreamProvider)
+		if r.Category != "" && !ours && !slices.Contains(names, r.Category) {
 			names = append(names, r.Category)
 		}
 	}
