@@ -66,7 +66,7 @@ func (s *status) annotated(before, body []byte, fields func(*Recipient) []byte) 
 	if w.done == 0 {
 		return body, recipients
 	}
-	return encode(w.whole(), s.part.encoding(), string(before[len(before)-lineBreak(before):])), recipients
+	return encode(w.whole(), s.part.encoding(), lineBreak(before, lineEnding(before))), recipients
 }
 
 // insertion is a text while lines are put between its own.
@@ -89,7 +89,7 @@ func (w *insertion) insert(lines []byte, at int) {
 	if w.eol != "" {
 		text = strings.ReplaceAll(text, "\r\n", w.eol)
 	}
-	if lineBreak(w.plain[:at]) == 0 {
+	if lineBreak(w.plain[:at], w.eol) == "" {
 		w.out.WriteString(cmp.Or(w.eol, "\r\n") + text)
 	} else {
 		w.out.WriteString(text + w.eol)

@@ -292,6 +292,22 @@ func TestAnnotateKeepsEveryOtherByte(t *testing.T) {
 	}
 }
 
+// TestAnnotateAtTheEnd: the last line of a status may lack a line end; a CR is one only where it ends lines.
+func TestAnnotateAtTheEnd(t *testing.T) {
+	for end, want := range map[string]string{
+		"": "\nX-Mailwhy-Category: a", "\r": "\nX-Mailwhy-Category: a", "\n": "X-Mailwhy-Category: a\n",
+	} {
+		file := []byte("\nFinal-Recipient: a\nStatus: 5.0.0" + end)
+		a := Annotate(file, func(*Recipient) []byte { return []byte("X-Mailwhy-Category: a\r\n") })
+		if string(a.File) != string(file)+want {
+			t.Errorf("%q: %q", end, a.File)
+		}
+		if again := Annotate(a.File, annotation); !bytes.Equal(again.File, a.File) {
+			t.Errorf("%q: annotated twice: %q", end, again.File)
+		}
+	}
+}
+
 // TestAnnotateLeavesAlone: a file that cannot be annotated comes back as it was.
 func TestAnnotateLeavesAlone(t *testing.T) {
 	broken := report("", statusType+"Content-Transfer-Encoding: base64\r\n\r\n"+

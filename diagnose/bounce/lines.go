@@ -12,15 +12,14 @@ func (d *document) lineEnd(file []byte, at, end int) int {
 	return next
 }
 
-// lineBreak is the length of the line end at the end of b.
-func lineBreak(b []byte) int {
-	switch {
-	case bytes.HasSuffix(b, []byte("\r\n")):
-		return 2
-	case bytes.HasSuffix(b, []byte("\n")), bytes.HasSuffix(b, []byte("\r")):
-		return 1
+// lineBreak is the line end at the end of b, or "". CR alone is one where it ends the first line, too.
+func lineBreak(b []byte, first string) string {
+	for _, end := range [...]string{"\r\n", "\n", "\r"} {
+		if bytes.HasSuffix(b, []byte(end)) && (end != "\r" || first == "\r") {
+			return end
+		}
 	}
-	return 0
+	return ""
 }
 
 // lineEnding is the first line end of b, or "" when it has none.

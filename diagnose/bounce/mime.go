@@ -145,7 +145,7 @@ func (d *document) split(file []byte, start, end int, boundary string) (parts []
 		line := bytes.TrimRight(file[at:next], " \t\r\n")
 		if rest, ok := bytes.CutPrefix(line, mark); ok && (len(rest) == 0 || string(rest) == "--") {
 			if from >= 0 {
-				parts = append(parts, [2]int{from, max(from, at-lineBreak(file[start:at]))})
+				parts = append(parts, [2]int{from, max(from, at-len(lineBreak(file[start:at], "\n")))})
 			}
 			if from = next; len(rest) > 0 {
 				return parts, true

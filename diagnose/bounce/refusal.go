@@ -77,7 +77,7 @@ func (s *status) symptom(b *block, r *Recipient) diagnose.Symptom {
 	return y
 }
 
-// success is the reply that a Diagnostic-Code quotes, or a 250 that stands for the Action where it quotes none.
+// success is the reply that a Diagnostic-Code quotes, or, where it quotes none, a 250 in place of the Action.
 func success(diagnostic string) diagnose.Reply {
 	if said, isReply := diagnosticCode(diagnostic); isReply && accepted.fits(replyIn(said)) {
 		return replyIn(said)
