@@ -45,7 +45,7 @@ func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, stock bool) {
 	switch {
 	case d.Action != ActionRemoveAddress:
 		return
-	case s.Reply.Class() == 4:
+	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4:
 		d.Fix = slices.Clone(e.keepNow)
 	case e.certain(s, d, f, stock):
 		return
