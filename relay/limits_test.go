@@ -101,7 +101,7 @@ func TestReasonsOfLimitsAreTheGuides(t *testing.T) {
 	}
 	for _, r := range []diagnose.Reason{
 		reasonConnections, reasonSessionMessages, reasonSessionErrors, reasonNewAddress, reasonQuota,
-		reasonTenantThreshold, reasonGreylisted, reasonRecipientRate,
+		reasonTenantThreshold, reasonGreylisted, reasonRecipientRate, reasonSessionTimeout,
 	} {
 		if _, known := engine.Explain(r); !known {
 			t.Errorf("the guide does not know the reason %s", r)
