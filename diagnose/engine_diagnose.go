@@ -35,10 +35,11 @@ const (
 	sessionRefused     Reason = "session_refused"
 	sessionDeferred    Reason = "session_deferred"
 	senderRejected     Reason = "sender_rejected"
-	senderUnexplained  Reason = "sender_refused_unexplained"
+	mailRefused        Reason = "mail_refused"
 	networkFailure     Reason = "network_failure"
 	oauthTokenFailed   Reason = "oauth_token_failed"
 	tooLarge           Reason = "message_too_large"
+	featureUnsupported Reason = "feature_unsupported"
 	userUnknown        Reason = "user_unknown"
 )
 
@@ -232,16 +233,27 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		}
 		d.Scope = ScopeUpstream
 	case StageMail:
-		if d.Scope == ScopeRecipient && !temporary {
-			// No recipient is named yet: it is the upstream that speaks, of the sender or of us.
-			e.become(s, d, pick(d.Basis == BasisText && d.Confidence != Low, senderRejected, senderUnexplained),
-				BasisStage, "stage mail")
+		if !temporary && aboutSender(d) {
+			e.become(s, d, mailRefused, BasisStage, "stage mail")
 		}
 	default:
 		if d.Scope == ScopeUpstream && quotesAnother(text) {
 			d.Scope, d.Owner = ScopeRecipient, OwnerRecipientAdmin
 		}
 	}
+}
+
+// aboutSender reports whether d, said at MAIL for good, is about the account or the sender, whatever its words
+// seem to say: no recipient has been named yet, and of the message only its size and the extensions it needs
+// (RFC 5321, 3.3).
+func aboutSender(d *Diagnosis) bool {
+	switch d.Scope {
+	case ScopeRecipient:
+		return true
+	case ScopeMessage:
+		return d.Reason != tooLarge && d.Reason != featureUnsupported
+	}
+	return d.Reason == senderRejected
 }
 
 func pick(first bool, a, b Reason) Reason {

@@ -32,6 +32,9 @@ func TestRuleExamples(t *testing.T) {
 		}
 		for _, example := range r.Example {
 			s := symptomOf(example)
+			if len(r.Stage) > 0 {
+				s.Stage = r.Stage[0]
+			}
 			f, _ := e.look(&s)
 			holds := false
 			for _, g := range f.signals {

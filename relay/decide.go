@@ -51,21 +51,26 @@ func beforeMail(s diagnose.Stage) bool {
 	return false
 }
 
-// ownFault reports whether a 5yz is about us and nobody's mail: our account at the upstream, our way there,
-// or a sender that the operator has yet to get allowed. Later than MAIL a recipient's server may have written
-// the words. The message waits all the same: a wait is told (to the operator at once, to the sender by a
-// delay notice) and can be ended, a bounce cannot be taken back.
+// ownFault reports whether a 5yz is about us and nobody's mail: our account or login at the upstream, what it
+// may send, our way there, or a sender that the operator has yet to get allowed. This is the one place that
+// decides it; the words are known to the rules of package diagnose, which tell our account from a recipient's.
 //
-// What the operator must mend about a sender is ours too; but later than MAIL a bad reputation is the judgement of a
-// recipient's server on this mail.
+// Later than MAIL a recipient's server may have written the words. The message waits all the same: a wait is
+// told (to the operator at once, to the sender by a delay notice) and can be ended, a bounce cannot be taken
+// back.
 func ownFault(a *Attempt, d *diagnose.Diagnosis) bool {
 	if d == nil || a.Reply.Class() != 5 {
 		return false
 	}
-	if d.Scope == diagnose.ScopeSender && d.Owner == diagnose.OwnerOperator {
-		return a.Stage == diagnose.StageMail || d.Category != diagnose.SenderReputation
+	switch d.Scope {
+	case diagnose.ScopeUpstream:
+		return true
+	case diagnose.ScopeSender:
+		// A sender in bad standing is refused by a recipient's server, but at MAIL by the upstream itself.
+		standing := d.Category == diagnose.SenderReputation
+		return d.Owner == diagnose.OwnerOperator && (!standing || a.Stage == diagnose.StageMail)
 	}
-	return d.Scope == diagnose.ScopeUpstream
+	return false
 }
 
 // deferral is the next attempt after one that settled nothing, or the end of trying.
