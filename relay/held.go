@@ -3,6 +3,7 @@ package relay
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -116,7 +117,7 @@ func (h *HeldReports) giveUp(ctx context.Context, id string, before time.Time) e
 	lost := h.lost(ctx, id)
 	var given []Event
 	err := h.o.Spool.Edit(ctx, id, func(m *Message) (Settlement, bool, error) {
-		given = nil
+		given, lost.subject = nil, m.Subject
 		s := Settlement{Recipients: append([]Recipient(nil), m.Recipients...)}
 		for _, i := range overdue(m, before) {
 			r := &s.Recipients[i]
@@ -125,7 +126,10 @@ func (h *HeldReports) giveUp(ctx context.Context, id string, before time.Time) e
 		}
 		return s, false, nil
 	})
-	if err != nil || len(given) == 0 {
+	if errors.Is(err, ErrNotFound) {
+		return nil // dropped meanwhile
+	}
+	if err != nil {
 		return err
 	}
 	for _, e := range given {
@@ -138,7 +142,6 @@ func (h *HeldReports) giveUp(ctx context.Context, id string, before time.Time) e
 
 // event tells that a report was given up.
 func (h *HeldReports) event(m *Message, r *Recipient, lost *undelivered) Event {
-	lost.subject = m.Subject
 	now := h.o.Now()
 	return Event{
 		Time: now, Kind: EventExpired, ID: m.ID, MessageID: m.MessageID, To: r.Address, Client: clientName(&m.Client),

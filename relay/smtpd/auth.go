@@ -70,17 +70,25 @@ func (s *session) authenticate(name, password string) error {
 		s.user = name
 		return nil
 	}
-	leave, err := s.server.auth.enter(s.server.ctx, authKeyOf(s.addr, name))
-	if err != nil {
+	ok, err := s.verify(users, name, password)
+	switch {
+	case err != nil:
 		return s.authBusy(name)
-	}
-	ok := users.verify(name, password)
-	leave(ok)
-	if !ok {
+	case !ok:
 		return s.authFailed(name)
 	}
 	s.user = name
 	return nil
+}
+
+// verify checks a password when its turn has come. Whatever happens in the check, the next one's turn comes.
+func (s *session) verify(users *Users, name, password string) (ok bool, err error) {
+	leave, err := s.server.auth.enter(s.server.ctx, authKeyOf(s.addr, name))
+	if err != nil {
+		return false, err
+	}
+	defer func() { leave(ok) }()
+	return users.verify(name, password), nil
 }
 
 func (s *session) authFailed(name string) error {

@@ -33,7 +33,8 @@ type authGate struct {
 	addrs   memory[netip.Prefix]
 	users   memory[string]
 	pairs   memory[authKey]
-	good    memory[authKey] // who has been right from where
+	good    memory[authKey]      // who has been right from where
+	late    memory[netip.Prefix] // who was put off without a check
 }
 
 // authKey is a name and where it is used from.
@@ -95,6 +96,7 @@ func (g *authGate) abandon(try *authTry, err error) error {
 	for i, w := range g.waiting {
 		if w == try {
 			g.remove(i)
+			g.late.add(try.key.from, g.now())
 			return err
 		}
 	}
@@ -126,7 +128,8 @@ func (g *authGate) leave(key authKey, ok bool) {
 }
 
 // rank is how late somebody's turn is: 0 for an address that has not failed, or was right about this name before; 1 for
-// one that has not failed but names somebody who is being guessed at; 2 for one that has failed, but not about this name;
+// one that has not failed but names somebody who is being guessed at, or was put off before, so that a flood of addresses
+// does not come first again each time it is put off; 2 for one that has failed, but not about this name;
 // from 3 on by the number of failures. Names that exist and others rank alike.
 func (g *authGate) rank(key authKey) int {
 	now := g.now()
@@ -138,7 +141,7 @@ func (g *authGate) rank(key authKey) int {
 		return 2 + pair
 	case g.addrs.count(key.from, now) > 0:
 		return 2
-	case g.users.count(key.name, now) >= authUserGuess:
+	case g.users.count(key.name, now) >= authUserGuess, g.late.count(key.from, now) > 0:
 		return 1
 	}
 	return 0

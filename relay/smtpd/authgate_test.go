@@ -93,6 +93,25 @@ func TestAuthKnownAddress(t *testing.T) {
 	}
 }
 
+// TestAuthPutOff: addresses that waited in vain do not come before new ones when they try again.
+func TestAuthPutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateTest{authGate: newAuthGate(time.Now)}
+		leave, _ := g.enter(context.Background(), key("192.0.2.9", "x"))
+		g.wait("198.51.100.1", "app")
+		time.Sleep(authWait) // put off, without a check
+		synctest.Wait()
+		g.wait("192.0.2.1", "honest")
+		g.wait("198.51.100.1", "app")
+		leave(true)
+		synctest.Wait()
+		want := "198.51.100.1 app refused, 192.0.2.1 honest, 198.51.100.1 app"
+		if got := strings.Join(g.order, ", "); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	})
+}
+
 // TestAuthSuspects: of those who have failed only a few wait; the others are refused without a check, and nobody waits
 // for ever. Failures are forgotten.
 func TestAuthSuspects(t *testing.T) {
@@ -136,7 +155,7 @@ func TestAuthMemoryIsBounded(t *testing.T) {
 		}
 		leave(i%2 == 0)
 	}
-	for _, n := range []int{len(g.addrs), len(g.users), len(g.pairs), len(g.good)} {
+	for _, n := range []int{len(g.addrs), len(g.users), len(g.pairs), len(g.good), len(g.late)} {
 		if n > authMaxEntries {
 			t.Errorf("%d entries", n)
 		}

@@ -25,11 +25,10 @@ import (
 
 // What is held.
 const (
-	maxMemory  = 150_000_000 // bytes
-	maxCrowded = 170_000_000 // bytes, when hundreds of TLS connections have come on top of that
-	maxP99     = time.Second
-	maxLogin   = time.Second // for the reply to an honest client's first AUTH
-	settleIn   = time.Minute // for what was acknowledged to arrive
+	maxMemory = 150_000_000 // bytes
+	maxP99    = time.Second
+	maxLogin  = time.Second // for the reply to an honest client's first AUTH
+	settleIn  = time.Minute // for what was acknowledged to arrive
 )
 
 func main() {
@@ -69,7 +68,6 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	defer r.stop()
 	a := &attack{relay: r, size: s, end: time.Now().Add(s.last)}
 	waits := a.run()
-	peak := r.peakMemory()
 	logins := a.crowds()
 	p50, p99 := waits[len(waits)/2], waits[len(waits)*99/100]
 	r.ledger.settle(settleIn)
@@ -79,7 +77,7 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	crowded := r.peakMemory()
+	peak := r.peakMemory()
 	hold := func(holds bool, format string, args ...any) {
 		if !holds {
 			broken = append(broken, fmt.Sprintf(format, args...))
@@ -87,7 +85,6 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	}
 	hold(p99 <= maxP99, "the honest client's p99 is %v", p99)
 	hold(peak > 0 && peak < maxMemory, "the relay took %d bytes of memory", peak)
-	hold(crowded < maxCrowded, "the relay took %d bytes of memory among the guessers", crowded)
 	for _, l := range logins {
 		hold(l.worst <= maxLogin, "beside guessers %s an honest first login took %v", l.crowd.where, l.worst)
 		hold(l.guesses > 0, "no password was guessed at %s", l.crowd.where)
@@ -100,6 +97,6 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	fmt.Fprintf(out, "honest client: %d messages, p50 %v, p99 %v, worst %v\n", len(waits), p50, p99, slices.Max(waits))
 	fmt.Fprintf(out, "attackers: %d connections turned away, %d passwords guessed\n", a.turnedAway.Load(), a.guesses.Load())
 	fmt.Fprintf(out, "messages: %v\n", t)
-	fmt.Fprintf(out, "the relay's peak memory: %.0f MB, after the guessers %.0f MB\n", float64(peak)/1e6, float64(crowded)/1e6)
+	fmt.Fprintf(out, "the relay's peak memory: %.0f MB\n", float64(peak)/1e6)
 	return broken, nil
 }

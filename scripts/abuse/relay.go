@@ -100,7 +100,7 @@ func startRelay(dir string, s size) (r *relay, err error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := fmt.Sprintf(configuration, r.clear, r.tls, s.loris+s.stuck+s.crowd+room, r.upstream.URL())
+	conf := fmt.Sprintf(configuration, r.clear, r.tls, s.loris+s.stuck+room, r.upstream.URL())
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, "relay.toml"), []byte(conf), 0o600),
 		os.WriteFile(filepath.Join(dir, "users"), []byte(file), 0o600),
