@@ -22,28 +22,37 @@ func TestTemplates(t *testing.T) {
 // code.
 func TestNoReply(t *testing.T) {
 	e := newEngine(t)
-	f, err := os.Open("testdata/no-reply.jsonl")
-	if err != nil {
-		t.Fatal(err)
+	type row struct {
+		Text     string
+		Category Category
+		Reason   Reason
 	}
-	defer f.Close()
-	rows := 0
-	for lines := bufio.NewScanner(f); lines.Scan(); rows++ {
-		var row struct {
-			Text     string
-			Category Category
-			Reason   Reason
-		}
-		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			t.Fatal(err)
-		}
+	for _, row := range jsonRows[row](t, "testdata/no-reply.jsonl", 70) {
 		if d := e.Diagnose(Symptom{Text: row.Text}); d.Category != row.Category || d.Reason != row.Reason {
 			t.Errorf("%q is %s, %s (by %s), want %s, %s", row.Text, d.Category, d.Reason, d.Rule, row.Category, row.Reason)
 		}
 	}
-	if rows < 70 {
-		t.Errorf("only %d rows", rows)
+}
+
+// jsonRows are the rows of a file, a JSON object a line; there must be so many at least.
+func jsonRows[T any](t *testing.T, file string, least int) (rows []T) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var row T
+		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) < least {
+		t.Fatalf("%s has only %d rows", file, len(rows))
+	}
+	return rows
 }
 
 // TestNetworkKinds holds that each kind of failure without a reply has a reason of its own.
