@@ -6,26 +6,58 @@ import (
 	"testing"
 )
 
-// TestOwnerActionAndFirstStepAgree holds over all reasons that an address is removed only for a fault of its
-// own, and that the first step speaks to the one who is said to act.
+// The first step speaks to the one who is said to act. Whose words a step has shows in these.
+var (
+	theirSide = []string{"recipient's administrator", "their administrator", "pass the reply on", "by another channel"}
+	ourSide   = []string{"blocklists", "the upstream's", "your spf", "the provider's console"}
+)
+
+// TestOwnerActionAndFirstStepAgree holds over all reasons that an address is removed only for a fault of its own, by
+// the application; that whoever is to mend something and send again is on our side; and that the first step speaks to
+// the one who is said to act, and does not contradict the action.
 func TestOwnerActionAndFirstStepAgree(t *testing.T) {
-	theirs := []string{"recipient's administrator", "their administrator", "pass the reply on",
-		"by another channel"}
-	ours := []string{"blocklists", "the upstream's", "your spf", "the provider's console"}
-	near := []Owner{OwnerApplication, OwnerRecipient, OwnerRecipientAdmin}
+	mends := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain}
+	patient := []string{"wait", "leave it", "let ", "keep"}
 	for _, r := range newEngine(t).Reasons() {
-		if r.Action == ActionRemoveAddress && (r.Scope != ScopeRecipient || !slices.Contains(near, r.Owner)) {
+		switch {
+		case r.Action == ActionRemoveAddress && (r.Scope != ScopeRecipient || r.Owner != OwnerApplication):
 			t.Errorf("%s: the address is removed, but scope is %s and %s must act", r.ID, r.Scope, r.Owner)
+		case (r.Action == ActionFixAndResend || r.Action == ActionSlowDown) && !slices.Contains(mends, r.Owner):
+			t.Errorf("%s: to be mended here (%s), but %s must act", r.ID, r.Action, r.Owner)
 		}
 		for _, fix := range [][]string{r.Fix, r.FixFinal} {
-			if len(fix) == 0 {
-				continue
+			if len(fix) > 0 {
+				checkFirstStep(t, string(r.ID), r.Owner, fix[0])
 			}
-			if r.Owner == OwnerOperator && names(fix[0], theirs) {
-				t.Errorf("%s: the operator must act, but the first step asks the recipient's side: %q", r.ID, fix[0])
-			}
-			if r.Owner == OwnerRecipientAdmin && names(fix[0], ours) {
-				t.Errorf("%s: the recipient's administrator must act, but the first step is ours: %q", r.ID, fix[0])
+		}
+		if r.Action == ActionRetry && r.Owner == OwnerRecipientAdmin && !names(r.Fix[0], patient) && !names(r.Fix[0], []string{"administrator"}) {
+			t.Errorf("%s: it is tried again by itself, but the first step is %q", r.ID, r.Fix[0])
+		}
+	}
+}
+
+// checkFirstStep holds a first step against who must act.
+func checkFirstStep(t *testing.T, what string, owner Owner, step string) {
+	t.Helper()
+	if owner == OwnerOperator && names(step, theirSide) {
+		t.Errorf("%s: the operator must act, but the first step asks the recipient's side: %q", what, step)
+	}
+	if (owner == OwnerRecipientAdmin || owner == OwnerRecipient) && names(step, ourSide) {
+		t.Errorf("%s: %s must act, but the first step is ours: %q", what, owner, step)
+	}
+}
+
+// TestFirstStepOfEveryAnswer holds the same over the answers to all replies that are kept, with the providers' own
+// advice in front, at each stage.
+func TestFirstStepOfEveryAnswer(t *testing.T) {
+	e := newEngine(t)
+	for _, file := range []string{"replies", "templates", "blind"} {
+		for _, row := range labelledReplies(t, "testdata/"+file+".jsonl") {
+			for _, stage := range []Stage{StageHello, StageAuth, StageMail, StageRcpt, StageEndOfData} {
+				s := symptomOf(row.Reply)
+				s.Stage = stage
+				d := e.Diagnose(s)
+				checkFirstStep(t, row.Reply+" at "+string(stage)+" ("+string(d.Reason)+")", d.Owner, d.Fix[0])
 			}
 		}
 	}
