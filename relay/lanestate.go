@@ -2,7 +2,6 @@ package relay
 
 import (
 	"encoding/json"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -78,7 +77,7 @@ func (s *LaneState) NextTry(from string, due time.Time) (next time.Time, waitsFo
 		return later(due, s.NextProbe), WaitsForUpstream
 	}
 	for i := range s.Senders {
-		if p := &s.Senders[i]; p.Sender == senderName(from) {
+		if p := &s.Senders[i]; p.Sender == SenderName(from) {
 			return later(due, p.NextProbe), WaitsForSender
 		}
 	}
@@ -101,110 +100,17 @@ func RoundRate(r float64) float64 {
 	return rounded
 }
 
-// slowness is why and since when a lane sends less than it may.
-type slowness struct {
-	refusal
-	since time.Time
-	told  bool // that it is so
+// SenderName is a reverse-path as it is compared and shown; "<>" is the null sender.
+func SenderName(reversePath string) string {
+	if reversePath == "" {
+		return "<>"
+	}
+	return strings.ToLower(reversePath)
 }
 
-// publish makes the lane's state visible.
-func (l *Lane) publish() {
-	t := &l.trouble
-	st := LaneState{Name: l.o.Name, Limit: l.pace.limit, Rate: l.pace.rate}
-	switch {
-	case t.paused || t.trial && t.told:
-		st.Paused, st.Since, st.NextProbe = true, t.since, t.nextProbe
-		st.Diagnosis, st.Reply = t.meaning, t.reply
-	case l.pace.lowered() && !l.slowness.since.IsZero():
-		st.Slowed, st.Since = true, l.slowness.since
-		st.Diagnosis, st.Reply = l.slowness.meaning, saidIn(l.slowness.tried)
-	}
-	if !st.Paused {
-		st.Senders = l.senders.list()
-	}
-	if !l.state.Load().same(&st) {
-		changed := st // so that only a change costs an allocation
-		l.state.Store(&changed)
-	}
-}
-
-// same reports whether two states are equal.
-func (s *LaneState) same(o *LaneState) bool {
+// Equal reports whether two states are equal.
+func (s *LaneState) Equal(o *LaneState) bool {
 	return s.Name == o.Name && s.Paused == o.Paused && s.Slowed == o.Slowed && s.Since.Equal(o.Since) &&
 		s.NextProbe.Equal(o.NextProbe) && s.Diagnosis == o.Diagnosis && s.Reply == o.Reply && s.Limit == o.Limit &&
 		s.Rate == o.Rate && slices.Equal(s.Senders, o.Senders)
-}
-
-// list is the paused senders by name, nil when there are none.
-func (p *pausedSenders) list() []SenderPaused {
-	if len(p.paused) == 0 {
-		return nil
-	}
-	if p.shown != nil {
-		return p.shown
-	}
-	list := make([]SenderPaused, 0, len(p.paused))
-	for _, name := range slices.Sorted(maps.Keys(p.paused)) {
-		s := p.paused[name]
-		list = append(list, SenderPaused{Sender: name, Since: s.since, NextProbe: s.until, Diagnosis: s.meaning})
-	}
-	p.shown = list
-	return list
-}
-
-// saidIn is what an attempt was answered, on one line and cut for people; "" for none.
-func saidIn(a *Attempt) string {
-	if a == nil {
-		return ""
-	}
-	said := a.Reply.Raw
-	if said == "" {
-		said = a.NetErr.Text
-	}
-	return cut(strings.Join(strings.Fields(said), " "), 512)
-}
-
-// tellAgain is how long the operator is not told again of the same state for the same reason.
-const tellAgain = time.Hour
-
-// maxTold is how many states are remembered as told; beyond it all are forgotten.
-const maxTold = 512
-
-// tell reports whether the operator is to be told that the lane is in a state that many messages meet.
-func (l *Lane) tell(state string, d *diagnose.Diagnosis, now time.Time) bool {
-	what := state + " " + string(d.Reason)
-	last, before := l.told[what]
-	if since := now.Sub(last); before && since >= 0 && since < tellAgain {
-		return false
-	}
-	if len(l.told) >= maxTold {
-		clear(l.told)
-	}
-	l.told[what] = now
-	return true
-}
-
-// event records a change of the lane itself in the delivery log and in the operational log.
-func (l *Lane) event(state string, d *diagnose.Diagnosis, a *Attempt, note string) {
-	l.o.Record.Record(Event{
-		Time: l.o.Now(), Kind: EventLane, Lane: l.o.Name, State: state, Diagnosis: d, Tried: a, Note: note,
-		NextAttempt: l.trouble.nextProbe,
-	})
-	attrs := []any{"upstream", l.o.Name, "note", note}
-	if d == nil {
-		l.o.Log.Info("upstream "+state, attrs...)
-		return
-	}
-	attrs = append(attrs, "reason", string(d.Reason), "cause", d.Cause)
-	if len(d.Fix) > 0 {
-		attrs = append(attrs, "fix", d.Fix[0])
-	}
-	if said := saidIn(a); said != "" {
-		attrs = append(attrs, "reply", said)
-	}
-	if !l.trouble.nextProbe.IsZero() {
-		attrs = append(attrs, "next_probe", l.trouble.nextProbe.UTC().Format(time.RFC3339))
-	}
-	l.o.Log.Warn("upstream "+state, attrs...)
 }

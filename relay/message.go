@@ -86,6 +86,14 @@ type Client struct {
 	Protocol string `json:"protocol,omitempty"`
 }
 
+// Label is how the client is called in events: by its configured name, else by its address.
+func (c *Client) Label() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.Addr
+}
+
 // State is how a recipient stands. Leased is not among them: a lease is the spool's, and ends by itself.
 type State string
 
@@ -115,8 +123,8 @@ type Recipient struct {
 	NextAttempt time.Time           `json:"next_attempt,omitzero"`
 	Last        *Attempt            `json:"last,omitempty"`      // the newest attempt
 	Diagnosis   *diagnose.Diagnosis `json:"diagnosis,omitempty"` // of Last
-	History     []Past              `json:"history,omitempty"`   // oldest first, capped at MaxHistory
-	DelayTold   bool                `json:"delay_told,omitempty"`
+	History     []HistoryEntry      `json:"history,omitempty"`   // oldest first, capped at MaxHistory
+	DelayReported   bool                `json:"delay_told,omitempty"`
 	HeldFrom    State               `json:"held_from,omitempty"` // the state to go back to at release
 	HeldWhy     string              `json:"held_why,omitempty"`
 }
@@ -127,11 +135,18 @@ func (r *Recipient) Waiting() bool { return r.State == Queued || r.State == Defe
 // DueAt reports whether the recipient is to be tried at now.
 func (r *Recipient) DueAt(now time.Time) bool { return r.Waiting() && !r.NextAttempt.After(now) }
 
+// HeldReport begins the HeldWhy of a report of our own that the relay itself holds, because no server took it. The
+// operator's own holds have other words.
+const HeldReport = "the report could not be handed over"
+
+// ByOperator is the HeldWhy, and the note of the events, of what an operator does.
+const ByOperator = "by the operator"
+
 // MaxHistory is how many past attempts are kept for each recipient.
 const MaxHistory = 32
 
-// Past is a line of a recipient's story.
-type Past struct {
+// HistoryEntry is what became of one attempt for a recipient.
+type HistoryEntry struct {
 	Time     time.Time         `json:"time"`
 	Event    EventKind         `json:"event"`
 	Stage    diagnose.Stage    `json:"stage,omitempty"`

@@ -1,14 +1,17 @@
-// Package relay is mailwhy's vocabulary and engine.
+// Package relay is mailwhy's vocabulary: the words that every room speaks and the ports through which rooms are joined.
 //
-// The vocabulary is what every room speaks: Message, Envelope, Recipient, Attempt, Notice, Event, and the ports through
-// which the engine reaches a store (Spool), a next hop (Upstream) and whoever records (Recorder). Rooms below this one
-// implement a port each and never import one another; cmd/mailwhy joins them.
+// The words are Message, Envelope, Recipient, Attempt, Notice and Event. The ports are the store (Spool and its
+// add-ons), the next hop (Upstream), whoever records (Recorder) and whoever composes reports (Composer). Rooms below
+// this one use or implement ports and never import one another; relay/app joins them:
 //
-// The engine takes messages in (Accept), leases what is due (a lane for each upstream: one goroutine, one select),
-// offers it (Upstream.Relay), has each reply diagnosed, decides (a pure function), settles, and records. The
-// reporter turns the notices that settlements leave behind into delivery status notifications.
+//	smtpd -> accept -> spool -> lane -> upstream
+//	                     |       |
+//	                     |       +-> record (delivery log, metrics)
+//	                     +-> report -> dsn
 //
-// What always holds: a message that Accept took is relayed, reported or visible in the queue; a settlement and the
-// notices it causes are one transaction; the class of the reply decides a recipient's fate (RFC 5321, 4.2.1), the
-// diagnosis only explains, delays, holds or pauses; nobody is bounced for a fault of our own.
+// What always holds: a message that was accepted is relayed, reported or visible in the queue; a settlement and the
+// notices that it causes are one transaction; the class of the reply decides a recipient's fate (RFC 5321, 4.2.1),
+// the diagnosis only explains, delays, holds or pauses; nobody is bounced for a fault of our own.
+//
+// Everything here is data: nothing does I/O and nothing runs on its own.
 package relay

@@ -16,10 +16,13 @@ import (
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/deliverylog"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/lane"
 	"mailwhy/relay/metrics"
+	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/upstream"
@@ -40,8 +43,8 @@ type relayApp struct {
 	record    *deliverylog.Log
 	metrics   *metrics.Metrics
 	events    relay.Recorder // both of them
-	lane      *relay.Lane
-	reporter  *relay.Reporter
+	lane      *lane.Lane
+	reporter  *report.Reporter
 	front     *smtpd.Server
 	admin     *admin.Server
 	listeners []net.Listener // in the order of listens
@@ -122,23 +125,23 @@ func (r *relayApp) newUpstream(cfg *config.Config) (*upstream.Pool, error) {
 // joinEngine makes the lane and the reporter.
 func (r *relayApp) joinEngine(cfg *config.Config) {
 	name, _ := theUpstream(cfg)
-	r.reporter = relay.NewReporter(relay.ReporterOptions{
+	r.reporter = report.New(report.Options{
 		Spool: r.spool, Composer: (*currentComposer)(r), Record: r.events, Log: r.log, Now: time.Now,
 		File:           dsn.WriteMaildir,
-		Route:          func(*relay.Message) relay.Route { return reportRoute(r.cfg.Load()) },
+		Destination:    func(*relay.Message) report.Destination { return reportRoute(r.cfg.Load()) },
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
 		Expires:        func(m *relay.Message) time.Time { return m.Arrived.Add(r.cfg.Load().Retry.ExpireAfter) },
 		Paused:         func(string) bool { return r.lane.State().Paused },
 		EightBit:       func(string) bool { c, _ := r.next.Capabilities(); return c.EightBit },
-		Storm: func() relay.StormPolicy {
+		Storm: func() report.StormPolicy {
 			c := &r.cfg.Load().DSN
-			return relay.StormPolicy{Threshold: c.StormThreshold, Window: c.StormWindow}
+			return report.StormPolicy{Threshold: c.StormThreshold, Window: c.StormWindow}
 		},
 		Stored: func(string) { r.lane.Kick() },
 	})
-	r.lane = relay.NewLane(relay.LaneOptions{
+	r.lane = lane.New(lane.Options{
 		Name: name, Spool: r.spool, Upstream: &r.next, Record: r.events, Log: r.log, Now: time.Now,
-		Settings:          func() relay.LaneSettings { return laneSettings(r.cfg.Load()) },
+		Settings:          func() lane.Settings { return laneSettings(r.cfg.Load()) },
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		ReversePath:       r.reporter.ReversePath,
 		NullSenderRefused: r.reporter.NullSenderRefused,
@@ -175,7 +178,7 @@ func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Op
 	if access.Users != nil && access.Users.Len() == 0 {
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
-	inbox := relay.Inbox{
+	inbox := accept.Inbox{
 		Spool: r.spool, Record: r.events, Now: time.Now,
 		Route: func(*relay.Message) string { return r.lane.State().Name },
 		Wake:  func(string) { r.lane.Kick() },
@@ -228,8 +231,8 @@ func (r *relayApp) run(ctx context.Context) error {
 }
 
 // heldReports gives up bounces that nobody could be brought to take.
-func (r *relayApp) heldReports() *relay.HeldReports {
-	return relay.NewHeldReports(relay.HeldReportsOptions{
+func (r *relayApp) heldReports() *report.HeldReports {
+	return report.NewHeldReports(report.HeldReportsOptions{
 		Spool: r.spool, Record: r.events, Log: r.log, Now: time.Now,
 		HoldFor: func() time.Duration { return r.cfg.Load().DSN.HoldFor },
 	})
@@ -293,16 +296,9 @@ func (r *relayApp) close() {
 
 // quarantined tells of a message that the spool set aside.
 func (r *relayApp) quarantined(q spool.Quarantined) {
-	e := relay.Event{Time: time.Now(), Kind: relay.EventQuarantined, ID: q.ID, Note: q.Why}
-	if m := q.Message; m != nil {
-		e.MessageID, e.From, e.Client, e.Size, e.Lane = m.MessageID, m.Envelope.From, m.Client.Name, m.Size, m.Lane
-		for _, to := range m.Recipients {
-			e.To = to.Address
-			r.events.Record(e)
-		}
-		return
+	for _, e := range relay.QuarantinedEvents(q.ID, q.Message, q.Why, time.Now()) {
+		r.events.Record(e)
 	}
-	r.events.Record(e)
 }
 
 // limitMemory suits the garbage collector to a small container, unless the environment says otherwise: collecting a third

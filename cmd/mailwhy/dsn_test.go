@@ -156,8 +156,8 @@ func (r *dsnRelay) nothingMore(n int) {
 	}
 }
 
-// report is a bounce taken apart: the blocks of its delivery status, and the type and text of what it returns.
-type report struct {
+// takenApart is a bounce: the blocks of its delivery status, and the type and text of what it returns.
+type takenApart struct {
 	header   message.Header
 	blocks   []textproto.MIMEHeader
 	returned string
@@ -165,7 +165,7 @@ type report struct {
 }
 
 // read takes a bounce apart with go-message.
-func (r *dsnRelay) read(m smtptest.Message) (x report) {
+func (r *dsnRelay) read(m smtptest.Message) (x takenApart) {
 	r.t.Helper()
 	e, err := message.Read(bytes.NewReader(m.Content))
 	if err != nil {

@@ -13,9 +13,10 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
-	"mailwhy/relay"
 	"mailwhy/relay/deliverylog"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/lane"
+	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/upstream"
@@ -32,21 +33,21 @@ func theUpstream(cfg *config.Config) (name string, u *config.Upstream) {
 }
 
 // laneSettings are the lane's part of a configuration.
-func laneSettings(cfg *config.Config) relay.LaneSettings {
+func laneSettings(cfg *config.Config) lane.Settings {
 	_, u := theUpstream(cfg)
-	return relay.LaneSettings{
-		Policy: relay.Policy{
+	return lane.Settings{
+		Policy: lane.Policy{
 			Schedule:   cfg.Retry.Schedule,
 			Expiry:     cfg.Retry.ExpireAfter,
 			Jitter:     cfg.Retry.Jitter,
-			RetryAfter: relay.Bounds{Min: time.Second, Max: cfg.Retry.MaxRetryAfter},
+			RetryAfter: lane.Bounds{Min: time.Second, Max: cfg.Retry.MaxRetryAfter},
 			DelayAfter: cfg.DSN.DelayAfter,
 			Collect:    cfg.DSN.Collect,
 		},
 		Concurrency: u.Concurrency,
 		Rate:        u.Rate.PerSecond(),
-		Probe:       relay.Bounds{Min: time.Second, Max: 5 * time.Minute},
-		ProbeAuth:   relay.Bounds{Min: time.Minute, Max: 30 * time.Minute},
+		Probe:       lane.Bounds{Min: time.Second, Max: 5 * time.Minute},
+		ProbeAuth:   lane.Bounds{Min: time.Minute, Max: 30 * time.Minute},
 	}
 }
 
@@ -255,16 +256,16 @@ func composerOptions(cfg *config.Config, key []byte) (dsn.Options, error) {
 }
 
 // reportRoute is where bounces go.
-func reportRoute(cfg *config.Config) relay.Route {
+func reportRoute(cfg *config.Config) report.Destination {
 	switch cfg.DSN.Route {
 	case "off":
-		return relay.Route{Off: true}
+		return report.Destination{Off: true}
 	case "maildir":
-		return relay.Route{Maildir: cfg.DSN.Maildir}
+		return report.Destination{Maildir: cfg.DSN.Maildir}
 	case "operator":
-		return relay.Route{Operator: cfg.DSN.Operator, SkipSenders: true}
+		return report.Destination{Operator: cfg.DSN.Operator, SkipSenders: true}
 	case "both":
-		return relay.Route{Operator: cfg.DSN.Operator}
+		return report.Destination{Operator: cfg.DSN.Operator}
 	}
-	return relay.Route{}
+	return report.Destination{}
 }

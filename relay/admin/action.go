@@ -17,9 +17,6 @@ const (
 	Drop    Action = "drop"    // remove the message; nobody is told
 )
 
-// byOperator is the reason and note of what an operator does.
-const byOperator = "by the operator"
-
 // change alters the recipients of a message and returns how many it altered; drop removes the message.
 type change func(m *relay.Message) (n int, drop bool)
 
@@ -59,7 +56,7 @@ func hold(r *relay.Recipient) bool {
 	if !r.Waiting() {
 		return false
 	}
-	r.HeldFrom, r.State, r.HeldWhy = r.State, relay.Held, byOperator
+	r.HeldFrom, r.State, r.HeldWhy = r.State, relay.Held, relay.ByOperator
 	return true
 }
 
@@ -82,25 +79,18 @@ func release(now time.Time) func(*relay.Recipient) bool {
 func eventsOf(now time.Time, before []relay.Recipient, m *relay.Message, dropped bool) (events []relay.Event) {
 	for i := range m.Recipients {
 		was, r := before[i].State, &m.Recipients[i]
-		e := relay.Event{
-			Time: now, ID: m.ID, MessageID: m.MessageID, From: m.Envelope.From, To: r.Address,
-			User: m.Client.User, Client: m.Client.Name, Size: m.Size, Attempt: r.Attempts, Delay: now.Sub(m.Arrived),
-			Lane: m.Lane, Note: byOperator,
-		}
-		if e.Client == "" {
-			e.Client = m.Client.Addr
-		}
+		var kind relay.EventKind
 		switch {
 		case dropped && !was.Final():
-			e.Kind = relay.EventDropped
+			kind = relay.EventDropped
 		case !dropped && r.State == relay.Held && was != relay.Held:
-			e.Kind = relay.EventHeld
+			kind = relay.EventHeld
 		case !dropped && was == relay.Held && r.State != relay.Held:
-			e.Kind, e.NextAttempt = relay.EventReleased, r.NextAttempt
+			kind = relay.EventReleased
 		default:
 			continue
 		}
-		events = append(events, e)
+		events = append(events, relay.OperatorEvent(kind, m, r, now))
 	}
 	return events
 }

@@ -235,16 +235,14 @@ func (s *session) addrString() string {
 
 // refused records that the client was told no.
 func (s *session) refused(stage diagnose.Stage, to, reply string) {
-	e := relay.Event{
-		Time: s.options.Now(), Kind: relay.EventRefused, Client: s.clientName(), User: s.user, Stage: stage,
-		Reply: clean.Line(reply, 512), To: to,
-	}
+	from := ""
 	if s.tx != nil {
-		e.From = s.tx.envelope.From
+		from = s.tx.envelope.From
 	} else if stage == diagnose.StageMail {
-		e.From = s.pending.address
+		from = s.pending.address
 	}
-	s.options.Recorder.Record(e)
+	s.options.Recorder.Record(relay.RefusedEvent(
+		s.clientName(), s.user, stage, from, to, clean.Line(reply, 512), s.options.Now()))
 }
 
 // logFailure writes what ended a connection, where an operator can do something about it.

@@ -203,12 +203,12 @@ func fullRecipient() relay.Recipient {
 	now := time.Now()
 	return relay.Recipient{
 		Address: "Grüße@there.example", ORCPT: "rfc822;x+2By@there.example", Notify: relay.NotifySuccess | relay.NotifyDelay,
-		State: relay.Deferred, Attempts: 3, DelayTold: true, HeldFrom: relay.Deferred, HeldWhy: "asked for",
+		State: relay.Deferred, Attempts: 3, DelayReported: true, HeldFrom: relay.Deferred, HeldWhy: "asked for",
 		Last: &relay.Attempt{
 			Time: now, Duration: 1234567, Upstream: "provider", Host: "mx.example", Remote: "192.0.2.9:25", TLS: "TLS1.3",
 			Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("450 4.2.1 mailbox \xe9 busy\r\n"), UpstreamID: "q", Uncertain: true, DSN: true,
 		},
 		Diagnosis: &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full", Fix: []string{"wait", "ask"}, Basis: diagnose.BasisText},
-		History:   []relay.Past{{Time: now, Event: relay.EventDeferred, Stage: diagnose.StageRcpt, Reply: "450 \xe9\r\n"}},
+		History:   []relay.HistoryEntry{{Time: now, Event: relay.EventDeferred, Stage: diagnose.StageRcpt, Reply: "450 \xe9\r\n"}},
 	}
 }

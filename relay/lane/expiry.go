@@ -1,0 +1,111 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+)
+
+// expireBatch is how many messages are given up at a time while a lane is paused. Between two batches the
+// lane does what else it has to do.
+const expireBatch = 200
+
+// sweepEvery is how often a paused lane looks for mail whose time is over.
+const sweepEvery = 5 * time.Minute
+
+// sweep gives up what has expired, now and then: a batch at a time, until all that waits in the lane was
+// looked at.
+func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
+	t := &l.outage
+	if since := now.Sub(t.swept); since >= 0 && since < sweepEvery {
+		return
+	}
+	more, err := l.expireWaiting(ctx, now, &p)
+	if err != nil && ctx.Err() == nil {
+		l.o.Log.Error("cannot give up expired mail", "lane", l.o.Name, "err", err)
+	}
+	if more && err == nil {
+		l.Kick()
+		return
+	}
+	t.swept = now
+}
+
+// expireWaiting gives up a batch of messages of a paused lane whose time is over, since no attempt will, and
+// reports whether there may be more. After an error the next batch begins behind the message that gave it. It
+// needs a spool that can be listed and edited.
+func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p *Policy) (more bool, err error) {
+	lister, _ := l.o.Spool.(relay.Lister)
+	editor, ok := l.o.Spool.(relay.Editor)
+	if lister == nil || !ok {
+		return false, nil
+	}
+	t := &l.outage
+	f := relay.QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: t.sweptTo,
+		Limit: expireBatch}
+	var old []string
+	if err := lister.List(ctx, f, func(m *relay.Message) bool { old = append(old, m.ID); return true }); err != nil {
+		return false, err
+	}
+	for _, id := range old {
+		t.sweptTo = id
+		if err := l.expire(ctx, editor, id, now, p); err != nil {
+			return true, err
+		}
+	}
+	if len(old) < expireBatch {
+		t.sweptTo = ""
+		return false, nil
+	}
+	return true, nil
+}
+
+// expire gives up what still waits of one message. The fault that keeps the lane from its upstream stands as the last
+// attempt.
+func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now time.Time, p *Policy) error {
+	wait, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var events []relay.Event
+	err := editor.Edit(wait, id, func(m *relay.Message) (relay.Settlement, bool, error) {
+		events = events[:0]
+		after := append([]relay.Recipient(nil), m.Recipients...)
+		for i := range after {
+			if r := &after[i]; r.Waiting() {
+				a := l.lastTry(r, now)
+				d := l.diagnose(m, r, a, true)
+				dec := deferral(p, now, m, r, a, d, 0)
+				apply(r, &dec, a, d, now)
+				events = append(events, relay.AttemptEvent(m, r, now))
+			}
+		}
+		return relay.Settlement{Recipients: after, Notices: NoticesFor(p, m, after, now)}, false, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, relay.ErrNotFound) {
+		return nil // under way, or gone meanwhile
+	}
+	for i := range events {
+		l.o.Record.Record(events[i])
+	}
+	if err == nil && len(events) > 0 {
+		l.o.NoticesDue()
+	}
+	return err
+}
+
+// lastTry is the attempt to report for a recipient that is given up while its lane is paused.
+func (l *Lane) lastTry(r *relay.Recipient, now time.Time) *relay.Attempt {
+	switch {
+	case l.outage.fault != nil:
+		a := *l.outage.fault
+		return &a
+	case r.Last != nil:
+		a := *r.Last
+		return &a
+	}
+	return &relay.Attempt{Time: now, Upstream: l.o.Name, Stage: diagnose.StageQueue, NetErr: diagnose.NetErr{
+		Kind: diagnose.NetExpired, Text: "not tried within the retry limit",
+	}}
+}

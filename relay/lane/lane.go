@@ -1,0 +1,382 @@
+package lane
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+)
+
+// Settings are what a lane looks up anew each time it acts.
+type Settings struct {
+	Policy      Policy
+	Concurrency int     // connections at most
+	Rate        float64 // messages a second at most; 0 is no bound
+	Probe       Bounds  // interval between attempts to reach a failing upstream, growing from Min to Max
+	ProbeAuth   Bounds  // the same after refused credentials: providers lock accounts that are tried too often
+}
+
+// Options are what a lane is made of. All are required but those that say otherwise.
+type Options struct {
+	Name     string
+	Spool    relay.Spool
+	Upstream relay.Upstream
+	Settings func() Settings
+	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
+	Record   relay.Recorder
+	Log      *slog.Logger
+	Now      func() time.Time // wall clock
+
+	// ReversePath is the reverse-path to use for m; nil is its envelope's. NullSenderRefused is told when the upstream
+	// refuses a report's null sender, and returns whether another path is now in use, so that it is worth another attempt at once.
+	ReversePath       func(m *relay.Message) string
+	NullSenderRefused func(lane string, a relay.Attempt) bool
+	// NoticesDue is called after a settlement that left notices; optional.
+	NoticesDue func()
+	// Spread gives random numbers from 0 to 1; optional.
+	Spread func() float64
+}
+
+// Constants of a lane's own housekeeping.
+const (
+	leaseFor    = 15 * time.Minute // extended while an exchange lasts
+	leaseRenew  = 5 * time.Minute
+	lookAgain   = time.Minute     // at the latest, whatever the clocks say
+	maxWaiting  = 1024            // messages leased ahead of a connection, at most
+	drainMargin = 2 * time.Second // beyond the upstream's own grace, for the settlement
+)
+
+// Lane is the work for one upstream: it leases what is due, offers it over a few connections, settles and records each
+// outcome, and pauses while the upstream is out of reach. Run it once; its other methods are safe for concurrent use.
+type Lane struct {
+	o       Options
+	kick    chan struct{}
+	signals chan signal
+	work    chan *leased // leased, waiting for a connection
+	state   atomic.Pointer[relay.LaneState]
+	halted  atomic.Bool  // workers take no further work
+	more    atomic.Bool  // the spool may have more that is due than was leased
+	low     atomic.Int32 // ... which is leased when so few messages wait for a connection
+
+	// The rest belongs to Run's goroutine.
+	out      map[relay.Token]*leased // leased and not yet settled
+	reported map[string]time.Time    // when the operator was last told of a state of the lane, by state and reason
+	draining bool
+	workers  int
+	pace     pace
+	slowness slowness
+	limits   limits
+	senders  pausedSenders
+	taken    uint64 // messages leased so far
+	later    int    // of these, being postponed
+	outage   outage
+	next     time.Time // when the earliest message not leased is due
+	renewed  time.Time
+}
+
+// leased is one leased message on its way.
+type leased struct {
+	token relay.Token
+	seq   uint64 // in the order of leasing
+	tx    relay.Transaction
+}
+
+// signal is what a worker tells the lane's goroutine.
+type signal struct {
+	leased         *leased             // settled, or given back; nil otherwise
+	exit           bool                // the worker ended
+	postponed      bool                // the leased message waits for its sender: it was not offered
+	accepted       bool                // the upstream took it
+	domain         string              // of a recipient for whom it was accepted
+	limit          *metLimit           // it met a limit
+	accountRefused string              // sender for whom our account was refused at MAIL, as the last of refused says
+	refused        []refusal           // for a reason of our own, at MAIL or later: nobody fails for it
+	fault          *relay.Attempt      // met before MAIL
+	meaning        *diagnose.Diagnosis // of fault
+	crowded        bool                // fault refuses one connection more
+	probeOK        bool                // a probe reached the upstream
+	probeNow       bool                // somebody wishes a probe
+}
+
+// refusal is an attempt that was refused, and what that means.
+type refusal struct {
+	tried   *relay.Attempt
+	meaning *diagnose.Diagnosis
+}
+
+// metLimit is a limit that a message met, for the lane's goroutine to judge.
+type metLimit struct {
+	limit
+	encounter
+	refusal
+}
+
+// New makes a lane. It does nothing until Run.
+func New(o Options) *Lane {
+	if o.Spread == nil {
+		o.Spread = rand.Float64
+	}
+	if o.ReversePath == nil {
+		o.ReversePath = func(m *relay.Message) string { return m.Envelope.From }
+	}
+	if o.NullSenderRefused == nil {
+		o.NullSenderRefused = func(string, relay.Attempt) bool { return false }
+	}
+	if o.NoticesDue == nil {
+		o.NoticesDue = func() {}
+	}
+	l := &Lane{
+		o:        o,
+		kick:     make(chan struct{}, 1),
+		signals:  make(chan signal, 256),
+		work:     make(chan *leased, maxWaiting),
+		out:      map[relay.Token]*leased{},
+		reported: map[string]time.Time{},
+	}
+	l.state.Store(&relay.LaneState{Name: o.Name})
+	return l
+}
+
+// Kick makes the lane look for due messages now. It never blocks.
+func (l *Lane) Kick() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// State is how the lane stands.
+func (l *Lane) State() relay.LaneState { return *l.state.Load() }
+
+// Waiting is how many messages are leased and wait for a connection.
+func (l *Lane) Waiting() int { return len(l.work) }
+
+// Run works until ctx ends, and returns when the exchanges under way then are over: the upstream gives the transaction
+// in progress its grace, and grace bounds the wait.
+func (l *Lane) Run(ctx context.Context, grace time.Duration) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		timer.Reset(l.step(ctx))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-l.kick:
+		case s := <-l.signals:
+			l.note(s)
+			l.noteAll()
+		}
+	}
+	l.drain(grace)
+}
+
+// step does what can be done now and returns how long nothing more is expected to be.
+func (l *Lane) step(ctx context.Context) time.Duration {
+	now := l.o.Now()
+	s := l.o.Settings()
+	l.pace.configure(s.Concurrency, s.Rate)
+	l.low.Store(int32(l.pace.limit / 2))
+	l.renewLeases(ctx, now)
+	wait := lookAgain
+	if l.outage.paused {
+		l.sweep(ctx, now, s.Policy)
+		wait = l.probe(ctx, now, s)
+	} else {
+		wait = min(wait, l.fill(ctx, now), l.doubt(now))
+		l.startWorkers(ctx)
+	}
+	l.noteFullSpeed(now)
+	l.publish()
+	return wait
+}
+
+// fill leases what is due, as far as there is room, and returns when there may be more.
+func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
+	for {
+		want := l.ahead() - len(l.work)
+		n, wait := l.pace.room(now, min(want, maxWaiting-l.later))
+		l.more.Store(n <= 0)
+		if n <= 0 {
+			if wait == 0 {
+				wait = lookAgain // a worker that takes work kicks
+			}
+			return wait
+		}
+		leases, next, err := l.o.Spool.Lease(ctx, relay.LeaseQuery{Lane: l.o.Name, Now: now, Max: n, Until: now.Add(leaseFor)})
+		if err != nil {
+			if ctx.Err() == nil {
+				l.o.Log.Error("cannot read the spool", "lane", l.o.Name, "err", err)
+			}
+			return time.Second
+		}
+		l.next = next
+		taken := 0
+		for i := range leases {
+			if l.take(&leases[i], now) {
+				taken++
+			}
+		}
+		l.pace.spend(now, taken, len(leases) < n)
+		if len(leases) < n {
+			return l.untilNext(now)
+		}
+	}
+}
+
+// ahead is how many messages may wait for a connection: enough that a connection finds its next envelope, and few
+// enough that a pause has little to give back.
+func (l *Lane) ahead() int {
+	if l.outage.canary {
+		return 1 - len(l.out)
+	}
+	return min(max(l.pace.limit, 1), maxWaiting)
+}
+
+// untilNext is the time to the next due message. A due time beyond lookAgain is not trusted to a timer: the wall clock
+// may jump.
+func (l *Lane) untilNext(now time.Time) time.Duration {
+	if l.next.IsZero() {
+		return lookAgain
+	}
+	return max(time.Millisecond, min(l.next.Sub(now), lookAgain))
+}
+
+// take makes a leased message of a lease and queues it for a connection, or postpones it while its sender's mail waits.
+// It reports whether the message will be offered.
+func (l *Lane) take(lease *relay.Lease, now time.Time) bool {
+	m := lease.Message
+	u := &leased{token: lease.Token, tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
+	policy := l.o.Settings().Policy
+	for i := range m.Recipients {
+		if r := &m.Recipients[i]; r.DueAt(now) || r.Waiting() && farAway(r, now, &policy) {
+			u.tx.Recipients = append(u.tx.Recipients, i)
+		}
+	}
+	u.tx.Open = func() (io.ReadCloser, error) { return l.o.Spool.Content(context.Background(), m.ID) }
+	l.taken++
+	u.seq = l.taken
+	l.out[u.token] = u
+	if !now.Before(m.Arrived.Add(policy.Expiry)) {
+		l.work <- u // it has its last attempt, whatever its sender may
+		return true
+	}
+	if until, waits := l.senders.hold(senderOf(&u.tx), u.token, now); waits {
+		l.postpone(u, until)
+		return false
+	}
+	l.work <- u // never blocks: ahead is at most its capacity
+	return true
+}
+
+// farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was set back.
+func farAway(r *relay.Recipient, now time.Time, p *Policy) bool {
+	return r.NextAttempt.Sub(now) > p.Expiry+p.RetryAfter.Max
+}
+
+// startWorkers starts as many workers as there is work and room for.
+func (l *Lane) startWorkers(ctx context.Context) {
+	limit := l.pace.limit
+	if l.outage.canary {
+		limit = 1
+	}
+	if l.pace.crowdedAt(l.o.Now()) {
+		limit = min(limit, l.workers)
+	}
+	for n := len(l.work); n > 0 && l.workers < limit; n-- {
+		l.workers++
+		go l.worker(ctx)
+	}
+}
+
+// renewLeases prolongs the leases of exchanges that last.
+func (l *Lane) renewLeases(ctx context.Context, now time.Time) {
+	if since := now.Sub(l.renewed); since >= 0 && since < leaseRenew {
+		return
+	}
+	l.renewed = now
+	for token := range l.out {
+		if err := l.o.Spool.Extend(ctx, token, now.Add(leaseFor)); err != nil && ctx.Err() == nil {
+			l.o.Log.Warn("cannot extend a lease", "lane", l.o.Name, "err", err)
+		}
+	}
+}
+
+// noteAll takes the signals that wait, so that a burst of them costs one step.
+func (l *Lane) noteAll() {
+	for {
+		select {
+		case s := <-l.signals:
+			l.note(s)
+		default:
+			return
+		}
+	}
+}
+
+// note takes in what a worker has to tell.
+func (l *Lane) note(s signal) {
+	now := l.o.Now()
+	if s.exit {
+		l.workers--
+	}
+	if s.leased != nil {
+		delete(l.out, s.leased.token)
+	}
+	for i := range s.refused {
+		l.noteRefusal(&s.refused[i], now)
+	}
+	switch {
+	case s.probeNow:
+		l.outage.nextProbe = now
+		l.senders.tryNow(now)
+	case s.probeOK:
+		l.noteReached(now)
+	case s.fault != nil:
+		l.noteFault(s, now)
+	default:
+		l.noteOffered(s, now)
+	}
+	if s.leased != nil {
+		l.senders.ended(senderOf(&s.leased.tx), s.leased.token, now)
+	}
+}
+
+// noteOffered takes in what became of a message that was offered, or postponed.
+func (l *Lane) noteOffered(s signal, now time.Time) {
+	switch {
+	case s.postponed:
+		l.later--
+	case s.accountRefused != "":
+		l.noteAccount(s, now)
+	case s.limit != nil:
+		l.noteLimit(s.limit, s.leased, now)
+	case s.accepted:
+		sender := senderOf(&s.leased.tx)
+		l.pace.success(now)
+		l.limits.accept(sender, s.domain)
+		l.senders.taken(sender)
+		l.noteSuccess(s.leased, now)
+	}
+}
+
+// drain waits for the exchanges under way, which ctx's end has told to finish. Their outcomes are settled as ever.
+func (l *Lane) drain(grace time.Duration) {
+	l.draining = true
+	l.halted.Store(true)
+	deadline := time.NewTimer(grace + drainMargin)
+	defer deadline.Stop()
+	for l.workers > 0 || l.later > 0 {
+		select {
+		case s := <-l.signals:
+			l.note(s)
+		case <-deadline.C:
+			l.o.Log.Warn("exchanges were cut off; their messages are tried again", "lane", l.o.Name, "exchanges", l.workers)
+			return
+		}
+	}
+}

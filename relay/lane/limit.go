@@ -1,0 +1,159 @@
+package lane
+
+import (
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+)
+
+// limit is a bound that a message met at the upstream: what kind, and whom the reply itself blames for it.
+type limit struct {
+	kind  limitKind
+	alone bool // the reply speaks of us: one is enough to slow the lane
+	asks  bool // its words or its category ask for less; else the code alone does
+	owned bool // its words say that it is the sender's own
+}
+
+// limitKind is what is limited.
+type limitKind int
+
+// The kinds of limits.
+const (
+	noLimit         limitKind = iota
+	rateLimit                 // messages in a short time
+	connectionLimit           // connections at once
+	quotaLimit                // messages in an hour, a day or longer: waiting for seconds does not help
+)
+
+// The reasons that name a limit or the end of a session.
+const (
+	reasonConnections     diagnose.Reason = "too_many_connections"
+	reasonSessionTimeout  diagnose.Reason = "session_timeout"
+	reasonSessionMessages diagnose.Reason = "too_many_messages_session"
+	reasonSessionErrors   diagnose.Reason = "too_many_errors"
+	reasonNewAddress      diagnose.Reason = "ip_unconfirmed_rate"
+	reasonQuota           diagnose.Reason = "quota_exceeded"
+	reasonTenantThreshold diagnose.Reason = "tenant_threshold"
+	reasonGreylisted      diagnose.Reason = "greylisted"
+	reasonRecipientRate   diagnose.Reason = "recipient_rate_limited"
+)
+
+// limitOf is the limit that a refused attempt met; noLimit for all that is the message's own affair or no
+// limit at all. It is pure.
+//
+// Whose a limit is shows where it is said. At MAIL no recipient is known yet, and 421 and 432 end the session
+// or count its connections (RFC 5321, 3.8): there the upstream speaks of us. After RCPT and after the content
+// the words may be about one recipient or domain, or stem from its server, even where they read as if they
+// were about our account; then only several messages together tell (see limits).
+func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
+	switch {
+	case d == nil || beforeMail(a.Stage) || a.Reply.Code == 0 || sessionOver(d):
+		return limit{}
+	case quotaMet(a, d):
+		return limit{kind: quotaLimit, asks: true, owned: d.Scope == diagnose.ScopeSender}
+	case a.Reply.Class() != 4 || ofRecipient(d):
+		return limit{}
+	}
+	rate := d.Category == diagnose.RateLimitIssues
+	mail, session := a.Stage == diagnose.StageMail, a.Reply.Code == 421 || a.Reply.Code == 432
+	switch {
+	case d.Reason == reasonConnections:
+		return limit{kind: connectionLimit, alone: true, asks: true}
+	case rate && d.Scope == diagnose.ScopeSender && d.Reason != reasonSessionErrors:
+		return limit{kind: rateLimit, asks: true, owned: true}
+	case rate && (d.Scope == diagnose.ScopeUpstream || mail || session):
+		return limit{kind: rateLimit, alone: mail || session || d.Reason == reasonNewAddress, asks: true}
+	case session || mail && unexplained(a, d):
+		return limit{kind: rateLimit, alone: true}
+	}
+	return limit{}
+}
+
+// quotaMet reports whether the reply says that an allowance for an hour, a day or longer is used up: the
+// account's or a sender's, never a recipient's. A 5xx is one where nobody fails for it.
+func quotaMet(a *relay.Attempt, d *diagnose.Diagnosis) bool {
+	if d.Reason != reasonQuota && d.Reason != reasonTenantThreshold {
+		return false
+	}
+	if d.Scope != diagnose.ScopeUpstream && d.Scope != diagnose.ScopeSender {
+		return false
+	}
+	return a.Reply.Class() == 4 || ownFault(a, d)
+}
+
+// sessionOver reports whether the upstream only ended a session: it was idle or open for too long, or carried
+// enough messages. That costs a new connection and nothing else.
+func sessionOver(d *diagnose.Diagnosis) bool {
+	return d.Reason == reasonSessionTimeout || d.Reason == reasonSessionMessages
+}
+
+// ofRecipient reports whether the words are about one recipient, so that they delay its mail alone whatever
+// the code.
+func ofRecipient(d *diagnose.Diagnosis) bool {
+	if d.Basis != diagnose.BasisText || d.Scope != diagnose.ScopeRecipient {
+		return false
+	}
+	switch d.Category {
+	case diagnose.MailboxFull, diagnose.MailboxIssues, diagnose.InvalidAddress:
+		return true
+	}
+	return d.Reason == reasonGreylisted || d.Reason == reasonRecipientRate
+}
+
+// unexplained reports whether a reply to MAIL asks for patience though its words say nothing of a limit: a
+// server in outage, or one that keeps its limits to itself.
+func unexplained(a *relay.Attempt, d *diagnose.Diagnosis) bool {
+	switch a.Reply.Code {
+	case 450, 451, 454:
+		return a.Reply.Enhanced.Class == 4 && a.Reply.Enhanced.Subject == 7 || d.RetryAfter > 0
+	}
+	return false
+}
+
+// The delays of a message that met a limit.
+const (
+	limitDelayMin = time.Second
+	limitDelayMax = 5 * time.Second // at the first time; doubled at each further one in a row
+	limitDelayEnd = time.Hour       // ... until here
+)
+
+// quotaProbe is how long a used-up quota is left alone between two attempts, when the reply names no time.
+func quotaProbe() Bounds { return Bounds{Min: time.Minute, Max: time.Hour} }
+
+// limitDelay is how long a message waits that met a limit, when before it met limits at its last n attempts
+// already. spread is a random number from 0 to 1.
+func limitDelay(p *Policy, kind limitKind, d *diagnose.Diagnosis, n int, spread float64) time.Duration {
+	if d.RetryAfter > 0 {
+		return named(p, d, spread)
+	}
+	n = min(n, 12) // 2^12 s is more than an hour
+	if kind == quotaLimit {
+		wait := quotaProbe().clamp(quotaProbe().Min << n)
+		return wait + time.Duration(float64(wait)*p.Jitter*spread)
+	}
+	return min((limitDelayMin+time.Duration(spread*float64(limitDelayMax-limitDelayMin)))<<n, limitDelayEnd)
+}
+
+// sessionDelay is how long a message waits whose session the upstream ended.
+func sessionDelay(spread float64) time.Duration {
+	return limitDelayMin + time.Duration(spread*float64(limitDelayMin))
+}
+
+// limitsMet is at how many attempts in a row, the newest ones, r met a limit.
+func limitsMet(r *relay.Recipient) (n int) {
+	for i := len(r.History) - 1; i >= 0; i-- {
+		p := &r.History[i]
+		if p.Event != relay.EventDeferred || p.Category != diagnose.RateLimitIssues && p.Reason != reasonTenantThreshold {
+			return n
+		}
+		n++
+	}
+	return n
+}
+
+// retriedSession reports whether r's last attempt ended with its session, so that another such end is no
+// chance.
+func retriedSession(r *relay.Recipient) bool {
+	return r.Diagnosis != nil && r.State == relay.Deferred && sessionOver(r.Diagnosis)
+}

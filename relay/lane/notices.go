@@ -1,0 +1,51 @@
+package lane
+
+import (
+	"time"
+
+	"mailwhy/relay"
+)
+
+// NoticesFor returns the notices that settling m's recipients as after leaves due, and marks in after those whose
+// sender is then told of a delay. m holds the recipients as they were before. It is pure but for that mark; the caller
+// stores after and the notices in one settlement.
+//
+// Nobody is told about a message with the null sender (RFC 5321, 4.5.5; RFC 3461, 5.2.1) or about a report of our own.
+// Otherwise each recipient's NOTIFY decides, and where the DSN parameters were passed on to the upstream the news of
+// success is the upstream's to give (RFC 3461, 5.2.1).
+func NoticesFor(p *Policy, m *relay.Message, after []relay.Recipient, now time.Time) []relay.Notice {
+	if m.Envelope.From == "" || m.Report {
+		return nil
+	}
+	var notices []relay.Notice
+	for i := range after {
+		kind, owed := noticeFor(p, m, &m.Recipients[i], &after[i], now)
+		if !owed {
+			continue
+		}
+		if kind == relay.NoticeDelayed {
+			after[i].DelayReported = true
+		}
+		notices = append(notices, relay.Notice{Message: m.ID, Recipient: i, Kind: kind, Due: now.Add(p.Collect)})
+	}
+	return notices
+}
+
+// noticeFor says which notice the step of one recipient from before to after makes due. A recipient that was already
+// settled has had its notice.
+func noticeFor(p *Policy, m *relay.Message, before, after *relay.Recipient, now time.Time) (kind relay.NoticeKind, owed bool) {
+	if before.State.Final() {
+		return "", false
+	}
+	switch after.State {
+	case relay.Failed, relay.Expired, relay.Suppressed:
+		return relay.NoticeFailed, after.Notify.OwesFailure() // RFC 3461, 5.2.6
+	case relay.Relayed:
+		passed := after.Last != nil && after.Last.DSN
+		return relay.NoticeRelayed, after.Notify.OwesSuccess() && !passed // RFC 3461, 5.2.2 (b)
+	case relay.Deferred:
+		late := p.DelayAfter > 0 && now.Sub(m.Arrived) >= p.DelayAfter
+		return relay.NoticeDelayed, late && !after.DelayReported && after.Notify.OwesDelay() // RFC 3461, 5.2.5
+	}
+	return "", false
+}

@@ -1,0 +1,149 @@
+package lane
+
+import (
+	"strings"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+)
+
+// outcome is what an attempt leads to: a settlement, the events that tell of it, and what it tells the lane.
+type outcome struct {
+	settlement relay.Settlement
+	events     []relay.Event
+	signal     signal
+}
+
+// outcome diagnoses and decides for each recipient that was offered.
+func (l *Lane) outcome(u *leased, attempts []relay.Attempt) *outcome {
+	m := u.tx.Message
+	now := l.o.Now()
+	p := l.o.Settings().Policy
+	o := &outcome{signal: signal{leased: u}}
+	o.settlement.Recipients = append([]relay.Recipient(nil), m.Recipients...)
+	o.events = make([]relay.Event, 0, len(attempts))
+	for i := range attempts {
+		r := &o.settlement.Recipients[u.tx.Recipients[i]]
+		a := &attempts[i]
+		d := l.diagnose(m, r, a, !now.Before(m.Arrived.Add(p.Expiry)))
+		dec := decide(&p, now, m, r, a, d, l.o.Spread())
+		if l.fallBack(&u.tx, a) {
+			dec = decision{State: relay.Deferred, Next: now}
+		} else {
+			l.noteSignal(&o.signal, &u.tx, r, a, d)
+		}
+		apply(r, &dec, a, d, now)
+		o.events = append(o.events, relay.AttemptEvent(m, r, now))
+	}
+	o.settlement.Notices = NoticesFor(&p, m, o.settlement.Recipients, now)
+	return o
+}
+
+// diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message's time
+// is over.
+func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt, final bool) *diagnose.Diagnosis {
+	if a.Accepted() {
+		return nil
+	}
+	caps, _ := l.o.Upstream.Capabilities()
+	d := l.o.Diagnose(diagnose.Symptom{
+		Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host, Final: final,
+		Facts: diagnose.Facts{
+			HeaderFrom: m.HeaderFrom, EnvelopeFrom: domainOf(m.Envelope.From), DKIMDomains: m.DKIM, Examined: true,
+			Size: m.Size, UpstreamSize: caps.Size, Recipient: r.Address,
+		},
+	})
+	return &d
+}
+
+// fallBack reports whether a report whose null sender was refused may go at once with another reverse-path.
+func (l *Lane) fallBack(tx *relay.Transaction, a *relay.Attempt) bool {
+	return tx.Message.Report && tx.From == "" && a.Reply.Class() == 5 && l.o.NullSenderRefused(l.o.Name, *a)
+}
+
+// noteSignal notes what an attempt tells about more than its own recipient.
+func (l *Lane) noteSignal(s *signal, tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis) {
+	if a.Accepted() {
+		s.accepted, s.domain = true, strings.ToLower(domainOf(r.Address))
+		return
+	}
+	lim := limitOf(a, d)
+	switch {
+	case sessionOver(d):
+	case lim.kind != noLimit:
+		if s.limit == nil { // one message is one witness, whatever the number of its recipients
+			s.limit = &metLimit{limit: lim, encounter: encounterOf(tx, r, a), refusal: refusal{a, d}}
+		}
+	case a.Stage == diagnose.StageMail && a.Reply.Code != 0 && (d.Scope == diagnose.ScopeUpstream || ownFault(a, d)):
+		// It is the upstream that speaks. Later a recipient's server may, and then nothing pauses a lane.
+		s.refused, s.accountRefused = append(s.refused, refusal{a, d}), senderOf(tx)
+	case ownFault(a, d):
+		s.refused = append(s.refused, refusal{a, d})
+	}
+}
+
+// senderOf is the sender of a transaction as it is compared.
+func senderOf(tx *relay.Transaction) string { return relay.SenderName(tx.From) }
+
+// encounterOf is what a transaction that met a limit has that another may have in common with it.
+func encounterOf(tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt) encounter {
+	e := encounter{sender: senderOf(tx)}
+	if a.Stage == diagnose.StageMail {
+		e.key = tx.Message.ID
+		return e
+	}
+	e.key = strings.ToLower(r.Address)
+	e.domain = domainOf(e.key)
+	return e
+}
+
+// apply writes a decision into the recipient's state.
+func apply(r *relay.Recipient, dec *decision, a *relay.Attempt, d *diagnose.Diagnosis, now time.Time) {
+	r.State, r.NextAttempt, r.HeldWhy = dec.State, dec.Next, dec.HeldWhy
+	r.Last, r.Diagnosis = a, d
+	if dec.Counts {
+		r.Attempts++
+	}
+	if dec.State == relay.Held {
+		r.HeldFrom = relay.Queued
+	}
+	r.History = remember(r.History, historyEntry(r, a, d, now))
+}
+
+// historyEntry is the entry of a recipient's history that an attempt adds.
+func historyEntry(r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis, now time.Time) relay.HistoryEntry {
+	e := relay.HistoryEntry{Time: now, Event: relay.EventOf(r.State), Stage: a.Stage, Reply: cut(a.Reply.Raw, 512)}
+	if e.Reply == "" {
+		e.Reply = cut(a.NetErr.Text, 512)
+	}
+	if d != nil {
+		e.Category, e.Reason = d.Category, d.Reason
+	}
+	return e
+}
+
+// keepFirst is how many of the oldest entries of a history stay when it grows too long: how it began tells most.
+const keepFirst = 8
+
+// remember appends to a history, leaving out its middle when it grows too long.
+func remember(h []relay.HistoryEntry, e relay.HistoryEntry) []relay.HistoryEntry {
+	h = append(h[:len(h):len(h)], e)
+	if len(h) > relay.MaxHistory {
+		h = append(h[:keepFirst:keepFirst], h[len(h)-(relay.MaxHistory-keepFirst):]...)
+	}
+	return h
+}
+
+// domainOf is what follows the last @ of an address.
+func domainOf(address string) string {
+	return address[strings.LastIndexByte(address, '@')+1:]
+}
+
+// cut shortens s to at most n bytes.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n]
+}

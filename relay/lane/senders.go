@@ -1,0 +1,175 @@
+package lane
+
+import (
+	"context"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+)
+
+// pausedSenders are the senders whose mail waits for a limit of their own, while that of all others goes on.
+// Of each of them one message at a time tries whether the limit has ended. Their number is bounded: of too
+// many the one that would be tried first is forgotten, which costs one attempt. It belongs to the lane's
+// goroutine.
+type pausedSenders struct {
+	paused map[string]*pausedSender
+	shown  []relay.SenderPaused // as list returned them; nil when something changed since
+}
+
+// pausedSender is one of them.
+type pausedSender struct {
+	since    time.Time
+	until    time.Time // when a message is tried
+	interval time.Duration
+	probe    relay.Token // the message that is under way to try; "" when none is
+	meaning  *diagnose.Diagnosis
+}
+
+// The constants of paused senders.
+const (
+	maxPausedSenders = 256
+	senderProbeTime  = 30 * time.Second // for which the rest waits for the one that tries
+)
+
+// senderProbe is how long a sender's mail waits for a limit on its rate, between two attempts.
+func senderProbe() Bounds { return Bounds{Min: 5 * time.Second, Max: 5 * time.Minute} }
+
+// pause lets the mail of a sender wait, or wait longer if it is its probe that met the limit again. It
+// reports whether the sender was not paused before.
+func (p *pausedSenders) pause(h *metLimit, token relay.Token, now time.Time, b Bounds, policy *Policy) bool {
+	sender := h.sender
+	s, before := p.paused[sender]
+	if before && s.probe != token && now.Before(s.until) {
+		return false // it was under way already
+	}
+	if !before {
+		p.makeRoom()
+		s = &pausedSender{since: now}
+		p.paused[sender] = s
+	}
+	s.interval = b.clamp(2 * s.interval)
+	wait := s.interval
+	if h.meaning.RetryAfter > 0 {
+		wait = named(policy, h.meaning, 0)
+	}
+	s.until, s.meaning, s.probe = now.Add(wait), h.meaning, ""
+	p.shown = nil
+	return !before
+}
+
+// makeRoom sees to it that another sender finds room.
+func (p *pausedSenders) makeRoom() {
+	if p.paused == nil {
+		p.paused = map[string]*pausedSender{}
+	}
+	if len(p.paused) < maxPausedSenders {
+		return
+	}
+	first := ""
+	for name, s := range p.paused {
+		if first == "" || s.until.Before(p.paused[first].until) {
+			first = name
+		}
+	}
+	delete(p.paused, first)
+}
+
+// hold says whether a message of sender waits, and until when. One that does not, of a sender who is paused,
+// is the one that tries.
+func (p *pausedSenders) hold(sender string, token relay.Token, now time.Time) (until time.Time, waits bool) {
+	s := p.paused[sender]
+	switch {
+	case s == nil:
+		return time.Time{}, false
+	case s.probe != "":
+		return now.Add(senderProbeTime), true
+	case now.Before(s.until):
+		return s.until.Add(senderProbeTime), true
+	}
+	s.probe = token
+	return time.Time{}, false
+}
+
+// taken ends the pause of a sender, since the upstream took a message of it.
+func (p *pausedSenders) taken(sender string) {
+	if p.paused[sender] != nil {
+		delete(p.paused, sender)
+		p.shown = nil
+	}
+}
+
+// ended notes that a message is not under way any more. If it was to try for its sender and settled nothing
+// about the limit, another one tries.
+func (p *pausedSenders) ended(sender string, token relay.Token, now time.Time) {
+	if s := p.paused[sender]; s != nil && s.probe == token {
+		s.probe, s.until, p.shown = "", now, nil
+	}
+}
+
+// tryNow makes the next message of every paused sender try.
+func (p *pausedSenders) tryNow(now time.Time) {
+	for _, s := range p.paused {
+		s.until = now
+	}
+	p.shown = nil
+}
+
+// clear ends all pauses, as when it shows that the limit is not the senders' own.
+func (p *pausedSenders) clear() {
+	clear(p.paused)
+	p.shown = nil
+}
+
+// pauseSender lets the mail of one sender wait, and tells the operator.
+func (l *Lane) pauseSender(h *metLimit, token relay.Token, now time.Time) {
+	bounds, set := senderProbe(), l.o.Settings()
+	if h.kind == quotaLimit {
+		bounds = quotaProbe()
+	}
+	first := l.senders.pause(h, token, now, bounds, &set.Policy)
+	l.sift(now)
+	if first && l.worthReporting("sender "+h.sender, h.meaning, now) {
+		l.event("refused", h.meaning, h.tried, "mail of "+h.sender+" waits; that of other senders goes on")
+	}
+}
+
+// sift postpones the messages of paused senders that are leased and wait for a connection.
+func (l *Lane) sift(now time.Time) {
+	for range len(l.work) {
+		select {
+		case u := <-l.work:
+			if until, waits := l.senders.hold(senderOf(&u.tx), u.token, now); waits {
+				l.postpone(u, until)
+			} else {
+				l.work <- u // there is room: it was taken out of it, and only this goroutine puts in
+			}
+		default:
+			return
+		}
+	}
+}
+
+// postpone puts a leased message off without offering it, as its sender's mail waits. It uses up no step of
+// the schedule, and the time is written down, so that a message is looked at again no more often than its
+// sender may try.
+func (l *Lane) postpone(u *leased, until time.Time) {
+	l.later++
+	now, policy := l.o.Now(), l.o.Settings().Policy
+	go func() {
+		defer func() { l.signals <- signal{leased: u, postponed: true} }()
+		m := u.tx.Message
+		after := append([]relay.Recipient(nil), m.Recipients...)
+		for _, i := range u.tx.Recipients {
+			after[i].NextAttempt = earlier(until, m.Arrived.Add(policy.Expiry))
+		}
+		set := relay.Settlement{Recipients: after, Notices: NoticesFor(&policy, m, after, now)}
+		if err := l.o.Spool.Settle(context.Background(), u.token, set); err != nil {
+			l.o.Log.Error("cannot put a message off", "lane", l.o.Name, "id", m.ID, "err", err)
+			return
+		}
+		if len(set.Notices) > 0 {
+			l.o.NoticesDue()
+		}
+	}()
+}

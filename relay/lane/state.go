@@ -1,0 +1,109 @@
+package lane
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+)
+
+// slowness is why and since when a lane sends less than it may.
+type slowness struct {
+	refusal
+	since    time.Time
+	reported bool // that it is so
+}
+
+// publish makes the lane's state visible.
+func (l *Lane) publish() {
+	t := &l.outage
+	st := relay.LaneState{Name: l.o.Name, Limit: l.pace.limit, Rate: l.pace.rate}
+	switch {
+	case t.paused || t.canary && t.reported:
+		st.Paused, st.Since, st.NextProbe = true, t.since, t.nextProbe
+		st.Diagnosis, st.Reply = t.meaning, t.reply
+	case l.pace.lowered() && !l.slowness.since.IsZero():
+		st.Slowed, st.Since = true, l.slowness.since
+		st.Diagnosis, st.Reply = l.slowness.meaning, saidIn(l.slowness.tried)
+	}
+	if !st.Paused {
+		st.Senders = l.senders.list()
+	}
+	if !l.state.Load().Equal(&st) {
+		changed := st // so that only a change costs an allocation
+		l.state.Store(&changed)
+	}
+}
+
+// list is the paused senders by name, nil when there are none.
+func (p *pausedSenders) list() []relay.SenderPaused {
+	if len(p.paused) == 0 {
+		return nil
+	}
+	if p.shown != nil {
+		return p.shown
+	}
+	list := make([]relay.SenderPaused, 0, len(p.paused))
+	for _, name := range slices.Sorted(maps.Keys(p.paused)) {
+		s := p.paused[name]
+		list = append(list, relay.SenderPaused{Sender: name, Since: s.since, NextProbe: s.until, Diagnosis: s.meaning})
+	}
+	p.shown = list
+	return list
+}
+
+// saidIn is what an attempt was answered, on one line and cut for people; "" for none.
+func saidIn(a *relay.Attempt) string {
+	if a == nil {
+		return ""
+	}
+	said := a.Reply.Raw
+	if said == "" {
+		said = a.NetErr.Text
+	}
+	return cut(strings.Join(strings.Fields(said), " "), 512)
+}
+
+// reportEvery is how long the operator is not told again of the same state for the same reason.
+const reportEvery = time.Hour
+
+// maxReported is how many states are remembered as told; beyond it all are forgotten.
+const maxReported = 512
+
+// worthReporting reports whether the operator is to be told that the lane is in a state that many messages meet.
+func (l *Lane) worthReporting(state string, d *diagnose.Diagnosis, now time.Time) bool {
+	what := state + " " + string(d.Reason)
+	last, before := l.reported[what]
+	if since := now.Sub(last); before && since >= 0 && since < reportEvery {
+		return false
+	}
+	if len(l.reported) >= maxReported {
+		clear(l.reported)
+	}
+	l.reported[what] = now
+	return true
+}
+
+// event records a change of the lane itself in the delivery log and in the operational log.
+func (l *Lane) event(state string, d *diagnose.Diagnosis, a *relay.Attempt, note string) {
+	l.o.Record.Record(relay.LaneEvent(l.o.Name, state, a, d, l.outage.nextProbe, note, l.o.Now()))
+	attrs := []any{"upstream", l.o.Name, "note", note}
+	if d == nil {
+		l.o.Log.Info("upstream "+state, attrs...)
+		return
+	}
+	attrs = append(attrs, "reason", string(d.Reason), "cause", d.Cause)
+	if len(d.Fix) > 0 {
+		attrs = append(attrs, "fix", d.Fix[0])
+	}
+	if said := saidIn(a); said != "" {
+		attrs = append(attrs, "reply", said)
+	}
+	if !l.outage.nextProbe.IsZero() {
+		attrs = append(attrs, "next_probe", l.outage.nextProbe.UTC().Format(time.RFC3339))
+	}
+	l.o.Log.Warn("upstream "+state, attrs...)
+}

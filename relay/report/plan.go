@@ -1,0 +1,174 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// noticePlan is what is to be done about a batch of due notices.
+type noticePlan struct {
+	jobs      []job
+	withdrawn []relay.Notice // overtaken by events: consumed without a word
+	postponed []relay.Notice // with their new Due
+	soonest   time.Time
+}
+
+// job is one report to be made, or a digest.
+type job struct {
+	kind     relay.NoticeKind
+	message  *relay.Message // of a digest: the first failure's
+	notices  []relay.Notice
+	failures []relay.DigestFailure // of a digest
+	messages []*relay.Message      // of a digest: each notice's
+}
+
+// note remembers when a postponed notice is due.
+func (p *noticePlan) note(due time.Time) {
+	if p.soonest.IsZero() || due.Before(p.soonest) {
+		p.soonest = due
+	}
+}
+
+// postpone puts n off until due.
+func (p *noticePlan) postpone(n relay.Notice, due time.Time) {
+	n.Due = due
+	p.postponed = append(p.postponed, n)
+	p.note(due)
+}
+
+// plan sorts a batch of due notices: reports, digests, what is put off and what nobody need be told any more.
+func (r *Reporter) plan(now time.Time, policy StormPolicy, due []relay.Notices) *noticePlan {
+	p := &noticePlan{}
+	digests := map[stormKey]*job{}
+	for i := range due {
+		r.planMessage(p, now, policy, &due[i], digests)
+	}
+	for _, key := range sortedKeys(digests) {
+		p.addDigest(digests[key])
+	}
+	r.storm.sweep(now, policy)
+	return p
+}
+
+// planMessage sorts the notices of one message.
+func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy, g *relay.Notices, digests map[stormKey]*job) {
+	m := g.Message
+	byKind := map[relay.NoticeKind][]relay.Notice{}
+	for _, n := range g.Notices {
+		switch {
+		case !stillOwed(m, n):
+			p.withdrawn = append(p.withdrawn, n)
+		case n.Digest && n.Due.After(now):
+			// Its digest is not due yet; it came along with others of its message.
+		case n.Digest:
+			gather(digests, stormKeyOf(m, n), m, n)
+		case n.Kind == relay.NoticeDelayed && r.o.Paused(m.Lane):
+			p.postpone(n, now.Add(postponeFor))
+		case n.Kind == relay.NoticeFailed && policy.on():
+			if until, fold := r.storm.fold(stormKeyOf(m, n), policy, now); fold {
+				n.Digest = true
+				p.postpone(n, until)
+				continue
+			}
+			fallthrough
+		default:
+			byKind[n.Kind] = append(byKind[n.Kind], n)
+		}
+	}
+	for _, kind := range []relay.NoticeKind{relay.NoticeFailed, relay.NoticeDelayed, relay.NoticeRelayed} {
+		p.addReports(kind, m, byKind[kind])
+	}
+}
+
+// addReports plans the DSNs of one kind about one message. One is enough but for very many recipients.
+func (p *noticePlan) addReports(kind relay.NoticeKind, m *relay.Message, ns []relay.Notice) {
+	slices.SortFunc(ns, func(a, b relay.Notice) int { return a.Recipient - b.Recipient })
+	for len(ns) > 0 {
+		n := fitsOne(m, ns)
+		p.jobs = append(p.jobs, job{kind: kind, message: m, notices: ns[:n:n]})
+		ns = ns[n:]
+	}
+}
+
+// fitsOne is how many of the notices one DSN tells.
+func fitsOne(m *relay.Message, ns []relay.Notice) int {
+	groups := map[relay.SameFailure]bool{}
+	for i, n := range ns {
+		groups[relay.SameFailureOf(&m.Recipients[n.Recipient])] = true
+		if i == recipientMax || len(groups) > groupMax {
+			return i
+		}
+	}
+	return len(ns)
+}
+
+// addDigest plans a digest, or several where one would be too long; a single failure gets its ordinary DSN.
+func (p *noticePlan) addDigest(d *job) {
+	for len(d.notices) > 0 {
+		n := min(len(d.notices), digestMax)
+		part := job{
+			kind: d.kind, message: d.messages[0], notices: d.notices[:n], failures: d.failures[:n], messages: d.messages[:n],
+		}
+		d.notices, d.failures, d.messages = d.notices[n:], d.failures[n:], d.messages[n:]
+		if n == 1 {
+			part.failures = nil
+		}
+		p.jobs = append(p.jobs, part)
+	}
+}
+
+// gather adds a failure to the digest that it belongs to.
+func gather(digests map[stormKey]*job, key stormKey, m *relay.Message, n relay.Notice) {
+	d := digests[key]
+	if d == nil {
+		d = &job{kind: relay.NoticeFailed, message: m}
+		digests[key] = d
+	}
+	d.notices = append(d.notices, n)
+	d.messages = append(d.messages, m)
+	d.failures = append(d.failures, digestFailure(m, &m.Recipients[n.Recipient]))
+}
+
+// digestFailure is what a digest tells of one recipient.
+func digestFailure(m *relay.Message, rc *relay.Recipient) relay.DigestFailure {
+	f := relay.DigestFailure{
+		ID: m.ID, MessageID: m.MessageID, Recipient: rc.Address, Time: m.Arrived, Expired: rc.State == relay.Expired,
+	}
+	if rc.Last != nil {
+		f.Time, f.Reply, f.NetErr = rc.Last.Time, rc.Last.Reply, rc.Last.NetErr
+	}
+	return f
+}
+
+// stillOwed reports whether n still tells the truth: the recipient may have been settled, or put back into the queue
+// by the operator, since n was recorded.
+func stillOwed(m *relay.Message, n relay.Notice) bool {
+	if m.Envelope.From == "" || m.Report || n.Recipient < 0 || n.Recipient >= len(m.Recipients) {
+		return false
+	}
+	state := m.Recipients[n.Recipient].State
+	switch n.Kind {
+	case relay.NoticeFailed:
+		return state.Final() && state != relay.Relayed
+	case relay.NoticeDelayed:
+		return state == relay.Queued || state == relay.Deferred
+	case relay.NoticeRelayed:
+		return state == relay.Relayed
+	}
+	return false
+}
+
+// sortedKeys makes the order of digests the same each time.
+func sortedKeys(digests map[stormKey]*job) []stormKey {
+	keys := make([]stormKey, 0, len(digests))
+	for k := range digests {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b stormKey) int {
+		return strings.Compare(a.to+"\x00"+a.category+"\x00"+a.reason, b.to+"\x00"+b.category+"\x00"+b.reason)
+	})
+	return keys
+}

@@ -1,0 +1,263 @@
+package report
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// Options are what a Reporter is made of. Functions are asked anew each time, so that a changed configuration
+// governs notices that already wait.
+type Options struct {
+	Spool    relay.NoticeSpool
+	Composer relay.Composer
+	Record   relay.Recorder
+	Log      *slog.Logger
+	Now      func() time.Time // wall clock
+
+	// File writes a report durably into a maildir, under a name made of its id: the same id twice is one file. Required
+	// for a Destination with a Maildir.
+	File func(dir, id string, content []byte) error
+	// Destination says where the reports about m go; nil is the zero Destination: to the envelope sender, through m's own lane.
+	Destination func(m *relay.Message) Destination
+	// FallbackSender is a reverse-path that a lane's upstream is known to accept, taken for reports once it refused the
+	// null sender; "" or nil is none.
+	FallbackSender func(lane string) string
+	// Expires is when m will be given up, for the delay notice (RFC 3464, 2.3.9). Optional.
+	Expires func(m *relay.Message) time.Time
+	// Paused reports whether a lane is paused: the senders of its messages are not told of delays. Optional.
+	Paused func(lane string) bool
+	// EightBit reports whether a lane's upstream takes 8-bit content; nil is never.
+	EightBit func(lane string) bool
+	// Storm is the storm control; nil is none.
+	Storm func() StormPolicy
+	// Stored is called after a report was stored for a lane, so that the lane looks for it. Optional.
+	Stored func(lane string)
+}
+
+// The reporter's own housekeeping.
+const (
+	noticeBatch  = 256                   // messages whose notices are looked at together
+	digestBatch  = 1000                  // the same with storm control: a digest tells of many messages
+	digestMax    = 1000                  // failures in one digest
+	recipientMax = 1000                  // recipients in one DSN
+	groupMax     = 100                   // ... with different failures, of which each takes about a page
+	reportsOpen  = 32                    // reports composed and stored at a time: they share commits
+	gatherKicks  = 50 * time.Millisecond // settlements come in bursts: one look serves many
+	pauseOnError = 5 * time.Second
+	postponeFor  = time.Minute // for a notice that cannot go out now
+	noticePoll   = time.Minute // at the latest, whatever the clocks say
+)
+
+// Reporter turns due notices into delivery status notifications and stores these as messages of their own. One
+// goroutine runs it; its other methods are safe for concurrent use.
+//
+// A notice is consumed in the transaction that stores its DSN, so a crash neither loses nor doubles one. Where the DSN
+// does not go into the spool but into a maildir, the file's name is derived from what it reports, so a repetition
+// after a crash writes the same file.
+type Reporter struct {
+	o    Options
+	kick chan struct{}
+	null nullRefusals
+
+	storm storm // belongs to Run's goroutine
+}
+
+// New makes a reporter. It does nothing until Run.
+func New(o Options) *Reporter {
+	if o.Destination == nil {
+		o.Destination = func(*relay.Message) Destination { return Destination{} }
+	}
+	if o.FallbackSender == nil {
+		o.FallbackSender = func(string) string { return "" }
+	}
+	if o.Expires == nil {
+		o.Expires = func(*relay.Message) time.Time { return time.Time{} }
+	}
+	if o.Paused == nil {
+		o.Paused = func(string) bool { return false }
+	}
+	if o.EightBit == nil {
+		o.EightBit = func(string) bool { return false }
+	}
+	if o.Storm == nil {
+		o.Storm = func() StormPolicy { return StormPolicy{} }
+	}
+	if o.Stored == nil {
+		o.Stored = func(string) {}
+	}
+	return &Reporter{
+		o:     o,
+		kick:  make(chan struct{}, 1),
+		null:  nullRefusals{since: map[string]time.Time{}},
+		storm: storm{windows: map[stormKey]*stormWindow{}},
+	}
+}
+
+// Kick makes the reporter look for due notices soon. It never blocks.
+func (r *Reporter) Kick() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends. What is under way then is either stored or will be found again by the next Run.
+func (r *Reporter) Run(ctx context.Context) {
+	r.restoreStorm(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	kicked := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.kick:
+			if !kicked {
+				kicked = true
+				timer.Reset(gatherKicks)
+			}
+		case <-timer.C:
+			kicked = false
+			timer.Reset(r.turn(ctx))
+		}
+	}
+}
+
+// turn reports what is due now and returns how long nothing more is expected to be. While a batch of reports is being made
+// the next one is read.
+func (r *Reporter) turn(ctx context.Context) time.Duration {
+	before := r.startBatch(ctx, nil)
+	for {
+		now := r.o.Now()
+		due, next, err := r.due(ctx, now, before.isAbout)
+		p := r.plan(now, r.o.Storm(), due)
+		ok := err == nil && r.writeDown(ctx, p)
+		if !r.endBatch(ctx, before, p) || !ok {
+			return pauseOnError
+		}
+		before = r.startBatch(ctx, p.jobs)
+		if !next.IsZero() && !next.After(now) && ctx.Err() == nil {
+			continue
+		}
+		if !r.endBatch(ctx, before, p) {
+			return pauseOnError
+		}
+		return untilNext(now, next, p.soonest)
+	}
+}
+
+// due reads a batch of due notices, but for those of messages for which skip is true.
+func (r *Reporter) due(ctx context.Context, now time.Time, skip func(id string) bool) ([]relay.Notices, time.Time, error) {
+	limit := noticeBatch
+	if r.o.Storm().on() {
+		limit = digestBatch
+	}
+	due, next, err := r.o.Spool.DueNotices(ctx, now, limit, skip)
+	r.written(ctx, "cannot read the due notices", err)
+	return due, next, err
+}
+
+// untilNext is how long it is until the next notice, or the soonest of those that were put off.
+func untilNext(now, next, soonest time.Time) time.Duration {
+	if !soonest.IsZero() && (next.IsZero() || soonest.Before(next)) {
+		next = soonest
+	}
+	if next.IsZero() {
+		return noticePoll
+	}
+	return max(0, min(next.Sub(now), noticePoll))
+}
+
+// writeDown stores what p says about notices that are not told now, and reports whether it could: if not, they would come at
+// once again. It comes before the reports: a crash among these then cannot hide that a storm is on.
+func (r *Reporter) writeDown(ctx context.Context, p *noticePlan) bool {
+	if len(p.withdrawn) > 0 && !r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil)) {
+		return false
+	}
+	return r.putOff(ctx, p.postponed)
+}
+
+// putOff stores the new times of notices.
+func (r *Reporter) putOff(ctx context.Context, notices []relay.Notice) bool {
+	if len(notices) == 0 {
+		return true
+	}
+	return r.written(ctx, "cannot postpone notices", r.o.Spool.Postpone(ctx, notices))
+}
+
+// written logs what went wrong, if anything, and reports whether nothing did.
+func (r *Reporter) written(ctx context.Context, what string, err error) bool {
+	if err != nil && ctx.Err() == nil {
+		r.o.Log.Error(what, "err", err)
+	}
+	return err == nil
+}
+
+// batch is a batch of reports that are being made.
+type batch struct {
+	messages map[string]bool // that they are about
+	done     chan struct{}
+	failed   []relay.Notice // those that could not be told; once done is closed
+}
+
+// isAbout reports whether the batch is about a message.
+func (b *batch) isAbout(id string) bool { return b.messages[id] }
+
+// startBatch begins to make reports.
+func (r *Reporter) startBatch(ctx context.Context, jobs []job) *batch {
+	t := &batch{messages: map[string]bool{}, done: make(chan struct{})}
+	for i := range jobs {
+		for _, n := range jobs[i].notices {
+			t.messages[n.Message] = true
+		}
+	}
+	go func() {
+		defer close(t.done)
+		t.failed = r.writeAll(ctx, jobs)
+	}()
+	return t
+}
+
+// endBatch waits for a batch, and puts off what failed in it; p notes until when. It reports whether that was written.
+func (r *Reporter) endBatch(ctx context.Context, t *batch, p *noticePlan) bool {
+	<-t.done
+	for i := range t.failed {
+		t.failed[i].Due = r.o.Now().Add(postponeFor)
+		p.note(t.failed[i].Due)
+	}
+	return r.putOff(ctx, t.failed)
+}
+
+// writeAll composes and stores the jobs, a few at a time so that the store can join their transactions, and returns
+// the notices of those that failed.
+func (r *Reporter) writeAll(ctx context.Context, jobs []job) (failed []relay.Notice) {
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		work = make(chan *job)
+	)
+	for range min(reportsOpen, len(jobs)) { // each for many jobs: templates need deep stacks, which take time to grow
+		wg.Go(func() {
+			for p := range work {
+				if err := r.write(ctx, p); err != nil {
+					if ctx.Err() == nil {
+						r.o.Log.Error("cannot make a report; it will be tried again", "message", p.message.ID, "kind", p.kind, "err", err)
+					}
+					mu.Lock()
+					failed = append(failed, p.notices...)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range jobs {
+		work <- &jobs[i]
+	}
+	close(work)
+	wg.Wait()
+	return failed
+}

@@ -1,0 +1,110 @@
+package report
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// StormPolicy is storm control: of the failures with the same diagnosis that one sender is to be told of, at most
+// Threshold in each Window get a DSN of their own; the others are told together in a digest at its end. RFC 3461, 5.2.6 wants
+// a report for each, so the zero StormPolicy, which is off, is the default.
+type StormPolicy struct {
+	Threshold int
+	Window    time.Duration
+}
+
+func (p StormPolicy) on() bool { return p.Threshold > 0 && p.Window > 0 }
+
+// stormKey is what failures have in common that are told together.
+type stormKey struct{ to, category, reason string }
+
+// stormKeyOf is the key of the failure that n tells.
+func stormKeyOf(m *relay.Message, n relay.Notice) stormKey {
+	k := stormKey{to: strings.ToLower(m.Envelope.From)}
+	if d := m.Recipients[n.Recipient].Diagnosis; d != nil {
+		k.category, k.reason = string(d.Category), string(d.Reason)
+	}
+	return k
+}
+
+// storm counts failures. It holds no notice: those that are put off lie in the spool, marked, with the time of their digest,
+// so a crash costs nothing but the counts of a storm that has not begun.
+type storm struct {
+	windows map[stormKey]*stormWindow
+}
+
+type stormWindow struct {
+	ends  time.Time
+	count int
+}
+
+// fold counts one failure and says whether and until when it is put off. A window that follows directly on one that
+// overflowed belongs to the same storm: everything in it is put off.
+func (s *storm) fold(key stormKey, p StormPolicy, now time.Time) (until time.Time, folded bool) {
+	w := s.windows[key]
+	fresh := w == nil || w.ends.After(now.Add(p.Window)) // the clock was set back
+	switch {
+	case fresh || !now.Before(w.ends.Add(p.Window)):
+		w = &stormWindow{ends: now.Add(p.Window)}
+		s.windows[key] = w
+	case !now.Before(w.ends):
+		overflowed := w.count > p.Threshold
+		*w = stormWindow{ends: now.Add(p.Window)}
+		if overflowed {
+			w.count = p.Threshold
+		}
+	}
+	w.count++
+	return w.ends, w.count > p.Threshold
+}
+
+// sweep forgets windows that can matter no more.
+func (s *storm) sweep(now time.Time, p StormPolicy) {
+	for key, w := range s.windows {
+		if !now.Before(w.ends.Add(p.Window)) {
+			delete(s.windows, key)
+		}
+	}
+}
+
+// restoreStorm finds the storms that were on when the last Run ended: by the notices that wait for a digest, and, as
+// not all of these may be in reach, by the number of those that wait for anything.
+func (r *Reporter) restoreStorm(ctx context.Context) {
+	policy := r.o.Storm()
+	if !policy.on() {
+		return
+	}
+	now := r.o.Now()
+	waiting, _, err := r.o.Spool.DueNotices(ctx, now.Add(policy.Window), digestBatch, nil)
+	if !r.written(ctx, "cannot read the notices that wait for a digest", err) {
+		return
+	}
+	for _, g := range waiting {
+		for _, n := range g.Notices {
+			if n.Kind == relay.NoticeFailed && stillOwed(g.Message, n) {
+				r.storm.restore(stormKeyOf(g.Message, n), n, policy, now)
+			}
+		}
+	}
+	for key, w := range r.storm.windows {
+		if w.count <= policy.Threshold {
+			delete(r.storm.windows, key)
+		}
+	}
+}
+
+// restore counts a failure that has been waiting.
+func (s *storm) restore(key stormKey, n relay.Notice, p StormPolicy, now time.Time) {
+	w := s.windows[key]
+	if w == nil {
+		w = &stormWindow{ends: now.Add(p.Window)}
+		s.windows[key] = w
+	}
+	w.count++
+	if n.Digest {
+		w.ends, w.count = n.Due, p.Threshold+1
+	}
+}
