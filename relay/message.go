@@ -115,18 +115,18 @@ func (s State) Final() bool {
 
 // Recipient is one RCPT TO and all that has become of it.
 type Recipient struct {
-	Address     string              `json:"address"`          // as accepted: case kept, local part minimally quoted
-	ORCPT       string              `json:"orcpt,omitempty"`  // RFC 3461, 4.2: "type;xtext" exactly as it came
-	Notify      Notify              `json:"notify,omitempty"` // RFC 3461, 4.1
-	State       State               `json:"state"`
-	Attempts    int                 `json:"attempts,omitempty"` // that used up the schedule
-	NextAttempt time.Time           `json:"next_attempt,omitzero"`
-	Last        *Attempt            `json:"last,omitempty"`      // the newest attempt
-	Diagnosis   *diagnose.Diagnosis `json:"diagnosis,omitempty"` // of Last
-	History     []HistoryEntry      `json:"history,omitempty"`   // oldest first, capped at MaxHistory
-	DelayReported   bool                `json:"delay_told,omitempty"`
-	HeldFrom    State               `json:"held_from,omitempty"` // the state to go back to at release
-	HeldWhy     string              `json:"held_why,omitempty"`
+	Address       string              `json:"address"`          // as accepted: case kept, local part minimally quoted
+	ORCPT         string              `json:"orcpt,omitempty"`  // RFC 3461, 4.2: "type;xtext" exactly as it came
+	Notify        Notify              `json:"notify,omitempty"` // RFC 3461, 4.1
+	State         State               `json:"state"`
+	Attempts      int                 `json:"attempts,omitempty"` // that used up the schedule
+	NextAttempt   time.Time           `json:"next_attempt,omitzero"`
+	Last          *Attempt            `json:"last,omitempty"`      // the newest attempt
+	Diagnosis     *diagnose.Diagnosis `json:"diagnosis,omitempty"` // of Last
+	History       []HistoryEntry      `json:"history,omitempty"`   // oldest first, capped at MaxHistory
+	DelayReported bool                `json:"delay_told,omitempty"`
+	HeldFrom      State               `json:"held_from,omitempty"` // the state to go back to at release
+	HeldWhy       string              `json:"held_why,omitempty"`
 }
 
 // Waiting reports whether the recipient is to be tried, now or later.

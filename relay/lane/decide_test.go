@@ -99,16 +99,16 @@ func TestWhatARefusalDoes(t *testing.T) {
 		"rate of all":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream},
 		"rate of one":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeRecipient},
 		"rate of a sender":  about(diagnose.RateLimitIssues, diagnose.ScopeSender, "throttled"),
-		"greylisting": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: "greylisted",
+		"greylisting": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: diagnose.ReasonGreylisted,
 			Basis: diagnose.BasisText},
 		"mailbox busy": {Category: diagnose.MailboxIssues, Scope: diagnose.ScopeRecipient,
 			Basis: diagnose.BasisText},
-		"our quota":    about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, "quota_exceeded"),
-		"our tenant":   about(diagnose.RecipientError, diagnose.ScopeUpstream, "tenant_threshold"),
-		"their tenant": about(diagnose.RecipientError, diagnose.ScopeRecipient, "tenant_threshold"),
-		"connections":  about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, "too_many_connections"),
-		"idle session": about(diagnose.RecipientError, diagnose.ScopeUpstream, "session_timeout"),
-		"full session": about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, "too_many_messages_session"),
+		"our quota":    about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonQuotaExceeded),
+		"our tenant":   about(diagnose.RecipientError, diagnose.ScopeUpstream, diagnose.ReasonTenantThreshold),
+		"their tenant": about(diagnose.RecipientError, diagnose.ScopeRecipient, diagnose.ReasonTenantThreshold),
+		"connections":  about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonTooManyConnections),
+		"idle session": about(diagnose.RecipientError, diagnose.ScopeUpstream, diagnose.ReasonSessionTimeout),
+		"full session": about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonSessionMessages),
 	}
 	later := []diagnose.Stage{diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData}
 	mail := []diagnose.Stage{diagnose.StageMail}

@@ -26,19 +26,6 @@ const (
 	quotaLimit                // messages in an hour, a day or longer: waiting for seconds does not help
 )
 
-// The reasons that name a limit or the end of a session.
-const (
-	reasonConnections     diagnose.Reason = "too_many_connections"
-	reasonSessionTimeout  diagnose.Reason = "session_timeout"
-	reasonSessionMessages diagnose.Reason = "too_many_messages_session"
-	reasonSessionErrors   diagnose.Reason = "too_many_errors"
-	reasonNewAddress      diagnose.Reason = "ip_unconfirmed_rate"
-	reasonQuota           diagnose.Reason = "quota_exceeded"
-	reasonTenantThreshold diagnose.Reason = "tenant_threshold"
-	reasonGreylisted      diagnose.Reason = "greylisted"
-	reasonRecipientRate   diagnose.Reason = "recipient_rate_limited"
-)
-
 // limitOf is the limit that a refused attempt met; noLimit for all that is the message's own affair or no
 // limit at all. It is pure.
 //
@@ -58,12 +45,12 @@ func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
 	rate := d.Category == diagnose.RateLimitIssues
 	mail, session := a.Stage == diagnose.StageMail, a.Reply.Code == 421 || a.Reply.Code == 432
 	switch {
-	case d.Reason == reasonConnections:
+	case d.Reason == diagnose.ReasonTooManyConnections:
 		return limit{kind: connectionLimit, alone: true, asks: true}
-	case rate && d.Scope == diagnose.ScopeSender && d.Reason != reasonSessionErrors:
+	case rate && d.Scope == diagnose.ScopeSender && d.Reason != diagnose.ReasonSessionErrors:
 		return limit{kind: rateLimit, asks: true, owned: true}
 	case rate && (d.Scope == diagnose.ScopeUpstream || mail || session):
-		return limit{kind: rateLimit, alone: mail || session || d.Reason == reasonNewAddress, asks: true}
+		return limit{kind: rateLimit, alone: mail || session || d.Reason == diagnose.ReasonUnconfirmedIP, asks: true}
 	case session || mail && unexplained(a, d):
 		return limit{kind: rateLimit, alone: true}
 	}
@@ -73,7 +60,7 @@ func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
 // quotaMet reports whether the reply says that an allowance for an hour, a day or longer is used up: the
 // account's or a sender's, never a recipient's. A 5xx is one where nobody fails for it.
 func quotaMet(a *relay.Attempt, d *diagnose.Diagnosis) bool {
-	if d.Reason != reasonQuota && d.Reason != reasonTenantThreshold {
+	if d.Reason != diagnose.ReasonQuotaExceeded && d.Reason != diagnose.ReasonTenantThreshold {
 		return false
 	}
 	if d.Scope != diagnose.ScopeUpstream && d.Scope != diagnose.ScopeSender {
@@ -85,7 +72,7 @@ func quotaMet(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 // sessionOver reports whether the upstream only ended a session: it was idle or open for too long, or carried
 // enough messages. That costs a new connection and nothing else.
 func sessionOver(d *diagnose.Diagnosis) bool {
-	return d.Reason == reasonSessionTimeout || d.Reason == reasonSessionMessages
+	return d.Reason == diagnose.ReasonSessionTimeout || d.Reason == diagnose.ReasonSessionMessages
 }
 
 // ofRecipient reports whether the words are about one recipient, so that they delay its mail alone whatever
@@ -98,7 +85,7 @@ func ofRecipient(d *diagnose.Diagnosis) bool {
 	case diagnose.MailboxFull, diagnose.MailboxIssues, diagnose.InvalidAddress:
 		return true
 	}
-	return d.Reason == reasonGreylisted || d.Reason == reasonRecipientRate
+	return d.Reason == diagnose.ReasonGreylisted || d.Reason == diagnose.ReasonRecipientRate
 }
 
 // unexplained reports whether a reply to MAIL asks for patience though its words say nothing of a limit: a
@@ -144,7 +131,7 @@ func sessionDelay(spread float64) time.Duration {
 func limitsMet(r *relay.Recipient) (n int) {
 	for i := len(r.History) - 1; i >= 0; i-- {
 		p := &r.History[i]
-		if p.Event != relay.EventDeferred || p.Category != diagnose.RateLimitIssues && p.Reason != reasonTenantThreshold {
+		if p.Event != relay.EventDeferred || p.Category != diagnose.RateLimitIssues && p.Reason != diagnose.ReasonTenantThreshold {
 			return n
 		}
 		n++

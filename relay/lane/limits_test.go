@@ -94,22 +94,6 @@ func judged(l *limits, m limit, slowed bool, history string) (last owner) {
 	return last
 }
 
-// TestReasonsOfLimitsAreTheGuides: the reasons that limitOf compares with are the guide's.
-func TestReasonsOfLimitsAreTheGuides(t *testing.T) {
-	engine, err := diagnose.New(diagnose.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range []diagnose.Reason{
-		reasonConnections, reasonSessionMessages, reasonSessionErrors, reasonNewAddress, reasonQuota,
-		reasonTenantThreshold, reasonGreylisted, reasonRecipientRate, reasonSessionTimeout,
-	} {
-		if _, known := engine.Explain(r); !known {
-			t.Errorf("the guide does not know the reason %s", r)
-		}
-	}
-}
-
 func TestLimitsAreBounded(t *testing.T) {
 	l := &limits{}
 	for i := range 100_000 {
@@ -127,7 +111,7 @@ func TestDelayAfterALimit(t *testing.T) {
 		Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "throttled",
 	}
 	quota, session := rate, rate
-	quota.Reason, session.Reason = "quota_exceeded", "session_timeout"
+	quota.Reason, session.Reason = diagnose.ReasonQuotaExceeded, diagnose.ReasonSessionTimeout
 	named := quota
 	named.RetryAfter = diagnose.Seconds(2 * time.Hour)
 	const step = 3 * time.Second // the middle of 1 to 5

@@ -42,7 +42,7 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 						t.Errorf("%d contents were offered in 30 seconds, want those leased and one more", n)
 					}
 					st := b.lane.State()
-					if !st.Paused || st.Diagnosis == nil || st.Diagnosis.Reason != "quota_exceeded" ||
+					if !st.Paused || st.Diagnosis == nil || st.Diagnosis.Reason != diagnose.ReasonQuotaExceeded ||
 						!st.NextProbe.After(time.Now()) || st.Reply == "" {
 						t.Errorf("state %+v, want paused for the quota until the next probe", st)
 					}
@@ -73,7 +73,7 @@ func TestLaneQuotaThatNamesItsEnd(t *testing.T) {
 		b := newBench()
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 			return diagnose.Diagnosis{
-				Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "quota_exceeded",
+				Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: diagnose.ReasonQuotaExceeded,
 				RetryAfter: diagnose.Seconds(3 * time.Hour),
 			}
 		}
@@ -105,7 +105,7 @@ func TestOneMessageAtItsQuota(t *testing.T) {
 		defer stop()
 		b.put("a@example.com", "quota@example.net")
 		pass(5 * time.Hour)
-		if st := b.lane.State(); !st.Paused || st.Diagnosis.Reason != "quota_exceeded" {
+		if st := b.lane.State(); !st.Paused || st.Diagnosis.Reason != diagnose.ReasonQuotaExceeded {
 			t.Errorf("state %+v, want paused", st)
 		}
 		if n := b.upstream.offers(); n > 15 {
@@ -126,7 +126,7 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench()
 				b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-					return diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: scope, Reason: "quota_exceeded"}
+					return diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: scope, Reason: diagnose.ReasonQuotaExceeded}
 				}
 				var used atomic.Bool
 				used.Store(true)
@@ -170,7 +170,7 @@ func TestMailOfAPausedSenderStillExpires(t *testing.T) {
 		b := newBench()
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 			return diagnose.Diagnosis{
-				Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeSender, Reason: "quota_exceeded",
+				Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeSender, Reason: diagnose.ReasonQuotaExceeded,
 			}
 		}
 		b.refuse(diagnose.StageMail, sesQuota, func(string, string) bool { return true })

@@ -116,7 +116,7 @@ func TestLimitedRecipientIsTriedSeldom(t *testing.T) {
 
 // TestSessionEndsCostNothing: an upstream that ends our sessions for their age does not slow the lane.
 func TestSessionEndsCostNothing(t *testing.T) {
-	for _, reason := range []diagnose.Reason{"session_timeout", "too_many_messages_session"} {
+	for _, reason := range []diagnose.Reason{diagnose.ReasonSessionTimeout, diagnose.ReasonSessionMessages} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench()
 			b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
