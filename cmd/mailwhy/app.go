@@ -18,10 +18,10 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/deliverylog"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/lane"
-	"mailwhy/relay/metrics"
+	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/spool"
@@ -89,7 +89,7 @@ func (r *relayApp) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	if r.record, err = newDeliveryLog(&cfg.DeliveryLog, stdout, r.log); err != nil {
 		return err
 	}
-	r.metrics = metrics.New(r.metricsOptions(cfg))
+	r.metrics = metrics.New(r.metricsOptions())
 	r.events = relay.Recorders{r.metrics, r.record}
 	if r.spool, err = spool.Open(o); err != nil {
 		return err
@@ -168,7 +168,7 @@ func (r *relayApp) openDoor(cfg *config.Config, cert *certificate) error {
 		}
 		r.listeners = append(r.listeners, ln)
 	}
-	r.metrics.Know(clientNames(o.Access), reasons(r.engine.Load()))
+	r.metrics.Know(metrics.Names{Upstreams: []string{r.lane.State().Name}, Clients: clientNames(o.Access), Reasons: reasons(r.engine.Load())})
 	return r.openMetrics(cfg.Metrics.Listen)
 }
 

@@ -18,7 +18,8 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
-	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/record"
+	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/smtptest"
 )
 
@@ -196,11 +197,11 @@ func (d *demoRun) showLog() (map[diagnose.Category]bool, error) {
 	sc.Buffer(nil, 1<<20)
 	sample := ""
 	for sc.Scan() {
-		l, err := deliverylog.Parse(sc.Bytes())
+		l, err := record.Parse(sc.Bytes())
 		if err != nil {
 			return nil, err
 		}
-		d.out.Write(l.AppendText(nil))
+		d.out.Write(deliverylog.AppendText(nil, &l))
 		if l.Diagnosis == nil {
 			continue
 		}

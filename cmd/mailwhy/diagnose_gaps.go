@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"mailwhy/diagnose"
-	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/record"
 )
 
 // maxGaps bounds how many wordings are told apart, so that a log of random ones costs no more memory.
@@ -95,7 +95,7 @@ func (s *gapSum) file(name string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if l, err := deliverylog.Parse(line); err != nil {
+		if l, err := record.Parse(line); err != nil {
 			s.foreign++
 		} else {
 			s.add(&l)
@@ -104,7 +104,7 @@ func (s *gapSum) file(name string) error {
 }
 
 // add counts one event, if it tells of a refusal. A user's own rules are asked anew, to show what they leave.
-func (s *gapSum) add(l *deliverylog.Line) {
+func (s *gapSum) add(l *record.Event) {
 	if l.Diagnosis == nil || l.Reply == "" {
 		return
 	}

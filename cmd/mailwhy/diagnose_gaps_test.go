@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"mailwhy/diagnose"
-	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/record"
 )
 
 func TestDiagnoseGaps(t *testing.T) {
@@ -20,7 +20,7 @@ func TestDiagnoseGaps(t *testing.T) {
 			raw := strings.NewReplacer("%d", fmt.Sprint(i)).Replace(reply)
 			r := diagnose.ParseReply(raw)
 			d := e.Diagnose(diagnose.Symptom{Reply: r})
-			l := deliverylog.Line{Event: "failed", ID: "a", To: "b@c.example", Host: host, Code: r.Code, Enhanced: r.Enhanced.String(), Reply: raw, Diagnosis: &d}
+			l := record.Event{Kind: "failed", ID: "a", To: "b@c.example", Host: host, Code: r.Code, Enhanced: r.Enhanced.String(), Reply: raw, Diagnosis: &d}
 			log = append(l.AppendJSON(log), '\n')
 		}
 	}

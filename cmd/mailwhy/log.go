@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/record"
+	"mailwhy/relay/record/deliverylog"
 )
 
 // followEvery is how often a followed file is looked at.
@@ -122,7 +123,7 @@ func (w *logView) forget() { w.partial, w.long = w.partial[:0], false }
 
 // line shows one line if it is chosen.
 func (w *logView) line(b []byte) {
-	l, err := deliverylog.Parse(b)
+	l, err := record.Parse(b)
 	switch {
 	case err != nil:
 		if !w.chooses() {
@@ -132,7 +133,7 @@ func (w *logView) line(b []byte) {
 	case w.json:
 		w.out.Write(b)
 	default:
-		w.out.Write(l.AppendText(nil))
+		w.out.Write(deliverylog.AppendText(nil, &l))
 	}
 }
 
@@ -142,7 +143,7 @@ func (w *logView) chooses() bool {
 }
 
 // chosen reports whether a line is.
-func (w *logView) chosen(l *deliverylog.Line) bool {
+func (w *logView) chosen(l *record.Event) bool {
 	category, reason := "", ""
 	if l.Diagnosis != nil {
 		category, reason = plainName(string(l.Diagnosis.Category)), plainName(string(l.Diagnosis.Reason))
@@ -150,7 +151,7 @@ func (w *logView) chosen(l *deliverylog.Line) bool {
 	return anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.DSN }) &&
 		anyOf(w.from, func(a string) bool { return ofAddress(a, l.From) }) &&
 		anyOf(w.to, func(a string) bool { return ofAddress(a, l.To) }) &&
-		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Event)) }) &&
+		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Kind)) }) &&
 		anyOf(w.categories, func(k string) bool { return plainName(k) == category || plainName(k) == reason })
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/deliverylog"
+	"mailwhy/relay/record/deliverylog"
 )
 
 // writeLog makes a delivery log of a few events.

@@ -8,21 +8,18 @@ import (
 	"runtime/debug"
 	"time"
 
-	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/metrics"
+	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/smtpd"
 )
 
 // metricsOptions are the metrics' part. What is read at a scrape need not be there yet.
-func (r *relayApp) metricsOptions(cfg *config.Config) metrics.Options {
-	name, _ := theUpstream(cfg)
+func (r *relayApp) metricsOptions() metrics.Options {
 	return metrics.Options{
-		Upstreams: []string{name},
-		Queue:     func(ctx context.Context) (relay.SpoolStat, error) { return r.spool.Stat(ctx) },
-		Lanes:     r.Lanes,
-		Now:       time.Now, Version: version(), GoVersion: runtime.Version(),
+		Queue: func(ctx context.Context) (relay.SpoolStat, error) { return r.spool.Stat(ctx) },
+		Lanes: r.Lanes,
+		Now:   time.Now, Version: version(), GoVersion: runtime.Version(),
 	}
 }
 

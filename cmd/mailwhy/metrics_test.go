@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"mailwhy/relay/metrics/metricstest"
+	"mailwhy/relay/record/metrics/metricstest"
 	"mailwhy/relay/smtptest"
 )
 

@@ -8,6 +8,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
 )
@@ -66,7 +67,7 @@ func (r *relayApp) reload(cfg *config.Config) error {
 		r.log.Warn("a change of [" + section + "] takes effect at the next start, not now")
 	}
 	r.putInForce(cfg, p)
-	r.metrics.Know(clientNames(o.Access), reasons(p.engine))
+	r.metrics.Know(metrics.Names{Clients: clientNames(o.Access), Reasons: reasons(p.engine)})
 	for _, w := range cfg.Warnings {
 		r.log.Warn(w)
 	}

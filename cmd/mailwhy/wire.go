@@ -13,9 +13,9 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
-	"mailwhy/relay/deliverylog"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/lane"
+	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/spool"

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"mailwhy/relay"
-	"mailwhy/relay/metrics/metricstest"
+	"mailwhy/relay/record/metrics/metricstest"
 )
 
 // serve serves m on l until the test ends.

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/record"
 )
 
 // open makes a Log that is closed when the test ends.
@@ -32,17 +34,17 @@ func numbered(session, n int) relay.Event {
 	return relay.Event{Time: at, Kind: relay.EventRelayed, ID: fmt.Sprintf("%d-%d", session, n), To: "a@b.test"}
 }
 
-// parsed are the lines of a file.
-func parsed(t *testing.T, b []byte) (lines []Line) {
+// parsed are the events of a file.
+func parsed(t *testing.T, b []byte) (events []record.Event) {
 	t.Helper()
 	for text := range bytes.Lines(b) {
-		l, err := Parse(text)
+		e, err := record.Parse(text)
 		if err != nil {
 			t.Fatalf("%v in %q", err, text)
 		}
-		lines = append(lines, l)
+		events = append(events, e)
 	}
-	return lines
+	return events
 }
 
 func TestConcurrentRecordsKeepTheirOrder(t *testing.T) {
@@ -231,7 +233,13 @@ func TestWriteErrorIsLoudAndCounted(t *testing.T) {
 			l.Flush()
 		}
 		out.broken = false
-		l.Record(events()["deferred"])
+		l.Record(relay.Event{
+			Time: at, Kind: relay.EventDeferred, ID: "06FZQ3", To: "user@y.test",
+			Tried: &relay.Attempt{Reply: diagnose.ParseReply("452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")},
+			Diagnosis: &diagnose.Diagnosis{
+				Category: diagnose.MailboxFull, Reason: "mailbox_full", Owner: diagnose.OwnerRecipient, Fix: []string{"Wait."},
+			},
+		})
 		l.Close()
 		if got, want := l.Stats(), (Stats{Written: 1, Lost: 3}); got != want {
 			t.Errorf("text %v: %+v, want %+v", text, got, want)
@@ -241,7 +249,7 @@ func TestWriteErrorIsLoudAndCounted(t *testing.T) {
 		}
 		last := out.String()[strings.LastIndex(strings.TrimSuffix(out.String(), "\n"), "\n")+1:]
 		if !text {
-			if _, err := Parse([]byte(last)); err != nil {
+			if _, err := record.Parse([]byte(last)); err != nil {
 				t.Errorf("the line after the broken one is %q: %v", last, err)
 			}
 		}
@@ -261,7 +269,13 @@ func TestRecordAfterClose(t *testing.T) {
 func TestTextMode(t *testing.T) {
 	var out bytes.Buffer
 	l := open(t, Options{Out: &out, Text: true})
-	l.Record(events()["deferred"])
+	l.Record(relay.Event{
+		Time: at, Kind: relay.EventDeferred, ID: "06FZQ3", To: "user@y.test",
+		Tried: &relay.Attempt{Reply: diagnose.ParseReply("452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")},
+		Diagnosis: &diagnose.Diagnosis{
+			Category: diagnose.MailboxFull, Reason: "mailbox_full", Owner: diagnose.OwnerRecipient, Fix: []string{"Wait."},
+		},
+	})
 	l.Close()
 	for _, want := range []string{"deferred", "452 4.2.2 The recipient's inbox is out of storage space", "\n    reason    mailbox full: the recipient must act (Mailbox Full)\n", "\n    fix       1. Wait.\n"} {
 		if !strings.Contains(out.String(), want) {
@@ -277,4 +291,19 @@ func TestOpenMistakes(t *testing.T) {
 	if _, err := New(Options{File: filepath.Join(t.TempDir(), "no", "log")}); err == nil || !strings.HasPrefix(err.Error(), "delivery log: ") {
 		t.Errorf("got %v", err)
 	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	l, err := New(Options{File: filepath.Join(b.TempDir(), "log")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	e := numbered(1, 1)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			l.Record(e)
+		}
+	})
 }

@@ -2,9 +2,9 @@
 // are read at each scrape. Counting, registry and format are client_golang's; this room decides what is counted under
 // which names, and keeps the number of series bounded.
 //
-// The relay's wiring makes one Metrics, records every event to it beside the delivery log, and serves it at GET
-// /metrics: on the control socket, and on a listener of its own (Serve) where one is configured. docs/metrics.md lists
-// the series.
+// relay/app makes one Metrics, records every event to it beside the delivery log, and serves it at GET /metrics: on the
+// control socket, and on a listener of its own (Serve) where one is configured. docs/metrics.md lists the series, and a
+// test compares it with the registry.
 //
 // What always holds: Record allocates nothing and never waits, and a scraper does not hold up anything: a page is
 // gathered before its first byte is written, and a spool that does not answer costs the page its gauges, not the scrape.
@@ -17,6 +17,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +30,6 @@ import (
 
 // Options are what a Metrics is made of. All are required.
 type Options struct {
-	Upstreams []string // the configured names
 	Queue     func(context.Context) (relay.SpoolStat, error)
 	Lanes     func() []relay.LaneState
 	Now       func() time.Time // wall clock
@@ -43,25 +43,27 @@ type Metrics struct {
 	clients   names[string, client]
 	upstreams names[string, upstream]
 	reports   [len(reportKinds)]prometheus.Counter
+	registry  *prometheus.Registry
 	page      http.Handler
+
+	mu      sync.Mutex        // held by Know
+	reasons []diagnose.Reason // all that were ever known
 }
 
 var _ relay.Recorder = (*Metrics)(nil)
 
-// New makes a Metrics that knows no client and no reason yet.
+// New makes a Metrics that knows no names yet.
 func New(o Options) *Metrics {
-	m := &Metrics{series: newSeries()}
+	m := &Metrics{series: newSeries(), registry: prometheus.NewRegistry()}
 	m.clients.init("unnamed", m.series.client)
 	m.upstreams.init("other", m.series.upstream)
-	m.upstreams.know(o.Upstreams)
 	for i, kind := range reportKinds {
 		m.reports[i] = m.series.bounces.WithLabelValues(string(kind))
 	}
-	r := prometheus.NewRegistry()
-	r.MustRegister(m.series.all()...)
-	r.MustRegister(newLaneGauges(o.Lanes), newQueueGauges(o.Queue, o.Now), buildInfo(&o))
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.page = promhttp.HandlerFor(r, promhttp.HandlerOpts{DisableCompression: true})
+	m.registry.MustRegister(m.series.all()...)
+	m.registry.MustRegister(newLaneGauges(o.Lanes), newQueueGauges(o.Queue, o.Now), buildInfo(&o))
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
 	return m
 }
 
@@ -73,11 +75,23 @@ func buildInfo(o *Options) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
-// Know adds names of clients and reasons that have series of their own. What was known before stays known: a counter
-// that goes away would spoil a rate.
-func (m *Metrics) Know(clients []string, reasons []diagnose.Reason) {
-	m.clients.know(clients)
-	m.upstreams.each(func(u *upstream) { u.reasons.know(reasons) })
+// Names are those that have series of their own.
+type Names struct {
+	Upstreams []string
+	Clients   []string
+	Reasons   []diagnose.Reason
+}
+
+// Know adds names. What was known before stays known: a counter that goes away would spoil a rate.
+func (m *Metrics) Know(n Names) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reasons = append(m.reasons, n.Reasons...)
+	slices.Sort(m.reasons)
+	m.reasons = slices.Compact(m.reasons)
+	m.clients.know(n.Clients)
+	m.upstreams.know(n.Upstreams)
+	m.upstreams.each(func(u *upstream) { u.reasons.know(m.reasons) })
 }
 
 // Record implements relay.Recorder.

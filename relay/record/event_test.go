@@ -1,4 +1,4 @@
-package deliverylog
+package record
 
 import (
 	"bytes"
@@ -79,10 +79,10 @@ func events() map[string]relay.Event {
 	}
 }
 
-// object is e's line, decoded.
+// object is e as a reader decodes it.
 func object(t *testing.T, e relay.Event) map[string]any {
 	t.Helper()
-	l := lineOf(&e)
+	l := New(&e)
 	var o map[string]any
 	if err := json.Unmarshal(l.AppendJSON(nil), &o); err != nil {
 		t.Fatalf("%v in %s", err, l.AppendJSON(nil))
@@ -90,16 +90,12 @@ func object(t *testing.T, e relay.Event) map[string]any {
 	return o
 }
 
-func TestJSONGolden(t *testing.T) { golden(t, "json", (*Line).AppendJSON) }
-
-func TestTextGolden(t *testing.T) { golden(t, "txt", (*Line).AppendText) }
-
-// golden compares each event's line with a file.
-func golden(t *testing.T, ext string, form func(*Line, []byte) []byte) {
+// TestJSONGolden compares each event with a file; deliverylog tests its text form with the same files.
+func TestJSONGolden(t *testing.T) {
 	for name, e := range events() {
-		l := lineOf(&e)
-		got := append(bytes.TrimSuffix(form(&l, nil), []byte("\n")), '\n')
-		file := filepath.Join("testdata", name+"."+ext)
+		written := New(&e)
+		got := append(written.AppendJSON(nil), '\n')
+		file := filepath.Join("testdata", name+".json")
 		if *update {
 			if err := os.WriteFile(file, got, 0o644); err != nil {
 				t.Fatal(err)
@@ -164,7 +160,7 @@ func TestDiagnosisIsWhole(t *testing.T) {
 func TestParseReadsWhatWasWritten(t *testing.T) {
 	seen := make(map[string]bool)
 	for name, e := range events() {
-		want := lineOf(&e)
+		want := New(&e)
 		got, err := Parse(want.AppendJSON(nil))
 		if err != nil {
 			t.Fatal(err)
@@ -199,17 +195,7 @@ func TestParseMistakes(t *testing.T) {
 	}
 }
 
-func TestTextCannotHarmATerminal(t *testing.T) {
-	e := events()["bytes"]
-	e.ID, e.Note, e.From = "x\x1b]0;title\x07", "a\nb\u2028c", "\x9b31m@y.test"
-	l := lineOf(&e)
-	got := string(l.AppendText(nil))
-	if strings.ContainsFunc(strings.TrimSuffix(got, "\n"), func(r rune) bool { return r < ' ' || hidden(r) }) || !utf8.ValidString(got) {
-		t.Errorf("got %q", got)
-	}
-}
-
-func FuzzLine(f *testing.F) {
+func FuzzEvent(f *testing.F) {
 	f.Add("id", "a@b.test", "550 5.1.1 no\r\n", "note", int64(1), int64(5))
 	f.Add("", "\xff\"\\", "550 \xe4\u2028\U000e0001\x00\x7f", "\ufffd\ud7ff", int64(-1<<63), int64(1<<62))
 	f.Fuzz(func(t *testing.T, id, to, reply, note string, seconds, n int64) {
@@ -219,7 +205,7 @@ func FuzzLine(f *testing.F) {
 			Time: time.Unix(seconds, n), Kind: relay.EventKind(note), ID: id, To: to, Note: note, Size: n, Delay: time.Duration(n),
 			NextAttempt: time.Unix(n, seconds), Tried: &relay.Attempt{Reply: diagnose.Reply{Raw: reply}}, Diagnosis: d,
 		}
-		l := lineOf(&e)
+		l := New(&e)
 		b := l.AppendJSON(nil)
 		if !utf8.Valid(b) || bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r == 0x7f || hidden(r) }) {
 			t.Fatalf("unsafe: %q", b)
@@ -241,63 +227,20 @@ func FuzzLine(f *testing.F) {
 		if want := strings.ToValidUTF8(note, "\ufffd"); utf8.ValidString(note) && got.Note != want {
 			t.Errorf("note %q came back as %q", want, got.Note)
 		}
-		text := l.AppendText(nil)
-		if !utf8.Valid(text) || bytes.Count(text, []byte("\n"))-bytes.Count(text, []byte("\n ")) != 1 {
-			t.Errorf("text %q", text)
-		}
 	})
 }
 
-func BenchmarkLine(b *testing.B) {
+func BenchmarkJSON(b *testing.B) {
 	for _, name := range []string{"relayed", "deferred"} {
 		b.Run(name, func(b *testing.B) {
 			e := events()[name]
 			var buf []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				l := lineOf(&e)
+				l := New(&e)
 				buf = l.AppendJSON(buf[:0])
 			}
 			b.SetBytes(int64(len(buf)))
 		})
-	}
-}
-
-func BenchmarkRecord(b *testing.B) {
-	l, err := New(Options{File: filepath.Join(b.TempDir(), "log")})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	e := events()["relayed"]
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			l.Record(e)
-		}
-	})
-}
-
-// TestFieldsAreDocumented holds docs/delivery-log.md to the schema.
-func TestFieldsAreDocumented(t *testing.T) {
-	b, err := os.ReadFile("../../docs/delivery-log.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[Line](), reflect.TypeFor[diagnose.Diagnosis]()} {
-		for i := range typ.NumField() {
-			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-			if name != "" && !strings.Contains(string(b), "`"+name+"`") {
-				t.Errorf("%s is not documented", name)
-			}
-		}
-	}
-	for _, k := range []relay.EventKind{
-		relay.EventAccepted, relay.EventRelayed, relay.EventDeferred, relay.EventDelayed, relay.EventFailed, relay.EventExpired,
-		relay.EventSuppressed, relay.EventHeld, relay.EventReleased, relay.EventDropped, relay.EventRefused, relay.EventQuarantined, relay.EventDSN, relay.EventLane,
-	} {
-		if !strings.Contains(string(b), "`"+string(k)+"`") {
-			t.Errorf("event %s is not documented", k)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package deliverylog
+package record
 
 import (
 	"encoding/base64"

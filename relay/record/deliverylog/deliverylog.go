@@ -1,15 +1,13 @@
-// Package deliverylog is the record of what became of each message: a line for each event and recipient, for people to
-// read and for programs to count. cmd/mailwhy makes a Log and hands it to whoever has events; `mailwhy log` reads what
-// it wrote.
+// Package deliverylog writes what became of each message: a line for each event and recipient, for people to read and
+// for programs to count. relay/app makes a Log and hands it to whoever has events; `mailwhy log` shows what it wrote.
 //
-// A Log is a relay.Recorder. Record encodes the line in the caller, without reflection, and leaves the writing to one
-// goroutine, so that under load many lines share a write. What waits is bounded: while the output takes nothing, Record
-// blocks, and with it accepting.
+// A Log is a relay.Recorder. Record encodes the line in the caller and leaves the writing to one goroutine, so that
+// under load many lines share a write. What waits is bounded: while the output takes nothing, Record blocks, and with
+// it accepting.
 //
-// What always holds: a line is one JSON object of the schema in docs/delivery-log.md, valid UTF-8, and holds no raw control
-// character; lines stand in the order in which Record was called; the upstream's reply is there byte for byte; nothing
-// is left out but what could not be written, and that is counted and said in the operational log. No secret and no
-// content ever gets here: an Event has none.
+// What always holds: a line is one JSON object of package record, or the same in words; lines stand in the order in
+// which Record was called; nothing is left out but what could not be written, and that is counted and reported in the
+// operational log. No secret and no content gets here: an Event has none.
 package deliverylog
 
 import (
@@ -24,6 +22,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/record"
 )
 
 // maxWaiting is how many bytes may wait for the output before Record blocks.
@@ -36,8 +35,8 @@ const closing = 5 * time.Second
 type Options struct {
 	File string       // appended to, and made if need be; "" or "-" writes to Out
 	Out  io.Writer    // used when there is no File
-	Text bool         // the form for people in place of JSON
-	Log  *slog.Logger // told when lines cannot be written; nil tells nobody
+	Text bool         // write the form for people in place of JSON
+	Log  *slog.Logger // for lines that cannot be written; nil is none
 }
 
 // Log is a delivery log. Its methods are safe for concurrent use.
@@ -102,7 +101,7 @@ func (l *Log) openFile() (*os.File, error) {
 	return f, nil
 }
 
-// narrow takes from others what they may do to the file, and tells of it.
+// narrow takes the permissions of others away from the file, and warns of it.
 func (l *Log) narrow(f *os.File) {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&^filePerm == 0 {
@@ -110,20 +109,20 @@ func (l *Log) narrow(f *os.File) {
 	}
 	was := fmt.Sprintf("%04o", info.Mode().Perm())
 	if err := f.Chmod(info.Mode().Perm() & filePerm); err != nil {
-		l.o.Log.Warn("the delivery log can be read or changed by others, and its mode cannot be changed", "file",
+		l.o.Log.Warn("other users can read or change the delivery log, and its mode cannot be changed", "file",
 			l.o.File, "mode", was, "err", err)
 		return
 	}
-	l.o.Log.Warn("the delivery log could be read or changed by others; now it cannot", "file", l.o.File, "mode",
+	l.o.Log.Warn("other users could read or change the delivery log; its mode was changed", "file", l.o.File, "mode",
 		was)
 }
 
 // Record implements relay.Recorder. It blocks while more than the bound waits for the output.
 func (l *Log) Record(e relay.Event) {
 	b := buffers.Get().(*[]byte)
-	line := lineOf(&e)
+	line := record.New(&e)
 	if l.o.Text {
-		*b = line.AppendText((*b)[:0])
+		*b = AppendText((*b)[:0], &line)
 	} else {
 		*b = append(line.AppendJSON((*b)[:0]), '\n')
 	}
@@ -133,7 +132,7 @@ func (l *Log) Record(e relay.Event) {
 	}
 	if l.closed {
 		l.lost.Add(1)
-		l.o.Log.Error("an event came after the delivery log was closed", "event", string(e.Kind), "id", e.ID)
+		l.o.Log.Error("an event was recorded after the delivery log was closed", "event", string(e.Kind), "id", e.ID)
 	} else {
 		if len(l.waiting) == 0 {
 			l.changed.Broadcast()
@@ -172,7 +171,7 @@ func (l *Log) write() {
 	}
 }
 
-// put writes whole lines, and counts those that the output did not take.
+// put writes whole lines, and counts those that the output refused.
 func (l *Log) put(b []byte) {
 	l.outMu.Lock()
 	defer l.outMu.Unlock()
@@ -195,7 +194,7 @@ func (l *Log) put(b []byte) {
 	l.written.Add(int64(kept))
 	lost := l.lost.Add(int64(l.lines(b) - kept))
 	if !l.failing {
-		l.o.Log.Error("the delivery log cannot be written: lines are lost", "error", err, "lost", lost)
+		l.o.Log.Error("the delivery log cannot be written: lines are lost", "err", err, "lost", lost)
 	}
 	l.failing = true
 }
@@ -249,7 +248,7 @@ func (l *Log) Close() error {
 	select {
 	case <-l.done:
 	case <-time.After(closing):
-		return errors.New("delivery log: the output takes nothing; the last lines are lost")
+		return errors.New("delivery log: the output is blocked; the last lines are lost")
 	}
 	if l.file != nil {
 		return l.file.Close()

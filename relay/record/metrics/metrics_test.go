@@ -16,7 +16,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/metrics/metricstest"
+	"mailwhy/relay/record/metrics/metricstest"
 )
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -31,14 +31,15 @@ func fresh(clients ...string) *Metrics {
 // freshWith is fresh with a spool that answers so.
 func freshWith(queue func(context.Context) (relay.SpoolStat, error), clients ...string) *Metrics {
 	m := New(Options{
-		Upstreams: []string{"default"},
-		Queue:     queue,
+		Queue: queue,
 		Lanes: func() []relay.LaneState {
 			return []relay.LaneState{{Name: "default", Paused: true, Limit: 20, Rate: 2.5}}
 		},
 		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
 	})
-	m.Know(clients, []diagnose.Reason{"mailbox_full", "user_unknown"})
+	m.Know(Names{
+		Upstreams: []string{"default"}, Clients: clients, Reasons: []diagnose.Reason{"mailbox_full", "user_unknown"},
+	})
 	return m
 }
 
@@ -145,7 +146,7 @@ func TestBound(t *testing.T) {
 	strange()
 	first := read(t, m)
 	strange()
-	m.Know(names, nil)
+	m.Know(Names{Clients: names})
 	second := read(t, m)
 	if !slices.Equal(slices.Sorted(maps.Keys(first)), slices.Sorted(maps.Keys(second))) {
 		t.Errorf("%d series became %d", len(first), len(second))
@@ -184,7 +185,7 @@ func TestNames(t *testing.T) {
 func TestReload(t *testing.T) {
 	m := fresh("shop")
 	m.Record(relay.Event{Kind: relay.EventRefused, Client: "shop"})
-	m.Know([]string{"cron"}, nil)
+	m.Know(Names{Clients: []string{"cron"}})
 	m.Record(relay.Event{Kind: relay.EventRefused, Client: "cron"})
 	read(t, m).Expect(t, map[string]float64{
 		`mailwhy_refused_total{client="shop"}`: 1, `mailwhy_refused_total{client="cron"}`: 1, `mailwhy_refused_total{client="unnamed"}`: 0,
@@ -206,7 +207,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	works.Go(func() {
 		for i := range 50 {
-			m.Know([]string{fmt.Sprint("user", i)}, nil)
+			m.Know(Names{Clients: []string{fmt.Sprint("user", i)}})
 			read(t, m)
 		}
 	})
