@@ -188,7 +188,8 @@ func (r *relayApp) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Op
 		return inbox.Accept(ctx, m, content)
 	}
 	return smtpd.Options{
-		Hostname: cfg.Hostname, Accept: accept, Recorder: r.events, Access: access, Limits: frontLimits(cfg),
+		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
+		Accept: accept, Recorder: r.events, Access: access, Limits: frontLimits(cfg),
 		Capabilities: r.next.Capabilities, TLS: cert.current, Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
 		Gateway: smtpd.ContainerGateway(),

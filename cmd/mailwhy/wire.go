@@ -189,19 +189,34 @@ func patterns(list []string) []string {
 	return out
 }
 
-// frontLimits are the limits of the front door; what the configuration does not name keeps its default.
+// frontLimits are the limits of the front door.
 func frontLimits(cfg *config.Config) smtpd.Limits {
-	c, l := &cfg.SMTPD, smtpd.DefaultLimits()
-	l.Connections, l.ClientConns = c.MaxConnections, c.MaxConnectionsPerClient
-	l.Messages, l.Errors, l.AuthFailures = c.MaxMessagesPerConnection, c.MaxErrors, c.MaxAuthFailures
-	l.Recipients, l.MessageSize = c.MaxRecipients, int64(c.MaxMessageSize)
-	l.CommandLine, l.ContentLine = int(c.MaxCommandLength), int(c.MaxLineLength)
-	l.InFlight, l.Received, l.DataRate = int64(c.MaxMemory), c.MaxHops, int64(c.MinDataRate)
-	if cfg.Spool.InlineLimit > 0 { // zero is the spool's default, which is the front door's too
-		l.Spill = int64(cfg.Spool.InlineLimit)
+	c := &cfg.SMTPD
+	return smtpd.Limits{
+		Connections:     c.MaxConnections,
+		ClientConns:     c.MaxConnectionsPerClient,
+		Messages:        c.MaxMessagesPerConnection,
+		Errors:          c.MaxErrors,
+		AuthFailures:    c.MaxAuthFailures,
+		OtherCommands:   config.SMTPDOtherCommands,
+		Recipients:      c.MaxRecipients,
+		MessageSize:     int64(c.MaxMessageSize),
+		CommandLine:     int(c.MaxCommandLength),
+		ContentLine:     int(c.MaxLineLength),
+		HeaderPeek:      int(config.SMTPDHeaderPeek),
+		Memory:          int64(c.MaxMemory),
+		InlineLimit:     int64(cfg.Spool.InlineLimit),
+		Received:        c.MaxHops,
+		OwnReceived:     config.SMTPDOwnReceived,
+		DataRate:        int64(c.MinDataRate),
+		CommandTimeout:  c.IdleTimeout,
+		DataTimeout:     min(c.IdleTimeout, config.SMTPDContentIdle),
+		DataTotal:       c.DataTimeout,
+		DataGrace:       config.SMTPDDataGrace,
+		HandshakeTime:   config.SMTPDHandshake,
+		WriteTimeout:    config.SMTPDWriteTimeout,
+		AuthFailureWait: config.SMTPDAuthFailureWait,
 	}
-	l.CommandTimeout, l.DataTimeout, l.DataTotal = c.IdleTimeout, min(c.IdleTimeout, l.DataTimeout), c.DataTimeout
-	return l
 }
 
 // listens are the listeners of a configuration.

@@ -24,17 +24,17 @@ func (s *session) authOffered() bool {
 func (s *session) mayAuth(args string) error {
 	switch {
 	case !s.hasUsers():
-		return refuse(502, 5, 5, 1, "AUTH is not available")
+		return reply(502, 5, 5, 1, "AUTH is not available")
 	case !s.authOffered():
-		return refuse(538, 5, 7, 11, "AUTH needs TLS") // RFC 5248
+		return reply(538, 5, 7, 11, "AUTH requires TLS") // RFC 5248
 	case s.tx != nil:
-		return refuse(503, 5, 5, 1, "AUTH is not allowed in a transaction")
+		return reply(503, 5, 5, 1, "AUTH is not allowed during a transaction")
 	case s.user != "":
-		return refuse(503, 5, 5, 1, "Already authenticated")
+		return reply(503, 5, 5, 1, "Already authenticated")
 	case args == "":
-		return refuse(501, 5, 5, 4, "Name a mechanism")
+		return reply(501, 5, 5, 4, "AUTH needs a mechanism, PLAIN or LOGIN")
 	case len(strings.Fields(args)) > 2:
-		return refuse(501, 5, 5, 4, "AUTH takes a mechanism and an initial response")
+		return reply(501, 5, 5, 4, "AUTH takes a mechanism and at most one initial response")
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	case sasl.Login:
 		return exchange{&loginServer{check: s.authenticate}}, nil
 	}
-	return nil, refuse(504, 5, 5, 4, "Mechanism not offered")
+	return nil, reply(504, 5, 5, 4, "Mechanism not supported, use PLAIN or LOGIN")
 }
 
 func (s *session) authPlain(identity, name, password string) error {
@@ -95,7 +95,7 @@ func (s *session) authFailed(name string) error {
 	s.failures++
 	s.options.Log.Warn("authentication failed", "user", clean.Line(name, 64), "addr", s.addrString())
 	s.authPause()
-	return refuse(535, 5, 7, 8, "Authentication failed")
+	return reply(535, 5, 7, 8, "Authentication failed")
 }
 
 // authBusy answers a client whose password was not looked at.
@@ -103,7 +103,7 @@ func (s *session) authBusy(name string) error {
 	s.failures++
 	s.options.Log.Warn("authentication put off: too many failed logins", "user", clean.Line(name, 64), "addr", s.addrString())
 	s.authPause()
-	return refuse(454, 4, 7, 0, "Too many failed logins, from your address or all in all; try again later") // RFC 4954, 6
+	return reply(454, 4, 7, 0, "Too many failed logins, please try again later") // RFC 4954, 6
 }
 
 // authPause makes those who guess wait.
@@ -122,9 +122,9 @@ type exchange struct{ sasl.Server }
 // Next implements sasl.Server.
 func (e exchange) Next(response []byte) (challenge []byte, done bool, err error) {
 	challenge, done, err = e.Server.Next(response)
-	var reply *smtp.SMTPError
-	if err != nil && !errors.As(err, &reply) {
-		err = refuse(501, 5, 5, 2, "Malformed authentication exchange")
+	var own *smtp.SMTPError
+	if err != nil && !errors.As(err, &own) {
+		err = reply(501, 5, 5, 2, "Malformed authentication response")
 	}
 	return challenge, done, err
 }

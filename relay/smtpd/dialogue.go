@@ -22,7 +22,7 @@ func (s *session) Command(line string) wire.Action {
 	verb, args, _ := strings.Cut(line, " ")
 	s.verb, args = strings.ToUpper(verb), strings.TrimSpace(args)
 	if hasControl(line) {
-		return answer(refuse(500, 5, 5, 2, "Command line with control characters"))
+		return answer(reply(500, 5, 5, 2, "The command contains control characters"))
 	}
 	switch s.verb {
 	case "MAIL", "RCPT", "DATA":
@@ -32,13 +32,13 @@ func (s *session) Command(line string) wire.Action {
 	case "QUIT":
 		return wire.Action{Pass: "QUIT"}
 	case "BDAT": // its chunk follows at once, and nobody is to take it for commands
-		return wire.Action{Reply: "502 5.5.1 CHUNKING is not offered\r\n", End: true}
+		return wire.Action{Reply: "502 5.5.1 CHUNKING is not supported, use DATA\r\n", End: true}
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:", "USER-AGENT:", "CONTENT-LENGTH:":
 		return wire.Action{Reply: "500 5.5.1 This is a mail server, not a web server\r\n", End: true}
 	case "EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN":
-		return answer(refuse(502, 5, 5, 1, "Command not implemented"))
+		return answer(reply(502, 5, 5, 1, "Command not implemented"))
 	}
-	return answer(refuse(500, 5, 5, 1, "Command not recognized"))
+	return answer(reply(500, 5, 5, 1, "Command not recognized"))
 }
 
 // hasControl reports whether a command line holds what no command holds (RFC 5321, 4.1.2). A tab is taken for a space by
@@ -50,14 +50,14 @@ func hasControl(line string) bool {
 // mailCommand looks at MAIL, RCPT and DATA. Their order is go-smtp's to hold.
 func (s *session) mailCommand(args string) wire.Action {
 	if s.hello == "" {
-		return answer(refuse(503, 5, 5, 1, "Say EHLO first"))
+		return answer(reply(503, 5, 5, 1, "Send EHLO first"))
 	}
 	switch s.verb {
 	case "DATA":
 		return s.dataCommand(args)
 	case "MAIL":
 		if n := s.options.Limits.Messages; n > 0 && s.messages >= n {
-			return wire.Action{Reply: "421 4.7.0 Enough messages on this connection, please open another\r\n", End: true}
+			return wire.Action{Reply: "421 4.7.0 Too many messages on this connection, please open another\r\n", End: true}
 		}
 		if err := s.parseMail(args); err != nil {
 			return answer(err)
@@ -65,7 +65,7 @@ func (s *session) mailCommand(args string) wire.Action {
 		return wire.Action{Pass: "MAIL FROM:<" + libraryPath(s.pending.address) + ">"}
 	}
 	if s.tx == nil {
-		return answer(refuse(503, 5, 5, 1, "MAIL comes first"))
+		return answer(reply(503, 5, 5, 1, "Send MAIL first"))
 	}
 	if err := s.parseRcpt(args); err != nil {
 		s.tx.rejected++
@@ -87,13 +87,13 @@ func libraryPath(addr string) string {
 func (s *session) dataCommand(args string) wire.Action {
 	switch {
 	case args != "":
-		return answer(refuse(501, 5, 5, 4, "DATA takes no parameters"))
+		return answer(reply(501, 5, 5, 4, "DATA takes no parameters"))
 	case s.tx == nil:
-		return answer(refuse(503, 5, 5, 1, "MAIL and RCPT come first"))
+		return answer(reply(503, 5, 5, 1, "Send MAIL and RCPT first"))
 	case len(s.tx.recipients) == 0 && s.tx.rejected > 0:
-		return answer(refuse(554, 5, 5, 1, "No valid recipients")) // RFC 5321, 3.3
+		return answer(reply(554, 5, 5, 1, "No valid recipients")) // RFC 5321, 3.3
 	case len(s.tx.recipients) == 0:
-		return answer(refuse(503, 5, 5, 1, "RCPT comes first"))
+		return answer(reply(503, 5, 5, 1, "Send RCPT first"))
 	}
 	return wire.Action{Pass: "DATA"}
 }
@@ -102,12 +102,12 @@ func (s *session) dataCommand(args string) wire.Action {
 func (s *session) otherCommand(args string) wire.Action {
 	s.others++
 	if n := s.options.Limits.OtherCommands; n > 0 && s.others > n {
-		return wire.Action{Reply: "421 4.7.0 Too many commands without mail\r\n", End: true}
+		return wire.Action{Reply: "421 4.7.0 Too many commands without a message\r\n", End: true}
 	}
 	switch s.verb {
 	case "EHLO", "HELO":
 		if args == "" {
-			return answer(refuse(501, 5, 5, 4, "Give your name"))
+			return answer(reply(501, 5, 5, 4, "%s needs your host name", s.verb))
 		}
 		name, _, _ := strings.Cut(args, " ")
 		s.hello, s.extended = clean.ASCII(name, 255), s.verb == "EHLO"
@@ -115,7 +115,7 @@ func (s *session) otherCommand(args string) wire.Action {
 	case "HELP":
 		return wire.Action{Reply: "214 2.0.0 EHLO, then MAIL, RCPT, DATA; see RFC 5321\r\n"}
 	case "VRFY":
-		return wire.Action{Reply: "252 2.1.5 Send it and see\r\n"} // RFC 5321, 3.5.3
+		return wire.Action{Reply: "252 2.1.5 Cannot verify addresses, send the message instead\r\n"} // RFC 5321, 3.5.3
 	case "RSET", "NOOP":
 		return wire.Action{Pass: s.verb}
 	}
@@ -125,7 +125,7 @@ func (s *session) otherCommand(args string) wire.Action {
 // secureCommand looks at STARTTLS and AUTH.
 func (s *session) secureCommand(args string) wire.Action {
 	if s.hello == "" {
-		return answer(refuse(503, 5, 5, 1, "Say EHLO first"))
+		return answer(reply(503, 5, 5, 1, "Send EHLO first"))
 	}
 	if s.verb == "AUTH" {
 		if err := s.mayAuth(args); err != nil {
@@ -135,13 +135,13 @@ func (s *session) secureCommand(args string) wire.Action {
 	}
 	switch {
 	case args != "":
-		return answer(refuse(501, 5, 5, 4, "STARTTLS takes no parameters")) // RFC 3207, 4
+		return answer(reply(501, 5, 5, 4, "STARTTLS takes no parameters")) // RFC 3207, 4
 	case s.wire.TLS() != nil:
-		return answer(refuse(503, 5, 5, 1, "TLS is active"))
+		return answer(reply(503, 5, 5, 1, "TLS is already active"))
 	case s.user != "": // the library keeps that it has authenticated somebody
-		return answer(refuse(503, 5, 5, 1, "STARTTLS comes before AUTH"))
+		return answer(reply(503, 5, 5, 1, "STARTTLS must come before AUTH"))
 	case s.startTLS() == nil:
-		return answer(refuse(502, 5, 5, 1, "TLS is not available"))
+		return answer(reply(502, 5, 5, 1, "TLS is not available"))
 	}
 	s.hello, s.extended = "", false // RFC 3207, 4.2: EHLO is to be said again
 	return wire.Action{StartTLS: true}
@@ -187,7 +187,7 @@ const overshootLimit = 1000
 func (s *session) greet() (send []byte, end bool) {
 	s.greeted = true
 	if !s.countClient() {
-		const text = "421 4.7.0 Too many connections from your address"
+		const text = "421 4.7.0 Too many connections from your address, please try again later"
 		s.refused(diagnose.StageConnect, "", text)
 		return []byte(text + "\r\n"), true
 	}

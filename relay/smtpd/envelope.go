@@ -68,7 +68,7 @@ func (s *session) mailParam(p param) error {
 	case p.key == "BODY" && (value == string(relay.Body7Bit) || value == string(relay.Body8BitMIME)):
 		e.Body = relay.Body(value)
 	case p.key == "BODY" && value == "BINARYMIME":
-		return refuse(555, 5, 5, 4, "BINARYMIME is not offered")
+		return reply(555, 5, 5, 4, "BINARYMIME is not supported")
 	case p.key == "SMTPUTF8" && !p.hasValue:
 		e.SMTPUTF8 = true
 	case p.key == "RET" && (value == string(relay.RetFull) || value == string(relay.RetHeaders)):
@@ -76,17 +76,17 @@ func (s *session) mailParam(p param) error {
 	case p.key == "ENVID" && p.hasValue:
 		id, err := xtext.Decode(p.value)
 		if err != nil || len(p.value) > maxENVID || !printable(id) { // RFC 3461, 4.4
-			return refuse(501, 5, 5, 4, "Malformed ENVID")
+			return reply(501, 5, 5, 4, "Malformed ENVID")
 		}
 		e.EnvID = id
 	case p.key == "AUTH" && p.hasValue: // RFC 4954, 5: understood; whom it names is of no use to us
 		if who, err := xtext.Decode(p.value); err != nil || clean.Hides(who) {
-			return refuse(501, 5, 5, 4, "Malformed AUTH parameter")
+			return reply(501, 5, 5, 4, "Malformed AUTH parameter")
 		}
 	case p.key == "BODY", p.key == "SMTPUTF8", p.key == "RET", p.key == "SIZE", p.key == "ENVID", p.key == "AUTH":
-		return refuse(501, 5, 5, 4, "Malformed %s parameter", p.key)
+		return reply(501, 5, 5, 4, "Malformed %s parameter", p.key)
 	default:
-		return refuse(555, 5, 5, 4, "MAIL parameter not recognized") // RFC 5321, 4.1.1.11
+		return reply(555, 5, 5, 4, "MAIL parameter not recognized") // RFC 5321, 4.1.1.11
 	}
 	return nil
 }
@@ -94,11 +94,11 @@ func (s *session) mailParam(p param) error {
 // sizeParam reads SIZE. A number too large to hold is larger than any limit.
 func (s *session) sizeParam(value string) error {
 	if strings.Trim(value, "0123456789") != "" || value == "" || len(value) > maxSizeDigits {
-		return refuse(501, 5, 5, 4, "Malformed SIZE parameter")
+		return reply(501, 5, 5, 4, "Malformed SIZE parameter")
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return refuse(501, 5, 5, 4, "Malformed SIZE parameter")
+		return reply(501, 5, 5, 4, "Malformed SIZE parameter")
 	}
 	s.pending.size = n // the largest int64 on ErrRange
 	return nil
@@ -112,7 +112,7 @@ func (s *session) parseRcpt(args string) error {
 		return err
 	}
 	if raw == "" {
-		return refuse(501, 5, 1, 3, "A recipient needs an address")
+		return reply(501, 5, 1, 3, "RCPT needs an address")
 	}
 	for _, p := range params {
 		if err := s.rcptParam(p); err != nil {
@@ -137,18 +137,18 @@ func (s *session) rcptParam(p param) error {
 	case "NOTIFY":
 		set, ok := parseNotify(p.value)
 		if !ok {
-			return refuse(501, 5, 5, 4, "Malformed NOTIFY parameter")
+			return reply(501, 5, 5, 4, "Malformed NOTIFY parameter")
 		}
 		r.Notify = set
 	case "ORCPT":
 		_, original, err := xtext.ORCPT(p.value)
 		nonASCII := !address.IsASCII(p.value) && !s.tx.envelope.SMTPUTF8
 		if err != nil || nonASCII || clean.Hides(original) || len(p.value) > maxORCPT {
-			return refuse(501, 5, 5, 4, "Malformed ORCPT parameter")
+			return reply(501, 5, 5, 4, "Malformed ORCPT parameter")
 		}
 		r.ORCPT = p.value // as it came (RFC 3461, 5.2.1d)
 	default:
-		return refuse(555, 5, 5, 4, "RCPT parameter not recognized")
+		return reply(555, 5, 5, 4, "RCPT parameter not recognized")
 	}
 	return nil
 }
@@ -178,21 +178,21 @@ func parseNotify(value string) (set relay.Notify, ok bool) {
 // parsePath reads "FROM:<path> parameters" or "TO:<path> parameters" (RFC 5321, 4.1.2). A source route is passed over (RFC 5321, 4.1.1.3).
 func parsePath(args, prefix string) (raw string, params []param, err error) {
 	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
-		return "", nil, refuse(501, 5, 5, 4, "Write %s<address>", prefix)
+		return "", nil, reply(501, 5, 5, 4, "Expected %s<address>", prefix)
 	}
 	rest := strings.TrimLeft(args[len(prefix):], " ")
 	end := pathEnd(rest)
 	if end < 0 {
-		return "", nil, refuse(501, 5, 5, 4, "Write the address in angle brackets: %s<address>", prefix)
+		return "", nil, reply(501, 5, 5, 4, "Put the address in angle brackets: %s<address>", prefix)
 	}
 	raw, rest = rest[1:end], rest[end+1:]
 	if rest != "" && rest[0] != ' ' {
-		return "", nil, refuse(501, 5, 5, 4, "Something follows the address that is no parameter")
+		return "", nil, reply(501, 5, 5, 4, "Unexpected text after the address")
 	}
 	if strings.HasPrefix(raw, "@") {
 		_, after, found := strings.Cut(raw, ":")
 		if !found {
-			return "", nil, refuse(501, 5, 1, 3, "Malformed source route")
+			return "", nil, reply(501, 5, 1, 3, "Malformed source route")
 		}
 		raw = after
 	}
@@ -227,11 +227,11 @@ func parseParams(s string) ([]param, error) {
 		key, value, hasValue := strings.Cut(word, "=")
 		p := param{key: strings.ToUpper(key), value: value, hasValue: hasValue}
 		if !isKeyword(p.key) || strings.Contains(value, "=") || hasValue && value == "" {
-			return nil, refuse(501, 5, 5, 4, "Malformed parameter")
+			return nil, reply(501, 5, 5, 4, "Malformed parameter")
 		}
 		for _, have := range params {
 			if have.key == p.key {
-				return nil, refuse(501, 5, 5, 4, "Parameter %s is given twice", p.key)
+				return nil, reply(501, 5, 5, 4, "Duplicate %s parameter", p.key)
 			}
 		}
 		params = append(params, p)
@@ -260,20 +260,20 @@ func printable(s string) bool {
 func addressError(err error, detail int) *smtp.SMTPError {
 	switch {
 	case errors.Is(err, address.ErrNonASCII):
-		return refuse(553, 5, 6, 7, "The address is not ASCII; SMTPUTF8 must be asked for in MAIL") // RFC 6531, 3.5
+		return reply(553, 5, 6, 7, "The address is not ASCII, use SMTPUTF8 in MAIL") // RFC 6531, 3.5
 	case errors.Is(err, address.ErrHidden):
-		return refuse(501, 5, 1, detail, "The address has an invisible or control character")
+		return reply(501, 5, 1, detail, "The address contains an invisible or control character")
 	case errors.Is(err, address.ErrTooLong):
-		return refuse(501, 5, 1, detail, "Address too long")
+		return reply(501, 5, 1, detail, "Address too long")
 	}
-	return refuse(501, 5, 1, detail, "Malformed address")
+	return reply(501, 5, 1, detail, "Malformed address")
 }
 
-// replyLine writes a reply that refuse made.
+// replyLine writes a reply made by reply.
 func replyLine(err error) string {
 	var e *smtp.SMTPError
 	if !errors.As(err, &e) {
-		return "451 4.3.0 Internal trouble, please try again later\r\n"
+		return "451 4.3.0 Internal error, please try again later\r\n"
 	}
 	code := strconv.Itoa(e.EnhancedCode[0]) + "." + strconv.Itoa(e.EnhancedCode[1]) + "." + strconv.Itoa(e.EnhancedCode[2])
 	return strconv.Itoa(e.Code) + " " + code + " " + e.Message + "\r\n"

@@ -93,11 +93,11 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 	s.mu.Unlock()
 	switch {
 	case draining:
-		l.turnAway(raw, "421 4.3.2 Shutting down, please come back later")
+		l.turnAway(raw, "421 4.3.2 Shutting down, please try again later")
 	case full:
-		l.turnAway(raw, "421 4.7.0 Too many connections, please come back later")
+		l.turnAway(raw, "421 4.7.0 Too many connections, please try again later")
 		sess.findClient(raw.RemoteAddr())
-		sess.refused("connect", "", "421 4.7.0 Too many connections, please come back later")
+		sess.refused("connect", "", "421 4.7.0 Too many connections, please try again later")
 	default:
 		return sess
 	}

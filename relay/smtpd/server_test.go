@@ -75,13 +75,37 @@ func (st *store) refusals() []relay.Event {
 	return append([]relay.Event(nil), st.events...)
 }
 
-// testOptions accept from loopback into st, without waits, and with headers left as they are.
+// testLimits are wide enough for every test that does not set its own.
+func testLimits() Limits {
+	return Limits{
+		Connections: 1000, ClientConns: 500, Messages: 10000, Errors: 20, AuthFailures: 5, OtherCommands: 1000,
+		Recipients: 1000, MessageSize: 50 << 20, CommandLine: 4096, ContentLine: 1 << 20, HeaderPeek: 128 << 10,
+		Memory: 64 << 20, InlineLimit: 128 << 10, Received: 100, OwnReceived: 5, DataRate: 100,
+		CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, DataTotal: 30 * time.Minute,
+		DataGrace: time.Minute, HandshakeTime: 30 * time.Second, WriteTimeout: time.Minute,
+	}
+}
+
+// testOptions accept mail from loopback into st, without waits, and leave headers as they are.
 func testOptions(st *store) Options {
-	l := DefaultLimits()
-	l.AuthFailureWait = 0
 	return Options{
-		Hostname: "relay.test", Accept: st.accept, Recorder: st, Limits: l, KeepHeaders: true,
-		Access: Access{Networks: []Network{LoopbackNetwork()}},
+		Hostname: "relay.test", Accept: st.accept, Recorder: st, Limits: testLimits(), KeepHeaders: true,
+		Postmaster: "postmaster@relay.test",
+		Access:     Access{Networks: []Network{LoopbackNetwork()}},
+	}
+}
+
+// TestNewNamesWhatIsMissing: every required option that is not set is named, all at once.
+func TestNewNamesWhatIsMissing(t *testing.T) {
+	_, err := New(Options{})
+	for _, name := range []string{
+		"Hostname", "Accept", "Recorder", "Postmaster", "Limits.CommandTimeout", "Limits.DataTimeout",
+		"Limits.DataTotal", "Limits.DataGrace", "Limits.HandshakeTime", "Limits.WriteTimeout", "Limits.CommandLine",
+		"Limits.HeaderPeek",
+	} {
+		if err == nil || !strings.Contains(err.Error(), name+" must be") {
+			t.Errorf("New says %v, nothing of %s", err, name)
+		}
 	}
 }
 

@@ -79,8 +79,8 @@ func (s *session) Logout() error {
 	return nil
 }
 
-// refuse makes a reply that go-smtp gives as it is. It must not be wrapped: the library asserts its type.
-func refuse(code int, class, subject, detail int, format string, args ...any) *smtp.SMTPError {
+// reply makes a reply that go-smtp sends unchanged. It must not be wrapped: the library asserts its type.
+func reply(code int, class, subject, detail int, format string, args ...any) *smtp.SMTPError {
 	return &smtp.SMTPError{
 		Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: fmt.Sprintf(format, args...),
 	}
@@ -89,7 +89,7 @@ func refuse(code int, class, subject, detail int, format string, args ...any) *s
 // Mail implements smtp.Session. The library's own reading of the line is not used, see command.
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	if s.tx != nil {
-		return refuse(503, 5, 5, 1, "A transaction is open; end it with DATA or RSET first")
+		return reply(503, 5, 5, 1, "A transaction is open, finish it or send RSET first")
 	}
 	if err := s.maySend(); err != nil {
 		return err
@@ -104,10 +104,10 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 		return err
 	}
 	if known && p.envelope.SMTPUTF8 && !caps.SMTPUTF8 {
-		return refuse(553, 5, 6, 7, "The upstream does not take internationalized mail (SMTPUTF8)")
+		return reply(553, 5, 6, 7, "The upstream does not accept internationalized mail (SMTPUTF8)")
 	}
 	if known && p.envelope.Body == relay.Body8BitMIME && !caps.EightBit {
-		return refuse(554, 5, 6, 3, "The upstream does not take 8-bit content (8BITMIME); encode the message as 7-bit")
+		return reply(554, 5, 6, 3, "The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
 	}
 	s.tx = &transaction{envelope: p.envelope, limit: limit, eightBit: caps.EightBit || !known}
 	return nil
@@ -120,11 +120,11 @@ func (s *session) maySend() error {
 	case s.user != "", s.network != nil && !a.AuthRequired:
 		return nil
 	case s.authOffered():
-		return refuse(530, 5, 7, 0, "Authentication required") // RFC 4954, 6
+		return reply(530, 5, 7, 0, "Authentication required") // RFC 4954, 6
 	case s.hasUsers() && s.startTLS() != nil:
-		return refuse(530, 5, 7, 0, "Authentication required; start TLS first, then AUTH")
+		return reply(530, 5, 7, 0, "Authentication required, start TLS first")
 	}
-	return refuse(550, 5, 7, 1, "Relaying denied: %s is in none of the networks that may send", s.origin())
+	return reply(550, 5, 7, 1, "Relaying denied, %s is not in a network that may send mail", s.origin())
 }
 
 // origin names the client's address in a reply.
@@ -149,9 +149,9 @@ func (s *session) maySendAs(from string) error {
 	}
 	switch {
 	case matches(a.DenySenders, from), len(a.AllowSenders) > 0 && !matches(a.AllowSenders, from):
-		return refuse(553, 5, 7, 1, "Sender address not allowed here")
+		return reply(553, 5, 7, 1, "Sender address not allowed here")
 	case len(own) > 0 && !matches(own, from):
-		return refuse(553, 5, 7, 1, "Sender address not allowed for %s", who)
+		return reply(553, 5, 7, 1, "Sender address not allowed for %s", who)
 	}
 	return nil
 }
@@ -177,13 +177,13 @@ func (s *session) addRecipient(r relay.Recipient) error {
 	}
 	if n := s.options.Limits.Recipients; n > 0 && len(s.tx.recipients) >= n {
 		s.overshoot++
-		return refuse(452, 4, 5, 3, "Too many recipients; send to the others in another transaction") // RFC 5321, 4.5.3.1.10
+		return reply(452, 4, 5, 3, "Too many recipients, send to the rest in another transaction") // RFC 5321, 4.5.3.1.10
 	}
 	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 && !matches(a.AllowRecipients, r.Address) {
-		return refuse(550, 5, 7, 1, "Recipient address not allowed here")
+		return reply(550, 5, 7, 1, "Recipient address not allowed here")
 	}
 	if len(a.AllowRecipients) > 0 && routed(r.Address) && !named(a.AllowRecipients, r.Address) {
-		return refuse(550, 5, 7, 1, "Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
+		return reply(550, 5, 7, 1, "Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
 	}
 	s.tx.recipients = append(s.tx.recipients, r)
 	return nil
@@ -210,9 +210,9 @@ func (l sizeLimit) check(size int64) error {
 	case l.bytes == 0 || size <= l.bytes:
 		return nil
 	case l.upstream:
-		return refuse(552, 5, 3, 4, "Message too large: the upstream takes %d bytes at most", l.bytes)
+		return reply(552, 5, 3, 4, "Message too large, the upstream accepts at most %d bytes", l.bytes)
 	}
-	return refuse(552, 5, 3, 4, "Message too large: %d bytes at most are taken", l.bytes)
+	return reply(552, 5, 3, 4, "Message too large, the limit is %d bytes", l.bytes)
 }
 
 // clientName is the client's configured name, or else its address.
@@ -257,11 +257,11 @@ func (s *session) logFailure(err error) {
 		log.Warn("content never ended: the client ends its lines with LF alone, its final dot too, which ends nothing; " +
 			"configure it to send CRLF")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
-		log.Warn("refused content", "error", err)
+		log.Warn("refused content", "err", err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr): // probes among them
-		log.Debug("connection ended", "error", err)
+		log.Debug("connection ended", "err", err)
 	default:
-		log.Info("connection ended", "error", clean.Line(err.Error(), 512))
+		log.Info("connection ended", "err", clean.Line(err.Error(), 512))
 	}
 }
 

@@ -41,53 +41,39 @@ import (
 	"mailwhy/relay/smtpd/wire"
 )
 
-// Options are what a Server needs. Hostname, Accept and Recorder must be set; the rest has defaults.
+// Options are what a Server needs. Hostname, Accept, Recorder, Postmaster and Limits are required.
 type Options struct {
-	// Hostname is our name in the greeting, in Received lines and in Message-IDs that we make.
+	// Hostname is our name in the greeting, in Received fields and in the Message-IDs that we add.
 	Hostname string
 	// Accept stores a message durably before it returns nil. relay.ErrFull becomes 452, any other error 451.
 	Accept func(context.Context, *relay.Message, io.Reader) error
-	// Recorder is told of every refusal.
+	// Recorder receives every refusal.
 	Recorder relay.Recorder
-	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once.
+	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once. Nil means that
+	// they are never known.
 	Capabilities func() (relay.Capabilities, bool)
-	// TLS returns the configuration for STARTTLS and for implicit TLS, or nil when there is none. It is called for
-	// each handshake, so certificates can be replaced.
+	// TLS returns the configuration for STARTTLS and for implicit TLS, or nil when there is none; so does a nil TLS.
+	// It is called for each handshake, so certificates can be replaced.
 	TLS func() *tls.Config
 	// Access says who may send what to whom.
 	Access Access
-	// Limits bound what clients cost; DefaultLimits when zero.
+	// Limits bound what clients may cost.
 	Limits Limits
-	// Postmaster is the address that <postmaster> without a domain means (RFC 5321, 4.5.1); postmaster@Hostname when empty.
+	// Postmaster is the address that <postmaster> without a domain stands for (RFC 5321, 4.5.1).
 	Postmaster string
 	// NormalizeNewlines turns bare CR and LF in content into CRLF. Without it they are refused.
 	NormalizeNewlines bool
-	// KeepHeaders leaves a message that lacks Message-ID or Date without.
+	// KeepHeaders leaves a message without Message-ID or Date as it is.
 	KeepHeaders bool
-	// Gateway is the address under which a container engine's port forwarding shows every client; see ContainerGateway.
+	// Gateway is the address that a container engine's port forwarding gives every client; see ContainerGateway.
 	Gateway netip.Addr
-	Now     func() time.Time
-	NewID   func(time.Time) string
-	Log     *slog.Logger
+	Now     func() time.Time       // nil means time.Now
+	NewID   func(time.Time) string // nil means relay.NewID
+	Log     *slog.Logger           // nil discards
 }
 
-// withDefaults fills in what is not set and checks what is.
-func (o Options) withDefaults() (*Options, error) {
-	if o.Accept == nil || o.Recorder == nil {
-		return nil, errors.New("smtpd: Accept and Recorder must be set")
-	}
-	if o.Limits == (Limits{}) {
-		o.Limits = DefaultLimits()
-	}
-	if o.Postmaster == "" {
-		o.Postmaster = "postmaster@" + o.Hostname
-	}
-	if _, err := address.Parse(o.Postmaster, true); err != nil {
-		return nil, fmt.Errorf("smtpd: postmaster address %q (host name %q): %w", o.Postmaster, o.Hostname, err)
-	}
-	if _, err := address.Parse("postmaster@"+o.Hostname, false); err != nil {
-		return nil, fmt.Errorf("smtpd: host name %q: %w", o.Hostname, err)
-	}
+// prepared returns the options, checked, with every nil function set.
+func (o Options) prepared() (*Options, error) {
 	if o.Capabilities == nil {
 		o.Capabilities = func() (relay.Capabilities, bool) { return relay.Capabilities{}, false }
 	}
@@ -103,7 +89,33 @@ func (o Options) withDefaults() (*Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &o, errors.Join(o.Limits.check(), o.Access.check())
+	return &o, errors.Join(o.check(), o.Limits.check(), o.Access.check())
+}
+
+// check reports required options that are missing or not valid.
+func (o *Options) check() error {
+	var errs []error
+	for _, required := range []struct {
+		name string
+		set  bool
+	}{
+		{"Hostname", o.Hostname != ""}, {"Accept", o.Accept != nil},
+		{"Recorder", o.Recorder != nil}, {"Postmaster", o.Postmaster != ""},
+	} {
+		if !required.set {
+			errs = append(errs, fmt.Errorf("smtpd: %s must be set", required.name))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if _, err := address.Parse("postmaster@"+o.Hostname, false); err != nil {
+		errs = append(errs, fmt.Errorf("smtpd: host name %q: %w", o.Hostname, err))
+	}
+	if _, err := address.Parse(o.Postmaster, true); err != nil {
+		errs = append(errs, fmt.Errorf("smtpd: postmaster address %q: %w", o.Postmaster, err))
+	}
+	return errors.Join(errs...)
 }
 
 // Server is the front door. Its methods are safe for concurrent use.
@@ -112,7 +124,7 @@ type Server struct {
 	smtp    *smtp.Server
 	buffers *wire.Buffers
 	heads   sync.Pool // of *[]byte, for the beginnings of contents
-	flight  flight
+	memory  memoryBudget
 	origins origins
 	auth    *authGate
 
@@ -129,7 +141,7 @@ type Server struct {
 
 // New makes a Server. It listens to nothing before Serve.
 func New(o Options) (*Server, error) {
-	opts, err := o.withDefaults()
+	opts, err := o.prepared()
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +167,7 @@ func New(o Options) (*Server, error) {
 // Reload replaces the options for connections to come; those there are finish under the old ones. On an error, also
 // when a listener in use would become open to anybody, nothing is changed.
 func (s *Server) Reload(o Options) error {
-	opts, err := o.withDefaults()
+	opts, err := o.prepared()
 	if err != nil {
 		return err
 	}
@@ -186,9 +198,9 @@ func (s *Server) Sessions() int {
 type libraryLog struct{ s *Server }
 
 func (l libraryLog) Printf(format string, v ...any) {
-	l.s.options.Load().Log.Error("smtp server", "error", fmt.Sprintf(format, v...))
+	l.s.options.Load().Log.Error("smtp server", "err", fmt.Sprintf(format, v...))
 }
 
 func (l libraryLog) Println(v ...any) {
-	l.s.options.Load().Log.Error("smtp server", "error", fmt.Sprintln(v...))
+	l.s.options.Load().Log.Error("smtp server", "err", fmt.Sprintln(v...))
 }

@@ -131,7 +131,7 @@ func TestTrapBDATTruncated(t *testing.T) {
 		t.Errorf("plain: %q", got)
 	}
 	io.WriteString(ours, "BDAT 22 LAST\r\nMAIL FROM:<x@y.test>\r\n")
-	ours.want("502 5.5.1 CHUNKING is not offered")
+	ours.want("502 5.5.1 CHUNKING is not supported, use DATA")
 	ours.want("")
 	if len(st.messages()) != 0 {
 		t.Error("ours: stored")
@@ -643,7 +643,7 @@ func TestTrapNoConnectionLimit(t *testing.T) {
 	_, addr := start(t, o, Listen{})
 	a, b := hello(t, addr), hello(t, addr)
 	c := dial(t, addr)
-	c.want("421 4.7.0 Too many connections from your address")
+	c.want("421 4.7.0 Too many connections from your address, please try again later")
 	c.want("")
 	a.say("QUIT", "221")
 	a.want("")

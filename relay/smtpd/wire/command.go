@@ -32,7 +32,7 @@ func (c *Conn) advance() {
 		return
 	}
 	if c.drainNow() {
-		c.end("421 4.3.2 Shutting down, please come back later\r\n", nil)
+		c.end("421 4.3.2 Shutting down, please try again later\r\n", nil)
 		return
 	}
 	limit := c.cfg.Limits.Line
@@ -74,11 +74,11 @@ func (c *Conn) endInput(err error) {
 	case err == io.EOF:
 		c.ended = true
 	case err == errDrain:
-		c.end("421 4.3.2 Shutting down, please come back later\r\n", nil)
+		c.end("421 4.3.2 Shutting down, please try again later\r\n", nil)
 	case err == errLineTooLong:
 		c.end("500 5.5.6 Line too long\r\n", err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.end("421 4.4.2 Idle for too long\r\n", err)
+		c.end("421 4.4.2 Timeout waiting for a command\r\n", err)
 	default:
 		c.fail(err)
 	}
@@ -96,7 +96,7 @@ func (c *Conn) end(reply string, why error) {
 // client sends any, so it ends the session.
 func (c *Conn) startTLS() {
 	if len(c.in.bytes()) > 0 {
-		c.end("501 5.5.2 Nothing may follow STARTTLS before the handshake\r\n", errors.New("input after STARTTLS"))
+		c.end("501 5.5.2 Unexpected input after STARTTLS\r\n", errors.New("input after STARTTLS"))
 		return
 	}
 	c.deliver([]byte("220 2.0.0 Ready to start TLS\r\n"))

@@ -404,7 +404,7 @@ func TestTimeouts(t *testing.T) {
 		err   error
 		last  string
 	}{
-		{"command", nil, func(c net.Conn) { io.WriteString(c, "EH") }, 10 * time.Second, nil, "421 4.4.2 Idle for too long\r\n"},
+		{"command", nil, func(c net.Conn) { io.WriteString(c, "EH") }, 10 * time.Second, nil, "421 4.4.2 Timeout waiting for a command\r\n"},
 		{"content idle", nil, func(c net.Conn) { io.WriteString(c, before+"half") }, 10 * time.Second, ErrIdle, "554 5.6.0 refused\r\n"},
 		{"content total", nil, dribble, 100 * time.Second, ErrTooSlow, "554 5.6.0 refused\r\n"},
 		{"content rate", func(l *Limits) { l.MinRate, l.Grace = 10, 20*time.Second }, dribble, 22 * time.Second, ErrTooSlow, "554 5.6.0 refused\r\n"},
@@ -502,7 +502,7 @@ func TestDrain(t *testing.T) {
 			io.WriteString(client, "EHLO me\r\n")
 			synctest.Wait()
 			w.Drain()
-			if got := <-out; !strings.HasSuffix(got, "421 4.3.2 Shutting down, please come back later\r\n") {
+			if got := <-out; !strings.HasSuffix(got, "421 4.3.2 Shutting down, please try again later\r\n") {
 				t.Errorf("%q", got)
 			}
 			wait()
@@ -523,7 +523,7 @@ func TestDrain(t *testing.T) {
 			io.WriteString(client, ".\r\n")
 			got := <-out
 			wait()
-			if !strings.HasSuffix(got, "250 2.0.0 OK: queued\r\n421 4.3.2 Shutting down, please come back later\r\n") {
+			if !strings.HasSuffix(got, "250 2.0.0 OK: queued\r\n421 4.3.2 Shutting down, please try again later\r\n") {
 				t.Errorf("%q", got)
 			}
 			if c := b.contents(); len(c) != 1 || c[0] != "first\r\nsecond\r\n" {
@@ -661,7 +661,7 @@ func TestStartTLSInjection(t *testing.T) {
 	serverTLS, _ := testTLS(t)
 	client, _, _ := serve(t, &backend{}, &Config{Dialogue: &dialogue{tls: true}, TLS: func() *tls.Config { return serverTLS }})
 	got := transcript(client, "EHLO me\r\nSTARTTLS\r\nMAIL FROM:<injected@evil>\r\n")
-	if !strings.HasSuffix(got, "501 5.5.2 Nothing may follow STARTTLS before the handshake\r\n") {
+	if !strings.HasSuffix(got, "501 5.5.2 Unexpected input after STARTTLS\r\n") {
 		t.Errorf("%q", got)
 	}
 }
