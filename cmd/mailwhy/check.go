@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
-	"mailwhy/relay/dsn"
-	"mailwhy/relay/smtpd"
+	"mailwhy/relay/app"
 )
 
 func newCheckCommand() *cobra.Command {
@@ -25,7 +22,7 @@ Exit status 2 when there are mistakes; all of them are listed.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(s.source(c))
 			if err == nil {
-				err = checkParts(cfg)
+				err = app.Check(cfg)
 			}
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
@@ -38,17 +35,4 @@ Exit status 2 when there are mistakes; all of them are listed.`,
 	}
 	s.register(c)
 	return c
-}
-
-// checkParts makes of the configuration what each part of the relay would, for the mistakes that only they can see.
-func checkParts(cfg *config.Config) error {
-	_, errEngine := newEngine(cfg)
-	composer, errTemplates := composerOptions(cfg, make([]byte, 32))
-	if errTemplates == nil {
-		_, errTemplates = dsn.New(composer)
-	}
-	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
-	_, errUpstream := upstreamOptions(cfg)
-	access, errAccess := accessOf(cfg)
-	return errors.Join(errEngine, errTemplates, errTLS, errUpstream, errAccess, smtpd.CheckOpen(listens(cfg), access))
 }

@@ -18,6 +18,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
+	"mailwhy/relay/app"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/smtptest"
@@ -70,7 +71,7 @@ type demoRun struct {
 	out      io.Writer
 	dir      string
 	upstream *smtptest.Server
-	relay    *relayApp
+	relay    *app.Relay
 }
 
 func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
@@ -89,7 +90,7 @@ func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- d.relay.run(running) }()
+	go func() { ended <- d.relay.Run(running) }()
 	defer func() { stop(); err = errors.Join(err, <-ended) }()
 	if err := d.show(ctx); err != nil {
 		return err
@@ -127,7 +128,7 @@ func (d *demoRun) logFile() string { return filepath.Join(d.dir, "delivery.log")
 func (d *demoRun) show(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
-	addr := d.relay.listeners[0].Addr().String()
+	addr := d.relay.Addrs()[0].String()
 	fmt.Fprintf(d.out, "practice upstream on %s, relay on %s; %d messages go through the relay\n", d.upstream.Addr(), addr, len(demoMail))
 	for i := range demoMail {
 		if err := demoSend(addr, i); err != nil {
@@ -168,7 +169,7 @@ func (d *demoRun) wait(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		stat, err := d.relay.spool.Stat(ctx)
+		stat, err := d.relay.Stat(ctx)
 		if err != nil {
 			return err
 		}
@@ -186,7 +187,7 @@ func (d *demoRun) wait(ctx context.Context) error {
 // showLog shows the delivery log in words and returns the categories in it.
 func (d *demoRun) showLog() (map[diagnose.Category]bool, error) {
 	d.title("The delivery log, as `mailwhy log` shows it")
-	d.relay.record.Flush()
+	d.relay.FlushLog()
 	f, err := os.Open(d.logFile())
 	if err != nil {
 		return nil, err
@@ -229,7 +230,7 @@ func (d *demoRun) showBounce() error {
 
 // showEnd shows the queue's end state and what was seen of the guide.
 func (d *demoRun) showEnd(ctx context.Context, seen map[diagnose.Category]bool) error {
-	stat, err := d.relay.spool.Stat(ctx)
+	stat, err := d.relay.Stat(ctx)
 	if err != nil {
 		return err
 	}
@@ -242,8 +243,12 @@ func (d *demoRun) showEnd(ctx context.Context, seen map[diagnose.Category]bool) 
 	d.title("The queue at the end")
 	fmt.Fprintf(d.out, "%d messages wait; %d messages were relayed, %d bounces were sent\n",
 		stat.Messages, len(d.upstream.Messages())-bounces, bounces)
+	e, err := diagnose.New(diagnose.Options{})
+	if err != nil {
+		return err
+	}
 	var missing []string
-	for _, c := range d.relay.engine.Load().Categories() {
+	for _, c := range e.Categories() {
 		if c.Name.InGuide() && !seen[c.Name] {
 			missing = append(missing, string(c.Name))
 		}
@@ -258,7 +263,7 @@ func (d *demoRun) showEnd(ctx context.Context, seen map[diagnose.Category]bool) 
 
 // explainKeep prints how to point an application at the relay.
 func (d *demoRun) explainKeep() {
-	host, port, _ := strings.Cut(d.relay.listeners[0].Addr().String(), ":")
+	host, port, _ := strings.Cut(d.relay.Addrs()[0].String(), ":")
 	d.title("Still running")
 	fmt.Fprintf(d.out, `Point an application at it: host %s, port %s, no TLS, no password.
   SMTP_URL=smtp://%s:%s

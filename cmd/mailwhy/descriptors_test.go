@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -13,25 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"mailwhy/config"
 	"mailwhy/relay/smtptest"
 )
-
-// TestFitDescriptors: how many connections are left by a limit of open files, and that each number that is lowered is told.
-func TestFitDescriptors(t *testing.T) {
-	for _, tt := range []struct{ limit, clients, upstream, warnings int }{
-		{1 << 20, 1000, 20, 0}, {2*1000 + 2*20 + 32, 1000, 20, 0}, {2*1000 + 2*20 + 31, 999, 20, 1},
-		{1024, 476, 20, 1}, {64, 8, 8, 2}, {32, 2, 2, 2}, {1, 2, 2, 2},
-	} {
-		u := config.DefaultUpstream()
-		cfg := config.Default()
-		cfg.Upstream = map[string]*config.Upstream{"default": u}
-		fitDescriptors(cfg, tt.limit)
-		if cfg.SMTPD.MaxConnections != tt.clients || u.Concurrency != tt.upstream || len(cfg.Warnings) != tt.warnings {
-			t.Errorf("%d: %d clients, %d upstream, %q", tt.limit, cfg.SMTPD.MaxConnections, u.Concurrency, cfg.Warnings)
-		}
-	}
-}
 
 // TestFewDescriptors: with 64 open files large mail is taken from as many clients as fit, the others are told 421, and
 // the log names both numbers.
@@ -103,4 +87,22 @@ func sendLarge(addr string) string {
 	io.WriteString(c, ".\r\n")
 	reply, _ := r.ReadString('\n')
 	return reply[:min(3, len(reply))]
+}
+
+// lockedBuffer is a buffer that a process writes to and a test reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
 )
@@ -20,7 +23,7 @@ func (l *local) register(c *cobra.Command) {
 
 // load reads what the configuration says of the relay's spool and control socket.
 func (l *local) load() (*config.Config, error) {
-	src := config.Source{File: l.file, Env: os.Environ(), Local: true}
+	src := config.Source{File: l.file, Env: environ(), Local: true}
 	if l.spool != "" {
 		src.Flags = []config.Flag{{Name: "--spool", Key: "spool.dir", Value: l.spool}}
 	}
@@ -33,3 +36,8 @@ func (l *local) load() (*config.Config, error) {
 
 // client is a client of the relay that the configuration describes.
 func client(cfg *config.Config) *admin.Client { return admin.NewClient(cfg.Admin.Socket) }
+
+// environ is the environment with the settings in it, without the variable that is not one.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, cpu.Switch+"=") })
+}

@@ -1,7 +1,7 @@
 // Command mailwhy is an SMTP relay sidecar that explains every refusal.
 //
-// Each subcommand has a file of its own. wire.go is the one place where the configuration becomes the Options of each
-// part; nothing else in this command knows how the parts fit together.
+// Each subcommand has a file of its own, with its flags, what it prints and its exit status. What the commands do is
+// elsewhere: relay/app is the relay that serve and demo run, internal/explain reads bounces and logs for diagnose.
 package main
 
 import (
@@ -10,11 +10,13 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"mailwhy/cmd/mailwhy/internal/cpu"
 )
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		relaxTimers()
+		cpu.RelaxTimers()
 	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -17,6 +17,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app"
 	"mailwhy/relay/spool"
 )
 
@@ -122,9 +123,7 @@ func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []spool
 	if err := ownSpool(cfg.Spool.Dir); err != nil {
 		return err
 	}
-	o := spoolOptions(cfg)
-	o.Log = slog.New(slog.NewTextHandler(stderr, nil))
-	s, err := spool.Open(o)
+	s, err := spool.Open(app.SpoolOptions(cfg, slog.New(slog.NewTextHandler(stderr, nil))))
 	if errors.Is(err, spool.ErrInUse) {
 		return fmt.Errorf("stop the relay that runs on the spool first: %w", err)
 	}

@@ -60,7 +60,7 @@ func startRelayTo(t *testing.T, dir string, script func(smtptest.Command) smtpte
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.run(ctx) }()
+	go func() { ended <- r.Run(ctx) }()
 	stopped := false
 	stop = func() {
 		if stopped {
@@ -73,7 +73,7 @@ func startRelayTo(t *testing.T, dir string, script func(smtptest.Command) smtpte
 		}
 	}
 	t.Cleanup(stop)
-	return r.listeners[0].Addr().String(), stop
+	return r.Addrs()[0].String(), stop
 }
 
 // waitFor calls ok until it is true.

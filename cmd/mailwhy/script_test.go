@@ -8,7 +8,7 @@ import (
 
 // TestMain lets the scripts run the real command in a process of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mailwhy": main, "timerslack": printTimerSlack})
+	testscript.Main(m, map[string]func(){"mailwhy": main})
 }
 
 // TestScripts runs testdata/script/*.txtar: command lines, and what they print.

@@ -24,6 +24,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -38,13 +39,13 @@ type Queue interface {
 
 // Control is the running relay.
 type Control interface {
-	// Kick makes the lanes look for due messages now, a paused one try its upstream now.
-	Kick()
+	// TryNow makes every lane look for due messages now, and a paused one try its upstream now.
+	TryNow()
 	// Lanes says how each lane stands.
 	Lanes() []relay.LaneState
-	// Troubles are the faults because of which the relay does not do its work: a listener that ended, a log that cannot
-	// be written. None means that it is well.
-	Troubles() []string
+	// Faults are the reasons why the relay does not do all of its work: a listener that ended, a log that cannot be
+	// written. None means that it is healthy.
+	Faults() []string
 }
 
 // Options are what a Server is made of. All are required but Metrics.
@@ -84,12 +85,9 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serve answers on the socket at path until ctx ends, and removes it. Requests in progress have a few seconds to end.
-func (s *Server) Serve(ctx context.Context, path string) error {
-	l, err := listen(path)
-	if err != nil {
-		return err
-	}
+// Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Requests in progress have a few
+// seconds to end.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ended := make(chan struct{})
 	defer func() { <-ended }()
 	ctx, cancel := context.WithCancel(ctx)

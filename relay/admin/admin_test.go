@@ -112,12 +112,12 @@ type control struct {
 	mu       sync.Mutex
 	kicks    int
 	lanes    []relay.LaneState
-	troubles []string
+	faults []string
 }
 
-func (c *control) Kick()                    { c.mu.Lock(); c.kicks++; c.mu.Unlock() }
+func (c *control) TryNow()                  { c.mu.Lock(); c.kicks++; c.mu.Unlock() }
 func (c *control) Lanes() []relay.LaneState { return c.lanes }
-func (c *control) Troubles() []string       { return c.troubles }
+func (c *control) Faults() []string         { return c.faults }
 
 // bench is a Server with all that it stands on, and a Client of it.
 type bench struct {
@@ -148,29 +148,22 @@ func start(t *testing.T, n int) *bench {
 	return b
 }
 
-// run serves until the test ends, and waits until the socket answers.
+// run serves until the test ends.
 func run(t *testing.T, s *Server, socket string) {
 	t.Helper()
+	l, err := Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, socket) }()
+	go func() { done <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	for {
-		if c, err := net.Dial("unix", socket); err == nil {
-			c.Close()
-			return
-		}
-		select {
-		case err := <-done:
-			t.Fatalf("Serve: %v", err)
-		case <-time.After(time.Millisecond):
-		}
-	}
 }
 
 // add puts message number i on the shelf and returns its id.
@@ -386,7 +379,7 @@ func TestHealth(t *testing.T) {
 	if err != nil || !h.OK || !slices.Equal(h.Notes, want) || h.Lanes[0].Rate != 0.48 {
 		t.Errorf("slowed: %v, %+v", err, h)
 	}
-	b.control.troubles = []string{"the listener ended"}
+	b.control.faults = []string{"the listener ended"}
 	b.queue.statErr = errors.New("disk I/O error")
 	h, err = b.Health(t.Context())
 	if err != nil || h.OK || len(h.Reasons) != 2 || !strings.Contains(h.Reasons[1], "disk I/O error") {
@@ -409,17 +402,17 @@ func TestSocket(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
 	}
-	if _, err := listen(b.socket); err == nil || !strings.Contains(err.Error(), "another relay") {
+	if _, err := Listen(b.socket); err == nil || !strings.Contains(err.Error(), "another relay") {
 		t.Errorf("a second listener: %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := listen(path)
+	first, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
 	first.Close()
-	second, err := listen(path)
+	second, err := Listen(path)
 	if err != nil {
 		t.Fatalf("over a dead socket: %v", err)
 	}
@@ -430,7 +423,7 @@ func TestSocket(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(path); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("over a foreign file: %v", err)
 	}
 }
@@ -440,7 +433,7 @@ func TestNotRunning(t *testing.T) {
 	if _, err := NewClient(path).Health(t.Context()); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("no socket: %v", err)
 	}
-	l, err := listen(path)
+	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ const statTimeout = 5 * time.Second
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), statTimeout)
 	defer cancel()
-	h := Health{Lanes: s.o.Control.Lanes(), Reasons: s.o.Control.Troubles()}
+	h := Health{Lanes: s.o.Control.Lanes(), Reasons: s.o.Control.Faults()}
 	stat, err := s.o.Queue.Stat(ctx)
 	if err != nil {
 		h.Reasons = append(h.Reasons, "the spool does not answer: "+err.Error())

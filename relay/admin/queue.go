@@ -195,7 +195,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		out.Encode(problem{err.Error()})
 	}
-	s.o.Control.Kick()
+	s.o.Control.TryNow()
 }
 
 // errUnchanged ends an edit that has nothing to do.

@@ -8,9 +8,9 @@ import (
 	"mailwhy/relay/internal/socket"
 )
 
-// listen opens the socket at path, mode 0600 from its first moment. A socket that a killed relay left behind
+// Listen opens the control socket at path, mode 0600 from its first moment. A socket that a killed relay left behind
 // is replaced; one that answers is another relay's.
-func listen(path string) (net.Listener, error) {
+func Listen(path string) (net.Listener, error) {
 	l, err := socket.Listen(path, 0o600)
 	switch {
 	case errors.Is(err, socket.ErrInUse):

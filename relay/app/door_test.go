@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bufio"
@@ -28,30 +28,26 @@ import (
 type door struct {
 	t      *testing.T
 	dir    string
-	app    *relayApp
+	app    *Relay
 	logged *lockedBuffer
-	hup    chan os.Signal
 	stop   func()
 }
 
 // openDoor starts a relay with the configuration conf; an error is that of the start. File names in conf are taken from dir.
 func openDoor(t *testing.T, dir, conf string) (*door, error) {
 	t.Helper()
-	d := &door{t: t, dir: dir, logged: &lockedBuffer{}, hup: make(chan os.Signal)}
-	d.write("relay.toml", conf)
-	src := config.Source{File: filepath.Join(dir, "relay.toml")}
-	cfg, err := config.Load(src)
+	d := &door{t: t, dir: dir, logged: &lockedBuffer{}}
+	cfg, err := d.load(conf)
 	if err != nil {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(d.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if d.app, err = newRelay(cfg, io.Discard, log); err != nil {
+	if d.app, err = New(Options{Config: cfg, Stdout: io.Discard, Log: log}); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { d.app.run(ctx) })
-	running.Go(func() { reloadOn(ctx, d.hup, src, d.app, log) })
+	running.Go(func() { d.app.Run(ctx) })
 	d.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
 	t.Cleanup(d.stop)
 	return d, nil
@@ -65,19 +61,39 @@ func (d *door) write(name, text string) {
 	}
 }
 
-// reload puts conf in the place of the configuration, sends SIGHUP, and waits for a line of the log.
-func (d *door) reload(conf, logged string) {
+// load reads conf as the relay's configuration file.
+func (d *door) load(conf string) (*config.Config, error) {
 	d.t.Helper()
 	d.write("relay.toml", conf)
-	before := d.logged.String()
-	d.hup <- os.Interrupt // which signal it is does not matter to reloadOn
-	for range 500 {
-		if strings.Contains(d.logged.String()[len(before):], logged) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	return config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
+}
+
+// reload puts conf in the place of the configuration.
+func (d *door) reload(conf string) error {
+	d.t.Helper()
+	cfg, err := d.load(conf)
+	if err != nil {
+		return err
 	}
-	d.t.Fatalf("%q is not in the log: %s", logged, d.logged.String()[len(before):])
+	return d.app.Reload(cfg)
+}
+
+// mustReload is reload for a configuration without a mistake.
+func (d *door) mustReload(conf string) {
+	d.t.Helper()
+	if err := d.reload(conf); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// waitFor calls ok until it is true.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
 }
 
 // lockedBuffer is a buffer that a log writes to and a test reads.
@@ -108,7 +124,7 @@ type visitor struct {
 // visit connects to the door's n-th listener and says first, if that is not "".
 func (d *door) visit(n int, first string) *visitor {
 	d.t.Helper()
-	c, err := net.Dial("tcp", d.app.listeners[n].Addr().String())
+	c, err := net.Dial("tcp", d.app.Addrs()[n].String())
 	if err != nil {
 		d.t.Fatal(err)
 	}

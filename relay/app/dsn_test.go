@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bufio"
@@ -29,7 +29,7 @@ import (
 // dsnRelay is a relay between a client and an upstream that does or does not know DSN.
 type dsnRelay struct {
 	t        *testing.T
-	app      *relayApp
+	app      *Relay
 	addr     string
 	log      string // the delivery log's file
 	upstream *smtptest.Server
@@ -64,20 +64,20 @@ func newDSNRelay(t *testing.T, o smtptest.Options, more ...config.Flag) *dsnRela
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := newRelay(cfg, io.Discard, slog.New(slog.DiscardHandler))
+	app, err := New(Options{Config: cfg, Stdout: io.Discard, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- app.run(ctx) }()
+	go func() { ended <- app.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	r.app, r.addr = app, app.listeners[0].Addr().String()
+	r.app, r.addr = app, app.Addrs()[0].String()
 	return r
 }
 

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -93,7 +93,7 @@ func TestMetricsOfARelay(t *testing.T) {
 	v.say("RCPT TO:<joe@denied.test>", "550")
 	d.greet(id, "cron").mailTo("joe@any.test")
 
-	overHTTP := d.app.scraped.Addr().String()
+	overHTTP := d.app.MetricsAddr().String()
 	for network, addr := range map[string]string{"unix": d.app.cfg.Load().Admin.Socket, "tcp": overHTTP} {
 		waitFor(t, "all but the deferred message to leave", func() bool {
 			p := scrape(t, network, addr)
@@ -102,7 +102,7 @@ func TestMetricsOfARelay(t *testing.T) {
 		checkMetrics(t, scrape(t, network, addr))
 	}
 
-	d.reload(strings.Replace(conf, `"shop"`, `"office"`, 1), "configuration reloaded")
+	d.mustReload(strings.Replace(conf, `"shop"`, `"office"`, 1))
 	d.greet(id, "").mailTo("joe@any.test")
 	p := scrape(t, "tcp", overHTTP)
 	if p[`mailwhy_messages_accepted_total{client="office"}`] != 1 || p[`mailwhy_messages_accepted_total{client="shop"}`] != 3 {
@@ -160,7 +160,7 @@ func TestMetricsPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.app.scraped != nil {
-		t.Errorf("listens on %s", d.app.scraped.Addr())
+	if addr := d.app.MetricsAddr(); addr != nil {
+		t.Errorf("listens on %s", addr)
 	}
 }

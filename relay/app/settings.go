@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"crypto/tls"
@@ -22,19 +22,25 @@ import (
 	"mailwhy/relay/upstream"
 )
 
-// This file turns the configuration into each part's Options, and does nothing else.
+// This file turns the configuration into each room's Options, and does nothing else.
 
-// theUpstream is the one upstream of a configuration: Load has seen to it that there is one.
-func theUpstream(cfg *config.Config) (name string, u *config.Upstream) {
-	for name, u = range cfg.Upstream {
-		return name, u
+// mainUpstream is the name of the upstream for mail that nothing gives to another one: "default", or else the first by
+// name.
+func mainUpstream(cfg *config.Config) string {
+	if _, ok := cfg.Upstream["default"]; ok {
+		return "default"
 	}
-	return "", nil
+	first := ""
+	for name := range cfg.Upstream {
+		if first == "" || name < first {
+			first = name
+		}
+	}
+	return first
 }
 
-// laneSettings are the lane's part of a configuration.
-func laneSettings(cfg *config.Config) lane.Settings {
-	_, u := theUpstream(cfg)
+// laneSettings are the part of a lane for the upstream u, which may no longer be configured.
+func laneSettings(cfg *config.Config, u *config.Upstream) lane.Settings {
 	return lane.Settings{
 		Policy: lane.Policy{
 			Schedule:   cfg.Retry.Schedule,
@@ -51,9 +57,9 @@ func laneSettings(cfg *config.Config) lane.Settings {
 	}
 }
 
-// upstreamOptions are the upstream room's part.
-func upstreamOptions(cfg *config.Config) (upstream.Options, error) {
-	name, u := theUpstream(cfg)
+// upstreamOptions are the upstream room's part, for one upstream.
+func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) {
+	u := cfg.Upstream[name]
 	o := upstream.Options{
 		Name: name, Host: u.Host, Port: u.Port, Hello: u.Hello,
 		TLS:                upstreamTLS(u),
@@ -141,10 +147,10 @@ func tlsVersion(v string) uint16 {
 	return tls.VersionTLS12
 }
 
-// spoolOptions are the spool's part.
-func spoolOptions(cfg *config.Config) spool.Options {
+// SpoolOptions are the spool's part, for the relay and for commands that open its spool while it does not run.
+func SpoolOptions(cfg *config.Config, log *slog.Logger) spool.Options {
 	return spool.Options{
-		Dir: cfg.Spool.Dir,
+		Dir: cfg.Spool.Dir, Log: log,
 		Limits: spool.Limits{
 			MaxBytes: int64(cfg.Spool.MaxBytes), MaxMessages: cfg.Spool.MaxMessages,
 			FreeFloor: int64(cfg.Spool.FreeFloor), InlineLimit: int64(cfg.Spool.InlineLimit),
@@ -232,9 +238,10 @@ func listens(cfg *config.Config) []smtpd.Listen {
 	return ls
 }
 
-// newDeliveryLog opens the delivery log.
-func newDeliveryLog(c *config.DeliveryLog, stdout io.Writer, log *slog.Logger) (*deliverylog.Log, error) {
-	return deliverylog.New(deliverylog.Options{File: c.File, Out: stdout, Text: c.Format == "text", Log: log})
+// deliveryLogOptions are the delivery log's part.
+func deliveryLogOptions(cfg *config.Config, stdout io.Writer, log *slog.Logger) deliverylog.Options {
+	c := &cfg.DeliveryLog
+	return deliverylog.Options{File: c.File, Out: stdout, Text: c.Format == "text", Log: log}
 }
 
 // newEngine makes the diagnosis engine with the user's rules.
@@ -270,8 +277,13 @@ func composerOptions(cfg *config.Config, key []byte) (dsn.Options, error) {
 	return o, nil
 }
 
-// reportRoute is where bounces go.
-func reportRoute(cfg *config.Config) report.Destination {
+// stormPolicy is the storm control of bounces.
+func stormPolicy(cfg *config.Config) report.StormPolicy {
+	return report.StormPolicy{Threshold: cfg.DSN.StormThreshold, Window: cfg.DSN.StormWindow}
+}
+
+// destination is where bounces go.
+func destination(cfg *config.Config) report.Destination {
 	switch cfg.DSN.Route {
 	case "off":
 		return report.Destination{Off: true}

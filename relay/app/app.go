@@ -1,0 +1,299 @@
+// Package app is a whole relay: it makes every room from a configuration and joins them. `mailwhy serve` and `mailwhy
+// demo` run one, and so do tests and scripts; nothing else knows how the rooms fit together. It reads no flags, handles
+// no signals, ends no process and keeps no globals, so that several relays can run in one process.
+//
+//	New     opens the spool, the delivery log and the listeners, so that what cannot be opened is an error here
+//	Run     serves until its context ends, then finishes what is under way, and closes everything
+//	Reload  puts another configuration in force, whole or not at all
+//	Close   closes a relay that was not run
+//
+// A message goes from smtpd through accept into the spool, its lane hands it to the upstream, and what its settlement
+// owes goes through report back into the spool. Each configured upstream has a lane. Which one a message goes to is the
+// route's choice; mail whose upstream is no longer configured goes to the main upstream (see Relay.reroute).
+//
+// What always holds: what a reload may change stands behind atomic pointers or in lanes, the rooms themselves stay; a
+// reload that fails changes nothing; the front door offers only what every upstream takes (see lanes.capabilities);
+// without its control socket or its metrics a relay goes on, and its health says so; the lanes and the front door drain
+// side by side, so that both have the whole grace.
+//
+// settings.go turns a configuration into each room's Options and does nothing else.
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/admin"
+	"mailwhy/relay/dsn"
+	"mailwhy/relay/lane"
+	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/metrics"
+	"mailwhy/relay/report"
+	"mailwhy/relay/smtpd"
+	"mailwhy/relay/spool"
+)
+
+// Options are what a Relay is made of. All are required.
+type Options struct {
+	Config *config.Config // validated, as config.Load returns it; it is not changed
+	Stdout io.Writer      // for a delivery log that goes to standard output
+	Log    *slog.Logger   // the operational log
+}
+
+// ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New is trouble of the
+// machine: a port in use, a disk that cannot be written.
+type ConfigError struct{ Err error }
+
+// Error implements error.
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the mistakes.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Relay is a whole relay, ready to run. Its methods are safe for concurrent use; Run is for one call.
+type Relay struct {
+	log *slog.Logger
+	key []byte // signs the reports' Message-IDs
+
+	cfg      atomic.Pointer[config.Config]
+	engine   atomic.Pointer[diagnose.Engine]
+	composer atomic.Pointer[dsn.Composer]
+	lanes    lanes
+	route    func(*relay.Message) string // the name of the lane of a new message
+	astray   chan struct{}               // mail waits for an upstream that is no longer configured
+
+	spool       *spool.Spool
+	deliveryLog *deliverylog.Log
+	metrics     *metrics.Metrics
+	record      relay.Recorder // both of them
+	reporter    *report.Reporter
+	front       *smtpd.Server
+	admin       *admin.Server
+	listeners   []net.Listener // in the order of the configuration
+	scraped     net.Listener   // metrics.listen; nil when it is not set
+	faults      faults
+
+	reloading sync.Mutex // held by Reload
+	ready     chan struct{}
+	close     func() error
+}
+
+// New makes a relay and opens what it needs. An error that is a *ConfigError is a mistake in the configuration.
+func New(o Options) (*Relay, error) {
+	r := &Relay{log: o.Log, astray: make(chan struct{}, 1), ready: make(chan struct{})}
+	r.close = sync.OnceValue(r.closeAll)
+	if err := r.open(fit(o.Config, descriptorLimit()), o.Stdout); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// open makes every room. On an error what was opened is left to Close.
+func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
+	r.warn(cfg)
+	r.cfg.Store(cfg)
+	r.route = func(*relay.Message) string { return mainUpstream(r.cfg.Load()) }
+	if err := r.openStore(cfg, stdout); err != nil {
+		return err
+	}
+	p, err := r.makeParts(cfg)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	r.joinEngine()
+	r.putInForce(cfg, p)
+	if err := r.openDoor(cfg, p.cert); err != nil {
+		return err
+	}
+	r.admin = admin.New(admin.Options{
+		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now, Metrics: r.metrics,
+	})
+	return nil
+}
+
+// warn logs what is allowed but unwise in a configuration.
+func (r *Relay) warn(cfg *config.Config) {
+	for _, w := range cfg.Warnings {
+		r.log.Warn(w)
+	}
+}
+
+// openStore opens what outlives the process: the spool, its key, and the delivery log.
+func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
+	if r.deliveryLog, err = deliverylog.New(deliveryLogOptions(cfg, stdout, r.log)); err != nil {
+		return err
+	}
+	r.metrics = metrics.New(r.metricsOptions())
+	r.record = relay.Recorders{r.metrics, r.deliveryLog}
+	o := SpoolOptions(cfg, r.log)
+	o.Quarantined = r.quarantined
+	if r.spool, err = spool.Open(o); err != nil {
+		return err
+	}
+	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
+		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; mount a volume",
+			"dir", cfg.Spool.Dir, "filesystem", fs)
+	}
+	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
+	return err
+}
+
+// spoolKey reads the spool's secret, and makes one if there is none. Losing it costs no mail, only the recognition
+// of older reports.
+func spoolKey(name string) ([]byte, error) {
+	key, err := os.ReadFile(name)
+	if err == nil && len(key) == 32 {
+		return key, nil
+	}
+	key = make([]byte, 32)
+	rand.Read(key)
+	return key, os.WriteFile(name, key, 0o600)
+}
+
+// joinEngine makes the reporter, and prepares the lanes.
+func (r *Relay) joinEngine() {
+	r.reporter = report.New(report.Options{
+		Spool: r.spool, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,
+		File:           dsn.WriteMaildir,
+		Destination:    func(*relay.Message) report.Destination { return destination(r.cfg.Load()) },
+		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
+		Expires:        func(m *relay.Message) time.Time { return m.Arrived.Add(r.cfg.Load().Retry.ExpireAfter) },
+		Paused:         r.paused,
+		EightBit:       r.eightBit,
+		Storm:          func() report.StormPolicy { return stormPolicy(r.cfg.Load()) },
+		Stored:         r.wake,
+	})
+	r.lanes.make = r.newLane
+	r.lanes.removed = r.findAstray
+}
+
+// newLane makes the lane of an upstream.
+func (r *Relay) newLane(name string, h *hop) *lane.Lane {
+	return lane.New(lane.Options{
+		Name: name, Spool: r.spool, Upstream: h, Record: r.record, Log: r.log, Now: time.Now,
+		Settings:          func() lane.Settings { return laneSettings(r.cfg.Load(), h.conf.Load()) },
+		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
+		ReversePath:       r.reporter.ReversePath,
+		NullSenderRefused: r.reporter.NullSenderRefused,
+		NoticesDue:        r.reporter.Kick,
+	})
+}
+
+// paused reports whether a lane is; one that is gone is not.
+func (r *Relay) paused(lane string) bool {
+	h := r.lanes.get(lane)
+	return h != nil && h.lane.State().Paused
+}
+
+// eightBit reports whether a lane's upstream takes 8-bit content.
+func (r *Relay) eightBit(lane string) bool {
+	h := r.lanes.get(lane)
+	if h == nil {
+		return false
+	}
+	c, _ := h.Capabilities()
+	return c.EightBit
+}
+
+// wake tells a lane that mail waits for it.
+func (r *Relay) wake(name string) {
+	if h := r.lanes.get(name); h != nil {
+		h.lane.Kick()
+		return
+	}
+	r.findAstray() // a reload removed the upstream while the message was being stored
+}
+
+// findAstray has the mail of removed upstreams looked for. It never blocks.
+func (r *Relay) findAstray() {
+	select {
+	case r.astray <- struct{}{}:
+	default:
+	}
+}
+
+// reroute gives the mail of upstreams that are no longer configured to the main upstream.
+func (r *Relay) reroute(ctx context.Context) error {
+	name := mainUpstream(r.cfg.Load())
+	n, err := r.spool.Reroute(ctx, r.lanes.names(), name)
+	if n > 0 {
+		r.log.Info("mail that waited for another upstream goes to this one", "messages", n, "upstream", name)
+		r.wake(name)
+	}
+	return err
+}
+
+// rerouteRetry is how long after a failure mail is rerouted again.
+const rerouteRetry = time.Minute
+
+// rerouteAstray reroutes whenever that is asked for, until ctx ends.
+func (r *Relay) rerouteAstray(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.astray:
+		}
+		if err := r.reroute(ctx); err != nil && ctx.Err() == nil {
+			r.log.Error("mail of a removed upstream cannot be given to another one; it is tried again", "err", err)
+			time.AfterFunc(rerouteRetry, r.findAstray)
+		}
+	}
+}
+
+// Close closes what New opened. Run does it at its end; a second call does nothing and returns the same error.
+func (r *Relay) Close() error { return r.close() }
+
+func (r *Relay) closeAll() error {
+	for _, ln := range r.listeners {
+		ln.Close()
+	}
+	if r.scraped != nil {
+		r.scraped.Close()
+	}
+	r.lanes.close()
+	var err error
+	if r.spool != nil {
+		if err = r.spool.Close(); err != nil {
+			r.log.Error("cannot close the spool", "err", err)
+		}
+	}
+	if r.deliveryLog != nil {
+		if errLog := r.deliveryLog.Close(); errLog != nil {
+			r.log.Error("cannot close the delivery log", "err", errLog)
+			err = errors.Join(err, errLog)
+		}
+	}
+	return err
+}
+
+// quarantined records a message that the spool set aside.
+func (r *Relay) quarantined(q spool.Quarantined) {
+	for _, e := range relay.QuarantinedEvents(q.ID, q.Message, q.Why, time.Now()) {
+		r.record.Record(e)
+	}
+}
+
+// currentComposer is the composer in force.
+type currentComposer Relay
+
+func (c *currentComposer) Compose(rep *relay.Report) (*relay.Draft, error) {
+	return c.composer.Load().Compose(rep)
+}
+
+func (c *currentComposer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
+	return c.composer.Load().ComposeDigest(d)
+}

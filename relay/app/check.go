@@ -1,0 +1,30 @@
+package app
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"mailwhy/config"
+	"mailwhy/relay/dsn"
+	"mailwhy/relay/smtpd"
+)
+
+// Check makes of a configuration what each room would, for the mistakes that only the rooms can see, and returns all of
+// them. Nothing is opened, changed or connected to.
+func Check(cfg *config.Config) error {
+	_, errEngine := newEngine(cfg)
+	composer, errTemplates := composerOptions(cfg, make([]byte, 32))
+	if errTemplates == nil {
+		_, errTemplates = dsn.New(composer)
+	}
+	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
+	errs := []error{errEngine, errTemplates, errTLS}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
+		_, err := upstreamOptions(cfg, name)
+		errs = append(errs, err)
+	}
+	access, errAccess := accessOf(cfg)
+	return errors.Join(append(errs, errAccess, smtpd.CheckOpen(listens(cfg), access))...)
+}

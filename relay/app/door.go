@@ -1,0 +1,114 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/accept"
+	"mailwhy/relay/dsn"
+	"mailwhy/relay/record/metrics"
+	"mailwhy/relay/smtpd"
+)
+
+// openDoor makes the front door and opens the listeners, its own and that of the metrics.
+func (r *Relay) openDoor(cfg *config.Config, cert *certificate) error {
+	o, err := r.frontOptions(cfg, cert)
+	if err == nil {
+		err = smtpd.CheckOpen(listens(cfg), o.Access)
+	}
+	if err == nil {
+		r.front, err = smtpd.New(o)
+	}
+	if err != nil {
+		return &ConfigError{err}
+	}
+	for i, l := range listens(cfg) {
+		ln, err := l.Open(os.FileMode(cfg.Listen[i].Mode))
+		if err != nil {
+			return err
+		}
+		r.listeners = append(r.listeners, ln)
+	}
+	r.metrics.Know(r.metricNames(o.Access))
+	return r.openMetrics(cfg.Metrics.Listen)
+}
+
+// frontOptions are the front door's options, with the certificate that was made for them; nil when there is none.
+func (r *Relay) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Options, error) {
+	access, err := accessOf(cfg)
+	if access.Users != nil && access.Users.Len() == 0 {
+		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
+	}
+	inbox := accept.Inbox{
+		Spool: r.spool, Record: r.record, Now: time.Now, Wake: r.wake,
+		Route: func(m *relay.Message) string { return r.route(m) },
+	}
+	take := func(ctx context.Context, m *relay.Message, content io.Reader) error {
+		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
+		return inbox.Accept(ctx, m, content)
+	}
+	return smtpd.Options{
+		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
+		Accept: take, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
+		Capabilities: r.lanes.capabilities, TLS: cert.current, Log: r.log,
+		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
+		Gateway: smtpd.ContainerGateway(),
+	}, err
+}
+
+// metricsOptions are the metrics' part. What is read at a scrape need not be there yet.
+func (r *Relay) metricsOptions() metrics.Options {
+	return metrics.Options{
+		Queue: func(ctx context.Context) (relay.SpoolStat, error) { return r.spool.Stat(ctx) },
+		Lanes: r.lanes.states,
+		Now:   time.Now, Version: version(), GoVersion: runtime.Version(),
+	}
+}
+
+// version is that of the module, as the build recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// metricNames are the names that events may have now.
+func (r *Relay) metricNames(a smtpd.Access) metrics.Names {
+	n := metrics.Names{Upstreams: r.lanes.names(), Reasons: reasons(r.engine.Load())}
+	for _, network := range a.Networks {
+		n.Clients = append(n.Clients, network.Name)
+	}
+	if a.Users != nil {
+		n.Clients = append(n.Clients, a.Users.Names()...)
+	}
+	return n
+}
+
+// reasons are those that a diagnosis may have.
+func reasons(e *diagnose.Engine) (ids []diagnose.Reason) {
+	for _, info := range e.Reasons() {
+		ids = append(ids, info.ID)
+	}
+	return ids
+}
+
+// openMetrics opens the listener at address, if one is wanted.
+func (r *Relay) openMetrics(address string) (err error) {
+	if address == "" {
+		return nil
+	}
+	if r.scraped, err = net.Listen("tcp", address); err != nil {
+		return fmt.Errorf("metrics.listen: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package app
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/relay"
+	"mailwhy/relay/lane"
+	"mailwhy/relay/upstream"
+)
+
+// hop is one configured upstream with the lane that works for it.
+type hop struct {
+	lane *lane.Lane
+	conf atomic.Pointer[config.Upstream] // in force, or the last one of an upstream that was removed
+	pool atomic.Pointer[upstream.Pool]
+	stop context.CancelFunc // ends the lane's work; nil before it runs
+}
+
+var _ relay.Upstream = (*hop)(nil)
+
+// replace puts a configuration and its pool in force and closes the idle connections of the pool before. Exchanges under
+// way finish with the pool that they began with.
+func (h *hop) replace(conf *config.Upstream, pool *upstream.Pool) {
+	h.conf.Store(conf)
+	if old := h.pool.Swap(pool); old != nil {
+		go old.Close()
+	}
+}
+
+// Relay implements relay.Upstream.
+func (h *hop) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction,
+	done func(*relay.Transaction, relay.Result)) {
+	h.pool.Load().Relay(ctx, first, next, done)
+}
+
+// Capabilities implements relay.Upstream.
+func (h *hop) Capabilities() (relay.Capabilities, bool) { return h.pool.Load().Capabilities() }
+
+// Probe implements relay.Upstream.
+func (h *hop) Probe(ctx context.Context) *relay.Attempt { return h.pool.Load().Probe(ctx) }
+
+// Close implements relay.Upstream.
+func (h *hop) Close() error { return h.pool.Load().Close() }
+
+// lanes are the lanes of all configured upstreams, by name. Safe for concurrent use.
+type lanes struct {
+	make    func(name string, h *hop) *lane.Lane
+	removed func() // called when a lane that was removed has finished its work
+
+	mu    sync.RWMutex
+	hops  map[string]*hop
+	ctx   context.Context // of run; nil while it does not run
+	grace func() time.Duration
+	works sync.WaitGroup
+}
+
+// set puts upstreams in force: a new name gets a lane, a name that is there keeps its lane, and the lane of a name that
+// is gone finishes what is under way and ends.
+func (ls *lanes) set(upstreams map[string]*config.Upstream, pools map[string]*upstream.Pool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	hops := map[string]*hop{}
+	for name, conf := range upstreams {
+		h := ls.hops[name]
+		if h == nil {
+			h = &hop{}
+			h.replace(conf, pools[name])
+			h.lane = ls.make(name, h)
+			ls.start(h)
+		} else {
+			h.replace(conf, pools[name])
+		}
+		hops[name] = h
+	}
+	for name, h := range ls.hops {
+		switch {
+		case hops[name] != nil:
+		case h.stop != nil:
+			h.stop()
+		default:
+			h.Close()
+		}
+	}
+	ls.hops = hops
+}
+
+// start runs the lane of h, if lanes run at all. The caller holds mu.
+func (ls *lanes) start(h *hop) {
+	if ls.ctx == nil {
+		return
+	}
+	parent, grace := ls.ctx, ls.grace
+	ctx, stop := context.WithCancel(parent)
+	h.stop = stop
+	ls.works.Go(func() {
+		defer stop()
+		h.lane.Run(ctx, grace())
+		h.Close()
+		if parent.Err() == nil {
+			ls.removed()
+		}
+	})
+}
+
+// run works until ctx ends, and returns when the exchanges under way are over; grace bounds that.
+func (ls *lanes) run(ctx context.Context, grace func() time.Duration) {
+	ls.mu.Lock()
+	ls.ctx, ls.grace = ctx, grace
+	for _, h := range ls.hops {
+		ls.start(h)
+	}
+	ls.mu.Unlock()
+	<-ctx.Done()
+	ls.mu.Lock()
+	ls.ctx = nil // no lane starts any more
+	ls.mu.Unlock()
+	ls.works.Wait()
+}
+
+// close closes the connections to the upstreams. It is for lanes that do not run.
+func (ls *lanes) close() {
+	for _, h := range ls.all() {
+		h.Close()
+	}
+}
+
+// get is the upstream of a name; nil when there is none.
+func (ls *lanes) get(name string) *hop {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return ls.hops[name]
+}
+
+// names are the names of the upstreams, sorted.
+func (ls *lanes) names() []string {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return slices.Sorted(maps.Keys(ls.hops))
+}
+
+// all are the upstreams, in the order of their names.
+func (ls *lanes) all() []*hop {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	list := make([]*hop, 0, len(ls.hops))
+	for _, name := range slices.Sorted(maps.Keys(ls.hops)) {
+		list = append(list, ls.hops[name])
+	}
+	return list
+}
+
+// states say how each lane stands.
+func (ls *lanes) states() []relay.LaneState {
+	hops := ls.all()
+	states := make([]relay.LaneState, len(hops))
+	for i, h := range hops {
+		states[i] = h.lane.State()
+	}
+	return states
+}
+
+// waiting is how many messages wait for a connection.
+func (ls *lanes) waiting() (n int) {
+	for _, h := range ls.all() {
+		n += h.lane.Waiting()
+	}
+	return n
+}
+
+// tryNow makes every lane look for due messages now, and a paused one try its upstream.
+func (ls *lanes) tryNow() {
+	for _, h := range ls.all() {
+		h.lane.Probe()
+		h.lane.Kick()
+	}
+}
+
+// capabilities are what the front door may announce: what every upstream takes, since MAIL comes before the recipients
+// by which a message finds its lane. An extension is offered only if each upstream that was reached offers it, and the
+// size limit is the smallest. An upstream that was not reached yet is taken to offer everything, as a single one is; ok
+// is false when that is so of all of them.
+func (ls *lanes) capabilities() (c relay.Capabilities, ok bool) {
+	for _, h := range ls.all() {
+		one, known := h.Capabilities()
+		switch {
+		case !known:
+		case !ok:
+			c, ok = one, true
+		default:
+			c = common(c, one)
+		}
+	}
+	return c, ok
+}
+
+// common is what both of two upstreams take.
+func common(a, b relay.Capabilities) relay.Capabilities {
+	return relay.Capabilities{
+		Size: smallest(a.Size, b.Size), RcptMax: smallest(a.RcptMax, b.RcptMax),
+		DSN: a.DSN && b.DSN, SMTPUTF8: a.SMTPUTF8 && b.SMTPUTF8, EightBit: a.EightBit && b.EightBit,
+		Pipelining: a.Pipelining && b.Pipelining,
+	}
+}
+
+// smallest is the smaller of two limits; 0 is no limit.
+func smallest[N int | int64](a, b N) N {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}

@@ -1,0 +1,119 @@
+package app
+
+import (
+	"errors"
+	"reflect"
+
+	"mailwhy/config"
+	"mailwhy/diagnose"
+	"mailwhy/relay/dsn"
+	"mailwhy/relay/smtpd"
+	"mailwhy/relay/upstream"
+)
+
+// parts are what a reload replaces, the front door's options aside.
+type parts struct {
+	engine   *diagnose.Engine
+	composer *dsn.Composer
+	cert     *certificate
+	pools    map[string]*upstream.Pool // by the name of the upstream
+}
+
+// close closes parts that do not come into force.
+func (p *parts) close() {
+	for _, pool := range p.pools {
+		pool.Close()
+	}
+}
+
+// makeParts makes all of them, or says all that is wrong; then there is nothing to close.
+func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
+	var errEngine, errTemplates, errTLS, errUpstream error
+	p.engine, errEngine = newEngine(cfg)
+	co, errTemplates := composerOptions(cfg, r.key)
+	co.Log = r.log
+	if errTemplates == nil {
+		p.composer, errTemplates = dsn.New(co)
+	}
+	p.cert, errTLS = newCertificate(&cfg.TLS, r.log)
+	p.pools, errUpstream = r.newPools(cfg)
+	if err = errors.Join(errEngine, errTemplates, errTLS, errUpstream); err != nil {
+		p.close()
+	}
+	return p, err
+}
+
+// newPools makes a pool of connections for each upstream.
+func (r *Relay) newPools(cfg *config.Config) (map[string]*upstream.Pool, error) {
+	pools := map[string]*upstream.Pool{}
+	var errs []error
+	for name := range cfg.Upstream {
+		o, err := upstreamOptions(cfg, name)
+		if err == nil {
+			o.Log = r.log
+			pools[name], err = upstream.New(o)
+		}
+		if err != nil {
+			delete(pools, name)
+			errs = append(errs, err)
+		}
+	}
+	return pools, errors.Join(errs...)
+}
+
+// putInForce replaces them. It cannot fail.
+func (r *Relay) putInForce(cfg *config.Config, p parts) {
+	r.engine.Store(p.engine)
+	r.composer.Store(p.composer)
+	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
+	r.lanes.set(cfg.Upstream, p.pools)
+}
+
+// Reload puts another configuration in force, which it does not change. On an error the old one stays, whole: what can
+// fail comes first, and the front door's own reload, which changes all or nothing, last of that. New upstreams get a
+// lane; the lane of an upstream that is gone finishes what is under way, and the rest of its mail goes to the main
+// upstream.
+func (r *Relay) Reload(cfg *config.Config) error {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	cfg = fit(cfg, descriptorLimit())
+	p, errParts := r.makeParts(cfg)
+	o, errAccess := r.frontOptions(cfg, p.cert)
+	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(listens(cfg), o.Access))
+	if err == nil {
+		err = r.front.Reload(o)
+	}
+	if err != nil {
+		if errParts == nil {
+			p.close()
+		}
+		return err
+	}
+	for _, section := range needRestart(r.cfg.Load(), cfg) {
+		r.log.Warn("a change of [" + section + "] takes effect at the next start, not now")
+	}
+	r.putInForce(cfg, p)
+	r.metrics.Know(r.metricNames(o.Access))
+	r.warn(cfg)
+	r.lanes.tryNow() // what kept an upstream out of reach may be mended
+	if err := r.deliveryLog.Reopen(); err != nil {
+		r.log.Error("the delivery log cannot be opened anew: it goes on in the file as it was", "err", err)
+	}
+	return nil
+}
+
+// needRestart are the sections that differ and that a reload cannot change.
+func needRestart(was, is *config.Config) (sections []string) {
+	for _, s := range []struct {
+		name    string
+		was, is any
+	}{
+		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool}, {"delivery_log", was.DeliveryLog, is.DeliveryLog},
+		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
+	} {
+		if !reflect.DeepEqual(s.was, s.is) {
+			sections = append(sections, s.name)
+		}
+	}
+	return sections
+}
