@@ -15,50 +15,52 @@ type decision struct {
 	HeldWhy string
 }
 
-// decide says what becomes of a recipient. It is pure: r and a are what was and what happened, d is nil for
-// an accepted attempt, spread is a random number from 0 to 1.
+// decide says what becomes of a recipient. It is pure: r is the recipient before the attempt a, d is the
+// diagnosis of a (nil if it was accepted), spread is a random number from 0 to 1.
 //
 // The class of the reply decides (RFC 5321, 4.2.1): 4yz and silence defer, 5yz fails. The diagnosis only
-// moves the next attempt, or turns a refusal that is about our own account into a wait.
-func decide(p *Policy, now time.Time, m *relay.Message, r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis, spread float64) decision {
+// moves the next attempt, or turns a refusal about our own account into a deferral.
+func decide(p *Policy, now time.Time, m *relay.Message, r *relay.Recipient, a *relay.Attempt,
+	d *diagnose.Diagnosis, spread float64) decision {
 	switch {
 	case a.Accepted():
 		return decision{State: relay.Relayed, Counts: true}
 	case !permanent(a) || ownFault(a, d):
 		return deferral(p, now, m, r, a, d, spread)
 	case m.Report:
-		return decision{State: relay.Held, Counts: true, HeldWhy: relay.HeldReport + ": " + reportTrouble(d)}
+		return decision{State: relay.Held, Counts: true, HeldWhy: relay.HeldReport + ": " + refusalOf(d)}
 	}
 	return decision{State: relay.Failed, Counts: true}
 }
 
-// permanent reports whether a says no for good: a 5yz reply, or a message that the upstream has said
-// beforehand it would not take.
+// permanent reports whether a is a permanent refusal: a 5yz reply, or a message that the upstream has
+// announced it would not take.
 func permanent(a *relay.Attempt) bool {
 	switch a.NetErr.Kind {
-	case diagnose.NetSizeExceeded, diagnose.NetUTF8Unavailable, diagnose.NetEightUnavailable, diagnose.NetCorrupt:
+	case diagnose.NetSizeExceeded, diagnose.NetUTF8Unavailable, diagnose.NetEightUnavailable,
+		diagnose.NetCorrupt:
 		return true
 	}
 	return a.Reply.Class() == 5 && !beforeMail(a.Stage)
 }
 
-// beforeMail reports whether what was said at stage s concerns us and our way to the upstream, and no
-// message.
+// beforeMail reports whether a reply at stage s concerns us or the way to the upstream, and not a message.
 func beforeMail(s diagnose.Stage) bool {
 	switch s {
-	case diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS, diagnose.StageAuth:
+	case diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS,
+		diagnose.StageAuth:
 		return true
 	}
 	return false
 }
 
-// ownFault reports whether a 5yz is about us and nobody's mail: our account or login at the upstream, what it
-// may send, our way there, or a sender that the operator has yet to get allowed. This is the one place that
-// decides it; the words are known to the rules of package diagnose, which tell our account from a recipient's.
+// ownFault reports whether a 5yz is about us and not about the mail: our account or login at the upstream,
+// what it may send, our way there, or a sender that the operator has yet to get allowed. Only this function
+// decides it; the rules of package diagnose know the wordings and distinguish our account from a recipient's.
 //
-// Later than MAIL a recipient's server may have written the words. The message waits all the same: a wait is
-// told (to the operator at once, to the sender by a delay notice) and can be ended, a bounce cannot be taken
-// back.
+// After MAIL a recipient's server may have written the words. The message waits all the same: a wait is
+// reported (to the operator at once, to the sender by a delay notice) and can be ended; a bounce cannot be
+// taken back.
 func ownFault(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	if d == nil || a.Reply.Class() != 5 {
 		return false
@@ -67,15 +69,17 @@ func ownFault(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	case diagnose.ScopeUpstream:
 		return true
 	case diagnose.ScopeSender:
-		// A sender in bad standing is refused by a recipient's server, but at MAIL by the upstream itself.
-		standing := d.Category == diagnose.SenderReputation
-		return d.Owner == diagnose.OwnerOperator && (!standing || a.Stage == diagnose.StageMail)
+		// A sender with a bad reputation is refused by a recipient's server, but at MAIL by the upstream
+		// itself.
+		reputation := d.Category == diagnose.SenderReputation
+		return d.Owner == diagnose.OwnerOperator && (!reputation || a.Stage == diagnose.StageMail)
 	}
 	return false
 }
 
-// deferral is the next attempt after one that settled nothing, or the end of trying.
-func deferral(p *Policy, now time.Time, m *relay.Message, r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis, spread float64) decision {
+// deferral is the next attempt after one that settled nothing, or the end of the attempts.
+func deferral(p *Policy, now time.Time, m *relay.Message, r *relay.Recipient, a *relay.Attempt,
+	d *diagnose.Diagnosis, spread float64) decision {
 	expires := m.Arrived.Add(p.Expiry)
 	if !now.Before(expires) {
 		if m.Report {
@@ -97,12 +101,11 @@ func deferral(p *Policy, now time.Time, m *relay.Message, r *relay.Recipient, a 
 	if d != nil && d.RetryAfter > 0 {
 		wait = named(p, d, spread)
 	}
-	// The last attempt is made when the time is up, not a step of the schedule earlier.
+	// The last attempt is made at expiry, not one step of the schedule earlier.
 	return decision{State: relay.Deferred, Next: earlier(now.Add(wait), expires), Counts: true}
 }
 
-// named is the delay that the reply itself asks for, within bounds, and never jittered to less than was
-// asked.
+// named is the delay that the reply itself asks for, within bounds. Jitter never makes it shorter.
 func named(p *Policy, d *diagnose.Diagnosis, spread float64) time.Duration {
 	wait := p.RetryAfter.clamp(time.Duration(d.RetryAfter))
 	return wait + time.Duration(float64(wait)*p.Jitter*spread)
@@ -115,7 +118,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func reportTrouble(d *diagnose.Diagnosis) string {
+func refusalOf(d *diagnose.Diagnosis) string {
 	if d == nil {
 		return "refused"
 	}

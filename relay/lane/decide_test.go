@@ -15,51 +15,124 @@ func TestDecide(t *testing.T) {
 	recipient := &diagnose.Diagnosis{Category: diagnose.InvalidAddress, Scope: diagnose.ScopeRecipient}
 	throttled := &diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream}
 	after := func(sec int) *diagnose.Diagnosis {
-		return &diagnose.Diagnosis{Category: diagnose.RecipientError, RetryAfter: diagnose.Seconds(time.Duration(sec) * time.Second)}
+		return &diagnose.Diagnosis{
+			Category:   diagnose.RecipientError,
+			RetryAfter: diagnose.Seconds(time.Duration(sec) * time.Second),
+		}
 	}
 	said := func(stage diagnose.Stage, reply string) relay.Attempt {
 		return relay.Attempt{Stage: stage, Reply: diagnose.ParseReply(reply)}
+	}
+	lost := func(stage diagnose.Stage, kind diagnose.NetKind, uncertain bool) relay.Attempt {
+		return relay.Attempt{Stage: stage, NetErr: diagnose.NetErr{Kind: kind}, Uncertain: uncertain}
 	}
 	tests := []struct {
 		name    string
 		attempt relay.Attempt
 		meaning *diagnose.Diagnosis
-		age     time.Duration
-		tried   int
+		age     time.Duration // of the message
+		tried   int           // attempts before
 		report  bool
 		state   relay.State
 		wait    time.Duration // of a deferral, without spread
-		counts  bool
+		free    bool          // it uses up no step of the schedule
 	}{
-		{"250 at the final dot", said(diagnose.StageEndOfData, "250 ok"), nil, 0, 0, false, relay.Relayed, 0, true},
-		{"any 2yz at the final dot", said(diagnose.StageEndOfData, "299"), nil, 0, 0, false, relay.Relayed, 0, true},
-		{"5yz fails", said(diagnose.StageRcpt, "550 5.1.1 no"), recipient, 0, 0, false, relay.Failed, 0, true},
-		{"4yz defers", said(diagnose.StageRcpt, "450 4.2.0 no"), recipient, 0, 0, false, relay.Deferred, time.Minute, true},
-		{"4yz defers whatever it means", said(diagnose.StageRcpt, "450 5.1.1 user unknown"), recipient, 0, 1, false, relay.Deferred, 5 * time.Minute, true},
-		{"the schedule's last step repeats", said(diagnose.StageRcpt, "450 no"), recipient, time.Hour, 99, false, relay.Deferred, 4 * time.Hour, true},
-		{"silence defers", relay.Attempt{Stage: diagnose.StageData, NetErr: diagnose.NetErr{Kind: diagnose.NetReset}}, recipient, 0, 0, false, relay.Deferred, time.Minute, true},
-		{"lost after the dot waits longer", relay.Attempt{Stage: diagnose.StageEndOfData, NetErr: diagnose.NetErr{Kind: diagnose.NetReset}, Uncertain: true}, recipient, 0, 0, false, relay.Deferred, 3 * time.Minute, true},
-		{"expiry", said(diagnose.StageRcpt, "450 no"), recipient, 5 * 24 * time.Hour, 30, false, relay.Expired, 0, true},
-		{"the last attempt is at expiry", said(diagnose.StageRcpt, "450 no"), recipient, 5*24*time.Hour - time.Minute, 30, false, relay.Deferred, time.Minute, true},
-		{"the account refused at MAIL waits", said(diagnose.StageMail, "550 5.7.60 no"), account, 0, 0, false, relay.Deferred, time.Minute, true},
-		{"the account refused after the content waits", said(diagnose.StageEndOfData, "550 5.7.60 no"), account, 0, 0, false, relay.Deferred, time.Minute, true},
-		{"the account refused at expiry is given up", said(diagnose.StageEndOfData, "550 5.7.60 no"), account, 5 * 24 * time.Hour, 30, false, relay.Expired, 0, true},
-		{"throttled steps back into the line", said(diagnose.StageMail, "454 4.7.0 slow"), throttled, 0, 3, false, relay.Deferred, 3 * time.Second, false},
-		{"retry-after is honoured", said(diagnose.StageRcpt, "450 try in 300 s"), after(300), 0, 0, false, relay.Deferred, 300 * time.Second * 105 / 100, true},
-		{"retry-after is bounded", said(diagnose.StageRcpt, "450 try in a year"), after(31536000), 0, 0, false, relay.Deferred, 4 * time.Hour * 105 / 100, true},
-		{"refused credentials are nobody's failure", said(diagnose.StageAuth, "535 5.7.8 no"), account, 0, 0, false, relay.Deferred, time.Minute, true},
-		{"too large beforehand", relay.Attempt{Stage: diagnose.StageQueue, NetErr: diagnose.NetErr{Kind: diagnose.NetSizeExceeded}}, recipient, 0, 0, false, relay.Failed, 0, true},
-		{"a report is held", said(diagnose.StageRcpt, "550 no"), recipient, 0, 0, true, relay.Held, 0, true},
-		{"a report is deferred first", said(diagnose.StageRcpt, "450 no"), recipient, 0, 0, true, relay.Deferred, time.Minute, true},
-		{"an old report is held", said(diagnose.StageRcpt, "450 no"), recipient, 6 * 24 * time.Hour, 0, true, relay.Held, 0, true},
+		{
+			name: "250 at the final dot", attempt: said(diagnose.StageEndOfData, "250 ok"),
+			state: relay.Relayed,
+		},
+		{
+			name: "any 2yz at the final dot", attempt: said(diagnose.StageEndOfData, "299"),
+			state: relay.Relayed,
+		},
+		{
+			name: "5yz fails", attempt: said(diagnose.StageRcpt, "550 5.1.1 no"),
+			meaning: recipient, state: relay.Failed,
+		},
+		{
+			name: "4yz defers", attempt: said(diagnose.StageRcpt, "450 4.2.0 no"),
+			meaning: recipient, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name: "4yz defers whatever it means", attempt: said(diagnose.StageRcpt, "450 5.1.1 user unknown"),
+			meaning: recipient, tried: 1, state: relay.Deferred, wait: 5 * time.Minute,
+		},
+		{
+			name: "the schedule's last step repeats", attempt: said(diagnose.StageRcpt, "450 no"),
+			meaning: recipient, age: time.Hour, tried: 99, state: relay.Deferred, wait: 4 * time.Hour,
+		},
+		{
+			name: "silence defers", attempt: lost(diagnose.StageData, diagnose.NetReset, false),
+			meaning: recipient, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name:    "lost after the dot waits longer",
+			attempt: lost(diagnose.StageEndOfData, diagnose.NetReset, true),
+			meaning: recipient, state: relay.Deferred, wait: 3 * time.Minute,
+		},
+		{
+			name: "expiry", attempt: said(diagnose.StageRcpt, "450 no"),
+			meaning: recipient, age: 5 * 24 * time.Hour, tried: 30, state: relay.Expired,
+		},
+		{
+			name: "the last attempt is at expiry", attempt: said(diagnose.StageRcpt, "450 no"),
+			meaning: recipient, age: 5*24*time.Hour - time.Minute, tried: 30,
+			state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name: "the account refused at MAIL waits", attempt: said(diagnose.StageMail, "550 5.7.60 no"),
+			meaning: account, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name:    "the account refused after the content waits",
+			attempt: said(diagnose.StageEndOfData, "550 5.7.60 no"),
+			meaning: account, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name:    "the account refused at expiry is given up",
+			attempt: said(diagnose.StageEndOfData, "550 5.7.60 no"),
+			meaning: account, age: 5 * 24 * time.Hour, tried: 30, state: relay.Expired,
+		},
+		{
+			name: "throttled steps back", attempt: said(diagnose.StageMail, "454 4.7.0 slow"),
+			meaning: throttled, tried: 3, state: relay.Deferred, wait: 3 * time.Second, free: true,
+		},
+		{
+			name: "retry-after is honoured", attempt: said(diagnose.StageRcpt, "450 try in 300 s"),
+			meaning: after(300), state: relay.Deferred, wait: 300 * time.Second * 105 / 100,
+		},
+		{
+			name: "retry-after is bounded", attempt: said(diagnose.StageRcpt, "450 try in a year"),
+			meaning: after(31536000), state: relay.Deferred, wait: 4 * time.Hour * 105 / 100,
+		},
+		{
+			name: "refused credentials fail no recipient", attempt: said(diagnose.StageAuth, "535 5.7.8 no"),
+			meaning: account, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name: "too large beforehand", attempt: lost(diagnose.StageQueue, diagnose.NetSizeExceeded, false),
+			meaning: recipient, state: relay.Failed,
+		},
+		{
+			name: "a report is held", attempt: said(diagnose.StageRcpt, "550 no"),
+			meaning: recipient, report: true, state: relay.Held,
+		},
+		{
+			name: "a report is deferred first", attempt: said(diagnose.StageRcpt, "450 no"),
+			meaning: recipient, report: true, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name: "an old report is held", attempt: said(diagnose.StageRcpt, "450 no"),
+			meaning: recipient, age: 6 * 24 * time.Hour, report: true, state: relay.Held,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := &relay.Message{Arrived: now.Add(-tt.age), Report: tt.report}
 			r := &relay.Recipient{Attempts: tt.tried, State: relay.Queued}
 			got := decide(&policy, now, m, r, &tt.attempt, tt.meaning, 0.5)
-			if got.State != tt.state || got.Counts != tt.counts {
-				t.Fatalf("decided %+v, want %s, counts %v", got, tt.state, tt.counts)
+			if got.State != tt.state || got.Counts == tt.free {
+				t.Fatalf("decided %+v, want %s, counts %v", got, tt.state, !tt.free)
 			}
 			if tt.state == relay.Deferred {
 				if wait := got.Next.Sub(now); wait != tt.wait {
@@ -73,42 +146,78 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestWhatARefusalDoes is the table of what a refusal does to its recipient and to the lane, by who is concerned, where
-// it was said, and its class.
+// TestWhatARefusalDoes is the table of what a refusal does to its recipient and to the lane, by who is
+// concerned, where it was said, and its class.
 func TestWhatARefusalDoes(t *testing.T) {
 	const (
-		fails   = "fails"
-		waits   = "waits"
-		told    = "waits, the operator is told"
-		account = "waits, the operator is told, counts against the account"
-		slows   = "waits, the lane slows"
-		counts  = "waits, counts with others"
-		quota   = "waits, a quota"
+		fails    = "fails"
+		waits    = "waits"
+		reported = "waits, reported"
+		account  = "waits, reported, counts against the account"
+		slows    = "waits, the lane slows"
+		counts   = "waits, counts with others"
+		quota    = "waits, a quota"
 	)
 	about := func(c diagnose.Category, s diagnose.Scope, r diagnose.Reason) diagnose.Diagnosis {
 		return diagnose.Diagnosis{Category: c, Scope: s, Reason: r}
 	}
 	who := map[string]diagnose.Diagnosis{
-		"recipient":         {Category: diagnose.MailboxFull, Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient},
-		"message":           {Category: diagnose.Blocked, Scope: diagnose.ScopeMessage, Owner: diagnose.OwnerApplication},
-		"sender's domain":   {Category: diagnose.DMARCErrors, Scope: diagnose.ScopeSender, Owner: diagnose.OwnerSenderDomain},
-		"sender's standing": {Category: diagnose.SenderReputation, Scope: diagnose.ScopeSender, Owner: diagnose.OwnerOperator},
-		"unverified sender": {Category: diagnose.RejectionErrors, Scope: diagnose.ScopeSender, Owner: diagnose.OwnerOperator},
-		"upstream":          {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Owner: diagnose.OwnerOperator},
-		"upstream, a guess": {Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisCode, Confidence: diagnose.Low},
-		"rate of all":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream},
-		"rate of one":       {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeRecipient},
-		"rate of a sender":  about(diagnose.RateLimitIssues, diagnose.ScopeSender, "throttled"),
-		"greylisting": {Category: diagnose.RecipientError, Scope: diagnose.ScopeRecipient, Reason: diagnose.ReasonGreylisted,
-			Basis: diagnose.BasisText},
+		"recipient": {
+			Category: diagnose.MailboxFull,
+			Scope:    diagnose.ScopeRecipient,
+			Owner:    diagnose.OwnerRecipient,
+		},
+		"message": {
+			Category: diagnose.Blocked,
+			Scope:    diagnose.ScopeMessage,
+			Owner:    diagnose.OwnerApplication,
+		},
+		"sender's domain": {
+			Category: diagnose.DMARCErrors,
+			Scope:    diagnose.ScopeSender,
+			Owner:    diagnose.OwnerSenderDomain,
+		},
+		"sender's standing": {
+			Category: diagnose.SenderReputation,
+			Scope:    diagnose.ScopeSender,
+			Owner:    diagnose.OwnerOperator,
+		},
+		"unverified sender": {
+			Category: diagnose.RejectionErrors,
+			Scope:    diagnose.ScopeSender,
+			Owner:    diagnose.OwnerOperator,
+		},
+		"upstream": {
+			Category: diagnose.RecipientError,
+			Scope:    diagnose.ScopeUpstream,
+			Owner:    diagnose.OwnerOperator,
+		},
+		"upstream, a guess": {
+			Category:   diagnose.RecipientError,
+			Scope:      diagnose.ScopeUpstream,
+			Basis:      diagnose.BasisCode,
+			Confidence: diagnose.Low,
+		},
+		"rate of all":      {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream},
+		"rate of one":      {Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeRecipient},
+		"rate of a sender": about(diagnose.RateLimitIssues, diagnose.ScopeSender, "throttled"),
+		"greylisting": {
+			Category: diagnose.RecipientError,
+			Scope:    diagnose.ScopeRecipient,
+			Reason:   diagnose.ReasonGreylisted,
+			Basis:    diagnose.BasisText,
+		},
 		"mailbox busy": {Category: diagnose.MailboxIssues, Scope: diagnose.ScopeRecipient,
 			Basis: diagnose.BasisText},
-		"our quota":    about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonQuotaExceeded),
-		"our tenant":   about(diagnose.RecipientError, diagnose.ScopeUpstream, diagnose.ReasonTenantThreshold),
-		"their tenant": about(diagnose.RecipientError, diagnose.ScopeRecipient, diagnose.ReasonTenantThreshold),
-		"connections":  about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonTooManyConnections),
+		"our quota":  about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonQuotaExceeded),
+		"our tenant": about(diagnose.RecipientError, diagnose.ScopeUpstream, diagnose.ReasonTenantThreshold),
+		"their tenant": about(diagnose.RecipientError, diagnose.ScopeRecipient,
+			diagnose.ReasonTenantThreshold),
+		"connections": about(diagnose.RateLimitIssues, diagnose.ScopeUpstream,
+			diagnose.ReasonTooManyConnections),
 		"idle session": about(diagnose.RecipientError, diagnose.ScopeUpstream, diagnose.ReasonSessionTimeout),
-		"full session": about(diagnose.RateLimitIssues, diagnose.ScopeUpstream, diagnose.ReasonSessionMessages),
+		"full session": about(diagnose.RateLimitIssues, diagnose.ScopeUpstream,
+			diagnose.ReasonSessionMessages),
 	}
 	later := []diagnose.Stage{diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData}
 	mail := []diagnose.Stage{diagnose.StageMail}
@@ -127,12 +236,12 @@ func TestWhatARefusalDoes(t *testing.T) {
 		{"sender's domain", later, "450 no", waits}, {"sender's domain", later, "550 no", fails},
 		{"sender's standing", mail, "550 no", account}, {"sender's standing", later, "550 no", fails},
 		{"unverified sender", mail, "450 no", waits}, {"unverified sender", later, "450 no", waits},
-		{"unverified sender", mail, "550 no", account}, {"unverified sender", later, "550 no", told},
+		{"unverified sender", mail, "550 no", account}, {"unverified sender", later, "550 no", reported},
 		{"upstream", mail, "450 no", account}, {"upstream", mail, "550 no", account},
-		{"upstream", later, "450 no", waits}, {"upstream", later, "550 no", told},
-		{"upstream, a guess", mail, "550 no", account}, {"upstream, a guess", later, "550 no", told},
+		{"upstream", later, "450 no", waits}, {"upstream", later, "550 no", reported},
+		{"upstream, a guess", mail, "550 no", account}, {"upstream, a guess", later, "550 no", reported},
 		{"rate of all", mail, "450 no", slows}, {"rate of all", later, "450 no", counts},
-		{"rate of all", mail, "550 no", account}, {"rate of all", later, "550 no", told},
+		{"rate of all", mail, "550 no", account}, {"rate of all", later, "550 no", reported},
 		{"rate of one", mail, "450 no", slows}, {"rate of one", later, "450 no", waits},
 		{"rate of one", later, "421 no", slows}, {"rate of one", later, "550 no", fails},
 		{"rate of a sender", mail, "450 no", counts}, {"rate of a sender", later, "450 no", counts},
@@ -150,19 +259,20 @@ func TestWhatARefusalDoes(t *testing.T) {
 	}
 	now, policy := time.Now(), testPolicy()
 	m := &relay.Message{Arrived: now}
-	var l *Lane // noteSignal needs none of it
+	var l *Lane // addSignal needs none of it
 	for _, tt := range tests {
 		for _, stage := range tt.stages {
 			d := who[tt.who]
 			a := &relay.Attempt{Stage: stage, Reply: diagnose.ParseReply(tt.reply)}
 			var s signal
-			l.noteSignal(&s, &relay.Transaction{Message: m, From: "A@example.com"}, &relay.Recipient{}, a, &d)
+			l.addSignal(&s, &relay.Transaction{Message: m, From: "A@example.com"}, &relay.Recipient{}, a, &d)
 			got := fails
-			if decide(&policy, now, m, &relay.Recipient{State: relay.Queued}, a, &d, 0.5).State == relay.Deferred {
+			if decide(&policy, now, m, &relay.Recipient{State: relay.Queued}, a, &d,
+				0.5).State == relay.Deferred {
 				got = waits
 			}
 			if len(s.refused) > 0 {
-				got += ", the operator is told"
+				got += ", reported"
 			}
 			if s.accountRefused == "a@example.com" {
 				got += ", counts against the account"
@@ -198,7 +308,9 @@ func TestRememberKeepsBeginningAndEnd(t *testing.T) {
 	for i := range 100 {
 		h = remember(h, relay.HistoryEntry{Reply: string(rune('0' + i%10)), Time: time.Unix(int64(i), 0)})
 	}
-	if len(h) != relay.MaxHistory || h[0].Time.Unix() != 0 || h[keepFirst].Time.Unix() != 100-(relay.MaxHistory-keepFirst) || h[len(h)-1].Time.Unix() != 99 {
-		t.Errorf("kept %d lines, %v", len(h), h)
+	if len(h) != relay.MaxHistory || h[0].Time.Unix() != 0 ||
+		h[keepFirst].Time.Unix() != 100-(relay.MaxHistory-keepFirst) ||
+		h[len(h)-1].Time.Unix() != 99 {
+		t.Errorf("%d entries, %v", len(h), h)
 	}
 }

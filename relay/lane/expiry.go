@@ -9,18 +9,18 @@ import (
 	"mailwhy/relay"
 )
 
-// expireBatch is how many messages are given up at a time while a lane is paused. Between two batches the
-// lane does what else it has to do.
+// expireBatch is how many messages are given up at a time while a lane is paused. Between batches the lane
+// does its other work.
 const expireBatch = 200
 
-// sweepEvery is how often a paused lane looks for mail whose time is over.
+// sweepEvery is how often a paused lane looks for expired mail.
 const sweepEvery = 5 * time.Minute
 
-// sweep gives up what has expired, now and then: a batch at a time, until all that waits in the lane was
+// sweep gives up expired mail every sweepEvery: a batch at a time, until all of the lane's mail has been
 // looked at.
 func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
-	t := &l.outage
-	if since := now.Sub(t.swept); since >= 0 && since < sweepEvery {
+	o := &l.outage
+	if since := now.Sub(o.swept); since >= 0 && since < sweepEvery {
 		return
 	}
 	more, err := l.expireWaiting(ctx, now, &p)
@@ -31,40 +31,41 @@ func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
 		l.Kick()
 		return
 	}
-	t.swept = now
+	o.swept = now
 }
 
-// expireWaiting gives up a batch of messages of a paused lane whose time is over, since no attempt will, and
-// reports whether there may be more. After an error the next batch begins behind the message that gave it. It
-// needs a spool that can be listed and edited.
+// expireWaiting gives up a batch of expired messages of a paused lane, which makes no attempts, and reports
+// whether there may be more. After an error the next batch begins after the message that caused it. It needs
+// a spool that can be listed and edited.
 func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p *Policy) (more bool, err error) {
 	lister, _ := l.o.Spool.(relay.Lister)
 	editor, ok := l.o.Spool.(relay.Editor)
 	if lister == nil || !ok {
 		return false, nil
 	}
-	t := &l.outage
-	f := relay.QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: t.sweptTo,
+	o := &l.outage
+	f := relay.QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: o.sweptTo,
 		Limit: expireBatch}
 	var old []string
-	if err := lister.List(ctx, f, func(m *relay.Message) bool { old = append(old, m.ID); return true }); err != nil {
+	if err := lister.List(ctx, f,
+		func(m *relay.Message) bool { old = append(old, m.ID); return true }); err != nil {
 		return false, err
 	}
 	for _, id := range old {
-		t.sweptTo = id
+		o.sweptTo = id
 		if err := l.expire(ctx, editor, id, now, p); err != nil {
 			return true, err
 		}
 	}
 	if len(old) < expireBatch {
-		t.sweptTo = ""
+		o.sweptTo = ""
 		return false, nil
 	}
 	return true, nil
 }
 
-// expire gives up what still waits of one message. The fault that keeps the lane from its upstream stands as the last
-// attempt.
+// expire gives up the recipients of one message that still wait. The fault that paused the lane becomes their
+// last attempt.
 func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now time.Time, p *Policy) error {
 	wait, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -84,7 +85,7 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 		return relay.Settlement{Recipients: after, Notices: NoticesFor(p, m, after, now)}, false, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, relay.ErrNotFound) {
-		return nil // under way, or gone meanwhile
+		return nil // being offered, or gone meanwhile
 	}
 	for i := range events {
 		l.o.Record.Record(events[i])
@@ -95,7 +96,7 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 	return err
 }
 
-// lastTry is the attempt to report for a recipient that is given up while its lane is paused.
+// lastTry is the attempt to report for a recipient that expires while its lane is paused.
 func (l *Lane) lastTry(r *relay.Recipient, now time.Time) *relay.Attempt {
 	switch {
 	case l.outage.fault != nil:

@@ -12,16 +12,16 @@ import (
 	"mailwhy/relay"
 )
 
-// Settings are what a lane looks up anew each time it acts.
+// Settings are looked up again each time the lane acts, so a reload takes effect at once.
 type Settings struct {
 	Policy      Policy
-	Concurrency int     // connections at most
-	Rate        float64 // messages a second at most; 0 is no bound
+	Concurrency int     // most connections
+	Rate        float64 // most messages a second; 0 means no limit
 	Probe       Bounds  // interval between attempts to reach a failing upstream, growing from Min to Max
-	ProbeAuth   Bounds  // the same after refused credentials: providers lock accounts that are tried too often
+	ProbeAuth   Bounds  // the same after refused credentials: providers lock accounts that try too often
 }
 
-// Options are what a lane is made of. All are required but those that say otherwise.
+// Options configure a lane. All fields are required unless they say otherwise.
 type Options struct {
 	Name     string
 	Spool    relay.Spool
@@ -32,8 +32,9 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time // wall clock
 
-	// ReversePath is the reverse-path to use for m; nil is its envelope's. NullSenderRefused is told when the upstream
-	// refuses a report's null sender, and returns whether another path is now in use, so that it is worth another attempt at once.
+	// ReversePath is the reverse-path to use for m; nil means the envelope's. NullSenderRefused is called
+	// when the upstream refuses a report's null sender. It returns whether another reverse-path is now in
+	// use, so that another attempt at once is worthwhile. Both are optional.
 	ReversePath       func(m *relay.Message) string
 	NullSenderRefused func(lane string, a relay.Attempt) bool
 	// NoticesDue is called after a settlement that left notices; optional.
@@ -42,17 +43,18 @@ type Options struct {
 	Spread func() float64
 }
 
-// Constants of a lane's own housekeeping.
+// Constants of the lane's housekeeping.
 const (
 	leaseFor    = 15 * time.Minute // extended while an exchange lasts
 	leaseRenew  = 5 * time.Minute
-	lookAgain   = time.Minute     // at the latest, whatever the clocks say
-	maxWaiting  = 1024            // messages leased ahead of a connection, at most
+	lookAgain   = time.Minute     // longest wait, whatever the clocks say
+	maxWaiting  = 1024            // most messages leased ahead of a connection
 	drainMargin = 2 * time.Second // beyond the upstream's own grace, for the settlement
 )
 
-// Lane is the work for one upstream: it leases what is due, offers it over a few connections, settles and records each
-// outcome, and pauses while the upstream is out of reach. Run it once; its other methods are safe for concurrent use.
+// Lane is the work for one upstream: it leases what is due, offers it over a few connections, settles and
+// records each outcome, and pauses while the upstream is out of reach. Run it once; its other methods are
+// safe for concurrent use.
 type Lane struct {
 	o       Options
 	kick    chan struct{}
@@ -65,7 +67,7 @@ type Lane struct {
 
 	// The rest belongs to Run's goroutine.
 	out      map[relay.Token]*leased // leased and not yet settled
-	reported map[string]time.Time    // when the operator was last told of a state of the lane, by state and reason
+	reported map[string]time.Time    // when the operator last heard of a state, by state and reason
 	draining bool
 	workers  int
 	pace     pace
@@ -86,7 +88,7 @@ type leased struct {
 	tx    relay.Transaction
 }
 
-// signal is what a worker tells the lane's goroutine.
+// signal is a message from a worker to the lane's goroutine.
 type signal struct {
 	leased         *leased             // settled, or given back; nil otherwise
 	exit           bool                // the worker ended
@@ -94,13 +96,13 @@ type signal struct {
 	accepted       bool                // the upstream took it
 	domain         string              // of a recipient for whom it was accepted
 	limit          *metLimit           // it met a limit
-	accountRefused string              // sender for whom our account was refused at MAIL, as the last of refused says
-	refused        []refusal           // for a reason of our own, at MAIL or later: nobody fails for it
+	accountRefused string              // the sender, if the last of refused is of our account at MAIL
+	refused        []refusal           // for a reason of our own, at MAIL or later: no recipient fails for it
 	fault          *relay.Attempt      // met before MAIL
 	meaning        *diagnose.Diagnosis // of fault
-	crowded        bool                // fault refuses one connection more
+	crowded        bool                // fault refuses an additional connection
 	probeOK        bool                // a probe reached the upstream
-	probeNow       bool                // somebody wishes a probe
+	probeNow       bool                // a probe was asked for
 }
 
 // refusal is an attempt that was refused, and what that means.
@@ -156,8 +158,8 @@ func (l *Lane) State() relay.LaneState { return *l.state.Load() }
 // Waiting is how many messages are leased and wait for a connection.
 func (l *Lane) Waiting() int { return len(l.work) }
 
-// Run works until ctx ends, and returns when the exchanges under way then are over: the upstream gives the transaction
-// in progress its grace, and grace bounds the wait.
+// Run works until ctx ends, and returns when the exchanges under way then are over: the upstream gives the
+// transaction in progress its grace, and grace bounds the wait.
 func (l *Lane) Run(ctx context.Context, grace time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -175,7 +177,7 @@ func (l *Lane) Run(ctx context.Context, grace time.Duration) {
 	l.drain(grace)
 }
 
-// step does what can be done now and returns how long nothing more is expected to be.
+// step does what can be done now and returns how long to wait for the next step.
 func (l *Lane) step(ctx context.Context) time.Duration {
 	now := l.o.Now()
 	s := l.o.Settings()
@@ -195,7 +197,7 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 	return wait
 }
 
-// fill leases what is due, as far as there is room, and returns when there may be more.
+// fill leases due messages while there is room, and returns how long until there may be more.
 func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 	for {
 		want := l.ahead() - len(l.work)
@@ -207,7 +209,8 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 			}
 			return wait
 		}
-		leases, next, err := l.o.Spool.Lease(ctx, relay.LeaseQuery{Lane: l.o.Name, Now: now, Max: n, Until: now.Add(leaseFor)})
+		leases, next, err := l.o.Spool.Lease(ctx,
+			relay.LeaseQuery{Lane: l.o.Name, Now: now, Max: n, Until: now.Add(leaseFor)})
 		if err != nil {
 			if ctx.Err() == nil {
 				l.o.Log.Error("cannot read the spool", "lane", l.o.Name, "err", err)
@@ -228,8 +231,8 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 	}
 }
 
-// ahead is how many messages may wait for a connection: enough that a connection finds its next envelope, and few
-// enough that a pause has little to give back.
+// ahead is how many messages may wait for a connection: enough for each connection to find its next envelope,
+// few enough that a pause gives little back.
 func (l *Lane) ahead() int {
 	if l.outage.canary {
 		return 1 - len(l.out)
@@ -237,8 +240,8 @@ func (l *Lane) ahead() int {
 	return min(max(l.pace.limit, 1), maxWaiting)
 }
 
-// untilNext is the time to the next due message. A due time beyond lookAgain is not trusted to a timer: the wall clock
-// may jump.
+// untilNext is the time to the next due message. A due time beyond lookAgain is not trusted to a timer: the
+// wall clock may jump.
 func (l *Lane) untilNext(now time.Time) time.Duration {
 	if l.next.IsZero() {
 		return lookAgain
@@ -246,34 +249,35 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 	return max(time.Millisecond, min(l.next.Sub(now), lookAgain))
 }
 
-// take makes a leased message of a lease and queues it for a connection, or postpones it while its sender's mail waits.
-// It reports whether the message will be offered.
+// take queues a message for a connection, or postpones it while its sender's mail waits. It reports whether
+// the message will be offered.
 func (l *Lane) take(lease *relay.Lease, now time.Time) bool {
 	m := lease.Message
-	u := &leased{token: lease.Token, tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
+	lm := &leased{token: lease.Token, tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
 	policy := l.o.Settings().Policy
 	for i := range m.Recipients {
 		if r := &m.Recipients[i]; r.DueAt(now) || r.Waiting() && farAway(r, now, &policy) {
-			u.tx.Recipients = append(u.tx.Recipients, i)
+			lm.tx.Recipients = append(lm.tx.Recipients, i)
 		}
 	}
-	u.tx.Open = func() (io.ReadCloser, error) { return l.o.Spool.Content(context.Background(), m.ID) }
+	lm.tx.Open = func() (io.ReadCloser, error) { return l.o.Spool.Content(context.Background(), m.ID) }
 	l.taken++
-	u.seq = l.taken
-	l.out[u.token] = u
+	lm.seq = l.taken
+	l.out[lm.token] = lm
 	if !now.Before(m.Arrived.Add(policy.Expiry)) {
-		l.work <- u // it has its last attempt, whatever its sender may
+		l.work <- lm // its last attempt, even if its sender is paused
 		return true
 	}
-	if until, waits := l.senders.hold(senderOf(&u.tx), u.token, now); waits {
-		l.postpone(u, until)
+	if until, waits := l.senders.hold(senderOf(&lm.tx), lm.token, now); waits {
+		l.postpone(lm, until)
 		return false
 	}
-	l.work <- u // never blocks: ahead is at most its capacity
+	l.work <- lm // never blocks: ahead is at most its capacity
 	return true
 }
 
-// farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was set back.
+// farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was
+// set back.
 func farAway(r *relay.Recipient, now time.Time, p *Policy) bool {
 	return r.NextAttempt.Sub(now) > p.Expiry+p.RetryAfter.Max
 }
@@ -293,7 +297,7 @@ func (l *Lane) startWorkers(ctx context.Context) {
 	}
 }
 
-// renewLeases prolongs the leases of exchanges that last.
+// renewLeases extends the leases of exchanges that take long.
 func (l *Lane) renewLeases(ctx context.Context, now time.Time) {
 	if since := now.Sub(l.renewed); since >= 0 && since < leaseRenew {
 		return
@@ -306,7 +310,7 @@ func (l *Lane) renewLeases(ctx context.Context, now time.Time) {
 	}
 }
 
-// noteAll takes the signals that wait, so that a burst of them costs one step.
+// noteAll handles all waiting signals, so that a burst of them costs one step.
 func (l *Lane) noteAll() {
 	for {
 		select {
@@ -318,7 +322,7 @@ func (l *Lane) noteAll() {
 	}
 }
 
-// note takes in what a worker has to tell.
+// note handles a signal.
 func (l *Lane) note(s signal) {
 	now := l.o.Now()
 	if s.exit {
@@ -346,7 +350,7 @@ func (l *Lane) note(s signal) {
 	}
 }
 
-// noteOffered takes in what became of a message that was offered, or postponed.
+// noteOffered handles the outcome of a message that was offered or postponed.
 func (l *Lane) noteOffered(s signal, now time.Time) {
 	switch {
 	case s.postponed:
@@ -364,7 +368,8 @@ func (l *Lane) noteOffered(s signal, now time.Time) {
 	}
 }
 
-// drain waits for the exchanges under way, which ctx's end has told to finish. Their outcomes are settled as ever.
+// drain waits for the exchanges under way; the end of ctx has asked them to finish. Their outcomes are
+// settled as usual.
 func (l *Lane) drain(grace time.Duration) {
 	l.draining = true
 	l.halted.Store(true)
@@ -375,7 +380,8 @@ func (l *Lane) drain(grace time.Duration) {
 		case s := <-l.signals:
 			l.note(s)
 		case <-deadline.C:
-			l.o.Log.Warn("exchanges were cut off; their messages are tried again", "lane", l.o.Name, "exchanges", l.workers)
+			l.o.Log.Warn("exchanges were cut off; their messages are tried again", "lane", l.o.Name,
+				"exchanges", l.workers)
 			return
 		}
 	}

@@ -44,7 +44,8 @@ func (f *fakeUpstream) faultNow() *relay.Attempt {
 	return f.fault()
 }
 
-func (f *fakeUpstream) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction, done func(*relay.Transaction, relay.Result)) {
+func (f *fakeUpstream) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction,
+	done func(*relay.Transaction, relay.Result)) {
 	f.mu.Lock()
 	f.active++
 	f.most = max(f.most, f.active)
@@ -52,7 +53,7 @@ func (f *fakeUpstream) Relay(ctx context.Context, first *relay.Transaction, next
 	defer func() { f.mu.Lock(); f.active--; f.mu.Unlock() }()
 	for tx := first; tx != nil; tx = next() {
 		if f.panics {
-			panic("told to")
+			panic("as the test asks")
 		}
 		if a := f.faultNow(); a != nil {
 			done(tx, relay.Result{Fault: a})
@@ -195,9 +196,15 @@ func (b *bench) jump(d time.Duration) {
 // put stores a message of sender to recipients and wakes the lane.
 func (b *bench) put(sender string, rcpts ...string) string {
 	b.seq++
-	m := &relay.Message{ID: fmt.Sprintf("M%06d", b.seq), Lane: "default", Arrived: b.now(), Envelope: relay.Envelope{From: sender}}
+	m := &relay.Message{
+		ID:       fmt.Sprintf("M%06d", b.seq),
+		Lane:     "default",
+		Arrived:  b.now(),
+		Envelope: relay.Envelope{From: sender},
+	}
 	for _, r := range rcpts {
-		m.Recipients = append(m.Recipients, relay.Recipient{Address: r, State: relay.Queued, NextAttempt: m.Arrived})
+		m.Recipients = append(m.Recipients,
+			relay.Recipient{Address: r, State: relay.Queued, NextAttempt: m.Arrived})
 	}
 	b.spool.Put(context.Background(), m, strings.NewReader("Subject: x\r\n\r\nbody\r\n"))
 	if b.lane != nil {
@@ -217,8 +224,14 @@ func (b *bench) putMany(n int) {
 func (b *bench) run(t *testing.T) (stop func()) {
 	t.Helper()
 	b.lane = New(Options{
-		Name: "default", Spool: b.spool, Upstream: b.upstream, Settings: func() Settings { return b.settings },
-		Diagnose: b.meaning, Record: b.log, Log: slog.New(slog.NewTextHandler(b.logged, nil)), Now: b.now,
+		Name:     "default",
+		Spool:    b.spool,
+		Upstream: b.upstream,
+		Settings: func() Settings { return b.settings },
+		Diagnose: b.meaning,
+		Record:   b.log,
+		Log:      slog.New(slog.NewTextHandler(b.logged, nil)),
+		Now:      b.now,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -237,7 +250,10 @@ func always(reply string) func(*relay.Transaction, int) diagnose.Reply {
 }
 
 func connectFault() *relay.Attempt {
-	return &relay.Attempt{Stage: diagnose.StageConnect, NetErr: diagnose.NetErr{Kind: diagnose.NetRefused, Text: "refused"}}
+	return &relay.Attempt{
+		Stage:  diagnose.StageConnect,
+		NetErr: diagnose.NetErr{Kind: diagnose.NetRefused, Text: "refused"},
+	}
 }
 
 func TestLaneRelaysAtOnce(t *testing.T) {
@@ -326,7 +342,11 @@ func TestLaneFindsThrottledRate(t *testing.T) {
 		b := newBench()
 		b.settings.Concurrency = 20
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-			return diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: "throttled"}
+			return diagnose.Diagnosis{
+				Category: diagnose.RateLimitIssues,
+				Scope:    diagnose.ScopeUpstream,
+				Reason:   "throttled",
+			}
 		}
 		const allowed = 5.0
 		tokens, last := allowed, time.Now()
@@ -353,7 +373,8 @@ func TestLaneFindsThrottledRate(t *testing.T) {
 			pass(time.Second)
 		}
 		rate := 2000 / time.Since(start).Seconds()
-		t.Logf("relayed %d in %v: %.2f a second of %.0f allowed, in %d offers", taken, time.Since(start), rate, allowed, b.upstream.offers())
+		t.Logf("relayed %d in %v: %.2f a second of %.0f allowed, in %d offers", taken, time.Since(start),
+			rate, allowed, b.upstream.offers())
 		if rate < 0.9*allowed {
 			t.Errorf("achieved %.2f a second, want at least 90 %% of %.0f", rate, allowed)
 		}
@@ -361,7 +382,7 @@ func TestLaneFindsThrottledRate(t *testing.T) {
 			t.Errorf("%d offers for 2000 messages: too many were refused", n)
 		}
 		if got, owed := b.spool.states(), len(b.spool.owed()); got[relay.Relayed] != 2000 || owed != 0 {
-			t.Errorf("states %v, %d notices: want 2000 relayed and nobody bounced", got, owed)
+			t.Errorf("states %v, %d notices: want 2000 relayed and none bounced", got, owed)
 		}
 		if p, n := b.log.lane("paused"), b.log.lane("slowed"); p != 0 || n != 1 {
 			t.Errorf("%d pause and %d slowed events, want none and one", p, n)
@@ -407,7 +428,10 @@ func TestLaneFewerConnectionsWhenCrowded(t *testing.T) {
 			defer b.upstream.mu.Unlock()
 			if b.upstream.active > 3 {
 				refused++
-				return &relay.Attempt{Stage: diagnose.StageGreeting, Reply: diagnose.ParseReply("421 4.7.0 Too many connections\r\n")}
+				return &relay.Attempt{
+					Stage: diagnose.StageGreeting,
+					Reply: diagnose.ParseReply("421 4.7.0 Too many connections\r\n"),
+				}
 			}
 			return nil
 		}
@@ -461,7 +485,7 @@ func TestLaneDamagedContentFailsAlone(t *testing.T) {
 		id := b.put("a@example.com", "r@example.net")
 		synctest.Wait()
 		if r := b.spool.recipient(id, 0); r.State != relay.Failed {
-			t.Errorf("state %s, want failed: its sender must be told", r.State)
+			t.Errorf("state %s, want failed: its sender must get a report", r.State)
 		}
 		if len(b.spool.owed()) != 1 {
 			t.Errorf("%d notices, want 1", len(b.spool.owed()))
@@ -510,7 +534,15 @@ func TestLaneReportIsHeldNotBounced(t *testing.T) {
 		b.upstream.answer = always("550 5.1.1 no\r\n")
 		stop := b.run(t)
 		defer stop()
-		m := &relay.Message{ID: "D1", Lane: "default", Arrived: b.now(), Report: true, Recipients: []relay.Recipient{{Address: "a@example.com", State: relay.Queued, NextAttempt: b.now()}}}
+		m := &relay.Message{
+			ID:      "D1",
+			Lane:    "default",
+			Arrived: b.now(),
+			Report:  true,
+			Recipients: []relay.Recipient{
+				{Address: "a@example.com", State: relay.Queued, NextAttempt: b.now()},
+			},
+		}
 		b.spool.Put(context.Background(), m, strings.NewReader("x"))
 		b.lane.Kick()
 		synctest.Wait()

@@ -7,12 +7,12 @@ import (
 	"mailwhy/relay"
 )
 
-// limit is a bound that a message met at the upstream: what kind, and whom the reply itself blames for it.
+// limit is a limit that a message met at the upstream: its kind, and whom the reply itself blames.
 type limit struct {
 	kind  limitKind
-	alone bool // the reply speaks of us: one is enough to slow the lane
-	asks  bool // its words or its category ask for less; else the code alone does
-	owned bool // its words say that it is the sender's own
+	alone bool // the reply is about us: one is enough to slow the lane
+	asks  bool // its words or its category ask for less; otherwise only the code does
+	owned bool // its words say that it is this sender's limit
 }
 
 // limitKind is what is limited.
@@ -23,16 +23,16 @@ const (
 	noLimit         limitKind = iota
 	rateLimit                 // messages in a short time
 	connectionLimit           // connections at once
-	quotaLimit                // messages in an hour, a day or longer: waiting for seconds does not help
+	quotaLimit                // messages an hour, a day or longer: waiting for seconds does not help
 )
 
-// limitOf is the limit that a refused attempt met; noLimit for all that is the message's own affair or no
-// limit at all. It is pure.
+// limitOf is the limit that a refused attempt met; noLimit for everything that concerns the message alone. It
+// is pure.
 //
-// Whose a limit is shows where it is said. At MAIL no recipient is known yet, and 421 and 432 end the session
-// or count its connections (RFC 5321, 3.8): there the upstream speaks of us. After RCPT and after the content
-// the words may be about one recipient or domain, or stem from its server, even where they read as if they
-// were about our account; then only several messages together tell (see limits).
+// The stage says whose limit it is. At MAIL no recipient is known yet, and 421 and 432 end the session or
+// count its connections (RFC 5321, 3.8): there the upstream means us. After RCPT and after the content the
+// words may be about one recipient or domain, or come from its server, even if they read as if they were
+// about our account; then only several messages together show it (see limits).
 func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
 	switch {
 	case d == nil || beforeMail(a.Stage) || a.Reply.Code == 0 || sessionOver(d):
@@ -50,7 +50,11 @@ func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
 	case rate && d.Scope == diagnose.ScopeSender && d.Reason != diagnose.ReasonSessionErrors:
 		return limit{kind: rateLimit, asks: true, owned: true}
 	case rate && (d.Scope == diagnose.ScopeUpstream || mail || session):
-		return limit{kind: rateLimit, alone: mail || session || d.Reason == diagnose.ReasonUnconfirmedIP, asks: true}
+		return limit{
+			kind:  rateLimit,
+			alone: mail || session || d.Reason == diagnose.ReasonUnconfirmedIP,
+			asks:  true,
+		}
 	case session || mail && unexplained(a, d):
 		return limit{kind: rateLimit, alone: true}
 	}
@@ -58,7 +62,7 @@ func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
 }
 
 // quotaMet reports whether the reply says that an allowance for an hour, a day or longer is used up: the
-// account's or a sender's, never a recipient's. A 5xx is one where nobody fails for it.
+// account's or a sender's, never a recipient's. A 5xx counts if no recipient fails for it.
 func quotaMet(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	if d.Reason != diagnose.ReasonQuotaExceeded && d.Reason != diagnose.ReasonTenantThreshold {
 		return false
@@ -69,14 +73,14 @@ func quotaMet(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	return a.Reply.Class() == 4 || ownFault(a, d)
 }
 
-// sessionOver reports whether the upstream only ended a session: it was idle or open for too long, or carried
-// enough messages. That costs a new connection and nothing else.
+// sessionOver reports whether the upstream only ended a session, because it was idle or open for too long or
+// carried enough messages. That costs a new connection and nothing else.
 func sessionOver(d *diagnose.Diagnosis) bool {
 	return d.Reason == diagnose.ReasonSessionTimeout || d.Reason == diagnose.ReasonSessionMessages
 }
 
-// ofRecipient reports whether the words are about one recipient, so that they delay its mail alone whatever
-// the code.
+// ofRecipient reports whether the words are about one recipient. They then delay only its mail, whatever the
+// code.
 func ofRecipient(d *diagnose.Diagnosis) bool {
 	if d.Basis != diagnose.BasisText || d.Scope != diagnose.ScopeRecipient {
 		return false
@@ -88,8 +92,8 @@ func ofRecipient(d *diagnose.Diagnosis) bool {
 	return d.Reason == diagnose.ReasonGreylisted || d.Reason == diagnose.ReasonRecipientRate
 }
 
-// unexplained reports whether a reply to MAIL asks for patience though its words say nothing of a limit: a
-// server in outage, or one that keeps its limits to itself.
+// unexplained reports whether a reply to MAIL asks us to wait though its words do not mention a limit: the
+// server is in trouble, or does not disclose its limits.
 func unexplained(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	switch a.Reply.Code {
 	case 450, 451, 454:
@@ -101,15 +105,15 @@ func unexplained(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 // The delays of a message that met a limit.
 const (
 	limitDelayMin = time.Second
-	limitDelayMax = 5 * time.Second // at the first time; doubled at each further one in a row
-	limitDelayEnd = time.Hour       // ... until here
+	limitDelayMax = 5 * time.Second // the first time; doubled for each further one in a row
+	limitDelayEnd = time.Hour       // ... up to this
 )
 
-// quotaProbe is how long a used-up quota is left alone between two attempts, when the reply names no time.
+// quotaProbe is the time between two attempts at a used-up quota when the reply does not name one.
 func quotaProbe() Bounds { return Bounds{Min: time.Minute, Max: time.Hour} }
 
-// limitDelay is how long a message waits that met a limit, when before it met limits at its last n attempts
-// already. spread is a random number from 0 to 1.
+// limitDelay is how long a message waits that met a limit, after it met limits at its last n attempts too.
+// spread is a random number from 0 to 1.
 func limitDelay(p *Policy, kind limitKind, d *diagnose.Diagnosis, n int, spread float64) time.Duration {
 	if d.RetryAfter > 0 {
 		return named(p, d, spread)
@@ -122,16 +126,17 @@ func limitDelay(p *Policy, kind limitKind, d *diagnose.Diagnosis, n int, spread 
 	return min((limitDelayMin+time.Duration(spread*float64(limitDelayMax-limitDelayMin)))<<n, limitDelayEnd)
 }
 
-// sessionDelay is how long a message waits whose session the upstream ended.
+// sessionDelay is how long a message waits after the upstream ended its session.
 func sessionDelay(spread float64) time.Duration {
 	return limitDelayMin + time.Duration(spread*float64(limitDelayMin))
 }
 
-// limitsMet is at how many attempts in a row, the newest ones, r met a limit.
+// limitsMet is how many of r's newest attempts in a row met a limit.
 func limitsMet(r *relay.Recipient) (n int) {
 	for i := len(r.History) - 1; i >= 0; i-- {
 		p := &r.History[i]
-		if p.Event != relay.EventDeferred || p.Category != diagnose.RateLimitIssues && p.Reason != diagnose.ReasonTenantThreshold {
+		if p.Event != relay.EventDeferred ||
+			p.Category != diagnose.RateLimitIssues && p.Reason != diagnose.ReasonTenantThreshold {
 			return n
 		}
 		n++
@@ -139,8 +144,8 @@ func limitsMet(r *relay.Recipient) (n int) {
 	return n
 }
 
-// retriedSession reports whether r's last attempt ended with its session, so that another such end is no
-// chance.
+// retriedSession reports whether r's last attempt ended with its session, so that another such end is not a
+// coincidence.
 func retriedSession(r *relay.Recipient) bool {
 	return r.Diagnosis != nil && r.State == relay.Deferred && sessionOver(r.Diagnosis)
 }

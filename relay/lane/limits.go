@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// limits judges whose a limit is that messages meet: of one recipient or domain, of one sender, or of the
-// lane. It is pure but for its own memory, which is bounded, and belongs to the lane's goroutine.
+// limits judges whose limit it is that messages meet: one recipient's or domain's, one sender's, or the
+// lane's. It has no effect but on its own memory, which is bounded, and belongs to the lane's goroutine.
 //
-// One recipient, domain or sender that is throttled for ever must not slow the mail of all. So a limit is the
-// lane's when several messages for distinct recipients met it, and when these do not have one sender or
-// domain in common that mail which the upstream took in the same time has not. A recipient that meets it
-// again proves nothing new.
+// One recipient, domain or sender that is throttled forever must not slow everybody's mail. So a limit is the
+// lane's only if messages to several distinct recipients met it, and if these do not share a sender or domain
+// that the mail accepted in the same time does not have. A recipient that meets the limit again proves
+// nothing new.
 type limits struct {
 	met   []encounter // the newest, each of another recipient, oldest first
 	taken int         // messages taken so far
@@ -24,29 +24,29 @@ type encounter struct {
 	sender string
 	at     time.Time
 
-	taken    int // limits.taken then
+	taken    int // limits.taken at that time
 	ofSender int // messages of the sender taken since
 	ofDomain int // messages to the domain taken since
 }
 
-// owner is whose a limit is.
+// owner says whose limit it is.
 type owner int
 
 // The owners of a limit.
 const (
-	messageLimit owner = iota // of the message or its recipient, as far as is known
+	messageLimit owner = iota // the message's or its recipient's, as far as is known
 	senderLimit
 	laneLimit
 )
 
-// The constants of judging.
+// The constants by which limits are judged.
 const (
-	limitForget  = 10 * time.Minute // after which an encounter proves nothing any more
+	limitForget  = 10 * time.Minute // after which an encounter no longer proves anything
 	limitKept    = 8                // encounters that are remembered
 	limitEnough  = 3                // distinct recipients that make a limit the lane's
-	limitShare   = 10               // at most so many messages taken for each that met a limit ...
-	limitShareOn = 50               // ... while the lane is slowed already
-	limitChance  = 0.05             // below which a coincidence is none
+	limitShare   = 10               // at most this many messages taken for each that met a limit ...
+	limitShareOn = 50               // ... or this many while the lane is slowed already
+	limitChance  = 0.05             // below this probability it is not a coincidence
 )
 
 // accept notes a message that the upstream took.
@@ -63,7 +63,7 @@ func (l *limits) accept(sender, domain string) {
 	}
 }
 
-// judge says whose the limit is that e met. slowed says that the lane is slowed already.
+// judge says whose limit e met. slowed says that the lane is slowed already.
 func (l *limits) judge(m limit, e encounter, slowed bool) owner {
 	isNew := l.remember(e)
 	first := &l.met[0]
@@ -87,16 +87,16 @@ func (l *limits) judge(m limit, e encounter, slowed bool) owner {
 	return l.count(m, slowed)
 }
 
-// explains reports whether it is hardly chance that all that met a limit has a sender or domain in common,
-// when so many of the messages taken since the first of them have it too: a limit of the lane would have met
-// others as well.
+// explains reports whether a shared sender or domain explains the limit: given that own of the messages taken
+// since the first encounter share it too, it is hardly a coincidence that all who met the limit do. A limit
+// of the lane would have met others as well.
 func (l *limits) explains(own int) bool {
 	all := l.taken - l.met[0].taken
 	return all > own && math.Pow(float64(own)/float64(all), float64(len(l.met))) < limitChance
 }
 
 // count says whether enough distinct recipients met a limit for it to be the lane's. One is enough to suspect
-// a quota, which the next message then settles.
+// a quota; the next message then confirms or refutes it.
 func (l *limits) count(m limit, slowed bool) owner {
 	share := limitShare
 	if slowed {
@@ -109,7 +109,7 @@ func (l *limits) count(m limit, slowed bool) owner {
 	return messageLimit
 }
 
-// remember adds e, and reports whether its recipient did not meet a limit lately.
+// remember adds e, and reports whether its recipient is new: it has not met a limit recently.
 func (l *limits) remember(e encounter) bool {
 	e.taken = l.taken
 	kept, isNew := l.met[:0], true

@@ -11,9 +11,9 @@ import (
 )
 
 // TestWhoseALimitIs is the table of what messages that met a limit, and others that were taken, say about
-// whose it is. History is told in words: "r1@a s" is a message of sender s to r1@a that met the limit, "+r1@a
-// s" one that was taken, "MAIL s" one that met the limit at MAIL, "10x+r@a s" ten that were taken, "wait" is
-// eleven minutes.
+// whose it is. The history is written in words: "r1@a s" is a message of sender s to r1@a that met the limit,
+// "+r1@a s" one that was taken, "MAIL s" one that met the limit at MAIL, "10x+r@a s" ten that were taken,
+// "wait" is eleven minutes.
 func TestWhoseALimitIs(t *testing.T) {
 	rate := limit{kind: rateLimit, asks: true}
 	alone := limit{kind: rateLimit, asks: true, alone: true}
@@ -28,15 +28,19 @@ func TestWhoseALimitIs(t *testing.T) {
 	}{
 		{"one recipient", rate, false, "r1@a s", messageLimit},
 		{"one recipient, for ever", rate, false, "r1@a s, r1@a s, r1@a s, r1@a s", messageLimit},
-		{"one recipient, for ever, on a slow lane", rate, true, "r1@a s, r2@b s, r3@c s, r1@a s", messageLimit},
+		{"one recipient, for ever, on a slow lane", rate, true, "r1@a s, r2@b s, r3@c s, r1@a s",
+			messageLimit},
 		{"two recipients", rate, false, "r1@a s, r2@b s", messageLimit},
 		{"three recipients", rate, false, "r1@a s, r2@b s, r3@c s", laneLimit},
-		{"three of one domain, nobody else sends", rate, false, "r1@a s, r2@a s, r3@a s", laneLimit},
-		{"three of one domain, others are taken", rate, false, "r1@a s, +r9@b s, r2@a s, r3@a s", messageLimit},
+		{"three of one domain, no other mail", rate, false, "r1@a s, r2@a s, r3@a s", laneLimit},
+		{"three of one domain, others are taken", rate, false, "r1@a s, +r9@b s, r2@a s, r3@a s",
+			messageLimit},
 		{"a domain whose mail is taken in part", rate, false,
 			"r1@a s, 3x+r9@b s, +r8@a s, r2@a s, r3@a s", messageLimit},
-		{"three of one domain, then another", rate, false, "r1@a s, +r9@b s, r2@a s, r3@a s, r4@b s", laneLimit},
-		{"three of one sender, others are taken", rate, false, "r1@a s, +r9@b t, r2@b s, r3@c s", senderLimit},
+		{"three of one domain, then another", rate, false, "r1@a s, +r9@b s, r2@a s, r3@a s, r4@b s",
+			laneLimit},
+		{"three of one sender, others are taken", rate, false, "r1@a s, +r9@b t, r2@b s, r3@c s",
+			senderLimit},
 		{"a sender whose mail is taken in part", rate, false,
 			"r1@a s, 3x+r9@b t, +r8@c s, r2@b s, r3@c s", messageLimit},
 		{"a sender of nearly all mail", rate, false,
@@ -143,8 +147,10 @@ func TestDelayAfterALimit(t *testing.T) {
 				apply(r, &decision{State: relay.Deferred}, a, tt.d, now)
 			}
 			got := decide(&policy, now, &relay.Message{Arrived: now}, r, a, tt.d, 0.5)
-			if wait := got.Next.Sub(now); got.State != relay.Deferred || wait != tt.wait || got.Counts != tt.counts {
-				t.Errorf("%s, waits %v, counts %v; want %v, %v", got.State, wait, got.Counts, tt.wait, tt.counts)
+			if wait := got.Next.Sub(now); got.State != relay.Deferred || wait != tt.wait ||
+				got.Counts != tt.counts {
+				t.Errorf("%s, waits %v, counts %v; want %v, %v", got.State, wait, got.Counts, tt.wait,
+					tt.counts)
 			}
 		})
 	}

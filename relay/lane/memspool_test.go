@@ -26,7 +26,12 @@ type memSpool struct {
 }
 
 func newMemSpool() *memSpool {
-	return &memSpool{messages: map[string]*relay.Message{}, contents: map[string][]byte{}, leased: map[relay.Token]string{}, until: map[relay.Token]time.Time{}}
+	return &memSpool{
+		messages: map[string]*relay.Message{},
+		contents: map[string][]byte{},
+		leased:   map[relay.Token]string{},
+		until:    map[relay.Token]time.Time{},
+	}
 }
 
 func clone(m *relay.Message) *relay.Message {
@@ -161,7 +166,8 @@ func (s *memSpool) List(_ context.Context, f relay.QueueFilter, each func(*relay
 
 func (s *memSpool) Stat(context.Context) (relay.SpoolStat, error) { return relay.SpoolStat{}, nil }
 
-func (s *memSpool) Edit(_ context.Context, id string, change func(*relay.Message) (relay.Settlement, bool, error)) error {
+func (s *memSpool) Edit(_ context.Context, id string,
+	change func(*relay.Message) (relay.Settlement, bool, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m, ok := s.messages[id]

@@ -6,13 +6,13 @@ import (
 	"mailwhy/relay"
 )
 
-// NoticesFor returns the notices that settling m's recipients as after leaves due, and marks in after those whose
-// sender is then told of a delay. m holds the recipients as they were before. It is pure but for that mark; the caller
-// stores after and the notices in one settlement.
+// NoticesFor returns the notices that become due when m's recipients are settled as after. It sets
+// DelayReported in after for those whose delay is then reported, and is pure otherwise. m holds the
+// recipients as they were before. The caller stores after and the notices in one settlement.
 //
-// Nobody is told about a message with the null sender (RFC 5321, 4.5.5; RFC 3461, 5.2.1) or about a report of our own.
-// Otherwise each recipient's NOTIFY decides, and where the DSN parameters were passed on to the upstream the news of
-// success is the upstream's to give (RFC 3461, 5.2.1).
+// A message with the null sender (RFC 5321, 4.5.5; RFC 3461, 5.2.1) and a report of our own leave none.
+// Otherwise each recipient's NOTIFY decides. Where the DSN parameters were passed on to the upstream, it is
+// the upstream that reports success (RFC 3461, 5.2.1).
 func NoticesFor(p *Policy, m *relay.Message, after []relay.Recipient, now time.Time) []relay.Notice {
 	if m.Envelope.From == "" || m.Report {
 		return nil
@@ -26,14 +26,16 @@ func NoticesFor(p *Policy, m *relay.Message, after []relay.Recipient, now time.T
 		if kind == relay.NoticeDelayed {
 			after[i].DelayReported = true
 		}
-		notices = append(notices, relay.Notice{Message: m.ID, Recipient: i, Kind: kind, Due: now.Add(p.Collect)})
+		notices = append(notices,
+			relay.Notice{Message: m.ID, Recipient: i, Kind: kind, Due: now.Add(p.Collect)})
 	}
 	return notices
 }
 
-// noticeFor says which notice the step of one recipient from before to after makes due. A recipient that was already
-// settled has had its notice.
-func noticeFor(p *Policy, m *relay.Message, before, after *relay.Recipient, now time.Time) (kind relay.NoticeKind, owed bool) {
+// noticeFor says which notice is owed when one recipient goes from before to after. A recipient that was
+// already settled has had its notice.
+func noticeFor(p *Policy, m *relay.Message, before, after *relay.Recipient,
+	now time.Time) (kind relay.NoticeKind, owed bool) {
 	if before.State.Final() {
 		return "", false
 	}
@@ -45,7 +47,8 @@ func noticeFor(p *Policy, m *relay.Message, before, after *relay.Recipient, now 
 		return relay.NoticeRelayed, after.Notify.OwesSuccess() && !passed // RFC 3461, 5.2.2 (b)
 	case relay.Deferred:
 		late := p.DelayAfter > 0 && now.Sub(m.Arrived) >= p.DelayAfter
-		return relay.NoticeDelayed, late && !after.DelayReported && after.Notify.OwesDelay() // RFC 3461, 5.2.5
+		return relay.NoticeDelayed, late && !after.DelayReported &&
+			after.Notify.OwesDelay() // RFC 3461, 5.2.5
 	}
 	return "", false
 }

@@ -52,11 +52,14 @@ func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
 		return &relay.Attempt{Stage: stage, Reply: diagnose.ParseReply(reply)}
 	}
 	for name, fault := range map[string]*relay.Attempt{
-		"upstream down":       connectFault(),
-		"changed password":    said(diagnose.StageAuth, "535 5.7.8 Authentication credentials invalid\r\n"),
-		"blocked IP address":  said(diagnose.StageGreeting, "554 5.7.1 Your address is blocked\r\n"),
-		"throttled at EHLO":   said(diagnose.StageHello, "421 4.7.0 Too many connections\r\n"),
-		"expired certificate": {Stage: diagnose.StageTLS, NetErr: diagnose.NetErr{Kind: diagnose.NetTLSExpired, Text: "expired"}},
+		"upstream down":      connectFault(),
+		"changed password":   said(diagnose.StageAuth, "535 5.7.8 Authentication credentials invalid\r\n"),
+		"blocked IP address": said(diagnose.StageGreeting, "554 5.7.1 Your address is blocked\r\n"),
+		"throttled at EHLO":  said(diagnose.StageHello, "421 4.7.0 Too many connections\r\n"),
+		"expired certificate": {
+			Stage:  diagnose.StageTLS,
+			NetErr: diagnose.NetErr{Kind: diagnose.NetTLSExpired, Text: "expired"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -96,9 +99,10 @@ func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
 	}
 }
 
-// TestLaneBouncesNobodyForBlockedAddress has an upstream that takes our connection and refuses each message for our address or
-// account for a day, as Postfix does at RCPT and others after the content. The lane never pauses, since a recipient's
-// server may have written the words; nobody is bounced, and the operator is told without being flooded.
+// TestLaneBouncesNobodyForBlockedAddress has an upstream that takes our connection and refuses each message
+// for our address or account for a day, as Postfix does at RCPT and others after the content. The lane never
+// pauses, since a recipient's server may have written the words; nothing is bounced, and the operator is told
+// without being flooded.
 func TestLaneBouncesNobodyForBlockedAddress(t *testing.T) {
 	engine, err := diagnose.New(diagnose.Options{})
 	if err != nil {
@@ -108,11 +112,13 @@ func TestLaneBouncesNobodyForBlockedAddress(t *testing.T) {
 		stage diagnose.Stage
 		reply string
 	}{
-		{diagnose.StageRcpt, "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen.spamhaus.org\r\n"},
+		{diagnose.StageRcpt, "554 5.7.1 Service unavailable; " +
+			"Client host [192.0.2.7] blocked using zen.spamhaus.org\r\n"},
 		{diagnose.StageRcpt, "554 5.7.1 <unknown[192.0.2.7]>: Client host rejected: Access denied\r\n"},
 		{diagnose.StageRcpt, "554 5.7.1 <r@example.net>: Relay access denied\r\n"},
 		{diagnose.StageRcpt, "530 5.7.0 Authentication required\r\n"},
-		{diagnose.StageEndOfData, "554 Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1: s@example.com\r\n"},
+		{diagnose.StageEndOfData, "554 Message rejected: Email address is not verified. " +
+			"The following identities failed the check in region EU-WEST-1: s@example.com\r\n"},
 	} {
 		t.Run(tt.reply, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -136,12 +142,14 @@ func TestLaneBouncesNobodyForBlockedAddress(t *testing.T) {
 					t.Fatalf("states after a day %v, want all 30 deferred", got)
 				}
 				if p, n := b.log.lane("paused"), b.log.lane("refused"); p != 0 || n < 1 || n > 24 {
-					t.Errorf("%d pauses, the operator was told %d times: want none, and once an hour at most", p, n)
+					t.Errorf("%d pauses, the operator was told %d times: want none, and once an hour at most",
+						p, n)
 				}
 				blocked.Store(false)
 				pass(5 * time.Hour) // the schedule's last step is four
 				if got := b.spool.states(); got[relay.Relayed] != 30 || len(b.spool.owed()) != 0 {
-					t.Errorf("states %v, %d notices: want all relayed and no notice", got, len(b.spool.owed()))
+					t.Errorf("states %v, %d notices: want all relayed and no notice", got,
+						len(b.spool.owed()))
 				}
 			})
 		})
@@ -153,10 +161,16 @@ func TestLaneHonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-			return diagnose.Diagnosis{Scope: diagnose.ScopeUpstream, RetryAfter: diagnose.Seconds(2 * time.Hour)}
+			return diagnose.Diagnosis{
+				Scope:      diagnose.ScopeUpstream,
+				RetryAfter: diagnose.Seconds(2 * time.Hour),
+			}
 		}
 		b.upstream.fault = func() *relay.Attempt {
-			return &relay.Attempt{Stage: diagnose.StageGreeting, Reply: diagnose.ParseReply("421 4.7.0 try again in 7200 seconds\r\n")}
+			return &relay.Attempt{
+				Stage: diagnose.StageGreeting,
+				Reply: diagnose.ParseReply("421 4.7.0 try again in 7200 seconds\r\n"),
+			}
 		}
 		stop := b.run(t)
 		defer stop()
@@ -250,7 +264,12 @@ func TestLaneRecipientTextNeverPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-			return diagnose.Diagnosis{Category: diagnose.RecipientError, Scope: diagnose.ScopeUpstream, Basis: diagnose.BasisText, Confidence: diagnose.High}
+			return diagnose.Diagnosis{
+				Category:   diagnose.RecipientError,
+				Scope:      diagnose.ScopeUpstream,
+				Basis:      diagnose.BasisText,
+				Confidence: diagnose.High,
+			}
 		}
 		b.upstream.stage = diagnose.StageRcpt
 		b.upstream.answer = always("550 5.7.60 account suspended\r\n")
@@ -286,8 +305,8 @@ func TestLanePausedExpiresAllOfItsMail(t *testing.T) {
 		pass(10*time.Hour + 10*time.Minute)
 		states := b.spool.states()
 		if states[relay.Expired] != b.seq-first || states[relay.Held] != 300 || states[relay.Queued] != 300 {
-			t.Errorf("states %v, want all %d of the lane expired, 300 held, 300 of another lane queued", states,
-				b.seq-first)
+			t.Errorf("states %v, want all %d of the lane expired, 300 held, 300 of another lane queued",
+				states, b.seq-first)
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"mailwhy/relay"
 )
 
-// outcome is what an attempt leads to: a settlement, the events that tell of it, and what it tells the lane.
+// outcome is what an attempt leads to: a settlement, its events, and a signal for the lane.
 type outcome struct {
 	settlement relay.Settlement
 	events     []relay.Event
@@ -16,22 +16,22 @@ type outcome struct {
 }
 
 // outcome diagnoses and decides for each recipient that was offered.
-func (l *Lane) outcome(u *leased, attempts []relay.Attempt) *outcome {
-	m := u.tx.Message
+func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
+	m := lm.tx.Message
 	now := l.o.Now()
 	p := l.o.Settings().Policy
-	o := &outcome{signal: signal{leased: u}}
+	o := &outcome{signal: signal{leased: lm}}
 	o.settlement.Recipients = append([]relay.Recipient(nil), m.Recipients...)
 	o.events = make([]relay.Event, 0, len(attempts))
 	for i := range attempts {
-		r := &o.settlement.Recipients[u.tx.Recipients[i]]
+		r := &o.settlement.Recipients[lm.tx.Recipients[i]]
 		a := &attempts[i]
 		d := l.diagnose(m, r, a, !now.Before(m.Arrived.Add(p.Expiry)))
 		dec := decide(&p, now, m, r, a, d, l.o.Spread())
-		if l.fallBack(&u.tx, a) {
+		if l.fallBack(&lm.tx, a) {
 			dec = decision{State: relay.Deferred, Next: now}
 		} else {
-			l.noteSignal(&o.signal, &u.tx, r, a, d)
+			l.addSignal(&o.signal, &lm.tx, r, a, d)
 		}
 		apply(r, &dec, a, d, now)
 		o.events = append(o.events, relay.AttemptEvent(m, r, now))
@@ -40,9 +40,10 @@ func (l *Lane) outcome(u *leased, attempts []relay.Attempt) *outcome {
 	return o
 }
 
-// diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message's time
-// is over.
-func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt, final bool) *diagnose.Diagnosis {
+// diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message is past
+// its expiry.
+func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt,
+	final bool) *diagnose.Diagnosis {
 	if a.Accepted() {
 		return nil
 	}
@@ -50,8 +51,13 @@ func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt, 
 	d := l.o.Diagnose(diagnose.Symptom{
 		Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host, Final: final,
 		Facts: diagnose.Facts{
-			HeaderFrom: m.HeaderFrom, EnvelopeFrom: domainOf(m.Envelope.From), DKIMDomains: m.DKIM, Examined: true,
-			Size: m.Size, UpstreamSize: caps.Size, Recipient: r.Address,
+			HeaderFrom:   m.HeaderFrom,
+			EnvelopeFrom: domainOf(m.Envelope.From),
+			DKIMDomains:  m.DKIM,
+			Examined:     true,
+			Size:         m.Size,
+			UpstreamSize: caps.Size,
+			Recipient:    r.Address,
 		},
 	})
 	return &d
@@ -62,8 +68,9 @@ func (l *Lane) fallBack(tx *relay.Transaction, a *relay.Attempt) bool {
 	return tx.Message.Report && tx.From == "" && a.Reply.Class() == 5 && l.o.NullSenderRefused(l.o.Name, *a)
 }
 
-// noteSignal notes what an attempt tells about more than its own recipient.
-func (l *Lane) noteSignal(s *signal, tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis) {
+// addSignal adds to s what an attempt says about more than its own recipient.
+func (l *Lane) addSignal(s *signal, tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt,
+	d *diagnose.Diagnosis) {
 	if a.Accepted() {
 		s.accepted, s.domain = true, strings.ToLower(domainOf(r.Address))
 		return
@@ -72,21 +79,23 @@ func (l *Lane) noteSignal(s *signal, tx *relay.Transaction, r *relay.Recipient, 
 	switch {
 	case sessionOver(d):
 	case lim.kind != noLimit:
-		if s.limit == nil { // one message is one witness, whatever the number of its recipients
+		if s.limit == nil { // a message counts once, however many recipients it has
 			s.limit = &metLimit{limit: lim, encounter: encounterOf(tx, r, a), refusal: refusal{a, d}}
 		}
-	case a.Stage == diagnose.StageMail && a.Reply.Code != 0 && (d.Scope == diagnose.ScopeUpstream || ownFault(a, d)):
-		// It is the upstream that speaks. Later a recipient's server may, and then nothing pauses a lane.
+	case a.Stage == diagnose.StageMail && a.Reply.Code != 0 &&
+		(d.Scope == diagnose.ScopeUpstream || ownFault(a, d)):
+		// The words are the upstream's own. Later they may be those of a recipient's server, and these never
+		// pause a lane.
 		s.refused, s.accountRefused = append(s.refused, refusal{a, d}), senderOf(tx)
 	case ownFault(a, d):
 		s.refused = append(s.refused, refusal{a, d})
 	}
 }
 
-// senderOf is the sender of a transaction as it is compared.
+// senderOf is the sender of a transaction in the form in which senders are compared.
 func senderOf(tx *relay.Transaction) string { return relay.SenderName(tx.From) }
 
-// encounterOf is what a transaction that met a limit has that another may have in common with it.
+// encounterOf is what several transactions that met a limit may have in common.
 func encounterOf(tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt) encounter {
 	e := encounter{sender: senderOf(tx)}
 	if a.Stage == diagnose.StageMail {
@@ -98,7 +107,7 @@ func encounterOf(tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt) en
 	return e
 }
 
-// apply writes a decision into the recipient's state.
+// apply writes a decision into the recipient.
 func apply(r *relay.Recipient, dec *decision, a *relay.Attempt, d *diagnose.Diagnosis, now time.Time) {
 	r.State, r.NextAttempt, r.HeldWhy = dec.State, dec.Next, dec.HeldWhy
 	r.Last, r.Diagnosis = a, d
@@ -111,9 +120,15 @@ func apply(r *relay.Recipient, dec *decision, a *relay.Attempt, d *diagnose.Diag
 	r.History = remember(r.History, historyEntry(r, a, d, now))
 }
 
-// historyEntry is the entry of a recipient's history that an attempt adds.
-func historyEntry(r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis, now time.Time) relay.HistoryEntry {
-	e := relay.HistoryEntry{Time: now, Event: relay.EventOf(r.State), Stage: a.Stage, Reply: cut(a.Reply.Raw, 512)}
+// historyEntry is the entry that an attempt adds to a recipient's history.
+func historyEntry(r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis,
+	now time.Time) relay.HistoryEntry {
+	e := relay.HistoryEntry{
+		Time:  now,
+		Event: relay.EventOf(r.State),
+		Stage: a.Stage,
+		Reply: cut(a.Reply.Raw, 512),
+	}
 	if e.Reply == "" {
 		e.Reply = cut(a.NetErr.Text, 512)
 	}
@@ -123,10 +138,11 @@ func historyEntry(r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis, n
 	return e
 }
 
-// keepFirst is how many of the oldest entries of a history stay when it grows too long: how it began tells most.
+// keepFirst is how many of the oldest entries stay when a history grows too long: the beginning says the
+// most.
 const keepFirst = 8
 
-// remember appends to a history, leaving out its middle when it grows too long.
+// remember appends to a history, and drops its middle when it grows too long.
 func remember(h []relay.HistoryEntry, e relay.HistoryEntry) []relay.HistoryEntry {
 	h = append(h[:len(h):len(h)], e)
 	if len(h) > relay.MaxHistory {

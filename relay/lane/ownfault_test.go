@@ -43,11 +43,12 @@ func (r *kindRow) decided(e *diagnose.Engine) (relay.State, diagnose.Diagnosis) 
 	policy, now := testPolicy(), time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	a := relay.Attempt{Stage: r.Stage, Reply: diagnose.ParseReply(r.Reply)}
 	d := e.Diagnose(diagnose.Symptom{Stage: a.Stage, Reply: a.Reply})
-	return decide(&policy, now, &relay.Message{Arrived: now}, &relay.Recipient{State: relay.Queued}, &a, &d, 0).State, d
+	return decide(&policy, now, &relay.Message{Arrived: now}, &relay.Recipient{State: relay.Queued}, &a, &d,
+		0).State, d
 }
 
-// TestOwnFaultsNeverBounce holds that a refusal of our account, login, sender or quota waits for the operator,
-// whoever words it, in whatever language and at whatever stage.
+// TestOwnFaultsNeverBounce holds that a refusal of our account, login, sender or quota waits for the
+// operator, whoever words it, in whatever language and at whatever stage.
 func TestOwnFaultsNeverBounce(t *testing.T) {
 	e, err := diagnose.New(diagnose.Options{})
 	if err != nil {
@@ -55,7 +56,8 @@ func TestOwnFaultsNeverBounce(t *testing.T) {
 	}
 	for _, row := range kindRows(t, "own-fault.jsonl") {
 		state, d := row.decided(e)
-		if state == relay.Failed || d.Owner != diagnose.OwnerOperator || d.Action == diagnose.ActionRemoveAddress {
+		if state == relay.Failed || d.Owner != diagnose.OwnerOperator ||
+			d.Action == diagnose.ActionRemoveAddress {
 			t.Errorf("%s %q: %s, %s (%s) must act, %s by %s",
 				row.Stage, row.Reply, state, d.Owner, d.Reason, d.Action, d.Rule)
 		}

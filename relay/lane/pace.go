@@ -6,46 +6,46 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// The constants by which a lane finds the rate that its upstream bears. The scheme is that of TCP's
-// congestion control (RFC 5681): a multiplicative decrease, after it a slow start that doubles up to the rate
-// that is known to be good, and from there a growth that is slow at first.
+// The constants by which a lane finds the rate that its upstream accepts. The scheme is that of TCP's
+// congestion control (RFC 5681): a multiplicative decrease, then a slow start that doubles up to the rate
+// known to be good, and from there a growth that is slow at first.
 const (
-	paceDecrease  = 0.85        // of the rate, at most once a paceWindow, if mail was taken since the last time
-	paceClosed    = 0.7         // the same when it took none: it is not the rate then
-	paceGood      = 0.95        // of the rate that was taken before a throttling reply is known to be good
-	paceGrowth    = 0.0005      // of the rate, each second, for each second since the last throttling reply ...
-	paceGrowthMax = 0.1         // ... until here
-	paceWindow    = time.Second // replies to what was already under way are one signal, not many
+	paceDecrease  = 0.85        // of the rate, at most once per paceWindow, if mail was taken since
+	paceClosed    = 0.7         // the same when none was taken: the rate is then not the cause
+	paceGood      = 0.95        // this part of the rate taken before a throttling reply is known to be good
+	paceGrowth    = 0.0005      // of the rate, each second, per second since the last throttling ...
+	paceGrowthMax = 0.1         // ... up to this
+	paceWindow    = time.Second // replies to messages already under way count as one
 	paceDouble    = 100 * time.Millisecond
 	paceMeasure   = 5 * time.Second // over which the accepted rate is measured
 	paceForget    = 10 * time.Minute
 	paceMinRate   = 0.05 // messages a second
-	paceMost      = 1e4  // the same, beyond what any lane does
-	paceLearn     = 3    // messages from which a rate is learned
-	paceFree      = 50.0 // messages a second: from here a rate without a known bound is none, after ...
+	paceMost      = 1e4  // the same, more than any lane can send
+	paceSample    = 3    // messages needed to estimate a rate
+	paceFree      = 50.0 // messages a second: without a known bound, unlimited from here after ...
 	paceFreeAfter = 10 * time.Second
 
 	limitGrowEvery = 5 * time.Second
-	crowdedFor     = 5 * time.Second // for which no further connection is tried
+	crowdedFor     = 5 * time.Second // for which no additional connection is tried
 )
 
-// pace is how much a lane sends at once and a second: upper bounds from the configuration, lowered by
-// throttling replies, raised again by success. It belongs to the lane's goroutine.
+// pace is how many connections a lane uses and how many messages a second it sends: upper bounds from the
+// configuration, lowered by throttling replies, raised again by success. It belongs to the lane's goroutine.
 type pace struct {
 	maxLimit int     // configured connections
-	maxRate  float64 // configured messages a second; 0 is no bound
+	maxRate  float64 // configured messages a second; 0 means no limit
 
 	limit     int     // connections now
-	rate      float64 // messages a second now; 0 is no bound
-	good      float64 // messages a second that the upstream was seen to bear; 0: not known
+	rate      float64 // messages a second now; 0 means no limit
+	good      float64 // messages a second that the upstream was seen to accept; 0: not known
 	bucket    *rate.Limiter
-	crowded   time.Time // when a connection was last refused as one too many
-	throttled time.Time // when a throttling reply was last acted on
+	crowded   time.Time // when an additional connection was last refused
+	throttled time.Time // when the rate was last lowered for a throttling reply
 	grown     time.Time // when limit or rate were last raised
 	closed    bool      // nothing was taken since throttled
 	reopened  time.Time // when something was, the first time after
-	recent    measure   // what is taken, whoever bounds it
-	bound     measure   // what is taken while it is this pace that bounds it
+	recent    measure   // what the upstream takes
+	bound     measure   // what it takes while this pace is the limit
 }
 
 // measure counts messages from a time on.
@@ -89,8 +89,8 @@ func (p *pace) setBucket() {
 	p.bucket.SetBurst(burst)
 }
 
-// room is how many of up to want messages may be started at now; wait is when more may be, 0 if time does not
-// matter.
+// room is how many of up to want messages may be started now. wait is how long until more may be; 0 if that
+// does not depend on time.
 func (p *pace) room(now time.Time, want int) (n int, wait time.Duration) {
 	if p.bucket == nil || want <= 0 {
 		return want, 0
@@ -104,8 +104,8 @@ func (p *pace) room(now time.Time, want int) (n int, wait time.Duration) {
 	return max(n, 0), wait
 }
 
-// spend takes the tokens of n messages. all says that these are all that waited, so that it is not the pace
-// by which the lane is bound.
+// spend takes the tokens of n messages. all says that no other message waited, so that the pace is not what
+// limits the lane.
 func (p *pace) spend(now time.Time, n int, all bool) {
 	if p.bucket == nil {
 		return
@@ -163,7 +163,7 @@ func (p *pace) grow(now time.Time) {
 	p.setBucket()
 }
 
-// double is a step of the slow start. Where no bound shows for a while it ends with none.
+// double is a step of the slow start. If no bound shows for a while the rate becomes the configured one.
 func (p *pace) double(now time.Time) {
 	p.rate *= 2
 	switch {
@@ -176,8 +176,8 @@ func (p *pace) double(now time.Time) {
 	}
 }
 
-// throttle acts on a reply that asks for less, and reports whether the rate was lowered. The first one brings
-// it down to what the upstream was seen to take; each further one, window by window, a step below.
+// throttle handles a reply that asks for less, and reports whether the rate was lowered. The first one lowers
+// it to what the upstream was seen to take; each further one, window by window, by one more step.
 func (p *pace) throttle(now time.Time) bool {
 	if since := now.Sub(p.throttled); since >= 0 && since < paceWindow {
 		return false
@@ -193,7 +193,7 @@ func (p *pace) throttle(now time.Time) bool {
 		p.rate *= paceClosed
 	default:
 		p.rate *= paceDecrease
-		p.learn(now)
+		p.estimate(now)
 	}
 	p.throttled, p.grown, p.closed = now, now, true
 	if p.rate = max(p.rate, paceMinRate); p.maxRate > 0 {
@@ -203,11 +203,11 @@ func (p *pace) throttle(now time.Time) bool {
 	return true
 }
 
-// learn takes the rate at which mail was taken since the last time for what the upstream bears, if the lane
-// could have sent more: what a lane with little to do sends says nothing about its upstream.
-func (p *pace) learn(now time.Time) {
+// estimate takes the rate at which mail was taken since the last time as what the upstream accepts, if the
+// lane could have sent more: the rate of a lane with little to do says nothing about its upstream.
+func (p *pace) estimate(now time.Time) {
 	since := now.Sub(p.bound.from).Seconds()
-	if !p.bound.from.IsZero() && since >= 1 && p.bound.taken >= paceLearn {
+	if !p.bound.from.IsZero() && since >= 1 && p.bound.taken >= paceSample {
 		seen := float64(p.bound.taken) / since
 		p.good = max(seen*paceGood, paceMinRate)
 		p.rate = min(p.rate, seen)
@@ -215,8 +215,7 @@ func (p *pace) learn(now time.Time) {
 	}
 }
 
-// crowd acts on a reply that refuses one connection more than those in use, and reports whether the limit was
-// lowered.
+// crowd handles a reply that refuses an additional connection, and reports whether the limit was lowered.
 func (p *pace) crowd(now time.Time, inUse int) bool {
 	p.crowded, p.grown = now, now
 	before := p.limit
@@ -224,13 +223,13 @@ func (p *pace) crowd(now time.Time, inUse int) bool {
 	return p.limit < before
 }
 
-// crowdedAt reports whether a connection was refused as one too many a moment ago.
+// crowdedAt reports whether an additional connection was refused a moment ago.
 func (p *pace) crowdedAt(now time.Time) bool {
 	since := now.Sub(p.crowded)
 	return since >= 0 && since < crowdedFor
 }
 
-// observed is the accepted rate as well as it is known.
+// observed is the accepted rate, as far as it is known.
 func (p *pace) observed(now time.Time) float64 { return max(p.recent.last, p.recent.rate(now), 1) }
 
 // count counts a message and measures the rate.

@@ -19,7 +19,8 @@ func TestPaceRecoversFromABurst(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := engineBench(t)
 					var ill atomic.Bool
-					b.refuse(stage, "421 4.3.2 Service not available\r\n", func(string, string) bool { return ill.Load() })
+					b.refuse(stage, "421 4.3.2 Service not available\r\n",
+						func(string, string) bool { return ill.Load() })
 					b.settings.Policy.Schedule = []time.Duration{time.Second}
 					stop := b.run(t)
 					defer stop()

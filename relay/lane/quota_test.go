@@ -13,7 +13,7 @@ import (
 
 // TestLaneDailyQuotaPauses has an upstream whose daily quota is used up, for all or for mail of one kind, in
 // the words and at the stages at which providers say so. The lane pauses, one message at a time tries, and
-// nobody is bounced.
+// nothing is bounced.
 func TestLaneDailyQuotaPauses(t *testing.T) {
 	for _, tt := range []struct {
 		stage diagnose.Stage
@@ -35,15 +35,18 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 					stop := b.run(t)
 					defer stop()
 					for i := range 30 {
-						b.put(fmt.Sprintf("s%d@example.com", i%(senders+1)), fmt.Sprintf("r%d@example.net", i))
+						b.put(fmt.Sprintf("s%d@example.com", i%(senders+1)),
+							fmt.Sprintf("r%d@example.net", i))
 					}
 					pass(30 * time.Second)
 					if n := b.upstream.offers(); n > 2*b.settings.Concurrency+1 {
 						t.Errorf("%d contents were offered in 30 seconds, want those leased and one more", n)
 					}
 					st := b.lane.State()
-					if !st.Paused || st.Diagnosis == nil || st.Diagnosis.Reason != diagnose.ReasonQuotaExceeded ||
-						!st.NextProbe.After(time.Now()) || st.Reply == "" {
+					if !st.Paused || st.Diagnosis == nil ||
+						st.Diagnosis.Reason != diagnose.ReasonQuotaExceeded ||
+						!st.NextProbe.After(time.Now()) ||
+						st.Reply == "" {
 						t.Errorf("state %+v, want paused for the quota until the next probe", st)
 					}
 					pass(24 * time.Hour)
@@ -56,7 +59,8 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 					used.Store(false)
 					pass(2*time.Hour + 15*time.Minute)
 					if got := b.spool.states(); got[relay.Relayed] != 30 || b.lane.State().Paused {
-						t.Errorf("states %v two hours after the day ended, paused %v", got, b.lane.State().Paused)
+						t.Errorf("states %v two hours after the day ended, paused %v", got,
+							b.lane.State().Paused)
 					}
 					if p, r := b.log.lane("paused"), b.log.lane("resumed"); p != 1 || r != 1 {
 						t.Errorf("%d pause and %d resume events, want one each", p, r)
@@ -73,7 +77,9 @@ func TestLaneQuotaThatNamesItsEnd(t *testing.T) {
 		b := newBench()
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 			return diagnose.Diagnosis{
-				Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeUpstream, Reason: diagnose.ReasonQuotaExceeded,
+				Category:   diagnose.RateLimitIssues,
+				Scope:      diagnose.ScopeUpstream,
+				Reason:     diagnose.ReasonQuotaExceeded,
 				RetryAfter: diagnose.Seconds(3 * time.Hour),
 			}
 		}
@@ -100,7 +106,8 @@ func TestLaneQuotaThatNamesItsEnd(t *testing.T) {
 func TestOneMessageAtItsQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := engineBench(t)
-		b.refuse(diagnose.StageEndOfData, sesQuota, func(_, to string) bool { return to == "quota@example.net" })
+		b.refuse(diagnose.StageEndOfData, sesQuota,
+			func(_, to string) bool { return to == "quota@example.net" })
 		stop := b.run(t)
 		defer stop()
 		b.put("a@example.com", "quota@example.net")
@@ -114,7 +121,8 @@ func TestOneMessageAtItsQuota(t *testing.T) {
 		id := b.put("a@example.com", "r@example.net")
 		pass(time.Second)
 		if r := b.spool.recipient(id, 0); r.State != relay.Relayed || b.lane.State().Paused {
-			t.Errorf("new mail is %s, paused %v; want relayed at once, no pause", r.State, b.lane.State().Paused)
+			t.Errorf("new mail is %s, paused %v; want relayed at once, no pause", r.State,
+				b.lane.State().Paused)
 		}
 	})
 }
@@ -126,7 +134,11 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench()
 				b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-					return diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: scope, Reason: diagnose.ReasonQuotaExceeded}
+					return diagnose.Diagnosis{
+						Category: diagnose.RateLimitIssues,
+						Scope:    scope,
+						Reason:   diagnose.ReasonQuotaExceeded,
+					}
 				}
 				var used atomic.Bool
 				used.Store(true)
@@ -146,7 +158,8 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 				if n := b.upstream.offers() - 500; n > 10 {
 					t.Errorf("%d contents of the sender were offered, want few", n)
 				}
-				if st := b.lane.State(); st.Paused || len(st.Senders) != 1 || st.Senders[0].Sender != "full@example.com" {
+				if st := b.lane.State(); st.Paused || len(st.Senders) != 1 ||
+					st.Senders[0].Sender != "full@example.com" {
 					t.Errorf("state %+v, want one paused sender", st)
 				}
 				pass(6 * time.Hour)
@@ -170,7 +183,9 @@ func TestMailOfAPausedSenderStillExpires(t *testing.T) {
 		b := newBench()
 		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 			return diagnose.Diagnosis{
-				Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeSender, Reason: diagnose.ReasonQuotaExceeded,
+				Category: diagnose.RateLimitIssues,
+				Scope:    diagnose.ScopeSender,
+				Reason:   diagnose.ReasonQuotaExceeded,
 			}
 		}
 		b.refuse(diagnose.StageMail, sesQuota, func(string, string) bool { return true })

@@ -8,9 +8,9 @@ import (
 	"mailwhy/relay"
 )
 
-// pausedSenders are the senders whose mail waits for a limit of their own, while that of all others goes on.
-// Of each of them one message at a time tries whether the limit has ended. Their number is bounded: of too
-// many the one that would be tried first is forgotten, which costs one attempt. It belongs to the lane's
+// pausedSenders are the senders whose mail waits because of a limit of their own, while all other mail goes
+// on. For each of them one message at a time probes whether the limit has ended. Their number is bounded:
+// beyond it the one that would be probed first is dropped, which costs one attempt. It belongs to the lane's
 // goroutine.
 type pausedSenders struct {
 	paused map[string]*pausedSender
@@ -20,23 +20,23 @@ type pausedSenders struct {
 // pausedSender is one of them.
 type pausedSender struct {
 	since    time.Time
-	until    time.Time // when a message is tried
+	until    time.Time // when a message is offered again
 	interval time.Duration
-	probe    relay.Token // the message that is under way to try; "" when none is
+	probe    relay.Token // the message that probes now; "" when none does
 	meaning  *diagnose.Diagnosis
 }
 
 // The constants of paused senders.
 const (
 	maxPausedSenders = 256
-	senderProbeTime  = 30 * time.Second // for which the rest waits for the one that tries
+	senderProbeTime  = 30 * time.Second // for which the sender's other mail waits for the probe
 )
 
-// senderProbe is how long a sender's mail waits for a limit on its rate, between two attempts.
+// senderProbe is the time between two probes of a sender's rate limit.
 func senderProbe() Bounds { return Bounds{Min: 5 * time.Second, Max: 5 * time.Minute} }
 
-// pause lets the mail of a sender wait, or wait longer if it is its probe that met the limit again. It
-// reports whether the sender was not paused before.
+// pause makes the mail of a sender wait, or wait longer if its probe met the limit again. It reports whether
+// the sender was not paused before.
 func (p *pausedSenders) pause(h *metLimit, token relay.Token, now time.Time, b Bounds, policy *Policy) bool {
 	sender := h.sender
 	s, before := p.paused[sender]
@@ -58,7 +58,7 @@ func (p *pausedSenders) pause(h *metLimit, token relay.Token, now time.Time, b B
 	return !before
 }
 
-// makeRoom sees to it that another sender finds room.
+// makeRoom makes room for another sender.
 func (p *pausedSenders) makeRoom() {
 	if p.paused == nil {
 		p.paused = map[string]*pausedSender{}
@@ -75,8 +75,8 @@ func (p *pausedSenders) makeRoom() {
 	delete(p.paused, first)
 }
 
-// hold says whether a message of sender waits, and until when. One that does not, of a sender who is paused,
-// is the one that tries.
+// hold says whether a message of sender must wait, and until when. A message of a paused sender that need not
+// wait is its probe.
 func (p *pausedSenders) hold(sender string, token relay.Token, now time.Time) (until time.Time, waits bool) {
 	s := p.paused[sender]
 	switch {
@@ -99,15 +99,15 @@ func (p *pausedSenders) taken(sender string) {
 	}
 }
 
-// ended notes that a message is not under way any more. If it was to try for its sender and settled nothing
-// about the limit, another one tries.
+// ended notes that a message is no longer under way. If it was its sender's probe and settled nothing about
+// the limit, another one probes.
 func (p *pausedSenders) ended(sender string, token relay.Token, now time.Time) {
 	if s := p.paused[sender]; s != nil && s.probe == token {
 		s.probe, s.until, p.shown = "", now, nil
 	}
 }
 
-// tryNow makes the next message of every paused sender try.
+// tryNow makes the next message of every paused sender a probe.
 func (p *pausedSenders) tryNow(now time.Time) {
 	for _, s := range p.paused {
 		s.until = now
@@ -115,13 +115,13 @@ func (p *pausedSenders) tryNow(now time.Time) {
 	p.shown = nil
 }
 
-// clear ends all pauses, as when it shows that the limit is not the senders' own.
+// clear ends all pauses: the limit turned out not to be the senders' own.
 func (p *pausedSenders) clear() {
 	clear(p.paused)
 	p.shown = nil
 }
 
-// pauseSender lets the mail of one sender wait, and tells the operator.
+// pauseSender makes the mail of one sender wait, and reports that to the operator.
 func (l *Lane) pauseSender(h *metLimit, token relay.Token, now time.Time) {
 	bounds, set := senderProbe(), l.o.Settings()
 	if h.kind == quotaLimit {
@@ -129,8 +129,9 @@ func (l *Lane) pauseSender(h *metLimit, token relay.Token, now time.Time) {
 	}
 	first := l.senders.pause(h, token, now, bounds, &set.Policy)
 	l.sift(now)
-	if first && l.worthReporting("sender "+h.sender, h.meaning, now) {
-		l.event("refused", h.meaning, h.tried, "mail of "+h.sender+" waits; that of other senders goes on")
+	if first && l.shouldReport("sender "+h.sender, h.meaning, now) {
+		l.event("refused", h.meaning, h.tried,
+			"mail from "+h.sender+" waits; mail from other senders goes on")
 	}
 }
 
@@ -138,11 +139,11 @@ func (l *Lane) pauseSender(h *metLimit, token relay.Token, now time.Time) {
 func (l *Lane) sift(now time.Time) {
 	for range len(l.work) {
 		select {
-		case u := <-l.work:
-			if until, waits := l.senders.hold(senderOf(&u.tx), u.token, now); waits {
-				l.postpone(u, until)
+		case lm := <-l.work:
+			if until, waits := l.senders.hold(senderOf(&lm.tx), lm.token, now); waits {
+				l.postpone(lm, until)
 			} else {
-				l.work <- u // there is room: it was taken out of it, and only this goroutine puts in
+				l.work <- lm // there is room: it was just taken out, and only this goroutine adds
 			}
 		default:
 			return
@@ -150,22 +151,22 @@ func (l *Lane) sift(now time.Time) {
 	}
 }
 
-// postpone puts a leased message off without offering it, as its sender's mail waits. It uses up no step of
-// the schedule, and the time is written down, so that a message is looked at again no more often than its
-// sender may try.
-func (l *Lane) postpone(u *leased, until time.Time) {
+// postpone defers a leased message without offering it, because its sender's mail waits. It uses up no step
+// of the schedule. The time is stored, so that a message is leased again no more often than its sender may
+// probe.
+func (l *Lane) postpone(lm *leased, until time.Time) {
 	l.later++
 	now, policy := l.o.Now(), l.o.Settings().Policy
 	go func() {
-		defer func() { l.signals <- signal{leased: u, postponed: true} }()
-		m := u.tx.Message
+		defer func() { l.signals <- signal{leased: lm, postponed: true} }()
+		m := lm.tx.Message
 		after := append([]relay.Recipient(nil), m.Recipients...)
-		for _, i := range u.tx.Recipients {
+		for _, i := range lm.tx.Recipients {
 			after[i].NextAttempt = earlier(until, m.Arrived.Add(policy.Expiry))
 		}
 		set := relay.Settlement{Recipients: after, Notices: NoticesFor(&policy, m, after, now)}
-		if err := l.o.Spool.Settle(context.Background(), u.token, set); err != nil {
-			l.o.Log.Error("cannot put a message off", "lane", l.o.Name, "id", m.ID, "err", err)
+		if err := l.o.Spool.Settle(context.Background(), lm.token, set); err != nil {
+			l.o.Log.Error("cannot postpone a message", "lane", l.o.Name, "id", m.ID, "err", err)
 			return
 		}
 		if len(set.Notices) > 0 {

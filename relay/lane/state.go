@@ -10,21 +10,21 @@ import (
 	"mailwhy/relay"
 )
 
-// slowness is why and since when a lane sends less than it may.
+// slowness is why and since when a lane sends less than it is configured to.
 type slowness struct {
 	refusal
 	since    time.Time
-	reported bool // that it is so
+	reported bool // to the operator
 }
 
 // publish makes the lane's state visible.
 func (l *Lane) publish() {
-	t := &l.outage
+	o := &l.outage
 	st := relay.LaneState{Name: l.o.Name, Limit: l.pace.limit, Rate: l.pace.rate}
 	switch {
-	case t.paused || t.canary && t.reported:
-		st.Paused, st.Since, st.NextProbe = true, t.since, t.nextProbe
-		st.Diagnosis, st.Reply = t.meaning, t.reply
+	case o.paused || o.canary && o.reported:
+		st.Paused, st.Since, st.NextProbe = true, o.since, o.nextProbe
+		st.Diagnosis, st.Reply = o.meaning, o.reply
 	case l.pace.lowered() && !l.slowness.since.IsZero():
 		st.Slowed, st.Since = true, l.slowness.since
 		st.Diagnosis, st.Reply = l.slowness.meaning, saidIn(l.slowness.tried)
@@ -49,13 +49,14 @@ func (p *pausedSenders) list() []relay.SenderPaused {
 	list := make([]relay.SenderPaused, 0, len(p.paused))
 	for _, name := range slices.Sorted(maps.Keys(p.paused)) {
 		s := p.paused[name]
-		list = append(list, relay.SenderPaused{Sender: name, Since: s.since, NextProbe: s.until, Diagnosis: s.meaning})
+		list = append(list,
+			relay.SenderPaused{Sender: name, Since: s.since, NextProbe: s.until, Diagnosis: s.meaning})
 	}
 	p.shown = list
 	return list
 }
 
-// saidIn is what an attempt was answered, on one line and cut for people; "" for none.
+// saidIn is the reply to an attempt, or its error, on one line and cut for people; "" for a nil attempt.
 func saidIn(a *relay.Attempt) string {
 	if a == nil {
 		return ""
@@ -67,14 +68,15 @@ func saidIn(a *relay.Attempt) string {
 	return cut(strings.Join(strings.Fields(said), " "), 512)
 }
 
-// reportEvery is how long the operator is not told again of the same state for the same reason.
+// reportEvery is how often the same state for the same reason is reported to the operator at most.
 const reportEvery = time.Hour
 
-// maxReported is how many states are remembered as told; beyond it all are forgotten.
+// maxReported is how many reported states are remembered; beyond it all are forgotten.
 const maxReported = 512
 
-// worthReporting reports whether the operator is to be told that the lane is in a state that many messages meet.
-func (l *Lane) worthReporting(state string, d *diagnose.Diagnosis, now time.Time) bool {
+// shouldReport reports whether to tell the operator of a state of the lane, which many messages may meet, and
+// notes that it is reported.
+func (l *Lane) shouldReport(state string, d *diagnose.Diagnosis, now time.Time) bool {
 	what := state + " " + string(d.Reason)
 	last, before := l.reported[what]
 	if since := now.Sub(last); before && since >= 0 && since < reportEvery {
@@ -87,7 +89,7 @@ func (l *Lane) worthReporting(state string, d *diagnose.Diagnosis, now time.Time
 	return true
 }
 
-// event records a change of the lane itself in the delivery log and in the operational log.
+// event records a change of the lane's state in the delivery log and in the operational log.
 func (l *Lane) event(state string, d *diagnose.Diagnosis, a *relay.Attempt, note string) {
 	l.o.Record.Record(relay.LaneEvent(l.o.Name, state, a, d, l.outage.nextProbe, note, l.o.Now()))
 	attrs := []any{"upstream", l.o.Name, "note", note}

@@ -41,7 +41,8 @@ func TestLaneLogsItsPause(t *testing.T) {
 		pass(3 * time.Hour)
 		stop()
 		if logLine(&log, "level=WARN", `msg="upstream paused"`, "upstream=default", "reason=quota_exceeded",
-			"fix=", "cause=", `reply="454 Throttling failure: Daily message quota exceeded."`, "next_probe=") == "" {
+			"fix=", "cause=", `reply="454 Throttling failure: Daily message quota exceeded."`,
+			"next_probe=") == "" {
 			t.Errorf("no line about the pause:\n%s", log.String())
 		}
 		if logLine(&log, "level=INFO", `msg="upstream resumed"`, "upstream=default") == "" {
@@ -64,7 +65,8 @@ func TestLaneLogsThatItIsSlowed(t *testing.T) {
 		pass(5 * time.Second)
 		st := b.lane.State()
 		if !st.Slowed || st.Paused || st.Since.IsZero() || st.Diagnosis == nil ||
-			st.Diagnosis.Reason != "throttled" || st.Reply != strings.TrimSpace(sesThrottled) || st.Rate == 0 {
+			st.Diagnosis.Reason != "throttled" || st.Reply != strings.TrimSpace(sesThrottled) ||
+			st.Rate == 0 {
 			t.Errorf("state %+v, want slowed and why", st)
 		}
 		slow.Store(false)

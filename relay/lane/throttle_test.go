@@ -57,8 +57,10 @@ func TestOthersGoOnWhenOneIsLimited(t *testing.T) {
 	}{
 		{"a recipient, after the content", diagnose.StageEndOfData, sesThrottled, to("limited1@")},
 		{"five recipients", diagnose.StageEndOfData, sesThrottled, to("limited")},
-		{"a recipient, at RCPT", diagnose.StageRcpt, "450 4.7.1 Message rate limit exceeded\r\n", to("limited1@")},
-		{"a recipient, the session ended", diagnose.StageRcpt, "421 4.7.0 Try again later\r\n", to("limited1@")},
+		{"a recipient, at RCPT", diagnose.StageRcpt, "450 4.7.1 Message rate limit exceeded\r\n",
+			to("limited1@")},
+		{"a recipient, the session ended", diagnose.StageRcpt, "421 4.7.0 Try again later\r\n",
+			to("limited1@")},
 		{"a recipient, its own limit", diagnose.StageRcpt,
 			"432 4.3.2 STOREDRV.Deliver; recipient thread limit exceeded\r\n", to("limited")},
 		{"greylisting", diagnose.StageRcpt, "421 4.7.1 Greylisted, try again later\r\n", to("limited")},
@@ -142,7 +144,8 @@ func TestSessionEndsCostNothing(t *testing.T) {
 					reason, got, b.lane.State().Slowed)
 			}
 			if r := b.spool.recipient("M000001", 0); r.Attempts != 1 {
-				t.Errorf("%s: %d steps of the schedule used up, want that of the success only", reason, r.Attempts)
+				t.Errorf("%s: %d steps of the schedule used up, want that of the success only", reason,
+					r.Attempts)
 			}
 		})
 	}
