@@ -10,7 +10,7 @@
 //	NoticesFor notices.go  says which reports the sender is owed for that
 //	settle     worker.go   writes the recipients' new state and the notices, in one transaction
 //	record     worker.go   hands the events to the recorders, only now
-//	note       lane.go     handles what the attempt says beyond its own message: a limit, our account
+//	note       signal.go   handles what the attempt says beyond its own message: a limit, our account
 //	pause      outage.go   stops the lane while the upstream is unreachable or refuses us, and probes it
 //
 // What always holds:
