@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// ownRules is what errors call the rules that are built in.
-const ownRules = "built-in rules"
+// builtinRules is what errors call the rules that are built in.
+const builtinRules = "built-in rules"
 
 // Engine diagnoses. It is immutable and safe for concurrent use; a change of rules makes a new one.
 type Engine struct {
@@ -46,7 +46,10 @@ type pair struct {
 type compiled struct {
 	rule
 	category Category
-	enhanced [][3]int // -1 stands for any number
+	weight   float64
+	own      bool        // it is a user's
+	enhanced [][3]int    // -1 stands for any number
+	beats    []*compiled // rules that say nothing where this one holds
 }
 
 // New makes an Engine from the built-in guide and rules, and a user's on top. An error names the file, the line and
@@ -83,7 +86,7 @@ func New(opts Options) (*Engine, error) {
 // load reads the built-in files and the user's, and checks them together.
 func load(opts Options) (*file, error) {
 	f := &file{}
-	if err := errors.Join(parseFile("guide.toml", guideFile, f), parseFile(ownRules, rulesFile, f)); err != nil {
+	if err := errors.Join(parseFile("guide.toml", guideFile, f), parseFile(builtinRules, rulesFile, f)); err != nil {
 		return nil, err
 	}
 	if opts.Rules != nil {
@@ -102,7 +105,11 @@ func load(opts Options) (*file, error) {
 		}
 		f.merge(user)
 	}
-	return f, f.check(opts.Rules)
+	if err := f.check(opts.Rules); err != nil {
+		return nil, err
+	}
+	f.Rules = slices.DeleteFunc(f.Rules, func(r rule) bool { return r.Disabled })
+	return f, nil
 }
 
 // changesGuide reports whether a user's file holds what is the guide's own.
@@ -211,10 +218,9 @@ func (e *Engine) addPhrases(f *file) error {
 	e.rules = make([]compiled, len(f.Rules))
 	for i, r := range f.Rules {
 		c := &e.rules[i]
-		*c = compiled{rule: r, category: r.Category}
-		if c.Weight == 0 {
-			c.Weight = defaultWeight
-		}
+		band, _ := r.Weight.(string)
+		*c = compiled{rule: r, category: r.Category, own: r.from != builtinRules}
+		c.weight, _ = bandWeight(band)
 		if info := e.reasons[r.Reason]; c.category == "" && info != nil {
 			c.category = info.Category
 		}
@@ -228,6 +234,7 @@ func (e *Engine) addPhrases(f *file) error {
 		add(what, r.All, i, roleAll)
 		add(what, r.None, i, roleNone)
 	}
+	e.linkBeats()
 	for i, p := range f.Providers {
 		add("provider "+p.ID, p.Match, i, roleProvider)
 	}
@@ -237,6 +244,21 @@ func (e *Engine) addPhrases(f *file) error {
 	add("boilerplate", f.Boilerplate, 0, roleStock)
 	add("pointers", f.Pointers, 0, rolePointer)
 	return errors.Join(append(errs, e.x.finish())...)
+}
+
+// linkBeats finds the rules that each rule beats. Those that were switched off are not there.
+func (e *Engine) linkBeats() {
+	byID := make(map[string]*compiled, len(e.rules))
+	for i := range e.rules {
+		byID[e.rules[i].ID] = &e.rules[i]
+	}
+	for i := range e.rules {
+		for _, id := range e.rules[i].Beats {
+			if beaten := byID[id]; beaten != nil {
+				e.rules[i].beats = append(e.rules[i].beats, beaten)
+			}
+		}
+	}
 }
 
 // Categories gives the guide's categories in its order, and Connection Failure last.

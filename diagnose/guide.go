@@ -94,7 +94,8 @@ type rule struct {
 	Reason     Reason     `toml:"reason"`
 	Category   Category   `toml:"category"` // when it is not the reason's
 	Alt        []Category `toml:"alt"`
-	Weight     float64    `toml:"weight"`
+	Weight     any        `toml:"weight"`   // the name of a band; any, so that a number gets a helpful error
+	Beats      []string   `toml:"beats"`    // ids of rules that say nothing where this one holds
 	Any        []string   `toml:"any"`      // one of these phrases must stand in the text
 	All        []string   `toml:"all"`      // and every one of these
 	None       []string   `toml:"none"`     // and none of these
@@ -106,6 +107,36 @@ type rule struct {
 	Example    []string   `toml:"example"`
 	Disabled   bool       `toml:"disabled"`
 	from       string     // file it came from
+}
+
+// A band is how much a rule's wording weighs. The bands lie so far apart that a rule of a higher one wins,
+// however long the phrase of the other.
+const (
+	vague   = "vague"   // a refusal without a reason: "rejected"
+	hint    = "hint"    // a word that points at a cause
+	normal  = "normal"  // a clear wording; the default
+	strong  = "strong"  // a wording that names its cause exactly
+	certain = "certain" // a wording that overrides everything beside it
+)
+
+// bandNames lists the bands for errors.
+const bandNames = certain + ", " + strong + ", " + normal + ", " + hint + " or " + vague
+
+// bandWeight is the weight of a band; ok is false where there is none of this name.
+func bandWeight(band string) (weight float64, ok bool) {
+	switch band {
+	case vague:
+		return vagueWeight, true
+	case hint:
+		return hintWeight, true
+	case normal, "":
+		return normalWeight, true
+	case strong:
+		return strongWeight, true
+	case certain:
+		return certainWeight, true
+	}
+	return 0, false
 }
 
 // codeRow says what an enhanced or basic code means on its own.
@@ -188,7 +219,6 @@ func (f *file) merge(user *file) {
 			f.Rules = append([]rule{r}, f.Rules...)
 		}
 	}
-	f.Rules = slices.DeleteFunc(f.Rules, func(r rule) bool { return r.Disabled })
 	for _, r := range user.Reasons {
 		if at := slices.IndexFunc(f.Reasons, func(o ReasonInfo) bool { return o.ID == r.ID }); at >= 0 {
 			f.Reasons[at] = r

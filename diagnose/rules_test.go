@@ -1,59 +1,195 @@
 package diagnose
 
 import (
+	"cmp"
 	"os"
 	"strings"
 	"testing"
 )
 
+// ownRule is the head of a user's rule about unknown users.
+const ownRule = `[[rule]]
+id = "ours"
+reason = "restricted_recipient"
+any = ["user unknown"]
+`
+
 // TestUserRules holds that a user's rules add to ours, replace them by id, and can switch them off.
 func TestUserRules(t *testing.T) {
-	reply := Symptom{Reply: ParseReply("550 5.1.1 User unknown")}
 	for _, c := range []struct {
 		name, rules string
+		reply       string // "550 5.1.1 User unknown" when empty
 		category    Category
 		reason      Reason
 		rule        string
 	}{
-		{"added", "[[rule]]\nid = \"ours\"\nreason = \"restricted_recipient\"\nweight = 12\nany = [\"user unknown\"]\nexample = [\"550 user unknown\"]", RecipientError, "restricted_recipient", "ours"},
-		{"replaced", "[[rule]]\nid = \"user-unknown\"\nreason = \"account_inactive\"\nany = [\"user unknown\"]", InvalidAddress, "account_inactive", "user-unknown"},
-		{"category", "[[rule]]\nid = \"ours\"\nreason = \"user_unknown\"\ncategory = \"Mailbox Issues\"\nweight = 12\nany = [\"user unknown\"]", MailboxIssues, "user_unknown", "ours"},
-		{"switched off", "[[rule]]\nid = \"user-unknown\"\ndisabled = true\nreason = \"user_unknown\"\nany = [\"x\"]\n[[rule]]\nid = \"hint-unknown\"\ndisabled = true\nreason = \"user_unknown\"\nany = [\"x\"]", InvalidAddress, "user_unknown", "pair 550 5.1.1"},
-		{"own reason", "[[reason]]\nid = \"house_rule\"\ncategory = \"Blocked\"\ndefinition = \"d\"\ncause = \"c\"\nfix = [\"f\"]\nscope = \"message\"\nowner = \"operator\"\naction = \"wait\"\n[[rule]]\nid = \"ours\"\nreason = \"house_rule\"\nweight = 12\nany = [\"user unknown\"]", Blocked, "house_rule", "ours"},
+		{
+			name:     "added, and it wins in the band of the built-in rule",
+			rules:    ownRule,
+			category: RecipientError, reason: "restricted_recipient", rule: "ours",
+		}, {
+			name:     "added in a higher band",
+			rules:    ownRule + `weight = "certain"`,
+			category: RecipientError, reason: "restricted_recipient", rule: "ours",
+		}, {
+			name:     "added in a lower band",
+			rules:    ownRule + `weight = "hint"`,
+			category: InvalidAddress, reason: "user_unknown", rule: "user-unknown",
+		}, {
+			name: "added in a lower band, and it beats the built-in rule",
+			rules: `[[rule]]
+id = "ours"
+reason = "server_full"
+weight = "normal"
+beats = ["mailbox-full"]
+any = ["mailbox full"]`,
+			reply:    "552 Mailbox full",
+			category: RecipientError, reason: "server_full", rule: "ours",
+		}, {
+			name: "replaced",
+			rules: `[[rule]]
+id = "user-unknown"
+reason = "account_inactive"
+any = ["user unknown"]`,
+			category: InvalidAddress, reason: "account_inactive", rule: "user-unknown",
+		}, {
+			name: "with a category that is not its reason's",
+			rules: `[[rule]]
+id = "ours"
+reason = "user_unknown"
+category = "Mailbox Issues"
+weight = "certain"
+any = ["user unknown"]`,
+			category: MailboxIssues, reason: "user_unknown", rule: "ours",
+		}, {
+			name: "switched off",
+			rules: `[[rule]]
+id = "user-unknown"
+disabled = true
+[[rule]]
+id = "hint-unknown"
+disabled = true`,
+			category: InvalidAddress, reason: "user_unknown", rule: "pair 550 5.1.1",
+		}, {
+			name: "with a reason of its own",
+			rules: `[[reason]]
+id = "house_rule"
+category = "Blocked"
+definition = "d"
+cause = "c"
+fix = ["f"]
+scope = "message"
+owner = "operator"
+action = "wait"
+[[rule]]
+id = "ours"
+reason = "house_rule"
+any = ["user unknown"]`,
+			category: Blocked, reason: "house_rule", rule: "ours",
+		},
 	} {
 		e, err := New(Options{Rules: []byte(c.rules)})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if d := e.Diagnose(reply); d.Category != c.category || d.Reason != c.reason || d.Rule != c.rule {
-			t.Errorf("%s: %s, %s by %s, want %s, %s by %s", c.name, d.Category, d.Reason, d.Rule, c.category, c.reason, c.rule)
+		reply := cmp.Or(c.reply, "550 5.1.1 User unknown")
+		d := e.Diagnose(Symptom{Reply: ParseReply(reply)})
+		if d.Category != c.category || d.Reason != c.reason || d.Rule != c.rule {
+			t.Errorf("%s: %s, %s by %s, want %s, %s by %s",
+				c.name, d.Category, d.Reason, d.Rule, c.category, c.reason, c.rule)
 		}
 	}
 }
 
-// TestUserRulesErrors holds that a mistake in a user's file is told with its file, line and rule.
+// TestUserRulesErrors holds that an error about a user's file names the file, the line and the rule.
 func TestUserRulesErrors(t *testing.T) {
+	const rule = "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\n"
+	const worded = rule + "any = [\"x y\"]\n"
 	for _, c := range []struct{ name, rules, want string }{
-		{"unknown key", "[[rule]]\nid = \"a\"\nreson = \"user_unknown\"\nany = [\"x y\"]", "my.toml:3: unknown key rule.reson"},
-		{"a key that would be ignored", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x y\"]\nprovider = [\"gmail\"]", "my.toml:5: unknown key rule.provider"},
-		{"no TOML", "[[rule]\n", "my.toml:1:"},
-		{"wrong type", "[[rule]]\nid = \"a\"\nweight = \"much\"", "my.toml:3:"},
-		{"no such reason", "# mine\n[[rule]]\nid = \"a\"\nreason = \"nonsense\"\nany = [\"x y\"]", "my.toml:3: rule \"a\": there is no reason \"nonsense\""},
-		{"no such category", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\ncategory = \"Bounced\"\nany = [\"x y\"]", "there is no category \"Bounced\""},
-		{"no phrase", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"", "my.toml:2: rule \"a\": it has no phrase"},
-		{"no such class", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"{nobody} here\"]", "rule \"a\": phrase \"{nobody} here\": there is no class \"nobody\""},
-		{"gap at the end", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x ..\"]", "no words beside a gap"},
-		{"bad code", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x y\"]\ncode = [\"55\"]", "rule \"a\": code \"55\" is not three digits or x"},
-		{"bad enhanced code", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x y\"]\nenhanced = [\"5.1\"]", "rule \"a\": enhanced \"5.1\" is not like 5.1.1"},
-		{"bad weight", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x y\"]\nweight = 99", "weight 99 is not in 0 to 20"},
-		{"the guide's tables", "[pairs]\n\"550\" = [\"Blocked\"]", "cannot be changed"},
-		{"two of one id", "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\nany = [\"x y\"]\n[[rule]]\nid = \"a\"\nreason = \"mailbox_full\"\nany = [\"z\"]", "there are two of this id"},
+		{
+			name:  "unknown key",
+			rules: "[[rule]]\nid = \"a\"\nreson = \"user_unknown\"",
+			want:  "my.toml:3: unknown key rule.reson",
+		}, {
+			name:  "a key that would be ignored",
+			rules: worded + `provider = ["gmail"]`,
+			want:  "my.toml:5: unknown key rule.provider",
+		}, {
+			name: "no TOML", rules: "[[rule]\n", want: "my.toml:1:",
+		}, {
+			name: "wrong type", rules: rule + `any = "x y"`, want: "my.toml:4:",
+		}, {
+			name:  "no such reason",
+			rules: "# mine\n[[rule]]\nid = \"a\"\nreason = \"nonsense\"\nany = [\"x y\"]",
+			want:  `my.toml:3: rule "a": there is no reason "nonsense"`,
+		}, {
+			name:  "no such category",
+			rules: worded + `category = "Bounced"`,
+			want:  `there is no category "Bounced"`,
+		}, {
+			name: "no phrase", rules: rule, want: `my.toml:2: rule "a": it has no phrase`,
+		}, {
+			name:  "no such class",
+			rules: rule + `any = ["{nobody} here"]`,
+			want:  `rule "a": phrase "{nobody} here": there is no class "nobody"`,
+		}, {
+			name: "gap at the end", rules: rule + `any = ["x .."]`, want: "no words beside a gap",
+		}, {
+			name:  "bad code",
+			rules: worded + `code = ["55"]`,
+			want:  `rule "a": code "55" is not three digits or x`,
+		}, {
+			name:  "bad enhanced code",
+			rules: worded + `enhanced = ["5.1"]`,
+			want:  `rule "a": enhanced "5.1" is not like 5.1.1`,
+		}, {
+			name:  "unknown band",
+			rules: worded + `weight = "much"`,
+			want: `my.toml:2: rule "a": there is no weight "much": ` +
+				`write certain, strong, normal, hint or vague`,
+		}, {
+			name:  "a number for a band",
+			rules: worded + `weight = 9`,
+			want:  `my.toml:2: rule "a": weight 9 is a number: write weight = "certain"`,
+		}, {
+			name:  "a fraction for a band",
+			rules: worded + `weight = 5.5`,
+			want:  `weight 5.5 is a number: write weight = "hint"`,
+		}, {
+			name:  "an unknown rule to beat",
+			rules: worded + `beats = ["nobody"]`,
+			want:  `my.toml:2: rule "a": beats "nobody", but there is no rule of this id`,
+		}, {
+			name:  "a rule that beats itself",
+			rules: worded + `beats = ["a"]`,
+			want:  `my.toml:2: rule "a": a beats a: take one of these beats out`,
+		}, {
+			name: "a circle of rules",
+			rules: worded + "beats = [\"b\"]\n[[rule]]\nid = \"b\"\nreason = \"mailbox_full\"\n" +
+				"any = [\"z\"]\nbeats = [\"a\"]",
+			want: `my.toml:2: rule "a": a beats b beats a: take one of these beats out`,
+		}, {
+			name:  "the guide's tables",
+			rules: "[pairs]\n\"550\" = [\"Blocked\"]",
+			want:  "cannot be changed",
+		}, {
+			name:  "two of one id",
+			rules: worded + "[[rule]]\nid = \"a\"\nreason = \"mailbox_full\"\nany = [\"z\"]",
+			want:  "there are two of this id",
+		},
 	} {
 		_, err := New(Options{Rules: []byte(c.rules), RulesName: "my.toml"})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// TestBeatenRuleSwitchedOff holds that a user may switch a built-in rule off that others beat.
+func TestBeatenRuleSwitchedOff(t *testing.T) {
+	if _, err := New(Options{Rules: []byte("[[rule]]\nid = \"blocklist\"\ndisabled = true")}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -63,19 +199,17 @@ func TestDocumentedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rules strings.Builder
-	for line := range strings.Lines(string(doc)) {
-		if code, ok := strings.CutPrefix(line, "    "); ok && (rules.Len() > 0 || strings.HasPrefix(code, "[[rule]]")) {
-			rules.WriteString(code)
-		} else if strings.HasPrefix(line, "|") && rules.Len() > 0 {
-			break
-		}
+	_, after, _ := strings.Cut(string(doc), "```toml\n")
+	rules, _, ok := strings.Cut(after, "```\n")
+	if !ok {
+		t.Fatal("there is no block of toml")
 	}
-	e, err := New(Options{Rules: []byte(rules.String())})
+	e, err := New(Options{Rules: []byte(rules)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := e.Diagnose(Symptom{Reply: ParseReply("550 5.7.1 Message held by ACME gateway")}); d.Rule != "acme-gateway-quarantine" {
+	d := e.Diagnose(Symptom{Reply: ParseReply("550 5.7.1 Message held by ACME gateway")})
+	if d.Rule != "acme-gateway-quarantine" {
 		t.Errorf("decided by %s", d.Rule)
 	}
 	if d := e.Diagnose(Symptom{Reply: ParseReply("451 SPAM not accepted")}); d.Rule == "spam-word" {

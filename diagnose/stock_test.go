@@ -17,7 +17,7 @@ func TestBoilerplateSaysNothingBesideACause(t *testing.T) {
 		for _, example := range r.Example {
 			reply := ParseReply(example)
 			want := e.Diagnose(Symptom{Reply: reply})
-			if r.Weight < 6 || reply.Class() != 5 || strings.Contains(strings.ToLower(example), "unavailable") {
+			if r.weight < normalWeight || reply.Class() != 5 || strings.Contains(strings.ToLower(example), "unavailable") {
 				continue
 			}
 			for _, stock := range []string{

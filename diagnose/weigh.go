@@ -8,7 +8,11 @@ import (
 // Weights. A wording of defaultWeight or more decides against every code; the tables of codes weigh so much
 // that only vague wordings ("rejected") lose to them.
 const (
-	defaultWeight  = 6
+	vagueWeight    = 4.6
+	hintWeight     = 5.6
+	normalWeight   = 6.8
+	strongWeight   = 8.2
+	certainWeight  = 9.2
 	pairWeight     = 3.5 // a pair with one category
 	sharedWeight   = 3.3 // a pair with several
 	enhancedWeight = 3.2
@@ -39,6 +43,7 @@ type signal struct {
 	rule   *compiled
 	weight float64
 	stock  bool // by boilerplate alone
+	beaten bool // by another that holds too
 }
 
 // tally is what the phrases found so far say about one rule: those outside boilerplate, and all of them.
@@ -76,7 +81,7 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 // nothing.
 func (e *Engine) signals(r *row, s *Symptom) (out []signal) {
 	stock := !slices.ContainsFunc(r.touched, func(o int32) bool {
-		return e.rules[o].Weight >= specificWeight && e.rules[o].holds(r.tallies[o].specific(), s)
+		return e.rules[o].weight >= specificWeight && e.rules[o].holds(r.tallies[o].specific(), s)
 	})
 	for _, o := range r.touched {
 		c, t := &e.rules[o], r.tallies[o].all
@@ -87,16 +92,40 @@ func (e *Engine) signals(r *row, s *Symptom) (out []signal) {
 			out = append(out, c.signal(t, stock && !c.holds(r.tallies[o].own, s)))
 		}
 	}
-	return out
+	return withoutBeaten(out)
+}
+
+// withoutBeaten leaves the rules out that another one beats.
+func withoutBeaten(signals []signal) []signal {
+	for _, g := range signals {
+		if g.stock || !g.rule.own && g.rule.beats == nil { // as most
+			continue
+		}
+		for k := range signals {
+			if g.rule.over(signals[k].rule) {
+				signals[k].beaten = true
+			}
+		}
+	}
+	return slices.DeleteFunc(signals, func(g signal) bool { return g.beaten })
+}
+
+// over reports whether o says nothing where c holds: c says so, or c is a user's and o a built-in rule of no
+// higher band. A built-in rule is never over a user's.
+func (c *compiled) over(o *compiled) bool {
+	if c.own != o.own && (o.own || c.weight >= o.weight) {
+		return c.own
+	}
+	return slices.Contains(c.beats, o)
 }
 
 // signal weighs what is said. stock tells that only boilerplate says it.
 func (c *compiled) signal(t said, stock bool) signal {
-	weight := c.Weight + min(maxWordWeight, wordWeight*float64(t.words))
+	weight := c.weight + min(maxWordWeight, wordWeight*float64(t.words))
 	if stock {
 		weight = min(weight, stockWeight)
 	}
-	return signal{c, weight, stock}
+	return signal{rule: c, weight: weight, stock: stock}
 }
 
 // specific is what is said where boilerplate is silent. It counts for a rule that something outside speaks

@@ -27,7 +27,7 @@ func TestReloadOfEverything(t *testing.T) {
 	files.write("new.crt", string(renewed.CertPEM))
 	files.write("new.key", string(renewed.KeyPEM))
 	files.write("users", userLine(t, "app", "before"))
-	files.write("rules.toml", "[[rule]]\nid = \"acme-held\"\nreason = \"policy_rejected\"\nweight = 9\nany = [\"held by acme gateway\"]\nexample = [\"550 5.7.1 held by ACME gateway\"]\n")
+	files.write("rules.toml", "[[rule]]\nid = \"acme-held\"\nreason = \"policy_rejected\"\nweight = \"certain\"\nany = [\"held by acme gateway\"]\nexample = [\"550 5.7.1 held by ACME gateway\"]\n")
 	listen := "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.2:0\"\ntls = \"implicit\"\n"
 	access := "[access]\nusers_file = \"" + dir + "/users\"\n"
 	cert := func(name string) string {

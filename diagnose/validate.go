@@ -32,6 +32,7 @@ func (f *file) check(user []byte) error {
 	for i := range f.Rules {
 		c.rule(&f.Rules[i])
 	}
+	c.beats()
 	for _, rows := range [][]codeRow{f.Enhanced, f.Codes} {
 		for _, r := range rows {
 			c.refer("code "+r.Code, r.Reason, r.Category, r.Alt)
@@ -99,7 +100,7 @@ func (c *checker) reason(r *ReasonInfo) {
 
 // where names a rule in errors: file, line and id.
 func (c *checker) where(r *rule) string {
-	if r.from == ownRules {
+	if r.from == builtinRules {
 		return fmt.Sprintf("%s: rule %q", r.from, r.ID)
 	}
 	return fmt.Sprintf("%s:%d: rule %q", r.from, lineOf(c.user, r.ID), r.ID)
@@ -114,6 +115,9 @@ func (c *checker) rule(r *rule) {
 		c.errorf("%s: there are two of this id", where)
 	}
 	c.ids[r.ID] = true
+	if r.Disabled {
+		return
+	}
 	if r.Reason == "" {
 		c.errorf("%s: it names no reason", where)
 	}
@@ -124,9 +128,7 @@ func (c *checker) rule(r *rule) {
 	if len(r.All) > 32 {
 		c.errorf("%s: more than 32 phrases in all", where)
 	}
-	if r.Weight < 0 || r.Weight > 20 {
-		c.errorf("%s: weight %v is not in 0 to 20", where, r.Weight)
-	}
+	c.weight(where, r.Weight)
 	if r.When != "" && r.When != "reply" && r.When != "no_reply" {
 		c.errorf("%s: when %q is neither reply nor no_reply", where, r.When)
 	}
@@ -143,4 +145,72 @@ func (c *checker) rule(r *rule) {
 			c.errorf("%s: enhanced %q is not like 5.1.1 or x.7.x", where, p)
 		}
 	}
+}
+
+// weight checks that a rule names a band.
+func (c *checker) weight(where string, weight any) {
+	switch w := weight.(type) {
+	case nil:
+	case string:
+		if _, ok := bandWeight(w); !ok || w == "" {
+			c.errorf("%s: there is no weight %q: write %s", where, w, bandNames)
+		}
+	case int64:
+		c.errorf("%s: weight %v is a number: write weight = %q", where, w, bandOf(float64(w)))
+	case float64:
+		c.errorf("%s: weight %v is a number: write weight = %q", where, w, bandOf(w))
+	default:
+		c.errorf("%s: weight %v is not a string: write %s", where, w, bandNames)
+	}
+}
+
+// bandOf is the band of a weight as earlier versions wrote it.
+func bandOf(weight float64) string {
+	switch {
+	case weight >= 9:
+		return certain
+	case weight >= 8:
+		return strong
+	case weight >= 6:
+		return normal
+	case weight >= 5:
+		return hint
+	}
+	return vague
+}
+
+// beats checks that every rule that is beaten exists, and that no rule beats itself by way of others.
+func (c *checker) beats() {
+	rules := map[string]*rule{}
+	for i := range c.f.Rules {
+		r := &c.f.Rules[i]
+		rules[r.ID] = r
+		for _, id := range r.Beats {
+			if !c.ids[id] {
+				c.errorf("%s: beats %q, but there is no rule of this id: correct the id or take it out", c.where(r), id)
+			}
+		}
+	}
+	done := map[string]bool{}
+	for i := range c.f.Rules {
+		c.circle(rules, &c.f.Rules[i], nil, done)
+	}
+}
+
+// circle follows beats from r, which path led to, and reports where it comes back to a rule of path.
+func (c *checker) circle(rules map[string]*rule, r *rule, path []string, done map[string]bool) {
+	if at := slices.Index(path, r.ID); at >= 0 {
+		way := strings.Join(append(path[at:], r.ID), " beats ")
+		c.errorf("%s: %s: take one of these beats out", c.where(r), way)
+		return
+	}
+	if done[r.ID] {
+		return
+	}
+	for _, id := range r.Beats {
+		if beaten := rules[id]; beaten != nil {
+			c.circle(rules, beaten, append(path, r.ID), done)
+		}
+	}
+	done[r.ID] = true
 }
