@@ -5,12 +5,11 @@ import (
 	"bytes"
 )
 
-// readContent reads a content to its final dot (RFC 5321, 4.5.2), undoing the dot-stuffing. Only CRLF.CRLF ends it. What
-// is over the size limit is read and thrown away.
+// readContent reads a content to its final dot (RFC 5321, 4.5.2), undoing the dot-stuffing. Only CRLF.CRLF
+// ends it. What is over the size limit is read and thrown away.
 func (c *session) readContent(m *Message) error {
-	var arriving *arrival
 	if c.srv.opt.Ledger != nil {
-		arriving = c.srv.opt.Ledger.arrive()
+		m.arrival = c.srv.opt.Ledger.Arrive()
 	}
 	lineStart, cr := true, false
 	for {
@@ -30,20 +29,17 @@ func (c *session) readContent(m *Message) error {
 		m.Size += int64(len(chunk))
 		switch limit := c.srv.opt.SizeLimit; {
 		case limit > 0 && m.Size > limit:
-		case arriving != nil:
-			arriving.line(chunk)
+		case m.arrival != nil:
+			m.arrival.Line(chunk)
 		default:
 			m.Content = append(m.Content, chunk...)
 		}
 	}
-	if arriving != nil {
-		arriving.end()
-	}
 	return nil
 }
 
-// watchLineEnds notes bare CR and LF. It is given a piece of a line, whether it ends the line, and whether the piece
-// before it ended in CR; it says whether a new line starts after it, and whether it ends in CR.
+// watchLineEnds notes bare CR and LF. It is given a piece of a line, whether it ends the line, and whether
+// the piece before it ended in CR; it says whether a new line starts after it, and whether it ends in CR.
 func (c *session) watchLineEnds(m *Message, chunk []byte, whole, cr bool) (lineStart, endsInCR bool) {
 	if len(chunk) == 0 {
 		return false, cr

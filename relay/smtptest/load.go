@@ -1,23 +1,20 @@
 package smtptest
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math/rand/v2"
-	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mailwhy/relay/smtptest/ledger"
 )
 
-// Load offers messages to a server over several sessions at once, as fast as it takes them. A session that is lost is
-// replaced, and its open message is not offered again: whether it was taken is the Ledger's question.
+// Load offers messages to a server over several sessions at once, as fast as it takes them. A session that is
+// lost is replaced, and its open message is not offered again: whether it arrived is for the Ledger to say.
 type Load struct {
 	Addr          string
 	Sessions      int    // at the same time; 1 when 0
@@ -26,14 +23,14 @@ type Load struct {
 	PerConnection int    // messages a connection; 0 is all of them
 	Pipelining    bool   // MAIL, RCPT and DATA in one write (RFC 2920)
 	From, To      string // sender@load.test and recipient@sink.test when empty
-	Ledger        *Ledger
+	Ledger        *ledger.Ledger
 	Timeout       time.Duration // for each reply, and for a server that cannot be reached; 60 seconds when 0
 }
 
 // LoadResult is what became of a Load.
 type LoadResult struct {
-	Acked   int           // answered with 2yz
-	Refused int           // answered with 4yz or 5yz, at any stage
+	Acked   int           // answered with 2xx
+	Refused int           // answered with 4xx or 5xx, at any stage
 	Broken  int           // the connection was lost before the answer
 	Elapsed time.Duration // from the first connection to the last answer
 	Started time.Time
@@ -58,18 +55,13 @@ type loader struct {
 	load           *Load
 	left           *atomic.Int64 // messages not yet begun
 	body           []byte
-	conn           net.Conn
-	r              *bufio.Reader
-	w              *bufio.Writer
+	client         *Client
 	result         LoadResult
 	whole, content []time.Duration
 }
 
-// errRefused is a reply of 4yz or 5yz; the connection can go on.
-var errRefused = errors.New("refused")
-
-// Run offers all messages, or as many as it can before ctx ends. The error is that of a server that could not be
-// reached for the whole Timeout.
+// Run offers all messages, or as many as it can before ctx ends. The error is that of a server that could not
+// be reached for the whole Timeout.
 func (l Load) Run(ctx context.Context) (LoadResult, error) {
 	l.defaults()
 	var left atomic.Int64
@@ -107,7 +99,7 @@ func (l *Load) defaults() {
 		l.To = "recipient@sink.test"
 	}
 	if l.Ledger == nil {
-		l.Ledger = NewLedger()
+		l.Ledger = ledger.New()
 	}
 	if l.Timeout == 0 {
 		l.Timeout = time.Minute
@@ -140,7 +132,7 @@ func (o *loader) run(ctx context.Context) error {
 			return err
 		}
 		o.session(ctx)
-		o.conn.Close()
+		o.client.Close()
 	}
 	return nil
 }
@@ -161,19 +153,13 @@ func (o *loader) connect(ctx context.Context) error {
 }
 
 // dial opens a connection and greets.
-func (o *loader) dial(ctx context.Context) error {
-	conn, err := (&net.Dialer{Timeout: o.load.Timeout}).DialContext(ctx, "tcp", o.load.Addr)
-	if err != nil {
-		return err
-	}
-	o.conn, o.r, o.w = conn, bufio.NewReader(conn), bufio.NewWriterSize(conn, 64<<10)
-	if err = o.expect(2); err == nil {
-		o.w.WriteString("EHLO load.test\r\n")
-		err = o.expect(2)
-	}
-	if err != nil {
-		conn.Close()
-	}
+func (o *loader) dial(ctx context.Context) (err error) {
+	o.client, err = Greet(
+		ctx,
+		o.load.Addr,
+		"load.test",
+		ClientOptions{Timeout: o.load.Timeout, Buffer: 64 << 10},
+	)
 	return err
 }
 
@@ -186,10 +172,9 @@ func (o *loader) session(ctx context.Context) {
 		switch err := o.offer(); {
 		case err == nil:
 			o.result.Acked++
-		case errors.Is(err, errRefused):
+		case errors.Is(err, ErrRefused):
 			o.result.Refused++
-			o.w.WriteString("RSET\r\n")
-			if o.expect(2) != nil {
+			if o.client.Command("RSET") != nil {
 				return
 			}
 		default:
@@ -197,98 +182,39 @@ func (o *loader) session(ctx context.Context) {
 			return
 		}
 	}
-	o.w.WriteString("QUIT\r\n")
-	o.expect(2)
+	o.client.Command("QUIT")
 }
 
 // offer is one transaction.
 func (o *loader) offer() error {
 	l := o.load.Ledger
-	id := l.issue()
+	offer := &Offer{ID: l.NewID(), From: o.load.From, To: []string{o.load.To}, Pipelined: o.load.Pipelining}
 	start := time.Now()
-	if err := o.envelope(); err != nil {
+	if err := o.client.Begin(l, offer); err != nil {
 		return err
 	}
-	head := o.head(id)
-	tail := head[bytes.Index(head, l.mark):]
-	var sum maphash.Hash
-	sum.SetSeed(l.seed)
-	sum.Write(tail)
-	sum.Write(o.body)
-	l.offered(id, sum.Sum64())
-	o.w.Write(head)
-	o.w.Write(o.body)
-	o.w.WriteString(".\r\n")
+	head := o.head(offer.ID)
+	sum := l.Sum(head, o.body)
+	o.client.Put(head)
+	o.client.Put(o.body)
 	dot := time.Now()
-	code, err := o.reply()
-	if err != nil {
+	if _, err := o.client.Finish(l, offer, sum); err != nil {
 		return err
-	}
-	l.answered(id, code)
-	if code/100 != 2 {
-		return errRefused
 	}
 	o.whole = append(o.whole, time.Since(start))
 	o.content = append(o.content, time.Since(dot))
 	return nil
 }
 
-// envelope is everything up to the 354.
-func (o *loader) envelope() error {
-	fmt.Fprintf(o.w, "MAIL FROM:<%s>\r\n", o.load.From)
-	if !o.load.Pipelining {
-		if err := o.expect(2); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintf(o.w, "RCPT TO:<%s>\r\n", o.load.To)
-	if !o.load.Pipelining {
-		if err := o.expect(2); err != nil {
-			return err
-		}
-	}
-	o.w.WriteString("DATA\r\n")
-	if !o.load.Pipelining {
-		return o.expect(3)
-	}
-	return errors.Join(o.expect(2), o.expect(2), o.expect(3))
-}
-
 // head is the header of a message, its empty line included.
-func (o *loader) head(id int) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: load\r\nDate: %s\r\nMessage-ID: <%d.%s@load.test>\r\n",
-		o.load.From, o.load.To, time.Now().Format(time.RFC1123Z), id, strings.TrimSuffix(string(o.load.Ledger.mark[11:]), "-"))
-	b.Write(o.load.Ledger.header(id))
-	b.WriteString("\r\n")
-	return b.Bytes()
-}
-
-// expect reads a reply of the given class.
-func (o *loader) expect(class int) error {
-	code, err := o.reply()
-	if err == nil && code/100 != class {
-		err = errRefused
-	}
-	return err
-}
-
-// reply flushes, reads one reply and returns its code.
-func (o *loader) reply() (int, error) {
-	if o.r.Buffered() == 0 {
-		o.conn.SetDeadline(time.Now().Add(o.load.Timeout))
-		if err := o.w.Flush(); err != nil {
-			return 0, err
-		}
-	}
-	for {
-		line, err := o.r.ReadSlice('\n')
-		if err != nil {
-			return 0, err
-		}
-		if len(line) < 4 || line[3] == '-' {
-			continue
-		}
-		return int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0'), nil
-	}
+func (o *loader) head(id string) []byte {
+	return fmt.Appendf(
+		nil,
+		"%sFrom: <%s>\r\nTo: <%s>\r\nSubject: load\r\nDate: %s\r\nMessage-ID: <%s@load.test>\r\n\r\n",
+		ledger.Header(id),
+		o.load.From,
+		o.load.To,
+		time.Now().Format(time.RFC1123Z),
+		id,
+	)
 }

@@ -155,6 +155,11 @@ func (s *Server) leave(c *session) {
 
 // record takes a message that is about to be accepted.
 func (s *Server) record(m *Message) error {
+	if m.arrival != nil {
+		if err := m.arrival.Enter(m.From, m.recipients()); err != nil {
+			return err
+		}
+	}
 	if s.opt.Deliver != nil {
 		if err := s.opt.Deliver(m); err != nil {
 			return err
@@ -236,8 +241,8 @@ func (s *Server) Wait(ctx context.Context, n int) error {
 	}
 }
 
-// Interject writes a reply that nobody asked for to every open connection, as a server does that shuts down, and ends
-// them as told. It must not be called while a session is being answered.
+// Interject writes a reply that nobody asked for to every open connection, as a server does that shuts down,
+// and ends them as told. It must not be called while a session is being answered.
 func (s *Server) Interject(reply string, end End) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

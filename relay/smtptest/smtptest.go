@@ -1,17 +1,21 @@
-// Package smtptest is an SMTP upstream that does as it is told, and what goes with it: a proxy that damages the way to
-// it, a load generator, a ledger that compares what was acknowledged with what arrived, and certificates.
+// Package smtptest is an SMTP upstream that does as it is told, and what goes with it: a proxy that damages
+// the way to it, a client that says what it is told, a load generator, and certificates.
 //
-// It is used by the tests of every room, by `mailwhy practice`, and by the benchmarks. It is a server of its own, and
-// no library's, because it must be able to misbehave: to answer any command with any bytes, late, in pieces or never, and to
-// close, reset or stall a connection at any point.
+// It is used by the tests of every room, by `mailwhy practice`, and by the scripts. Its rooms are ledger,
+// which compares what was acknowledged with what arrived, and process, which starts a built relay and
+// measures it.
 //
-// Left alone it is a strict server of RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8
-// (RFC 6531), DSN (RFC 3461), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH (RFC 4954): it refuses what a
-// correct client never says (a parameter that was not offered, an envelope out of order), so that a client's mistake
-// fails its test.
+// The server is our own, not a library's, because it must be able to misbehave: to answer any command with
+// any bytes, late, in pieces or never, and to close, reset or stall a connection at any point. So must the
+// client.
 //
-// What always holds: only CRLF.CRLF ends a content (RFC 5321, 4.1.1.4); a message is recorded before its 250 is written;
-// Close returns when nothing that the server or the proxy started is running any more.
+// Left alone it is a strict server of RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC
+// 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH
+// (RFC 4954): it refuses what a correct client never says (a parameter that was not offered, an envelope out
+// of order), so that a client's mistake fails its test.
+//
+// What always holds: only CRLF.CRLF ends a content (RFC 5321, 4.1.1.4); a message is recorded before its 250
+// is written; Close returns when nothing that the server or the proxy started is running any more.
 package smtptest
 
 import (
@@ -19,10 +23,11 @@ import (
 	"time"
 
 	"mailwhy/diagnose"
+	"mailwhy/relay/smtptest/ledger"
 )
 
-// Options say how a Server behaves. The zero Options are a server in clear, without AUTH, that accepts everything and
-// keeps all of it.
+// Options say how a Server behaves. The zero Options are a server in clear, without AUTH, that accepts
+// everything and keeps all of it.
 type Options struct {
 	Addr     string // to listen on; 127.0.0.1:0 when empty
 	Hostname string // in the greeting; upstream.test when empty
@@ -42,10 +47,10 @@ type Options struct {
 	Script  func(Command) Action // asked at each stage; nil leaves everything to the server. Called concurrently
 	Deliver func(*Message) error // called with each content that the server is about to accept; an error makes a 451
 
-	Forget bool    // keep neither sessions nor messages
-	Ledger *Ledger // takes each content as it streams by; the content itself is then not kept
+	Forget bool           // keep neither sessions nor messages
+	Ledger *ledger.Ledger // takes each content as it streams by, and enters it before its 250; the content is not kept
 
-	Idle time.Duration // a client silent for longer is left; 5 minutes when zero
+	Idle time.Duration // a client silent for longer is disconnected; 5 minutes when zero
 }
 
 // Command is what a client said, as the Script sees it.
@@ -61,15 +66,15 @@ type Command struct {
 	TLS     bool
 }
 
-// Action is what the Script wants done. The zero Action leaves it to the server. What is set happens in the order of
-// the fields.
+// Action is what the Script wants done. The zero Action leaves it to the server. What is set happens in the
+// order of the fields.
 type Action struct {
 	Delay time.Duration // before anything else
 	Reply string        // lines joined by "\n", without the last line end; "" with an End says nothing at all
 	Bytes []byte        // in place of Reply, byte for byte
 	Drip  time.Duration // pause before each byte of the reply
 	End   End
-	Take  bool // at StageEndOfData: the message is taken although no 2yz says so, as when the reply is lost
+	Take  bool // at StageEndOfData: the message is taken although no 2xx says so, as when the reply is lost
 }
 
 // IsZero reports whether a leaves everything to the server.
@@ -114,6 +119,17 @@ type Message struct {
 	BareLF     bool // the content has an LF without CR
 	Started    time.Time
 	Arrived    time.Time // end of data
+
+	arrival *ledger.Arrival // nil without a Ledger
+}
+
+// recipients are the addresses alone.
+func (m *Message) recipients() []string {
+	all := make([]string, len(m.To))
+	for i := range m.To {
+		all[i] = m.To[i].Address
+	}
+	return all
 }
 
 // Recipient is one accepted RCPT TO.
@@ -129,10 +145,11 @@ type Stats struct {
 	Messages   int64 // accepted
 	Recipients int64 // of accepted messages
 	Bytes      int64 // of accepted contents
-	Refused    int64 // replies of 4yz and 5yz to MAIL, RCPT, DATA and the content
+	Refused    int64 // replies of 4xx and 5xx to MAIL, RCPT, DATA and the content
 }
 
-// TB is the part of testing.TB that New and its like use, so that commands can link this package without testing.
+// TB is the part of testing.TB that New and its like use, so that commands can link this package without
+// testing.
 type TB interface {
 	Helper()
 	Cleanup(func())

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -52,7 +50,8 @@ func (a *attack) complain(format string, args ...any) {
 	}
 }
 
-// run attacks in every way at once while the honest client sends mail, and returns how long each of its messages took, in order of size.
+// run attacks in every way at once while the honest client sends mail, and returns how long each of its
+// messages took, in order of size.
 func (a *attack) run() (waits []time.Duration) {
 	var ways sync.WaitGroup
 	for _, way := range []func(){
@@ -87,35 +86,36 @@ func times(n int, do func(i int)) {
 	wg.Wait()
 }
 
-// transaction gets a connection to where content is awaited and sends its first line; nil when it is not let in.
-func (a *attack) transaction(name string) *client {
+// transaction is the start of a message; nil when the attacker is not let in.
+func (a *attack) transaction(name string) *message {
 	c := connect(attacker, a.relay.clear)
 	if c == nil {
 		return nil
 	}
-	if !c.begin() {
+	m := c.begin(a.relay.ledger, name)
+	if m == nil {
 		c.Close()
-		return nil
 	}
-	io.WriteString(c, a.relay.ledger.open(name))
-	return c
+	return m
 }
 
 // loris are clients that send a byte every half second: every other one of a content, the rest of a command.
 func (a *attack) loris() {
 	times(a.size.loris, func(i int) {
-		c := connect(attacker, a.relay.clear)
-		if i%2 == 0 {
-			c = a.transaction(fmt.Sprintf("loris-%d", i))
+		var c *client
+		if i%2 != 0 {
+			c = connect(attacker, a.relay.clear)
+		} else if m := a.transaction(fmt.Sprintf("loris-%d", i)); m != nil {
+			c = m.client
 		}
 		if c == nil {
 			a.complain("slow client %d was not let in", i)
 			return
 		}
 		defer c.Close()
-		c.SetDeadline(a.end.Add(patience))
+		c.Conn.SetDeadline(a.end.Add(patience))
 		for time.Now().Before(a.end) {
-			if _, err := io.WriteString(c, "x"); err != nil {
+			if err := c.write("x"); err != nil {
 				a.complain("slow client %d was cut off: %v", i, err)
 				return
 			}
@@ -128,15 +128,15 @@ func (a *attack) loris() {
 func (a *attack) stuck() {
 	part := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 1200)
 	times(a.size.stuck, func(i int) {
-		c := a.transaction(fmt.Sprintf("stuck-%d", i))
-		if c == nil {
+		m := a.transaction(fmt.Sprintf("stuck-%d", i))
+		if m == nil {
 			return
 		}
-		defer c.Close()
+		defer m.Close()
 		if i%2 == 0 {
-			io.WriteString(c, "\r\n") // the header ends
+			m.write("\r\n") // the header ends
 		}
-		io.WriteString(c, part)
+		m.write(part)
 		time.Sleep(time.Until(a.end))
 	})
 }
@@ -146,7 +146,7 @@ func (a *attack) longCommand() {
 	for time.Now().Before(a.end) {
 		if c := connect(attacker, a.relay.clear); c != nil {
 			c.reply()
-			io.WriteString(c, strings.Repeat("x", 1<<20))
+			c.write(strings.Repeat("x", 1<<20))
 			if got := c.reply(); !strings.HasPrefix(got, "500 5.5.6") {
 				a.complain("a command line of 1 MB was answered %q", got)
 			}
@@ -157,20 +157,22 @@ func (a *attack) longCommand() {
 
 // longLine sends a line of content that is as long as two messages may be.
 func (a *attack) longLine() {
-	c := a.transaction("long-line")
-	if c == nil {
+	m := a.transaction("long-line")
+	if m == nil {
 		a.complain("the long line was not let in")
 		return
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * patience))
-	part := []byte(strings.Repeat("x", 64<<10))
+	defer m.Close()
+	m.Timeout = 5 * patience
+	m.Conn.SetDeadline(time.Now().Add(m.Timeout))
+	part := strings.Repeat("x", 64<<10)
 	for sent := 0; sent < a.size.line; sent += len(part) {
-		if _, err := c.Write(part); err != nil {
+		if m.write(part) != nil {
 			break // the relay has had enough
 		}
 	}
-	if got := c.finish(a.relay.ledger, "long-line", ""); !strings.HasPrefix(got, "554 5.6.0") {
+	m.write("\r\n")
+	if got := m.finish(); !strings.HasPrefix(got, "554 5.6.0") {
 		a.complain("the long line was answered %q", got)
 	}
 }
@@ -183,9 +185,9 @@ func (a *attack) recipients() {
 	}
 	defer c.Close()
 	go func() {
-		io.WriteString(c, "EHLO x\r\nMAIL FROM:<a@b.test>\r\n")
+		c.write("EHLO x\r\nMAIL FROM:<a@b.test>\r\n")
 		for i := range a.size.rcpt {
-			if _, err := fmt.Fprintf(c, "RCPT TO:<u%d@d.test>\r\n", i); err != nil {
+			if c.write(fmt.Sprintf("RCPT TO:<u%d@d.test>\r\n", i)) != nil {
 				return
 			}
 		}
@@ -204,7 +206,7 @@ func (a *attack) recipients() {
 // noops says nothing, very often.
 func (a *attack) noops() { a.repeat("NOOP", a.size.noop, 1000) }
 
-// errors says what is no command, very often.
+// errors says what is not a command, very often.
 func (a *attack) errors() { a.repeat(".", a.size.noop, 20) }
 
 // repeat sends a line n times and counts the answers, which are to end soon after limit.
@@ -214,7 +216,7 @@ func (a *attack) repeat(line string, n, limit int) {
 		return
 	}
 	defer c.Close()
-	go io.WriteString(c, "EHLO x\r\n"+strings.Repeat(line+"\r\n", n))
+	go c.write("EHLO x\r\n" + strings.Repeat(line+"\r\n", n))
 	answers := 0
 	for c.reply() != "" {
 		answers++
@@ -275,14 +277,14 @@ func (a *attack) flood() {
 // halfClosed are clients that close their side in the middle of a content.
 func (a *attack) halfClosed() {
 	times(20, func(i int) {
-		c := a.transaction(fmt.Sprintf("half-closed-%d", i))
-		if c == nil {
+		m := a.transaction(fmt.Sprintf("half-closed-%d", i))
+		if m == nil {
 			return
 		}
-		defer c.Close()
-		io.WriteString(c, "half\r\n")
-		c.Conn.(*net.TCPConn).CloseWrite()
-		if got := c.reply(); !strings.HasPrefix(got, "421") {
+		defer m.Close()
+		m.write("half\r\n")
+		m.tcp().CloseWrite()
+		if got := m.reply(); !strings.HasPrefix(got, "421") {
 			a.complain("half a content was answered %q", got)
 		}
 	})
@@ -291,18 +293,17 @@ func (a *attack) halfClosed() {
 // kill are clients that die before the final dot, and right after it.
 func (a *attack) kill() {
 	for i := range a.size.killed {
-		name := fmt.Sprintf("killed-%d", i)
-		c := a.transaction(name)
-		if c == nil {
+		m := a.transaction(fmt.Sprintf("killed-%d", i))
+		if m == nil {
 			continue
 		}
 		if i%2 == 0 {
-			io.WriteString(c, "\r\nhalf of a message\r\n.")
+			m.write("\r\nhalf of a message\r\n.")
 		} else {
-			a.relay.ledger.note(name, whole)
-			c.send("\r\nall of it\r\n.")
+			m.add("\r\nall of it\r\n")
+			m.leave()
 		}
-		c.Conn.(*net.TCPConn).SetLinger(0) // a reset, as of a process that was killed
-		c.Close()
+		m.tcp().SetLinger(0) // a reset, as of a process that was killed
+		m.Close()
 	}
 }

@@ -1,59 +1,55 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"time"
+
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
 )
 
-// client is one SMTP connection.
-type client struct {
-	net.Conn
-	r *bufio.Reader
-}
+// client is one SMTP connection of an attacker or of the honest client, which knows no better than to go on
+// at whatever the relay says.
+type client struct{ *smtptest.Client }
 
 // patience is how long a client waits for anything, unless its attack says otherwise.
 const patience = 30 * time.Second
 
 // connect connects from an address of the loopback; nil when that fails.
-func connect(from, to string) *client {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
-	c, err := d.Dial("tcp", to)
+func connect(from, to string) *client { return secure(from, to, nil) }
+
+// secure is connect with TLS from the first byte, unless trust is nil.
+func secure(from, to string, trust *tls.Config) *client {
+	o := smtptest.ClientOptions{From: from, TLS: trust, Timeout: patience}
+	c, err := smtptest.Connect(context.Background(), to, o)
 	if err != nil {
 		return nil
 	}
-	c.SetDeadline(time.Now().Add(patience))
-	return &client{c, bufio.NewReader(c)}
+	return &client{c}
 }
 
-// secure is connect with TLS from the first byte.
-func secure(from, to string, trust *tls.Config) *client {
-	c := connect(from, to)
-	if c == nil {
-		return nil
-	}
-	tc := tls.Client(c.Conn, trust)
-	return &client{tc, bufio.NewReader(tc)}
+// write sends bytes at once, in no more time than the connection has left.
+func (c *client) write(s string) error {
+	_, err := io.WriteString(c.Conn, s)
+	return err
 }
 
-// send writes a line.
-func (c *client) send(line string) { io.WriteString(c, line+"\r\n") }
+// send sends a line.
+func (c *client) send(line string) { c.write(line + "\r\n") }
 
 // reply reads a reply and returns its last line; "" at the end of the connection.
 func (c *client) reply() string {
-	for {
-		line, err := c.r.ReadString('\n')
-		if err != nil {
-			return ""
-		}
-		if len(line) < 4 || line[3] != '-' {
-			return strings.TrimRight(line, "\r\n")
-		}
+	r, err := c.Reply()
+	if err != nil {
+		return ""
 	}
+	return r.String()
 }
 
 // until reads replies up to one that begins with prefix, and reports whether it came.
@@ -68,24 +64,55 @@ func (c *client) until(prefix string) bool {
 	}
 }
 
-// begin opens a transaction and asks for the content; it reports whether that was granted.
-func (c *client) begin() bool {
-	c.send("EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA")
-	return c.until("354")
+// tcp is a connection in clear, for ends that no honest client makes.
+func (c *client) tcp() *net.TCPConn { return c.Conn.(*net.TCPConn) }
+
+// message is a message that is being sent, and enters itself into the ledger.
+type message struct {
+	*client
+	ledger  *ledger.Ledger
+	offer   smtptest.Offer
+	content bytes.Buffer // so far; none of it begins with a dot
 }
 
-// finish sends the rest of a content, with the final dot, and notes the answer.
-func (c *client) finish(l *ledger, name, rest string) (reply string) {
-	l.note(name, whole)
-	c.send(rest + "\r\n.")
-	reply = c.reply()
-	switch {
-	case strings.HasPrefix(reply, "250"):
-		l.note(name, acked)
-	case reply != "":
-		l.note(name, refused)
+// begin gets a connection to where content is awaited and sends the first lines of a message, with those that
+// the relay would otherwise add in front; nil when it is not let in.
+func (c *client) begin(l *ledger.Ledger, name string) *message {
+	m := &message{
+		client: c,
+		ledger: l,
+		offer:  smtptest.Offer{ID: name, From: "a@b.test", To: []string{"c@d.test"}},
 	}
-	return reply
+	if c.Expect(2) != nil || c.Command("EHLO x") != nil || c.Begin(l, &m.offer) != nil {
+		return nil
+	}
+	m.add(
+		ledger.Header(
+			name,
+		) + "Date: Sat, 28 Nov 2026 12:00:00 +0000\r\nMessage-ID: <" + name + "@abuse.test>\r\n",
+	)
+	return m
+}
+
+// add sends a piece of the content.
+func (m *message) add(s string) error {
+	m.content.WriteString(s)
+	return m.write(s)
+}
+
+// finish sends the final dot and returns the answer; "" when there was none.
+func (m *message) finish() string {
+	r, err := m.Finish(m.ledger, &m.offer, m.ledger.Sum(m.content.Bytes()))
+	if r.Code == 0 && err != nil {
+		return ""
+	}
+	return r.String()
+}
+
+// leave sends the final dot and does not read the answer.
+func (m *message) leave() {
+	m.ledger.Write(ledger.Record{What: ledger.Dotted, ID: m.offer.ID, Sum: m.ledger.Sum(m.content.Bytes())})
+	m.send(".")
 }
 
 // honest sends one message as a well-behaved client does, and returns how long that took.
@@ -97,16 +124,16 @@ func honest(r *relay, n int) (time.Duration, error) {
 		return 0, fmt.Errorf("%s: no connection", name)
 	}
 	defer c.Close()
-	if !c.until("220") || !c.begin() {
+	m := c.begin(r.ledger, name)
+	if m == nil {
 		return 0, fmt.Errorf("%s: not let in", name)
 	}
-	io.WriteString(c, r.ledger.open(name)+"Subject: hello\r\n\r\n"+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 50))
-	if reply := c.finish(r.ledger, name, "the end"); !strings.HasPrefix(reply, "250") {
+	m.add("Subject: hello\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 50) + "the end\r\n")
+	if reply := m.finish(); !strings.HasPrefix(reply, "250") {
 		return 0, fmt.Errorf("%s: answered %q", name, reply)
 	}
-	c.send("QUIT")
-	if !c.until("221") {
-		return 0, fmt.Errorf("%s: no answer to QUIT", name)
+	if err := c.Command("QUIT"); err != nil {
+		return 0, fmt.Errorf("%s: no answer to QUIT: %w", name, err)
 	}
 	return time.Since(began), nil
 }

@@ -1,22 +1,21 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/relay/smtptest/process"
 )
 
 // relay is a running `mailwhy serve` with an upstream behind it.
@@ -24,9 +23,9 @@ type relay struct {
 	binary, spool string
 	clear, tls    string // where it listens
 	trust         *tls.Config
-	cmd           *exec.Cmd
+	proc          *process.Process
 	upstream      *smtptest.Server
-	ledger        *ledger
+	ledger        *ledger.Ledger
 }
 
 // configuration is the relay's. Limits are the defaults, but for the number of connections, which is to fit the attack.
@@ -78,14 +77,14 @@ func users(n int) (string, error) {
 
 // startRelay builds the command and starts it in dir.
 func startRelay(dir string, s size) (r *relay, err error) {
-	r = &relay{binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), ledger: newLedger()}
+	r = &relay{binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), ledger: ledger.New()}
 	for _, addr := range []*string{&r.clear, &r.tls} {
 		if *addr, err = smtptest.FreeAddr(); err != nil {
 			return nil, err
 		}
 	}
-	if out, err := exec.Command("go", "build", "-o", r.binary, "mailwhy/cmd/mailwhy").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building: %w\n%s", err, out)
+	if err := process.Build(context.Background(), r.binary); err != nil {
+		return nil, err
 	}
 	identity, err := smtptest.Certificate("relay.test")
 	if err != nil {
@@ -93,7 +92,7 @@ func startRelay(dir string, s size) (r *relay, err error) {
 	}
 	r.trust = identity.Client()
 	r.trust.ServerName = "relay.test"
-	if r.upstream, err = smtptest.Start(smtptest.Options{Deliver: r.ledger.deliver, Forget: true}); err != nil {
+	if r.upstream, err = smtptest.Start(smtptest.Options{Ledger: r.ledger, Forget: true}); err != nil {
 		return nil, err
 	}
 	file, err := users(s.logins)
@@ -118,36 +117,20 @@ func startRelay(dir string, s size) (r *relay, err error) {
 }
 
 // serve starts the process and waits until it listens.
-func (r *relay) serve(dir string) error {
-	log, err := os.Create(filepath.Join(dir, "relay.log"))
-	if err != nil {
-		return err
+func (r *relay) serve(dir string) (err error) {
+	s := process.Spec{
+		Args: []string{r.binary, "serve", "-c", "relay.toml"}, Dir: dir, Log: filepath.Join(dir, "relay.log"),
 	}
-	defer log.Close()
-	cmd := exec.Command(r.binary, "serve", "-c", "relay.toml")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	r.cmd = cmd
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("tcp", r.tls); err == nil { // the last that it opens
-			c.Close()
-			return nil
-		}
-	}
-	said, _ := os.ReadFile(log.Name())
-	return fmt.Errorf("the relay does not listen:\n%s", said)
+	// The port with TLS is the last that it opens.
+	ready := func() bool { return process.Listens(r.tls) }
+	r.proc, err = s.Start(context.Background(), 20*time.Second, ready)
+	return err
 }
 
 // stop ends the relay and its upstream.
 func (r *relay) stop() {
-	if r.cmd != nil {
-		r.cmd.Process.Signal(syscall.SIGTERM)
-		late := time.AfterFunc(20*time.Second, func() { r.cmd.Process.Kill() })
-		r.cmd.Wait()
-		late.Stop()
+	if r.proc != nil {
+		r.proc.Stop(20 * time.Second)
 	}
 	if r.upstream != nil {
 		r.upstream.Close()
@@ -161,16 +144,4 @@ func (r *relay) queue() ([]string, error) {
 		return nil, fmt.Errorf("queue list: %w: %s", err, out)
 	}
 	return strings.FieldsFunc(string(out), func(c rune) bool { return c == '\n' }), nil
-}
-
-// peakMemory is the process's largest resident set so far, in bytes.
-func (r *relay) peakMemory() int64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
-	_, rest, _ := bytes.Cut(b, []byte("VmHWM:"))
-	fields := strings.Fields(string(rest))
-	if len(fields) == 0 {
-		return 0
-	}
-	kb, _ := strconv.ParseInt(fields[0], 10, 64)
-	return kb << 10
 }

@@ -13,6 +13,8 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/relay/smtptest/process"
 )
 
 // measurement is the outcome of one run. What does not apply is 0.
@@ -52,14 +54,14 @@ const refusedRecipient = "unknown@sink.test"
 // bench is one relay between a load and a sink.
 type bench struct {
 	relay  *running
-	ledger *smtptest.Ledger
+	ledger *ledger.Ledger
 	load   smtptest.Load
 	close  []func() error
 }
 
 // setUp starts the sink, what delays it, and the relay.
 func (o *options) setUp(ctx context.Context, c testCase, r relay, under []string) (b *bench, err error) {
-	b = &bench{ledger: smtptest.NewLedger()}
+	b = &bench{ledger: ledger.New()}
 	defer func() {
 		if err != nil {
 			b.tearDown()
@@ -131,24 +133,15 @@ func (o *options) measure(ctx context.Context, c testCase, r relay) (m measureme
 		return m, err
 	}
 	defer func() { err = errors.Join(err, b.tearDown()) }()
-	if b.relay.cmd != nil {
-		_, m.idle = usage(b.relay.cmd.Process.Pid)
+	if b.relay.proc != nil {
+		_, m.idle = process.Usage(b.relay.proc.PID())
 	}
 	if err := o.warmUp(ctx, b); err != nil {
 		return m, err
 	}
-	var w *watcher
-	var before time.Duration
-	if b.relay.cmd != nil {
-		before, _ = usage(b.relay.cmd.Process.Pid)
-		w = watch(b.relay.cmd.Process.Pid)
-	}
+	end := b.observe(&m)
 	result, last, err := o.send(ctx, b)
-	if w != nil {
-		m.peak = w.end()
-		after, _ := usage(b.relay.cmd.Process.Pid)
-		m.cpu = (after - before).Seconds() * 1000 / float64(b.load.Messages)
-	}
+	end()
 	if err != nil {
 		return m, err
 	}
@@ -159,6 +152,25 @@ func (o *options) measure(ctx context.Context, c testCase, r relay) (m measureme
 	m.rate = float64(b.load.Messages) / elapsed.Seconds()
 	m.p50, m.p99 = result.Whole.Quantile(0.5), result.Whole.Quantile(0.99)
 	return m, o.exactlyOnce(b, c)
+}
+
+// observe measures the relay's processes until the end. The process table is read rarely: that costs the relay's own
+// processor.
+func (b *bench) observe(m *measurement) (end func()) {
+	if b.relay.proc == nil {
+		return func() {}
+	}
+	pid := b.relay.proc.PID()
+	before, _ := process.Usage(pid)
+	w := process.Watch(250*time.Millisecond, func() {
+		_, rss := process.Usage(pid)
+		m.peak = max(m.peak, rss)
+	})
+	return func() {
+		w.End()
+		after, _ := process.Usage(pid)
+		m.cpu = (after - before).Seconds() * 1000 / float64(b.load.Messages)
+	}
 }
 
 // warmUp lets the relay start its processes and open its connections.
@@ -191,15 +203,18 @@ func (o *options) settled(ctx context.Context, b *bench) error {
 	return err
 }
 
-// exactlyOnce holds the sink's ledger to what was offered: each message came once, or came back once.
+// exactlyOnce holds the sink to what was offered: each message came once, or came back once, unchanged.
 func (o *options) exactlyOnce(b *bench, c testCase) error {
-	t := b.ledger.Tally()
-	want := smtptest.Tally{Offered: t.Offered, Acked: t.Offered, Arrived: t.Offered}
-	if c.refused {
-		want.Arrived, want.Returned = 0, t.Offered
+	v, err := b.ledger.Check(ledger.Rules{})
+	if err != nil {
+		return err
 	}
-	if t != want {
-		return fmt.Errorf("not exactly once: %v", t)
+	want := ledger.Tally{Offered: v.Offered, Acked: v.Offered, Arrived: v.Offered}
+	if c.refused {
+		want.Arrived, want.Bounced = 0, v.Offered
+	}
+	if v.Tally != want || len(v.Broken) > 0 {
+		return fmt.Errorf("not exactly once: %v; %q", v.Tally, v.Broken[:min(5, len(v.Broken))])
 	}
 	return nil
 }
@@ -230,7 +245,9 @@ func (o *options) countFsyncs(ctx context.Context, relays []relay, all results) 
 // fsyncs are those of one relay, for each message.
 func (o *options) fsyncs(ctx context.Context, r relay, strace string) (float64, error) {
 	out := filepath.Join(o.dir, "strace")
-	b, err := o.setUp(ctx, fsyncCase, r, []string{strace, "-f", "--seccomp-bpf", "-c", "-e", "trace=fsync,fdatasync,sync_file_range", "-o", out})
+	b, err := o.setUp(ctx, fsyncCase, r, []string{
+		strace, "-f", "--seccomp-bpf", "-c", "-e", "trace=fsync,fdatasync,sync_file_range", "-o", out,
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -243,7 +260,8 @@ func (o *options) fsyncs(ctx context.Context, r relay, strace string) (float64, 
 		return 0, err
 	}
 	calls := 0
-	for _, line := range regexp.MustCompile(`(?m)^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync`).FindAllSubmatch(table, -1) {
+	syncs := regexp.MustCompile(`(?m)^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync`)
+	for _, line := range syncs.FindAllSubmatch(table, -1) {
 		n, _ := strconv.Atoi(string(line[1]))
 		calls += n
 	}

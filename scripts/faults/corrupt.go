@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"mailwhy/relay/smtptest/process"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -75,12 +76,12 @@ func testCorrupt(ctx context.Context, s *site, r *result) {
 // corruptOnce fills a spool, kills the relay, damages a file and starts it again.
 func (s *site) corruptOnce(ctx context.Context, r *result, target string, d damage, seen *counter) {
 	t := newTrial(s, r, "")
-	t.client.drops = false
-	t.sink.hold()
+	t.client.Drops = false
+	t.sink.Hold()
 	t.start(ctx)
 	loading, stop := context.WithCancel(ctx)
-	wait := t.client.load(loading, 3, time.Millisecond)
-	t.until(ctx, 10*time.Second, func() bool { return t.ledger.ackedSoFar() >= 100 })
+	wait := t.client.Load(loading, 3, time.Millisecond)
+	t.until(ctx, 10*time.Second, func() bool { return t.ledger.Acked() >= 100 })
 	stop()
 	wait()
 	t.kill()
@@ -88,15 +89,15 @@ func (s *site) corruptOnce(ctx context.Context, r *result, target string, d dama
 		t.closeInOrder(ctx)
 	}
 	what := t.corrupt(target, d)
-	t.sink.release()
+	t.sink.Release()
 	t.start(ctx)
 	t.drain(ctx, 6*time.Second)
 	t.stop()
-	t.rules.named = t.named()
+	t.rules.Named = t.named()
 	unnamed := 0
 	if t.announced() {
-		named := t.rules.named
-		t.rules.named = func(queue string) bool {
+		named := t.rules.Named
+		t.rules.Named = func(queue string) bool {
 			if !named(queue) {
 				unnamed++
 			}
@@ -111,8 +112,8 @@ func (s *site) corruptOnce(ctx context.Context, r *result, target string, d dama
 	if unnamed > 0 {
 		seen.add("lost with "+d.name+" of the "+target+" and announced without a name", unnamed)
 	}
-	if len(v.broken) > 0 {
-		r.fail("... that was %s of the %s (%s); the log ends: %s", d.name, target, what, tail(t.setup.log()))
+	if len(v.Broken) > 0 {
+		r.fail("... that was %s of the %s (%s); the log ends: %s", d.name, target, what, process.Tail(t.setup.log()))
 	}
 }
 

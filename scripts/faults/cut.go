@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mailwhy/relay/smtptest"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // testCut cuts the dialogue with the upstream after each of its bytes, in both directions, with FIN and with RST. Only
@@ -66,8 +67,8 @@ func (c *dialogueCut) faults() (toServer, toClient smtptest.Faults) {
 	return toServer, toClient
 }
 
-// cutMessage is the message that each cut meets: small, so that each byte can be cut at.
-func cutMessages() mix { return mix{plain: true, size: 320} }
+// cutMessages are the messages that meet the cuts: small, so that each byte can be cut at.
+func cutMessages() traffic.Mix { return traffic.Mix{Plain: true, Size: 320} }
 
 // cutTrial is a trial with the proxy before its sink, one message a connection, and no AUTH.
 func (s *site) cutTrial(r *result) (*trial, *smtptest.Proxy) {
@@ -82,8 +83,10 @@ func (s *site) cutTrial(r *result) (*trial, *smtptest.Proxy) {
 // through has the relay go through an address, in clear and without AUTH, a connection for each message.
 func (t *trial) through(addr string) {
 	t.setup.upstream = "smtp://" + addr + "?tls=none"
-	t.setup.env = []string{"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_UPSTREAM_MAX_MESSAGES_PER_CONNECTION=1"}
-	t.client.mix, t.client.drops, t.sink.slow = cutMessages(), false, 0
+	t.setup.env = []string{
+		"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_UPSTREAM_MAX_MESSAGES_PER_CONNECTION=1",
+	}
+	t.client.Mix, t.client.Drops, t.sink.Slow = cutMessages(), false, 0
 }
 
 // cutTransactions cuts after the greeting: nobody but the message concerned is to notice.
@@ -98,8 +101,8 @@ func (s *site) cutTransactions(ctx context.Context, r *result, cuts []dialogueCu
 		return cuts[n-1].faults()
 	})
 	t.start(ctx)
-	for ctx.Err() == nil && int(used.Load()) < len(cuts) && t.client.next.Load() < int64(len(cuts)) {
-		t.client.offerOne(ctx, t.client.newMessage())
+	for ctx.Err() == nil && int(used.Load()) < len(cuts) && t.client.Made() < len(cuts) {
+		t.client.Offer(ctx, t.client.NewMessage())
 	}
 	t.drain(ctx, 90*time.Second)
 	v := t.end(ctx, time.Second)
@@ -126,11 +129,11 @@ func (s *site) cutGreetings(ctx context.Context, r *result, cuts []dialogueCut) 
 	t.start(ctx)
 	for i := range cuts {
 		before := met.Load()
-		t.client.offerOne(ctx, t.client.newMessage())
+		t.client.Offer(ctx, t.client.NewMessage())
 		if !t.until(ctx, 10*time.Second, func() bool { return met.Load() > before }) {
 			r.fail("the relay does not try its upstream after cut %d", i)
 		}
-		sleep(ctx, 10*time.Millisecond)
+		traffic.Sleep(ctx, 10*time.Millisecond)
 		at.Add(1)
 		if i < len(cuts)-2 && ctx.Err() == nil {
 			t.stop()
@@ -160,7 +163,7 @@ func (s *site) listenIn(ctx context.Context, r *result) dialogue {
 	}()
 	t.through(ln.Addr().String())
 	t.start(ctx)
-	t.client.offerOne(ctx, t.client.newMessage())
+	t.client.Offer(ctx, t.client.NewMessage())
 	t.drain(ctx, 10*time.Second)
 	t.stop()
 	ln.Close()

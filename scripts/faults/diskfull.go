@@ -3,8 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,9 +20,9 @@ import (
 func testDiskFull(ctx context.Context, s *site, r *result) {
 	for range s.pick(1, 2) {
 		for i, f := range []fullness{
-			{"below the floor", func(d *disk) error { return d.fill("filler", d.free()-(600<<10)) }, false},
-			{"to the last byte", func(d *disk) error { return d.fill("filler", 0) }, false},
-			{"to the last byte, killed and started", func(d *disk) error { return d.fill("filler", 0) }, true},
+			{"below the floor", func(d *disk.Disk) error { return d.Fill("filler", d.Free()-(600<<10)) }, false},
+			{"to the last byte", func(d *disk.Disk) error { return d.Fill("filler", 0) }, false},
+			{"to the last byte, killed and started", func(d *disk.Disk) error { return d.Fill("filler", 0) }, true},
 			{"to the last inode", fillInodes, false},
 		} {
 			if ctx.Err() != nil {
@@ -38,13 +44,13 @@ const lateReport = 100 * time.Second
 // fullness is a way for a disk to be full.
 type fullness struct {
 	name string
-	fill func(*disk) error
+	fill func(*disk.Disk) error
 	kill bool
 }
 
 // fillInodes makes empty files until there can be no more.
-func fillInodes(d *disk) error {
-	dir := filepath.Join(d.dir, "filler")
+func fillInodes(d *disk.Disk) error {
+	dir := filepath.Join(d.Dir, "filler")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -61,47 +67,54 @@ func fillInodes(d *disk) error {
 func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
 	mark := s.mark()
 	defer s.unwind(mark)
-	d, err := newDisk(ctx, s.fresh("disk"), 64<<20, "-N", "400")
+	d, err := disk.New(ctx, s.fresh("disk"), 64<<20, "-N", "400")
 	must(err, "making a disk")
-	must(d.mount(ctx), "mounting the disk")
-	s.later(func() { d.unmount() })
-	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
-	t.rules.refusedMay = true
+	must(d.Mount(ctx), "mounting the disk")
+	s.later(func() { d.Unmount() })
+	t := newTrial(s, r, filepath.Join(d.Dir, "spool"))
+	t.rules.RefusedMay = true
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
-	t.sink.hold()
+	t.sink.Hold()
 	t.start(ctx)
-	wait := t.client.load(loading, 4, 2*time.Millisecond)
+	wait := t.client.Load(loading, 4, 2*time.Millisecond)
 	defer wait()
 	defer stop()
-	t.until(ctx, 10*time.Second, func() bool { return t.ledger.outstanding() > 150 })
+	t.until(ctx, 10*time.Second, func() bool { return t.ledger.Outstanding() > 150 })
 
 	must(f.fill(d), "filling the disk")
-	sleep(ctx, 1500*time.Millisecond) // the last that still fitted
-	backlog, before := t.ledger.waiting(), t.refusals()
+	traffic.Sleep(ctx, 1500*time.Millisecond) // the last that still fitted
+	backlog, before := t.backlog(), t.refusals()
 	if f.kill {
 		t.kill()
 		t.start(ctx)
 	}
-	sleep(ctx, time.Second)
+	traffic.Sleep(ctx, time.Second)
 	refusals := t.refusals() - before
 	if refusals == 0 && !f.kill { // a relay that starts anew may have found some room
 		r.fail("%s: the client was never refused", f.name)
 	}
-	t.sink.release()
-	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.stillWaiting(backlog) == 0 }) {
-		r.fail("%s: %d of %d that waited are not relayed while the disk is full (%d bytes free): %s", f.name, t.ledger.stillWaiting(backlog),
-			len(backlog), d.free(), tail(t.setup.log()))
+	t.sink.Release()
+	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.Unsettled(backlog) == 0 }) {
+		r.fail("%s: %d of %d that waited are not relayed while the disk is full (%d bytes free): %s", f.name, t.ledger.Unsettled(backlog),
+			len(backlog), d.Free(), process.Tail(t.setup.log()))
 	}
-	must(os.RemoveAll(filepath.Join(d.dir, "filler")), "making room")
+	must(os.RemoveAll(filepath.Join(d.Dir, "filler")), "making room")
 	again := t.acceptsAgain(ctx, f.name)
 	stop()
 	wait()
 	t.end(ctx, lateReport)
-	must(d.unmount(), "unmounting the disk")
+	must(d.Unmount(), "unmounting the disk")
 	r.note("%s: %d refused (all in all 452 %d, 451 %d); backlog of %d relayed meanwhile; accepting again after %v", f.name, refusals,
-		t.ledger.refusedWith(452), t.ledger.refusedWith(451), len(backlog), again.Round(time.Millisecond))
+		t.ledger.RefusedWith(452), t.ledger.RefusedWith(451), len(backlog), again.Round(time.Millisecond))
+}
+
+// backlog are the outstanding recipients, without those that the sink refuses for good, whose senders get a bounce later.
+func (t *trial) backlog() []ledger.Recipient {
+	return slices.DeleteFunc(t.ledger.Waiting(), func(r ledger.Recipient) bool {
+		return strings.HasPrefix(r.To, traffic.BadUser+".")
+	})
 }
 
 // refusals is how many messages were refused with 452 or 451.
-func (t *trial) refusals() int { return t.ledger.refusedWith(452) + t.ledger.refusedWith(451) }
+func (t *trial) refusals() int { return t.ledger.RefusedWith(452) + t.ledger.RefusedWith(451) }

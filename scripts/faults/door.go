@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"mailwhy/scripts/faults/traffic"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ func testDoor(ctx context.Context, s *site, r *result) {
 	_, port, _ := net.SplitHostPort(t.setup.listen)
 	t.setup.listen = "0.0.0.0:" + port
 	own := ownAddress()
-	t.client.addr = "127.0.0.1:" + port
+	t.client.Addr = "127.0.0.1:" + port
 	t.start(ctx)
 	second := *t.setup
 	second.listen, second.dir = s.freePort(), s.fresh("second")
@@ -38,7 +39,7 @@ func testDoor(ctx context.Context, s *site, r *result) {
 		r.ran(1)
 		r.note("a stranger was refused: %q", said)
 	}
-	if err := t.client.offerOne(ctx, mix{plain: true}.newMessage("d000001")); err != nil {
+	if err := t.client.Offer(ctx, traffic.Mix{Plain: true}.Message("d000001")); err != nil {
 		r.fail("the client itself was refused: %v", err)
 	}
 	t.end(ctx, 10*time.Second)
@@ -46,13 +47,13 @@ func testDoor(ctx context.Context, s *site, r *result) {
 
 // stranger tries to relay from an address that is not loopback, and returns what it is refused with.
 func (t *trial) stranger(ctx context.Context, addr string) string {
-	s, err := dialSession(ctx, addr)
+	s, err := traffic.Greet(ctx, addr)
 	if err != nil {
 		return err.Error()
 	}
-	defer s.conn.Close()
+	defer s.Close()
 	for _, line := range []string{"MAIL FROM:<a@b.test>", "RCPT TO:<victim@sink.test>"} {
-		if err := s.say(line); err != nil {
+		if err := s.Command("%s", line); err != nil {
 			return err.Error()
 		}
 	}

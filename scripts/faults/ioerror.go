@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/strace"
+	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -55,11 +59,11 @@ func ioFaults(full bool) []ioFault {
 // accept again by itself when the trouble is over, and forget nothing; every other time it is killed in the middle of it.
 func testIOError(ctx context.Context, s *site, r *result) {
 	t := newTrial(s, r, "")
-	t.rules.refusedMay = true
+	t.rules.RefusedMay = true
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start(ctx)
-	wait := t.client.load(loading, 4, 4*time.Millisecond)
+	wait := t.client.Load(loading, 4, 4*time.Millisecond)
 	failed, slowest := 0, time.Duration(0)
 	faults := ioFaults(s.full)
 	for i := range faults {
@@ -74,7 +78,7 @@ func testIOError(ctx context.Context, s *site, r *result) {
 	wait()
 	t.end(ctx, time.Minute)
 	r.note("%d kinds of failure, %d calls failed; refused with 451 %d, with 452 %d; accepting again after at most %v; %s",
-		len(faults), failed, t.ledger.refusedWith(451), t.ledger.refusedWith(452), slowest.Round(time.Millisecond), t.usageNote())
+		len(faults), failed, t.ledger.RefusedWith(451), t.ledger.RefusedWith(452), slowest.Round(time.Millisecond), t.usageNote())
 	for i := range s.pick(2, 12) {
 		if ctx.Err() != nil {
 			return
@@ -100,20 +104,20 @@ func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int,
 	if f.when != "" {
 		rule += ":when=" + f.when
 	}
-	in, err := inject(ctx, t.relay.cmd.Process.Pid, t.dir, t.spoolFiles(), f.calls, rule)
+	in, err := strace.Inject(ctx, t.relay.PID(), t.dir, t.spoolFiles(), f.calls, rule)
 	must(err, "attaching strace")
-	sleep(ctx, between(150*time.Millisecond, 400*time.Millisecond))
+	traffic.Sleep(ctx, between(150*time.Millisecond, 400*time.Millisecond))
 	if kill {
 		t.relay.kill()
-		failed = in.stop()
+		failed = in.Stop()
 		t.buried()
 		t.kills++
 		t.start(ctx)
 	} else {
-		failed = in.stop()
+		failed = in.Stop()
 	}
-	if !t.relay.alive() {
-		t.result.fail("%v: the relay ended: %s", f, tail(t.setup.log()))
+	if !t.relay.Alive() {
+		t.result.fail("%v: the relay ended: %s", f, process.Tail(t.setup.log()))
 		t.buried()
 		t.start(ctx)
 	}
@@ -122,9 +126,9 @@ func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int,
 
 // acceptsAgain waits until the relay acknowledges mail, and returns how long that took.
 func (t *trial) acceptsAgain(ctx context.Context, after string) time.Duration {
-	begin, before := time.Now(), t.ledger.ackedSoFar()
-	if !t.until(ctx, 40*time.Second, func() bool { return t.ledger.ackedSoFar() > before+5 }) && ctx.Err() == nil {
-		t.result.fail("%s: nothing is accepted 40 s after the trouble ended: %s", after, tail(t.setup.log()))
+	begin, before := time.Now(), t.ledger.Acked()
+	if !t.until(ctx, 40*time.Second, func() bool { return t.ledger.Acked() > before+5 }) && ctx.Err() == nil {
+		t.result.fail("%s: nothing is accepted 40 s after the trouble ended: %s", after, process.Tail(t.setup.log()))
 	}
 	return time.Since(begin)
 }
@@ -133,31 +137,31 @@ func (t *trial) acceptsAgain(ctx context.Context, after string) time.Duration {
 func (s *site) failThenCut(ctx context.Context, r *result, n int) {
 	mark := s.mark()
 	defer s.unwind(mark)
-	d, err := newDisk(ctx, s.fresh("disk"), 128<<20)
+	d, err := disk.New(ctx, s.fresh("disk"), 128<<20)
 	must(err, "making a disk")
-	must(d.mount(ctx), "mounting the disk")
-	s.later(func() { d.unmount() })
-	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
-	t.rules.refusedMay = true
+	must(d.Mount(ctx), "mounting the disk")
+	s.later(func() { d.Unmount() })
+	t := newTrial(s, r, filepath.Join(d.Dir, "spool"))
+	t.rules.RefusedMay = true
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start(ctx)
-	wait := t.client.load(loading, 4, time.Millisecond)
+	wait := t.client.Load(loading, 4, time.Millisecond)
 	defer wait()
 	defer stop()
-	sleep(ctx, 200*time.Millisecond)
+	traffic.Sleep(ctx, 200*time.Millisecond)
 	rules := []string{"error=EIO:when=2+2", "error=EIO:when=1", "error=EIO", "error=EIO:when=3+4"}
-	in, err := inject(ctx, t.relay.cmd.Process.Pid, t.dir, t.spoolFiles(), []string{"fsync", "fdatasync"}, rules[n%len(rules)])
+	in, err := strace.Inject(ctx, t.relay.PID(), t.dir, t.spoolFiles(), []string{"fsync", "fdatasync"}, rules[n%len(rules)])
 	must(err, "attaching strace")
-	sleep(ctx, between(100*time.Millisecond, 700*time.Millisecond))
-	t.relay.cmd.Process.Signal(syscall.SIGSTOP)
-	in.stop() // a traced thread is not stopped by the signal alone
-	must(t.relay.freeze(), "stopping the relay")
-	must(d.shutdown(), "shutting the file system down")
+	traffic.Sleep(ctx, between(100*time.Millisecond, 700*time.Millisecond))
+	t.relay.Signal(syscall.SIGSTOP)
+	in.Stop() // a traced thread is not stopped by the signal alone
+	must(t.relay.Freeze(), "stopping the relay")
+	must(d.Shutdown(), "shutting the file system down")
 	t.relay.kill()
 	t.buried()
-	must(d.unmount(), "unmounting the disk")
-	must(d.mount(ctx), "I7 mounting the disk after a power cut")
+	must(d.Unmount(), "unmounting the disk")
+	must(d.Mount(ctx), "I7 mounting the disk after a power cut")
 	t.start(ctx)
 	r.ran(1)
 	stop()

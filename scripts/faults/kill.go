@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"mailwhy/scripts/faults/traffic"
 	"time"
 )
 
@@ -12,12 +13,12 @@ func testKill(ctx context.Context, s *site, r *result) {
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start(ctx)
-	wait := t.client.load(loading, 4, 3*time.Millisecond)
+	wait := t.client.Load(loading, 4, 3*time.Millisecond)
 	for i := range cycles {
 		if ctx.Err() != nil {
 			break
 		}
-		sleep(ctx, between(50*time.Millisecond, 500*time.Millisecond))
+		traffic.Sleep(ctx, between(50*time.Millisecond, 500*time.Millisecond))
 		t.kill()
 		r.ran(1)
 		t.start(ctx)
@@ -34,7 +35,7 @@ func testKill(ctx context.Context, s *site, r *result) {
 // checkpoint sees, with the load going on, that what was acknowledged so far does not stay away for good: that the
 // backlog does not grow from cycle to cycle.
 func (t *trial) checkpoint(ctx context.Context, cycle int) {
-	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.outstanding() < 200 }) {
-		t.result.fail("after cycle %d, %d recipients wait for more than 30 s", cycle, t.ledger.outstanding())
+	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.Outstanding() < 200 }) {
+		t.result.fail("after cycle %d, %d recipients wait for more than 30 s", cycle, t.ledger.Outstanding())
 	}
 }

@@ -11,7 +11,7 @@
 //
 // Each test has a trial or several: a spool, a relay, an upstream (the sink) and a client. Three ledgers are kept, each
 // record fsynced before its writer goes on: the client's says what was offered and what was acknowledged, the sink's what
-// arrived, the bounce ledger what came back as undeliverable. At the end they are compared (invariants.go):
+// arrived, the bounce ledger what came back as undeliverable. At the end they are compared (relay/smtptest/ledger):
 //
 //	I1 every recipient of an acknowledged message got it, or its sender got a bounce
 //	I2 duplicates only after a crash or an ambiguous end of data, and for one crash never more than the lane's concurrency

@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/scripts/faults/traffic"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,7 +78,7 @@ func testMatrix(ctx context.Context, s *site, r *result) {
 // tryCell is one cell.
 func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counter) {
 	t := newTrial(s, r, "")
-	t.client.drops = false
+	t.client.Drops = false
 	upstream := s.freePort()
 	maildir := filepath.Join(t.dir, "maildir")
 	t.setup.upstream = "smtp://" + upstream + "?tls=none"
@@ -86,18 +86,18 @@ func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counte
 	faulty, err := s.startFaulty(t.dir, upstream, c)
 	must(err, "starting smtp-sink")
 	t.start(ctx)
-	m := mix{plain: true}.newMessage("x000001")
-	must(t.client.offerOne(ctx, m), "offering a message")
+	m := traffic.Mix{Plain: true}.Message("x000001")
+	must(t.client.Offer(ctx, m), "offering a message")
 	t.until(ctx, 4*time.Second, func() bool {
 		return t.sawEnd() || c.takes && t.readDumps(c, m) > 0
 	})
-	sleep(ctx, 200*time.Millisecond)
+	traffic.Sleep(ctx, 200*time.Millisecond)
 	faulty()
 	t.readDumps(c, m)
-	mended, err := startSink(t.ledger, upstream)
+	mended, err := traffic.StartSink(t.ledger, upstream, secret)
 	must(err, "starting the mended upstream")
 	s.later(func() { mended.Close() })
-	t.until(ctx, 20*time.Second, func() bool { t.readMaildir(maildir); return t.ledger.outstanding() == 0 })
+	t.until(ctx, 20*time.Second, func() bool { t.readMaildir(maildir); return t.ledger.Outstanding() == 0 })
 	t.stop()
 	t.readMaildir(maildir)
 	v := t.judge()
@@ -107,8 +107,8 @@ func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counte
 		outcome = "bounced"
 	}
 	outcomes.add(outcome, 1)
-	if c.want != "either" && c.want != outcome || len(v.broken) > 0 {
-		r.fail("smtp-sink %s: %s, want %s; %d violations: %s", name, outcome, c.want, len(v.broken), t.lastRefusal())
+	if c.want != "either" && c.want != outcome || len(v.Broken) > 0 {
+		r.fail("smtp-sink %s: %s, want %s; %d violations: %s", name, outcome, c.want, len(v.Broken), t.lastRefusal())
 	}
 	if v.Bounced > 0 && c.want == "bounced" && !bytes.Contains(t.maildirText(maildir), []byte(hardText[4:])) {
 		r.fail("smtp-sink %s: the bounce does not repeat %q", name, hardText)
@@ -161,28 +161,27 @@ func (t *trial) sawEnd() bool {
 
 // readDumps enters what the faulty sink kept as arrived, where it also said so, and returns how many files there are.
 // smtp-sink keeps lines without their CR, and one line more than it got.
-func (t *trial) readDumps(c *cell, m *message) int {
+func (t *trial) readDumps(c *cell, m *traffic.Message) int {
 	files, _ := filepath.Glob(filepath.Join(t.dir, "dump.*"))
 	n := 0
 	for _, f := range files {
 		b := readFile(f)
-		at := bytes.Index(b, []byte(mark))
+		at := bytes.Index(b, []byte(ledger.Mark))
 		if at < 0 || !c.takes {
 			continue
 		}
 		content := bytes.ReplaceAll(b[at:], []byte("\n"), []byte("\r\n"))
-		sum := sha256.Sum256(append(bytes.TrimRight(content, "\r\n"), "\r\n"...))
-		whole := append(bytes.TrimRight(m.content, "\r\n"), "\r\n"...)
-		if want := sha256.Sum256(whole); sum != want && t.stillBeingWritten(f) {
+		sum := t.ledger.Sum(bytes.TrimRight(content, "\r\n"), []byte("\r\n"))
+		same := sum == t.ledger.Sum(bytes.TrimRight(m.Content, "\r\n"), []byte("\r\n"))
+		if !same && t.stillBeingWritten(f) {
 			continue
 		}
 		n++
 		if os.Rename(f, filepath.Join(t.dir, "taken."+filepath.Base(f))) == nil {
-			got := hex.EncodeToString(sum[:12])
-			if want := sha256.Sum256(whole); sum == want {
-				got = m.sum
+			if same {
+				sum = t.ledger.Sum(m.Content)
 			}
-			t.ledger.write(record{What: arrived, ID: m.id, From: m.from, To: m.to, Sum: got})
+			t.ledger.Write(ledger.Record{What: ledger.Arrived, ID: m.ID, From: m.From, To: m.To, Sum: sum})
 		}
 	}
 	return n
@@ -198,8 +197,9 @@ func (t *trial) stillBeingWritten(name string) bool {
 func (t *trial) readMaildir(dir string) {
 	files, _ := filepath.Glob(filepath.Join(dir, "new", "*"))
 	for _, f := range files {
-		if r := readReport(toCRLF(readFile(f))); len(r.To) > 0 && os.Rename(f, filepath.Join(dir, "cur", filepath.Base(f))) == nil {
-			must(t.ledger.write(r), "writing the ledger")
+		if r := t.ledger.Read(toCRLF(readFile(f))); r.What == ledger.Bounced &&
+			os.Rename(f, filepath.Join(dir, "cur", filepath.Base(f))) == nil {
+			must(t.ledger.Write(r), "writing the ledger")
 		}
 	}
 }

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/disk"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
@@ -53,7 +54,7 @@ func install(ctx context.Context, program, pkg string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%s is not installed, and there is no apt-get", program)
 	}
-	if err := command(ctx, "", "apt-get", "install", "-y", "-q", "--no-install-recommends", pkg); err != nil {
+	if err := process.Run(ctx, "", "apt-get", "install", "-y", "-q", "--no-install-recommends", pkg); err != nil {
 		return err
 	}
 	_, err := exec.LookPath(program)
@@ -65,7 +66,7 @@ func (s *site) tryStrace(ctx context.Context) error {
 	if err := install(ctx, "strace", "strace"); err != nil {
 		return err
 	}
-	return command(ctx, "", "strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "true")
+	return process.Run(ctx, "", "strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "true")
 }
 
 // tryLoop sees whether an ext4 image can be mounted, and shut down.
@@ -79,15 +80,15 @@ func (s *site) tryLoop(ctx context.Context) error {
 	if err := install(ctx, "mount", "mount"); err != nil {
 		return err
 	}
-	d, err := newDisk(ctx, s.fresh("try"), 16<<20)
+	d, err := disk.New(ctx, s.fresh("try"), 16<<20)
 	if err != nil {
 		return err
 	}
-	if err := d.mount(ctx); err != nil {
+	if err := d.Mount(ctx); err != nil {
 		return err
 	}
-	defer d.unmount()
-	return d.shutdown()
+	defer d.Unmount()
+	return d.Shutdown()
 }
 
 // trySink fetches smtp-sink without installing a mail server.
@@ -100,14 +101,14 @@ func (s *site) trySink(ctx context.Context) error {
 		return err
 	}
 	os.Chmod(dir, 0o777) // apt-get downloads as a user of its own
-	if err := command(ctx, dir, "apt-get", "download", "-q", "postfix"); err != nil {
+	if err := process.Run(ctx, dir, "apt-get", "download", "-q", "postfix"); err != nil {
 		return err
 	}
 	debs, _ := filepath.Glob(filepath.Join(dir, "postfix_*.deb"))
 	if len(debs) == 0 {
 		return fmt.Errorf("apt-get download brought no postfix package")
 	}
-	return command(ctx, dir, "dpkg", "-x", debs[0], dir)
+	return process.Run(ctx, dir, "dpkg", "-x", debs[0], dir)
 }
 
 // sinkProgram is the path of smtp-sink, and sinkLibraries what it is linked with.
@@ -116,18 +117,6 @@ func (s *site) sinkProgram() string {
 }
 
 func (s *site) sinkLibraries() string { return filepath.Join(s.dir, "postfix/usr/lib/postfix") }
-
-// command runs a program; its output is the error's.
-func command(ctx context.Context, dir, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-		return fmt.Errorf("%s: %w: %s", name, err, lines[len(lines)-1])
-	}
-	return nil
-}
 
 // passOn gives a process the signals that ask this one to end.
 func passOn(p *os.Process) (stop func()) {

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/strace"
+	"mailwhy/scripts/faults/traffic"
 	"maps"
 	"slices"
 	"strings"
@@ -102,25 +106,25 @@ func counted(n map[string]int) string {
 }
 
 // traced prepares a trial whose relay is traced, and returns the calls on its spool.
-func (s *site) traced(r *result) (*trial, *tracer) {
+func (s *site) traced(r *result) (*trial, *strace.Tracer) {
 	t := newTrial(s, r, "")
-	tr, wrap, err := newTracer(t.dir, t.setup.spool)
+	tr, wrap, err := strace.New(t.dir, t.setup.spool)
 	must(err, "making the pipe for strace")
-	s.later(tr.close)
+	s.later(tr.Close)
 	t.setup.wrap = wrap
-	t.client.drops = false
+	t.client.Drops = false
 	return t, tr
 }
 
 // oneLife offers the message and waits until all is told.
 func (t *trial) oneLife(ctx context.Context, size int) {
-	m := mix{users: goodUser + "," + badUser, size: size}.newMessage("p000001")
+	m := traffic.Mix{Users: traffic.GoodUser + "," + traffic.BadUser, Size: size}.Message("p000001")
 	for ctx.Err() == nil {
-		err := t.client.offerOne(ctx, m)
-		if err == nil || !errors.Is(err, errRefused) {
+		err := t.client.Offer(ctx, m)
+		if err == nil || !errors.Is(err, smtptest.ErrRefused) {
 			break
 		}
-		sleep(ctx, 20*time.Millisecond)
+		traffic.Sleep(ctx, 20*time.Millisecond)
 	}
 	t.drain(ctx, 20*time.Second)
 }
@@ -131,8 +135,8 @@ func (s *site) listPoints(ctx context.Context, r *result, size int) []string {
 	t.start(ctx)
 	t.oneLife(ctx, size)
 	var calls []string
-	for range len(tr.seen) {
-		calls = append(calls, <-tr.seen)
+	for range len(tr.Seen) {
+		calls = append(calls, <-tr.Seen)
 	}
 	t.stop()
 	t.setup.wrap = nil
@@ -151,8 +155,8 @@ func (s *site) killAt(ctx context.Context, r *result, size, n int) (call string)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for life.Err() == nil && !greets(t.setup.listen) {
-			sleep(life, 5*time.Millisecond)
+		for life.Err() == nil && !process.Greets(t.setup.listen) {
+			traffic.Sleep(life, 5*time.Millisecond)
 		}
 		if life.Err() == nil {
 			t.oneLife(life, size)
@@ -161,9 +165,9 @@ func (s *site) killAt(ctx context.Context, r *result, size, n int) (call string)
 	call = "never reached"
 	for range n {
 		select {
-		case call = <-tr.seen:
+		case call = <-tr.Seen:
 			continue
-		case <-p.ended:
+		case <-p.Ended():
 		case <-done:
 		case <-ctx.Done():
 		case <-time.After(30 * time.Second):
@@ -180,7 +184,7 @@ func (s *site) killAt(ctx context.Context, r *result, size, n int) (call string)
 	t.start(ctx)
 	t.drain(ctx, 20*time.Second)
 	t.stop()
-	if v := t.judge(); len(v.broken) > 0 {
+	if v := t.judge(); len(v.Broken) > 0 {
 		r.fail("... that was at point %d, before %s, message of %d bytes", n, call, size)
 	}
 	return call

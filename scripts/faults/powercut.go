@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,30 +22,30 @@ func testPowerCut(ctx context.Context, s *site, r *result) {
 
 // powerCuts is one file system and its cuts.
 func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts int) {
-	d, err := newDisk(ctx, s.fresh("disk"), 256<<20)
+	d, err := disk.New(ctx, s.fresh("disk"), 256<<20)
 	must(err, "making a disk")
-	d.options += ",data=" + journal
-	must(d.mount(ctx), "mounting the disk")
-	s.later(func() { d.unmount() })
-	t := newTrial(s, r, filepath.Join(d.dir, "spool"))
-	t.rules.refusedMay = true // its commit failed for the relay, and was on the disk all the same
+	d.Options += ",data=" + journal
+	must(d.Mount(ctx), "mounting the disk")
+	s.later(func() { d.Unmount() })
+	t := newTrial(s, r, filepath.Join(d.Dir, "spool"))
+	t.rules.RefusedMay = true // its commit failed for the relay, and was on the disk all the same
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start(ctx)
-	wait := t.client.load(loading, 4, 2*time.Millisecond)
+	wait := t.client.Load(loading, 4, 2*time.Millisecond)
 	defer wait()
 	defer stop()
 	for i := range cuts {
 		if ctx.Err() != nil {
 			return
 		}
-		sleep(ctx, between(50*time.Millisecond, 500*time.Millisecond))
+		traffic.Sleep(ctx, between(50*time.Millisecond, 500*time.Millisecond))
 		if i%2 == 0 {
 			t.cutByShutdown(d)
 		} else {
 			t.cutByCopy(ctx, d)
 		}
-		must(d.mount(ctx), "I7 mounting the disk after a power cut")
+		must(d.Mount(ctx), "I7 mounting the disk after a power cut")
 		r.ran(1)
 		t.start(ctx)
 	}
@@ -51,27 +53,27 @@ func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts in
 	wait()
 	t.end(ctx, time.Minute)
 	r.note("data=%s: %d cuts, half by shutting the file system down, half by copying the disk; %s", journal, cuts, t.usageNote())
-	must(d.unmount(), "unmounting the disk")
+	must(d.Unmount(), "unmounting the disk")
 }
 
 // cutByShutdown leaves the relay alive for a moment after the power of its disk was cut. The relay is stopped for the
 // cut itself: an fsync that is under way when ext4 is shut down may return success although nothing was written (seen on
 // Linux 6.18 without any of our code), which no power cut does.
-func (t *trial) cutByShutdown(d *disk) {
-	must(t.relay.freeze(), "stopping the relay")
-	must(d.shutdown(), "shutting the file system down")
-	t.relay.thaw()
+func (t *trial) cutByShutdown(d *disk.Disk) {
+	must(t.relay.Freeze(), "stopping the relay")
+	must(d.Shutdown(), "shutting the file system down")
+	t.relay.Thaw()
 	time.Sleep(between(10*time.Millisecond, 200*time.Millisecond))
 	t.kill()
-	must(d.unmount(), "unmounting the disk")
+	must(d.Unmount(), "unmounting the disk")
 }
 
 // cutByCopy goes on with a copy of the disk as it was at one moment.
-func (t *trial) cutByCopy(ctx context.Context, d *disk) {
-	must(t.relay.freeze(), "stopping the relay")
-	copied := d.image + ".cut"
-	must(d.copyImage(ctx, copied), "copying the disk")
+func (t *trial) cutByCopy(ctx context.Context, d *disk.Disk) {
+	must(t.relay.Freeze(), "stopping the relay")
+	copied := d.Image + ".cut"
+	must(d.CopyImage(ctx, copied), "copying the disk")
 	t.kill()
-	must(d.unmount(), "unmounting the disk")
-	must(os.Rename(copied, d.image), "taking the copy")
+	must(d.Unmount(), "unmounting the disk")
+	must(os.Rename(copied, d.Image), "taking the copy")
 }

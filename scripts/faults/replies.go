@@ -7,6 +7,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/process"
 )
 
 // oddity is a reply that no upstream should give, and some do.
@@ -51,20 +52,20 @@ func testReplies(ctx context.Context, s *site, r *result) {
 		}
 		stage, o := order[i%len(order)], odd[i/len(order)]
 		t := newTrial(s, r, "")
-		t.client.drops = false
+		t.client.Drops = false
 		t.through(t.sink.Addr())
 		said := o.bytes(stages[stage])
-		t.sink.script = func(c smtptest.Command) smtptest.Action {
+		t.sink.Script = func(c smtptest.Command) smtptest.Action {
 			if c.Stage != stage || c.Session != 1 || c.Message > 1 {
 				return smtptest.Action{}
 			}
 			return smtptest.Action{Bytes: []byte(said), End: o.end}
 		}
 		t.start(ctx)
-		must(t.client.offerOne(ctx, t.client.newMessage()), "offering a message")
+		must(t.client.Offer(ctx, t.client.NewMessage()), "offering a message")
 		v := t.end(ctx, 15*time.Second)
 		if v.Arrived == 0 {
-			r.fail("%s at %s: it did not arrive: %s", o.name, stage, tail(t.setup.deliveryLog()))
+			r.fail("%s at %s: it did not arrive: %s", o.name, stage, process.Tail(t.setup.deliveryLog()))
 		}
 		outcomes.add("relayed", v.Arrived)
 		outcomes.add("duplicates", v.Duplicates)

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"mailwhy/relay/smtptest/process"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,10 +77,9 @@ func newSite(ctx context.Context, o options, out io.Writer) (*site, error) {
 	}
 	if s.binary == "" {
 		s.binary = filepath.Join(dir, "mailwhy")
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "./cmd/mailwhy")
-		if b, err := cmd.CombinedOutput(); err != nil {
+		if err := process.Build(ctx, s.binary); err != nil {
 			s.close()
-			return nil, fmt.Errorf("building mailwhy: %w\n%s", err, bytes.TrimSpace(b))
+			return nil, err
 		}
 	}
 	return s, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"mailwhy/relay/smtptest/ledger"
 	"strings"
 	"sync"
 	"time"
@@ -43,7 +44,7 @@ type result struct {
 	does    string
 	missing string // why it could not run here
 	runs    int    // faults injected
-	tally   tally
+	tally   ledger.Tally
 	notes   []string // counts of its own
 	broken  []string
 	took    time.Duration
@@ -60,11 +61,11 @@ func (r *result) ran(n int) {
 }
 
 // add enters the verdict of a trial.
-func (r *result) add(v *verdict) {
+func (r *result) add(v *ledger.Verdict) {
 	r.mu.Lock()
-	r.tally.add(&v.tally)
+	r.tally.Add(&v.Tally)
 	r.mu.Unlock()
-	for _, b := range v.broken {
+	for _, b := range v.Broken {
 		r.fail("%s", b)
 	}
 }
@@ -150,13 +151,13 @@ func (r *result) word() string {
 // summarize prints the table and returns the exit status.
 func summarize(out io.Writer, o options, results []*result, err error) int {
 	fmt.Fprintf(out, "\n| test | faults | acked | arrived | bounced | lost | named lost | duplicates (most at one fault) | damaged | outcome | s |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
-	var sum tally
+	var sum ledger.Tally
 	broken, missing, runs := 0, 0, 0
 	for _, r := range results {
 		t := &r.tally
 		fmt.Fprintf(out, "| %s | %d | %d | %d | %d | %d | %d | %d (%d) | %d | %s | %.0f |\n", r.name, r.runs, t.Acked, t.Arrived,
 			t.Bounced, t.Lost, t.Named, t.Duplicates, t.Worst, t.Damaged, r.word(), r.took.Seconds())
-		sum.add(t)
+		sum.Add(t)
 		runs += r.runs
 		broken += len(r.broken)
 		if r.missing != "" {

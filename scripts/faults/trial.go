@@ -5,11 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/scripts/faults/traffic"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -18,41 +19,42 @@ type trial struct {
 	site   *site
 	result *result
 	dir    string
-	ledger *ledger
-	sink   *sink
-	client *client
+	ledger *ledger.Ledger
+	sink   *traffic.Sink
+	client *traffic.Client
 	setup  *relaySetup
 	relay  *relayProcess // nil while none runs
 	slow   time.Duration // longest start
-	most   [2]int64      // KiB and files, most seen
-	rules  rules
+	most   [2]int64      // bytes and files, most seen
+	rules  ledger.Rules
 	kills  int
 }
 
 // newTrial prepares a trial. Its spool is spool, or a directory of its own when that is empty.
 func newTrial(s *site, r *result, spool string) *trial {
 	dir := s.fresh(r.name)
-	l, err := openLedger(dir)
+	l, err := ledger.Open(dir)
 	must(err, "opening the ledgers")
-	s.later(l.close)
-	k, err := startSink(l, "")
+	s.later(func() { l.Close() })
+	k, err := traffic.StartSink(l, "", secret)
 	must(err, "starting the sink")
-	s.later(func() { k.release(); k.Close() })
+	s.later(func() { k.Release(); k.Close() })
 	if spool == "" {
 		spool = filepath.Join(dir, "spool")
 	}
-	t := &trial{site: s, result: r, dir: dir, ledger: l, sink: k, rules: rules{concurrency: concurrency}}
+	t := &trial{site: s, result: r, dir: dir, ledger: l, sink: k, rules: ledger.Rules{Concurrency: concurrency}}
 	password := filepath.Join(dir, "password")
 	must(os.WriteFile(password, []byte(secret+"\n"), 0o600), "writing the password")
 	t.setup = &relaySetup{
-		binary: s.binary, dir: dir, spool: spool, listen: s.freePort(), upstream: "smtp://user@" + k.Addr() + "?tls=none",
+		binary: s.binary, dir: dir, spool: spool, listen: s.freePort(),
+		upstream: "smtp://user@" + k.Addr() + "?tls=none",
 		env: []string{
 			"MAILWHY_UPSTREAM_PASSWORD_FILE=" + password, "MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH=true",
 			fmt.Sprintf("MAILWHY_UPSTREAM_CONCURRENCY=%d", concurrency), "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_LOG_LEVEL=debug",
 			"MAILWHY_SPOOL_FREE_FLOOR=1MiB",
 		},
 	}
-	t.client = &client{ledger: l, addr: t.setup.listen, prefix: "m", next: new(atomic.Int64), drops: true}
+	t.client = &traffic.Client{Ledger: l, Addr: t.setup.listen, Prefix: "m", Drops: true}
 	s.later(func() {
 		if t.relay != nil {
 			t.relay.kill()
@@ -80,8 +82,8 @@ func (t *trial) kill() {
 func (t *trial) buried() {
 	t.noteUsage()
 	t.relay = nil
-	t.sink.quiet()
-	must(t.ledger.write(record{What: crashed}), "writing the ledger")
+	t.sink.Quiet()
+	must(t.ledger.Write(ledger.Record{What: ledger.Crashed}), "writing the ledger")
 }
 
 // stop is SIGTERM: the relay must end by itself, in time, with status 0.
@@ -96,18 +98,16 @@ func (t *trial) stop() {
 
 // noteUsage keeps the most that was seen.
 func (t *trial) noteUsage() {
-	if t.relay.worst.resident.Load() > 0 {
-		<-t.relay.usages
-	}
-	t.most[0] = max(t.most[0], t.relay.worst.resident.Load())
-	t.most[1] = max(t.most[1], t.relay.worst.files.Load())
+	t.relay.unwatch()
+	t.most[0] = max(t.most[0], t.relay.memory)
+	t.most[1] = max(t.most[1], t.relay.files)
 }
 
 // drain waits until every recipient of an acknowledged message is accounted for, or for limit, and then a moment longer for
 // what should not come.
 func (t *trial) drain(ctx context.Context, limit time.Duration) bool {
-	ok := t.until(ctx, limit, func() bool { return t.ledger.outstanding() == 0 })
-	sleep(ctx, 300*time.Millisecond)
+	ok := t.until(ctx, limit, func() bool { return t.ledger.Outstanding() == 0 })
+	traffic.Sleep(ctx, 300*time.Millisecond)
 	return ok
 }
 
@@ -117,62 +117,58 @@ func (t *trial) until(ctx context.Context, limit time.Duration, done func() bool
 		if done() {
 			return true
 		}
-		sleep(ctx, 10*time.Millisecond)
+		traffic.Sleep(ctx, 10*time.Millisecond)
 	}
 	return done()
 }
 
 // end drains, stops the relay, and holds the ledgers against each other and the logs against I8 and I9. A relay that
 // must not have anything left is then started once more, to see that nothing comes out of the spool any more.
-func (t *trial) end(ctx context.Context, limit time.Duration) *verdict {
+func (t *trial) end(ctx context.Context, limit time.Duration) *ledger.Verdict {
 	t.drain(ctx, limit)
 	if t.relay != nil {
 		t.stop()
 	}
 	t.start(ctx)
-	sleep(ctx, 700*time.Millisecond)
+	traffic.Sleep(ctx, 700*time.Millisecond)
 	t.stop()
 	return t.judge()
 }
 
 // judge checks the ledgers and the logs, and enters what it finds into the result.
-func (t *trial) judge() *verdict {
-	t.sink.quiet()
-	records, err := t.ledger.read()
+func (t *trial) judge() *ledger.Verdict {
+	t.sink.Quiet()
+	if t.rules.Ambiguous == nil {
+		t.rules.Ambiguous = t.uncertain()
+	}
+	v, err := t.ledger.Check(t.rules)
 	must(err, "reading the ledgers")
-	if t.rules.ambiguous == nil {
-		t.rules.ambiguous = t.uncertain()
-	}
-	v := check(records, t.rules)
-	for _, c := range t.sink.complaints() {
-		v.fail("I3 %s", c)
-	}
 	t.checkLogs(v)
 	if t.most[0] > maxResident || t.most[1] > maxFiles {
-		v.fail("I8 the relay took %d KiB and %d files", t.most[0], t.most[1])
+		v.Failf("I8 the relay took %d KiB and %d files", t.most[0]>>10, t.most[1])
 	}
 	t.result.add(v)
-	if len(v.broken) > 0 {
+	if len(v.Broken) > 0 {
 		t.result.note("the ledgers and logs of what did not hold are in %s (with --keep)", t.dir)
 	}
 	return v
 }
 
-// checkLogs looks for what no log may hold, and for delivery log lines that are no JSON: at most one a crash.
-func (t *trial) checkLogs(v *verdict) {
+// checkLogs looks for what no log may hold, and for delivery log lines that are not JSON: at most one a crash.
+func (t *trial) checkLogs(v *ledger.Verdict) {
 	for _, name := range []string{t.setup.log(), t.setup.deliveryLog()} {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			v.fail("the log cannot be read: %v", err)
+			v.Failf("the log cannot be read: %v", err)
 			continue
 		}
-		for _, word := range []string{secret, bodyMark} {
+		for _, word := range []string{secret, traffic.BodyWords} {
 			if bytes.Contains(b, []byte(word)) {
-				v.fail("I9 %s contains %q", filepath.Base(name), word)
+				v.Failf("I9 %s contains %q", filepath.Base(name), word)
 			}
 		}
 		if i := bytes.Index(b, []byte("panic")); i >= 0 {
-			v.fail("%s tells of a panic: %s", filepath.Base(name), b[i:min(len(b), i+400)])
+			v.Failf("%s shows a panic: %s", filepath.Base(name), b[i:min(len(b), i+400)])
 		}
 	}
 	torn := 0
@@ -182,7 +178,7 @@ func (t *trial) checkLogs(v *verdict) {
 		}
 	}
 	if torn > v.Crashes {
-		v.fail("%d lines of the delivery log are torn, after %d crashes", torn, v.Crashes)
+		v.Failf("%d lines of the delivery log are torn, after %d crashes", torn, v.Crashes)
 	}
 }
 
@@ -257,5 +253,6 @@ func between(from, to time.Duration) time.Duration {
 
 // usageNote is the relay's use of the machine, for the result.
 func (t *trial) usageNote() string {
-	return fmt.Sprintf("slowest start %v, at most %d MiB resident, %d files", t.slow.Round(time.Millisecond), t.most[0]>>10, t.most[1])
+	return fmt.Sprintf("slowest start %v, at most %d MiB resident, %d files",
+		t.slow.Round(time.Millisecond), t.most[0]>>20, t.most[1])
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/strace"
+	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +37,7 @@ func (s *site) older() []string {
 // tryHistory looks whether the earlier releases can be built.
 func tryHistory(ctx context.Context) error {
 	for _, commit := range releases() {
-		if err := command(ctx, "", "git", "cat-file", "-e", commit+"^{commit}"); err != nil {
+		if err := process.Run(ctx, "", "git", "cat-file", "-e", commit+"^{commit}"); err != nil {
 			return fmt.Errorf("commit %s is not in this checkout (git fetch --unshallow brings it): %w", commit, err)
 		}
 	}
@@ -50,9 +53,9 @@ func (s *site) release(ctx context.Context, commit string) string {
 	dir := filepath.Join(s.dir, "source-"+commit)
 	archive := dir + ".tar"
 	must(os.Mkdir(dir, 0o755), "making a directory")
-	must(command(ctx, "", "git", "archive", "--format=tar", "-o", archive, commit), "getting an earlier release")
-	must(command(ctx, dir, "tar", "-xf", archive), "unpacking an earlier release")
-	must(command(ctx, dir, "go", "build", "-o", binary, "./cmd/mailwhy"), "building an earlier release")
+	must(process.Run(ctx, "", "git", "archive", "--format=tar", "-o", archive, commit), "getting an earlier release")
+	must(process.Run(ctx, dir, "tar", "-xf", archive), "unpacking an earlier release")
+	must(process.Run(ctx, dir, "go", "build", "-o", binary, "./cmd/mailwhy"), "building an earlier release")
 	return binary
 }
 
@@ -89,8 +92,8 @@ func (t *trial) loadAndKill(ctx context.Context, binary string) {
 	t.setup.binary = binary
 	t.start(ctx)
 	loading, stop := context.WithCancel(ctx)
-	wait := t.client.load(loading, 4, 3*time.Millisecond)
-	sleep(ctx, between(200*time.Millisecond, 700*time.Millisecond))
+	wait := t.client.Load(loading, 4, 3*time.Millisecond)
+	traffic.Sleep(ctx, between(200*time.Millisecond, 700*time.Millisecond))
 	t.kill()
 	stop()
 	wait()
@@ -111,19 +114,19 @@ func (s *site) killUpgrade(ctx context.Context, r *result, old string, n int) (c
 	t.kill()
 	t.setup.wrap = nil
 	t.start(ctx)
-	if v := t.end(ctx, time.Minute); len(v.broken) > 0 {
+	if v := t.end(ctx, time.Minute); len(v.Broken) > 0 {
 		r.fail("... that was at point %d, before %s", n, call)
 	}
 	return call
 }
 
 // reached waits until a relay is about to make its n-th change of the spool, and returns which that is.
-func reached(ctx context.Context, tr *tracer, p *relayProcess, n int) (call string) {
+func reached(ctx context.Context, tr *strace.Tracer, p *relayProcess, n int) (call string) {
 	for range n {
 		select {
-		case call = <-tr.seen:
+		case call = <-tr.Seen:
 			continue
-		case <-p.ended:
+		case <-p.Ended():
 		case <-ctx.Done():
 		case <-time.After(10 * time.Second):
 		}
@@ -164,7 +167,7 @@ func (t *trial) refusal(ctx context.Context, binary string) error {
 		p, err := t.setup.launch()
 		must(err, "starting an earlier release")
 		select {
-		case <-p.ended:
+		case <-p.Ended():
 		case <-ctx.Done():
 			p.kill()
 			return ctx.Err()
@@ -172,8 +175,8 @@ func (t *trial) refusal(ctx context.Context, binary string) error {
 			p.kill()
 			return errors.New("it goes on")
 		}
-		if said := tail(t.setup.log()); p.err == nil || !strings.Contains(said, "written by a newer release") {
-			return fmt.Errorf("it ended with %v: %s", p.err, said)
+		if said := process.Tail(t.setup.log()); p.Err() == nil || !strings.Contains(said, "written by a newer release") {
+			return fmt.Errorf("it ended with %v: %s", p.Err(), said)
 		}
 	}
 	return nil

@@ -1,4 +1,5 @@
-package main
+// Package strace follows the system calls of a relay on its spool, and makes them fail, by the program of that name.
+package strace
 
 import (
 	"bufio"
@@ -15,21 +16,22 @@ import (
 )
 
 // durable are the system calls by which a spool changes files.
-const durable = "write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,msync,ftruncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,link,linkat,mkdir,mkdirat"
+const durable = "write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,msync,ftruncate,fallocate," +
+	"rename,renameat,renameat2,unlink,unlinkat,link,linkat,mkdir,mkdirat"
 
 // holdUp is how long each of them waits before it is executed, in microseconds, so that the relay can be killed in between.
 const holdUp = 3000
 
-// tracer follows a relay's system calls from its first on. strace counts the calls of each thread apart, and a Go program
-// has many; so strace only holds each call up for a moment, and the tracer counts and kills.
-type tracer struct {
+// Tracer follows a relay's system calls from its first on. strace counts the calls of each thread apart, and a Go program
+// has many; so strace only holds each call up for a moment, and whoever reads Seen counts and kills.
+type Tracer struct {
 	fifo *os.File
 	path string
-	seen chan string // calls on the spool, as strace prints them, at their entry
+	Seen chan string // calls on the spool, as strace prints them, at their entry
 }
 
-// newTracer makes the pipe that strace writes into, and the command line to put before the relay's.
-func newTracer(dir, spool string) (*tracer, []string, error) {
+// New makes the pipe that strace writes into, and the command line to put before the relay's.
+func New(dir, spool string) (*Tracer, []string, error) {
 	path := filepath.Join(dir, "trace")
 	os.Remove(path)
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -40,7 +42,7 @@ func newTracer(dir, spool string) (*tracer, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &tracer{fifo: f, path: path, seen: make(chan string, 4096)}
+	t := &Tracer{fifo: f, path: path, Seen: make(chan string, 4096)}
 	go t.read(spool)
 	return t, []string{"strace", "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "0", "-o", path,
 		"-e", "signal=none", "-e", "trace=" + durable, "-e", "inject=" + durable + ":delay_enter=" + strconv.Itoa(holdUp), "--"}, nil
@@ -50,8 +52,8 @@ func newTracer(dir, spool string) (*tracer, []string, error) {
 var entry = regexp.MustCompile(`(?:^|\n)\d+ +([a-z0-9_]+)\(`)
 
 // read takes apart what strace writes, as it comes.
-func (t *tracer) read(spool string) {
-	defer close(t.seen)
+func (t *Tracer) read(spool string) {
+	defer close(t.Seen)
 	r := bufio.NewReaderSize(t.fifo, 1<<16)
 	buf := make([]byte, 1<<16)
 	text := ""
@@ -68,7 +70,7 @@ func (t *tracer) read(spool string) {
 			}
 			call, rest := text[at[2]:at[3]], text[at[1]:]
 			if name, ok := spoolFile(rest, spool); ok {
-				t.seen <- call + " " + name
+				t.Seen <- call + " " + name
 			}
 			text = rest
 		}
@@ -93,23 +95,24 @@ func spoolFile(arguments, spool string) (name string, ok bool) {
 	return name, true
 }
 
-func (t *tracer) close() {
+// Close removes the pipe.
+func (t *Tracer) Close() {
 	t.fifo.SetDeadline(time.Now())
 	t.fifo.Close()
 	os.Remove(t.path)
 }
 
-// injection makes system calls of a running relay fail for a while.
-type injection struct {
+// Injection makes system calls of a running relay fail for a while.
+type Injection struct {
 	cmd *exec.Cmd
 	log string
 }
 
-// inject attaches strace to a process. Each rule is one of strace's inject expressions. It returns once the process is
+// Inject attaches strace to a process. The rule is one of strace's inject expressions. It returns once the process is
 // being traced.
-func inject(ctx context.Context, pid int, dir string, files []string, calls []string, rule string) (*injection, error) {
+func Inject(ctx context.Context, pid int, dir string, files []string, calls []string, rule string) (*Injection, error) {
 	set := strings.Join(calls, ",")
-	in := &injection{log: filepath.Join(dir, "inject.trace")}
+	in := &Injection{log: filepath.Join(dir, "inject.trace")}
 	args := []string{"-f", "-y", "-s", "0", "-o", in.log, "-e", "signal=none", "-e", "trace=" + set, "-e", "inject=" + set + ":" + rule}
 	for _, f := range files {
 		args = append(args, "-P", f)
@@ -125,7 +128,7 @@ func inject(ctx context.Context, pid int, dir string, files []string, calls []st
 	}
 	lines := bufio.NewScanner(messages)
 	if !lines.Scan() { // "strace: Process 123 attached with 9 threads"
-		in.stop()
+		in.Stop()
 		return nil, fmt.Errorf("strace does not attach to %d", pid)
 	}
 	go func() {
@@ -135,8 +138,8 @@ func inject(ctx context.Context, pid int, dir string, files []string, calls []st
 	return in, ctx.Err()
 }
 
-// stop lets the process go on undisturbed, and returns how many calls failed.
-func (in *injection) stop() int {
+// Stop lets the process go on undisturbed, and returns how many calls failed.
+func (in *Injection) Stop() int {
 	in.cmd.Process.Signal(syscall.SIGINT)
 	in.cmd.Wait()
 	b, _ := os.ReadFile(in.log)
