@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/netip"
 	"os"
 	"strings"
@@ -65,8 +64,8 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		TLS:                upstreamTLS(u),
 		AllowPlaintextAuth: u.AllowPlaintextAuth,
 		NoPipelining:       !u.Pipelining,
-		MaxMessages:        unlimited(u.MaxMessagesPerConnection),
-		MaxIdle:            max(u.IdleTimeout, time.Millisecond), // zero would be the room's default
+		MaxMessages:        u.MaxMessagesPerConnection,
+		MaxIdle:            u.IdleTimeout,
 		MaxAge:             u.MaxConnectionAge,
 		RcptMax:            u.MaxRecipients,
 		Timeouts: upstream.Timeouts{
@@ -86,14 +85,6 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		o.LocalAddr, err = netip.ParseAddr(u.LocalAddr)
 	}
 	return o, err
-}
-
-// unlimited is n, or a number that is never reached where the configuration's 0 means no limit.
-func unlimited(n int) int {
-	if n == 0 {
-		return math.MaxInt
-	}
-	return n
 }
 
 // passwordOf reads a password from its file at each use, so that a changed one needs no restart.

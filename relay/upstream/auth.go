@@ -27,7 +27,7 @@ type Authenticator interface {
 // ErrNoMechanism is returned by an Authenticator that knows none of the mechanisms offered.
 var ErrNoMechanism = errors.New("none of the mechanisms offered is known")
 
-// The mechanisms that Credentials know, in order of preference.
+// The mechanisms that Credentials support.
 const (
 	plain   = "PLAIN"    // RFC 4616
 	login   = "LOGIN"    // never standardised; draft-murchison-sasl-login
@@ -38,12 +38,12 @@ const (
 type Credentials struct {
 	Username   string
 	Password   func() (string, error) // asked at each authentication, so that a changed secret needs no restart
-	Mechanisms []string               // those that may be used, best first; empty is PLAIN, LOGIN, CRAM-MD5
+	Mechanisms []string               // that may be used, best first: PLAIN, LOGIN, CRAM-MD5
 }
 
 // Client implements Authenticator.
 func (c *Credentials) Client(_ context.Context, offered []string) (sasl.Client, error) {
-	for _, m := range c.mechanisms() {
+	for _, m := range c.Mechanisms {
 		if !slices.Contains(offered, m) {
 			continue
 		}
@@ -61,13 +61,6 @@ func (c *Credentials) Client(_ context.Context, offered []string) (sasl.Client, 
 		}
 	}
 	return nil, ErrNoMechanism
-}
-
-func (c *Credentials) mechanisms() []string {
-	if len(c.Mechanisms) == 0 {
-		return []string{plain, login, cramMD5}
-	}
-	return c.Mechanisms
 }
 
 // loginClient is LOGIN. Servers word their prompts as they like, in any language; where the words do not tell, the

@@ -109,11 +109,12 @@ func (c *conn) lastWords(err error) reply {
 // fit reports whether another transaction may begin.
 func (c *conn) fit() bool {
 	o := &c.pool.opt
-	most := o.MaxMessages
-	if c.ext.mailMax > 0 {
-		most = min(most, c.ext.mailMax) // RFC 9422
+	for _, most := range [...]int{o.MaxMessages, c.ext.mailMax} { // RFC 9422
+		if most > 0 && c.transactions >= most {
+			return false
+		}
 	}
-	return !c.spoke() && c.transactions < most && o.Now().Sub(c.born) < o.MaxAge
+	return !c.spoke() && o.Now().Sub(c.born) < o.MaxAge
 }
 
 // close ends the connection without a word. A message cut short must end this way: any command after half a content

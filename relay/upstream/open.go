@@ -120,7 +120,7 @@ func (o *opening) raise(nc net.Conn, at netip.AddrPort) *problem {
 	if pr == nil || !pr.clear || o.ctx.Err() != nil {
 		return pr
 	}
-	o.p.opt.Log.Warn("STARTTLS failed, going on in clear", "upstream", o.p.opt.Name, "remote", at.String(), "error", pr.err)
+	o.p.opt.Log.Warn("STARTTLS failed, going on in clear", "upstream", o.p.opt.Name, "remote", at.String(), "err", pr.err)
 	nc, err := o.p.dialOne(o.ctx, at)
 	if err != nil {
 		return &problem{stage: diagnose.StageConnect, err: err}

@@ -35,7 +35,11 @@ func writeFile(t *testing.T, name string, b []byte) string {
 }
 
 func secret(s string) *Credentials {
-	return &Credentials{Username: "user", Password: func() (string, error) { return s, nil }}
+	return &Credentials{
+		Username:   "user",
+		Password:   func() (string, error) { return s, nil },
+		Mechanisms: []string{"PLAIN", "LOGIN", "CRAM-MD5"},
+	}
 }
 
 func TestTLS(t *testing.T) {
@@ -253,22 +257,34 @@ func TestLocalAddress(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
+	bad := TLS{
+		Mode: TLSRequired, MinVersion: tls.VersionTLS12, CAFile: "/nonexistent", Fingerprint: []string{"00"}, KeyFile: "k",
+	}
 	tests := []struct {
-		o    Options
-		want []string
+		change func(*Options)
+		want   []string // in the error; nil: there is none
 	}{
-		{Options{Host: "x", Port: 25}, nil},
-		{Options{}, []string{"no host", "port 0"}},
-		{Options{Host: "x", Port: 25, Auth: secret("x")}, []string{"in clear"}},
-		{Options{Host: "x", Port: 25, Auth: secret("x"), AllowPlaintextAuth: true}, nil},
-		{Options{Host: "x", Port: 25, Hello: "a b"}, []string{"EHLO name"}},
-		{Options{Host: "x", Port: 25, TLS: TLS{Mode: "maybe"}}, []string{"TLS mode"}},
-		{Options{Host: "x", Port: 25, TLS: TLS{Mode: TLSRequired, CAFile: "/nonexistent", Fingerprint: []string{"00"}, KeyFile: "k"}}, []string{"CA file", "fingerprint", "key file"}},
+		{func(*Options) {}, nil},
+		{func(o *Options) { o.Auth = secret("x") }, []string{"without TLS"}},
+		{func(o *Options) { o.Auth, o.AllowPlaintextAuth = secret("x"), true }, nil},
+		{func(o *Options) { o.Hello = "a b" }, []string{"EHLO name"}},
+		{func(o *Options) { o.TLS.Mode = "maybe" }, []string{"TLS mode"}},
+		{func(o *Options) { o.TLS.Mode = TLSRequired }, []string{"lowest TLS version must be set"}},
+		{func(o *Options) { o.TLS = bad }, []string{"CA file", "fingerprint", "key file"}},
+		{func(o *Options) { *o = Options{} }, []string{
+			"Name must be set", "Host must be set", "Hello must be set", "port 0", "MaxAge must be set",
+			"RcptMax must be set", "Grace must be set", "Timeouts.Connect must be set", "Timeouts.Greeting must be set",
+			"Timeouts.Command must be set", "Timeouts.Data must be set", "Timeouts.Write must be set",
+			"Timeouts.EndOfData must be set",
+		}},
 	}
 	for _, tt := range tests {
-		_, err := New(tt.o)
+		o := testOptions("x", 25)
+		tt.change(&o)
+		_, err := New(o)
 		if (err == nil) != (tt.want == nil) {
-			t.Errorf("%+v: %v", tt.o, err)
+			t.Errorf("%+v: %v", o, err)
+			continue
 		}
 		for _, w := range tt.want {
 			if !strings.Contains(err.Error(), w) {

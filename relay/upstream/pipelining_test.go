@@ -14,11 +14,7 @@ import (
 // behalf of servers that cannot.
 func TestNoPipelining(t *testing.T) {
 	up := smtptest.New(t, smtptest.Options{})
-	p, err := New(Options{Name: "t", Host: "127.0.0.1", Port: up.Port(), NoPipelining: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	p := newPool(t, up.Addr(), func(o *Options) { o.NoPipelining = true })
 	m := &relay.Message{ID: "M", Envelope: relay.Envelope{From: "a@example.com"}, Recipients: []relay.Recipient{{Address: "b@example.net"}}}
 	tx := &relay.Transaction{Message: m, From: "a@example.com", Recipients: []int{0}, Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader("Subject: x\r\n\r\ny\r\n")), nil

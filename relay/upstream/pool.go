@@ -36,68 +36,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/internal/tlsconf"
 )
 
-// TLS are the TLS settings of an upstream.
-type TLS = tlsconf.Client
-
-// The TLS modes.
-const (
-	TLSNone          = tlsconf.None
-	TLSOpportunistic = tlsconf.Opportunistic
-	TLSRequired      = tlsconf.StartTLS
-	TLSImplicit      = tlsconf.Implicit
-)
-
-// Options are the settings of a Pool. Zero values mean the default that each field names.
-type Options struct {
-	Name string // of the upstream in the configuration
-	Host string // name or address of the next hop
-	Port int
-	TLS  TLS
-
-	Hello              string     // the name that EHLO gives; default "localhost"
-	LocalAddr          netip.Addr // to connect from; default any
-	Auth               Authenticator
-	AllowPlaintextAuth bool // let credentials travel in clear
-	NoPipelining       bool // one command at a time, for what stands before a server and breaks what it offers
-
-	MaxMessages int           // transactions a connection; default 100
-	MaxIdle     time.Duration // unused, before QUIT; default 1 minute
-	MaxAge      time.Duration // of a connection; default 15 minutes, since Microsoft cuts them at 20
-	RcptMax     int           // recipients a transaction; default 100 (RFC 5321, 4.5.3.1.8)
-	Timeouts    Timeouts
-	Grace       time.Duration // of the transaction under way when the context is cancelled; default 8 seconds
-
-	Now    func() time.Time // default time.Now
-	Log    *slog.Logger     // default none
-	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-// Timeouts bound each step of an exchange. The defaults are those of RFC 5321, 4.5.3.2, but for the greeting.
-type Timeouts struct {
-	Connect   time.Duration // look-up, each address, TLS handshake; default 30 seconds
-	Greeting  time.Duration // default 30 seconds: a server that waits for TLS sends none
-	Command   time.Duration // the reply to each command but DATA; default 5 minutes
-	Data      time.Duration // the reply to DATA; default 2 minutes
-	Write     time.Duration // each write; default 3 minutes
-	EndOfData time.Duration // the reply to the final dot; default 10 minutes
-}
-
-// quitTimeout bounds the farewell, which nobody's mail depends on.
+// quitTimeout bounds the farewell, which no message depends on.
 const quitTimeout = 5 * time.Second
 
 // Pool holds the connections to one upstream. It implements relay.Upstream.
@@ -117,68 +65,17 @@ type Pool struct {
 
 var _ relay.Upstream = (*Pool)(nil)
 
-// New checks the options, all at once, and makes a Pool. It connects to nothing.
+// New checks the options and makes a Pool. Its error names everything that is wrong. It connects to nothing.
 func New(o Options) (*Pool, error) {
-	o.fill()
+	o.setHooks()
 	p := &Pool{opt: o, logins: newLogins()}
 	p.buffers.New = func() any { return newBuffers() }
 	var err error
-	p.tls, err = o.TLS.Config(o.Host, !p.clearAllowed()) // RFC 7435: unverified is better than in clear
-	if o.Host == "" {
-		err = errors.Join(err, errors.New("no host"))
-	}
-	if o.Port < 1 || o.Port > 65535 {
-		err = errors.Join(err, fmt.Errorf("port %d is not in 1..65535", o.Port))
-	}
-	if strings.ContainsFunc(o.Hello, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		err = errors.Join(err, fmt.Errorf("EHLO name %q has characters that a host name has not", o.Hello))
-	}
-	if p.tls == nil && o.Auth != nil && !o.AllowPlaintextAuth {
-		err = errors.Join(err, errors.New("credentials without TLS would travel in clear"))
-	}
-	if err != nil {
+	p.tls, err = o.TLS.Config(o.Host, !p.clearAllowed()) // RFC 7435: unverified TLS is better than none
+	if err = errors.Join(o.check(), err); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", o.Name, err)
 	}
 	return p, nil
-}
-
-// fill puts the defaults in.
-func (o *Options) fill() {
-	set(&o.Hello, "localhost")
-	set(&o.MaxMessages, 100)
-	set(&o.MaxIdle, time.Minute)
-	set(&o.MaxAge, 15*time.Minute)
-	set(&o.RcptMax, 100)
-	set(&o.Grace, 8*time.Second)
-	t := &o.Timeouts
-	set(&t.Connect, 30*time.Second)
-	set(&t.Greeting, 30*time.Second)
-	set(&t.Command, 5*time.Minute)
-	set(&t.Data, 2*time.Minute)
-	set(&t.Write, 3*time.Minute)
-	set(&t.EndOfData, 10*time.Minute)
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Lookup == nil {
-		o.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
-	}
-	if o.Dial == nil {
-		o.Dial = dialer(o.LocalAddr)
-	}
-}
-
-// set gives v its default where it is zero.
-func set[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
-	}
 }
 
 // clearAllowed reports whether to go on in clear is better than not at all when STARTTLS fails: nothing but the
@@ -249,7 +146,7 @@ func (p *Pool) get() *conn {
 func (p *Pool) put(c *conn) {
 	c.reused = true
 	p.mu.Lock()
-	keep := !p.closed && c.fit()
+	keep := !p.closed && p.opt.MaxIdle > 0 && c.fit()
 	if keep {
 		p.idle = append(p.idle, c)
 		c.idle = time.AfterFunc(p.opt.MaxIdle, func() {

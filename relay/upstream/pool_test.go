@@ -194,7 +194,7 @@ func (s *pipeServer) serve(nc net.Conn) {
 
 // TestTimeouts: each step has its own limit, whatever the server does.
 func TestTimeouts(t *testing.T) {
-	limits := Timeouts{Connect: 1 * time.Second, Greeting: 2 * time.Second, Command: 3 * time.Second, Data: 4 * time.Second, EndOfData: 6 * time.Second}
+	limits := Timeouts{Connect: 1 * time.Second, Greeting: 2 * time.Second, Command: 3 * time.Second, Data: 4 * time.Second, Write: 5 * time.Second, EndOfData: 6 * time.Second}
 	tests := []struct {
 		mute  string
 		stage diagnose.Stage
@@ -333,6 +333,38 @@ func TestIdleAndAge(t *testing.T) {
 		p.mu.Unlock()
 		p.Close()
 	})
+}
+
+// TestConnectionLimits: what zero means for the limits that have no default.
+func TestConnectionLimits(t *testing.T) {
+	tests := []struct {
+		name     string
+		change   func(*Options)
+		messages int
+		sessions int
+	}{
+		{"no limit of messages", func(o *Options) { o.MaxMessages = 0 }, 5, 1},
+		{"two messages per connection", func(o *Options) { o.MaxMessages = 2 }, 5, 3},
+		{"unused connections are not kept", func(o *Options) { o.MaxIdle = 0 }, 1, 2},
+		{"unused connections are kept", func(*Options) {}, 1, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := smtptest.New(t, smtptest.Options{})
+			p := newPool(t, s.Addr(), tt.change)
+			var ts []*relay.Transaction
+			for range tt.messages {
+				ts = append(ts, message(content, "a@b.test"))
+			}
+			send(t, p, ts...)
+			if tt.messages == 1 {
+				send(t, p, message(content, "a@b.test"))
+			}
+			if n := len(s.Sessions()); n != tt.sessions {
+				t.Errorf("%d sessions, want %d", n, tt.sessions)
+			}
+		})
+	}
 }
 
 func pipePool(t *testing.T, s *pipeServer, change func(*Options)) *Pool {

@@ -2,11 +2,13 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"mailwhy/relay"
 )
@@ -49,6 +51,18 @@ func sendContext(ctx context.Context, p *Pool, ts ...*relay.Transaction) []outco
 	return out
 }
 
+// testOptions are complete, with times that no test reaches unless it sets its own.
+func testOptions(host string, port int) Options {
+	return Options{
+		Name: "test", Host: host, Port: port, Hello: "client.test",
+		MaxMessages: 100, MaxIdle: time.Minute, MaxAge: 15 * time.Minute, RcptMax: 100, Grace: 8 * time.Second,
+		Timeouts: Timeouts{
+			Connect: 30 * time.Second, Greeting: 30 * time.Second, Command: 5 * time.Minute,
+			Data: 2 * time.Minute, Write: 3 * time.Minute, EndOfData: 10 * time.Minute,
+		},
+	}
+}
+
 // newPool makes a Pool for a server's address, closed when the test ends.
 func newPool(tb testing.TB, addr string, change func(*Options)) *Pool {
 	tb.Helper()
@@ -56,10 +70,13 @@ func newPool(tb testing.TB, addr string, change func(*Options)) *Pool {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o := Options{Name: "test", Host: host, Hello: "client.test"}
+	o := testOptions(host, 0)
 	o.Port, _ = strconv.Atoi(port)
 	if change != nil {
 		change(&o)
+	}
+	if o.TLS.MinVersion == 0 {
+		o.TLS.MinVersion = tls.VersionTLS12
 	}
 	p, err := New(o)
 	if err != nil {

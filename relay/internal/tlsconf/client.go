@@ -37,7 +37,7 @@ type Client struct {
 	Fingerprint []string // SHA-256 of the server's certificate, in hex, colons allowed; any of them; in place of the authorities
 	CertFile    string   // PEM; the client certificate with its chain
 	KeyFile     string   // PEM; "" is CertFile
-	MinVersion  uint16   // of crypto/tls; 0 is TLS 1.2
+	MinVersion  uint16   // of crypto/tls; required unless Mode is None
 	NoVerify    bool     // accept any certificate
 }
 
@@ -63,6 +63,9 @@ func (c Client) Config(host string, verify bool) (*tls.Config, error) {
 	if c.Mode == None || c.Mode == "" {
 		return nil, nil
 	}
+	if c.MinVersion == 0 {
+		return nil, errors.New("the lowest TLS version must be set")
+	}
 	conf := &tls.Config{
 		ServerName:         c.ServerName,
 		MinVersion:         c.MinVersion,
@@ -71,9 +74,6 @@ func (c Client) Config(host string, verify bool) (*tls.Config, error) {
 	}
 	if conf.ServerName == "" {
 		conf.ServerName = host
-	}
-	if conf.MinVersion == 0 {
-		conf.MinVersion = tls.VersionTLS12 // RFC 8996
 	}
 	err := errors.Join(c.authorities(conf), c.pins(conf), c.certificate(conf))
 	if err != nil {
