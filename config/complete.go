@@ -31,8 +31,11 @@ func (c *Config) complete(env []string, tell tellFunc) {
 	if c.Admin.Socket == "" && c.Spool.Dir != "" {
 		c.Admin.Socket = filepath.Join(c.Spool.Dir, "admin.sock")
 	}
+	if c.DSN.From == "" && validHost(c.Hostname) {
+		c.DSN.From = "postmaster@" + c.Hostname
+	}
 	for name, u := range c.Upstream {
-		u.complete()
+		u.complete(c.Hostname)
 		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, tell)
 		c.warnInline(upstreamSection+"."+name+".password", u)
 		if warning := u.portWarning(upstreamSection + "." + name); warning != "" {
@@ -98,9 +101,12 @@ func lookup(env []string, name string) string {
 	return value
 }
 
-// complete fills in what follows from the credentials: they travel under TLS (RFC 8314), to the submission port
-// (RFC 6409).
-func (u *Upstream) complete() {
+// complete fills in what depends on the host name and on the credentials, which are sent under TLS (RFC 8314) to the
+// submission port (RFC 6409).
+func (u *Upstream) complete(hostname string) {
+	if u.Hello == "" && validHost(hostname) {
+		u.Hello = hostname
+	}
 	if u.TLS == "" {
 		u.TLS = "opportunistic"
 		if u.Username != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/config"
 	"mailwhy/relay/dsn"
 )
 
@@ -86,7 +87,10 @@ func newDSNCheckCommand() *cobra.Command {
 
 // sampleComposer makes a composer with a template file, or without one when the name is empty.
 func sampleComposer(file, hostname string) (*dsn.Composer, error) {
-	o := dsn.Options{Hostname: hostname, Key: []byte("preview"), Log: slog.Default()}
+	o := dsn.Options{
+		Hostname: hostname, From: "postmaster@" + hostname, Key: []byte("preview"),
+		ReturnLimit: int64(config.Default().DSN.ReturnLimit), Log: slog.Default(),
+	}
 	if file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {

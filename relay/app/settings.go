@@ -74,9 +74,6 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		},
 		Grace: cfg.ShutdownGrace,
 	}
-	if o.Hello == "" {
-		o.Hello = cfg.Hostname
-	}
 	if u.Username != "" {
 		o.Auth = &upstream.Credentials{Username: u.Username, Password: passwordOf(u), Mechanisms: upper(u.Auth)}
 	}
@@ -251,9 +248,6 @@ func newEngine(cfg *config.Config) (*diagnose.Engine, error) {
 // composerOptions are the part of the bounces.
 func composerOptions(cfg *config.Config, key []byte) (dsn.Options, error) {
 	o := dsn.Options{Hostname: cfg.Hostname, From: cfg.DSN.From, Key: key, ReturnLimit: int64(cfg.DSN.ReturnLimit)}
-	if o.ReturnLimit == 0 {
-		o.ReturnLimit = -1 // headers only
-	}
 	file := cfg.DSN.TemplateFile
 	if file == "" {
 		return o, nil

@@ -8,7 +8,7 @@ import (
 
 // BenchmarkCompose writes the bounce of a message that was refused: what each failure costs.
 func BenchmarkCompose(b *testing.B) {
-	c, err := New(Options{Hostname: "relay.example.com", Key: testKey, Log: quiet()})
+	c, err := New(testOptions())
 	if err != nil {
 		b.Fatal(err)
 	}

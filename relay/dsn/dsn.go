@@ -23,6 +23,7 @@ package dsn
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -32,25 +33,37 @@ import (
 	"mailwhy/relay/internal/clean"
 )
 
-// Options are what a Composer is made of.
+// Options are what a Composer needs. Hostname, From and Key are required.
 type Options struct {
-	Hostname string // of this system: the Reporting-MTA
-	// From is the address of the From header, that of a person who can help (RFC 3464, 2); empty is postmaster at
-	// Hostname.
+	// Hostname is the name of this system, the Reporting-MTA.
+	Hostname string
+	// From is the address in the From header, of a person who can help (RFC 3464, 2).
 	From string
-	// Key signs the reports' Message-IDs, see IsOwn; it is the spool's secret. Required.
+	// Key signs the reports' Message-IDs, see IsOwn; it is the spool's secret.
 	Key []byte
-	// ReturnLimit is the size in bytes up to which a failed message is returned whole; 0 is DefaultReturnLimit, a negative
-	// one returns headers only.
+	// ReturnLimit is the size in bytes up to which a failed message is returned whole; 0 returns headers only.
 	ReturnLimit int64
-	// Templates write part 1; nil is the embedded English ones.
+	// Templates write part 1; nil means the built-in English ones.
 	Templates *Templates
-	// Log is told when a template of the operator's own fails and the embedded ones are used. Required.
+	// Log gets an error when the operator's own template fails and the built-in ones are used; nil discards it.
 	Log *slog.Logger
 }
 
-// DefaultReturnLimit is the size of a message that is still returned whole.
-const DefaultReturnLimit = 50_000
+// check names the required options that are not set.
+func (o *Options) check() error {
+	var errs []error
+	for _, required := range []struct {
+		name string
+		set  bool
+	}{
+		{"Hostname", o.Hostname != ""}, {"From", o.From != ""}, {"Key", len(o.Key) > 0},
+	} {
+		if !required.set {
+			errs = append(errs, fmt.Errorf("dsn: %s must be set", required.name))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Composer writes delivery status notifications. It implements relay.Composer and is safe for concurrent use.
 type Composer struct {
@@ -62,8 +75,8 @@ var _ relay.Composer = (*Composer)(nil)
 
 // New makes a Composer. It tries the templates on made-up mail, and returns the error of one that fails.
 func New(o Options) (*Composer, error) {
-	if len(o.Key) == 0 {
-		return nil, errors.New("no key to sign reports with")
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	embedded, err := EmbeddedTemplates()
 	if err != nil {
@@ -72,11 +85,8 @@ func New(o Options) (*Composer, error) {
 	if o.Templates == nil {
 		o.Templates = embedded
 	}
-	if o.From == "" {
-		o.From = "postmaster@" + o.Hostname
-	}
-	if o.ReturnLimit == 0 {
-		o.ReturnLimit = DefaultReturnLimit
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Composer{o: o, embedded: embedded}
 	return c, c.try()

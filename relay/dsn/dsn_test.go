@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,10 +16,28 @@ var testKey = []byte("a key of the tests")
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// testOptions are complete.
+func testOptions() Options {
+	return Options{
+		Hostname: "relay.example.com", From: "postmaster@relay.example.com", Key: testKey, ReturnLimit: 50_000,
+		Log: quiet(),
+	}
+}
+
+// TestNewNamesWhatIsMissing: every required option that is not set is named, all at once.
+func TestNewNamesWhatIsMissing(t *testing.T) {
+	_, err := New(Options{})
+	for _, name := range []string{"Hostname", "From", "Key"} {
+		if err == nil || !strings.Contains(err.Error(), name+" must be set") {
+			t.Errorf("New says %v, nothing of %s", err, name)
+		}
+	}
+}
+
 // composer makes a composer with the options of most tests.
 func composer(t *testing.T, change func(*Options)) *Composer {
 	t.Helper()
-	o := Options{Hostname: "relay.example.com", Key: testKey, Log: quiet()}
+	o := testOptions()
 	if change != nil {
 		change(&o)
 	}
@@ -32,6 +51,8 @@ func composer(t *testing.T, change func(*Options)) *Composer {
 func TestReturned(t *testing.T) {
 	long := sampleContent + strings.Repeat("x", 1200) + "\r\n"
 	bare := strings.ReplaceAll(sampleContent, "\r\n", "\n")
+	const limit, whole, header = 50_000, "message/rfc822", "text/rfc822-headers"
+	size := int64(len(sampleContent))
 	for _, tt := range []struct {
 		name, content string
 		ret           relay.Ret
@@ -39,20 +60,20 @@ func TestReturned(t *testing.T) {
 		limit         int64
 		want          string
 	}{
-		{"RET=FULL", sampleContent, relay.RetFull, relay.NoticeFailed, 0, "message/rfc822"},
-		{"no RET", sampleContent, "", relay.NoticeFailed, 0, "message/rfc822"},
-		{"RET=HDRS", sampleContent, relay.RetHeaders, relay.NoticeFailed, 0, "text/rfc822-headers"},
-		{"a delay", sampleContent, relay.RetFull, relay.NoticeDelayed, 0, "text/rfc822-headers"},
-		{"at the limit", sampleContent, relay.RetFull, relay.NoticeFailed, int64(len(sampleContent)), "message/rfc822"},
-		{"over the limit", sampleContent, relay.RetFull, relay.NoticeFailed, int64(len(sampleContent)) - 1, "text/rfc822-headers"},
-		{"headers only", sampleContent, relay.RetFull, relay.NoticeFailed, -1, "text/rfc822-headers"},
-		{"a line too long", long, relay.RetFull, relay.NoticeFailed, 0, "text/rfc822-headers"},
-		{"bare line ends", bare, relay.RetFull, relay.NoticeFailed, 0, "text/rfc822-headers"},
-		{"NUL", sampleContent + "\x00\r\n", relay.RetFull, relay.NoticeFailed, 0, "text/rfc822-headers"},
-		{"no header", "\r\nbody\r\n", relay.RetHeaders, relay.NoticeFailed, 0, "text/rfc822-headers"},
+		{name: "RET=FULL", content: sampleContent, ret: relay.RetFull, limit: limit, want: whole},
+		{name: "no RET", content: sampleContent, limit: limit, want: whole},
+		{name: "RET=HDRS", content: sampleContent, ret: relay.RetHeaders, limit: limit, want: header},
+		{name: "a delay", content: sampleContent, ret: relay.RetFull, kind: relay.NoticeDelayed, limit: limit, want: header},
+		{name: "at the limit", content: sampleContent, ret: relay.RetFull, limit: size, want: whole},
+		{name: "over the limit", content: sampleContent, ret: relay.RetFull, limit: size - 1, want: header},
+		{name: "headers only", content: sampleContent, ret: relay.RetFull, limit: 0, want: header},
+		{name: "a line too long", content: long, ret: relay.RetFull, limit: limit, want: header},
+		{name: "bare line ends", content: bare, ret: relay.RetFull, limit: limit, want: header},
+		{name: "NUL", content: sampleContent + "\x00\r\n", ret: relay.RetFull, limit: limit, want: header},
+		{name: "no header", content: "\r\nbody\r\n", ret: relay.RetHeaders, limit: limit, want: header},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := reportOf(tt.kind, tt.content, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+			r := reportOf(cmp.Or(tt.kind, relay.NoticeFailed), tt.content, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 			r.Message.Envelope.Ret = tt.ret
 			if tt.name == "no header" {
 				r.Message.MessageID = ""
@@ -225,7 +246,7 @@ func TestTokenIsNotEnough(t *testing.T) {
 func FuzzReply(f *testing.F) {
 	f.Add("550 5.1.1 no", "subject", false)
 	f.Add(hostileReport().Message.Recipients[0].Last.Reply.Raw, "=?utf-8?q?=0D=0A?=", true)
-	c, err := New(Options{Hostname: "relay.example.com", Key: testKey, Log: quiet()})
+	c, err := New(testOptions())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -158,7 +158,9 @@ func TestTemplates(t *testing.T) {
 			templates, err := ParseTemplates(English, "own.tmpl", tt.source)
 			var c *Composer
 			if err == nil {
-				c, err = New(Options{Hostname: "relay.example.com", Key: testKey, Log: quiet(), Templates: templates})
+				o := testOptions()
+				o.Templates = templates
+				c, err = New(o)
 			}
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {

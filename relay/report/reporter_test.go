@@ -286,7 +286,10 @@ func TestStoreFails(t *testing.T) {
 // TestRealComposer joins reporter, composer and engine as serve does.
 func TestRealComposer(t *testing.T) {
 	w := newWorld(t, sqlite(t), 1)
-	c, err := dsn.New(dsn.Options{Hostname: "relay.example.com", Key: []byte("k"), Log: w.o.Log})
+	c, err := dsn.New(dsn.Options{
+		Hostname: "relay.example.com", From: "postmaster@relay.example.com", Key: []byte("k"), ReturnLimit: 50_000,
+		Log: w.o.Log,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
