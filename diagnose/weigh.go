@@ -95,15 +95,15 @@ func (e *Engine) signals(r *row, s *Symptom) (out []signal) {
 	return withoutBeaten(out)
 }
 
-// withoutBeaten leaves the rules out that another one beats.
+// withoutBeaten leaves the rules out that another one beats. Boilerplate beats boilerplate only.
 func withoutBeaten(signals []signal) []signal {
 	for _, g := range signals {
-		if g.stock || !g.rule.own && g.rule.beats == nil { // as most
+		if !g.rule.own && g.rule.beats == nil { // as most
 			continue
 		}
 		for k := range signals {
-			if g.rule.over(signals[k].rule) {
-				signals[k].beaten = true
+			if o := &signals[k]; g.rule.over(o.rule) && (o.stock || !g.stock) {
+				o.beaten = true
 			}
 		}
 	}
