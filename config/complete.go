@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// tellFunc reports a mistake of one key, with an optional hint.
-type tellFunc func(key, what, hint string)
+// reportFunc reports a mistake of one key, with an optional hint.
+type reportFunc func(key, what, hint string)
 
 // complete fills in what depends on the machine or on other settings, and reads the secrets.
-func (c *Config) complete(env []string, tell tellFunc) {
+func (c *Config) complete(env []string, report reportFunc) {
 	if c.Hostname == "" {
 		c.Hostname = machineName()
 	}
@@ -36,7 +36,7 @@ func (c *Config) complete(env []string, tell tellFunc) {
 	}
 	for name, u := range c.Upstream {
 		u.complete(c.Hostname)
-		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, tell)
+		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, report)
 		c.warnInline(upstreamSection+"."+name+".password", u)
 		if warning := u.portWarning(upstreamSection + "." + name); warning != "" {
 			c.Warnings = append(c.Warnings, warning)
@@ -53,12 +53,12 @@ func machineName() string {
 	return strings.ToLower(name)
 }
 
-// loopback are the networks of the machine itself.
+// loopback returns the networks of the machine itself.
 func loopback() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// complete fills in what a listener leaves open. With a certificate STARTTLS is offered.
+// complete fills in the defaults of a listener. With a certificate it offers STARTTLS.
 func (l *Listen) complete(certificate bool) {
 	if l.TLS == "" {
 		l.TLS = "none"
@@ -71,8 +71,8 @@ func (l *Listen) complete(certificate bool) {
 	}
 }
 
-// stateDir is the default spool: what systemd assigned, else /var/lib/mailwhy for root, else the user's own state
-// directory; "" when the user has none.
+// stateDir is the default spool directory: the one from systemd, else /var/lib/mailwhy for root, else one in the user's
+// state directory; "" when the user has no home.
 func stateDir(env []string, uid int) string {
 	if dir := lookup(env, "STATE_DIRECTORY"); dir != "" {
 		first, _, _ := strings.Cut(dir, ":")
@@ -128,41 +128,41 @@ func (u *Upstream) complete(hostname string) {
 	}
 }
 
-// portWarning says that port and TLS mode contradict each other as ports are commonly used (RFC 8314, 3.3), or
-// nothing. It is not an error, since a provider may do as it likes.
+// portWarning warns of a TLS mode that is unusual for the port (RFC 8314, 3.3); "" if it is not. It is not an error,
+// since a provider may use any port.
 func (u *Upstream) portWarning(path string) string {
 	switch {
 	case u.Port == 465 && u.TLS != "implicit":
 		return fmt.Sprintf("%s.tls is %q, but port 465 usually speaks TLS from the first byte; "+
 			`write tls = "implicit", or port = 587 for STARTTLS`, path, u.TLS)
 	case (u.Port == 25 || u.Port == 587) && u.TLS == "implicit":
-		return fmt.Sprintf("%s.tls is \"implicit\", but port %d usually begins in clear; "+
+		return fmt.Sprintf("%s.tls is \"implicit\", but port %d usually starts without TLS; "+
 			`write tls = "starttls", or port = 465 for implicit TLS`, path, u.Port)
 	}
 	return ""
 }
 
-// readSecret fills s from its file, less one newline at the end.
-func (c *Config) readSecret(path string, s *Secret, file string, tell tellFunc) {
+// readSecret reads s from its file, without one newline at the end.
+func (c *Config) readSecret(path string, s *Secret, file string, report reportFunc) {
 	if file == "" {
 		return
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		tell(path+"_file", file+" "+fileTrouble(err), "the file holds the secret alone and must be readable by mailwhy")
+		report(path+"_file", file+" "+fileProblem(err), "the file must hold only the secret and be readable by mailwhy")
 		return
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	if secret == "" {
-		tell(path+"_file", file+" is empty", "the file holds the secret alone")
+		report(path+"_file", file+" is empty", "the file must hold only the secret")
 		return
 	}
 	*s = NewSecret(secret)
 	c.warnReadable(path+"_file", file)
 }
 
-// warnInline warns of a password that stands, at path, where others may see it: on the command line, or in a
-// configuration file that they may read.
+// warnInline warns of a password that others may see: on the command line, or in a configuration file that they may
+// read.
 func (c *Config) warnInline(path string, u *Upstream) {
 	if u.PasswordFile != "" || u.Password.IsZero() {
 		return
@@ -176,9 +176,8 @@ func (c *Config) warnInline(path string, u *Upstream) {
 	}
 }
 
-// warnReadable warns of a file with a secret that others may read or change. In a container the files that
-// the engine mounts are
-// readable by all, which is why it is no mistake.
+// warnReadable warns of a file with a secret that others may read or change. It is not a mistake, because files that a
+// container engine mounts are readable by everybody.
 func (c *Config) warnReadable(key, file string) {
 	info, err := os.Stat(file)
 	if err != nil {

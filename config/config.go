@@ -1,20 +1,25 @@
 // Package config turns relay.toml, the environment and flags into one validated Config.
 //
-// It is called by cmd/mailwhy alone, which hands each part of the relay plain values; no other room knows of it.
+// It is the only home of every default: the rooms of the relay have none and refuse to start without a value. The
+// program that joins the rooms loads a Config and hands each room plain values; no room imports this package.
 //
 // A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, Default. Load reports everything that is
-// wrong at once, each Mistake with its key path, where the value came from and what to write instead. What it returns is complete:
-// every default is filled in, secrets are read from their files, and every value is in range. A Config is never
-// changed afterwards; a reload loads a new one. Secrets cannot be printed by accident (Secret).
+// wrong at once, each Mistake with its key path, where the value came from and what to write instead. The Config that it
+// returns is complete: every default is filled in, secrets are read from their files, and every value is in range. A
+// Config never changes; a reload loads a new one. Secrets cannot be printed by accident (Secret).
 //
-// Viper reads the file and merges; the traps of its version 1.21 are met so: values are only ever unmarshalled into
-// the structs below, never fetched with Get*; every key gets its default from one walk over Default, so that the environment
-// reaches keys that no file names; unknown keys are mistakes, and so are unknown MAILWHY_ variables, which viper cannot
-// see; a duration without a unit is a mistake and not nanoseconds; numbers are decimal; keys in capitals, which viper would
-// fold into one another, are mistakes; the key delimiter is no dot; files are never watched.
+// Viper reads and merges the sources. The traps of its version 1.21 are avoided like this:
 //
-// The struct tags are the rules: toml names the key; min and max bound a number, size or duration; oneof lists the words
-// allowed; read marks a file that must be readable.
+//   - Values are only unmarshalled into the structs below, never fetched with Get*.
+//   - Every key gets its default from one walk over Default, so the environment reaches keys that are in no file.
+//   - Unknown keys are mistakes, and so are unknown MAILWHY_ variables, which viper cannot see.
+//   - A duration without a unit is a mistake, not a number of nanoseconds. Numbers are decimal.
+//   - Keys with capital letters are mistakes: viper would merge keys that differ only in case.
+//   - The key delimiter is not a dot. Files are never watched.
+//
+// The struct tags are the rules: toml names the key; min and max bound a number, size or duration; oneof lists the
+// allowed words; read marks a file that must be readable. docs/configuration.md and relay.example.toml are tested
+// against them.
 package config
 
 import (
@@ -25,7 +30,7 @@ import (
 // Config is a whole configuration.
 type Config struct {
 	Hostname      string        `toml:"hostname"`                             // in EHLO, Received and DSNs
-	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"` // for what is under way at SIGTERM
+	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"` // for work in progress at SIGTERM
 
 	Listen      []Listen             `toml:"listen"`
 	Client      []Client             `toml:"client"`
@@ -47,15 +52,15 @@ type Config struct {
 	origins map[string]string // of the keys that are not defaults
 }
 
-// Listen is one address at which mail is taken in.
+// Listen is one address that accepts mail.
 type Listen struct {
 	Address       string         `toml:"address"`                            // host:port, or unix:PATH
 	TLS           string         `toml:"tls" oneof:"none starttls implicit"` // starttls when [tls] names a certificate, else none
-	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"`                     // peers whose PROXY header is believed
+	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"`                     // peers whose PROXY header is trusted
 	Mode          FileMode       `toml:"mode"`                               // of a unix socket
 }
 
-// Client is a named group of networks that may relay without authentication.
+// Client is a named group of networks that may send mail without authentication.
 type Client struct {
 	Name     string         `toml:"name"` // for logs and metrics
 	Networks []netip.Prefix `toml:"networks"`
@@ -70,7 +75,7 @@ type Access struct {
 	DenySenders     []string `toml:"deny_senders"`
 	AllowRecipients []string `toml:"allow_recipients"` // empty: all
 	DenyRecipients  []string `toml:"deny_recipients"`
-	RequireAuth     bool     `toml:"require_auth"` // of named clients too
+	RequireAuth     bool     `toml:"require_auth"` // for named clients too
 }
 
 // SMTPD holds the limits of the front door.
@@ -100,20 +105,20 @@ type TLS struct {
 	MinVersion string `toml:"min_version" oneof:"1.2 1.3"`
 }
 
-// Spool is where messages wait.
+// Spool is where messages are stored until they are relayed.
 type Spool struct {
 	Dir         string `toml:"dir"`
-	MaxBytes    Size   `toml:"max_bytes"`               // of contents; 0: no limit
+	MaxBytes    Size   `toml:"max_bytes"`               // of all contents; 0: no limit
 	MaxMessages int64  `toml:"max_messages" min:"0"`    // 0: no limit
-	FreeFloor   Size   `toml:"free_floor" min:"1MiB"`   // of free disk below which nothing is accepted
-	InlineLimit Size   `toml:"inline_limit" max:"1MiB"` // of a content that is kept in the database itself
+	FreeFloor   Size   `toml:"free_floor" min:"1MiB"`   // free disk space below which no mail is accepted
+	InlineLimit Size   `toml:"inline_limit" max:"1MiB"` // larger contents are kept in files of their own
 }
 
-// Retry is how long and how often is tried.
+// Retry is when and for how long delivery is tried again.
 type Retry struct {
 	Schedule      Schedule      `toml:"schedule"`
 	ExpireAfter   time.Duration `toml:"expire_after" min:"1s" max:"30d"`
-	Jitter        float64       `toml:"jitter" min:"0" max:"0.5"` // part of each delay that is random
+	Jitter        float64       `toml:"jitter" min:"0" max:"0.5"` // the random part of each delay
 	MaxRetryAfter time.Duration `toml:"max_retry_after" min:"1s" max:"24h"`
 }
 
@@ -138,8 +143,8 @@ type Upstream struct {
 	Concurrency              int           `toml:"concurrency" min:"1" max:"1000"`
 	Rate                     Rate          `toml:"rate"`
 	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
-	MaxRecipients            int           `toml:"max_recipients" min:"1"`              // of one transaction
-	Pipelining               bool          `toml:"pipelining"`                          // where it is offered
+	MaxRecipients            int           `toml:"max_recipients" min:"1"`              // per transaction
+	Pipelining               bool          `toml:"pipelining"`                          // when the server offers it
 	IdleTimeout              time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
 	MaxConnectionAge         time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
 	ConnectTimeout           time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
@@ -149,7 +154,7 @@ type Upstream struct {
 	FinalTimeout             time.Duration `toml:"final_timeout" min:"100ms" max:"1h"`
 }
 
-// DeliveryLog is the record of what became of each message.
+// DeliveryLog records what happened to each message.
 type DeliveryLog struct {
 	File   string `toml:"file"` // "-" is standard output
 	Format string `toml:"format" oneof:"json text"`
@@ -161,19 +166,19 @@ type Log struct {
 	Format string `toml:"format" oneof:"text json"`
 }
 
-// DSN is the making and routing of delivery status notifications.
+// DSN is what delivery status notifications contain and where they go.
 type DSN struct {
 	Route          string        `toml:"route" oneof:"sender operator both maildir off"`
 	From           string        `toml:"from"`            // From header; postmaster at hostname when empty
-	FallbackSender string        `toml:"fallback_sender"` // envelope sender for upstreams that refuse the null one
+	FallbackSender string        `toml:"fallback_sender"` // envelope sender for upstreams that refuse the null sender
 	Operator       string        `toml:"operator"`
 	Maildir        string        `toml:"maildir"`
 	DelayAfter     time.Duration `toml:"delay_after"` // 0: no delay notices
 	Collect        time.Duration `toml:"collect" max:"1h"`
-	HoldFor        time.Duration `toml:"hold_for" max:"365d"` // of a bounce that cannot be handed over; 0: for ever
-	ReturnLimit    Size          `toml:"return_limit"`        // of a content that is returned whole
+	HoldFor        time.Duration `toml:"hold_for" max:"365d"` // a bounce that no server accepts; 0: forever
+	ReturnLimit    Size          `toml:"return_limit"`        // larger messages are returned as headers only
 	TemplateFile   string        `toml:"template_file" read:"file"`
-	StormThreshold int           `toml:"storm_threshold" min:"0"` // 0: a DSN for each message
+	StormThreshold int           `toml:"storm_threshold" min:"0"` // 0: a DSN for every message
 	StormWindow    time.Duration `toml:"storm_window" min:"1s" max:"24h"`
 }
 
@@ -187,13 +192,13 @@ type Admin struct {
 	Socket string `toml:"socket"` // admin.sock in the spool directory when empty
 }
 
-// Metrics is where Prometheus may fetch the metrics, beside the control socket.
+// Metrics is where Prometheus can fetch the metrics, in addition to the control socket.
 type Metrics struct {
 	Listen string `toml:"listen"` // host:port; empty: nowhere
 }
 
-// Default is the configuration of a relay that was told nothing. Load fills in what depends on the machine: hostname,
-// spool.dir, admin.socket, the listener and the client.
+// Default is the configuration when nothing is set. Load fills in what depends on the machine or on other settings:
+// hostname, spool.dir, admin.socket, dsn.from, the listener and the client.
 func Default() *Config {
 	return &Config{
 		ShutdownGrace: 8 * time.Second,
@@ -230,8 +235,8 @@ func Default() *Config {
 	}
 }
 
-// defaultRetry gives up after five days (RFC 5321, 4.5.4.1); the first steps are short, since most deferrals are
-// over within minutes.
+// defaultRetry gives up after five days (RFC 5321, 4.5.4.1). The first delays are short, because most deferrals last
+// only minutes.
 func defaultRetry() Retry {
 	h := time.Hour
 	return Retry{
@@ -242,7 +247,7 @@ func defaultRetry() Retry {
 	}
 }
 
-// DefaultUpstream is an upstream of which only the host is wanting. Port and TLS depend on the credentials: see
+// DefaultUpstream is an upstream that lacks only the host. Port and TLS depend on the credentials: see
 // Upstream.complete.
 func DefaultUpstream() *Upstream {
 	return &Upstream{
@@ -250,7 +255,7 @@ func DefaultUpstream() *Upstream {
 		Auth:                     []string{"plain", "login", "cram-md5"},
 		Concurrency:              20,
 		MaxMessagesPerConnection: 100,
-		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server takes so many
+		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server accepts this many
 		Pipelining:               true,
 		IdleTimeout:              30 * time.Second,
 		MaxConnectionAge:         10 * time.Minute,

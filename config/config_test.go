@@ -159,15 +159,15 @@ func TestUpstreamURL(t *testing.T) {
 
 func TestUpstreamURLMistakes(t *testing.T) {
 	for url, want := range map[string]string{
-		"mail.example.com:587":                       "is no URL of an upstream",
+		"mail.example.com:587":                       "is not an upstream URL",
 		"http://mail.example.com":                    "does not begin with smtp:// or smtps://",
-		"smtp://u:hunter2#x@mail.example.com":        "is no URL of an upstream",
+		"smtp://u:hunter2#x@mail.example.com":        "is not an upstream URL",
 		"smtp://mail.example.com:99999":              `names port "99999"`,
 		"smtp://mail.example.com?tls=yes":            `has tls="yes"`,
-		"smtp://mail.example.com?timeout=3":          `asks for "timeout"`,
-		"smtp://mail.example.com/x":                  "has more after the host than ?tls=",
+		"smtp://mail.example.com?timeout=3":          `has the parameter "timeout"`,
+		"smtp://mail.example.com/x":                  "has something other than ?tls= after the host",
 		"smtps://mail.example.com?tls=none":          `is smtps:// with tls="none"`,
-		"smtp://u:hunter2@mail.example.com?tls=none": `is "none", so the password could travel in clear`,
+		"smtp://u:hunter2@mail.example.com?tls=none": `is "none", so the password could be sent in the clear`,
 		"smtp://u@mail.example.com":                  "is not set, but username is",
 		"smtp://127.0.0.1:2525":                      "is this relay itself",
 	} {
@@ -246,12 +246,12 @@ func TestEnvironment(t *testing.T) {
 func TestEnvironmentMistakes(t *testing.T) {
 	base := []string{"MAILWHY_UPSTREAM=smtp://mail.example.com"}
 	for pair, want := range map[string]string{
-		"MAILWHY_SPOOL_DIRR=/x":           `MAILWHY_SPOOL_DIRR: is no setting of mailwhy; is "MAILWHY_SPOOL_DIR" meant?`,
-		"MAILWHY_FROBNICATE_EVERYTHING=":  `MAILWHY_FROBNICATE_EVERYTHING: is no setting of mailwhy; relay.example.toml lists them all`,
-		"MAILWHY_SMTPD_IDLE_TIMEOUT=30":   `MAILWHY_SMTPD_IDLE_TIMEOUT: smtpd.idle_timeout: "30" is no duration; write a number with its unit, as in "30s", "5m", "4h" or "5d"`,
-		"MAILWHY_SMTPD_MAX_RECIPIENTS=x":  `MAILWHY_SMTPD_MAX_RECIPIENTS: smtpd.max_recipients: "x" is no whole number`,
+		"MAILWHY_SPOOL_DIRR=/x":           `MAILWHY_SPOOL_DIRR: unknown setting; did you mean "MAILWHY_SPOOL_DIR"?`,
+		"MAILWHY_FROBNICATE_EVERYTHING=":  `MAILWHY_FROBNICATE_EVERYTHING: unknown setting; relay.example.toml lists them all`,
+		"MAILWHY_SMTPD_IDLE_TIMEOUT=30":   `MAILWHY_SMTPD_IDLE_TIMEOUT: smtpd.idle_timeout: "30" is not a duration; write a number with its unit, as in "30s", "5m", "4h" or "5d"`,
+		"MAILWHY_SMTPD_MAX_RECIPIENTS=x":  `MAILWHY_SMTPD_MAX_RECIPIENTS: smtpd.max_recipients: "x" is not a whole number`,
 		"MAILWHY_UPSTREAM_PASSWORD=s3cr3": `upstream.default.username: is not set, but a password is`,
-		"MAILWHY_UPSTREAM_HOST=x":         `MAILWHY_UPSTREAM_HOST: upstream.default.host: is in the URL as well; give it once`,
+		"MAILWHY_UPSTREAM_HOST=x":         `MAILWHY_UPSTREAM_HOST: upstream.default.host: is also set by the URL; set it once`,
 		"MAILWHY_SERVICE_HOST=10.0.0.1":   "",
 		"MAILWHY_PORT=tcp://10.0.0.1:25":  "",
 		"MAILWHY_PORT_25_TCP_ADDR=10.0.1": "",
@@ -275,7 +275,7 @@ func TestEnvNames(t *testing.T) {
 		t.Error(ms)
 	}
 	if _, ms := envNames([]string{"allow_plaintext"}); len(ms) == 0 {
-		t.Error("two keys share MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH, and nobody is told")
+		t.Error("two keys share MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH, and it is not reported")
 	}
 }
 

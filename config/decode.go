@@ -20,8 +20,8 @@ func decoderConfig(dc *mapstructure.DecoderConfig) {
 	dc.DecodeHook = mapstructure.DecodeHookFuncValue(decodeValue)
 }
 
-// decodeValue turns from into what a field of to's type takes, or says what is wrong with it. The value of a secret
-// is in no error.
+// decodeValue converts from to the type of to, or says what is wrong with it. An error never contains the value of a
+// secret.
 func decodeValue(from, to reflect.Value) (any, error) {
 	for from.Kind() == reflect.Interface {
 		from = from.Elem()
@@ -51,10 +51,10 @@ func valueOf(v reflect.Value) any {
 	return v.Interface()
 }
 
-// tableFrom lets nothing but a table pass.
+// tableFrom accepts only a table.
 func tableFrom(from reflect.Value) (any, error) {
 	if from.Kind() != reflect.Map && from.Kind() != reflect.Struct && from.Kind() != reflect.Pointer {
-		return nil, &badValue{"is a table", "write its keys below a [section] of that name"}
+		return nil, &badValue{"must be a table", "write its keys below a [section] of that name"}
 	}
 	return from.Interface(), nil
 }
@@ -91,25 +91,25 @@ func parseKind(s string, t reflect.Type) (any, error) {
 	case reflect.Int, reflect.Int64:
 		n, err := strconv.ParseInt(s, 10, t.Bits())
 		if err != nil {
-			return nil, &badValue{fmt.Sprintf("%q is no whole number", s), ""}
+			return nil, &badValue{fmt.Sprintf("%q is not a whole number", s), ""}
 		}
 		return n, nil
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(s, 64)
 		if err != nil {
-			return nil, &badValue{fmt.Sprintf("%q is no number", s), ""}
+			return nil, &badValue{fmt.Sprintf("%q is not a number", s), ""}
 		}
 		return f, nil
 	case reflect.Slice:
 		if isTable(t.Elem()) {
-			return nil, &badValue{"is a list of tables", "see relay.example.toml"}
+			return nil, &badValue{"must be a list of tables", "see relay.example.toml"}
 		}
 		return splitList(s), nil
 	}
 	return s, nil
 }
 
-// splitList parts a comma-separated list; the empty string is the empty list.
+// splitList splits a comma-separated list; the empty string is the empty list.
 func splitList(s string) []string {
 	list := []string{}
 	for part := range strings.SplitSeq(s, ",") {
@@ -120,31 +120,31 @@ func splitList(s string) []string {
 	return list
 }
 
-// convertInto checks that a value which is no text suits the type t.
+// convertInto checks that a value that is not text fits the type t.
 func convertInto(from reflect.Value, t reflect.Type) (any, error) {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
 		return nil, &badValue{fmt.Sprintf("%v has no unit", from), `write a duration in quotes, as in "30s", "5m", "4h" or "5d"`}
 	case reflect.TypeFor[Rate](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[FileMode](), reflect.TypeFor[Schedule]():
-		return nil, &badValue{"is written in quotes", "see relay.example.toml"}
+		return nil, &badValue{"must be in quotes", "see relay.example.toml"}
 	case reflect.TypeFor[Secret]():
-		return nil, &badValue{"is written in quotes", ""}
+		return nil, &badValue{"must be in quotes", ""}
 	}
 	if t.Kind() == reflect.Slice && isTable(t.Elem()) && from.Kind() == reflect.Map {
-		return nil, &badValue{"is a list of tables", "write its header with two brackets, as in [[listen]]"}
+		return nil, &badValue{"must be a list of tables", "write its header with two brackets, as in [[listen]]"}
 	}
 	kinds := map[reflect.Kind]string{reflect.Bool: "true or false", reflect.String: "text in quotes",
 		reflect.Int: "a whole number", reflect.Int64: "a whole number", reflect.Float64: "a number", reflect.Slice: "a list"}
 	if !suits(from.Kind(), t.Kind()) {
-		return nil, &badValue{"has a value of the wrong kind", "write " + kinds[t.Kind()]}
+		return nil, &badValue{"has the wrong type", "write " + kinds[t.Kind()]}
 	}
 	if t == reflect.TypeFor[Size]() && from.Int() < 0 {
-		return nil, &badValue{fmt.Sprintf("%v is no size", from), ""}
+		return nil, &badValue{fmt.Sprintf("%v is not a size", from), ""}
 	}
 	return from.Interface(), nil
 }
 
-// suits reports whether a value of kind from may be stored in one of kind to without a change of meaning.
+// suits reports whether a value of kind from can be stored in one of kind to without changing its meaning.
 func suits(from, to reflect.Kind) bool {
 	integer := from == reflect.Int || from == reflect.Int64
 	switch to {

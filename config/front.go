@@ -9,51 +9,51 @@ import (
 	"strings"
 )
 
-// validateFront checks the listeners and who may use them. Together they never make an open relay.
-func (c *Config) validateFront(tell tellFunc) {
+// validateFront checks the listeners and who may use them. Together they must not make an open relay.
+func (c *Config) validateFront(report reportFunc) {
 	exposed := ""
 	seen := map[string]bool{}
 	for i, l := range c.Listen {
 		path := fmt.Sprintf("listen[%d]", i)
 		if seen[l.Address] {
-			tell(path+".address", fmt.Sprintf("%q is there twice", l.Address), "")
+			report(path+".address", fmt.Sprintf("%q is listed twice", l.Address), "")
 		}
 		seen[l.Address] = true
-		if l.validate(path, c.TLS.CertFile != "", tell); l.exposed() {
+		if l.validate(path, c.TLS.CertFile != "", report); l.exposed() {
 			exposed = l.Address
 		}
 	}
-	c.validateClients(exposed, tell)
+	c.validateClients(exposed, report)
 	for name, list := range map[string][]string{
 		"allow_senders": c.Access.AllowSenders, "deny_senders": c.Access.DenySenders,
 		"allow_recipients": c.Access.AllowRecipients, "deny_recipients": c.Access.DenyRecipients,
 	} {
-		checkPatterns("access."+name, list, tell)
+		checkPatterns("access."+name, list, report)
 	}
 	if c.Access.RequireAuth && c.Access.UsersFile == "" {
-		tell("access.users_file", "is not set, but access.require_auth is", "nobody could send; mailwhy hash-password makes the file's lines")
+		report("access.users_file", "is not set, but access.require_auth is", "nobody could send; mailwhy hash-password makes the lines of the file")
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		tell("tls.cert_file", "cert_file and key_file go together", "set both or neither")
+		report("tls.cert_file", "cert_file and key_file go together", "set both or neither")
 	}
 	if c.SMTPD.MaxMemory < c.SMTPD.MaxLineLength {
-		tell("smtpd.max_memory", fmt.Sprintf("is %s, less than smtpd.max_line_length", c.SMTPD.MaxMemory), "")
+		report("smtpd.max_memory", fmt.Sprintf("is %s, less than smtpd.max_line_length", c.SMTPD.MaxMemory), "")
 	}
 }
 
 // validate checks one listener.
-func (l *Listen) validate(path string, certificate bool, tell tellFunc) {
+func (l *Listen) validate(path string, certificate bool, report reportFunc) {
 	if l.Address == "" {
-		tell(path+".address", "is not set", `write "127.0.0.1:2525"`)
+		report(path+".address", "is not set", `write "127.0.0.1:2525"`)
 	} else if socket, ok := strings.CutPrefix(l.Address, "unix:"); ok {
 		if !filepath.IsAbs(socket) || len(socket) > maxSocketPath {
-			tell(path+".address", fmt.Sprintf("%q is no socket", l.Address), fmt.Sprintf(`write "unix:/run/mailwhy/smtp.sock", at most %d bytes`, maxSocketPath))
+			report(path+".address", fmt.Sprintf("%q is not a socket path", l.Address), fmt.Sprintf(`write "unix:/run/mailwhy/smtp.sock", at most %d bytes`, maxSocketPath))
 		}
 	} else if !validListenAddress(l.Address) {
-		tell(path+".address", fmt.Sprintf("%q is no address to listen on", l.Address), `write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
+		report(path+".address", fmt.Sprintf("%q is not an address to listen on", l.Address), `write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
 	}
 	if l.TLS != "none" && !certificate {
-		tell(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS), "set tls.cert_file and tls.key_file")
+		report(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS), "set tls.cert_file and tls.key_file")
 	}
 }
 
@@ -84,37 +84,37 @@ func (l *Listen) exposed() bool {
 	return err == nil && !strings.HasPrefix(l.Address, "unix:") && !isLoopback(host)
 }
 
-// validateClients checks the named networks. One that holds a large part of the Internet would let anybody relay
-// through a listener that the Internet may reach.
-func (c *Config) validateClients(exposed string, tell tellFunc) {
+// validateClients checks the named networks. One that contains a large part of the Internet would let anybody relay
+// through a listener that the Internet can reach.
+func (c *Config) validateClients(exposed string, report reportFunc) {
 	names := map[string]bool{}
 	for i, cl := range c.Client {
 		path := fmt.Sprintf("client[%d]", i)
 		switch {
 		case cl.Name == "":
-			tell(path+".name", "is not set", "name the client; the name stands in logs")
+			report(path+".name", "is not set", "name the client; the name appears in logs")
 		case names[cl.Name]:
-			tell(path+".name", fmt.Sprintf("%q is there twice", cl.Name), "")
+			report(path+".name", fmt.Sprintf("%q is listed twice", cl.Name), "")
 		}
 		names[cl.Name] = true
 		if len(cl.Networks) == 0 {
-			tell(path+".networks", "is empty", `list the networks that may relay, as in ["10.0.0.0/8"]`)
+			report(path+".networks", "is empty", `list the networks that may relay, as in ["10.0.0.0/8"]`)
 		}
 		for j, n := range cl.Networks {
 			if exposed != "" && anybody(n) && !c.Access.restricted() {
-				tell(fmt.Sprintf("%s.networks[%d]", path, j), fmt.Sprintf("%s makes %s an open relay", n, exposed),
-					"list your own networks only; others authenticate (access.users_file), or set access.allow_recipients")
+				report(fmt.Sprintf("%s.networks[%d]", path, j), fmt.Sprintf("%s would make %s an open relay", n, exposed),
+					"list only your own networks; let others authenticate (access.users_file), or set access.allow_recipients")
 			}
 		}
-		checkPatterns(path+".senders", cl.Senders, tell)
+		checkPatterns(path+".senders", cl.Senders, report)
 	}
 }
 
-// restricted reports whether strangers in a client's network could do no harm: they must authenticate, or may write
-// to named recipients only.
+// restricted reports whether strangers in a client's network could do no harm: they must authenticate, or can send only
+// to listed recipients.
 func (a *Access) restricted() bool { return a.RequireAuth || len(a.AllowRecipients) > 0 }
 
-// anybody reports whether n is larger than any network that is one organisation's own.
+// anybody reports whether n is larger than the network of any single organisation.
 func anybody(n netip.Prefix) bool {
 	if n.Addr().Is4() {
 		return n.Bits() < 8
@@ -123,10 +123,10 @@ func anybody(n netip.Prefix) bool {
 }
 
 // checkPatterns checks a list of addresses and domains.
-func checkPatterns(path string, list []string, tell tellFunc) {
+func checkPatterns(path string, list []string, report reportFunc) {
 	for i, p := range list {
 		if !validPattern(p) {
-			tell(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is no address or domain", p), `write "user@example.com", "@example.com", or "@.example.com" for its subdomains`)
+			report(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is not an address or domain", p), `write "user@example.com", "@example.com", or "@.example.com" for its subdomains`)
 		}
 	}
 }

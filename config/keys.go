@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// delimiter parts the names of a path inside viper. It is no dot, so that no name can hold it.
+// delimiter separates the names of a path inside viper. It is not a dot, so no name can contain it.
 const delimiter = "::"
 
 // upstreamSection is the one section whose tables are named by the user.
@@ -24,8 +24,8 @@ type key struct {
 	value reflect.Value
 }
 
-// walk calls each for every leaf below v, in the order of the struct. Lists of tables are leaves when they are empty,
-// and are entered otherwise.
+// walk calls each for every leaf below v, in the order of the struct. An empty list of tables is a leaf; walk descends
+// into any other.
 func walk(path string, v reflect.Value, each func(key)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/viper"
 )
 
-// envPrefix begins every environment variable that is ours.
+// envPrefix is the prefix of all our environment variables.
 const envPrefix = "MAILWHY_"
 
 // envFile is the variable that names the configuration file.
@@ -33,11 +33,11 @@ type layer map[string]setting
 func fileLayer(path string) (layer, Mistakes) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, Mistakes{{What: fileTrouble(err), Origin: path, Hint: "name the configuration file with -c"}}
+		return nil, Mistakes{{What: fileProblem(err), Origin: path, Hint: "name the configuration file with -c"}}
 	}
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
-		return nil, Mistakes{{What: "is no valid TOML: " + tomlTrouble(err), Origin: path}}
+		return nil, Mistakes{{What: "is not valid TOML: " + tomlProblem(err), Origin: path}}
 	}
 	ms := oddKeys("", tree, path)
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
@@ -50,16 +50,16 @@ func fileLayer(path string) (layer, Mistakes) {
 	return l, ms
 }
 
-// fileTrouble is an error of the file system without the path, which the reader has already seen.
-func fileTrouble(err error) string {
+// fileProblem is a file system error without the path, which the message already contains.
+func fileProblem(err error) string {
 	if pe, ok := errors.AsType[*os.PathError](err); ok {
 		return "cannot be read: " + pe.Err.Error()
 	}
 	return "cannot be read: " + err.Error()
 }
 
-// tomlTrouble is a syntax error with its place, and without the line itself, which may hold a secret.
-func tomlTrouble(err error) string {
+// tomlProblem is a syntax error with its position but without the line, which may contain a secret.
+func tomlProblem(err error) string {
 	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
 		row, column := de.Position()
 		return fmt.Sprintf("line %d, column %d: %s", row, column, strings.TrimPrefix(de.Error(), "toml: "))
@@ -67,18 +67,18 @@ func tomlTrouble(err error) string {
 	return err.Error()
 }
 
-// oddKeys finds keys that viper would mistake for others: it folds capitals, and so merges keys that differ, and a
-// dot inside a name would read as two names.
+// oddKeys finds keys that viper would confuse with others: it ignores case, and it would read a name with a dot as two
+// names.
 func oddKeys(path string, node any, origin string) (ms Mistakes) {
 	switch n := node.(type) {
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(n)) {
 			full := strings.TrimPrefix(path+"."+name, ".")
 			if low := strings.ToLower(name); low != name {
-				ms = append(ms, Mistake{full, origin, "is written with capitals", fmt.Sprintf("write %q", low)})
+				ms = append(ms, Mistake{full, origin, "contains capital letters", fmt.Sprintf("write %q", low)})
 			}
 			if strings.Contains(name, ".") || strings.Contains(name, delimiter) {
-				ms = append(ms, Mistake{full, origin, fmt.Sprintf("the name %q has a dot or colon in it", name), "use letters, digits, - and _"})
+				ms = append(ms, Mistake{full, origin, fmt.Sprintf("the name %q contains a dot or colon", name), "use letters, digits, - and _"})
 			}
 			ms = append(ms, oddKeys(full, n[name], origin)...)
 		}
@@ -113,7 +113,7 @@ func envLayer(env []string, upstreams []string) (layer, Mistakes) {
 		}
 		path, ok := known[name]
 		if !ok {
-			ms = append(ms, Mistake{Origin: name, What: "is no setting of mailwhy", Hint: nearest(name, slices.Collect(maps.Keys(known)))})
+			ms = append(ms, Mistake{Origin: name, What: "unknown setting", Hint: nearest(name, slices.Collect(maps.Keys(known)))})
 			continue
 		}
 		if value != "" {

@@ -15,7 +15,7 @@ type Source struct {
 	File  string   // path of a TOML file; "" is the one that MAILWHY_CONFIG names, if any
 	Env   []string // as os.Environ returns it
 	Flags []Flag   // those that were given
-	// Local is set by commands that only look for a running relay or its spool: no upstream is asked for.
+	// Local is set by commands that only look for a running relay or its spool: they need no upstream.
 	Local bool
 }
 
@@ -40,15 +40,15 @@ func Load(src Source) (*Config, error) {
 		c.origins[path] = s.origin
 	}
 	undecoded := slices.Clone(ms)
-	tell := func(key, what, hint string) {
-		told := func(m Mistake) bool { return m.Key == key || strings.HasPrefix(m.Key, key+".") }
+	report := func(key, what, hint string) {
+		known := func(m Mistake) bool { return m.Key == key || strings.HasPrefix(m.Key, key+".") }
 		inside := func(m Mistake) bool { return m.Key != "" && strings.HasPrefix(key, m.Key+".") }
-		if !slices.ContainsFunc(ms, told) && !slices.ContainsFunc(undecoded, inside) {
+		if !slices.ContainsFunc(ms, known) && !slices.ContainsFunc(undecoded, inside) {
 			ms = append(ms, Mistake{Key: key, What: what, Hint: hint})
 		}
 	}
-	c.complete(src.Env, tell)
-	c.validate(src.Local, tell)
+	c.complete(src.Env, report)
+	c.validate(src.Local, report)
 	for i := range ms {
 		ms[i].Origin = cmp.Or(ms[i].Origin, c.origin(ms[i].Key))
 	}
@@ -58,7 +58,7 @@ func Load(src Source) (*Config, error) {
 	return c, nil
 }
 
-// merge reads the sources and lays one over the other. It returns no layer when there is no sense in going on.
+// merge reads the sources and lays one over the other. It returns no layer when there is no point in going on.
 func merge(src Source) (layer, Mistakes) {
 	file := layer{}
 	var ms Mistakes
@@ -92,20 +92,20 @@ func decode(merged layer) (*Config, Mistakes) {
 	return c, decodeMistakes(v.Unmarshal(c, decoderConfig))
 }
 
-// unknown finds the settings that there are none of, less those below a key that is already told of. (Viper's
-// UnmarshalExact would stop looking at the first value that it cannot decode.)
-func (l layer) unknown(told Mistakes) (ms Mistakes) {
+// unknown finds settings that do not exist, except below a key that is already reported. (Viper's UnmarshalExact would
+// stop at the first value that it cannot decode.)
+func (l layer) unknown(reported Mistakes) (ms Mistakes) {
 	known := knownPaths(l.upstreams())
 	for _, path := range slices.Sorted(maps.Keys(l)) {
 		below := func(parent string) bool { return path == parent || strings.HasPrefix(path, parent+".") }
 		list, isList := l[path].value.([]any)
 		switch {
-		case slices.ContainsFunc(told, func(m Mistake) bool { return m.Key != "" && below(m.Key) }):
+		case slices.ContainsFunc(reported, func(m Mistake) bool { return m.Key != "" && below(m.Key) }):
 		case isList && slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
 			ms = append(ms, unknownInTables(path, list, l[path].origin, known)...)
 		case slices.Contains(known, path), below("listen"), below("client"):
 		default:
-			ms = append(ms, Mistake{path, l[path].origin, "is no setting of mailwhy", nearest(path, known)})
+			ms = append(ms, Mistake{path, l[path].origin, "unknown setting", nearest(path, known)})
 		}
 	}
 	return ms
@@ -118,7 +118,7 @@ func unknownInTables(path string, list []any, origin string, known []string) (ms
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			if !slices.Contains(known, path+"[0]."+name) {
 				full := fmt.Sprintf("%s[%d].%s", path, i, name)
-				ms = append(ms, Mistake{full, origin, "is no setting of mailwhy", nearest(full, known)})
+				ms = append(ms, Mistake{full, origin, "unknown setting", nearest(full, known)})
 			}
 		}
 	}
@@ -175,7 +175,7 @@ func nearest(name string, candidates []string) string {
 	if best == "" {
 		return "relay.example.toml lists them all"
 	}
-	return fmt.Sprintf("is %q meant?", best)
+	return fmt.Sprintf("did you mean %q?", best)
 }
 
 // EditDistance is the number of insertions, deletions and replacements that turn a into b.

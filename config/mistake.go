@@ -53,7 +53,7 @@ func (ms Mistakes) err() error {
 	return ms
 }
 
-// badValue is a value that a decoder could not take.
+// badValue is a value that could not be decoded.
 type badValue struct{ what, hint string }
 
 func (e *badValue) Error() string { return e.what }
@@ -66,7 +66,7 @@ func decodeMistakes(err error) Mistakes {
 		if bad, ok := errors.AsType[*badValue](leaf.err); ok {
 			m.What, m.Hint = bad.what, bad.hint
 		} else if _, ok := errors.AsType[*mapstructure.UnconvertibleTypeError](leaf.err); ok {
-			m.What, m.Hint = "has a value of the wrong kind", "see relay.example.toml"
+			m.What, m.Hint = "has the wrong type", "see relay.example.toml"
 		}
 		ms = append(ms, m)
 	}

@@ -28,7 +28,7 @@ func (l layer) normalize() (ms Mistakes) {
 	return ms
 }
 
-// upstreams returns the names of the upstreams of which l sets something.
+// upstreams returns the names of the upstreams for which l sets something.
 func (l layer) upstreams() []string {
 	names := map[string]bool{}
 	for path := range l {
@@ -39,8 +39,8 @@ func (l layer) upstreams() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// expandURL replaces the url of one upstream by the keys that it stands for. A URL names the whole next hop: what it
-// leaves out is reset, so that no part of a lower layer's is mixed with it; the password alone may come from elsewhere.
+// expandURL replaces the url of one upstream by the keys that it stands for. A URL describes the whole next hop: what it
+// leaves out is reset, so that it never mixes with a lower layer. Only the password may come from elsewhere.
 func (l layer) expandURL(prefix string) (ms Mistakes) {
 	s, ok := l[prefix+"url"]
 	if !ok {
@@ -55,7 +55,7 @@ func (l layer) expandURL(prefix string) (ms Mistakes) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if have, twice := l[prefix+name]; twice {
 			if values[name] != "" {
-				ms = append(ms, Mistake{prefix + name, have.origin, "is in the URL as well", "give it once"})
+				ms = append(ms, Mistake{prefix + name, have.origin, "is also set by the URL", "set it once"})
 			}
 			continue
 		}
@@ -70,14 +70,14 @@ func parseUpstreamURL(s string) (map[string]string, *badValue) {
 	const hint = `write "smtp://user@host:587?tls=starttls" or "smtps://user@host"; characters such as @ / ? # in a user name or password are written %40 %2F %3F %23`
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Hostname() == "" {
-		return nil, &badValue{"is no URL of an upstream", hint}
+		return nil, &badValue{"is not an upstream URL", hint}
 	}
 	mode, bad := urlTLS(u)
 	switch {
 	case bad != nil:
 		return nil, bad
 	case u.Path != "" && u.Path != "/", u.Fragment != "":
-		return nil, &badValue{"has more after the host than ?tls=", hint}
+		return nil, &badValue{"has something other than ?tls= after the host", hint}
 	}
 	values := map[string]string{"host": u.Hostname(), "port": u.Port(), "tls": mode, "username": u.User.Username()}
 	if values["port"] == "" {
@@ -98,7 +98,7 @@ func urlTLS(u *url.URL) (string, *badValue) {
 	mode := query.Get("tls")
 	query.Del("tls")
 	if len(query) > 0 {
-		return "", &badValue{"asks for " + strconv.Quote(slices.Sorted(maps.Keys(query))[0]), "?tls= is all that a URL can say"}
+		return "", &badValue{"has the parameter " + strconv.Quote(slices.Sorted(maps.Keys(query))[0]), "the only parameter is ?tls="}
 	}
 	switch {
 	case mode != "" && !slices.Contains([]string{"none", "opportunistic", "starttls", "implicit"}, mode):
@@ -113,8 +113,8 @@ func urlTLS(u *url.URL) (string, *badValue) {
 	return "", &badValue{"does not begin with smtp:// or smtps://", `write "smtp://host:25" or "smtps://user@host"`}
 }
 
-// settleSecret makes a secret and its _file twin exclude each other: in one layer both are a mistake; across layers
-// the higher one's replaces the lower one's, whichever form each has.
+// settleSecret makes a secret and its _file form exclude each other: in one layer both are a mistake; across layers the
+// higher one replaces the lower one, whichever form each has.
 func (l layer) settleSecret(path string) Mistakes {
 	value, inline := l[path]
 	file, named := l[path+"_file"]

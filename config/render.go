@@ -41,7 +41,7 @@ func quoteUnlessNumber(s string) string {
 	return strconv.Quote(s)
 }
 
-// Write prints c as a relay.toml, secrets redacted, each value that is no default with where it came from.
+// Write prints c as a relay.toml, with secrets redacted and the origin of each value that is not a default.
 func (c *Config) Write(w io.Writer) error {
 	var b strings.Builder
 	section := ""

@@ -2,9 +2,9 @@ package config
 
 import "log/slog"
 
-// Secret is a password or key. However it is printed, marshalled or logged, it shows only whether it is set; Reveal
-// alone gives it away. The value stands behind a pointer, so that printing a struct that holds a Secret in an
-// unexported field shows an address. The zero Secret is unset.
+// Secret is a password or key. However it is printed, marshalled or logged, it shows only whether it is set; only Reveal
+// returns it. The value is behind a pointer, so that printing a struct with a Secret in an unexported field shows an
+// address. The zero Secret is unset.
 type Secret struct{ value *string }
 
 // redacted is what a set Secret looks like.
@@ -29,7 +29,7 @@ func (s Secret) Reveal() string {
 // IsZero reports whether s is unset.
 func (s Secret) IsZero() bool { return s.value == nil }
 
-// String implements fmt.Stringer without giving the secret away.
+// String implements fmt.Stringer without revealing the secret.
 func (s Secret) String() string {
 	if s.value == nil {
 		return ""
@@ -40,7 +40,7 @@ func (s Secret) String() string {
 // GoString is String for %#v.
 func (s Secret) GoString() string { return `config.Secret{` + s.String() + `}` }
 
-// MarshalText is String for JSON, TOML and whatever else writes text.
+// MarshalText is String for JSON, TOML and other encodings as text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue is String for log/slog.

@@ -66,7 +66,7 @@ func TestSecretFileTrouble(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
 	_, err := load(missing)
-	if want := "MAILWHY_UPSTREAM_PASSWORD_FILE: upstream.default.password_file: " + missing + " cannot be read: no such file or directory; the file holds the secret alone and must be readable by mailwhy"; err == nil || err.Error() != want {
+	if want := "MAILWHY_UPSTREAM_PASSWORD_FILE: upstream.default.password_file: " + missing + " cannot be read: no such file or directory; the file must hold only the secret and be readable by mailwhy"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if _, err := load(writeFile(t, "empty", "\n")); err == nil || !strings.Contains(err.Error(), "is empty") {

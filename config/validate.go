@@ -16,41 +16,42 @@ import (
 	"time"
 )
 
-// validate checks every value by the tags of its field, and then what the tags cannot say. Each key is told of once.
-func (c *Config) validate(local bool, tell tellFunc) {
+// validate checks every value against the tags of its field, and then what tags cannot express. It reports each key
+// once.
+func (c *Config) validate(local bool, report reportFunc) {
 	for _, k := range keys(c) {
-		checkTags(k, tell)
+		checkTags(k, report)
 		if k.tag.Get("read") == "secret" && k.value.String() != "" {
 			c.warnReadable(k.path, k.value.String())
 		}
 	}
 	if !validHost(c.Hostname) {
-		tell("hostname", fmt.Sprintf("%q is no host name", c.Hostname), `write a name such as "relay.example.com"`)
+		report("hostname", fmt.Sprintf("%q is not a host name", c.Hostname), `write a name such as "relay.example.com"`)
 	}
-	c.validateFront(tell)
-	c.validateStore(tell)
-	c.validateMetrics(tell)
-	c.validateDSN(tell)
-	c.validateUpstreams(local, tell)
+	c.validateFront(report)
+	c.validateStore(report)
+	c.validateMetrics(report)
+	c.validateDSN(report)
+	c.validateUpstreams(local, report)
 }
 
-// checkTags checks one value by the tags of its field.
-func checkTags(k key, tell tellFunc) {
+// checkTags checks one value against the tags of its field.
+func checkTags(k key, report reportFunc) {
 	if words := strings.Fields(k.tag.Get("oneof")); len(words) > 0 {
 		if s := k.value.String(); !slices.Contains(words, s) {
-			tell(k.path, fmt.Sprintf("is %q", s), "write one of "+strings.Join(words, ", "))
+			report(k.path, fmt.Sprintf("is %q", s), "write one of "+strings.Join(words, ", "))
 		}
 	}
 	if low, ok := k.tag.Lookup("min"); ok && number(k.value) < bound(low, k.value.Type()) {
-		tell(k.path, "is "+show(k.value)+", less than "+low, "")
+		report(k.path, "is "+show(k.value)+", less than "+low, "")
 	}
 	if high, ok := k.tag.Lookup("max"); ok && number(k.value) > bound(high, k.value.Type()) {
-		tell(k.path, "is "+show(k.value)+", more than "+high, "")
+		report(k.path, "is "+show(k.value)+", more than "+high, "")
 	}
 	if file := k.value; k.tag.Get("read") != "" && file.String() != "" {
 		f, err := os.Open(file.String())
 		if err != nil {
-			tell(k.path, file.String()+" "+fileTrouble(err), "")
+			report(k.path, file.String()+" "+fileProblem(err), "")
 			return
 		}
 		f.Close()
@@ -106,127 +107,127 @@ func validPattern(s string) bool {
 }
 
 // validateStore checks the spool and the control socket.
-func (c *Config) validateStore(tell tellFunc) {
+func (c *Config) validateStore(report reportFunc) {
 	if c.Spool.Dir == "" {
-		tell("spool.dir", "is not set, and there is no home directory to put it in", "set spool.dir, MAILWHY_SPOOL_DIR or --spool")
+		report("spool.dir", "is not set, and there is no home directory to put it in", "set spool.dir, MAILWHY_SPOOL_DIR or --spool")
 	}
 	if n := len(c.Admin.Socket); n > maxSocketPath {
-		tell("admin.socket", fmt.Sprintf("the path is %d bytes long, a socket's may have %d", n, maxSocketPath), "set admin.socket to a shorter path")
+		report("admin.socket", fmt.Sprintf("the path is %d bytes long, the limit is %d", n, maxSocketPath), "set admin.socket to a shorter path")
 	}
 }
 
 // validateMetrics checks where the metrics are served.
-func (c *Config) validateMetrics(tell tellFunc) {
+func (c *Config) validateMetrics(report reportFunc) {
 	if a := c.Metrics.Listen; a != "" && !validListenAddress(a) {
-		tell("metrics.listen", fmt.Sprintf("%q is no address to listen on", a), `write "127.0.0.1:9125", "[::1]:9125" or ":9125" for all addresses`)
+		report("metrics.listen", fmt.Sprintf("%q is not an address to listen on", a), `write "127.0.0.1:9125", "[::1]:9125" or ":9125" for all addresses`)
 	}
 }
 
-// maxSocketPath is what every system takes in sockaddr_un, its final NUL aside.
+// maxSocketPath is what fits into sockaddr_un on every system, without the final NUL.
 const maxSocketPath = 103
 
-// validateDSN checks that the route of the bounces leads somewhere.
-func (c *Config) validateDSN(tell tellFunc) {
+// validateDSN checks that bounces have somewhere to go.
+func (c *Config) validateDSN(report reportFunc) {
 	d := &c.DSN
 	if (d.Route == "operator" || d.Route == "both") && d.Operator == "" {
-		tell("dsn.operator", fmt.Sprintf("is not set, but dsn.route is %q", d.Route), "set the address that the bounces go to")
+		report("dsn.operator", fmt.Sprintf("is not set, but dsn.route is %q", d.Route), "set the address that the bounces go to")
 	}
 	if d.Route == "maildir" && d.Maildir == "" {
-		tell("dsn.maildir", `is not set, but dsn.route is "maildir"`, "set the directory that the bounces go to")
+		report("dsn.maildir", `is not set, but dsn.route is "maildir"`, "set the directory that the bounces go to")
 	}
 	for _, a := range []struct{ key, value string }{{"from", d.From}, {"fallback_sender", d.FallbackSender}, {"operator", d.Operator}} {
 		if a.value != "" && !validAddress(a.value) {
-			tell("dsn."+a.key, fmt.Sprintf("%q is no mail address", a.value), `write "name@example.com"`)
+			report("dsn."+a.key, fmt.Sprintf("%q is not a mail address", a.value), `write "name@example.com"`)
 		}
 	}
 }
 
-// validateUpstreams checks the next hop. Mail goes to one upstream: which of several would take a message is not
-// for mailwhy to guess.
-func (c *Config) validateUpstreams(local bool, tell tellFunc) {
+// validateUpstreams checks the next hop. Mail goes to one upstream: mailwhy does not guess which of several should take
+// a message.
+func (c *Config) validateUpstreams(local bool, report reportFunc) {
 	if len(c.Upstream) == 0 && !local {
-		tell(upstreamSection, "there is no upstream to relay to", `set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
+		report(upstreamSection, "there is no upstream to relay to", `set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
 	}
 	if len(c.Upstream) > 1 {
 		names := sortedKeys(reflect.ValueOf(c.Upstream))
-		tell(upstreamSection, "there is more than one upstream: "+strings.Join(names, ", "), "keep one; flags and MAILWHY_UPSTREAM_... set "+strconv.Quote(defaultUpstream)+", MAILWHY_UPSTREAM_NAME_... another")
+		report(upstreamSection, "there is more than one upstream: "+strings.Join(names, ", "), "keep one; flags and MAILWHY_UPSTREAM_... set "+strconv.Quote(defaultUpstream)+", MAILWHY_UPSTREAM_NAME_... another")
 	}
 	for name, u := range c.Upstream {
 		path := upstreamSection + "." + name
 		if !regexp.MustCompile(`^[a-z][a-z0-9_-]*$`).MatchString(name) {
-			tell(path, fmt.Sprintf("%q is no name of an upstream", name), "use a letter, then letters, digits, - and _")
+			report(path, fmt.Sprintf("%q is not a valid upstream name", name), "use a letter, then letters, digits, - and _")
 		}
-		u.validateHop(path, tell)
-		u.validateAuth(path, tell)
-		c.validateLoop(path, u, tell)
+		u.validateHop(path, report)
+		u.validateAuth(path, report)
+		c.validateLoop(path, u, report)
 	}
 }
 
-// validateHop checks where an upstream is and how it is spoken to.
-func (u *Upstream) validateHop(path string, tell tellFunc) {
+// validateHop checks where an upstream is and how to connect to it.
+func (u *Upstream) validateHop(path string, report reportFunc) {
 	_, ipErr := netip.ParseAddr(u.Host)
 	switch {
 	case u.Host == "":
-		tell(path+".host", "is not set", `name the host, or set url = "smtp://user@host:587"`)
+		report(path+".host", "is not set", `name the host, or set url = "smtp://user@host:587"`)
 	case ipErr != nil && !validHost(u.Host):
-		tell(path+".host", fmt.Sprintf("%q is no host name", u.Host), "the port goes into port, the scheme into tls")
+		report(path+".host", fmt.Sprintf("%q is not a host name", u.Host), "the port goes into port, the scheme into tls")
 	}
 	if u.Hello != "" && !validHost(u.Hello) {
-		tell(path+".hello", fmt.Sprintf("%q is no host name", u.Hello), "")
+		report(path+".hello", fmt.Sprintf("%q is not a host name", u.Hello), "")
 	}
 	if _, err := netip.ParseAddr(u.LocalAddr); err != nil && u.LocalAddr != "" {
-		tell(path+".local_addr", fmt.Sprintf("%q is no IP address", u.LocalAddr), "")
+		report(path+".local_addr", fmt.Sprintf("%q is not an IP address", u.LocalAddr), "")
 	}
 	if (u.CertFile == "") != (u.KeyFile == "") {
-		tell(path+".cert_file", "cert_file and key_file go together", "set both or neither")
+		report(path+".cert_file", "cert_file and key_file go together", "set both or neither")
 	}
 	for i, f := range u.Fingerprint {
 		if b, err := hex.DecodeString(strings.ReplaceAll(f, ":", "")); err != nil || len(b) != 32 {
-			tell(fmt.Sprintf("%s.fingerprint[%d]", path, i), fmt.Sprintf("%q is no SHA-256 fingerprint", f), "openssl x509 -noout -fingerprint -sha256 prints one")
+			report(fmt.Sprintf("%s.fingerprint[%d]", path, i), fmt.Sprintf("%q is not a SHA-256 fingerprint", f), "openssl x509 -noout -fingerprint -sha256 prints one")
 		}
 	}
 	if u.TLS == "none" && (u.CAFile != "" || len(u.Fingerprint) > 0 || u.CertFile != "") {
-		tell(path+".tls", `is "none", but certificates are configured`, "write starttls or implicit")
+		report(path+".tls", `is "none", but certificates are configured`, "write starttls or implicit")
 	}
 }
 
-// validateAuth checks the credentials. They never travel in clear unless the configuration says so in so many words.
-func (u *Upstream) validateAuth(path string, tell tellFunc) {
+// validateAuth checks the credentials. They are never sent in the clear unless the configuration explicitly allows it.
+func (u *Upstream) validateAuth(path string, report reportFunc) {
 	known := []string{"plain", "login", "cram-md5"}
 	for i, m := range u.Auth {
 		if !slices.Contains(known, m) {
-			tell(fmt.Sprintf("%s.auth[%d]", path, i), fmt.Sprintf("%q is no mechanism that mailwhy speaks", m), "use "+strings.Join(known, ", "))
+			report(fmt.Sprintf("%s.auth[%d]", path, i), fmt.Sprintf("%q is not a mechanism that mailwhy supports", m), "use "+strings.Join(known, ", "))
 		}
 	}
 	secret := !u.Password.IsZero() || u.PasswordFile != ""
 	switch {
 	case u.Username != "" && !secret:
-		tell(path+".password", "is not set, but username is", "set password_file, --password-file, or password")
+		report(path+".password", "is not set, but username is", "set password_file, --password-file, or password")
 	case u.Username == "" && secret:
-		tell(path+".username", "is not set, but a password is", "")
+		report(path+".username", "is not set, but a password is", "")
 	case u.Username != "" && len(u.Auth) == 0:
-		tell(path+".auth", "names no mechanism, but username is set", "leave it out for the default")
+		report(path+".auth", "is empty, but username is set", "leave it out for the default")
 	}
 	if secure := u.TLS == "starttls" || u.TLS == "implicit"; u.Username != "" && !secure && !u.AllowPlaintextAuth {
-		tell(path+".tls", fmt.Sprintf("is %q, so the password could travel in clear", u.TLS),
+		report(path+".tls", fmt.Sprintf("is %q, so the password could be sent in the clear", u.TLS),
 			"write starttls or implicit, or set "+path+".allow_plaintext_auth = true")
 	}
 }
 
 // validateLoop refuses an upstream that is this relay itself.
-func (c *Config) validateLoop(path string, u *Upstream, tell tellFunc) {
+func (c *Config) validateLoop(path string, u *Upstream, report reportFunc) {
 	for _, l := range c.Listen {
 		host, port, err := net.SplitHostPort(l.Address)
 		if err != nil || port != strconv.Itoa(u.Port) {
 			continue
 		}
 		if u.Host == host || isLoopback(u.Host) && (isLoopback(host) || isWildcard(host)) {
-			tell(path+".host", "is this relay itself: it listens on "+l.Address, "name the server that is to take the mail")
+			report(path+".host", "is this relay itself: it listens on "+l.Address, "name the server that should receive the mail")
 		}
 	}
 }
 
-// isLoopback reports whether host is this machine as seen from itself.
+// isLoopback reports whether host is a loopback address of this machine.
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")

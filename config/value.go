@@ -35,7 +35,7 @@ func sizeUnits() []struct {
 
 // ParseSize reads a number of bytes with an optional unit; capitals do not matter.
 func ParseSize(s string) (Size, error) {
-	bad := &badValue{fmt.Sprintf("%q is no size", s), `write "25MB", "64KiB", or a number of bytes`}
+	bad := &badValue{fmt.Sprintf("%q is not a size", s), `write "25MB", "64KiB", or a number of bytes`}
 	num, unit := strings.TrimSpace(s), Size(1)
 	for _, u := range append(sizeUnits(), struct {
 		name string
@@ -66,7 +66,7 @@ func (s Size) String() string {
 // ParseDuration reads what time.ParseDuration does, and days: "5d", "1d12h". It refuses negative durations and numbers
 // without a unit.
 func ParseDuration(s string) (time.Duration, error) {
-	bad := &badValue{fmt.Sprintf("%q is no duration", s), `write a number with its unit, as in "30s", "5m", "4h" or "5d"`}
+	bad := &badValue{fmt.Sprintf("%q is not a duration", s), `write a number with its unit, as in "30s", "5m", "4h" or "5d"`}
 	rest, days := strings.TrimSpace(s), int64(0)
 	if n, after, ok := strings.Cut(rest, "d"); ok {
 		var err error
@@ -121,7 +121,7 @@ func ParseSchedule(s string) (Schedule, error) {
 		if repeated {
 			var err error
 			if n, err = strconv.Atoi(strings.TrimSpace(times)); err != nil || n < 1 || n > maxSteps {
-				return nil, &badValue{fmt.Sprintf("%q is no repetition", strings.TrimSpace(step)), hint}
+				return nil, &badValue{fmt.Sprintf("%q is not a repetition", strings.TrimSpace(step)), hint}
 			}
 		}
 		d, err := ParseDuration(text)
@@ -159,7 +159,7 @@ func (s Schedule) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Rate is an upper bound on messages over time; the zero Rate is none.
+// Rate is an upper bound on messages over time; the zero Rate means no bound.
 type Rate struct {
 	Messages int
 	Per      time.Duration
@@ -175,7 +175,7 @@ func ParseRate(s string) (Rate, error) {
 	n, err := strconv.Atoi(strings.TrimSpace(count))
 	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[strings.TrimSpace(unit)]
 	if err != nil || n < 1 || per == 0 {
-		return Rate{}, &badValue{fmt.Sprintf("%q is no rate", s), `write "5/s", "300/m", "1000/h" or "50000/d"`}
+		return Rate{}, &badValue{fmt.Sprintf("%q is not a rate", s), `write "5/s", "300/m", "1000/h" or "50000/d"`}
 	}
 	return Rate{n, per}, nil
 }
@@ -212,7 +212,7 @@ type FileMode uint32
 func ParseFileMode(s string) (FileMode, error) {
 	n, err := strconv.ParseUint(s, 8, 32)
 	if err != nil || n > 0o777 || len(s) < 3 {
-		return 0, &badValue{fmt.Sprintf("%q is no file mode", s), `write octal digits in quotes, as in "0660"`}
+		return 0, &badValue{fmt.Sprintf("%q is not a file mode", s), `write octal digits in quotes, as in "0660"`}
 	}
 	return FileMode(n), nil
 }
@@ -220,10 +220,10 @@ func ParseFileMode(s string) (FileMode, error) {
 // String writes m as ParseFileMode reads it.
 func (m FileMode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
 
-// parseNetwork reads a network in CIDR notation or a single address. IPv4 written as IPv6 becomes IPv4.
+// parseNetwork reads a network in CIDR notation or a single address. An IPv4-mapped IPv6 network becomes IPv4.
 func parseNetwork(s string) (netip.Prefix, error) {
 	s = strings.TrimSpace(s)
-	bad := &badValue{fmt.Sprintf("%q is no network", s), `write "10.0.0.0/8", "fd00::/8" or a single address`}
+	bad := &badValue{fmt.Sprintf("%q is not a network", s), `write "10.0.0.0/8", "fd00::/8" or a single address`}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		a, err := netip.ParseAddr(s)

@@ -265,7 +265,7 @@ def test_reload(bench):
     until("the lane pauses", lambda: [e for e in relay.events("lane") if e["state"] == "paused"])
     configure(upstream.port, "hostnam = \"typo\"")
     relay.process.send_signal(signal.SIGHUP)
-    until("the mistake is told", lambda: "is no setting of mailwhy" in open(os.path.join(bench.dir, "stderr.log")).read())
+    until("the mistake is told", lambda: "unknown setting" in open(os.path.join(bench.dir, "stderr.log")).read())
     check("a mistake changes nothing", relay.process.poll() is None and not upstream.messages())
     configure(upstream.port)
     relay.process.send_signal(signal.SIGHUP)

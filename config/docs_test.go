@@ -1,0 +1,262 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the tables of settings into docs/configuration.md")
+
+// derived are the keys whose default depends on the machine or on other settings, with what the table says of it. Their
+// value in Default is empty.
+func derived() map[string]string {
+	return map[string]string{
+		"hostname":                  "the machine's name",
+		"listen.address":            "`127.0.0.1:2525`",
+		"listen.tls":                "by certificate",
+		"listen.mode":               "`0660`",
+		"client.name":               "`local`",
+		"client.networks":           "`127.0.0.0/8`, `::1/128`",
+		"spool.dir":                 "see below",
+		"admin.socket":              "in `spool.dir`",
+		"dsn.from":                  "postmaster@`hostname`",
+		"upstream.NAME.host":        "required",
+		"upstream.NAME.port":        "by TLS mode",
+		"upstream.NAME.tls":         "by port",
+		"upstream.NAME.server_name": "`host`",
+		"upstream.NAME.ca_file":     "system CAs",
+		"upstream.NAME.hello":       "`hostname`",
+	}
+}
+
+// documented are the settings in the order of the tables: one upstream, one listener and one client stand for all.
+func documented() []key {
+	c := withUpstreams([]string{"NAME"})
+	c.Listen, c.Client = []Listen{{}}, []Client{{}}
+	ks := keys(c)
+	for i := range ks {
+		ks[i].path = strings.ReplaceAll(ks[i].path, "[0]", "")
+	}
+	return ks
+}
+
+// TestSettingsTables: docs/configuration.md lists every setting with its type, default and variable. Run the test with
+// -update to write the tables.
+func TestSettingsTables(t *testing.T) {
+	const file, begin, end = "../docs/configuration.md", "<!-- settings -->\n", "<!-- end of settings -->\n"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	got, after, ended := strings.Cut(rest, end)
+	if !ok || !ended {
+		t.Fatalf("%s lacks the marks %q and %q", file, begin, end)
+	}
+	want := settingsTables()
+	if *update {
+		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != want {
+		t.Errorf("the tables in %s are out of date; run this test with -update. They should be:\n%s", file, want)
+	}
+}
+
+// settingsTables are the tables, one per section.
+func settingsTables() string {
+	var b strings.Builder
+	section := "\x00"
+	for _, k := range documented() {
+		parent, name := "", k.path
+		if i := strings.LastIndexByte(k.path, '.'); i >= 0 {
+			parent, name = k.path[:i], k.path[i+1:]
+		}
+		if parent != section {
+			section = parent
+			fmt.Fprintf(&b, "\n### %s\n\n| key | type | default | environment |\n|---|---|---|---|\n", title(parent))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, typeOf(k), defaultOf(k), variableOf(k.path))
+	}
+	return b.String() + "\n"
+}
+
+// title is the heading of a section.
+func title(section string) string {
+	switch section {
+	case "":
+		return "Top level"
+	case "listen", "client":
+		return "`[[" + section + "]]`"
+	}
+	return "`[" + section + "]`"
+}
+
+// typeOf says what can be written for a key.
+func typeOf(k key) string {
+	if words := k.tag.Get("oneof"); words != "" {
+		return strings.Join(strings.Fields(words), ", ")
+	}
+	low, high := k.tag.Get("min"), k.tag.Get("max")
+	name := typeName(k.value.Type())
+	switch {
+	case low != "" && high != "":
+		return name + ", " + low + " to " + high
+	case low != "":
+		return name + ", from " + low
+	case high != "":
+		return name + ", up to " + high
+	}
+	return name
+}
+
+// typeName names a type as "Values" in docs/configuration.md does.
+func typeName(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[Size]():
+		return "size"
+	case reflect.TypeFor[Rate]():
+		return "rate"
+	case reflect.TypeFor[Schedule]():
+		return "schedule"
+	case reflect.TypeFor[FileMode]():
+		return "file mode"
+	case reflect.TypeFor[Secret]():
+		return "secret"
+	case reflect.TypeFor[[]netip.Prefix]():
+		return "networks"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "list"
+	case reflect.Int, reflect.Int64, reflect.Float64:
+		return "number"
+	}
+	return "text"
+}
+
+// defaultOf is the default of a key, "" when it has none.
+func defaultOf(k key) string {
+	if text, ok := derived()[k.path]; ok {
+		return text
+	}
+	if l, ok := k.value.Interface().([]string); ok {
+		return codes(l)
+	}
+	if k.value.IsZero() && (k.value.Kind() == reflect.String || k.value.Kind() == reflect.Struct) || isEmptyList(k.value) {
+		return ""
+	}
+	return "`" + strings.Trim(show(k.value), `"`) + "`"
+}
+
+// codes are the words of a list in code spans.
+func codes(words []string) string {
+	spans := make([]string, len(words))
+	for i, w := range words {
+		spans[i] = "`" + w + "`"
+	}
+	return strings.Join(spans, ", ")
+}
+
+func isEmptyList(v reflect.Value) bool { return v.Kind() == reflect.Slice && v.Len() == 0 }
+
+// variableOf is the variable of a key; listeners and clients have one each for the whole list.
+func variableOf(path string) string {
+	switch {
+	case path == "listen.address", path == "client.networks":
+		list, _, _ := strings.Cut(path, ".")
+		return "`" + envPrefix + strings.ToUpper(list) + "`"
+	case strings.HasPrefix(path, "listen."), strings.HasPrefix(path, "client."):
+		return ""
+	}
+	path = strings.Replace(path, "upstream.NAME.", "upstream.", 1)
+	return "`" + envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_")) + "`"
+}
+
+// TestSettingsVariables: the variables in the tables are those that Load reads.
+func TestSettingsVariables(t *testing.T) {
+	known, _ := envNames(nil)
+	for _, k := range documented() {
+		name := strings.Trim(variableOf(k.path), "`")
+		want := strings.Replace(k.path, "upstream.NAME.", "upstream.default.", 1)
+		if list, _, _ := strings.Cut(k.path, "."); list == "listen" || list == "client" {
+			want = list
+		}
+		if name != "" && known[name] != want {
+			t.Errorf("the table gives %s for %s, but it sets %q", name, k.path, known[name])
+		}
+	}
+}
+
+// TestDerivedDefaults: what the tables call derived has no default of its own.
+func TestDerivedDefaults(t *testing.T) {
+	rest := derived()
+	for _, k := range documented() {
+		if _, ok := rest[k.path]; ok && !k.value.IsZero() {
+			t.Errorf("%s has the default %s", k.path, show(k.value))
+		}
+		delete(rest, k.path)
+	}
+	for path := range rest {
+		t.Errorf("there is no setting %s", path)
+	}
+}
+
+// TestExampleComments: in the example, a setting that is commented out has no default, and the comment beside a setting
+// lists the words that it allows.
+func TestExampleComments(t *testing.T) {
+	text, err := os.ReadFile("../relay.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byPath := map[string]key{}
+	for _, k := range documented() {
+		byPath[strings.Replace(k.path, "upstream.NAME.", "upstream.default.", 1)] = k
+	}
+	section, line := "", regexp.MustCompile(`^(# )?([a-z_]+) = ("[^"]*"|\[[^]]*\]|[^ ]+)\s*(?:# (.*))?$`)
+	for text := range strings.Lines(string(text)) {
+		if m := regexp.MustCompile(`^\[+([a-z_.]+)\]+\s*$`).FindStringSubmatch(text); m != nil {
+			section = m[1] + "."
+		}
+		m := line.FindStringSubmatch(strings.TrimRight(text, "\n"))
+		if m == nil {
+			continue
+		}
+		k, ok := byPath[section+m[2]]
+		if !ok {
+			continue // url, and what TestExample reports
+		}
+		if m[1] != "" && !k.value.IsZero() {
+			t.Errorf("%s is commented out, but has the default %s", k.path, show(k.value))
+		}
+		words := regexp.MustCompile(`[a-z0-9.]+`).FindAllString(m[4], -1)
+		for _, word := range strings.Fields(k.tag.Get("oneof")) {
+			if !slices.Contains(words, word) {
+				t.Errorf("the comment of %s does not list %s", k.path, word)
+			}
+		}
+	}
+}
+
+// TestOneClientLeavesMemory: a client at its limit of connections cannot use up the memory for contents.
+func TestOneClientLeavesMemory(t *testing.T) {
+	c := Default()
+	each := max(c.Spool.InlineLimit, SMTPDHeaderPeek)
+	if used := Size(c.SMTPD.MaxConnectionsPerClient) * each; used > c.SMTPD.MaxMemory {
+		t.Errorf("one client can use %s of %s", used, c.SMTPD.MaxMemory)
+	}
+}
