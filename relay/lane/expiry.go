@@ -47,8 +47,11 @@ func (l *Lane) expireWaiting(ctx context.Context, now time.Time, p *Policy) (mor
 	f := relay.QueueFilter{Lane: l.o.Name, Waiting: true, OlderThan: now.Add(-p.Expiry), After: o.sweptTo,
 		Limit: expireBatch}
 	var old []string
-	if err := lister.List(ctx, f,
-		func(m *relay.Message) bool { old = append(old, m.ID); return true }); err != nil {
+	err = lister.List(ctx, f, func(m *relay.Message) bool {
+		old = append(old, m.ID)
+		return true
+	})
+	if err != nil {
 		return false, err
 	}
 	for _, id := range old {

@@ -9,38 +9,38 @@ import (
 	"mailwhy/relay"
 )
 
-// Destination says where reports go. The zero Destination is RFC 3464's: with the null sender to the envelope sender, through the
-// lane of the message that is reported on.
+// Destination says where reports go. The zero Destination follows RFC 3464: with the null sender to the
+// envelope sender, through the lane of the reported message.
 type Destination struct {
-	Off         bool   // nobody is told; the delivery log has it all
-	Maildir     string // directory; reports are written there and relayed nowhere
-	Lane        string // another lane than the message's own
-	Operator    string // an address that gets a copy of each report
-	SkipSenders bool   // Operator is told in place of the envelope sender
+	Off         bool   // no report is made; the delivery log has it all
+	Maildir     string // directory; reports are written there and not relayed
+	Lane        string // lane to use; "" is the message's own
+	Operator    string // address that gets a copy of each report
+	SkipSenders bool   // the report goes to Operator only, not to the envelope sender
 }
 
-// addressees are those who are told about m.
-func (t Destination) addressees(m *relay.Message) []string {
+// addressees are the addresses that a report about m goes to.
+func (d Destination) addressees(m *relay.Message) []string {
 	var to []string
-	if !t.SkipSenders || t.Operator == "" {
+	if !d.SkipSenders || d.Operator == "" {
 		to = append(to, m.Envelope.From)
 	}
-	if t.Operator != "" && !strings.EqualFold(t.Operator, m.Envelope.From) {
-		to = append(to, t.Operator)
+	if d.Operator != "" && !strings.EqualFold(d.Operator, m.Envelope.From) {
+		to = append(to, d.Operator)
 	}
 	return to
 }
 
 // lane is the lane that a report about m waits in.
-func (t Destination) lane(m *relay.Message) string {
-	if t.Lane != "" {
-		return t.Lane
+func (d Destination) lane(m *relay.Message) string {
+	if d.Lane != "" {
+		return d.Lane
 	}
 	return m.Lane
 }
 
-// refusalHolds is how long an upstream that refused the null sender is not asked again: its operator may have mended
-// it, and asking costs one attempt.
+// refusalHolds is how long an upstream that refused the null sender is not asked again. Its operator may have
+// fixed it by then, and asking costs one attempt.
 const refusalHolds = 24 * time.Hour
 
 // nullRefusals remembers which upstreams refuse the null sender, and since when.
@@ -49,7 +49,7 @@ type nullRefusals struct {
 	since map[string]time.Time
 }
 
-// note remembers a refusal, and reports whether it is news.
+// note remembers a refusal, and reports whether it is new.
 func (n *nullRefusals) note(lane string, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,7 +58,7 @@ func (n *nullRefusals) note(lane string, now time.Time) bool {
 	return !known
 }
 
-// holds reports whether the lane's upstream refused not long ago.
+// holds reports whether the lane's upstream refused within refusalHolds.
 func (n *nullRefusals) holds(lane string, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -70,8 +70,9 @@ func (n *nullRefusals) holds(lane string, now time.Time) bool {
 	return known
 }
 
-// ReversePath is the reverse-path to use for m at its next attempt: its envelope's, unless m is a report and its upstream is
-// known to refuse the null sender that a report has (RFC 3461, 6.1) while another sender is configured.
+// ReversePath is the reverse-path to use for m at its next attempt: the envelope's, unless m is a report,
+// which has the null sender (RFC 3461, 6.1), and its upstream is known to refuse that. It is then the
+// configured fallback sender.
 func (r *Reporter) ReversePath(m *relay.Message) string {
 	if !m.Report || m.Envelope.From != "" || !r.null.holds(m.Lane, r.o.Now()) {
 		return m.Envelope.From
@@ -79,8 +80,8 @@ func (r *Reporter) ReversePath(m *relay.Message) string {
 	return r.o.FallbackSender(m.Lane)
 }
 
-// NullSenderRefused takes note of an attempt with the null sender that a lane's upstream refused, and returns whether
-// ReversePath now gives another one, so that the report is worth another attempt at once.
+// NullSenderRefused notes that a lane's upstream refused an attempt with the null sender. It returns whether
+// ReversePath now gives another one, so that another attempt at once is worthwhile.
 func (r *Reporter) NullSenderRefused(lane string, a relay.Attempt) bool {
 	if !refusesNullSender(&a) {
 		return false
@@ -88,18 +89,19 @@ func (r *Reporter) NullSenderRefused(lane string, a relay.Attempt) bool {
 	fallback := r.o.FallbackSender(lane)
 	if r.null.note(lane, r.o.Now()) {
 		if fallback == "" {
-			r.o.Log.Warn("the upstream refuses the null sender, so no bounce can go through it; set dsn.fallback_sender or another dsn.route",
+			r.o.Log.Warn("the upstream refuses the null sender, so no bounce can go through it; "+
+				"set dsn.fallback_sender or another dsn.route",
 				"upstream", lane, "reply", a.Reply.Raw)
 		} else {
-			r.o.Log.Warn("the upstream refuses the null sender: bounces go out with the fall-back sender",
+			r.o.Log.Warn("the upstream refuses the null sender: bounces go out with the fallback sender",
 				"upstream", lane, "sender", fallback, "reply", a.Reply.Raw)
 		}
 	}
 	return fallback != ""
 }
 
-// refusesNullSender reports whether a refusal is about the sender: any at MAIL, and later one that says so, since many
-// servers put the answer to MAIL off until RCPT.
+// refusesNullSender reports whether a refusal is about the sender: any at MAIL, and a later one if it says
+// so, since many servers delay the refusal of MAIL until RCPT.
 func refusesNullSender(a *relay.Attempt) bool {
 	if a.Reply.Class() != 5 {
 		return false
@@ -109,8 +111,13 @@ func refusesNullSender(a *relay.Attempt) bool {
 	case diagnose.StageMail:
 		return true
 	case diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData:
-		return strings.Contains(text, "<>") || strings.Contains(text, "null sender") || strings.Contains(text, "empty sender") ||
-			strings.Contains(text, "null reverse") || strings.Contains(text, "null return path")
+		for _, words := range []string{
+			"<>", "null sender", "empty sender", "null reverse", "null return path",
+		} {
+			if strings.Contains(text, words) {
+				return true
+			}
+		}
 	}
 	return false
 }

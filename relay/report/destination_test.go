@@ -14,23 +14,27 @@ import (
 func TestRoutes(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		route report.Destination
+		dest  report.Destination
 		to    []string
 		lane  string
 		files int
 	}{
 		{"to the sender", report.Destination{}, []string{"app@example.com"}, "default", 0},
 		{"another lane", report.Destination{Lane: "backup"}, []string{"app@example.com"}, "backup", 0},
-		{"and to the operator", report.Destination{Operator: "ops@x"}, []string{"app@example.com", "ops@x"}, "default", 0},
-		{"the operator is the sender", report.Destination{Operator: "App@example.com"}, []string{"app@example.com"}, "default", 0},
-		{"to the operator alone", report.Destination{Operator: "ops@x", SkipSenders: true}, []string{"ops@x"}, "default", 0},
-		{"nobody else to tell", report.Destination{SkipSenders: true}, []string{"app@example.com"}, "default", 0},
+		{"and to the operator", report.Destination{Operator: "ops@x"},
+			[]string{"app@example.com", "ops@x"}, "default", 0},
+		{"the operator is the sender", report.Destination{Operator: "App@example.com"},
+			[]string{"app@example.com"}, "default", 0},
+		{"to the operator alone", report.Destination{Operator: "ops@x", SkipSenders: true},
+			[]string{"ops@x"}, "default", 0},
+		{"nobody else to report to", report.Destination{SkipSenders: true},
+			[]string{"app@example.com"}, "default", 0},
 		{"a maildir", report.Destination{Maildir: "/bounces"}, nil, "", 1},
 		{"off", report.Destination{Off: true}, nil, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, newFakeStore(), 1)
-			w.o.Destination = func(*relay.Message) report.Destination { return tt.route }
+			w.o.Destination = func(*relay.Message) report.Destination { return tt.dest }
 			files := map[string]int{}
 			w.o.File = func(dir, id string, content []byte) error {
 				files[dir+"/"+id] += len(content)
@@ -40,10 +44,11 @@ func TestRoutes(t *testing.T) {
 			w.o.Stored = func(lane string) { stored = append(stored, lane) }
 			w.accept("app@example.com", relay.Recipient{Address: "a@x"})
 			w.fail("user_unknown")
-			w.turn(6 * time.Second)
-			w.turn(6 * time.Second)
+			w.round(6 * time.Second)
+			w.round(6 * time.Second)
 			if len(files) != tt.files || len(w.store.(*fakeStore).notices) != 0 {
-				t.Errorf("%d files, want %d; %d notices left", len(files), tt.files, len(w.store.(*fakeStore).notices))
+				t.Errorf("%d files, want %d; %d notices left", len(files), tt.files,
+					len(w.store.(*fakeStore).notices))
 			}
 			var to []string
 			for _, m := range w.stored() {
@@ -51,7 +56,7 @@ func TestRoutes(t *testing.T) {
 					to = append(to, r.Address)
 				}
 				if m.Lane != tt.lane || !slices.Equal(stored, []string{tt.lane}) {
-					t.Errorf("lane %q, told %q, want %q", m.Lane, stored, tt.lane)
+					t.Errorf("lane %q, reports %q, want %q", m.Lane, stored, tt.lane)
 				}
 			}
 			if !slices.Equal(to, tt.to) {
@@ -61,11 +66,14 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestMaildirAfterCrash: a report that was written before the crash and not consumed is written under the same name.
+// TestMaildirAfterCrash: a report that was written before the crash and not consumed is written under the
+// same name.
 func TestMaildirAfterCrash(t *testing.T) {
 	w := newWorld(t, newFakeStore(), 1)
 	names := map[string]bool{}
-	w.o.Destination = func(*relay.Message) report.Destination { return report.Destination{Maildir: "/bounces"} }
+	w.o.Destination = func(*relay.Message) report.Destination {
+		return report.Destination{Maildir: "/bounces"}
+	}
 	w.o.File = func(_, id string, _ []byte) error {
 		names[id] = true
 		w.died.mu.Lock()
@@ -77,7 +85,7 @@ func TestMaildirAfterCrash(t *testing.T) {
 	w.fail("user_unknown")
 	w.restart()
 	w.odds = 1
-	w.turn(6 * time.Second)
+	w.round(6 * time.Second)
 	if len(w.store.(*fakeStore).notices) != 1 {
 		t.Fatal("the crash did not happen")
 	}
@@ -100,7 +108,9 @@ func TestNullSenderRefused(t *testing.T) {
 		t.Fatalf("before any refusal: %q", got)
 	}
 	for _, a := range []relay.Attempt{
-		at(diagnose.StageMail, "451 4.3.0 later\r\n"), at(diagnose.StageRcpt, "550 5.1.1 user unknown\r\n"), at(diagnose.StageEndOfData, "554 spam\r\n"),
+		at(diagnose.StageMail, "451 4.3.0 later\r\n"),
+		at(diagnose.StageRcpt, "550 5.1.1 user unknown\r\n"),
+		at(diagnose.StageEndOfData, "554 spam\r\n"),
 	} {
 		if w.rep.NullSenderRefused("ses", a) {
 			t.Errorf("%s %q is taken for a refusal of the null sender", a.Stage, a.Reply.Raw)
@@ -111,13 +121,14 @@ func TestNullSenderRefused(t *testing.T) {
 		"postfix": at(diagnose.StageRcpt, "550 5.7.1 <>: Sender address rejected: Access denied\r\n"),
 	} {
 		if !w.rep.NullSenderRefused(lane, a) {
-			t.Errorf("%s: no fall-back", lane)
+			t.Errorf("%s: no fallback", lane)
 		}
 	}
 	if got := w.rep.ReversePath(m); got != fallback {
 		t.Errorf("after the refusal: %q", got)
 	}
-	if got := w.rep.ReversePath(&relay.Message{Lane: "ses", Envelope: relay.Envelope{From: "app@example.com"}}); got != "app@example.com" {
+	other := &relay.Message{Lane: "ses", Envelope: relay.Envelope{From: "app@example.com"}}
+	if got := w.rep.ReversePath(other); got != "app@example.com" {
 		t.Errorf("another message: %q", got)
 	}
 	if got := w.rep.ReversePath(&relay.Message{Lane: "other", Report: true}); got != "" {
@@ -129,6 +140,6 @@ func TestNullSenderRefused(t *testing.T) {
 	}
 	fallback = ""
 	if w.rep.NullSenderRefused("ses", at(diagnose.StageMail, "501 no\r\n")) || w.rep.ReversePath(m) != "" {
-		t.Error("a fall-back that is not configured")
+		t.Error("a fallback that is not configured")
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Turn is one look at the due notices, for tests in fake time.
-func (r *Reporter) Turn(ctx context.Context) time.Duration { return r.turn(ctx) }
+// Round is one look at the due notices, for tests in fake time.
+func (r *Reporter) Round(ctx context.Context) time.Duration { return r.round(ctx) }
 
-// Begin is what Run does before its first turn.
+// Begin is what Run does before its first round.
 func (r *Reporter) Begin(ctx context.Context) { r.restoreStorm(ctx) }
 
 // Sweep looks once for reports that were held too long.

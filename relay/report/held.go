@@ -13,34 +13,35 @@ import (
 	"mailwhy/relay"
 )
 
-// HeldReportsOptions are what a HeldReports is made of. All are required.
+// HeldReportsOptions configure a HeldReports. All are required.
 type HeldReportsOptions struct {
 	Spool interface {
 		relay.Lister
 		relay.Editor
 		Content(ctx context.Context, id string) (io.ReadCloser, error)
 	}
-	HoldFor func() time.Duration // from when a report was held until it is given up; 0 is for ever
+	HoldFor func() time.Duration // how long a report is held until it is given up; 0 means forever
 	Record  relay.Recorder
 	Log     *slog.Logger
 	Now     func() time.Time // wall clock
 }
 
-// HeldReports gives up reports of our own that nobody could be brought to take: a bounce that is refused is never
-// bounced but held, and without an end it would lie in the queue for ever. What the operator holds is left alone. Each one given
-// up is an ERROR in the operational log and an expired event, which name whom nobody has heard about.
+// HeldReports gives up reports of our own that no server accepts: a bounce that is refused is not bounced but
+// held, and would otherwise stay in the queue forever. What the operator holds is left alone. Each report
+// given up is an ERROR in the operational log and an expired event; both name the recipients that it was
+// about.
 type HeldReports struct{ o HeldReportsOptions }
 
 // NewHeldReports makes a HeldReports. It does nothing until Run.
 func NewHeldReports(o HeldReportsOptions) *HeldReports { return &HeldReports{o} }
 
-// The pace of the search.
+// How often, and how many at a time.
 const (
 	heldEvery = time.Hour
 	heldBatch = 100
 )
 
-// Run looks at once and then every hour, until ctx ends.
+// Run looks for overdue reports at once and then every hour, until ctx ends.
 func (h *HeldReports) Run(ctx context.Context) {
 	tick := time.NewTicker(heldEvery)
 	defer tick.Stop()
@@ -56,7 +57,7 @@ func (h *HeldReports) Run(ctx context.Context) {
 	}
 }
 
-// sweep gives up what was held too long, page by page.
+// sweep gives up the reports that were held too long, page by page.
 func (h *HeldReports) sweep(ctx context.Context) error {
 	limit := h.o.HoldFor()
 	if limit <= 0 {
@@ -66,7 +67,8 @@ func (h *HeldReports) sweep(ctx context.Context) error {
 	for after := ""; ; {
 		var over []string
 		n := 0
-		err := h.o.Spool.List(ctx, relay.QueueFilter{State: relay.Held, After: after, Limit: heldBatch}, func(m *relay.Message) bool {
+		held := relay.QueueFilter{State: relay.Held, After: after, Limit: heldBatch}
+		err := h.o.Spool.List(ctx, held, func(m *relay.Message) bool {
 			after = m.ID
 			n++
 			if len(overdue(m, before)) > 0 {
@@ -88,14 +90,16 @@ func (h *HeldReports) sweep(ctx context.Context) error {
 	}
 }
 
-// overdue are the recipients of a report that the relay has held since before.
+// overdue are the indexes of a report's recipients that the relay itself has held since before the given
+// time.
 func overdue(m *relay.Message, before time.Time) (indexes []int) {
 	if !m.Report {
 		return nil
 	}
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
-		if r.State == relay.Held && strings.HasPrefix(r.HeldWhy, relay.HeldReport) && heldSince(m, r).Before(before) {
+		if r.State == relay.Held && strings.HasPrefix(r.HeldWhy, relay.HeldReport) &&
+			heldSince(m, r).Before(before) {
 			indexes = append(indexes, i)
 		}
 	}
@@ -110,7 +114,8 @@ func heldSince(m *relay.Message, r *relay.Recipient) time.Time {
 	return m.Arrived
 }
 
-// giveUp ends the recipients of a report that are overdue. One that was released or dropped meanwhile is left alone.
+// giveUp expires the overdue recipients of a report. A report that was released or dropped meanwhile is left
+// alone.
 func (h *HeldReports) giveUp(ctx context.Context, id string, before time.Time) error {
 	lost := h.lost(ctx, id)
 	var given []relay.Event
@@ -131,16 +136,18 @@ func (h *HeldReports) giveUp(ctx context.Context, id string, before time.Time) e
 		return err
 	}
 	for _, e := range given {
-		h.o.Log.Error("a bounce is given up: nobody could be brought to take it", "id", e.ID, "to", e.To, "subject", lost.subject,
-			"about", lost.about, "recipients", lost.list(), "reply", replyOf(e.Tried))
+		h.o.Log.Error("a bounce is given up: no server accepts it", "id", e.ID, "to", e.To,
+			"subject", lost.subject, "about", lost.about, "recipients", lost.list(),
+			"reply", replyOf(e.Tried))
 		h.o.Record.Record(e)
 	}
 	return nil
 }
 
-// event tells that a report was given up.
+// event says that a report was given up.
 func (h *HeldReports) event(m *relay.Message, r *relay.Recipient, lost *undelivered) relay.Event {
-	note := "held since " + heldSince(m, r).UTC().Format(time.RFC3339) + ", and given up; nobody was told of " + lost.list()
+	since := heldSince(m, r).UTC().Format(time.RFC3339)
+	note := "held since " + since + ", and given up; the sender has had no report about " + lost.list()
 	return relay.ReportGivenUpEvent(m, r, lost.about, note, h.o.Now())
 }
 
@@ -151,7 +158,7 @@ func replyOf(a *relay.Attempt) string {
 	return strings.TrimSpace(a.Reply.Raw)
 }
 
-// undelivered is what a report would have told.
+// undelivered is what a report was about.
 type undelivered struct {
 	subject    string
 	about      string // queue id of the message that it is about
@@ -174,7 +181,7 @@ func (u *undelivered) list() string {
 	return s
 }
 
-// lost reads from a report of our own what it tells: the fields of its message/delivery-status (RFC 3464, 2).
+// lost reads what a report of our own is about from its message/delivery-status part (RFC 3464, 2).
 func (h *HeldReports) lost(ctx context.Context, id string) *undelivered {
 	u := &undelivered{}
 	content, err := h.o.Spool.Content(ctx, id)

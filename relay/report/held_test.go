@@ -27,12 +27,22 @@ func (w *heldWorld) hold(report bool, why string, since time.Time) string {
 	id := relay.NewID(worldBegins.Add(time.Duration(w.n) * time.Second))
 	m := &relay.Message{
 		ID: id, Lane: "default", Report: report, Arrived: worldBegins, Subject: "Not delivered: joe@b.test",
-		Recipients: []relay.Recipient{{
-			Address: "app@a.test", State: relay.Held, HeldFrom: relay.Queued, HeldWhy: why,
-			Last: &relay.Attempt{Time: since, Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("550 5.1.1 no such sender\r\n")},
-		}},
+		Recipients: []relay.Recipient{
+			{
+				Address:  "app@a.test",
+				State:    relay.Held,
+				HeldFrom: relay.Queued,
+				HeldWhy:  why,
+				Last: &relay.Attempt{
+					Time:  since,
+					Stage: diagnose.StageRcpt,
+					Reply: diagnose.ParseReply("550 5.1.1 no such sender\r\n"),
+				},
+			},
+		},
 	}
-	content := "Subject: x\r\n\r\nX-Mailwhy-Queue-ID: ABOUT\r\n\r\nFinal-Recipient: rfc822; joe@b.test\r\nAction: failed\r\n"
+	content := "Subject: x\r\n\r\nX-Mailwhy-Queue-ID: ABOUT\r\n\r\n" +
+		"Final-Recipient: rfc822; joe@b.test\r\nAction: failed\r\n"
 	if err := w.store.Put(context.Background(), m, strings.NewReader(content)); err != nil {
 		w.t.Fatal(err)
 	}
@@ -65,8 +75,8 @@ func (w *heldWorld) left() map[string]bool {
 	return ids
 }
 
-// TestHeldReportsEnd: a bounce that nobody took is given up after its time, with an ERROR and an event that say whom
-// nobody has heard about; nothing else that is held is touched, and a hundred of these do not hide it.
+// TestHeldReportsEnd: a bounce that no server took is given up after its time, with an ERROR and an event
+// that name its recipients. Nothing else that is held is touched, and a hundred of these do not hide it.
 func TestHeldReportsEnd(t *testing.T) {
 	w := &heldWorld{world: newWorld(t, sqlite(t), 1)}
 	const day = 24 * time.Hour
@@ -85,13 +95,15 @@ func TestHeldReportsEnd(t *testing.T) {
 	}
 	w.sweepOnce(14 * day)
 	if left := w.left(); len(left) != 252 || left[old] || !left[recent] || !left[ours] {
-		t.Errorf("%d left; old %v, recent %v, the operator's %v", len(left), left[old], left[recent], left[ours])
+		t.Errorf("%d left; old %v, recent %v, the operator's %v", len(left), left[old], left[recent],
+			left[ours])
 	}
 	if len(w.events) != 1 {
 		t.Fatalf("%+v", w.events)
 	}
 	e := w.events[0]
-	if e.Kind != relay.EventExpired || e.ID != old || e.To != "app@a.test" || e.DSN != "ABOUT" || !strings.Contains(e.Note, "joe@b.test") {
+	if e.Kind != relay.EventExpired || e.ID != old || e.To != "app@a.test" || e.DSN != "ABOUT" ||
+		!strings.Contains(e.Note, "joe@b.test") {
 		t.Errorf("%+v", e)
 	}
 	for _, want := range []string{"level=ERROR", old, "joe@b.test", "app@a.test", "no such sender"} {
@@ -101,7 +113,7 @@ func TestHeldReportsEnd(t *testing.T) {
 	}
 	w.sweepOnce(14 * day)
 	if len(w.events) != 0 {
-		t.Errorf("told twice: %+v", w.events)
+		t.Errorf("reported twice: %+v", w.events)
 	}
 }
 
@@ -111,7 +123,8 @@ func TestHeldReportsGoOn(t *testing.T) {
 		var looked []time.Duration
 		began := time.Now()
 		h := report.NewHeldReports(report.HeldReportsOptions{
-			HoldFor: func() time.Duration { looked = append(looked, time.Since(began)); return 0 }, Now: time.Now,
+			HoldFor: func() time.Duration { looked = append(looked, time.Since(began)); return 0 },
+			Now:     time.Now,
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Minute)
 		defer cancel()

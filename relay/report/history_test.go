@@ -10,9 +10,9 @@ import (
 	"mailwhy/relay"
 )
 
-// TestExactlyOneReport: for random histories of attempts and crashes each recipient that is owed a report gets one. The
-// reporter dies before and after its transactions, the whole process between an attempt and its settlement too; the
-// real engine then starts from the files of the dead one.
+// TestExactlyOneReport: for random histories of attempts and crashes each recipient that is owed a report
+// gets one. The reporter dies before and after its transactions, the whole process between an attempt and its
+// settlement too; the real engine then starts from the files of the dead one.
 func TestExactlyOneReport(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
 		for seed := range uint64(300) {
@@ -35,7 +35,7 @@ func history(t *testing.T, s store, seed uint64) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.odds > 0 && w.rnd.IntN(10) == 0 {
-			return errors.New("no paper")
+			return errors.New("cannot compose")
 		}
 		return nil
 	}}
@@ -50,7 +50,7 @@ func history(t *testing.T, s store, seed uint64) {
 				owed[r.Address] = kind
 			}
 		})
-		w.turn(time.Duration(w.rnd.IntN(3600*3)) * time.Second)
+		w.round(time.Duration(w.rnd.IntN(3600*3)) * time.Second)
 	}
 	w.settleDown()
 	got := map[string]relay.NoticeKind{}
@@ -60,7 +60,7 @@ func history(t *testing.T, s store, seed uint64) {
 			if x.Kind == relay.NoticeDelayed {
 				delays[a]++
 				if x.States[i] != relay.Deferred {
-					t.Errorf("seed %d: %s is told of a delay, and is %s", seed, a, x.States[i])
+					t.Errorf("seed %d: %s has a delay reported, and is %s", seed, a, x.States[i])
 				}
 				continue
 			}
@@ -82,7 +82,7 @@ func history(t *testing.T, s store, seed uint64) {
 	}
 	for a, n := range delays {
 		if n > 1 {
-			t.Errorf("seed %d: %s is told of a delay %d times", seed, a, n)
+			t.Errorf("seed %d: %s has a delay reported %d times", seed, a, n)
 		}
 	}
 }
@@ -102,7 +102,8 @@ func randomRecipients(rnd *rand.Rand, n *int) (rs []relay.Recipient) {
 // randomOutcome lets an attempt end somehow.
 func randomOutcome(w *world, r *relay.Recipient) {
 	r.Last = w.attempted("451 later\r\n")
-	r.State = pick(w.rnd, relay.Failed, relay.Expired, relay.Relayed, relay.Deferred, relay.Deferred, relay.Deferred)
+	r.State = pick(w.rnd, relay.Failed, relay.Expired, relay.Relayed, relay.Deferred, relay.Deferred,
+		relay.Deferred)
 	switch r.State {
 	case relay.Relayed:
 		r.Last = w.attempted("250 ok\r\n")
@@ -118,7 +119,8 @@ func owes(m *relay.Message, r *relay.Recipient) relay.NoticeKind {
 		return ""
 	}
 	switch {
-	case (r.State == relay.Failed || r.State == relay.Expired) && (r.Notify == 0 || r.Notify&relay.NotifyFailure != 0):
+	case (r.State == relay.Failed || r.State == relay.Expired) &&
+		(r.Notify == 0 || r.Notify&relay.NotifyFailure != 0):
 		return relay.NoticeFailed
 	case r.State == relay.Relayed && r.Notify&relay.NotifySuccess != 0 && !r.Last.DSN:
 		return relay.NoticeRelayed

@@ -8,15 +8,15 @@ import (
 	"mailwhy/relay"
 )
 
-// noticePlan is what is to be done about a batch of due notices.
+// noticePlan is what to do about a batch of due notices.
 type noticePlan struct {
 	jobs      []job
-	withdrawn []relay.Notice // overtaken by events: consumed without a word
+	withdrawn []relay.Notice // no longer true: consumed without a report
 	postponed []relay.Notice // with their new Due
 	soonest   time.Time
 }
 
-// job is one report to be made, or a digest.
+// job is one report to make, or a digest.
 type job struct {
 	kind     relay.NoticeKind
 	message  *relay.Message // of a digest: the first failure's
@@ -25,21 +25,21 @@ type job struct {
 	messages []*relay.Message      // of a digest: each notice's
 }
 
-// note remembers when a postponed notice is due.
+// note remembers when a postponed notice will be due.
 func (p *noticePlan) note(due time.Time) {
 	if p.soonest.IsZero() || due.Before(p.soonest) {
 		p.soonest = due
 	}
 }
 
-// postpone puts n off until due.
+// postpone makes n due later.
 func (p *noticePlan) postpone(n relay.Notice, due time.Time) {
 	n.Due = due
 	p.postponed = append(p.postponed, n)
 	p.note(due)
 }
 
-// plan sorts a batch of due notices: reports, digests, what is put off and what nobody need be told any more.
+// plan sorts a batch of due notices into reports, digests, postponed and withdrawn ones.
 func (r *Reporter) plan(now time.Time, policy StormPolicy, due []relay.Notices) *noticePlan {
 	p := &noticePlan{}
 	digests := map[stormKey]*job{}
@@ -54,7 +54,8 @@ func (r *Reporter) plan(now time.Time, policy StormPolicy, due []relay.Notices) 
 }
 
 // planMessage sorts the notices of one message.
-func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy, g *relay.Notices, digests map[stormKey]*job) {
+func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy, g *relay.Notices,
+	digests map[stormKey]*job) {
 	m := g.Message
 	byKind := map[relay.NoticeKind][]relay.Notice{}
 	for _, n := range g.Notices {
@@ -62,7 +63,7 @@ func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy,
 		case !stillOwed(m, n):
 			p.withdrawn = append(p.withdrawn, n)
 		case n.Digest && n.Due.After(now):
-			// Its digest is not due yet; it came along with others of its message.
+			// Its digest is not due yet; it was read along with other notices of its message.
 		case n.Digest:
 			gather(digests, stormKeyOf(m, n), m, n)
 		case n.Kind == relay.NoticeDelayed && r.o.Paused(m.Lane):
@@ -93,7 +94,7 @@ func (p *noticePlan) addReports(kind relay.NoticeKind, m *relay.Message, ns []re
 	}
 }
 
-// fitsOne is how many of the notices one DSN tells.
+// fitsOne is how many of the notices fit into one DSN.
 func fitsOne(m *relay.Message, ns []relay.Notice) int {
 	groups := map[relay.SameFailure]bool{}
 	for i, n := range ns {
@@ -110,7 +111,11 @@ func (p *noticePlan) addDigest(d *job) {
 	for len(d.notices) > 0 {
 		n := min(len(d.notices), digestMax)
 		part := job{
-			kind: d.kind, message: d.messages[0], notices: d.notices[:n], failures: d.failures[:n], messages: d.messages[:n],
+			kind:     d.kind,
+			message:  d.messages[0],
+			notices:  d.notices[:n],
+			failures: d.failures[:n],
+			messages: d.messages[:n],
 		}
 		d.notices, d.failures, d.messages = d.notices[n:], d.failures[n:], d.messages[n:]
 		if n == 1 {
@@ -120,7 +125,7 @@ func (p *noticePlan) addDigest(d *job) {
 	}
 }
 
-// gather adds a failure to the digest that it belongs to.
+// gather adds a failure to its digest.
 func gather(digests map[stormKey]*job, key stormKey, m *relay.Message, n relay.Notice) {
 	d := digests[key]
 	if d == nil {
@@ -132,10 +137,14 @@ func gather(digests map[stormKey]*job, key stormKey, m *relay.Message, n relay.N
 	d.failures = append(d.failures, digestFailure(m, &m.Recipients[n.Recipient]))
 }
 
-// digestFailure is what a digest tells of one recipient.
+// digestFailure is what a digest says about one recipient.
 func digestFailure(m *relay.Message, rc *relay.Recipient) relay.DigestFailure {
 	f := relay.DigestFailure{
-		ID: m.ID, MessageID: m.MessageID, Recipient: rc.Address, Time: m.Arrived, Expired: rc.State == relay.Expired,
+		ID:        m.ID,
+		MessageID: m.MessageID,
+		Recipient: rc.Address,
+		Time:      m.Arrived,
+		Expired:   rc.State == relay.Expired,
 	}
 	if rc.Last != nil {
 		f.Time, f.Reply, f.NetErr = rc.Last.Time, rc.Last.Reply, rc.Last.NetErr
@@ -143,8 +152,8 @@ func digestFailure(m *relay.Message, rc *relay.Recipient) relay.DigestFailure {
 	return f
 }
 
-// stillOwed reports whether n still tells the truth: the recipient may have been settled, or put back into the queue
-// by the operator, since n was recorded.
+// stillOwed reports whether n is still true: since it was recorded the recipient may have been settled, or
+// put back into the queue by the operator.
 func stillOwed(m *relay.Message, n relay.Notice) bool {
 	if m.Envelope.From == "" || m.Report || n.Recipient < 0 || n.Recipient >= len(m.Recipients) {
 		return false
@@ -161,7 +170,7 @@ func stillOwed(m *relay.Message, n relay.Notice) bool {
 	return false
 }
 
-// sortedKeys makes the order of digests the same each time.
+// sortedKeys gives the digests a fixed order.
 func sortedKeys(digests map[stormKey]*job) []stormKey {
 	keys := make([]stormKey, 0, len(digests))
 	for k := range digests {

@@ -9,8 +9,8 @@ import (
 	"mailwhy/relay"
 )
 
-// Options are what a Reporter is made of. Functions are asked anew each time, so that a changed configuration
-// governs notices that already wait.
+// Options configure a Reporter. Functions are called again each time, so that a changed configuration also
+// applies to notices that already wait.
 type Options struct {
 	Spool    relay.NoticeSpool
 	Composer relay.Composer
@@ -18,21 +18,21 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time // wall clock
 
-	// File writes a report durably into a maildir, under a name made of its id: the same id twice is one file. Required
-	// for a Destination with a Maildir.
+	// File writes a report durably into a maildir, under a name made of its id: the same id twice is one
+	// file. Required for a Destination with a Maildir.
 	File func(dir, id string, content []byte) error
-	// Destination says where the reports about m go; nil is the zero Destination: to the envelope sender, through m's own lane.
+	// Destination says where the reports about m go; nil means the zero Destination.
 	Destination func(m *relay.Message) Destination
-	// FallbackSender is a reverse-path that a lane's upstream is known to accept, taken for reports once it refused the
-	// null sender; "" or nil is none.
+	// FallbackSender is a reverse-path that a lane's upstream is known to accept. Reports use it once the
+	// upstream refused the null sender; "" or nil means none.
 	FallbackSender func(lane string) string
 	// Expires is when m will be given up, for the delay notice (RFC 3464, 2.3.9). Optional.
 	Expires func(m *relay.Message) time.Time
-	// Paused reports whether a lane is paused: the senders of its messages are not told of delays. Optional.
+	// Paused reports whether a lane is paused: delays of its messages are then not reported. Optional.
 	Paused func(lane string) bool
-	// EightBit reports whether a lane's upstream takes 8-bit content; nil is never.
+	// EightBit reports whether a lane's upstream takes 8-bit content; nil means never.
 	EightBit func(lane string) bool
-	// Storm is the storm control; nil is none.
+	// Storm is the storm control; nil means none.
 	Storm func() StormPolicy
 	// Stored is called after a report was stored for a lane, so that the lane looks for it. Optional.
 	Stored func(lane string)
@@ -40,24 +40,24 @@ type Options struct {
 
 // The reporter's own housekeeping.
 const (
-	noticeBatch  = 256                   // messages whose notices are looked at together
-	digestBatch  = 1000                  // the same with storm control: a digest tells of many messages
+	noticeBatch  = 256                   // messages whose notices are planned together
+	digestBatch  = 1000                  // the same with storm control: a digest covers many messages
 	digestMax    = 1000                  // failures in one digest
 	recipientMax = 1000                  // recipients in one DSN
-	groupMax     = 100                   // ... with different failures, of which each takes about a page
+	groupMax     = 100                   // ... with different failures, each of which takes about a page
 	reportsOpen  = 32                    // reports composed and stored at a time: they share commits
 	gatherKicks  = 50 * time.Millisecond // settlements come in bursts: one look serves many
 	pauseOnError = 5 * time.Second
 	postponeFor  = time.Minute // for a notice that cannot go out now
-	noticePoll   = time.Minute // at the latest, whatever the clocks say
+	noticePoll   = time.Minute // longest wait, whatever the clocks say
 )
 
-// Reporter turns due notices into delivery status notifications and stores these as messages of their own. One
-// goroutine runs it; its other methods are safe for concurrent use.
+// Reporter turns due notices into delivery status notifications and stores these as messages of their own.
+// One goroutine runs it; its other methods are safe for concurrent use.
 //
-// A notice is consumed in the transaction that stores its DSN, so a crash neither loses nor doubles one. Where the DSN
-// does not go into the spool but into a maildir, the file's name is derived from what it reports, so a repetition
-// after a crash writes the same file.
+// A notice is consumed in the transaction that stores its DSN, so a crash neither loses nor doubles one. If
+// the DSN goes into a maildir and not into the spool, the file's name is derived from the notices, so that a
+// repetition after a crash writes the same file.
 type Reporter struct {
 	o    Options
 	kick chan struct{}
@@ -105,7 +105,7 @@ func (r *Reporter) Kick() {
 	}
 }
 
-// Run works until ctx ends. What is under way then is either stored or will be found again by the next Run.
+// Run works until ctx ends. Reports that are not stored by then are made by the next Run.
 func (r *Reporter) Run(ctx context.Context) {
 	r.restoreStorm(ctx)
 	timer := time.NewTimer(0)
@@ -122,14 +122,14 @@ func (r *Reporter) Run(ctx context.Context) {
 			}
 		case <-timer.C:
 			kicked = false
-			timer.Reset(r.turn(ctx))
+			timer.Reset(r.round(ctx))
 		}
 	}
 }
 
-// turn reports what is due now and returns how long nothing more is expected to be. While a batch of reports is being made
-// the next one is read.
-func (r *Reporter) turn(ctx context.Context) time.Duration {
+// round reports what is due now and returns how long to wait for the next round. While a batch of reports is
+// being made the next notices are read.
+func (r *Reporter) round(ctx context.Context) time.Duration {
 	before := r.startBatch(ctx, nil)
 	for {
 		now := r.o.Now()
@@ -150,8 +150,9 @@ func (r *Reporter) turn(ctx context.Context) time.Duration {
 	}
 }
 
-// due reads a batch of due notices, but for those of messages for which skip is true.
-func (r *Reporter) due(ctx context.Context, now time.Time, skip func(id string) bool) ([]relay.Notices, time.Time, error) {
+// due reads a batch of due notices, except those of messages for which skip is true.
+func (r *Reporter) due(ctx context.Context, now time.Time,
+	skip func(id string) bool) ([]relay.Notices, time.Time, error) {
 	limit := noticeBatch
 	if r.o.Storm().on() {
 		limit = digestBatch
@@ -161,7 +162,7 @@ func (r *Reporter) due(ctx context.Context, now time.Time, skip func(id string) 
 	return due, next, err
 }
 
-// untilNext is how long it is until the next notice, or the soonest of those that were put off.
+// untilNext is the time until the next notice, or the first of the postponed ones, is due.
 func untilNext(now, next, soonest time.Time) time.Duration {
 	if !soonest.IsZero() && (next.IsZero() || soonest.Before(next)) {
 		next = soonest
@@ -172,24 +173,26 @@ func untilNext(now, next, soonest time.Time) time.Duration {
 	return max(0, min(next.Sub(now), noticePoll))
 }
 
-// writeDown stores what p says about notices that are not told now, and reports whether it could: if not, they would come at
-// once again. It comes before the reports: a crash among these then cannot hide that a storm is on.
+// writeDown stores what p says about notices that are not reported now, and reports whether it could: if not,
+// they would be due again at once. It comes before the reports, so that a crash while these are made cannot
+// hide a storm.
 func (r *Reporter) writeDown(ctx context.Context, p *noticePlan) bool {
-	if len(p.withdrawn) > 0 && !r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil)) {
+	if len(p.withdrawn) > 0 &&
+		!r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil)) {
 		return false
 	}
-	return r.putOff(ctx, p.postponed)
+	return r.postpone(ctx, p.postponed)
 }
 
-// putOff stores the new times of notices.
-func (r *Reporter) putOff(ctx context.Context, notices []relay.Notice) bool {
+// postpone stores the new times of notices.
+func (r *Reporter) postpone(ctx context.Context, notices []relay.Notice) bool {
 	if len(notices) == 0 {
 		return true
 	}
 	return r.written(ctx, "cannot postpone notices", r.o.Spool.Postpone(ctx, notices))
 }
 
-// written logs what went wrong, if anything, and reports whether nothing did.
+// written logs err, if any, and reports whether there was none.
 func (r *Reporter) written(ctx context.Context, what string, err error) bool {
 	if err != nil && ctx.Err() == nil {
 		r.o.Log.Error(what, "err", err)
@@ -197,58 +200,61 @@ func (r *Reporter) written(ctx context.Context, what string, err error) bool {
 	return err == nil
 }
 
-// batch is a batch of reports that are being made.
+// batch is a batch of reports being made.
 type batch struct {
-	messages map[string]bool // that they are about
+	messages map[string]bool // that the reports are about
 	done     chan struct{}
-	failed   []relay.Notice // those that could not be told; once done is closed
+	failed   []relay.Notice // those that could not be reported; valid once done is closed
 }
 
 // isAbout reports whether the batch is about a message.
 func (b *batch) isAbout(id string) bool { return b.messages[id] }
 
-// startBatch begins to make reports.
+// startBatch starts making reports.
 func (r *Reporter) startBatch(ctx context.Context, jobs []job) *batch {
-	t := &batch{messages: map[string]bool{}, done: make(chan struct{})}
+	b := &batch{messages: map[string]bool{}, done: make(chan struct{})}
 	for i := range jobs {
 		for _, n := range jobs[i].notices {
-			t.messages[n.Message] = true
+			b.messages[n.Message] = true
 		}
 	}
 	go func() {
-		defer close(t.done)
-		t.failed = r.writeAll(ctx, jobs)
+		defer close(b.done)
+		b.failed = r.writeAll(ctx, jobs)
 	}()
-	return t
+	return b
 }
 
-// endBatch waits for a batch, and puts off what failed in it; p notes until when. It reports whether that was written.
-func (r *Reporter) endBatch(ctx context.Context, t *batch, p *noticePlan) bool {
-	<-t.done
-	for i := range t.failed {
-		t.failed[i].Due = r.o.Now().Add(postponeFor)
-		p.note(t.failed[i].Due)
+// endBatch waits for a batch and postpones the notices that failed; p notes until when. It reports whether
+// that was stored.
+func (r *Reporter) endBatch(ctx context.Context, b *batch, p *noticePlan) bool {
+	<-b.done
+	for i := range b.failed {
+		b.failed[i].Due = r.o.Now().Add(postponeFor)
+		p.note(b.failed[i].Due)
 	}
-	return r.putOff(ctx, t.failed)
+	return r.postpone(ctx, b.failed)
 }
 
-// writeAll composes and stores the jobs, a few at a time so that the store can join their transactions, and returns
-// the notices of those that failed.
+// writeAll composes and stores the jobs, several at a time so that the store can join their transactions, and
+// returns the notices of those that failed.
 func (r *Reporter) writeAll(ctx context.Context, jobs []job) (failed []relay.Notice) {
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
 		work = make(chan *job)
 	)
-	for range min(reportsOpen, len(jobs)) { // each for many jobs: templates need deep stacks, which take time to grow
+	// Each goroutine does many jobs: templates need deep stacks, which take time to grow.
+	for range min(reportsOpen, len(jobs)) {
 		wg.Go(func() {
-			for p := range work {
-				if err := r.write(ctx, p); err != nil {
+			for j := range work {
+				if err := r.write(ctx, j); err != nil {
 					if ctx.Err() == nil {
-						r.o.Log.Error("cannot make a report; it will be tried again", "message", p.message.ID, "kind", p.kind, "err", err)
+						r.o.Log.Error("cannot make a report; it will be tried again", "message", j.message.ID,
+							"kind", j.kind, "err", err)
 					}
 					mu.Lock()
-					failed = append(failed, p.notices...)
+					failed = append(failed, j.notices...)
 					mu.Unlock()
 				}
 			}

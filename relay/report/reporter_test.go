@@ -18,21 +18,24 @@ import (
 func TestReportsTogether(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		w := newWorld(t, s, 1)
-		id := w.accept("app@example.com", relay.Recipient{Address: "a@x"}, relay.Recipient{Address: "b@x"}, relay.Recipient{Address: "c@x"})
+		id := w.accept("app@example.com", relay.Recipient{Address: "a@x"}, relay.Recipient{Address: "b@x"},
+			relay.Recipient{Address: "c@x"})
 		w.settle(func(_ *relay.Message, r *relay.Recipient) {
 			r.State, r.Last = relay.Failed, w.attempted("550 no\r\n")
 			if r.Address == "c@x" {
 				r.State, r.NextAttempt = relay.Deferred, w.now.Add(2*time.Second)
 			}
 		})
-		w.turn(2 * time.Second)
+		w.round(2 * time.Second)
 		if n := len(w.reports()); n != 0 {
 			t.Fatalf("%d reports before the time to collect is over", n)
 		}
 		w.fail("user_unknown")
-		w.turn(3 * time.Second)
+		w.round(3 * time.Second)
 		got := w.reports()
-		if len(got) != 1 || !slices.Equal(got[0].Recipients, []string{"a@x", "b@x", "c@x"}) || got[0].Message != id || got[0].To != "app@example.com" {
+		if len(got) != 1 || !slices.Equal(got[0].Recipients, []string{"a@x", "b@x", "c@x"}) ||
+			got[0].Message != id ||
+			got[0].To != "app@example.com" {
 			t.Fatalf("%+v", got)
 		}
 		w.checkReport(id)
@@ -44,7 +47,9 @@ func (w *world) checkReport(id string) {
 	w.t.Helper()
 	m := w.stored()[0]
 	r := m.Recipients[0]
-	if !m.Report || m.Envelope.From != "" || m.Envelope.Ret != "" || r.Notify != relay.NotifyNever || r.Address != "app@example.com" || m.Lane != "default" {
+	if !m.Report || m.Envelope.From != "" || m.Envelope.Ret != "" || r.Notify != relay.NotifyNever ||
+		r.Address != "app@example.com" ||
+		m.Lane != "default" {
 		w.t.Errorf("the report: %+v", m)
 	}
 	var about, of int
@@ -68,14 +73,16 @@ type readAhead struct {
 	second chan struct{}
 }
 
-func (s *readAhead) DueNotices(ctx context.Context, now time.Time, max int, skip func(string) bool) ([]relay.Notices, time.Time, error) {
+func (s *readAhead) DueNotices(ctx context.Context, now time.Time, max int,
+	skip func(string) bool) ([]relay.Notices, time.Time, error) {
 	if s.reads++; s.reads == 2 {
 		defer close(s.second)
 	}
 	return s.store.DueNotices(ctx, now, max, skip)
 }
 
-// TestReadsAhead holds that the next notices are read while a batch of reports is being made, and that each is told once.
+// TestReadsAhead holds that the next notices are read while a batch of reports is being made, and that each
+// is reported once.
 func TestReadsAhead(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		w := newWorld(t, s, 1)
@@ -94,21 +101,21 @@ func TestReadsAhead(t *testing.T) {
 		}
 		w.fail("user_unknown")
 		w.store = ahead
-		w.turn(6 * time.Second)
+		w.round(6 * time.Second)
 		w.store = s
 		for _, r := range w.reports() {
 			if !want[r.Message] {
-				t.Errorf("%s is told twice", r.Message)
+				t.Errorf("%s is reported twice", r.Message)
 			}
 			delete(want, r.Message)
 		}
 		if len(want) > 0 {
-			t.Errorf("%d failures are not told in one turn", len(want))
+			t.Errorf("%d failures are not reported in one round", len(want))
 		}
 	})
 }
 
-// TestDelay: no word of a delay while the lane is paused, nor when the mail went out meanwhile.
+// TestDelay: no report of a delay while the lane is paused, nor when the mail went out meanwhile.
 func TestDelay(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		w := newWorld(t, s, 1)
@@ -117,22 +124,23 @@ func TestDelay(t *testing.T) {
 		w.o.Expires = func(m *relay.Message) time.Time { return m.Arrived.Add(5 * 24 * time.Hour) }
 		w.accept("app@example.com", relay.Recipient{Address: "slow@x"}, relay.Recipient{Address: "gone@x"})
 		later := func(_ *relay.Message, r *relay.Recipient) {
-			r.State, r.Last, r.NextAttempt = relay.Deferred, w.attempted("451 later\r\n"), w.now.Add(time.Hour)
+			r.State, r.Last = relay.Deferred, w.attempted("451 later\r\n")
+			r.NextAttempt = w.now.Add(time.Hour)
 		}
 		w.settle(later)
-		w.turn(time.Hour)
+		w.round(time.Hour)
 		if n := len(w.reports()); n != 0 {
 			t.Fatalf("%d reports after an hour", n)
 		}
 		w.now = w.now.Add(4 * time.Hour)
 		w.settle(later)
 		for range 5 {
-			w.turn(6 * time.Minute)
+			w.round(6 * time.Minute)
 		}
 		if n := len(w.reports()); n != 0 {
 			t.Fatalf("%d reports while the lane is paused", n)
 		}
-		w.turn(time.Hour)
+		w.round(time.Hour)
 		w.settle(func(m *relay.Message, r *relay.Recipient) {
 			if r.Address == "gone@x" {
 				r.State, r.Last = relay.Relayed, w.attempted("250 ok\r\n")
@@ -141,26 +149,28 @@ func TestDelay(t *testing.T) {
 			later(m, r)
 		})
 		paused = false
-		w.turn(time.Minute)
-		w.turn(2 * time.Minute)
+		w.round(time.Minute)
+		w.round(2 * time.Minute)
 		got := w.reports()
-		if len(got) != 1 || got[0].Kind != relay.NoticeDelayed || !slices.Equal(got[0].Recipients, []string{"slow@x"}) {
+		if len(got) != 1 || got[0].Kind != relay.NoticeDelayed ||
+			!slices.Equal(got[0].Recipients, []string{"slow@x"}) {
 			t.Fatalf("%+v", got)
 		}
-		if i := slices.IndexFunc(w.events, func(e relay.Event) bool { return e.Kind == relay.EventDelayed }); i < 0 || w.events[i].To != "slow@x" {
+		delayed := func(e relay.Event) bool { return e.Kind == relay.EventDelayed }
+		if i := slices.IndexFunc(w.events, delayed); i < 0 || w.events[i].To != "slow@x" {
 			t.Errorf("events: %+v", w.events)
 		}
 		w.now = w.now.Add(24 * time.Hour)
 		w.settle(later)
-		w.turn(time.Minute)
+		w.round(time.Minute)
 		if n := len(w.reports()); n != 1 {
 			t.Errorf("%d reports: one delay notice is enough", n)
 		}
 	})
 }
 
-// TestRequeued: an operator who puts a failed recipient back before its report went out withdraws the report; one who
-// does it later gets another one for the second failure.
+// TestRequeued: an operator who puts a failed recipient back before its report went out withdraws the report;
+// one who does it later gets another one for the second failure.
 func TestRequeued(t *testing.T) {
 	requeue := func(w *world, id string) {
 		f := w.store.(*fakeStore)
@@ -178,21 +188,22 @@ func TestRequeued(t *testing.T) {
 	}
 	once()
 	requeue(w, id)
-	w.turn(6 * time.Second)
+	w.round(6 * time.Second)
 	if n := len(w.reports()); n != 0 {
 		t.Fatalf("%d reports on a recipient that waits again", n)
 	}
 	once()
-	w.turn(6 * time.Second)
+	w.round(6 * time.Second)
 	requeue(w, id)
 	once()
-	w.turn(6 * time.Second)
+	w.round(6 * time.Second)
 	if n := len(w.reports()); n != 2 {
 		t.Errorf("%d reports on two failures", n)
 	}
 }
 
-// TestManyRecipients: one report tells of up to a thousand recipients who failed alike, and of a hundred who did not.
+// TestManyRecipients: one report covers up to a thousand recipients who failed alike, and of a hundred who
+// did not.
 func TestManyRecipients(t *testing.T) {
 	for _, tt := range []struct {
 		recipients int
@@ -215,7 +226,7 @@ func TestManyRecipients(t *testing.T) {
 			}
 			r.State, r.Last = relay.Failed, w.attempted(reply)
 		})
-		w.turn(6 * time.Second)
+		w.round(6 * time.Second)
 		var got []int
 		for _, x := range w.reports() {
 			got = append(got, len(x.Recipients))
@@ -264,22 +275,22 @@ func TestStoreFails(t *testing.T) {
 	broken := true
 	w.o.Composer = jsonComposer{fail: func() error {
 		if broken {
-			return errors.New("no paper")
+			return errors.New("cannot compose")
 		}
 		return nil
 	}}
 	w.accept("app@example.com", relay.Recipient{Address: "a@x"})
 	w.fail("user_unknown")
 	for range 3 {
-		w.turn(time.Minute)
+		w.round(time.Minute)
 	}
 	if len(w.reports()) != 0 || len(w.store.(*fakeStore).notices) != 1 {
-		t.Fatal("a notice is lost or told")
+		t.Fatal("a notice is lost or reported")
 	}
 	broken = false
-	w.turn(2 * time.Minute)
+	w.round(2 * time.Minute)
 	if len(w.reports()) != 1 {
-		t.Error("the notice is not told when it can be")
+		t.Error("the notice is not reported when it can be")
 	}
 }
 
@@ -294,9 +305,10 @@ func TestRealComposer(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.o.Composer = c
-	w.accept("app@example.com", relay.Recipient{Address: "a@x", Notify: relay.NotifySuccess | relay.NotifyFailure})
+	w.accept("app@example.com",
+		relay.Recipient{Address: "a@x", Notify: relay.NotifySuccess | relay.NotifyFailure})
 	w.fail("user_unknown")
-	w.turn(6 * time.Second)
+	w.round(6 * time.Second)
 	ms := w.stored()
 	if len(ms) != 1 || ms[0].MessageID != dsn.MessageID([]byte("k"), ms[0].ID, "relay.example.com") {
 		t.Fatalf("%+v", ms)
@@ -307,7 +319,8 @@ func TestRealComposer(t *testing.T) {
 	}
 	defer rc.Close()
 	b, err := io.ReadAll(rc)
-	if err != nil || !strings.Contains(string(b), "X-Mailwhy-Reason: user_unknown\r\n") || int64(len(b)) != ms[0].Size {
+	if err != nil || !strings.Contains(string(b), "X-Mailwhy-Reason: user_unknown\r\n") ||
+		int64(len(b)) != ms[0].Size {
 		t.Errorf("%v\n%s", err, b)
 	}
 }

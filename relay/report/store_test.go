@@ -18,9 +18,9 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// A reporter is tested against a store in memory that can crash at each of its steps, and against the real engine.
-// The composer of these tests writes what it was asked for as JSON, so that what was told, and how often, is read
-// from the reports that the store holds in the end.
+// A reporter is tested against a store in memory that can crash at each of its steps, and against the real
+// engine. The composer of these tests writes what it was asked for as JSON, so that what was reported, and
+// how often, is read from the reports that the store holds in the end.
 
 // store is what both engines are to the tests.
 type store interface {
@@ -40,7 +40,11 @@ type fakeStore struct {
 }
 
 func newFakeStore() *fakeStore {
-	return &fakeStore{messages: map[string]*relay.Message{}, contents: map[string][]byte{}, known: map[string]bool{}}
+	return &fakeStore{
+		messages: map[string]*relay.Message{},
+		contents: map[string][]byte{},
+		known:    map[string]bool{},
+	}
 }
 
 func clone(m *relay.Message) *relay.Message {
@@ -96,13 +100,15 @@ func (s *fakeStore) tidy(ids map[string]bool) {
 	}
 	for id := range ids {
 		m := s.messages[id]
-		if m != nil && !slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool { return !r.State.Final() }) {
+		if m != nil &&
+			!slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool { return !r.State.Final() }) {
 			delete(s.messages, id)
 		}
 	}
 }
 
-func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int, skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
+func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int,
+	skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := map[string][]relay.Notice{}
@@ -135,7 +141,8 @@ func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int, skip f
 	return due, time.Time{}, nil
 }
 
-func (s *fakeStore) Report(_ context.Context, consumed []relay.Notice, m *relay.Message, content io.Reader) error {
+func (s *fakeStore) Report(_ context.Context, consumed []relay.Notice, m *relay.Message,
+	content io.Reader) error {
 	var b []byte
 	if m != nil {
 		var err error
@@ -187,8 +194,8 @@ func (s *fakeStore) Content(_ context.Context, id string) (io.ReadCloser, error)
 
 var errCrashed = errors.New("crashed")
 
-// crashing is a store whose process dies at a random step: before a transaction, or after it and before its caller
-// hears of it. From then on nothing works.
+// crashing is a store whose process dies at a random step: before a transaction, or after it and before its
+// caller hears of it. From then on nothing works.
 type crashing struct {
 	store
 	mu   *sync.Mutex
@@ -216,7 +223,8 @@ func (c *crashing) step(write func() error) error {
 	return errCrashed
 }
 
-func (c *crashing) DueNotices(ctx context.Context, now time.Time, max int, skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
+func (c *crashing) DueNotices(ctx context.Context, now time.Time, max int,
+	skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
 	err = c.step(func() error {
 		due, next, err = c.store.DueNotices(ctx, now, max, skip)
 		return err
@@ -224,7 +232,8 @@ func (c *crashing) DueNotices(ctx context.Context, now time.Time, max int, skip 
 	return due, next, err
 }
 
-func (c *crashing) Report(ctx context.Context, consumed []relay.Notice, m *relay.Message, content io.Reader) error {
+func (c *crashing) Report(ctx context.Context, consumed []relay.Notice, m *relay.Message,
+	content io.Reader) error {
 	return c.step(func() error { return c.store.Report(ctx, consumed, m, content) })
 }
 
@@ -244,7 +253,10 @@ type diskStore struct {
 func openDisk(t *testing.T, dir string, now time.Time) *diskStore {
 	t.Helper()
 	s, err := spool.Open(spool.Options{
-		Dir: dir, Log: slog.New(slog.DiscardHandler), MaxDelay: 10000 * time.Hour, Now: func() time.Time { return now },
+		Dir:      dir,
+		Log:      slog.New(slog.DiscardHandler),
+		MaxDelay: 10000 * time.Hour,
+		Now:      func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +271,8 @@ func sqlite(t *testing.T) *diskStore {
 	return openDisk(t, t.TempDir(), worldBegins)
 }
 
-// afterKill is the store that a process finds after a kill -9 of this one: its files as they stand, and no clean end.
+// afterKill is the store that a process finds after a kill -9 of this one: its files as they stand, and no
+// clean end.
 func (s *diskStore) afterKill(now time.Time) *diskStore {
 	s.t.Helper()
 	dir := s.t.TempDir()

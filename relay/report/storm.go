@@ -8,9 +8,9 @@ import (
 	"mailwhy/relay"
 )
 
-// StormPolicy is storm control: of the failures with the same diagnosis that one sender is to be told of, at most
-// Threshold in each Window get a DSN of their own; the others are told together in a digest at its end. RFC 3461, 5.2.6 wants
-// a report for each, so the zero StormPolicy, which is off, is the default.
+// StormPolicy is storm control: of the failures with the same diagnosis that one sender must hear of, at most
+// Threshold in each Window get a DSN of their own; a digest at the end of the window reports the others
+// together. RFC 3461, 5.2.6 requires a report for each, so the zero StormPolicy is off.
 type StormPolicy struct {
 	Threshold int
 	Window    time.Duration
@@ -18,10 +18,10 @@ type StormPolicy struct {
 
 func (p StormPolicy) on() bool { return p.Threshold > 0 && p.Window > 0 }
 
-// stormKey is what failures have in common that are told together.
+// stormKey is what failures that share a digest have in common.
 type stormKey struct{ to, category, reason string }
 
-// stormKeyOf is the key of the failure that n tells.
+// stormKeyOf is the key of the failure that n reports.
 func stormKeyOf(m *relay.Message, n relay.Notice) stormKey {
 	k := stormKey{to: strings.ToLower(m.Envelope.From)}
 	if d := m.Recipients[n.Recipient].Diagnosis; d != nil {
@@ -30,8 +30,8 @@ func stormKeyOf(m *relay.Message, n relay.Notice) stormKey {
 	return k
 }
 
-// storm counts failures. It holds no notice: those that are put off lie in the spool, marked, with the time of their digest,
-// so a crash costs nothing but the counts of a storm that has not begun.
+// storm counts failures. It holds no notices: postponed ones stay in the spool, flagged and with the time of
+// their digest, so a crash only loses the counts of a storm that has not begun.
 type storm struct {
 	windows map[stormKey]*stormWindow
 }
@@ -41,13 +41,13 @@ type stormWindow struct {
 	count int
 }
 
-// fold counts one failure and says whether and until when it is put off. A window that follows directly on one that
-// overflowed belongs to the same storm: everything in it is put off.
+// fold counts one failure and says whether and until when it is postponed. A window that directly follows one
+// that overflowed belongs to the same storm: everything in it is postponed.
 func (s *storm) fold(key stormKey, p StormPolicy, now time.Time) (until time.Time, folded bool) {
 	w := s.windows[key]
-	fresh := w == nil || w.ends.After(now.Add(p.Window)) // the clock was set back
+	anew := w == nil || w.ends.After(now.Add(p.Window)) // the clock was set back
 	switch {
-	case fresh || !now.Before(w.ends.Add(p.Window)):
+	case anew || !now.Before(w.ends.Add(p.Window)):
 		w = &stormWindow{ends: now.Add(p.Window)}
 		s.windows[key] = w
 	case !now.Before(w.ends):
@@ -61,7 +61,7 @@ func (s *storm) fold(key stormKey, p StormPolicy, now time.Time) (until time.Tim
 	return w.ends, w.count > p.Threshold
 }
 
-// sweep forgets windows that can matter no more.
+// sweep forgets windows that no longer matter.
 func (s *storm) sweep(now time.Time, p StormPolicy) {
 	for key, w := range s.windows {
 		if !now.Before(w.ends.Add(p.Window)) {
@@ -70,8 +70,8 @@ func (s *storm) sweep(now time.Time, p StormPolicy) {
 	}
 }
 
-// restoreStorm finds the storms that were on when the last Run ended: by the notices that wait for a digest, and, as
-// not all of these may be in reach, by the number of those that wait for anything.
+// restoreStorm finds the storms that were on when the last Run ended: by the notices that wait for a digest
+// and, since it may not read all of these, by the number of failures that wait at all.
 func (r *Reporter) restoreStorm(ctx context.Context) {
 	policy := r.o.Storm()
 	if !policy.on() {
@@ -96,7 +96,7 @@ func (r *Reporter) restoreStorm(ctx context.Context) {
 	}
 }
 
-// restore counts a failure that has been waiting.
+// restore counts a failure that was already waiting.
 func (s *storm) restore(key stormKey, n relay.Notice, p StormPolicy, now time.Time) {
 	w := s.windows[key]
 	if w == nil {

@@ -18,8 +18,8 @@ import (
 	"mailwhy/relay/report"
 )
 
-// told is what the composer of the tests writes.
-type told struct {
+// reported is what the composer of the tests writes.
+type reported struct {
 	Kind       relay.NoticeKind
 	To         string
 	Message    string
@@ -31,7 +31,7 @@ type told struct {
 type jsonComposer struct{ fail func() error }
 
 func (c jsonComposer) Compose(r *relay.Report) (*relay.Draft, error) {
-	w := told{Kind: r.Kind, To: r.To, Message: r.Message.ID}
+	w := reported{Kind: r.Kind, To: r.To, Message: r.Message.ID}
 	for _, i := range r.Recipients {
 		w.Recipients = append(w.Recipients, r.Message.Recipients[i].Address)
 		w.States = append(w.States, r.Message.Recipients[i].State)
@@ -40,14 +40,14 @@ func (c jsonComposer) Compose(r *relay.Report) (*relay.Draft, error) {
 }
 
 func (c jsonComposer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
-	w := told{Kind: relay.NoticeFailed, To: d.To}
+	w := reported{Kind: relay.NoticeFailed, To: d.To}
 	for _, f := range d.Failures {
 		w.Digest = append(w.Digest, f.Recipient)
 	}
 	return c.draft(w)
 }
 
-func (c jsonComposer) draft(w told) (*relay.Draft, error) {
+func (c jsonComposer) draft(w reported) (*relay.Draft, error) {
 	if c.fail != nil {
 		if err := c.fail(); err != nil {
 			return nil, err
@@ -78,7 +78,10 @@ var worldBegins = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 func newWorld(t *testing.T, s store, seed uint64) *world {
 	w := &world{t: t, now: worldBegins, store: s, rnd: rand.New(rand.NewPCG(seed, 1))}
 	w.o = report.Options{
-		Composer: jsonComposer{}, Record: w, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.now },
+		Composer: jsonComposer{},
+		Record:   w,
+		Log:      slog.New(slog.DiscardHandler),
+		Now:      func() time.Time { return w.now },
 	}
 	return w
 }
@@ -106,8 +109,8 @@ func (w *world) kill() {
 	w.restart()
 }
 
-// turn lets the reporter work for a while, and starts it anew when it crashed.
-func (w *world) turn(d time.Duration) {
+// round lets the reporter work for a while, and starts it anew when it crashed.
+func (w *world) round(d time.Duration) {
 	switch {
 	case w.rep == nil:
 		w.restart()
@@ -115,7 +118,7 @@ func (w *world) turn(d time.Duration) {
 		w.kill()
 	}
 	w.now = w.now.Add(d)
-	w.rep.Turn(context.Background())
+	w.rep.Round(context.Background())
 }
 
 // settleDown lets it work, without further crashes, until nothing is due for a day.
@@ -123,10 +126,10 @@ func (w *world) settleDown() {
 	w.odds = 0
 	w.kill()
 	for range 60 {
-		w.turn(time.Minute)
+		w.round(time.Minute)
 	}
 	for range 24 {
-		w.turn(time.Hour)
+		w.round(time.Hour)
 	}
 }
 
@@ -135,8 +138,12 @@ func (w *world) accept(from string, rs ...relay.Recipient) string {
 	w.t.Helper()
 	w.n++
 	m := &relay.Message{
-		ID: relay.DerivedID(w.now, fmt.Sprint(w.n)), Lane: "default", Arrived: w.now, MessageID: fmt.Sprintf("<%d@example.com>", w.n),
-		Envelope: relay.Envelope{From: from}, Recipients: rs,
+		ID:         relay.DerivedID(w.now, fmt.Sprint(w.n)),
+		Lane:       "default",
+		Arrived:    w.now,
+		MessageID:  fmt.Sprintf("<%d@example.com>", w.n),
+		Envelope:   relay.Envelope{From: from},
+		Recipients: rs,
 	}
 	for i := range m.Recipients {
 		m.Recipients[i].State, m.Recipients[i].NextAttempt = relay.Queued, w.now
@@ -149,8 +156,8 @@ func (w *world) accept(from string, rs ...relay.Recipient) string {
 
 var policy = lane.Policy{Collect: 5 * time.Second, DelayAfter: 4 * time.Hour}
 
-// settle leases every message that is due and lets change alter each of its waiting recipients. Where crashes are on, the
-// process may die between an attempt and its settlement: the attempt is made again.
+// settle leases every message that is due and lets change alter each of its waiting recipients. Where crashes
+// are on, the process may die between an attempt and its settlement: the attempt is made again.
 func (w *world) settle(change func(m *relay.Message, r *relay.Recipient)) {
 	w.t.Helper()
 	leases, _, err := w.store.Lease(context.Background(), relay.LeaseQuery{
@@ -194,8 +201,8 @@ func (w *world) fail(reason diagnose.Reason) {
 	})
 }
 
-// reports are what the store's reports tell.
-func (w *world) reports() (all []told) {
+// reports are what the store's reports say.
+func (w *world) reports() (all []reported) {
 	w.t.Helper()
 	for _, m := range w.stored() {
 		all = append(all, w.read(m))
@@ -215,7 +222,8 @@ func (w *world) stored() (ms []*relay.Message) {
 			}
 		}
 	} else {
-		err := w.store.(relay.Lister).List(context.Background(), relay.QueueFilter{}, func(m *relay.Message) bool {
+		all := relay.QueueFilter{}
+		err := w.store.(relay.Lister).List(context.Background(), all, func(m *relay.Message) bool {
 			if m.Report {
 				ms = append(ms, m)
 			}
@@ -229,7 +237,7 @@ func (w *world) stored() (ms []*relay.Message) {
 	return ms
 }
 
-func (w *world) read(m *relay.Message) (x told) {
+func (w *world) read(m *relay.Message) (x reported) {
 	w.t.Helper()
 	rc, err := w.store.Content(context.Background(), m.ID)
 	if err != nil {

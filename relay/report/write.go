@@ -9,72 +9,83 @@ import (
 	"mailwhy/relay"
 )
 
-// write makes one report: composes it, stores it and consumes its notices, and records that.
-func (r *Reporter) write(ctx context.Context, p *job) error {
-	dest := r.o.Destination(p.message)
+// write makes one report: it composes and stores it, consumes its notices, and records that.
+func (r *Reporter) write(ctx context.Context, j *job) error {
+	dest := r.o.Destination(j.message)
 	if dest.Off {
-		return r.o.Spool.Report(ctx, p.notices, nil, nil)
+		return r.o.Spool.Report(ctx, j.notices, nil, nil)
 	}
-	to := dest.addressees(p.message)
-	draft, err := r.compose(p, dest, to[0])
+	to := dest.addressees(j.message)
+	draft, err := r.compose(j, dest, to[0])
 	if err != nil {
 		return err
 	}
-	m := r.reportMessage(p, dest, to, draft)
+	m := r.reportMessage(j, dest, to, draft)
 	if dest.Maildir != "" {
-		return r.file(ctx, p, m, dest, draft.Content)
+		return r.file(ctx, j, m, dest, draft.Content)
 	}
-	if err := r.o.Spool.Report(ctx, p.notices, m, bytes.NewReader(draft.Content)); err != nil {
+	if err := r.o.Spool.Report(ctx, j.notices, m, bytes.NewReader(draft.Content)); err != nil {
 		return err
 	}
-	r.recordReported(p, m, dest)
+	r.recordReported(j, m, dest)
 	r.o.Stored(m.Lane)
 	return nil
 }
 
 // file writes a report into a maildir.
-func (r *Reporter) file(ctx context.Context, p *job, m *relay.Message, dest Destination, content []byte) error {
+func (r *Reporter) file(ctx context.Context, j *job, m *relay.Message, dest Destination,
+	content []byte) error {
 	if err := r.o.File(dest.Maildir, m.ID, content); err != nil {
 		return err
 	}
-	if err := r.o.Spool.Report(ctx, p.notices, nil, nil); err != nil {
+	if err := r.o.Spool.Report(ctx, j.notices, nil, nil); err != nil {
 		return err
 	}
-	r.recordReported(p, m, dest)
+	r.recordReported(j, m, dest)
 	return nil
 }
 
 // compose writes the report.
-func (r *Reporter) compose(p *job, dest Destination, to string) (*relay.Draft, error) {
-	if p.failures != nil {
+func (r *Reporter) compose(j *job, dest Destination, to string) (*relay.Draft, error) {
+	if j.failures != nil {
 		return r.o.Composer.ComposeDigest(&relay.Digest{
-			ID: p.id(), Time: r.o.Now(), To: to, Failures: p.failures,
-			Diagnosis: p.message.Recipients[p.notices[0].Recipient].Diagnosis,
+			ID: j.id(), Time: r.o.Now(), To: to, Failures: j.failures,
+			Diagnosis: j.message.Recipients[j.notices[0].Recipient].Diagnosis,
 		})
 	}
-	recipients := make([]int, len(p.notices))
-	for i, n := range p.notices {
+	recipients := make([]int, len(j.notices))
+	for i, n := range j.notices {
 		recipients[i] = n.Recipient
 	}
+	open := func() (io.ReadCloser, error) {
+		return r.o.Spool.Content(context.Background(), j.message.ID)
+	}
 	return r.o.Composer.Compose(&relay.Report{
-		ID: p.id(), Time: r.o.Now(), Kind: p.kind, To: to, Message: p.message, Recipients: recipients,
-		RetryUntil: r.o.Expires(p.message),
-		EightBit:   dest.Maildir != "" || r.o.EightBit(dest.lane(p.message)),
-		Open:       func() (io.ReadCloser, error) { return r.o.Spool.Content(context.Background(), p.message.ID) },
+		ID:         j.id(),
+		Time:       r.o.Now(),
+		Kind:       j.kind,
+		To:         to,
+		Message:    j.message,
+		Recipients: recipients,
+		RetryUntil: r.o.Expires(j.message),
+		EightBit:   dest.Maildir != "" || r.o.EightBit(dest.lane(j.message)),
+		Open:       open,
 	})
 }
 
-// id is the queue id of the report: the same for the same notices, so that a repetition stores nothing new.
-func (p *job) id() string {
-	parts := []string{"dsn", string(p.kind)}
-	for i, n := range p.notices {
-		parts = append(parts, n.Message, strconv.Itoa(n.Recipient), attemptsOf(p.messageOf(i), n))
+// id is the queue id of the report. It is the same for the same notices, so that a repetition stores nothing
+// new.
+func (j *job) id() string {
+	parts := []string{"dsn", string(j.kind)}
+	for i, n := range j.notices {
+		parts = append(parts, n.Message, strconv.Itoa(n.Recipient), attemptOf(j.messageOf(i), n))
 	}
-	return relay.DerivedID(p.message.Arrived, parts...)
+	return relay.DerivedID(j.message.Arrived, parts...)
 }
 
-// attemptsOf tells a second failure of a recipient, after the operator put it back into the queue, from the first.
-func attemptsOf(m *relay.Message, n relay.Notice) string {
+// attemptOf distinguishes a second failure of a recipient, after the operator put it back into the queue,
+// from the first.
+func attemptOf(m *relay.Message, n relay.Notice) string {
 	last := m.Recipients[n.Recipient].Last
 	if last == nil {
 		return ""
@@ -83,17 +94,18 @@ func attemptsOf(m *relay.Message, n relay.Notice) string {
 }
 
 // messageOf is the message of notice i.
-func (p *job) messageOf(i int) *relay.Message {
-	if p.messages != nil {
-		return p.messages[i]
+func (j *job) messageOf(i int) *relay.Message {
+	if j.messages != nil {
+		return j.messages[i]
 	}
-	return p.message
+	return j.message
 }
 
-// reportMessage is the report as a message of its own (RFC 3461, 6.1): with the null sender, and asking for no report.
-func (r *Reporter) reportMessage(p *job, dest Destination, to []string, d *relay.Draft) *relay.Message {
+// reportMessage is the report as a message of its own (RFC 3461, 6.1): it has the null sender and asks for no
+// report.
+func (r *Reporter) reportMessage(j *job, dest Destination, to []string, d *relay.Draft) *relay.Message {
 	m := &relay.Message{
-		ID:         p.id(),
+		ID:         j.id(),
 		Envelope:   relay.Envelope{SMTPUTF8: d.UTF8},
 		Client:     relay.Client{Name: "mailwhy"},
 		MessageID:  d.MessageID,
@@ -104,36 +116,37 @@ func (r *Reporter) reportMessage(p *job, dest Destination, to []string, d *relay
 		Report:     true,
 	}
 	if dest.Maildir == "" {
-		m.Lane = dest.lane(p.message)
+		m.Lane = dest.lane(j.message)
 	}
 	if d.EightBit || d.UTF8 {
 		m.Envelope.Body = relay.Body8BitMIME
 	}
 	for _, address := range to {
-		m.Recipients = append(m.Recipients, relay.Recipient{Address: address, Notify: relay.NotifyNever, State: relay.Queued})
+		m.Recipients = append(m.Recipients,
+			relay.Recipient{Address: address, Notify: relay.NotifyNever, State: relay.Queued})
 	}
 	return m
 }
 
-// recordReported records a report: for each recipient that it is about, and for each whom it is addressed to.
-func (r *Reporter) recordReported(p *job, dsn *relay.Message, dest Destination) {
+// recordReported records a report: an event for each recipient that it is about, and one for each addressee.
+func (r *Reporter) recordReported(j *job, dsn *relay.Message, dest Destination) {
 	now := r.o.Now()
-	for i, n := range p.notices {
-		m := p.messageOf(i)
+	for i, n := range j.notices {
+		m := j.messageOf(i)
 		r.o.Record.Record(relay.ReportedEvent(m, n.Recipient, n.Kind, dsn.ID, now))
 	}
 	for i := range dsn.Recipients {
-		r.o.Record.Record(relay.ReportEvent(dsn, i, p.kind, p.message.ID, p.summary(dest), now))
+		r.o.Record.Record(relay.ReportEvent(dsn, i, j.kind, j.message.ID, j.summary(dest), now))
 	}
 }
 
-// summary says in a few words what a report is.
-func (p *job) summary(dest Destination) string {
-	what := "report on " + strconv.Itoa(len(p.notices)) + " recipient"
+// summary describes a report in a few words.
+func (j *job) summary(dest Destination) string {
+	what := "report on " + strconv.Itoa(len(j.notices)) + " recipient"
 	switch {
-	case p.failures != nil:
-		what = "digest of " + strconv.Itoa(len(p.notices)) + " failures"
-	case len(p.notices) > 1:
+	case j.failures != nil:
+		what = "digest of " + strconv.Itoa(len(j.notices)) + " failures"
+	case len(j.notices) > 1:
 		what += "s"
 	}
 	if dest.Maildir != "" {
