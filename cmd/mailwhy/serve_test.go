@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/smtp"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/relay/smtptest"
 )
 
 // ownProcessors has the runtime choose their number, and returns it.
@@ -98,5 +103,46 @@ func sendThrough(t *testing.T, c *smtp.Client) {
 	_, err = io.WriteString(w, "Subject: x\r\n\r\nx\r\n")
 	if err = errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReloadOn: at each signal the configuration is read anew, and a mistake leaves the old one in force.
+func TestReloadOn(t *testing.T) {
+	upstream := smtptest.New(t, smtptest.Options{})
+	dir := t.TempDir()
+	src := config.Source{File: filepath.Join(dir, "relay.toml")}
+	put := func(more string) {
+		t.Helper()
+		text := fmt.Sprintf("%s\n[[listen]]\naddress = \"127.0.0.1:0\"\n[spool]\ndir = %q\n[upstream.default]\nurl = %q\n",
+			more, filepath.Join(dir, "spool"), upstream.URL())
+		if err := os.WriteFile(src.File, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("")
+	cfg, err := config.Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged lockedBuffer
+	log := slog.New(slog.NewTextHandler(&logged, nil))
+	r, err := newRelay(cfg, io.Discard, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	hup, ended := make(chan os.Signal), make(chan struct{})
+	go func() { reloadOn(ctx, hup, src, r, log); close(ended) }()
+	defer func() { stop(); <-ended }()
+	for _, tt := range []struct{ conf, logs string }{
+		{conf: `hostname = "other.test"`, logs: "configuration reloaded"},
+		{conf: `nonsense = 1`, logs: "the old one stays in force"},
+		{conf: `hostname = "third.test"`, logs: "configuration reloaded"},
+	} {
+		before := len(logged.String())
+		put(tt.conf)
+		hup <- syscall.SIGHUP
+		waitFor(t, tt.logs, func() bool { return strings.Contains(logged.String()[before:], tt.logs) })
 	}
 }
