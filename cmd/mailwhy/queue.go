@@ -16,7 +16,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/spool"
+	spool "mailwhy/relay/spool/sqlite"
 )
 
 // queueFlags are the flags of the queue commands.

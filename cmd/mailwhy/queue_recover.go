@@ -18,7 +18,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/app"
-	"mailwhy/relay/spool"
+	spool "mailwhy/relay/spool/sqlite"
 )
 
 // recovery is the command queue recover.

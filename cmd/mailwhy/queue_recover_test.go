@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
-	"mailwhy/relay/spool"
+	spool "mailwhy/relay/spool/sqlite"
 )
 
 // killedJournal is the journal of a spool whose relay was killed with n messages in it.

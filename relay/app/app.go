@@ -42,7 +42,7 @@ import (
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
-	"mailwhy/relay/spool"
+	spool "mailwhy/relay/spool/sqlite"
 )
 
 // Options are what a Relay is made of. All are required.

@@ -17,7 +17,7 @@ import (
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
-	"mailwhy/relay/spool"
+	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream"
 )
 

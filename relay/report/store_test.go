@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
-	"mailwhy/relay/spool"
+	spool "mailwhy/relay/spool/sqlite"
 )
 
 // A reporter is tested against a store in memory that can crash at each of its steps, and against the real

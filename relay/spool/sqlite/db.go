@@ -1,0 +1,175 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net/url"
+	"strings"
+
+	"modernc.org/sqlite"
+)
+
+// conn is one connection to the database, with the statements that it has prepared. It is for one goroutine at a time.
+//
+// It speaks to the driver without database/sql, whose pool and conversions cost as much as the statements
+// themselves here.
+type conn struct {
+	c     driver.Conn
+	stmts map[string]statement
+	args  []driver.NamedValue
+
+	newest      string // no message has a greater id; see hasID
+	newestKnown bool
+}
+
+// statement is what the driver's statements are.
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+// openConn opens the database file name. Options are URI parameters, "mode=ro" for instance; pragmas are run at once.
+func openConn(name, options string, pragmas ...string) (*conn, error) {
+	uri := url.URL{Scheme: "file", Opaque: escapePath(name), RawQuery: options}
+	dc, err := new(sqlite.Driver).Open(uri.String())
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{c: dc, stmts: map[string]statement{}}
+	for _, p := range pragmas {
+		if err := c.run("PRAGMA " + p); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// escapePath escapes what SQLite would take for a part of a URI.
+func escapePath(name string) string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(name)
+}
+
+// prepare returns the statement for a query, from the second time on without parsing it.
+func (c *conn) prepare(query string) (statement, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	p, err := c.c.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := p.(statement)
+	if !ok {
+		p.Close()
+		return nil, errors.New("the SQLite driver's statements do not take contexts")
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+// named gives args in the driver's form. It is valid until the next call.
+func (c *conn) named(args []driver.Value) []driver.NamedValue {
+	c.args = c.args[:0]
+	for i, a := range args {
+		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return c.args
+}
+
+// exec runs a statement that gives no rows, and returns how many it changed.
+func (c *conn) exec(query string, args ...driver.Value) (int64, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.ExecContext(context.Background(), c.named(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// run runs statements that are used once, without keeping them prepared.
+func (c *conn) run(script string) error {
+	s, err := c.c.Prepare(script)
+	if err != nil {
+		return err
+	}
+	_, err = s.(statement).ExecContext(context.Background(), nil)
+	return errors.Join(err, s.Close())
+}
+
+// errStop ends a query early without being an error.
+var errStop = errors.New("stop")
+
+// query calls each for every row. The row is valid during the call only; its byte slices may be kept.
+func (c *conn) query(each func(row []driver.Value) error, query string, args ...driver.Value) error {
+	return c.queryContext(context.Background(), each, query, args...)
+}
+
+// queryContext is query, interrupted when ctx ends.
+func (c *conn) queryContext(ctx context.Context, each func(row []driver.Value) error, query string, args ...driver.Value) error {
+	s, err := c.prepare(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(ctx, c.named(args))
+	if err != nil {
+		return err
+	}
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err = rows.Next(row); err == nil {
+			err = each(row)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err == io.EOF || err == errStop {
+		err = nil
+	}
+	return errors.Join(err, rows.Close())
+}
+
+// integer returns the first column of the first row; ok is false when there is no row or it is NULL.
+func (c *conn) integer(query string, args ...driver.Value) (n int64, ok bool, err error) {
+	err = c.query(func(row []driver.Value) error {
+		n, ok = row[0].(int64)
+		return errStop
+	}, query, args...)
+	return n, ok, err
+}
+
+// close closes the connection and its statements.
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.Close())
+	}
+	c.stmts = nil
+	return errors.Join(append(errs, c.c.Close())...)
+}
+
+// The result codes of SQLite that the spool tells apart (https://www.sqlite.org/rescode.html).
+const (
+	codeReadOnly = 8
+	codeIOErr    = 10
+	codeCorrupt  = 11
+	codeFull     = 13
+	codeCantOpen = 14
+	codeNotADB   = 26
+)
+
+// code returns the primary result code of an error of SQLite, and 0 for any other.
+func code(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}

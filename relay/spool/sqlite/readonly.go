@@ -1,0 +1,197 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and keeps a relay
+// from starting on the directory until it is closed.
+type ReadOnly struct {
+	dir  string
+	lock *os.File
+	pool *pool
+	came []*record       // by the journal, in the order of their ids
+	gone map[string]bool // by the journal
+	told int64           // notices that the journal tells
+}
+
+var _ relay.Lister = (*ReadOnly)(nil)
+
+// OpenReadOnly opens the spool in dir for reading. It fails with ErrInUse while a relay has it open.
+func OpenReadOnly(dir string) (*ReadOnly, error) {
+	r := &ReadOnly{dir: dir}
+	var err error
+	if r.lock, err = lockDir(dir, false); err != nil {
+		return nil, fmt.Errorf("spool %s: %w", dir, err)
+	}
+	name, how := filepath.Join(dir, databaseName), readBeside
+	if fi, err := os.Stat(name + "-wal"); err != nil || fi.Size() == 0 {
+		how = readAlone
+	}
+	r.pool = newPool(name, how)
+	if err := r.read(r.readJournal); err != nil {
+		return nil, errors.Join(fmt.Errorf("spool %s: %w", dir, err), r.Close())
+	}
+	return r, nil
+}
+
+// readJournal reads what a relay that was killed has in its journal only.
+func (r *ReadOnly) readJournal(c *conn) error {
+	version, _, err := c.integer("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
+	if version > schemaVersion {
+		return errNewer(version)
+	}
+	j, err := readJournal(r.dir)
+	if err != nil {
+		return err
+	}
+	n, err := readCounts(c)
+	if err != nil {
+		return err
+	}
+	if why, err := j.strange(c, n); why != "" || err != nil {
+		return err // a relay that starts sets it aside
+	}
+	changes := j.changes(n.commits, 0)
+	r.came, r.gone = changes.come, map[string]bool{}
+	slices.SortFunc(r.came, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+	for _, id := range changes.gone {
+		r.gone[id] = true
+	}
+	return r.readTold(c, changes.told)
+}
+
+// readTold notes which messages wait for nothing once notices are told.
+func (r *ReadOnly) readTold(c *conn, told []relay.Notice) error {
+	byMessage := map[string][]relay.Notice{}
+	for _, n := range told {
+		byMessage[n.Message] = append(byMessage[n.Message], n)
+	}
+	for id, told := range byMessage {
+		m, err := c.one("id=?", id)
+		if errors.Is(err, relay.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		notices, err := c.noticesOf(m)
+		if err != nil {
+			return err
+		}
+		left := slices.DeleteFunc(notices, func(n relay.Notice) bool {
+			return slices.ContainsFunc(told, func(t relay.Notice) bool { return t.Recipient == n.Recipient && t.Kind == n.Kind })
+		})
+		r.told += int64(len(notices) - len(left))
+		if len(left) == 0 && m.open == 0 {
+			r.gone[id] = true
+		}
+	}
+	return nil
+}
+
+// Close ends the reading.
+func (r *ReadOnly) Close() error { return errors.Join(r.pool.close(), r.lock.Close()) }
+
+// read lets f use a connection.
+func (r *ReadOnly) read(f func(*conn) error) error {
+	c, err := r.pool.get()
+	if err != nil {
+		return err
+	}
+	err = f(c)
+	r.pool.put(c, err)
+	return err
+}
+
+// List implements relay.Lister.
+func (r *ReadOnly) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
+	return list(ctx, r.read, r.withJournal(pagesOf(f), f), f, each)
+}
+
+// withJournal adds what the journal knows to pages of the database that f asks for.
+func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
+	came := slices.DeleteFunc(slices.Clone(r.came), func(x *record) bool {
+		return x.id <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, x.id)
+	})
+	return func(c *conn) ([]*record, error) {
+		for {
+			page, err := pages(c)
+			if err != nil {
+				return nil, err
+			}
+			n := len(came)
+			if len(page) > 0 {
+				last := page[len(page)-1].id
+				n, _ = slices.BinarySearchFunc(came, last, func(x *record, id string) int { return cmp.Compare(x.id, id) })
+			}
+			whole := append(slices.DeleteFunc(slices.Clone(page), func(x *record) bool { return r.gone[x.id] }), came[:n]...)
+			came = came[n:]
+			slices.SortFunc(whole, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+			if len(whole) > 0 || len(page) == 0 {
+				return whole, nil
+			}
+		}
+	}
+}
+
+// Stat implements relay.Lister.
+func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
+	err = r.read(func(c *conn) error {
+		n, err := readCounts(c)
+		if err != nil {
+			return err
+		}
+		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices - r.told}
+		if st.Oldest, err = c.oldest(); err != nil {
+			return err
+		}
+		return r.countJournal(c, &st)
+	})
+	if err != nil {
+		return st, err
+	}
+	st.FreeBytes, err = freeBytes(r.dir)
+	return st, err
+}
+
+// countJournal adds what the journal knows to st.
+func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
+	for id := range r.gone {
+		x, err := c.one("id=?", id)
+		if errors.Is(err, relay.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		st.Messages--
+		st.Bytes -= x.size
+	}
+	for _, x := range r.came {
+		st.Messages++
+		st.Bytes += x.size
+	}
+	if len(r.gone) == 0 && len(r.came) == 0 {
+		return nil
+	}
+	// The oldest may have gone, or be in the journal.
+	st.Oldest = time.Time{}
+	page, err := r.withJournal(allPages(""), relay.QueueFilter{})(c)
+	if len(page) > 0 {
+		st.Oldest = timeOf(page[0].arrived)
+	}
+	return err
+}

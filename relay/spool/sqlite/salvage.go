@@ -1,0 +1,348 @@
+package sqlite
+
+import (
+	"crypto/rand"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"strings"
+
+	"mailwhy/relay/internal/durable"
+)
+
+// rebuildName is the database into which a damaged one is salvaged. It takes the place of that one when it is complete.
+const rebuildName = "rebuild.db"
+
+// damagedPath makes the directory for damaged files, and returns the beginning of a new name in it.
+func (s *Spool) damagedPath() (string, error) {
+	if err := makeDirs(s.path(damagedDir)); err != nil {
+		return "", err
+	}
+	return s.path(damagedDir, s.o.Now().UTC().Format("20060102T150405Z")+"-"+rand.Text()[:4]), nil
+}
+
+// salvage replaces a damaged database by one that holds all that can be read of it. The database must be closed. The
+// damaged files are kept, and what is lost is named in the log and in the table quarantine.
+//
+// A crash at any point is made good by finishRebuild at the next start.
+func (s *Spool) salvage(why string) error {
+	s.o.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir", s.o.Dir, "why", why)
+	if err := removeDatabase(s.path(rebuildName)); err != nil {
+		return err
+	}
+	b := &rebuild{s: s, noContent: map[int64]*record{}, missing: map[int64]damagedRecord{}}
+	if err := b.run(); err != nil {
+		return errors.Join(fmt.Errorf("salvaging the spool: %w", err), removeDatabase(s.path(rebuildName)))
+	}
+	if err := s.finishRebuild(); err != nil {
+		return err
+	}
+	s.o.Log.Error("the spool was salvaged", "dir", s.o.Dir, "messages_kept", b.kept, "messages_lost", len(b.bad),
+		"contents_lost", len(b.noContent), "originals", s.path(damagedDir))
+	for _, bad := range b.bad {
+		s.tellQuarantined(bad)
+	}
+	return nil
+}
+
+// finishRebuild puts a complete rebuild in the place of the damaged database, whose files it sets aside. Without a rebuild it
+// does nothing.
+func (s *Spool) finishRebuild() error {
+	if _, err := os.Stat(s.path(rebuildName)); err != nil {
+		return ignoreMissing(err)
+	}
+	aside, err := s.damagedPath()
+	if err != nil {
+		return err
+	}
+	// The log goes first: a database without its log is damaged still, but a log must never meet another database.
+	for _, suffix := range []string{"-wal", "-shm", ""} {
+		err := os.Rename(s.path(databaseName+suffix), aside+"-"+databaseName+suffix)
+		if ignoreMissing(err) != nil {
+			return err
+		}
+	}
+	if err := durable.SyncDir(s.path(damagedDir)); err != nil {
+		return err
+	}
+	if err := os.Rename(s.path(rebuildName), s.path(databaseName)); err != nil {
+		return err
+	}
+	return durable.SyncDir(s.o.Dir)
+}
+
+// resumeRebuild deals with a rebuild that a crash interrupted: complete ones are those whose original is set aside already.
+func (s *Spool) resumeRebuild() error {
+	if _, err := os.Stat(s.path(databaseName)); errors.Is(err, fs.ErrNotExist) {
+		return s.finishRebuild()
+	}
+	return removeDatabase(s.path(rebuildName))
+}
+
+// removeDatabase removes a database with its files.
+func removeDatabase(name string) error {
+	var errs []error
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		errs = append(errs, ignoreMissing(os.Remove(name+suffix)))
+	}
+	return errors.Join(errs...)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// rebuild copies what can be read of a damaged database. Each table is read through every way there is to it; a row that one
+// way does not reach may be reached by another. Rows of messages are taken only if their checksums are right.
+type rebuild struct {
+	s         *Spool
+	old, c    *conn
+	n         counts
+	kept      int64
+	shortened bool              // a way through the database ended early
+	noContent map[int64]*record // messages whose content was not found, by seq
+	missing   map[int64]damagedRecord
+	bad       []damagedRecord // what is lost for good
+}
+
+// run makes the rebuild.
+func (b *rebuild) run() (err error) {
+	if err := b.s.mendFirstPage(); err != nil {
+		return err
+	}
+	b.old, err = openConn(b.s.path(databaseName), "mode=ro", "query_only=ON", "writable_schema=ON", "cell_size_check=ON")
+	if err != nil {
+		return err
+	}
+	defer b.old.close()
+	if b.c, err = openWriter(b.s.path(rebuildName)); err != nil {
+		return err
+	}
+	defer b.c.close()
+	if n, err := readCounts(b.old); err == nil {
+		b.n.commits, b.n.seq, b.n.journal = n.commits, n.seq, n.journal
+	}
+	if err := b.c.run("BEGIN IMMEDIATE; CREATE TEMP TABLE known (seq INTEGER PRIMARY KEY, id TEXT)"); err != nil {
+		return err
+	}
+	if err := b.copyAll(); err != nil {
+		return err
+	}
+	if err := b.c.run("COMMIT; DROP TABLE temp.known"); err != nil {
+		return err
+	}
+	return truncateLog(b.c)
+}
+
+// copyAll copies the tables.
+func (b *rebuild) copyAll() error {
+	if err := b.findMessages(); err != nil {
+		return err
+	}
+	if err := b.copyMessages(); err != nil {
+		return err
+	}
+	if err := b.searchPages(); err != nil {
+		return err
+	}
+	if err := b.giveUp(); err != nil {
+		return err
+	}
+	if err := b.copyTable("reported", "id, at", "?,?"); err != nil {
+		return err
+	}
+	const quarantined = "id, at, why, sender, file, head, recipients, content"
+	if err := b.copyTable("quarantine", quarantined, "?,?,?,?,?,?,?,?"); err != nil {
+		return err
+	}
+	// The number of commits stays, so that what the journal holds beyond it goes on to count.
+	return (&tx{conn: b.c, n: b.n}).storeCounts()
+}
+
+// findMessages collects the numbers, and where it can the ids, of all messages that there is a trace of.
+func (b *rebuild) findMessages() error {
+	for _, way := range []string{
+		"SELECT seq, id FROM message INDEXED BY sqlite_autoindex_message_1 WHERE id>'' ORDER BY id",
+		"SELECT seq, id FROM message INDEXED BY sqlite_autoindex_message_1 WHERE id>'' ORDER BY id DESC",
+		"SELECT seq, id FROM message NOT INDEXED ORDER BY seq",
+		"SELECT seq, id FROM message NOT INDEXED ORDER BY seq DESC",
+		"SELECT seq, NULL FROM message INDEXED BY message_line WHERE lane>'' ORDER BY lane",
+		"SELECT seq, NULL FROM content NOT INDEXED ORDER BY seq",
+		"SELECT seq, NULL FROM content NOT INDEXED ORDER BY seq DESC",
+	} {
+		var failed error
+		err := b.old.query(func(row []driver.Value) error {
+			_, failed = b.c.exec("INSERT INTO known VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET id=coalesce(id, ?2)", row[0], row[1])
+			return failed
+		}, way)
+		if failed != nil {
+			return failed
+		}
+		if err != nil {
+			b.shortened = true
+			b.s.o.Log.Warn("salvage: a way through the database ends early", "query", way, "err", err)
+		}
+	}
+	return nil
+}
+
+// copyMessages copies the messages that were found, with contents and notices.
+func (b *rebuild) copyMessages() error {
+	return b.c.query(func(row []driver.Value) error {
+		seq, _ := row[0].(int64)
+		id, _ := row[1].(string)
+		b.n.seq = max(b.n.seq, seq)
+		r, err := b.old.one("seq=?", seq)
+		if err == nil {
+			_, err = r.decode()
+		}
+		if err == nil {
+			return b.copyMessage(r)
+		}
+		if r == nil {
+			r = &record{id: id, seq: seq}
+		}
+		b.missing[seq] = damagedRecord{r, err.Error()}
+		return nil
+	}, "SELECT seq, id FROM known ORDER BY seq")
+}
+
+// copyMessage copies a message that could be read.
+func (b *rebuild) copyMessage(r *record) error {
+	data, err := b.old.contentOf(r.seq)
+	if r.file == "" && (err != nil || data == nil) {
+		b.noContent[r.seq] = r
+	}
+	t := &tx{conn: b.c, n: b.n}
+	t.n.seq = r.seq - 1 // insert gives the next one
+	content, _ := data.([]byte)
+	stored, err := t.insert(r, content)
+	if err != nil || !stored {
+		return err
+	}
+	notices, err := b.old.noticesOf(r)
+	if err != nil {
+		b.s.o.Log.Error("salvage: the notices of a message are lost", "id", r.id, "err", err)
+	}
+	err = t.addNotices(r.seq, notices)
+	t.n.seq = max(b.n.seq, r.seq)
+	b.n = t.n
+	b.kept++
+	delete(b.missing, r.seq)
+	return err
+}
+
+// searchPages looks for what SQLite did not find in the pages themselves: first messages, then contents, since the contents
+// are known by their messages' checksums.
+func (b *rebuild) searchPages() error {
+	if len(b.missing) == 0 && len(b.noContent) == 0 && !b.shortened {
+		return nil
+	}
+	f, err := os.Open(b.s.path(databaseName))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	log, err := b.s.readLog()
+	if err != nil {
+		return err
+	}
+	p, err := openPages(f, log)
+	if err != nil {
+		return err
+	}
+	err = p.rows(len(strings.Split(columns, ",")), func(row []driver.Value) error {
+		r := new(record)
+		if r.scan(row) != nil {
+			return nil
+		}
+		if _, err := r.decode(); err != nil {
+			return nil
+		}
+		if _, there, err := b.c.integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.seq, r.id); err != nil || there {
+			return err
+		}
+		return b.copyMessage(r)
+	})
+	if err != nil {
+		return err
+	}
+	return p.rows(2, b.takeContent)
+}
+
+// takeContent takes a row of the table content for a message whose content was not found.
+func (b *rebuild) takeContent(row []driver.Value) error {
+	seq, _ := row[0].(int64)
+	data, ok := row[1].([]byte)
+	r := b.noContent[seq]
+	if !ok || r == nil || int64(len(data)) != r.size || crc32.Checksum(data, castagnoli()) != r.sum {
+		return nil
+	}
+	delete(b.noContent, seq)
+	_, err := b.c.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, data)
+	return err
+}
+
+// giveUp records what was not found anywhere, with whatever is known of it. A message without its content stays: who reads
+// the content hears that it is damaged, and the sender is told.
+func (b *rebuild) giveUp() error {
+	for _, r := range b.noContent {
+		if _, err := b.c.exec("DELETE FROM content WHERE seq=?", r.seq); err != nil {
+			return err
+		}
+		b.s.o.Log.Error("salvage: the content of a message is lost", "id", r.id, "from", r.sender, "size", r.size)
+	}
+	for seq, bad := range b.missing {
+		if bad.r.id == "" {
+			bad.r.id = fmt.Sprintf("unknown-%d", seq)
+		}
+		data, err := b.old.contentOf(seq)
+		if err != nil {
+			bad.why += "; nor its content: " + err.Error()
+		}
+		b.bad = append(b.bad, bad)
+		if err := b.c.keepDamaged(bad, data, nanos(b.s.o.Now())); err != nil {
+			return err
+		}
+		if err := b.leaveHusk(bad.r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaveHusk leaves a husk of a damaged message, if there is somebody to tell.
+func (b *rebuild) leaveHusk(r *record) error {
+	husk := b.s.husk(r)
+	if husk == nil {
+		return nil
+	}
+	t := &tx{conn: b.c, n: b.n}
+	t.n.seq = r.seq - 1
+	stored, err := t.insert(husk, nil)
+	if err == nil && stored {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", r.seq)
+		t.n.seq = b.n.seq
+		b.n = t.n
+	}
+	return err
+}
+
+// copyTable copies the rows of a small table, up to where it is damaged.
+func (b *rebuild) copyTable(name, columns, marks string) error {
+	var failed error
+	err := b.old.query(func(row []driver.Value) error {
+		_, failed = b.c.exec("INSERT OR IGNORE INTO "+name+" ("+columns+") VALUES ("+marks+")", row...)
+		return failed
+	}, "SELECT "+columns+" FROM "+name)
+	if err != nil && failed == nil {
+		b.s.o.Log.Warn("salvage: a table could not be read to its end", "table", name, "err", err)
+	}
+	return failed
+}

@@ -1,0 +1,171 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"fmt"
+)
+
+// applicationID marks the file as a spool of ours: "mwhy" (PRAGMA application_id).
+const applicationID = 0x6d776879
+
+// schemaVersion is the format of the spool, of which the layout below is a part (PRAGMA user_version);
+// format.go tells of the earlier ones.
+const schemaVersion = 2
+
+// pageSize of the database in bytes.
+const pageSize = 4096
+
+// The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000, 'unixepoch').
+// head and recipients are JSON: the message without its recipients, and these. head never changes, and the content is in
+// a table of its own, so that a settlement rewrites neither of them. Sums are CRC-32C.
+const schema = `
+CREATE TABLE message (
+	seq        INTEGER PRIMARY KEY,
+	id         TEXT    NOT NULL UNIQUE,
+	lane       TEXT    NOT NULL,
+	sender     TEXT    NOT NULL,  -- of the envelope, lower case
+	arrived    INTEGER NOT NULL,
+	size       INTEGER NOT NULL,  -- of the content
+	sum        INTEGER NOT NULL,  -- of the content
+	file       TEXT,              -- in the directory content; NULL: the content is in the table content
+	turn       INTEGER,           -- place in the lane's line; NULL: not in the line
+	due        INTEGER,           -- when to be tried; NULL: nothing to be tried
+	open       INTEGER NOT NULL,  -- recipients that are not final
+	crashes    INTEGER NOT NULL DEFAULT 0,  -- how often it was leased when the process ended
+	head       TEXT    NOT NULL,
+	head_sum   INTEGER NOT NULL,
+	recipients TEXT    NOT NULL,
+	state_sum  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX message_line ON message (lane, turn);
+CREATE INDEX message_wait ON message (lane, due) WHERE turn IS NULL AND due IS NOT NULL;
+CREATE TABLE content (
+	seq  INTEGER PRIMARY KEY,
+	data BLOB NOT NULL
+) STRICT;
+CREATE TABLE notice (
+	seq       INTEGER NOT NULL,   -- of the message
+	recipient INTEGER NOT NULL,   -- index
+	kind      TEXT    NOT NULL,
+	due       INTEGER NOT NULL,
+	digest    INTEGER NOT NULL,
+	PRIMARY KEY (seq, recipient, kind)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notice_due ON notice (due);
+CREATE TABLE reported (           -- ids of our own reports and recovered messages, kept when they have gone
+	id TEXT PRIMARY KEY,
+	at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reported_at ON reported (at);
+CREATE TABLE quarantine (         -- messages that could not be read any more, as far as they could be
+	id         TEXT PRIMARY KEY,
+	at         INTEGER NOT NULL,
+	why        TEXT NOT NULL,
+	sender     TEXT,
+	file       TEXT,
+	head       TEXT,
+	recipients TEXT,
+	content    BLOB
+) STRICT;
+CREATE TABLE meta (               -- one row
+	one      INTEGER PRIMARY KEY CHECK (one = 1),
+	commits  INTEGER NOT NULL,    -- grows by one with each transaction
+	seq      INTEGER NOT NULL,    -- highest one given
+	messages INTEGER NOT NULL,
+	bytes    INTEGER NOT NULL,
+	notices  INTEGER NOT NULL,
+	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; 0: not known
+) STRICT;
+INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
+`
+
+// counts is the row of meta.
+type counts struct {
+	commits, seq, messages, bytes, notices int64
+	journal                                int64 // 0 in format 1, and after meta was lost
+}
+
+// openWriter opens the database for the writer, and makes it if it is not there.
+func openWriter(name string) (*conn, error) {
+	if err := createPrivate(name); err != nil {
+		return nil, err
+	}
+	c, err := openConn(name, "mode=rwc",
+		fmt.Sprintf("page_size=%d", pageSize), "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL",
+		"wal_autocheckpoint=0", "cache_size=-4096", "busy_timeout=5000", "temp_store=MEMORY", "trusted_schema=OFF")
+	if err != nil {
+		return nil, err
+	}
+	if err := ensureSchema(c); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// ensureSchema makes the tables in a new database, and refuses one that is not ours or of a later format. One
+// of an earlier format is left as it is, see replay.
+func ensureSchema(c *conn) error {
+	app, _, err := c.integer("PRAGMA application_id")
+	if err != nil {
+		return err
+	}
+	version, _, err := c.integer("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
+	tables, _, err := c.integer("SELECT count(*) FROM sqlite_schema")
+	switch {
+	case err != nil:
+		return err
+	case app == applicationID && version > schemaVersion:
+		return errNewer(version)
+	case app == applicationID && version > 0:
+		return nil
+	case app != 0 || version != 0 || tables != 0:
+		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version, tables)
+	}
+	return c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		schema, applicationID, schemaVersion))
+}
+
+// How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even the log's files
+// need be made.
+const (
+	readBeside = "mode=ro"
+	readAlone  = "mode=ro&immutable=1"
+)
+
+// openReader opens the database for reading.
+func openReader(name, how string) (*conn, error) {
+	return openConn(name, how, "query_only=ON", "cache_size=-1024", "busy_timeout=5000", "trusted_schema=OFF")
+}
+
+// readCounts reads the row of meta.
+func readCounts(c *conn) (n counts, err error) {
+	version, _, err := c.integer("PRAGMA user_version")
+	if err != nil {
+		return n, err
+	}
+	query := "SELECT commits, seq, messages, bytes, notices, journal FROM meta"
+	if version == 1 {
+		query = "SELECT commits, seq, messages, bytes, notices, 0 FROM meta"
+	}
+	found := false
+	err = c.query(func(row []driver.Value) error {
+		found = true
+		for i, p := range []*int64{&n.commits, &n.seq, &n.messages, &n.bytes, &n.notices, &n.journal} {
+			*p, _ = row[i].(int64)
+		}
+		return errStop
+	}, query)
+	if err == nil && !found {
+		err = errDamaged{"the table meta is empty"}
+	}
+	return n, err
+}
+
+// errDamaged is a database whose content contradicts itself.
+type errDamaged struct{ what string }
+
+func (e errDamaged) Error() string { return "spool damaged: " + e.what }

@@ -1,0 +1,160 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+
+	"mailwhy/relay"
+)
+
+// tx is a transaction under way.
+type tx struct {
+	*conn
+	n      counts
+	remove []string // content files that nothing refers to once it is committed
+	gone   []string // ids of messages whose last notice was told
+}
+
+// guarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
+func (t *tx) guarded(op *operation) (result, err error) {
+	if _, err := t.exec("SAVEPOINT op"); err != nil {
+		return nil, err
+	}
+	n, files, gone := t.n, len(t.remove), len(t.gone)
+	result = op.apply(t)
+	if broken(result) {
+		return nil, result
+	}
+	if code(result) != 0 {
+		t.n, t.remove, t.gone = n, t.remove[:files], t.gone[:gone]
+		if _, err := t.exec("ROLLBACK TO op"); err != nil {
+			return nil, err
+		}
+	}
+	_, err = t.exec("RELEASE op")
+	return result, err
+}
+
+// storeCounts stores the counts.
+func (t *tx) storeCounts() error {
+	_, err := t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?, journal=?",
+		t.n.commits, t.n.seq, t.n.messages, t.n.bytes, t.n.notices, t.n.journal)
+	return err
+}
+
+// insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
+func (t *tx) insert(r *record, content []byte) (bool, error) {
+	r.seq = t.n.seq + 1
+	stored, err := t.insertAs(r, content)
+	if err != nil || !stored {
+		return false, err
+	}
+	t.n.seq = r.seq
+	t.n.messages++
+	t.n.bytes += r.size
+	return true, nil
+}
+
+// insertAs is insert for a record that has its number and is counted.
+func (t *tx) insertAs(r *record, content []byte) (bool, error) {
+	t.newest = max(t.newest, r.id)
+	changed, err := t.exec(
+		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+		r.seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
+		r.open, r.crashes, r.head, int64(r.headSum), r.recipients, int64(r.stateSum))
+	if err != nil || changed == 0 {
+		return false, err
+	}
+	if r.file == "" {
+		if content == nil {
+			content = []byte{}
+		}
+		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", r.seq, content); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// update stores the recipients' state, the turn and the due time of a record. It returns 0 when the record has gone.
+func (t *tx) update(r *record) (changed int64, err error) {
+	return t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
+		null(r.turn, 0), null(r.due, never), r.open, r.crashes, r.recipients, int64(r.stateSum), r.seq)
+}
+
+// delete removes a message and its content, but not its notices.
+func (t *tx) delete(seq, size int64, file string) error {
+	changed, err := t.exec("DELETE FROM message WHERE seq=?", seq)
+	if err != nil || changed == 0 {
+		return err
+	}
+	return t.deleted(seq, size, file)
+}
+
+// deleted removes the content of a message that was deleted.
+func (t *tx) deleted(seq, size int64, file string) (err error) {
+	if file == "" {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
+	} else {
+		t.remove = append(t.remove, file)
+	}
+	t.n.messages--
+	t.n.bytes -= size
+	return err
+}
+
+// deleteCounted is delete for a message that is counted no more and has no file.
+func (t *tx) deleteCounted(seq int64) error {
+	_, err := t.exec("DELETE FROM message WHERE seq=?", seq)
+	if err == nil {
+		_, err = t.exec("DELETE FROM content WHERE seq=?", seq)
+	}
+	return err
+}
+
+// hasID reports whether there is a message of this id. It is for the connection that all messages are stored through: ids begin
+// with the time, so most new ones are greater than all that are stored, and nothing has to be looked up.
+func (c *conn) hasID(id string) (there bool, err error) {
+	if !c.newestKnown {
+		var stored string
+		if err := c.query(rowInto(&stored), "SELECT max(id) FROM message"); err != nil {
+			return false, err
+		}
+		c.newest, c.newestKnown = max(c.newest, stored), true
+	}
+	if id > c.newest {
+		return false, nil
+	}
+	_, there, err = c.integer("SELECT 1 FROM message WHERE id=?", id)
+	return there, err
+}
+
+// has reports whether the message of a record is there, and no other one of its id.
+func (c *conn) has(r *record) (bool, error) {
+	_, there, err := c.integer("SELECT 1 FROM message WHERE id=? AND seq=?", r.id, r.seq)
+	return there, err
+}
+
+// one reads the record that where selects. It returns relay.ErrNotFound when there is none.
+func (c *conn) one(where string, arg driver.Value) (*record, error) {
+	return c.oneOf("SELECT "+columns+" FROM message WHERE "+where, arg)
+}
+
+// oneWithContent reads the record seq, with its content if that is at most limit bytes long and not in a file.
+func (c *conn) oneWithContent(seq, limit int64) (*record, error) {
+	return c.oneOf("SELECT "+columnsAndContent+" FROM message WHERE seq=?2", limit, seq)
+}
+
+func (c *conn) oneOf(query string, args ...driver.Value) (*record, error) {
+	var r *record
+	err := c.query(func(row []driver.Value) error {
+		r = new(record)
+		if err := r.scan(row); err != nil {
+			return err
+		}
+		return errStop
+	}, query, args...)
+	if err == nil && r == nil {
+		err = relay.ErrNotFound
+	}
+	return r, err
+}
