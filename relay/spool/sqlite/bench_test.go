@@ -230,12 +230,13 @@ func BenchmarkRestart(b *testing.B) {
 // crash ends a spool as the end of its process would, as far as that can be had within one.
 func crash(s *Spool) {
 	s.tidy.close()
-	s.w.close()
+	s.w.ops.close()
+	<-s.w.ended
 	s.pool.close()
 	if s.w.c != nil {
 		s.w.c.close()
 	}
-	s.marks.close(false)
+	s.run.Close(false)
 	s.lock.Close()
 }
 

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"crypto/rand"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -10,76 +11,74 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
+	"sync"
 
 	"mailwhy/relay"
+	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
-// contentSuffix ends the names of content files: id-random.eml.
-const contentSuffix = ".eml"
+// contents are the contents of messages: small ones in the database, larger ones in files of their own.
+type contents struct {
+	s       *Spool
+	scratch sync.Pool // of *[]byte, into which contents are read
+}
 
-// located is where a content is, and how it is known to be whole.
-type located struct {
-	size int64
-	sum  uint32
-	file string
-	data []byte // nil when the content is in a file, or missing
+func newContents(s *Spool) *contents {
+	return &contents{s: s, scratch: sync.Pool{New: newScratch}}
+}
+
+// open opens the content of a message.
+func (c *contents) open(id string) (io.ReadCloser, error) {
+	if data, ok := c.s.queue.Content(id); ok {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}
+	r, err := c.locate(id)
+	if err != nil {
+		return nil, err
+	}
+	var rc io.ReadCloser
+	if r.File != "" {
+		rc, err = openFile(c.s.dir.File(files.Contents, r.File), r)
+	} else if err = r.CheckContent(); err == nil {
+		rc = io.NopCloser(bytes.NewReader(r.Data))
+	}
+	if errors.Is(err, relay.ErrCorrupt) {
+		c.s.o.Log.Error("a content is damaged", "id", id, "err", err)
+	}
+	return rc, err
 }
 
 // locate finds the content of a message, and reads it if it is in the database. A damaged index can lead to the row of
 // another message, whose content is whole and not for these recipients: that the row is the one that was asked for shows
 // its checksum, which has the id in it. On a mismatch this message is the damaged one, whatever the cause.
-func (s *Spool) locate(id string) (at located, err error) {
-	found := false
-	err = s.read(func(c *conn) error {
+func (c *contents) locate(id string) (r *spool.Record, err error) {
+	err = c.s.read(func(c *conn) error {
+		r = nil
 		return c.query(func(row []driver.Value) error {
-			found = true
-			r := record{id: id}
-			r.size, _ = row[0].(int64)
+			r = &spool.Record{ID: id}
+			r.Size, _ = row[0].(int64)
 			sum, _ := row[1].(int64)
-			r.sum = uint32(sum)
-			r.file, _ = row[2].(string)
-			r.head, _ = row[4].(string)
-			if headSum, _ := row[5].(int64); uint32(headSum) != r.sumHead() {
+			r.Sum = uint32(sum)
+			r.File, _ = row[2].(string)
+			r.Head, _ = row[4].(string)
+			if headSum, _ := row[5].(int64); uint32(headSum) != r.SumHead() {
 				return fmt.Errorf("%w: its row is damaged, or another's", relay.ErrCorrupt)
 			}
-			at = located{size: r.size, sum: r.sum, file: r.file}
-			at.data, _ = row[3].([]byte)
+			r.Data, _ = row[3].([]byte)
 			return errStop
-		}, "SELECT m.size, m.sum, m.file, c.data, m.head, m.head_sum FROM message m LEFT JOIN content c ON c.seq=m.seq WHERE m.id=?", id)
+		}, "SELECT m.size, m.sum, m.file, c.data, m.head, m.head_sum FROM message m"+
+			" LEFT JOIN content c ON c.seq=m.seq WHERE m.id=?", id)
 	})
-	if err == nil && !found {
+	if err == nil && r == nil {
 		err = relay.ErrNotFound
 	}
-	return at, err
+	return r, err
 }
 
-// open opens a content.
-func (at *located) open(s *Spool) (io.ReadCloser, error) {
-	if at.file != "" {
-		return at.openFile(s.path(contentDir, at.file))
-	}
-	if err := at.check(); err != nil {
-		return nil, err
-	}
-	return io.NopCloser(bytes.NewReader(at.data)), nil
-}
-
-// check compares a content from the database with what was stored.
-func (at *located) check() error {
-	switch {
-	case at.data == nil && at.size > 0:
-		return fmt.Errorf("%w: it is missing", relay.ErrCorrupt)
-	case int64(len(at.data)) != at.size:
-		return fmt.Errorf("%w: %d bytes of %d", relay.ErrCorrupt, len(at.data), at.size)
-	case crc32.Checksum(at.data, castagnoli()) != at.sum:
-		return fmt.Errorf("%w: wrong checksum", relay.ErrCorrupt)
-	}
-	return nil
-}
-
-// openFile opens a content that is in a file.
-func (at *located) openFile(name string) (io.ReadCloser, error) {
+// openFile opens the content of r, which is in the file name.
+func openFile(name string, r *spool.Record) (io.ReadCloser, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: its file is missing", relay.ErrCorrupt)
@@ -88,14 +87,14 @@ func (at *located) openFile(name string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	fi, err := f.Stat()
-	if err == nil && fi.Size() != at.size {
-		err = fmt.Errorf("%w: its file has %d bytes of %d", relay.ErrCorrupt, fi.Size(), at.size)
+	if err == nil && fi.Size() != r.Size {
+		err = fmt.Errorf("%w: its file has %d bytes of %d", relay.ErrCorrupt, fi.Size(), r.Size)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &verifier{f: f, left: at.size, want: at.sum, sum: crc32.New(castagnoli())}, nil
+	return &verifier{f: f, left: r.Size, want: r.Sum, sum: crc32.New(spool.Castagnoli())}, nil
 }
 
 // verifier reads a content file and ends in relay.ErrCorrupt when it is not what was stored. An error of the disk is given as
@@ -125,84 +124,115 @@ func (v *verifier) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (v *verifier) Close() error { return v.f.Close() }
 
-// cache keeps the small contents of the newest leases in memory, so that a lane need not read them back. Its owner guards it.
-type cache struct {
-	max, size int64
-	data      map[string][]byte
-	order     []string // as added; holds ids that were dropped since
+// receive reads a content, into memory or, when it is large, into a file that is durable when receive returns. bounded
+// says that the limits hold for it. The record has what is known of the content, and nothing else.
+func (c *contents) receive(id string, from io.Reader, bounded bool) (r *spool.Record, err error) {
+	scratch := c.scratch.Get().(*[]byte)
+	defer c.scratch.Put(scratch)
+	data, err := readUpTo(from, scratch, c.s.o.Limits.InlineLimit)
+	if err != nil {
+		return nil, err
+	}
+	if size := int64(len(data)); size <= c.s.o.Limits.InlineLimit {
+		sum := crc32.Checksum(data, spool.Castagnoli())
+		return &spool.Record{Size: size, Sum: sum, Data: bytes.Clone(data)}, nil // no longer than it has to be
+	}
+	return c.receiveFile(id, data, from, bounded)
 }
 
-func newCache(max int64) *cache { return &cache{max: max, data: map[string][]byte{}} }
+// readError is an error of the reader that Put was given.
+func readError(err error) error { return fmt.Errorf("reading the content: %w", err) }
 
-// overhead is what an entry costs beside its bytes.
-const overhead = 128
-
-// add keeps the content of id; the oldest ones make room.
-func (c *cache) add(id string, data []byte) {
-	cost := int64(cap(data)) + overhead
-	if cost > c.max/4 {
-		return
-	}
-	c.data[id] = data
-	c.order = append(c.order, id)
-	c.size += cost
-	for c.size > c.max {
-		oldest := c.order[0]
-		c.order = c.order[1:]
-		c.drop(oldest)
-	}
-	if len(c.order) > 64+4*len(c.data) {
-		c.order = slices.DeleteFunc(c.order, func(id string) bool { return c.data[id] == nil })
-	}
-}
-
-// addRead keeps the content that was read with r, if it was and is whole.
-func (c *cache) addRead(r *record) {
-	if at := (located{size: r.size, sum: r.sum, data: r.data}); r.data != nil && at.check() == nil {
-		c.add(r.id, r.data)
-	}
-}
-
-// get returns the content of id, which must not be written to.
-func (c *cache) get(id string) ([]byte, bool) {
-	data, ok := c.data[id]
-	return data, ok
-}
-
-// drop forgets id.
-func (c *cache) drop(id string) {
-	if data, ok := c.data[id]; ok {
-		c.size -= int64(cap(data)) + overhead
-		delete(c.data, id)
+// readUpTo reads r to its end, or somewhat more than limit bytes of it, into buf, which it enlarges as needed.
+func readUpTo(r io.Reader, buf *[]byte, limit int64) ([]byte, error) {
+	b := (*buf)[:0]
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, readError(err)
+		case int64(len(b)) > limit:
+			return b, nil
+		case len(b) == cap(b):
+			b = append(make([]byte, 0, min(2*cap(b), int(limit)+1+512)), b...)
+			*buf = b
+		}
 	}
 }
 
-// recent is a set of the ids that were added last. Its owner guards it.
-type recent struct {
-	ids  map[string]struct{}
-	ring []string
-	next int
+// newScratch makes a buffer for readUpTo.
+func newScratch() any {
+	b := make([]byte, 0, 8<<10)
+	return &b
 }
 
-// recentMax is how many ids of messages that have gone are known: some two megabytes.
-const recentMax = 16384
-
-func newRecent(max int) *recent {
-	return &recent{ids: map[string]struct{}{}, ring: make([]string, 0, max)}
-}
-
-func (r *recent) add(id string) {
-	if len(r.ring) < cap(r.ring) {
-		r.ring = append(r.ring, id)
-	} else {
-		delete(r.ids, r.ring[r.next])
-		r.ring[r.next] = id
-		r.next = (r.next + 1) % len(r.ring)
+// receiveFile writes head, and what follows of the content, to a file of its own.
+func (c *contents) receiveFile(id string, head []byte, rest io.Reader, bounded bool) (*spool.Record, error) {
+	name := id + "-" + rand.Text()[:8] + files.ContentSuffix
+	f, err := durable.Create(c.s.dir.File(files.Contents, name), files.Perm)
+	if err != nil {
+		return nil, diskError(err)
 	}
-	r.ids[id] = struct{}{}
+	w := &contentWriter{s: c.s, f: f, sum: crc32.New(spool.Castagnoli()), bounded: bounded}
+	_, err = w.Write(head)
+	if err == nil {
+		err = w.readFrom(rest)
+	}
+	if err != nil {
+		f.Abort()
+		return nil, err
+	}
+	if err := f.Commit(); err != nil {
+		return nil, diskError(err)
+	}
+	return &spool.Record{Size: w.size, Sum: w.sum.Sum32(), File: name}, nil
 }
 
-func (r *recent) has(id string) bool {
-	_, ok := r.ids[id]
-	return ok
+// contentWriter writes a content file.
+type contentWriter struct {
+	s       *Spool
+	f       *durable.File
+	sum     hash.Hash32
+	size    int64
+	bounded bool
+	checked int64 // size when the limits were last looked at
+}
+
+// Write implements io.Writer. Its errors are relay's.
+func (w *contentWriter) Write(b []byte) (int, error) {
+	if w.bounded && w.size-w.checked >= 1<<20 {
+		w.checked = w.size
+		if err := w.s.admit(w.size); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.f.Write(b)
+	w.sum.Write(b[:n])
+	w.size += int64(n)
+	if err != nil {
+		err = diskError(err)
+	}
+	return n, err
+}
+
+// readFrom copies r to its end.
+func (w *contentWriter) readFrom(r io.Reader) error {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(b)
+		if n > 0 {
+			if _, err := w.Write(b[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return readError(err)
+		}
+	}
 }

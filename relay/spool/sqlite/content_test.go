@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // TestUnreadableIsNotDamaged reads a content from a file that cannot be read just now: nothing says that it is damaged.
@@ -16,8 +17,8 @@ func TestUnreadableIsNotDamaged(t *testing.T) {
 	if err := os.WriteFile(name, []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at := located{size: 7, sum: 1}
-	rc, err := at.openFile(name)
+	r := &spool.Record{Size: 7, Sum: 1}
+	rc, err := openFile(name, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,7 @@ func TestUnreadableIsNotDamaged(t *testing.T) {
 	if _, err := io.ReadAll(rc); err == nil || errors.Is(err, relay.ErrCorrupt) {
 		t.Errorf("reading gives %v, want an error that is not ErrCorrupt", err)
 	}
-	rc, err = at.openFile(name)
+	rc, err = openFile(name, r)
 	if err != nil {
 		t.Fatal(err)
 	}

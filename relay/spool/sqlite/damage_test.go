@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/runstate"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -33,7 +35,7 @@ func takeImage(t testing.TB, from string) string {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
-	os.Remove(filepath.Join(to, databaseName+"-shm"))
+	os.Remove(filepath.Join(to, files.Database+"-shm"))
 	return to
 }
 
@@ -71,11 +73,11 @@ func makeImage(t testing.TB, n int, checkpoint bool) image {
 
 // markClean makes the marks of a spool say whether it was closed in order.
 func markClean(t testing.TB, dir string, clean bool) {
-	m, was, err := openMarks(filepath.Join(dir, marksName))
+	m, was, err := runstate.Open(filepath.Join(dir, files.RunState))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(m.begin(was.commits), m.close(clean)); err != nil {
+	if err := errors.Join(m.Begin(was.Commits), m.Close(clean)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -227,7 +229,7 @@ func TestCrashKeepsAll(t *testing.T) {
 // TestFlippedLog flips a bit in each part of the log. SQLite would drop all transactions after it.
 func TestFlippedLog(t *testing.T) {
 	im := makeImage(t, 80, false)
-	fi, err := os.Stat(filepath.Join(im.dir, databaseName+"-wal"))
+	fi, err := os.Stat(filepath.Join(im.dir, files.Database+"-wal"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +250,7 @@ func TestFlippedLog(t *testing.T) {
 	for _, at := range offsets {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			dir := takeImage(t, im.dir)
-			flip(t, filepath.Join(dir, databaseName+"-wal"), at, int(at%8))
+			flip(t, filepath.Join(dir, files.Database+"-wal"), at, int(at%8))
 			var w watcher
 			s := w.open(t, dir)
 			defer s.Close()
@@ -267,7 +269,7 @@ func TestFlippedLog(t *testing.T) {
 // transactions that were not acknowledged; the marks tell that these were.
 func TestTornLog(t *testing.T) {
 	im := makeImage(t, 20, false)
-	name := databaseName + "-wal"
+	name := files.Database + "-wal"
 	fi, err := os.Stat(filepath.Join(im.dir, name))
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +292,7 @@ func TestTornLog(t *testing.T) {
 // TestPowerCutIsNoDamage leaves a part of a transaction at the end of the log, as a power cut may: it was not acknowledged.
 func TestPowerCutIsNoDamage(t *testing.T) {
 	im := makeImage(t, 20, false)
-	name := filepath.Join(im.dir, databaseName+"-wal")
+	name := filepath.Join(im.dir, files.Database+"-wal")
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -354,7 +356,7 @@ func TestFlippedClosedDatabase(t *testing.T) {
 
 // damagePages has open look at images whose database is damaged in one page each.
 func damagePages(t *testing.T, im image, open func(what, dir string)) {
-	fi, err := os.Stat(filepath.Join(im.dir, databaseName))
+	fi, err := os.Stat(filepath.Join(im.dir, files.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +371,7 @@ func damagePages(t *testing.T, im image, open func(what, dir string)) {
 		}
 		for _, damage := range []string{"bit", "head", "zeros"} {
 			dir := takeImage(t, im.dir)
-			file := filepath.Join(dir, databaseName)
+			file := filepath.Join(dir, files.Database)
 			switch damage {
 			case "bit":
 				flip(t, file, page*pageSize+random.Int64N(pageSize), random.IntN(8))
@@ -402,7 +404,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	s := w.open(t, im.dir)
 	defer s.Close()
 	ls := leaseSome(t, s, 1)
-	fi, err := os.Stat(filepath.Join(im.dir, databaseName))
+	fi, err := os.Stat(filepath.Join(im.dir, files.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +413,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 	s.pool.start()
 	for page := int64(20); page < fi.Size()/pageSize; page += 9 {
-		writeAt(t, filepath.Join(im.dir, databaseName), page*pageSize, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		writeAt(t, filepath.Join(im.dir, files.Database), page*pageSize, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(w.String(), "the spool was salvaged") && time.Now().Before(deadline) {
@@ -458,10 +460,10 @@ func TestInterruptedRebuild(t *testing.T) {
 		stop func(dir string) error
 	}{
 		{"while it is made", func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, rebuildName), []byte("half a database"), 0o600)
+			return os.WriteFile(filepath.Join(dir, files.Rebuild), []byte("half a database"), 0o600)
 		}},
 		{"between the names", func(dir string) error {
-			return os.Rename(filepath.Join(dir, databaseName), filepath.Join(dir, rebuildName))
+			return os.Rename(filepath.Join(dir, files.Database), filepath.Join(dir, files.Rebuild))
 		}},
 	} {
 		dir := takeImage(t, im.dir)
@@ -479,16 +481,16 @@ func TestInterruptedRebuild(t *testing.T) {
 
 func TestContentFiles(t *testing.T) {
 	im := makeImage(t, 60, true)
-	files, err := filepath.Glob(filepath.Join(im.dir, contentDir, "*"+contentSuffix))
-	if err != nil || len(files) < 3 {
-		t.Fatalf("%d content files, %v", len(files), err)
+	names, err := filepath.Glob(filepath.Join(im.dir, files.Contents, "*"+files.ContentSuffix))
+	if err != nil || len(names) < 3 {
+		t.Fatalf("%d content files, %v", len(names), err)
 	}
-	flip(t, files[0], 5000, 3)
-	if err := errors.Join(os.Truncate(files[1], 100), os.Remove(files[2])); err != nil {
+	flip(t, names[0], 5000, 3)
+	if err := errors.Join(os.Truncate(names[1], 100), os.Remove(names[2])); err != nil {
 		t.Fatal(err)
 	}
-	orphan := filepath.Join(im.dir, contentDir, relay.NewID(time.Now())+"-ABCDEFGH"+contentSuffix)
-	foreign := filepath.Join(im.dir, contentDir, "notes.txt")
+	orphan := filepath.Join(im.dir, files.Contents, relay.NewID(time.Now())+"-ABCDEFGH"+files.ContentSuffix)
+	foreign := filepath.Join(im.dir, files.Contents, "notes.txt")
 	if err := errors.Join(os.WriteFile(orphan, nil, 0o600), os.WriteFile(foreign, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -519,7 +521,7 @@ func TestDamagedRow(t *testing.T) {
 		"UPDATE message SET open=0 WHERE id=?",
 		"UPDATE content SET data=x'00' WHERE seq=(SELECT seq FROM message WHERE id=?)",
 	} {
-		err := s.w.do(t.Context(), &operation{apply: func(t *tx) error {
+		err := s.w.ops.do(t.Context(), &operation{apply: func(t *tx) error {
 			_, err := t.exec(change, ids[i])
 			return err
 		}})

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"mailwhy/relay/spool/files"
 	"net/url"
 	"strings"
 
@@ -173,3 +174,39 @@ func code(err error) int {
 	}
 	return 0
 }
+
+// rowInto copies the texts of the first row.
+func rowInto(texts ...*string) func([]driver.Value) error {
+	return func(row []driver.Value) error {
+		for i, t := range texts {
+			*t, _ = row[i].(string)
+		}
+		return errStop
+	}
+}
+
+// errNoDatabase says that there is no connection to the database now.
+var errNoDatabase = errors.New("the database is not open")
+
+// broken reports whether err concerns the database as a whole, and not one operation.
+func broken(err error) bool {
+	switch code(err) {
+	case codeReadOnly, codeIOErr, codeCorrupt, codeFull, codeCantOpen, codeNotADB:
+		return true
+	}
+	return errors.Is(err, errNoDatabase) || isDamaged(err)
+}
+
+// damage reports whether err says that the database is damaged.
+func damage(err error) bool {
+	return code(err) == codeCorrupt || code(err) == codeNotADB || isDamaged(err)
+}
+
+// isDamaged reports whether err is an errDamaged.
+func isDamaged(err error) bool {
+	var damaged errDamaged
+	return errors.As(err, &damaged)
+}
+
+// isFull reports whether err says that no room is left on the disk, in its quota or among its inodes.
+func isFull(err error) bool { return files.IsFull(err) || code(err) == codeFull }

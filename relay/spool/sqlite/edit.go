@@ -3,11 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"slices"
-	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/queue"
 )
 
 // Edit implements relay.Editor. The change is stored even when ctx ends after change has run.
@@ -16,63 +16,61 @@ func (s *Spool) Edit(ctx context.Context, id string, change func(*relay.Message)
 	if err != nil {
 		return err
 	}
-	m, err := r.decode()
+	m, err := r.Decode()
 	if err != nil {
-		s.Release(le.token)
-		s.quarantineAll(ctx, []damagedRecord{{r, err.Error()}})
+		s.queue.Release(le.Token)
+		s.quarantine.add(ctx, []damagedRecord{{r, err.Error()}})
 		return errQuarantined
 	}
 	st, drop, err := change(m)
 	if err != nil {
-		s.Release(le.token)
+		s.queue.Release(le.Token)
 		return err
 	}
-	s.mu.Lock()
-	le.settling = true
-	s.mu.Unlock()
-	var op *operation
-	if drop {
-		op = s.dropping(le)
-	} else if op, err = s.settlement(le, st); err != nil {
-		s.unsettle(le)
-		s.Release(le.token)
+	if le, err = s.queue.BeginSettle(le.Token); err != nil {
 		return err
 	}
-	return s.w.do(ctx, op)
+	op := s.dropping(le)
+	if !drop {
+		if op, err = s.settlement(le, st); err != nil {
+			s.queue.AbortSettle(le)
+			s.queue.Release(le.Token)
+			return err
+		}
+	}
+	return s.w.ops.do(ctx, op)
 }
 
 // dropping is the operation that removes a leased message and its notices.
-func (s *Spool) dropping(le *lease) *operation {
+func (s *Spool) dropping(le *queue.Lease) *operation {
 	return &operation{
-		kept: true,
+		mustWrite: true,
 		apply: func(t *tx) error {
-			if err := t.dropNotices(le.seq); err != nil {
+			if err := t.dropNotices(le.Seq); err != nil {
 				return err
 			}
-			return t.delete(le.seq, le.size, le.file)
+			return t.delete(le.Seq, le.Size, le.File)
 		},
-		after: func(err error) { s.settled(le, nil, true, err) },
+		after: func(err error) {
+			if err != nil {
+				s.queue.AbortSettle(le)
+			} else {
+				s.queue.EndSettle(le, nil)
+			}
+		},
 	}
 }
 
 // takeForEdit leases a message without a deadline, when nobody else has it any more.
-func (s *Spool) takeForEdit(ctx context.Context, id string) (*lease, *record, error) {
+func (s *Spool) takeForEdit(ctx context.Context, id string) (*queue.Lease, *spool.Record, error) {
 	for {
 		r, err := s.lookUp(id)
 		if err != nil {
 			return nil, nil, err
 		}
-		s.mu.Lock()
-		s.lapse(time.Now())
-		other := s.leased[r.seq]
-		var le *lease
-		if other == nil {
-			le = s.grant(r, time.Time{})
-			s.lineLocked(r.lane).spill()
-		}
-		s.mu.Unlock()
+		le, other := s.queue.TakeForEdit(r)
 		if le == nil {
-			if err := s.awaitEnd(ctx, other); err != nil {
+			if err := s.queue.Await(ctx, other); err != nil {
 				return nil, nil, err
 			}
 			continue
@@ -80,40 +78,11 @@ func (s *Spool) takeForEdit(ctx context.Context, id string) (*lease, *record, er
 		// It may have been settled between the look and the lease.
 		now, err := s.lookUp(id)
 		if err == nil {
-			le.place = place{now.turn, now.seq}
+			s.queue.Reposition(le, now)
 			return le, now, nil
 		}
-		s.Release(le.token)
+		s.queue.Release(le.Token)
 		return nil, nil, err
-	}
-}
-
-// lookUp reads the record of a message.
-func (s *Spool) lookUp(id string) (r *record, err error) {
-	err = s.read(func(c *conn) (err error) {
-		r, err = c.one("id=?", id)
-		return err
-	})
-	return r, err
-}
-
-// awaitEnd waits for a lease to end, or for its deadline.
-func (s *Spool) awaitEnd(ctx context.Context, le *lease) error {
-	s.mu.Lock()
-	wait := time.Until(le.deadline)
-	if le.deadline.IsZero() || le.settling {
-		wait = time.Minute // it ends by a settlement
-	}
-	s.mu.Unlock()
-	timer := time.NewTimer(max(wait, time.Millisecond))
-	defer timer.Stop()
-	select {
-	case <-le.ended:
-		return nil
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -122,7 +91,7 @@ const rerouteMax = 1024
 
 // Reroute implements relay.Editor.
 func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, error) {
-	defer s.unknownWaits()
+	defer s.queue.ForgetWaits()
 	var total int64
 	lane := ""
 	for {
@@ -148,21 +117,18 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 	}
 }
 
-// rerouteLane gives all messages of a lane to another one. They lose their turns, and get new ones there.
+// rerouteLane gives all messages of a lane to another one. They lose their slots, and get new ones there.
 func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, err error) {
 	for {
 		var n int64
-		err := s.w.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *tx) (err error) {
+		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *tx) (err error) {
 			n, err = t.exec("UPDATE message SET lane=?, turn=NULL WHERE seq IN (SELECT seq FROM message WHERE lane=? LIMIT ?)",
 				to, from, int64(rerouteMax))
 			return err
-		}, after: func(error) { s.spillAll() }})
+		}, after: func(error) { s.queue.EvictAll() }})
 		total += n
 		if err != nil || n == 0 {
 			return total, err
 		}
 	}
 }
-
-// errQuarantined is returned for a message that turned out to be damaged and was set aside.
-var errQuarantined = errors.New("the message was damaged and is set aside")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // clock is a wall clock that a test sets.
@@ -35,19 +37,19 @@ func bulk(t *testing.T, s *Spool, sender string, n int, due time.Time) (first st
 	const step = 5000
 	for n > 0 {
 		k := min(n, step)
-		var rs []*record
-		err := s.w.do(t.Context(), &operation{
+		var rs []*spool.Record
+		err := s.w.ops.do(t.Context(), &operation{
 			apply: func(t *tx) error {
 				rs = rs[:0]
 				for range k {
 					m := benchMessage(sender)
 					m.Recipients[0].NextAttempt = due
-					r, err := encode(m)
+					r, err := spool.Encode(m)
 					if err != nil {
 						return err
 					}
-					r.headSum = r.sumHead()
-					s.turn(r)
+					r.HeadSum = r.SumHead()
+					s.queue.GiveSlot(r)
 					if _, err := t.insert(r, nil); err != nil {
 						return err
 					}
@@ -56,18 +58,14 @@ func bulk(t *testing.T, s *Spool, sender string, n int, due time.Time) (first st
 				return nil
 			},
 			after: func(error) {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				for _, r := range rs {
-					s.arrive(r)
-				}
+				s.queue.Arrive(rs...)
 			},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if first == "" {
-			first = rs[0].id
+			first = rs[0].ID
 		}
 		n -= k
 	}
@@ -304,8 +302,8 @@ func TestCrashPutsOff(t *testing.T) {
 	if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.lookUp(poison); err != nil || r.crashes != 0 {
-		t.Errorf("after a settlement %d crashes are counted, %v", r.crashes, err)
+	if r, err := s.lookUp(poison); err != nil || r.Crashes != 0 {
+		t.Errorf("after a settlement %d crashes are counted, %v", r.Crashes, err)
 	}
 }
 
@@ -377,7 +375,7 @@ func TestReadOnly(t *testing.T) {
 func fileSizes(t *testing.T, dir string) (list string) {
 	t.Helper()
 	for _, suffix := range []string{"", "-wal"} {
-		if fi, err := os.Stat(filepath.Join(dir, databaseName+suffix)); err == nil {
+		if fi, err := os.Stat(filepath.Join(dir, files.Database+suffix)); err == nil {
 			list += fmt.Sprintln(fi.Name(), fi.Size(), fi.ModTime())
 		}
 	}
@@ -386,7 +384,7 @@ func fileSizes(t *testing.T, dir string) (list string) {
 
 func TestNotASpool(t *testing.T) {
 	dir := t.TempDir()
-	c, err := openConn(filepath.Join(dir, databaseName), "mode=rwc")
+	c, err := openConn(filepath.Join(dir, files.Database), "mode=rwc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,15 +393,6 @@ func TestNotASpool(t *testing.T) {
 	}
 	if s, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "not a spool") {
 		t.Errorf("a foreign database: %v, %v", s, err)
-	}
-}
-
-func TestEphemeral(t *testing.T) {
-	if fs, ephemeral := Ephemeral(filepath.Join("/dev/shm", "not", "there")); fs == "tmpfs" && !ephemeral {
-		t.Errorf("/dev/shm is %s, ephemeral %v", fs, ephemeral)
-	}
-	if fs, ephemeral := Ephemeral("/proc"); ephemeral || fs == "" {
-		t.Errorf("/proc is %q, ephemeral %v", fs, ephemeral)
 	}
 }
 
@@ -429,8 +418,8 @@ func TestLogStaysSmall(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for name, limit := range map[string]int64{databaseName: 24 << 20, databaseName + "-wal": 24 << 20} {
-		if fi, err := os.Stat(s.path(name)); err != nil || fi.Size() > limit {
+	for name, limit := range map[string]int64{files.Database: 24 << 20, files.Database + "-wal": 24 << 20} {
+		if fi, err := os.Stat(s.dir.File(name)); err != nil || fi.Size() > limit {
 			t.Errorf("%s has %d bytes, %v", name, fi.Size(), err)
 		}
 	}
@@ -453,10 +442,10 @@ func TestVacuum(t *testing.T) {
 	}
 	eventually(t, "the database shrinks", func() bool {
 		s.w.housekeep()
-		if err := s.w.do(t.Context(), &operation{size: walBytes, apply: func(*tx) error { return nil }}); err != nil {
+		if err := s.w.ops.do(t.Context(), &operation{size: walBytes, apply: func(*tx) error { return nil }}); err != nil {
 			t.Fatal(err)
 		}
-		fi, err := os.Stat(s.path(databaseName))
+		fi, err := os.Stat(s.dir.File(files.Database))
 		return err == nil && fi.Size() < 12<<20
 	})
 }
@@ -512,14 +501,14 @@ func TestSettleOutlivesContext(t *testing.T) {
 
 // TestHoldsFewSettlements: settlements wait for the next message only while they are few, and alone.
 func TestHoldsFewSettlements(t *testing.T) {
-	settlement := &operation{kept: true, journal: func(*journaling) (bool, error) { return true, nil }}
+	settlement := &operation{mustWrite: true, journal: func(*journaling) (bool, error) { return true, nil }}
 	for n := range holdMost + 3 {
-		w := &writer{queue: slices.Repeat([]*operation{settlement}, n)}
-		if got, want := w.onlySettlements(), n > 0 && n <= holdMost; got != want {
+		o := &operations{queue: slices.Repeat([]*operation{settlement}, n)}
+		if got, want := o.onlySettlements(), n > 0 && n <= holdMost; got != want {
 			t.Errorf("%d settlements are held: %v, want %v", n, got, want)
 		}
 	}
-	if w := (&writer{queue: []*operation{settlement, {}}}); w.onlySettlements() {
+	if o := (&operations{queue: []*operation{settlement, {}}}); o.onlySettlements() {
 		t.Error("a settlement and a message are held")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 
@@ -20,40 +21,40 @@ const (
 // mendFirstPage puts the first page of a damaged database right if SQLite cannot read the schema from it. All spools
 // have the same schema, made by the same statements, so but for a few counters they have the same first page. The
 // original is set aside. The log may hold the page anew; there, too, it is replaced when that helps.
-func (s *Spool) mendFirstPage() error {
-	if readsSchema(s.path(databaseName)) {
+func mendFirstPage(dir files.Dir) error {
+	if readsSchema(dir.File(files.Database)) {
 		return nil
 	}
-	page, err := s.firstPage()
+	page, err := firstPage(dir)
 	if err != nil {
 		return err
 	}
-	if err := s.replaceFirstPage(page); err != nil || readsSchema(s.path(databaseName)) {
+	if err := replaceFirstPage(dir, page); err != nil || readsSchema(dir.File(files.Database)) {
 		return err
 	}
-	w, err := s.readLog()
+	w, err := readLog(dir)
 	if err != nil || w == nil {
 		return err
 	}
 	round := w.round()
 	_, _, live := w.walk(round)
-	if _, err := s.setAside(databaseName + "-wal"); err != nil {
+	if _, err := dir.SetAside(files.Database + "-wal"); err != nil {
 		return err
 	}
 	if w.replaceFirst(page, round, live) {
 		w.mend(round, live)
 	}
-	return durable.WriteFile(s.path(databaseName+"-wal"), w.b, filePerm)
+	return durable.WriteFile(dir.File(files.Database+"-wal"), w.b, files.Perm)
 }
 
 // replaceFirstPage replaces the first page in the database's file.
-func (s *Spool) replaceFirstPage(page []byte) error {
-	f, err := os.OpenFile(s.path(databaseName), os.O_RDWR|os.O_CREATE, filePerm)
+func replaceFirstPage(dir files.Dir, page []byte) error {
+	f, err := os.OpenFile(dir.File(files.Database), os.O_RDWR|os.O_CREATE, files.Perm)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	aside, err := s.damagedPath()
+	aside, err := dir.Aside()
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (s *Spool) replaceFirstPage(page []byte) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	if err := durable.WriteFile(aside+"-firstpage", old[:n], filePerm); err != nil {
+	if err := durable.WriteFile(aside+"-firstpage", old[:n], files.Perm); err != nil {
 		return err
 	}
 	_, err = f.WriteAt(page, 0)
@@ -82,13 +83,13 @@ func readsSchema(name string) bool {
 
 // firstPage is the first page of a new spool, without the counters: SQLite takes the number of pages from the file then, and
 // the free ones are lost only to the damaged file.
-func (s *Spool) firstPage() ([]byte, error) {
-	dir, err := os.MkdirTemp(s.o.Dir, "template-")
+func firstPage(dir files.Dir) ([]byte, error) {
+	temp, err := os.MkdirTemp(dir.Path, "template-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	name := filepath.Join(dir, databaseName)
+	defer os.RemoveAll(temp)
+	name := filepath.Join(temp, files.Database)
 	c, err := openWriter(name)
 	if err != nil {
 		return nil, err

@@ -2,10 +2,9 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,12 +26,6 @@ import (
 // this one; the files that are renamed afterwards have nothing in them that the database has not. A spool of
 // a later format is refused before anything is changed.
 
-// The names that the journal and the marks had in format 1.
-const (
-	journalName1 = "journal"
-	marksName1   = "marks"
-)
-
 // errNewer refuses a spool of a later format.
 func errNewer(version int64) error {
 	return fmt.Errorf("it was written by a newer release: its format is %d, and this release knows formats "+
@@ -42,12 +35,12 @@ func errNewer(version int64) error {
 
 // checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
 // salvaging it comes later, and must not begin when the journal is of a later format.
-func (s *Spool) checkFormat() error {
-	version, err := s.databaseVersion()
+func checkFormat(dir files.Dir) error {
+	version, err := databaseVersion(dir)
 	if err != nil {
 		return err
 	}
-	journal, err := journalVersion(s.o.Dir)
+	journal, err := journalVersion(dir.Path)
 	if err != nil {
 		return err
 	}
@@ -66,10 +59,10 @@ const (
 
 // databaseVersion is the format of the database: that of its first page in the file or, if the log has a
 // newer one, there. It is 0 for a database that is not there, or not ours as far as can be seen.
-func (s *Spool) databaseVersion() (version int64, err error) {
-	f, err := os.Open(s.path(databaseName))
+func databaseVersion(dir files.Dir) (version int64, err error) {
+	f, err := os.Open(dir.File(files.Database))
 	if err != nil {
-		return 0, ignoreMissing(err)
+		return 0, files.IgnoreMissing(err)
 	}
 	defer f.Close()
 	page := make([]byte, pageSize)
@@ -77,7 +70,7 @@ func (s *Spool) databaseVersion() (version int64, err error) {
 		return 0, nil
 	}
 	version = pageVersion(page)
-	w, err := s.readLog()
+	w, err := readLog(dir)
 	if err != nil || w == nil {
 		return version, err
 	}
@@ -101,7 +94,7 @@ func pageVersion(page []byte) int64 {
 // journalVersion is the latest format of a journal in dir, by its first page or, where that is damaged, its
 // name.
 func journalVersion(dir string) (version int64, err error) {
-	names, err := filepath.Glob(filepath.Join(escapeGlob(dir), journalName1+"*"))
+	names, err := filepath.Glob(filepath.Join(escapeGlob(dir), files.Journal1+"*"))
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +114,7 @@ func journalVersion(dir string) (version int64, err error) {
 // nameVersion is the format that the name of a journal says: journal-N. A large number is somebody's copy, with
 // the date perhaps.
 func nameVersion(name string) int64 {
-	n, err := strconv.ParseInt(strings.TrimPrefix(name, journalName1+"-"), 10, 64)
+	n, err := strconv.ParseInt(strings.TrimPrefix(name, files.Journal1+"-"), 10, 64)
 	if err != nil || n > 1000 {
 		return 0
 	}
@@ -137,7 +130,7 @@ func escapeGlob(s string) string {
 func firstPageVersion(name string) (version int64, ok bool, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return 0, false, ignoreMissing(err)
+		return 0, false, files.IgnoreMissing(err)
 	}
 	defer f.Close()
 	page := make([]byte, journalPage)
@@ -154,19 +147,4 @@ func (t *tx) migrate() error {
 		return err
 	}
 	return t.run(fmt.Sprintf("PRAGMA user_version=%d", schemaVersion))
-}
-
-// rename1 gives the files of format 1 their names of today. The database has all that is in them.
-func (s *Spool) rename1() error {
-	err := os.Remove(s.path(marksName1))
-	if ignoreMissing(err) != nil {
-		return err
-	}
-	s.at("marks removed")
-	if _, err := os.Lstat(s.path(journalName)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	err = os.Rename(s.path(journalName1), s.path(journalName))
-	s.at("journal renamed")
-	return ignoreMissing(err)
 }

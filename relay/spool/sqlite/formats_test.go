@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mailwhy/relay/spool/files"
 	"maps"
 	"os"
 	"path/filepath"
@@ -51,9 +52,9 @@ func unpackEarlier(t *testing.T, name string) earlier {
 		b, err := io.ReadAll(r)
 		path := filepath.Join(e.dir, h.Name)
 		if h.Typeflag == tar.TypeDir {
-			err = errors.Join(err, os.MkdirAll(path, dirPerm))
+			err = errors.Join(err, os.MkdirAll(path, files.DirPerm))
 		} else {
-			err = errors.Join(err, os.WriteFile(path, b, filePerm))
+			err = errors.Join(err, os.WriteFile(path, b, files.Perm))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +103,7 @@ func TestOpensEarlierFormats(t *testing.T) {
 		"reports-closed"} {
 		t.Run(name, func(t *testing.T) {
 			e := unpackEarlier(t, name)
-			os.WriteFile(filepath.Join(e.dir, lockName), nil, filePerm)
+			os.WriteFile(filepath.Join(e.dir, files.Lock), nil, files.Perm)
 			r, err := OpenReadOnly(e.dir)
 			if err != nil {
 				t.Fatal(err)
@@ -122,7 +123,7 @@ func TestOpensEarlierFormats(t *testing.T) {
 			if strings.Contains(w.String(), "level=ERROR") {
 				t.Errorf("an upgrade is no damage:\n%s", w.String())
 			}
-			for _, old := range []string{journalName1, marksName1} {
+			for _, old := range []string{files.Journal1, files.RunState1} {
 				if _, err := os.Lstat(filepath.Join(e.dir, old)); err == nil {
 					t.Errorf("%s is still there", old)
 				}
@@ -138,12 +139,10 @@ func TestKilledWhileMigrating(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := unpackEarlier(t, name)
 			images := map[string]string{}
-			s := newSpool(Options{Dir: e.dir, Limits: Limits{Reserve: -1, Journal: 1 << 20},
-				Log: slog.New(slog.DiscardHandler)})
-			s.at = func(step string) { images[step] = takeImage(t, e.dir) }
-			if err := s.open(); err != nil {
-				t.Fatal(err)
-			}
+			s := openTest(t, Options{
+				Dir: e.dir, Limits: Limits{Reserve: -1, Journal: 1 << 20}, Log: slog.New(slog.DiscardHandler),
+				at: func(step string) { images[step] = takeImage(t, e.dir) },
+			})
 			defer s.Close()
 			want := []string{"before the commit", "committed", "in order", "marks removed", "journal renamed"}
 			if got := slices.Collect(maps.Keys(images)); len(got) != len(want) {
@@ -169,7 +168,7 @@ func TestDowngradedSpool(t *testing.T) {
 	e := unpackEarlier(t, "downgraded")
 	var w watcher
 	s := w.open(t, e.dir)
-	aside, err := filepath.Glob(filepath.Join(e.dir, damagedDir, "*-"+journalName1))
+	aside, err := filepath.Glob(filepath.Join(e.dir, files.Damaged, "*-"+files.Journal1))
 	if err != nil || len(aside) != 1 || !strings.Contains(w.String(), "level=ERROR") ||
 		!strings.Contains(w.String(), "mailwhy queue recover "+aside[0]) {
 		t.Fatalf("%q, %v:\n%s", aside, err, w.String())
@@ -205,13 +204,13 @@ func TestDowngradedSpool(t *testing.T) {
 // dropped, or sent.
 func TestJournalOfAnotherSpool(t *testing.T) {
 	im, other := youngImage(t, 30), youngImage(t, 20)
-	if err := os.Rename(filepath.Join(other.dir, journalName), filepath.Join(im.dir, journalName)); err != nil {
+	if err := os.Rename(filepath.Join(other.dir, files.Journal), filepath.Join(im.dir, files.Journal)); err != nil {
 		t.Fatal(err)
 	}
 	var w watcher
 	s := w.open(t, im.dir)
 	defer s.Close()
-	aside, _ := filepath.Glob(filepath.Join(im.dir, damagedDir, "*-"+journalName))
+	aside, _ := filepath.Glob(filepath.Join(im.dir, files.Damaged, "*-"+files.Journal))
 	if len(aside) != 1 || !strings.Contains(w.String(), "level=ERROR") {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}
@@ -231,7 +230,7 @@ func TestJournalOfAnotherSpool(t *testing.T) {
 func TestRefusesLaterFormats(t *testing.T) {
 	later := func(t *testing.T, s *Spool) {
 		op := &operation{apply: func(t *tx) error { return t.run("PRAGMA user_version=7") }}
-		if err := s.w.do(t.Context(), op); err != nil {
+		if err := s.w.ops.do(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -250,9 +249,9 @@ func TestRefusesLaterFormats(t *testing.T) {
 		},
 		"journal": func(t *testing.T, dir string) string {
 			later := filepath.Join(dir, "journal-7")
-			os.Rename(filepath.Join(dir, journalName), later)
+			os.Rename(filepath.Join(dir, files.Journal), later)
 			flip(t, later, 9, 0) // the salt: only its name tells
-			os.WriteFile(filepath.Join(dir, databaseName), []byte("damaged"), filePerm)
+			os.WriteFile(filepath.Join(dir, files.Database), []byte("damaged"), files.Perm)
 			return dir
 		},
 	} {
@@ -287,7 +286,7 @@ func readAll(t *testing.T, dir string) map[string]string {
 			t.Fatal(err)
 		}
 		for _, name := range names {
-			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && filepath.Base(name) != lockName {
+			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && filepath.Base(name) != files.Lock {
 				b, err := os.ReadFile(name)
 				if err != nil {
 					t.Fatal(err)
@@ -304,13 +303,13 @@ func readAll(t *testing.T, dir string) map[string]string {
 func TestUnreadableJournalIsKept(t *testing.T) {
 	im := youngImage(t, 2)
 	for at := int64(journalPage); at < liveBytes(t, im.dir); at += journalPage {
-		flip(t, filepath.Join(im.dir, journalName), at+entryHeader+2, 3)
+		flip(t, filepath.Join(im.dir, files.Journal), at+entryHeader+2, 3)
 	}
-	os.Remove(filepath.Join(im.dir, marksName))
+	os.Remove(filepath.Join(im.dir, files.RunState))
 	var w watcher
 	s := w.open(t, im.dir)
 	defer s.Close()
-	aside, _ := filepath.Glob(filepath.Join(im.dir, damagedDir, "*-"+journalName))
+	aside, _ := filepath.Glob(filepath.Join(im.dir, files.Damaged, "*-"+files.Journal))
 	if len(aside) != 1 || !strings.Contains(w.String(), "mailwhy queue recover "+aside[0]) {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}

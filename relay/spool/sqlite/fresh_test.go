@@ -35,9 +35,7 @@ func atHead(t *testing.T, o Options) *Spool {
 
 // held counts the fresh messages of the lane.
 func (s *Spool) held() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.lineLocked("default").fresh)
+	return s.queue.Lane("default").InMemory()
 }
 
 // TestFreshIsTheSame compares what is leased from memory with what the database has: the same messages, in the same order.
@@ -247,32 +245,5 @@ func TestFreshUnderRace(t *testing.T) {
 	}
 	if st, err := s.Stat(t.Context()); len(settled) != n || err != nil || st.Messages != 0 {
 		t.Errorf("%d of %d messages were settled, %d are left, %v", len(settled), n, st.Messages, err)
-	}
-}
-
-// TestBrake has the lane take what is in memory while a message waits: that one goes on as soon as there is less. Where the
-// lane takes nothing it does not wait.
-func TestBrake(t *testing.T) {
-	s := atHead(t, Options{Limits: Limits{Cache: 8000}})
-	for range 5 { // more than half of it, also without the first
-		if _, err := putOne(s, 10); err != nil {
-			t.Fatal(err)
-		}
-	}
-	braked := func() time.Duration {
-		start := time.Now()
-		s.brake(context.Background(), "default")
-		return time.Since(start)
-	}
-	if d := braked(); d > brakeMax/2 {
-		t.Errorf("a message waited %v for a lane that takes nothing", d)
-	}
-	leaseSome(t, s, 1)
-	if d := braked(); d < brakeMax/2 {
-		t.Errorf("a message went on after %v though the lane did not catch up", d)
-	}
-	leaseSome(t, s, 1)
-	if d := braked(); d > brakeMax/2 {
-		t.Errorf("a message waited %v for a lane that has caught up", d)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"mailwhy/relay/spool/files"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool"
 )
 
 // journal is a file for messages that come and go while their lane keeps up (young.go): they are written to it, with one plain write
@@ -67,7 +69,7 @@ const (
 
 // openJournal opens the journal, or makes it, and gives it a salt. What was in it counts no more. It takes size bytes of the disk.
 func openJournal(name string, size int64) (*journal, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, filePerm)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, files.Perm)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +98,7 @@ func (j *journal) prepare() error {
 	binary.LittleEndian.PutUint32(page[:], journalMagic)
 	binary.LittleEndian.PutUint32(page[4:], schemaVersion)
 	binary.LittleEndian.PutUint64(page[8:], j.salt)
-	binary.LittleEndian.PutUint32(page[entrySum:], crc32.Checksum(page[:entrySum], castagnoli()))
+	binary.LittleEndian.PutUint32(page[entrySum:], crc32.Checksum(page[:entrySum], spool.Castagnoli()))
 	if _, err := j.f.WriteAt(page[:], 0); err != nil {
 		return err
 	}
@@ -115,14 +117,14 @@ func (j *journal) clear() {
 }
 
 // put adds a message to the transaction, with its content.
-func (j *journal) put(r *record) {
+func (j *journal) put(r *spool.Record) {
 	start := j.open()
 	j.record(r)
 	j.close(start, entryPut)
 }
 
 // report adds to the transaction that notices are told, by the report r unless that is nil.
-func (j *journal) report(told []relay.Notice, r *record) {
+func (j *journal) report(told []relay.Notice, r *spool.Record) {
 	start := j.open()
 	j.buf = binary.AppendUvarint(j.buf, uint64(len(told)))
 	for _, n := range told {
@@ -137,14 +139,14 @@ func (j *journal) report(told []relay.Notice, r *record) {
 }
 
 // record appends a message.
-func (j *journal) record(r *record) {
-	for _, n := range []int64{r.seq, r.arrived, r.size, int64(r.sum), r.turn, r.due, r.open, int64(r.headSum), int64(r.stateSum)} {
+func (j *journal) record(r *spool.Record) {
+	for _, n := range []int64{r.Seq, r.Arrived, r.Size, int64(r.Sum), r.Slot, r.Due, r.Open, int64(r.HeadSum), int64(r.StateSum)} {
 		j.buf = binary.LittleEndian.AppendUint64(j.buf, uint64(n))
 	}
-	for _, s := range []string{r.id, r.lane, r.sender, r.head, r.recipients} {
+	for _, s := range []string{r.ID, r.Lane, r.Sender, r.Head, r.Recipients} {
 		j.text(s)
 	}
-	j.buf = append(j.buf, r.data...)
+	j.buf = append(j.buf, r.Data...)
 }
 
 // text appends a text and its length.
@@ -214,6 +216,6 @@ func entryLength(h []byte) int { return entryHeader + int(binary.LittleEndian.Ui
 
 // sumEntry is the checksum of an entry.
 func sumEntry(e []byte) uint32 {
-	sum := crc32.Checksum(e[:entrySum], castagnoli())
-	return crc32.Update(sum, castagnoli(), e[entrySum+4:])
+	sum := crc32.Checksum(e[:entrySum], spool.Castagnoli())
+	return crc32.Update(sum, spool.Castagnoli(), e[entrySum+4:])
 }

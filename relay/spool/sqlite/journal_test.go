@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"mailwhy/relay/spool/files"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // putContent puts a message of its own content into want.
@@ -47,7 +49,7 @@ func youngImage(t testing.TB, n int) image {
 	if _, err := putOne(s, 2); !errors.Is(err, relay.ErrFull) { // nothing is written of it
 		t.Fatal(err)
 	}
-	if got := s.w.young.count.Load(); got != int64(len(im.want)) {
+	if got := s.w.pending.count.Load(); got != int64(len(im.want)) {
 		t.Fatalf("%d messages of %d are in the journal only", got, len(im.want))
 	}
 	im.dir = takeImage(t, s.o.Dir)
@@ -57,7 +59,7 @@ func youngImage(t testing.TB, n int) image {
 // liveBytes is how far the journal of an image is in use.
 func liveBytes(t testing.TB, dir string) int64 {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, journalName))
+	b, err := os.ReadFile(filepath.Join(dir, files.Journal))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +173,7 @@ func TestJournalTakesFromDatabase(t *testing.T) {
 	putContent(t, s, want, 100)
 	holds(t, s, want) // which brings both into the database
 	settleOne(t, s, want, true)
-	if len(s.w.young.gone) != 1 {
+	if len(s.w.pending.gone) != 1 {
 		t.Fatal("the settlement is in the database: this tests nothing")
 	}
 	im := image{dir: takeImage(t, s.o.Dir), want: want}
@@ -189,11 +191,11 @@ func TestTornJournal(t *testing.T) {
 	for size := liveBytes(t, im.dir); size >= 0; size -= journalPage {
 		for _, marks := range []bool{true, false} {
 			dir := takeImage(t, im.dir)
-			if err := os.Truncate(filepath.Join(dir, journalName), size); err != nil {
+			if err := os.Truncate(filepath.Join(dir, files.Journal), size); err != nil {
 				t.Fatal(err)
 			}
 			if !marks {
-				os.Remove(filepath.Join(dir, marksName))
+				os.Remove(filepath.Join(dir, files.RunState))
 			}
 			var w watcher
 			s := w.open(t, dir)
@@ -224,7 +226,7 @@ func TestFlippedJournal(t *testing.T) {
 	lost := 0
 	for at := int64(0); at < liveBytes(t, im.dir); at += step {
 		dir := takeImage(t, im.dir)
-		flip(t, filepath.Join(dir, journalName), at, int(at%8))
+		flip(t, filepath.Join(dir, files.Journal), at, int(at%8))
 		var w watcher
 		s := w.open(t, dir)
 		_, named, missing := w.account(t, s, im.want)
@@ -248,14 +250,14 @@ func TestForgedEntry(t *testing.T) {
 	s := openTest(t, Options{})
 	want := map[string]string{}
 	putContent(t, s, want, 100)
-	forger := &journal{salt: 1, base: s.w.journal.base}
+	forger := &journal{salt: 1, base: s.w.pending.journal.base}
 	forged := benchMessage("forger@sender.example")
 	forged.ID = relay.NewID(time.Now())
-	r, err := encode(forged)
+	r, err := spool.Encode(forged)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.headSum = r.sumHead()
+	r.HeadSum = r.SumHead()
 	forger.put(r)
 	binary.LittleEndian.PutUint32(forger.buf[entrySum:], sumEntry(forger.buf[:entryLength(forger.buf)]))
 	if e, ok := parseEntry(forger.buf); !ok || !e.whole {
@@ -272,7 +274,7 @@ func TestForgedEntry(t *testing.T) {
 	}
 	dir := takeImage(t, s.o.Dir)
 	s.Close()
-	flip(t, filepath.Join(dir, journalName), 2*journalPage+4, 0) // the length of its entry
+	flip(t, filepath.Join(dir, files.Journal), 2*journalPage+4, 0) // the length of its entry
 	var w watcher
 	s = w.open(t, dir)
 	defer s.Close()
@@ -315,7 +317,7 @@ func TestJournalFails(t *testing.T) {
 	want := map[string]string{}
 	putContent(t, s, want, 100)
 	putContent(t, s, want, 100)
-	s.w.journal.f.Close()
+	s.w.pending.journal.f.Close()
 	putContent(t, s, want, 100)
 	settleOne(t, s, want, true)
 	if !strings.Contains(w.String(), "goes on without it") {
@@ -450,7 +452,7 @@ func TestJournalTellsOfLostLog(t *testing.T) {
 	putContent(t, s, want, 100)
 	for _, marks := range []bool{true, false} {
 		dir := takeImage(t, s.o.Dir)
-		name := filepath.Join(dir, databaseName+"-wal")
+		name := filepath.Join(dir, files.Database+"-wal")
 		fi, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
@@ -459,7 +461,7 @@ func TestJournalTellsOfLostLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !marks {
-			os.Remove(filepath.Join(dir, marksName))
+			os.Remove(filepath.Join(dir, files.RunState))
 		}
 		var w watcher
 		s := w.open(t, dir)
@@ -488,7 +490,7 @@ func TestPowerCutInJournal(t *testing.T) {
 	for page := end - 4*journalPage; page < end; page += journalPage {
 		for _, marks := range []bool{true, false} {
 			cut := takeImage(t, dir)
-			f, err := os.OpenFile(filepath.Join(cut, journalName), os.O_RDWR, 0)
+			f, err := os.OpenFile(filepath.Join(cut, files.Journal), os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -497,7 +499,7 @@ func TestPowerCutInJournal(t *testing.T) {
 			}
 			f.Close()
 			if !marks {
-				os.Remove(filepath.Join(cut, marksName))
+				os.Remove(filepath.Join(cut, files.RunState))
 			}
 			var w watcher
 			s := w.open(t, cut)

@@ -1,137 +1,112 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql/driver"
-	"math"
-	"strconv"
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/queue"
 )
 
-// place is where a message stands in its lane's line.
-type place struct{ turn, seq int64 }
-
-func (p place) compare(q place) int {
-	return cmp.Or(cmp.Compare(p.turn, q.turn), cmp.Compare(p.seq, q.seq))
-}
-
-// lease is the right to settle a message, held in memory: a spool has one process, and when that ends so do its leases.
-type lease struct {
-	token    relay.Token
-	id       string
-	lane     string
-	seq      int64
-	size     int64
-	file     string
-	place    place         // zero for a message that was not in the line
-	deadline time.Time     // monotonic; zero is none
-	settling bool          // its settlement is with the writer: it lapses no more
-	slot     int64         // in marks
-	ended    chan struct{} // closed when the lease is
-}
-
-// Lease implements relay.Spool. A message whose lease lapses stands in the line as before; next does not count it before.
+// Lease implements relay.Spool. A message whose lease lapses has its slot as before; next does not count it before.
 func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
-	if err := s.w.stuck(); err != nil {
+	if err := s.w.ops.stuck(); err != nil {
 		return nil, time.Time{}, err
 	}
-	l := s.line(q.Lane)
-	select {
-	case l.turnstile <- struct{}{}:
-		defer func() { <-l.turnstile }()
-	case <-ctx.Done():
-		return nil, time.Time{}, context.Cause(ctx)
-	}
-	if err := s.lineUp(ctx, l, q.Now); err != nil {
+	l := stored{s, s.queue.Lane(q.Lane)}
+	leave, err := l.lane.Enter(ctx)
+	if err != nil {
 		return nil, time.Time{}, err
 	}
-	leases, next, ok := s.leaseFresh(l, q)
+	defer leave()
+	if err := l.enqueueDue(ctx, q.Now); err != nil {
+		return nil, time.Time{}, err
+	}
+	leases, next, ok := l.lane.LeaseInMemory(q)
 	if !ok {
-		var err error
-		if leases, next, err = s.leaseLine(ctx, l, q); err != nil {
+		if leases, next, err = l.lease(ctx, q); err != nil {
 			return nil, time.Time{}, err
 		}
 	}
-	due, _, err := s.waiting(l, nanos(q.Now))
+	due, _, err := l.waiting(q.Now)
 	if err != nil {
 		return leases, q.Now.Add(time.Second), nil // the leases are given, and must reach the caller
 	}
-	if wait := timeOf(due); due != never && (next.IsZero() || wait.Before(next)) {
+	if wait := spool.TimeOf(due); due != spool.Never && (next.IsZero() || wait.Before(next)) {
 		next = wait
 	}
 	return leases, next, nil
 }
 
-// leaseLine leases from the line, and returns when the first that stays in it is due.
-func (s *Spool) leaseLine(ctx context.Context, l *line, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
-	from, worth := s.startScan(l)
+// stored is what the database has of a lane.
+type stored struct {
+	s    *Spool
+	lane *queue.Lane
+}
+
+// lease leases from the database, and returns when the first that stays there is due.
+func (l stored) lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
+	from, worth := l.lane.StartScan()
 	if !worth {
 		return nil, time.Time{}, nil
 	}
-	found := s.scan(l, from, q.Max)
-	messages, bad := decodeAll(&found.records)
-	leases, next, early := s.handOut(l, found, messages, q)
-	if err := found.err; err != nil {
+	found, err := l.scan(from, q.Max)
+	found.Failed = err != nil
+	var bad []damagedRecord
+	found.Messages, bad = decodeAll(&found.Records)
+	leases, next, early := l.lane.HandOut(found, q)
+	if err != nil {
 		return nil, time.Time{}, err
 	}
 	if len(bad) > 0 {
-		s.quarantineAll(ctx, bad)
+		l.s.quarantine.add(ctx, bad)
 	}
 	if len(early) > 0 {
-		s.sendBack(ctx, early) // those that are not written are found early again
+		l.sendBack(ctx, early) // those that are not written are found early again
 	}
-	if found.more {
+	if found.More {
 		next = q.Now
 	}
 	return leases, next, nil
 }
 
-// scanned is what a scan found.
-type scanned struct {
-	records []*record
-	end     place // of the last one that was looked at
-	more    bool  // the line goes on
-	err     error
-}
-
 // scanBytes bounds the contents that one scan reads, all in all.
 const scanBytes = 1 << 20
 
-// scan reads up to limit records that stand after from and are not leased, with their contents if these are small: to read
-// them one by one would cost more than all the rest.
-func (s *Spool) scan(l *line, from place, limit int) (found scanned) {
-	found.err = s.read(func(c *conn) error {
-		found = scanned{end: from}
+// scan reads up to limit records that stand after from and are not leased, with their contents if these are small: to
+// read them one by one would cost more than all the rest.
+func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err error) {
+	err = l.s.read(func(c *conn) error {
+		found = queue.Scanned{End: from}
 		return c.query(func(row []driver.Value) error {
-			r := new(record)
-			if err := r.scan(row); err != nil {
+			r, err := scanRecord(row)
+			if err != nil {
 				return err
 			}
-			leased := s.isLeased(r.seq)
-			if !leased && len(found.records) >= limit {
-				found.more = true
+			leased := l.s.queue.IsLeased(r.Seq)
+			if !leased && len(found.Records) >= limit {
+				found.More = true
 				return errStop
 			}
-			found.end = place{r.turn, r.seq}
+			found.End = queue.Position{Slot: r.Slot, Seq: r.Seq}
 			if !leased {
-				found.records = append(found.records, r)
+				found.Records = append(found.Records, r)
 			}
 			return nil
 		}, "SELECT "+columnsAndContent+" FROM message"+
 			" WHERE lane=?2 AND turn>=?3 AND (turn, seq) > (?3, ?4) ORDER BY turn, seq",
-			int64(scanBytes/max(limit, 1)), l.name, from.turn, from.seq)
+			int64(scanBytes/max(limit, 1)), l.lane.Name, from.Slot, from.Seq)
 	})
-	return found
+	return found, err
 }
 
 // decodeAll restores the messages of records; those that are damaged are taken out of them.
-func decodeAll(records *[]*record) (messages []*relay.Message, bad []damagedRecord) {
+func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damagedRecord) {
 	whole := (*records)[:0]
 	for _, r := range *records {
-		m, err := r.decode()
+		m, err := r.Decode()
 		if err != nil {
 			bad = append(bad, damagedRecord{r, err.Error()})
 			continue
@@ -142,143 +117,116 @@ func decodeAll(records *[]*record) (messages []*relay.Message, bad []damagedReco
 	return messages, bad
 }
 
-// earlyBy is how far ahead of Now a message in the line may be due without losing its place: it was put there after
-// the caller looked at the clock, or the clock was set back a little.
-const earlyBy = time.Minute
+// waiting returns when the earliest message of the lane without a slot is due; see queue.Lane.Waiting.
+func (l stored) waiting(now time.Time) (due int64, jumped bool, err error) {
+	return l.lane.Waiting(spool.Nanos(now), func() (due int64, ok bool, err error) {
+		err = l.s.read(func(c *conn) (err error) {
+			due, ok, err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL"+
+				" ORDER BY due LIMIT 1", l.lane.Name)
+			return err
+		})
+		return due, ok, err
+	})
+}
 
-// handOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet: the first of those
-// that keep their place is due at soon, and early have to be sent back.
-func (s *Spool) handOut(l *line, found scanned, messages []*relay.Message, q relay.LeaseQuery) (
-	leases []relay.Lease, soon time.Time, early []int64) {
-	deadline := time.Now().Add(q.Until.Sub(q.Now))
-	far := farAhead(q.Now, s.o.MaxDelay)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer l.endScan()
-	if found.err != nil {
-		return nil, time.Time{}, nil
+// enqueueMax is how many messages get their slot in one transaction.
+const enqueueMax = 512
+
+// enqueueDue gives slots to the messages of a lane that have become due since, and to those whose due time lies too far
+// ahead; these there are only when the clock was set back.
+func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
+	due, jumped, err := l.waiting(now)
+	if err != nil || due == spool.Never || due > spool.Nanos(now) && !jumped {
+		return err
 	}
-	l.cursor, l.more = found.end, found.more
-	for i, r := range found.records {
-		if s.leased[r.seq] != nil || l.ended[r.seq] {
-			continue // settled, or taken by Edit, since the scan began
-		}
-		if r.due > nanos(q.Now) && r.due <= far {
-			if due := timeOf(r.due); due.Sub(q.Now) > earlyBy {
-				early = append(early, r.seq)
-			} else if l.stepBack(place{r.turn, r.seq}); soon.IsZero() || due.Before(soon) {
-				soon = due
+	// By itself, since it may have the reserve of a full disk, and giving slots may not.
+	if err := l.s.checkpoint(); err != nil {
+		return err
+	}
+	var up []*spool.Record
+	defer l.s.queue.ForgetWaits()
+	return l.s.w.ops.do(ctx, &operation{
+		size: enqueueMax * 256,
+		apply: func(t *tx) (err error) {
+			if up, err = l.due(t, now); err != nil {
+				return err
 			}
-			continue
+			return l.giveSlots(t, up)
+		},
+		after: func(err error) { l.s.queue.Arrive(up...) },
+	})
+}
+
+// due finds messages of the lane without a slot that are due.
+func (l stored) due(t *tx, now time.Time) (up []*spool.Record, err error) {
+	const waiting = "SELECT seq, sender FROM message WHERE lane=?1 AND turn IS NULL AND due IS NOT NULL AND "
+	collect := func(row []driver.Value) error {
+		r := &spool.Record{Lane: l.lane.Name}
+		r.Seq, _ = row[0].(int64)
+		r.Sender, _ = row[1].(string)
+		up = append(up, r)
+		return nil
+	}
+	err = t.query(collect, waiting+"due<=?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, spool.Nanos(now), int64(enqueueMax))
+	if err == nil && len(up) < enqueueMax {
+		far := queue.FarAhead(now, l.s.o.MaxDelay)
+		err = t.query(collect, waiting+"due>?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, far, int64(enqueueMax))
+	}
+	return up, err
+}
+
+// giveSlots writes the slots of records that have become due.
+func (l stored) giveSlots(t *tx, up []*spool.Record) error {
+	for _, r := range up {
+		r.Slot = l.lane.Next(r.Sender)
+		if _, err := t.exec("UPDATE message SET turn=? WHERE seq=?", r.Slot, r.Seq); err != nil {
+			return err
 		}
-		normalise(messages[i], q.Now, s.o.MaxDelay)
-		le := s.grant(r, deadline)
-		l.virtual = max(l.virtual, r.turn)
-		s.cache.addRead(r)
-		leases = append(leases, relay.Lease{Token: le.token, Message: messages[i]})
-	}
-	return leases, soon, early
-}
-
-// grant makes a lease. s.mu is held.
-func (s *Spool) grant(r *record, deadline time.Time) *lease {
-	s.tokens++
-	le := &lease{
-		token: relay.Token(strconv.FormatUint(s.tokens, 36) + "-" + r.id), id: r.id, lane: r.lane,
-		seq: r.seq, size: r.size, file: r.file, place: place{r.turn, r.seq}, deadline: deadline,
-		slot: s.marks.add(r.id), ended: make(chan struct{}),
-	}
-	s.leased[r.seq] = le
-	s.byToken[le.token] = le
-	s.sweepBy(deadline)
-	return le
-}
-
-// end ends a lease; gone says that the message was removed with it. s.mu is held.
-func (s *Spool) end(le *lease, gone bool) {
-	delete(s.leased, le.seq)
-	delete(s.byToken, le.token)
-	s.marks.clear(le.slot, gone)
-	close(le.ended)
-}
-
-// sweepBy has lapse look at the leases at t, if not before. s.mu is held.
-func (s *Spool) sweepBy(t time.Time) {
-	if !t.IsZero() && t.Before(s.sweepAt) {
-		s.sweepAt = t
-	}
-}
-
-// lapse ends the leases whose deadline has passed; their messages are found again. s.mu is held.
-func (s *Spool) lapse(now time.Time) {
-	if now.Before(s.sweepAt) {
-		return
-	}
-	s.sweepAt = now.Add(time.Hour)
-	for _, le := range s.leased {
-		switch {
-		case le.settling || le.deadline.IsZero():
-		case now.Before(le.deadline):
-			s.sweepBy(le.deadline)
-		default:
-			s.end(le, false)
-			s.o.Log.Warn("a lease lapsed", "id", le.id, "lane", le.lane)
-			if at := s.lines[le.lane]; at != nil && le.place.turn != 0 {
-				at.stepBack(le.place)
-			}
-		}
-	}
-}
-
-// isLeased reports whether the message seq is leased.
-func (s *Spool) isLeased(seq int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.leased[seq] != nil
-}
-
-// Extend implements relay.Spool.
-func (s *Spool) Extend(_ context.Context, t relay.Token, until time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	le := s.byToken[t]
-	if le == nil || le.settling {
-		return relay.ErrStaleLease
-	}
-	le.deadline = time.Now().Add(until.Sub(s.o.Now()))
-	s.sweepBy(le.deadline)
-	return nil
-}
-
-// Release implements relay.Releaser.
-func (s *Spool) Release(t relay.Token) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	le := s.byToken[t]
-	if le == nil || le.settling {
-		return relay.ErrStaleLease
-	}
-	s.end(le, false)
-	if l := s.lines[le.lane]; l != nil && le.place.turn != 0 {
-		l.stepBack(le.place)
 	}
 	return nil
 }
 
-// farAhead is the due time beyond which none can lie, unless the clock was set back.
-func farAhead(now time.Time, longest time.Duration) int64 {
-	n := nanos(now)
-	if n > math.MaxInt64-int64(longest) {
-		return math.MaxInt64 - 1
-	}
-	return n + int64(longest)
+// sendBack takes the slots of messages that turn out not to be due, because the clock was set back.
+func (l stored) sendBack(ctx context.Context, seqs []int64) error {
+	defer l.s.queue.ForgetWaits()
+	return l.s.w.ops.do(ctx, &operation{apply: func(t *tx) error {
+		for _, seq := range seqs {
+			if _, err := t.exec("UPDATE message SET turn=NULL WHERE seq=?", seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
 }
 
-// normalise makes recipients due whose next attempt lies so far ahead that the clock must have been set back.
-func normalise(m *relay.Message, now time.Time, longest time.Duration) {
-	for i := range m.Recipients {
-		if r := &m.Recipients[i]; r.Waiting() && r.NextAttempt.Sub(now) > longest {
-			r.NextAttempt = now
+// restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far ahead the senders
+// are its end tells, where those stand who have much waiting.
+func restoreLanes(q *queue.Queue, c *conn) error {
+	lane, ok := "", true
+	for ok {
+		ok = false
+		err := c.query(func(row []driver.Value) error {
+			lane, ok = row[0].(string)
+			return errStop
+		}, "SELECT lane FROM message WHERE lane>? AND turn IS NOT NULL ORDER BY lane LIMIT 1", lane)
+		if err != nil || !ok {
+			return err
 		}
+		head, _, err := c.integer("SELECT turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn LIMIT 1", lane)
+		if err != nil {
+			return err
+		}
+		newest := map[string]int64{}
+		err = c.query(func(row []driver.Value) error {
+			sender, _ := row[0].(string)
+			slot, _ := row[1].(int64)
+			newest[sender] = max(newest[sender], slot)
+			return nil
+		}, "SELECT sender, turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn DESC LIMIT 1000", lane)
+		if err != nil {
+			return err
+		}
+		q.Restore(lane, head, newest)
 	}
+	return nil
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"mailwhy/relay/spool/files"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // pageRows is how many messages are read at a time: a reader is short-lived, so that the log can be cut.
@@ -22,7 +23,7 @@ func (s *Spool) List(ctx context.Context, f relay.QueueFilter, each func(*relay.
 }
 
 // pageFunc reads the next page of messages in the order of their ids; none is the end.
-type pageFunc func(*conn) ([]*record, error)
+type pageFunc func(*conn) ([]*spool.Record, error)
 
 // pagesOf reads those among which f selects.
 func pagesOf(f relay.QueueFilter) pageFunc {
@@ -42,7 +43,7 @@ func list(ctx context.Context, read func(func(*conn) error) error, pages pageFun
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		var records []*record
+		var records []*spool.Record
 		err := read(func(c *conn) (err error) {
 			records, err = pages(c)
 			return err
@@ -51,8 +52,8 @@ func list(ctx context.Context, read func(func(*conn) error) error, pages pageFun
 			return err
 		}
 		for _, r := range records {
-			m, err := r.decode()
-			if err != nil || !selects(f, m) {
+			m, err := r.Decode()
+			if err != nil || !spool.Selects(f, m) {
 				continue
 			}
 			if found++; !each(m) || found == f.Limit {
@@ -64,11 +65,11 @@ func list(ctx context.Context, read func(func(*conn) error) error, pages pageFun
 
 // allPages reads all messages, page by page.
 func allPages(after string) pageFunc {
-	return func(c *conn) (records []*record, err error) {
+	return func(c *conn) (records []*spool.Record, err error) {
 		records, err = c.records("SELECT "+columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after,
 			int64(pageRows))
 		if err == nil && len(records) > 0 {
-			after = records[len(records)-1].id
+			after = records[len(records)-1].ID
 		}
 		return records, err
 	}
@@ -80,11 +81,11 @@ const lookedAt = 4096
 // selectedPages reads the messages that f selects by lane, by whether they wait and by age, page by page: a
 // large backlog of others costs a look at each of their rows, without their recipients.
 func selectedPages(f relay.QueueFilter) pageFunc {
-	after, older := f.After, int64(never)
+	after, older := f.After, int64(spool.Never)
 	if !f.OlderThan.IsZero() {
-		older = nanos(f.OlderThan)
+		older = spool.Nanos(f.OlderThan)
 	}
-	return func(c *conn) (records []*record, err error) {
+	return func(c *conn) (records []*spool.Record, err error) {
 		for end := false; !end && len(records) == 0; {
 			upTo := ""
 			err := c.query(rowInto(&upTo), "SELECT id FROM message WHERE id>? ORDER BY id LIMIT 1 OFFSET ?", after,
@@ -102,7 +103,7 @@ func selectedPages(f relay.QueueFilter) pageFunc {
 				return nil, err
 			}
 			if after = upTo; len(records) == pageRows {
-				after = records[pageRows-1].id
+				after = records[pageRows-1].ID
 			}
 		}
 		return records, nil
@@ -121,10 +122,10 @@ func asInteger(b bool) int64 {
 }
 
 // records reads the rows of columns that a query gives.
-func (c *conn) records(query string, args ...driver.Value) (records []*record, err error) {
+func (c *conn) records(query string, args ...driver.Value) (records []*spool.Record, err error) {
 	err = c.query(func(row []driver.Value) error {
-		r := new(record)
-		if err := r.scan(row); err != nil {
+		r, err := scanRecord(row)
+		if err != nil {
 			return err
 		}
 		records = append(records, r)
@@ -137,7 +138,7 @@ func (c *conn) records(query string, args ...driver.Value) (records []*record, e
 func idPages(ids []string, after string) pageFunc {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id <= after })
-	return func(c *conn) (records []*record, err error) {
+	return func(c *conn) (records []*spool.Record, err error) {
 		i := 0
 		for ; i < len(ids) && len(records) < pageRows; i++ {
 			r, err := c.one("id=?", ids[i])
@@ -152,49 +153,6 @@ func idPages(ids []string, after string) pageFunc {
 		ids = ids[i:]
 		return records, nil
 	}
-}
-
-// selects reports whether a filter selects m.
-func selects(f relay.QueueFilter, m *relay.Message) bool {
-	if !f.OlderThan.IsZero() && !m.Arrived.Before(f.OlderThan) || f.Lane != "" && m.Lane != f.Lane {
-		return false
-	}
-	if f.Waiting && !anyRecipient(m, (*relay.Recipient).Waiting) {
-		return false
-	}
-	if f.Sender != "" && !addressMatches(f.Sender, m.Envelope.From) {
-		return false
-	}
-	if f.Recipient == "" && f.Category == "" && f.State == "" {
-		return true
-	}
-	return anyRecipient(m, func(r *relay.Recipient) bool { return f.Recipient == "" || addressMatches(f.Recipient, r.Address) }) &&
-		anyRecipient(m, func(r *relay.Recipient) bool {
-			return f.Category == "" || r.Diagnosis != nil && strings.EqualFold(string(r.Diagnosis.Category), f.Category)
-		}) &&
-		anyRecipient(m, func(r *relay.Recipient) bool { return f.State == "" || r.State == f.State })
-}
-
-func anyRecipient(m *relay.Message, is func(*relay.Recipient) bool) bool {
-	for i := range m.Recipients {
-		if is(&m.Recipients[i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// addressMatches reports whether address is pattern, or in the domain that the pattern "@domain" names; "<>" is the
-// null sender.
-func addressMatches(pattern, address string) bool {
-	if pattern == "<>" {
-		return address == ""
-	}
-	if strings.HasPrefix(pattern, "@") {
-		i := strings.LastIndexByte(address, '@')
-		return i >= 0 && strings.EqualFold(address[i:], pattern)
-	}
-	return strings.EqualFold(address, pattern)
 }
 
 // stat counts what is committed. It is safe for concurrent use.
@@ -214,13 +172,11 @@ func (s *Spool) Stat(context.Context) (st relay.SpoolStat, err error) {
 	})
 	st.Messages, st.Bytes, st.Notices = s.stat.messages.Load(), s.stat.bytes.Load(), s.stat.notices.Load()
 	st.Quarantined = s.stat.quarantined.Load()
-	s.mu.Lock()
-	st.Leased = int64(len(s.leased))
-	s.mu.Unlock()
+	st.Leased = s.queue.Leased()
 	if err != nil {
 		return st, err
 	}
-	st.FreeBytes, err = freeBytes(s.o.Dir)
+	st.FreeBytes, err = files.FreeBytes(s.o.Dir)
 	return st, err
 }
 
@@ -230,5 +186,5 @@ func (c *conn) oldest() (time.Time, error) {
 	if err != nil || !ok {
 		return time.Time{}, err
 	}
-	return timeOf(n), nil
+	return spool.TimeOf(n), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"mailwhy/relay/spool/files"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +44,7 @@ func everybodysDir(t *testing.T) string {
 }
 
 // onlyOurs looks at the mode of everything in a spool.
-func onlyOurs(t *testing.T, dir, when string) (files int) {
+func onlyOurs(t *testing.T, dir, when string) (n int) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
@@ -51,9 +52,9 @@ func onlyOurs(t *testing.T, dir, when string) (files int) {
 		}
 		info, err := d.Info()
 		if err != nil {
-			return ignoreMissing(err)
+			return files.IgnoreMissing(err)
 		}
-		files++
+		n++
 		want := fs.FileMode(0o600)
 		if d.IsDir() {
 			want = 0o700
@@ -66,7 +67,7 @@ func onlyOurs(t *testing.T, dir, when string) (files int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return n
 }
 
 // TestFilesAreOursAlone lives through a spool's life under umask 000 in a directory that everybody may write
@@ -82,7 +83,7 @@ func TestFilesAreOursAlone(t *testing.T) {
 		t.Fatalf("the life that ends with kill -9:\n%s", out)
 	}
 	// Now the database is damaged, and will be salvaged.
-	f, err := os.OpenFile(filepath.Join(dir, databaseName), os.O_WRONLY, 0)
+	f, err := os.OpenFile(filepath.Join(dir, files.Database), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func TestFilesAreOursAlone(t *testing.T) {
 // liveOnce opens the spool in dir, puts it to use, and kills the process, or closes it when it has lived
 // before.
 func liveOnce(t *testing.T, dir string) {
-	_, err := os.Stat(filepath.Join(dir, databaseName))
+	_, err := os.Stat(filepath.Join(dir, files.Database))
 	first := err != nil
 	s := openTest(t, Options{Dir: dir, Limits: Limits{Journal: 1 << 20, Reserve: 1 << 20}})
 	onlyOurs(t, dir, "opened")
@@ -116,13 +117,13 @@ func liveOnce(t *testing.T, dir string) {
 	if n := onlyOurs(t, dir, "in use"); n < 9 {
 		t.Errorf("only %d files were looked at", n)
 	}
-	if _, err := s.firstPage(); err != nil { // makes a database beside
+	if _, err := firstPage(s.dir); err != nil { // makes a database beside
 		t.Error(err)
 	}
 	if err := s.List(t.Context(), relay.QueueFilter{}, func(*relay.Message) bool { return true }); err != nil {
 		t.Error(err)
 	}
-	s.w.do(t.Context(), &operation{apply: func(*tx) error { return nil }})
+	s.w.ops.do(t.Context(), &operation{apply: func(*tx) error { return nil }})
 	if err := truncateLogOf(s); err != nil {
 		t.Error(err)
 	}
@@ -141,7 +142,7 @@ func liveOnce(t *testing.T, dir string) {
 // truncateLogOf has the log copied into the database, so that the damage that a test does to it is met.
 func truncateLogOf(s *Spool) error {
 	return s.read(func(c *conn) error {
-		b, err := openConn(s.path(databaseName), "mode=rw")
+		b, err := openConn(s.dir.File(files.Database), "mode=rw")
 		if err != nil {
 			return err
 		}
@@ -155,17 +156,17 @@ func truncateLogOf(s *Spool) error {
 func TestNarrowsWideFiles(t *testing.T) {
 	im := makeImage(t, 40, false)
 	foreign := filepath.Join(im.dir, "notes.txt")
-	key := filepath.Join(im.dir, keyName)
+	key := filepath.Join(im.dir, files.Key)
 	for _, name := range []string{foreign, key} {
 		if err := os.WriteFile(name, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wide := []string{databaseName, databaseName + "-wal", journalName, marksName, lockName, keyName, "content"}
+	wide := []string{files.Database, files.Database + "-wal", files.Journal, files.RunState, files.Lock, files.Key, "content"}
 	for _, name := range wide {
 		os.Chmod(filepath.Join(im.dir, name), 0o755)
 	}
-	large, err := filepath.Glob(filepath.Join(im.dir, contentDir, "*"+contentSuffix))
+	large, err := filepath.Glob(filepath.Join(im.dir, files.Contents, "*"+files.ContentSuffix))
 	if err != nil || len(large) == 0 {
 		t.Fatalf("%v %v", large, err)
 	}

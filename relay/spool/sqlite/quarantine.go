@@ -2,146 +2,100 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
+	"errors"
 	"fmt"
-	"strings"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
-// damagedRecord is a message whose row cannot be read as it was written.
-type damagedRecord struct {
-	r   *record
-	why string
-}
+// errQuarantined is returned for a message that turned out to be damaged and was set aside.
+var errQuarantined = errors.New("the message was damaged and is set aside")
 
-// quarantineAll sets damaged messages aside, so that the rest goes on, and tells of them. The error is that of the disk.
-func (s *Spool) quarantineAll(ctx context.Context, bad []damagedRecord) error {
-	var husks []*record
-	err := s.w.do(ctx, &operation{
+// quarantine sets damaged messages aside, so that the rest goes on, and tells of them.
+type quarantine struct{ s *Spool }
+
+// add sets damaged messages aside. The error is that of the disk.
+func (q *quarantine) add(ctx context.Context, bad []damagedRecord) error {
+	var tombstones []*spool.Record
+	err := q.s.w.ops.do(ctx, &operation{
 		apply: func(t *tx) error {
-			husks = husks[:0]
+			tombstones = tombstones[:0]
 			for _, b := range bad {
-				husk, err := s.quarantine(t, b)
+				tombstone, err := q.move(t, b)
 				if err != nil {
 					return err
 				}
-				if husk != nil {
-					husks = append(husks, husk)
+				if tombstone != nil {
+					tombstones = append(tombstones, tombstone)
 				}
 			}
 			return nil
 		},
 		after: func(error) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
 			for _, b := range bad {
-				s.cache.drop(b.r.id)
+				q.s.queue.DropContent(b.r.ID)
 			}
-			for _, r := range husks {
-				s.arrive(r)
-			}
+			q.s.queue.Arrive(tombstones...)
 		},
 	})
 	if err != nil {
-		s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].r.id, "err", err)
+		q.s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].r.ID, "err", err)
 		return err
 	}
-	for _, b := range bad {
-		s.tellQuarantined(b)
-	}
+	q.report(bad)
 	return nil
 }
 
-// quarantine copies a message, with its content as far as that can be read, to where nothing is leased from. In its place
-// it leaves a husk, if there is somebody to tell, and else nothing.
-func (s *Spool) quarantine(t *tx, b damagedRecord) (*record, error) {
+// move copies a message, with its content as far as that can be read, to where nothing is leased from. In its place it
+// leaves a tombstone, if there is somebody to tell, and else nothing.
+func (q *quarantine) move(t *tx, b damagedRecord) (tombstone *spool.Record, err error) {
 	// A content that cannot be read must not keep the rest from being saved.
-	data, err := t.contentOf(b.r.seq)
+	data, err := t.contentOf(b.r.Seq)
 	if err != nil {
 		b.why += "; its content cannot be read: " + err.Error()
 	}
-	if err := t.keepDamaged(b, data, nanos(s.o.Now())); err != nil {
+	now := q.s.o.Now()
+	if err := t.keepDamaged(b, data, spool.Nanos(now)); err != nil {
 		return nil, err
 	}
-	if husk := s.husk(b.r); husk != nil {
-		t.n.bytes += husk.size - b.r.size
-		return husk, t.rewrite(husk)
+	if tombstone := b.r.Tombstone(now); tombstone != nil {
+		q.s.queue.GiveSlot(tombstone)
+		t.n.bytes += tombstone.Size - b.r.Size
+		return tombstone, t.rewrite(tombstone)
 	}
-	if err := t.dropNotices(b.r.seq); err != nil {
+	if err := t.dropNotices(b.r.Seq); err != nil {
 		return nil, err
 	}
 	files := len(t.remove)
-	err = t.delete(b.r.seq, b.r.size, b.r.file)
+	err = t.delete(b.r.Seq, b.r.Size, b.r.File)
 	t.remove = t.remove[:files] // the content file stays with the quarantined message
 	return nil, err
 }
 
-// keepDamaged writes a row of the table quarantine.
-func (c *conn) keepDamaged(b damagedRecord, content driver.Value, at int64) error {
-	r := b.r
-	_, err := c.exec("INSERT OR REPLACE INTO quarantine (id, at, why, sender, file, head, recipients, content) VALUES (?,?,?,?,?,?,?,?)",
-		r.id, at, b.why, r.sender, null(r.file, ""), r.head, r.recipients, content)
-	return err
-}
-
-// husk is what a damaged message leaves behind so that its sender is told: the message without its content. Who comes to
-// relay it finds that the content is damaged, and fails it. There is no husk where the sender is not known for sure, or
-// nothing is left to fail.
-func (s *Spool) husk(r *record) *record {
-	m, err := r.decodeAnyway()
-	if err != nil || m.Report || m.Envelope.From == "" || !strings.EqualFold(m.Envelope.From, r.sender) {
-		return nil
-	}
-	waits := false
-	for i := range m.Recipients {
-		if m.Recipients[i].Waiting() {
-			m.Recipients[i].NextAttempt = s.o.Now()
-			waits = true
-		}
-	}
-	m.Size = max(m.Size, 1) // no bytes cannot be missing
-	husk, err := encode(m)
-	if err != nil || !waits {
-		return nil
-	}
-	husk.seq = r.seq
-	husk.headSum = husk.sumHead()
-	s.turn(husk)
-	return husk
-}
-
-// rewrite replaces a record, and removes its content.
-func (t *tx) rewrite(r *record) error {
-	_, err := t.exec("UPDATE message SET size=?, sum=0, file=NULL, head=?, head_sum=? WHERE seq=?", r.size, r.head, int64(r.headSum), r.seq)
-	if err == nil {
-		_, err = t.exec("DELETE FROM content WHERE seq=?", r.seq)
-	}
-	if err == nil {
-		_, err = t.update(r)
-	}
-	return err
-}
-
-// contentOf reads a content from the database; nil when there is none.
-func (c *conn) contentOf(seq int64) (data driver.Value, err error) {
-	err = c.query(func(row []driver.Value) error {
-		data = row[0]
-		return errStop
-	}, "SELECT data FROM content WHERE seq=?", seq)
-	return data, err
-}
-
-// tellQuarantined tells of a message that was set aside.
-func (s *Spool) tellQuarantined(b damagedRecord) {
-	s.stat.quarantined.Add(1)
-	m, err := b.r.decodeAnyway()
+// salvage replaces the damaged database, which must be closed, by one with all that can be read of it.
+func (q *quarantine) salvage(why string) error {
+	lost, err := salvage(q.s.dir, why)
 	if err != nil {
-		b.why += fmt.Sprintf(" (%v)", err)
+		return err
 	}
-	s.o.Log.Error("a message in the spool is damaged; it is set aside in the table quarantine",
-		"id", b.r.id, "from", b.r.sender, "recipients", addresses(m), "size", b.r.size, "why", b.why)
-	s.o.Quarantined(Quarantined{ID: b.r.id, Message: m, Why: b.why})
+	q.s.queue.ForgetWaits() // tombstones may be among what waits now
+	q.report(lost)
+	return nil
+}
+
+// report tells of messages that were set aside.
+func (q *quarantine) report(bad []damagedRecord) {
+	for _, b := range bad {
+		q.s.stat.quarantined.Add(1)
+		m, err := b.r.DecodeAnyway()
+		if err != nil {
+			b.why += fmt.Sprintf(" (%v)", err)
+		}
+		q.s.o.Log.Error("a message in the spool is damaged; it is set aside in the table quarantine",
+			"id", b.r.ID, "from", b.r.Sender, "recipients", addresses(m), "size", b.r.Size, "why", b.why)
+		q.s.o.Quarantined(Quarantined{ID: b.r.ID, Message: m, Why: b.why})
+	}
 }
 
 // addresses are the recipients of m, for the log.

@@ -5,35 +5,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mailwhy/relay/spool/files"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and keeps a relay
 // from starting on the directory until it is closed.
 type ReadOnly struct {
-	dir  string
-	lock *os.File
-	pool *pool
-	came []*record       // by the journal, in the order of their ids
-	gone map[string]bool // by the journal
-	told int64           // notices that the journal tells
+	dir      files.Dir
+	lock     *os.File
+	pool     *pool
+	came     []*spool.Record // by the journal, in the order of their ids
+	gone     map[string]bool // by the journal
+	reported int64           // notices that the journal tells
 }
 
 var _ relay.Lister = (*ReadOnly)(nil)
 
 // OpenReadOnly opens the spool in dir for reading. It fails with ErrInUse while a relay has it open.
 func OpenReadOnly(dir string) (*ReadOnly, error) {
-	r := &ReadOnly{dir: dir}
+	r := &ReadOnly{dir: files.Dir{Path: dir}}
 	var err error
-	if r.lock, err = lockDir(dir, false); err != nil {
+	if r.lock, err = r.dir.Take(false); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", dir, err)
 	}
-	name, how := filepath.Join(dir, databaseName), readBeside
+	name, how := r.dir.File(files.Database), readBeside
 	if fi, err := os.Stat(name + "-wal"); err != nil || fi.Size() == 0 {
 		how = readAlone
 	}
@@ -53,7 +54,7 @@ func (r *ReadOnly) readJournal(c *conn) error {
 	if version > schemaVersion {
 		return errNewer(version)
 	}
-	j, err := readJournal(r.dir)
+	j, err := readJournal(r.dir.Path)
 	if err != nil {
 		return err
 	}
@@ -61,20 +62,20 @@ func (r *ReadOnly) readJournal(c *conn) error {
 	if err != nil {
 		return err
 	}
-	if why, err := j.strange(c, n); why != "" || err != nil {
+	if why, err := foreign(&j, c, n); why != "" || err != nil {
 		return err // a relay that starts sets it aside
 	}
 	changes := j.changes(n.commits, 0)
 	r.came, r.gone = changes.come, map[string]bool{}
-	slices.SortFunc(r.came, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(r.came, func(a, b *spool.Record) int { return cmp.Compare(a.ID, b.ID) })
 	for _, id := range changes.gone {
 		r.gone[id] = true
 	}
-	return r.readTold(c, changes.told)
+	return r.readReported(c, changes.reported)
 }
 
-// readTold notes which messages wait for nothing once notices are told.
-func (r *ReadOnly) readTold(c *conn, told []relay.Notice) error {
+// readReported notes which messages wait for nothing once notices are told.
+func (r *ReadOnly) readReported(c *conn, told []relay.Notice) error {
 	byMessage := map[string][]relay.Notice{}
 	for _, n := range told {
 		byMessage[n.Message] = append(byMessage[n.Message], n)
@@ -94,8 +95,8 @@ func (r *ReadOnly) readTold(c *conn, told []relay.Notice) error {
 		left := slices.DeleteFunc(notices, func(n relay.Notice) bool {
 			return slices.ContainsFunc(told, func(t relay.Notice) bool { return t.Recipient == n.Recipient && t.Kind == n.Kind })
 		})
-		r.told += int64(len(notices) - len(left))
-		if len(left) == 0 && m.open == 0 {
+		r.reported += int64(len(notices) - len(left))
+		if len(left) == 0 && m.Open == 0 {
 			r.gone[id] = true
 		}
 	}
@@ -123,10 +124,10 @@ func (r *ReadOnly) List(ctx context.Context, f relay.QueueFilter, each func(*rel
 
 // withJournal adds what the journal knows to pages of the database that f asks for.
 func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
-	came := slices.DeleteFunc(slices.Clone(r.came), func(x *record) bool {
-		return x.id <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, x.id)
+	came := slices.DeleteFunc(slices.Clone(r.came), func(x *spool.Record) bool {
+		return x.ID <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, x.ID)
 	})
-	return func(c *conn) ([]*record, error) {
+	return func(c *conn) ([]*spool.Record, error) {
 		for {
 			page, err := pages(c)
 			if err != nil {
@@ -134,12 +135,12 @@ func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
 			}
 			n := len(came)
 			if len(page) > 0 {
-				last := page[len(page)-1].id
-				n, _ = slices.BinarySearchFunc(came, last, func(x *record, id string) int { return cmp.Compare(x.id, id) })
+				last := page[len(page)-1].ID
+				n, _ = slices.BinarySearchFunc(came, last, func(x *spool.Record, id string) int { return cmp.Compare(x.ID, id) })
 			}
-			whole := append(slices.DeleteFunc(slices.Clone(page), func(x *record) bool { return r.gone[x.id] }), came[:n]...)
+			whole := append(slices.DeleteFunc(slices.Clone(page), func(x *spool.Record) bool { return r.gone[x.ID] }), came[:n]...)
 			came = came[n:]
-			slices.SortFunc(whole, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+			slices.SortFunc(whole, func(a, b *spool.Record) int { return cmp.Compare(a.ID, b.ID) })
 			if len(whole) > 0 || len(page) == 0 {
 				return whole, nil
 			}
@@ -154,7 +155,7 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 		if err != nil {
 			return err
 		}
-		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices - r.told}
+		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices - r.reported}
 		if st.Oldest, err = c.oldest(); err != nil {
 			return err
 		}
@@ -163,7 +164,7 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 	if err != nil {
 		return st, err
 	}
-	st.FreeBytes, err = freeBytes(r.dir)
+	st.FreeBytes, err = files.FreeBytes(r.dir.Path)
 	return st, err
 }
 
@@ -178,11 +179,11 @@ func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
 			return err
 		}
 		st.Messages--
-		st.Bytes -= x.size
+		st.Bytes -= x.Size
 	}
 	for _, x := range r.came {
 		st.Messages++
-		st.Bytes += x.size
+		st.Bytes += x.Size
 	}
 	if len(r.gone) == 0 && len(r.came) == 0 {
 		return nil
@@ -191,7 +192,7 @@ func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
 	st.Oldest = time.Time{}
 	page, err := r.withJournal(allPages(""), relay.QueueFilter{})(c)
 	if len(page) > 0 {
-		st.Oldest = timeOf(page[0].arrived)
+		st.Oldest = spool.TimeOf(page[0].Arrived)
 	}
 	return err
 }

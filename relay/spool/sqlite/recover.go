@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // Recovered is a message that a journal holds.
@@ -31,7 +32,7 @@ func ReadJournal(name string) ([]Recovered, error) {
 	}
 	j := parseJournal(b)
 	if _, _, ok := parseFirstPage(b); !ok && j.empty() {
-		return nil, fmt.Errorf("%s is no journal of a spool", name)
+		return nil, fmt.Errorf("not a journal of a spool: %s", name)
 	}
 	var all []Recovered
 	for _, r := range j.all().come {
@@ -41,16 +42,16 @@ func ReadJournal(name string) ([]Recovered, error) {
 }
 
 // recovered is a record with its checksums looked at.
-func recovered(r *record) Recovered {
-	m, err := r.decode()
+func recovered(r *spool.Record) Recovered {
+	m, err := r.Decode()
 	if err == nil {
-		err = (&located{size: r.size, sum: r.sum, data: r.data}).check()
+		err = r.CheckContent()
 	}
 	if err == nil {
-		return Recovered{Message: m, Content: r.data}
+		return Recovered{Message: m, Content: r.Data}
 	}
-	m, _ = r.decodeAnyway()
-	return Recovered{Message: m, Content: r.data, Damage: err.Error()}
+	m, _ = r.DecodeAnyway()
+	return Recovered{Message: m, Content: r.Data, Damage: err.Error()}
 }
 
 // recoveredFor is how long the ids of messages that were put back are known.
@@ -68,14 +69,14 @@ func (s *Spool) Recover(ctx context.Context, r Recovered) (stored bool, err erro
 	}
 	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after, apply: func(t *tx) error {
 		p.stored = false
-		if known, err := t.remember(p.r.id, nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
+		if known, err := t.remember(p.r.ID, spool.Nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
 			return err
 		}
-		s.turn(p.r)
-		p.stored, err = t.insert(p.r, p.r.data)
+		s.queue.GiveSlot(p.r)
+		p.stored, err = t.insert(p.r, p.r.Data)
 		return err
 	}}
-	err = s.w.do(ctx, op)
+	err = s.w.ops.do(ctx, op)
 	p.finish(op, err)
 	return p.stored && err == nil, err
 }

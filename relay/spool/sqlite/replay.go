@@ -6,12 +6,14 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
+	"mailwhy/relay/spool/files"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // journalled is what a journal holds: the entries after the last transaction of the database that it knows of.
@@ -40,7 +42,7 @@ type entry struct {
 // readJournal reads the journal that the process before has left: until the files have their names of today,
 // that of format 1.
 func readJournal(dir string) (j journalled, err error) {
-	for _, name := range []string{journalName, journalName1} {
+	for _, name := range []string{files.Journal, files.Journal1} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -115,7 +117,7 @@ func parseEntry(b []byte) (e entry, ok bool) {
 // parseFirstPage reads a journal's first page; ok is false when it is damaged.
 func parseFirstPage(b []byte) (version int64, salt uint64, ok bool) {
 	if len(b) < journalPage || binary.LittleEndian.Uint32(b[entrySum:]) != crc32.Checksum(b[:entrySum],
-		castagnoli()) {
+		spool.Castagnoli()) {
 		return 0, 0, false
 	}
 	if version = int64(binary.LittleEndian.Uint32(b[4:])); binary.LittleEndian.Uint32(b) == journalMagic1 {
@@ -169,16 +171,16 @@ func (j *journalled) onDisk(marked int64) (no uint32) {
 
 // changes are what a journal adds to a database.
 type changes struct {
-	come    []*record      // messages, in their order
-	gone    []string       // ids of messages that have gone from the database
-	told    []relay.Notice // by reports
-	reports []*record      // those that told them, whether they are among come or have gone since
-	missing int            // entries that were on the disk (see onDisk) and cannot be read
+	come     []*spool.Record // messages, in their order
+	gone     []string        // ids of messages that have gone from the database
+	reported []relay.Notice  // by reports
+	reports  []*spool.Record // those that told them, whether they are among come or have gone since
+	missing  int             // entries that were on the disk (see onDisk) and cannot be read
 }
 
 // none reports whether there are no changes.
 func (c *changes) none() bool {
-	return len(c.come) == 0 && len(c.gone) == 0 && len(c.told) == 0 && len(c.reports) == 0
+	return len(c.come) == 0 && len(c.gone) == 0 && len(c.reported) == 0 && len(c.reports) == 0
 }
 
 // changes are what the journal adds to a database that has had so many transactions. What can be made out of entries that cannot be
@@ -226,15 +228,15 @@ func (j *journalled) read(sure uint32) (c changes) {
 	seen := map[string]bool{}
 	for i := range all {
 		r := c.add(&all[i])
-		if r == nil || seen[r.id] {
+		if r == nil || seen[r.ID] {
 			continue
 		}
-		seen[r.id] = true
-		if !ended[r.id] {
+		seen[r.ID] = true
+		if !ended[r.ID] {
 			c.come = append(c.come, r)
 		}
 	}
-	slices.SortStableFunc(c.come, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortStableFunc(c.come, func(a, b *spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
 	for id := range ended {
 		if !seen[id] {
 			c.gone = append(c.gone, id)
@@ -244,16 +246,16 @@ func (j *journalled) read(sure uint32) (c changes) {
 }
 
 // add takes in what an entry says beside its message, which it returns.
-func (c *changes) add(e *entry) *record {
+func (c *changes) add(e *entry) *spool.Record {
 	switch e.kind {
 	case entryPut:
 		return e.record(e.body)
 	case entryReport:
-		told, rest, ok := toldBy(e.body)
+		told, rest, ok := cutReported(e.body)
 		if !ok {
 			return nil
 		}
-		c.told = append(c.told, told...)
+		c.reported = append(c.reported, told...)
 		r := e.record(rest)
 		if r != nil {
 			c.reports = append(c.reports, r)
@@ -263,8 +265,8 @@ func (c *changes) add(e *entry) *record {
 	return nil
 }
 
-// toldBy reads the notices at the beginning of a report's entry.
-func toldBy(b []byte) (told []relay.Notice, rest []byte, ok bool) {
+// cutReported reads the notices at the beginning of a report's entry.
+func cutReported(b []byte) (told []relay.Notice, rest []byte, ok bool) {
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > uint64(len(b)) {
 		return nil, nil, false
@@ -297,104 +299,33 @@ func cutText(b []byte) (text string, rest []byte, ok bool) {
 }
 
 // record is the message of an entry, read from b; nil when that makes no sense. Its texts and its content have checksums of their own.
-func (e *entry) record(b []byte) *record {
-	r := new(record)
+func (e *entry) record(b []byte) *spool.Record {
+	r := new(spool.Record)
 	var sum, headSum, stateSum int64
-	for _, p := range []*int64{&r.seq, &r.arrived, &r.size, &sum, &r.turn, &r.due, &r.open, &headSum, &stateSum} {
+	for _, p := range []*int64{&r.Seq, &r.Arrived, &r.Size, &sum, &r.Slot, &r.Due, &r.Open, &headSum, &stateSum} {
 		if len(b) < 8 {
 			return nil
 		}
 		*p, b = int64(binary.LittleEndian.Uint64(b)), b[8:]
 	}
-	r.sum, r.headSum, r.stateSum = uint32(sum), uint32(headSum), uint32(stateSum)
-	for _, p := range []*string{&r.id, &r.lane, &r.sender, &r.head, &r.recipients} {
+	r.Sum, r.HeadSum, r.StateSum = uint32(sum), uint32(headSum), uint32(stateSum)
+	for _, p := range []*string{&r.ID, &r.Lane, &r.Sender, &r.Head, &r.Recipients} {
 		var ok bool
 		if *p, b, ok = cutText(b); !ok {
 			return nil
 		}
 	}
-	r.data = b
-	if !relay.ValidID(r.id) {
+	r.Data = b
+	if !relay.ValidID(r.ID) {
 		return nil
 	}
 	if !e.whole {
-		r.turn, r.due = 0, min(max(r.arrived, 0), never-1) // these have no checksum of their own
+		r.Slot, r.Due = 0, min(max(r.Arrived, 0), spool.Never-1) // these have no checksum of their own
 	}
 	return r
 }
 
-// replay brings what is in the journal into the database. One of an earlier format becomes one of this format
-// with the same commit.
-func (s *Spool) replay(t *tx, was marked) error {
-	version, _, err := t.integer("PRAGMA user_version")
-	if err != nil {
-		return err
-	}
-	if err := s.fit(t); err != nil {
-		return err
-	}
-	c := s.journalled.changes(t.n.commits, was.commits)
-	s.tellMissing(c.missing)
-	if c.none() && version == schemaVersion {
-		return nil
-	}
-	last := s.journalled.last(t.n.commits)
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	if version < schemaVersion {
-		if err := t.migrate(); err != nil {
-			return err
-		}
-	}
-	if err := t.replay(&c); err != nil {
-		return err
-	}
-	t.n.commits, t.n.journal = last+1, s.journalled.salt
-	if err := t.storeCounts(); err != nil {
-		return err
-	}
-	s.at("before the commit")
-	_, err = t.exec("COMMIT")
-	s.at("committed")
-	return err
-}
-
-// replay makes the changes of a journal.
-func (t *tx) replay(c *changes) error {
-	for _, r := range c.come {
-		if _, err := t.insert(r, r.data); err != nil {
-			return err
-		}
-	}
-	for _, id := range c.gone {
-		if err := t.deleteByID(id); err != nil {
-			return err
-		}
-	}
-	return t.takeTold(c.told, c.reports)
-}
-
-// deleteByID removes a message that no notice waits for.
-func (t *tx) deleteByID(id string) error {
-	r, err := t.one("id=?", id)
-	if errors.Is(err, relay.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = t.end(r)
-	return err
-}
-
-// tellMissing tells of entries of the journal that cannot be read.
-func (s *Spool) tellMissing(missing int) {
-	if missing == 0 {
-		return
-	}
-	s.lostTail = true
-	aside, err := s.setAside(s.journalled.name)
-	s.o.Log.Error("the spool's journal is damaged: messages that were accepted may be lost, and others may be sent again",
-		"dir", s.o.Dir, "entries_missing", missing, "original", aside, "err", err)
+// empty reports whether a journal holds nothing.
+func (j *journalled) empty() bool {
+	return len(j.entries) == 0 && len(j.broken) == 0 && len(j.newer) == 0
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,8 +65,8 @@ func TestReportInJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(want, told[2].Message)
-	if len(s.w.young.told) != 3 || len(s.w.young.reports) != 2 {
-		t.Fatalf("%d notices and %d reports are in the journal: this tests nothing", len(s.w.young.told), len(s.w.young.reports))
+	if len(s.w.pending.reported) != 3 || len(s.w.pending.reports) != 2 {
+		t.Fatalf("%d notices and %d reports are in the journal: this tests nothing", len(s.w.pending.reported), len(s.w.pending.reports))
 	}
 	dir := takeImage(t, s.o.Dir)
 
@@ -106,7 +107,7 @@ func TestReportAgainInJournal(t *testing.T) {
 	reportOn(t, s, want, m, 100, n)
 	settleOne(t, s, want, true)
 	reportOn(t, s, map[string]string{}, m, 100, n)
-	if len(s.w.young.told) != 3 {
+	if len(s.w.pending.reported) != 3 {
 		t.Fatal("the reports are in the database: this tests nothing")
 	}
 	holds(t, s, want)
@@ -124,7 +125,7 @@ func TestReportGoneInJournal(t *testing.T) {
 		m := newReport()
 		reportOn(t, s, want, m, 100)
 		settleOne(t, s, want, true)
-		if len(s.w.young.reports) != 1 {
+		if len(s.w.pending.reports) != 1 {
 			t.Fatal("the report is in the database: this tests nothing")
 		}
 		dir := s.o.Dir
@@ -159,7 +160,7 @@ func TestTornReports(t *testing.T) {
 		t.Run(fmt.Sprint(page/journalPage), func(t *testing.T) {
 			cut := takeImage(t, dir)
 			size := liveBytes(t, cut)
-			f, err := os.OpenFile(filepath.Join(cut, journalName), os.O_RDWR, 0)
+			f, err := os.OpenFile(filepath.Join(cut, files.Journal), os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +168,7 @@ func TestTornReports(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.Close()
-			os.Remove(filepath.Join(cut, marksName))
+			os.Remove(filepath.Join(cut, files.RunState))
 			s := openTest(t, Options{Dir: cut})
 			defer s.Close()
 			due, _, err := s.DueNotices(t.Context(), time.Now(), 10, nil)

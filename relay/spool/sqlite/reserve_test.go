@@ -1,21 +1,24 @@
 package sqlite
 
-import "testing"
+import (
+	"mailwhy/relay/spool/files"
+	"testing"
+)
 
 func TestReserveIsInPlaceFromTheStart(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{FreeFloor: -1, Reserve: 2 << 20}})
 	defer s.Close()
-	if n := s.reserved(); n != 2<<20 {
+	if n := s.disk.reserved(); n != 2<<20 {
 		t.Fatalf("%d bytes in reserve after the first start", n)
 	}
-	if !s.dropReserve(startReserve) || s.reserved() != startReserve || s.dropReserve(startReserve) {
-		t.Errorf("%d bytes in reserve for a start on the full disk", s.reserved())
+	if !s.disk.dropReserve(startReserve) || s.disk.reserved() != startReserve || s.disk.dropReserve(startReserve) {
+		t.Errorf("%d bytes in reserve for a start on the full disk", s.disk.reserved())
 	}
-	if !s.dropReserve(0) || s.reserved() != 0 || s.dropReserve(0) {
-		t.Errorf("%d bytes in reserve after a start on the full disk", s.reserved())
+	if !s.disk.dropReserve(0) || s.disk.reserved() != 0 || s.disk.dropReserve(0) {
+		t.Errorf("%d bytes in reserve after a start on the full disk", s.disk.reserved())
 	}
-	if err := s.refillReserve(); err != nil || s.reserved() != 2<<20 {
-		t.Errorf("%d bytes in reserve after its return, %v", s.reserved(), err)
+	if err := s.disk.refillReserve(); err != nil || s.disk.reserved() != 2<<20 {
+		t.Errorf("%d bytes in reserve after its return, %v", s.disk.reserved(), err)
 	}
 }
 
@@ -24,18 +27,18 @@ func TestReserveIsInPlaceFromTheStart(t *testing.T) {
 func TestReserveNeverStandsInTheWay(t *testing.T) {
 	s := openTest(t, Options{Dir: t.TempDir(), Limits: Limits{FreeFloor: 1 << 60, Reserve: 1 << 20}})
 	defer s.Close()
-	if n := s.reserved(); n != 0 {
+	if n := s.disk.reserved(); n != 0 {
 		t.Errorf("%d bytes in reserve below the floor", n)
 	}
-	if err := s.refillReserve(); err == nil {
+	if err := s.disk.refillReserve(); err == nil {
 		t.Error("new mail would be taken below the floor")
 	}
-	free, err := freeBytes(s.o.Dir)
+	free, err := files.FreeBytes(s.o.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.o.Limits.FreeFloor = free / 2
-	if err := s.refillReserve(); err != nil {
+	if err := s.disk.refillReserve(); err != nil {
 		t.Errorf("no mail would be taken although there is room again: %v", err)
 	}
 }

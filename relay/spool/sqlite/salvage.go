@@ -1,127 +1,107 @@
 package sqlite
 
 import (
-	"crypto/rand"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"mailwhy/relay/spool/files"
 	"os"
 	"strings"
 
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool"
 )
-
-// rebuildName is the database into which a damaged one is salvaged. It takes the place of that one when it is complete.
-const rebuildName = "rebuild.db"
-
-// damagedPath makes the directory for damaged files, and returns the beginning of a new name in it.
-func (s *Spool) damagedPath() (string, error) {
-	if err := makeDirs(s.path(damagedDir)); err != nil {
-		return "", err
-	}
-	return s.path(damagedDir, s.o.Now().UTC().Format("20060102T150405Z")+"-"+rand.Text()[:4]), nil
-}
 
 // salvage replaces a damaged database by one that holds all that can be read of it. The database must be closed. The
 // damaged files are kept, and what is lost is named in the log and in the table quarantine.
 //
 // A crash at any point is made good by finishRebuild at the next start.
-func (s *Spool) salvage(why string) error {
-	s.o.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir", s.o.Dir, "why", why)
-	if err := removeDatabase(s.path(rebuildName)); err != nil {
-		return err
+func salvage(dir files.Dir, why string) (lost []damagedRecord, err error) {
+	dir.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir", dir.Path, "why", why)
+	if err := removeDatabase(dir.File(files.Rebuild)); err != nil {
+		return nil, err
 	}
-	b := &rebuild{s: s, noContent: map[int64]*record{}, missing: map[int64]damagedRecord{}}
+	b := &rebuild{dir: dir, noContent: map[int64]*spool.Record{}, missing: map[int64]damagedRecord{}}
 	if err := b.run(); err != nil {
-		return errors.Join(fmt.Errorf("salvaging the spool: %w", err), removeDatabase(s.path(rebuildName)))
+		return nil, errors.Join(fmt.Errorf("salvaging the spool: %w", err), removeDatabase(dir.File(files.Rebuild)))
 	}
-	if err := s.finishRebuild(); err != nil {
-		return err
+	if err := finishRebuild(dir); err != nil {
+		return nil, err
 	}
-	s.o.Log.Error("the spool was salvaged", "dir", s.o.Dir, "messages_kept", b.kept, "messages_lost", len(b.bad),
-		"contents_lost", len(b.noContent), "originals", s.path(damagedDir))
-	for _, bad := range b.bad {
-		s.tellQuarantined(bad)
-	}
-	return nil
+	dir.Log.Error("the spool was salvaged", "dir", dir.Path, "messages_kept", b.kept, "messages_lost", len(b.bad),
+		"contents_lost", len(b.noContent), "originals", dir.File(files.Damaged))
+	return b.bad, nil
 }
 
 // finishRebuild puts a complete rebuild in the place of the damaged database, whose files it sets aside. Without a rebuild it
 // does nothing.
-func (s *Spool) finishRebuild() error {
-	if _, err := os.Stat(s.path(rebuildName)); err != nil {
-		return ignoreMissing(err)
+func finishRebuild(dir files.Dir) error {
+	if _, err := os.Stat(dir.File(files.Rebuild)); err != nil {
+		return files.IgnoreMissing(err)
 	}
-	aside, err := s.damagedPath()
+	aside, err := dir.Aside()
 	if err != nil {
 		return err
 	}
 	// The log goes first: a database without its log is damaged still, but a log must never meet another database.
 	for _, suffix := range []string{"-wal", "-shm", ""} {
-		err := os.Rename(s.path(databaseName+suffix), aside+"-"+databaseName+suffix)
-		if ignoreMissing(err) != nil {
+		err := os.Rename(dir.File(files.Database+suffix), aside+"-"+files.Database+suffix)
+		if files.IgnoreMissing(err) != nil {
 			return err
 		}
 	}
-	if err := durable.SyncDir(s.path(damagedDir)); err != nil {
+	if err := durable.SyncDir(dir.File(files.Damaged)); err != nil {
 		return err
 	}
-	if err := os.Rename(s.path(rebuildName), s.path(databaseName)); err != nil {
+	if err := os.Rename(dir.File(files.Rebuild), dir.File(files.Database)); err != nil {
 		return err
 	}
-	return durable.SyncDir(s.o.Dir)
+	return durable.SyncDir(dir.Path)
 }
 
 // resumeRebuild deals with a rebuild that a crash interrupted: complete ones are those whose original is set aside already.
-func (s *Spool) resumeRebuild() error {
-	if _, err := os.Stat(s.path(databaseName)); errors.Is(err, fs.ErrNotExist) {
-		return s.finishRebuild()
+func resumeRebuild(dir files.Dir) error {
+	if _, err := os.Stat(dir.File(files.Database)); errors.Is(err, fs.ErrNotExist) {
+		return finishRebuild(dir)
 	}
-	return removeDatabase(s.path(rebuildName))
+	return removeDatabase(dir.File(files.Rebuild))
 }
 
 // removeDatabase removes a database with its files.
 func removeDatabase(name string) error {
 	var errs []error
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-		errs = append(errs, ignoreMissing(os.Remove(name+suffix)))
+		errs = append(errs, files.IgnoreMissing(os.Remove(name+suffix)))
 	}
 	return errors.Join(errs...)
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // rebuild copies what can be read of a damaged database. Each table is read through every way there is to it; a row that one
 // way does not reach may be reached by another. Rows of messages are taken only if their checksums are right.
 type rebuild struct {
-	s         *Spool
+	dir       files.Dir
 	old, c    *conn
 	n         counts
 	kept      int64
-	shortened bool              // a way through the database ended early
-	noContent map[int64]*record // messages whose content was not found, by seq
+	shortened bool                    // a way through the database ended early
+	noContent map[int64]*spool.Record // messages whose content was not found, by seq
 	missing   map[int64]damagedRecord
 	bad       []damagedRecord // what is lost for good
 }
 
 // run makes the rebuild.
 func (b *rebuild) run() (err error) {
-	if err := b.s.mendFirstPage(); err != nil {
+	if err := mendFirstPage(b.dir); err != nil {
 		return err
 	}
-	b.old, err = openConn(b.s.path(databaseName), "mode=ro", "query_only=ON", "writable_schema=ON", "cell_size_check=ON")
+	b.old, err = openConn(b.dir.File(files.Database), "mode=ro", "query_only=ON", "writable_schema=ON", "cell_size_check=ON")
 	if err != nil {
 		return err
 	}
 	defer b.old.close()
-	if b.c, err = openWriter(b.s.path(rebuildName)); err != nil {
+	if b.c, err = openWriter(b.dir.File(files.Rebuild)); err != nil {
 		return err
 	}
 	defer b.c.close()
@@ -186,7 +166,7 @@ func (b *rebuild) findMessages() error {
 		}
 		if err != nil {
 			b.shortened = true
-			b.s.o.Log.Warn("salvage: a way through the database ends early", "query", way, "err", err)
+			b.dir.Log.Warn("salvage: a way through the database ends early", "query", way, "err", err)
 		}
 	}
 	return nil
@@ -200,13 +180,13 @@ func (b *rebuild) copyMessages() error {
 		b.n.seq = max(b.n.seq, seq)
 		r, err := b.old.one("seq=?", seq)
 		if err == nil {
-			_, err = r.decode()
+			_, err = r.Decode()
 		}
 		if err == nil {
 			return b.copyMessage(r)
 		}
 		if r == nil {
-			r = &record{id: id, seq: seq}
+			r = &spool.Record{ID: id, Seq: seq}
 		}
 		b.missing[seq] = damagedRecord{r, err.Error()}
 		return nil
@@ -214,13 +194,13 @@ func (b *rebuild) copyMessages() error {
 }
 
 // copyMessage copies a message that could be read.
-func (b *rebuild) copyMessage(r *record) error {
-	data, err := b.old.contentOf(r.seq)
-	if r.file == "" && (err != nil || data == nil) {
-		b.noContent[r.seq] = r
+func (b *rebuild) copyMessage(r *spool.Record) error {
+	data, err := b.old.contentOf(r.Seq)
+	if r.File == "" && (err != nil || data == nil) {
+		b.noContent[r.Seq] = r
 	}
 	t := &tx{conn: b.c, n: b.n}
-	t.n.seq = r.seq - 1 // insert gives the next one
+	t.n.seq = r.Seq - 1 // insert gives the next one
 	content, _ := data.([]byte)
 	stored, err := t.insert(r, content)
 	if err != nil || !stored {
@@ -228,13 +208,13 @@ func (b *rebuild) copyMessage(r *record) error {
 	}
 	notices, err := b.old.noticesOf(r)
 	if err != nil {
-		b.s.o.Log.Error("salvage: the notices of a message are lost", "id", r.id, "err", err)
+		b.dir.Log.Error("salvage: the notices of a message are lost", "id", r.ID, "err", err)
 	}
-	err = t.addNotices(r.seq, notices)
-	t.n.seq = max(b.n.seq, r.seq)
+	err = t.addNotices(r.Seq, notices)
+	t.n.seq = max(b.n.seq, r.Seq)
 	b.n = t.n
 	b.kept++
-	delete(b.missing, r.seq)
+	delete(b.missing, r.Seq)
 	return err
 }
 
@@ -244,12 +224,12 @@ func (b *rebuild) searchPages() error {
 	if len(b.missing) == 0 && len(b.noContent) == 0 && !b.shortened {
 		return nil
 	}
-	f, err := os.Open(b.s.path(databaseName))
+	f, err := os.Open(b.dir.File(files.Database))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	log, err := b.s.readLog()
+	log, err := readLog(b.dir)
 	if err != nil {
 		return err
 	}
@@ -258,14 +238,14 @@ func (b *rebuild) searchPages() error {
 		return err
 	}
 	err = p.rows(len(strings.Split(columns, ",")), func(row []driver.Value) error {
-		r := new(record)
-		if r.scan(row) != nil {
+		r, err := scanRecord(row)
+		if err != nil {
 			return nil
 		}
-		if _, err := r.decode(); err != nil {
+		if _, err := r.Decode(); err != nil {
 			return nil
 		}
-		if _, there, err := b.c.integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.seq, r.id); err != nil || there {
+		if _, there, err := b.c.integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.Seq, r.ID); err != nil || there {
 			return err
 		}
 		return b.copyMessage(r)
@@ -281,7 +261,7 @@ func (b *rebuild) takeContent(row []driver.Value) error {
 	seq, _ := row[0].(int64)
 	data, ok := row[1].([]byte)
 	r := b.noContent[seq]
-	if !ok || r == nil || int64(len(data)) != r.size || crc32.Checksum(data, castagnoli()) != r.sum {
+	if !ok || r == nil || int64(len(data)) != r.Size || crc32.Checksum(data, spool.Castagnoli()) != r.Sum {
 		return nil
 	}
 	delete(b.noContent, seq)
@@ -293,41 +273,41 @@ func (b *rebuild) takeContent(row []driver.Value) error {
 // the content hears that it is damaged, and the sender is told.
 func (b *rebuild) giveUp() error {
 	for _, r := range b.noContent {
-		if _, err := b.c.exec("DELETE FROM content WHERE seq=?", r.seq); err != nil {
+		if _, err := b.c.exec("DELETE FROM content WHERE seq=?", r.Seq); err != nil {
 			return err
 		}
-		b.s.o.Log.Error("salvage: the content of a message is lost", "id", r.id, "from", r.sender, "size", r.size)
+		b.dir.Log.Error("salvage: the content of a message is lost", "id", r.ID, "from", r.Sender, "size", r.Size)
 	}
 	for seq, bad := range b.missing {
-		if bad.r.id == "" {
-			bad.r.id = fmt.Sprintf("unknown-%d", seq)
+		if bad.r.ID == "" {
+			bad.r.ID = fmt.Sprintf("unknown-%d", seq)
 		}
 		data, err := b.old.contentOf(seq)
 		if err != nil {
 			bad.why += "; nor its content: " + err.Error()
 		}
 		b.bad = append(b.bad, bad)
-		if err := b.c.keepDamaged(bad, data, nanos(b.s.o.Now())); err != nil {
+		if err := b.c.keepDamaged(bad, data, spool.Nanos(b.dir.Now())); err != nil {
 			return err
 		}
-		if err := b.leaveHusk(bad.r); err != nil {
+		if err := b.leaveTombstone(bad.r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// leaveHusk leaves a husk of a damaged message, if there is somebody to tell.
-func (b *rebuild) leaveHusk(r *record) error {
-	husk := b.s.husk(r)
+// leaveTombstone leaves a husk of a damaged message, if there is somebody to tell.
+func (b *rebuild) leaveTombstone(r *spool.Record) error {
+	husk := r.Tombstone(b.dir.Now())
 	if husk == nil {
 		return nil
 	}
 	t := &tx{conn: b.c, n: b.n}
-	t.n.seq = r.seq - 1
+	t.n.seq = r.Seq - 1
 	stored, err := t.insert(husk, nil)
 	if err == nil && stored {
-		_, err = t.exec("DELETE FROM content WHERE seq=?", r.seq)
+		_, err = t.exec("DELETE FROM content WHERE seq=?", r.Seq)
 		t.n.seq = b.n.seq
 		b.n = t.n
 	}
@@ -342,7 +322,7 @@ func (b *rebuild) copyTable(name, columns, marks string) error {
 		return failed
 	}, "SELECT "+columns+" FROM "+name)
 	if err != nil && failed == nil {
-		b.s.o.Log.Warn("salvage: a table could not be read to its end", "table", name, "err", err)
+		b.dir.Log.Warn("salvage: a table could not be read to its end", "table", name, "err", err)
 	}
 	return failed
 }

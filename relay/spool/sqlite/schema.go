@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"mailwhy/relay/spool/files"
 )
 
 // applicationID marks the file as a spool of ours: "mwhy" (PRAGMA application_id).
@@ -14,6 +16,16 @@ const schemaVersion = 2
 
 // pageSize of the database in bytes.
 const pageSize = 4096
+
+// vacuumStep is how many free pages are given back to the disk in one transaction.
+const vacuumStep = 256
+
+// batchBytes is how much one transaction gathers, which bounds what a batch holds in memory and how long its commit
+// lasts.
+const batchBytes = 4 << 20
+
+// maxGrowth is more pages than one transaction adds.
+const maxGrowth = (2*batchBytes + 64<<20) / pageSize
 
 // The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000, 'unixepoch').
 // head and recipients are JSON: the message without its recipients, and these. head never changes, and the content is in
@@ -87,7 +99,7 @@ type counts struct {
 
 // openWriter opens the database for the writer, and makes it if it is not there.
 func openWriter(name string) (*conn, error) {
-	if err := createPrivate(name); err != nil {
+	if err := files.CreatePrivate(name); err != nil {
 		return nil, err
 	}
 	c, err := openConn(name, "mode=rwc",
@@ -169,3 +181,29 @@ func readCounts(c *conn) (n counts, err error) {
 type errDamaged struct{ what string }
 
 func (e errDamaged) Error() string { return "spool damaged: " + e.what }
+
+// truncateLog copies the whole log into the database, syncs it, and empties the log.
+func truncateLog(c *conn) error {
+	busy, _, err := c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+	if err == nil && busy != 0 {
+		err = errors.New("the log cannot be emptied while the database is being read")
+	}
+	return err
+}
+
+// copyLog copies as much of the log into the database as no reader still needs, and returns how many bytes of it are left.
+func (c *conn) copyLog() (left int, err error) {
+	var frames, copied int64
+	err = c.query(func(row []driver.Value) error {
+		frames, _ = row[1].(int64)
+		copied, _ = row[2].(int64)
+		return errStop
+	}, "PRAGMA wal_checkpoint(PASSIVE)")
+	return int(frames-copied) * pageSize, err
+}
+
+// giveBack gives so many free pages back to the disk.
+func (c *conn) giveBack(pages int64) error {
+	// Stepped to its end by query: each row is a page.
+	return c.query(func([]driver.Value) error { return nil }, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
+}

@@ -6,47 +6,61 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/runstate"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
 
-	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // checkFor bounds the integrity check of a start after a crash.
 const checkFor = time.Second
 
+// opener opens a spool: it finds out what the run before left, repairs what must be repaired, and brings the files into
+// order.
+type opener struct {
+	s   *Spool
+	dir files.Dir
+	was runstate.Last
+
+	journal  journalled // what the journal holds that the run before has left
+	lostTail bool       // transactions are missing
+}
+
 // start opens the database, and brings it into order after whatever ended the previous process.
-func (s *Spool) start(was marked) (*conn, counts, error) {
+func (o *opener) start() (*conn, counts, error) {
 	var err error
-	if s.journalled, err = readJournal(s.o.Dir); err != nil {
+	if o.journal, err = readJournal(o.dir.Path); err != nil {
 		return nil, counts{}, err
 	}
-	c, n, err := s.openChecked(was)
+	c, n, err := o.openChecked()
 	if err != nil {
 		return nil, n, err
 	}
 	t := &tx{conn: c, n: n}
-	if err = s.putInOrder(t, was); !damage(err) {
-		return s.started(t, err)
+	if err = o.putInOrder(t); !damage(err) {
+		return o.started(t, err)
 	}
 	// A spool that was closed in order is not checked beforehand, and a large one not whole.
 	if err := c.close(); err != nil { // statements repeat their last error here
-		s.o.Log.Warn("closing the spool's damaged database", "dir", s.o.Dir, "err", err)
+		o.dir.Log.Warn("closing the spool's damaged database", "dir", o.dir.Path, "err", err)
 	}
-	if err := s.salvage(err.Error()); err != nil {
+	if err := o.s.quarantine.salvage(err.Error()); err != nil {
 		return nil, n, err
 	}
-	if c, n, err = s.openOnce(checkNone); err != nil {
+	if c, n, err = o.openOnce(checkNone); err != nil {
 		return nil, n, err
 	}
 	t = &tx{conn: c, n: n}
-	return s.started(t, s.putInOrder(t, was))
+	return o.started(t, o.putInOrder(t))
 }
 
 // started is the outcome of a start, err that of putInOrder.
-func (s *Spool) started(t *tx, err error) (*conn, counts, error) {
+func (o *opener) started(t *tx, err error) (*conn, counts, error) {
 	if err != nil {
 		return nil, t.n, errors.Join(err, t.close())
 	}
@@ -54,14 +68,14 @@ func (s *Spool) started(t *tx, err error) (*conn, counts, error) {
 }
 
 // openChecked opens the database; one that turns out to be damaged is salvaged first.
-func (s *Spool) openChecked(was marked) (*conn, counts, error) {
-	if err := s.resumeRebuild(); err != nil {
+func (o *opener) openChecked() (*conn, counts, error) {
+	if err := resumeRebuild(o.dir); err != nil {
 		return nil, counts{}, err
 	}
 	how := checkNone
-	if !was.clean {
+	if !o.was.Clean {
 		how = checkQuick
-		mended, err := s.mendLog(was)
+		mended, err := mendLog(o.dir, o.behind)
 		if err != nil {
 			return nil, counts{}, err
 		}
@@ -69,51 +83,46 @@ func (s *Spool) openChecked(was marked) (*conn, counts, error) {
 			how = checkAll
 		}
 	}
-	c, n, err := s.openOnce(how)
+	c, n, err := o.openOnce(how)
 	if err == nil {
-		s.tellLost(n.commits, was)
+		o.reportLost(n.commits)
 	}
 	if err == nil || !damage(err) {
 		return c, n, err
 	}
-	if err := s.salvage(err.Error()); err != nil {
+	if err := o.s.quarantine.salvage(err.Error()); err != nil {
 		return nil, counts{}, err
 	}
-	return s.openOnce(checkNone)
+	return o.openOnce(checkNone)
 }
 
-// tellLost tells if transactions are missing from a database that has had so many.
-func (s *Spool) tellLost(commits int64, was marked) {
-	missing := max(0, s.journalled.base-commits) // the journal is written only after the transaction that it names
-	if last := s.journalled.last(commits); was.known {
-		missing = max(missing, was.commits-last)
+// reportLost tells if transactions are missing from a database that has had so many.
+func (o *opener) reportLost(commits int64) {
+	missing := max(0, o.journal.base-commits) // the journal is written only after the transaction that it names
+	if last := o.journal.last(commits); o.was.Known {
+		missing = max(missing, o.was.Commits-last)
 	}
 	if missing == 0 {
 		return
 	}
-	s.lostTail = true
+	o.lostTail = true
 	aside, err := "", error(nil)
-	if len(s.journalled.broken)+len(s.journalled.newer) > 0 { // they may have been there
-		aside, err = s.setAside(s.journalled.name)
+	if len(o.journal.broken)+len(o.journal.newer) > 0 { // they may have been there
+		aside, err = o.dir.SetAside(o.journal.name)
 	}
-	s.o.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
-		"dir", s.o.Dir, "transactions_missing", missing, "transactions", commits, "journal", aside, "err", err)
-}
-
-// damage reports whether err says that the database is damaged.
-func damage(err error) bool {
-	return code(err) == codeCorrupt || code(err) == codeNotADB || isDamaged(err)
+	o.dir.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
+		"dir", o.dir.Path, "transactions_missing", missing, "transactions", commits, "journal", aside, "err", err)
 }
 
 // openOnce opens the database and looks whether it is whole.
-func (s *Spool) openOnce(how checking) (*conn, counts, error) {
-	c, err := openWriter(s.path(databaseName))
+func (o *opener) openOnce(how checking) (*conn, counts, error) {
+	c, err := openWriter(o.dir.File(files.Database))
 	if err != nil {
 		return nil, counts{}, err
 	}
 	n, err := readCounts(c)
 	if err == nil {
-		err = s.check(c, how)
+		err = o.check(c, how)
 	}
 	if err != nil {
 		return nil, counts{}, errors.Join(err, c.close())
@@ -131,7 +140,7 @@ const (
 )
 
 // check has SQLite check the database.
-func (s *Spool) check(c *conn, how checking) error {
+func (o *opener) check(c *conn, how checking) error {
 	ctx, query := context.Background(), "PRAGMA integrity_check(10)"
 	switch how {
 	case checkNone:
@@ -153,38 +162,38 @@ func (s *Spool) check(c *conn, how checking) error {
 	case len(found) > 0:
 		return errDamaged{strings.Join(found, "; ")}
 	case err != nil && ctx.Err() != nil:
-		s.o.Log.Info("the spool is too large to be checked whole at a start", "dir", s.o.Dir, "checked_for", checkFor)
+		o.dir.Log.Info("the spool is too large to be checked whole at a start", "dir", o.dir.Path, "checked_for", checkFor)
 		return nil
 	}
 	return err
 }
 
 // putInOrder does what a start has to do, in one transaction where it writes.
-func (s *Spool) putInOrder(t *tx, was marked) error {
-	if err := s.replay(t, was); err != nil {
+func (o *opener) putInOrder(t *tx) error {
+	if err := o.replay(t); err != nil {
 		return err
 	}
-	if err := s.sweepContents(t.conn); err != nil {
+	if err := o.sweepContents(t.conn); err != nil {
 		return err
 	}
-	if !was.clean {
-		if err := s.afterCrash(t, was.leased); err != nil {
+	if !o.was.Clean {
+		if err := o.afterCrash(t); err != nil {
 			return err
 		}
 	}
-	if err := s.restoreLines(t.conn); err != nil {
+	if err := restoreLanes(o.s.queue, t.conn); err != nil {
 		return err
 	}
 	q, _, err := t.integer("SELECT count(*) FROM quarantine")
 	if err != nil {
 		return err
 	}
-	s.stat.quarantined.Store(q)
-	if err := s.marks.begin(t.n.commits); err != nil {
+	o.s.stat.quarantined.Store(q)
+	if err := o.s.run.Begin(t.n.commits); err != nil {
 		return err
 	}
-	s.at("in order")
-	return s.rename1()
+	o.s.o.at("in order")
+	return o.rename1()
 }
 
 // crashDelay is how long a message waits that was leased when the process ended, the times-th time in a row: it may be what
@@ -198,16 +207,16 @@ func crashDelay(times int64) time.Duration {
 }
 
 // afterCrash puts off the messages that were being tried when the process ended.
-func (s *Spool) afterCrash(t *tx, leased []string) error {
-	now := s.o.Now()
+func (o *opener) afterCrash(t *tx) error {
+	now := o.dir.Now()
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	for _, id := range leased {
+	for _, id := range o.was.Leased {
 		crashes, ok, err := t.integer("SELECT crashes FROM message WHERE id=? AND due IS NOT NULL", id)
 		if err == nil && ok {
 			_, err = t.exec("UPDATE message SET crashes=?, turn=NULL, due=max(due, ?) WHERE id=?",
-				crashes+1, nanos(now.Add(crashDelay(crashes+1))), id)
+				crashes+1, spool.Nanos(now.Add(crashDelay(crashes+1))), id)
 		}
 		if err != nil {
 			return err
@@ -223,8 +232,8 @@ func (s *Spool) afterCrash(t *tx, leased []string) error {
 
 // sweepContents removes content files of ours that no message refers to: their messages were never accepted, or are
 // gone. Files that are not ours are left alone and reported.
-func (s *Spool) sweepContents(c *conn) error {
-	d, err := os.Open(s.path(contentDir))
+func (o *opener) sweepContents(c *conn) error {
+	d, err := os.Open(o.dir.File(files.Contents))
 	if err != nil {
 		return err
 	}
@@ -233,7 +242,7 @@ func (s *Spool) sweepContents(c *conn) error {
 	for {
 		names, err := d.Readdirnames(256)
 		for _, name := range names {
-			gone, err := s.sweepContent(c, name)
+			gone, err := o.sweepContent(c, name)
 			if err != nil {
 				return err
 			}
@@ -249,39 +258,62 @@ func (s *Spool) sweepContents(c *conn) error {
 		}
 	}
 	if removed > 0 {
-		s.o.Log.Info("removed content files of messages that were never accepted or are done", "dir", s.o.Dir, "count", removed)
+		o.dir.Log.Info("removed content files of messages that were never accepted or are done", "dir", o.dir.Path, "count", removed)
 	}
 	return nil
 }
 
-// isContent reports whether a file in the directory of contents has a name that we gave it.
-func isContent(name string) bool {
-	id, rest, ok := strings.Cut(name, "-")
-	return ok && relay.ValidID(id) && strings.HasSuffix(rest, contentSuffix)
-}
-
 // sweepContent looks at one name in the directory of contents.
-func (s *Spool) sweepContent(c *conn, name string) (removed bool, err error) {
+func (o *opener) sweepContent(c *conn, name string) (removed bool, err error) {
 	id, _, _ := strings.Cut(name, "-")
-	if !isContent(name) {
-		s.o.Log.Warn("a file in the spool is not ours; it is left alone", "file", s.path(contentDir, name))
+	if !files.IsContent(name) {
+		o.dir.Log.Warn("a file in the spool is not ours; it is left alone", "file", o.dir.File(files.Contents, name))
 		return false, nil
 	}
 	_, used, err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine WHERE id=?1", id, name)
 	if err != nil || used {
 		return false, err
 	}
-	if s.lostTail {
+	if o.lostTail {
 		// Its message may be among those that are missing: the content is all that is left of it.
-		aside, err := s.damagedPath()
+		aside, err := o.dir.Aside()
 		if err == nil {
-			err = os.Rename(s.path(contentDir, name), aside+"-"+name)
+			err = os.Rename(o.dir.File(files.Contents, name), aside+"-"+name)
 		}
-		s.o.Log.Error("a content without its message is set aside", "id", id, "file", aside+"-"+name, "err", err)
+		o.dir.Log.Error("a content without its message is set aside", "id", id, "file", aside+"-"+name, "err", err)
 		return false, nil
 	}
-	if err := os.Remove(s.path(contentDir, name)); err != nil {
+	if err := os.Remove(o.dir.File(files.Contents, name)); err != nil {
 		return false, fmt.Errorf("removing an unused content file: %w", err)
 	}
 	return true, nil
+}
+
+// behind reports whether SQLite finds fewer transactions than were committed. It only reads.
+func (o *opener) behind() bool {
+	if !o.was.Known && o.journal.base == 0 {
+		return false
+	}
+	c, err := openReader(o.dir.File(files.Database), readBeside)
+	if err != nil {
+		return true
+	}
+	defer c.close()
+	n, err := readCounts(c)
+	return err != nil || n.commits < o.journal.base || o.was.Known && o.journal.last(n.commits) < o.was.Commits
+}
+
+// rename1 gives the files of format 1 their names of today. The database has all that is in them.
+func (o *opener) rename1() error {
+	err := os.Remove(o.dir.File(files.RunState1))
+	if files.IgnoreMissing(err) != nil {
+		return err
+	}
+	o.s.o.at("marks removed")
+	if _, err := os.Lstat(o.dir.File(files.Journal)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err = os.Rename(o.dir.File(files.Journal1), o.dir.File(files.Journal))
+	o.s.o.at("journal renamed")
+	return files.IgnoreMissing(err)
 }

@@ -3,16 +3,17 @@ package sqlite
 import (
 	"errors"
 	"io/fs"
+	"mailwhy/relay/spool/files"
 	"os"
 	"sync"
 	"time"
 )
 
-// tidy does what need not be done at once: it removes content files that nothing refers to any more, gives pages that the
-// database does not use back to the disk, and forgets old reports.
+// tidy does what need not be done at once: it removes content files that nothing refers to any more, and has the database
+// give back pages that it does not use.
 type tidy struct {
-	s     *Spool
-	wake  chan struct{}
+	dir   files.Dir
+	woken chan struct{}
 	ended chan struct{}
 
 	mu      sync.Mutex
@@ -20,18 +21,11 @@ type tidy struct {
 	closing bool
 }
 
-// How often the database is looked at, how many pages it keeps for itself, and how many are given back at a time.
-const (
-	tidyEvery  = 10 * time.Second
-	freePages  = 1024
-	vacuumStep = 256
-)
+// tidyEvery is how often the database is looked at.
+const tidyEvery = 10 * time.Second
 
-// reportedFor is how long the ids of our own reports are known.
-const reportedFor = 7 * 24 * time.Hour
-
-func newTidy(s *Spool) *tidy {
-	return &tidy{s: s, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+func newTidy(dir files.Dir) *tidy {
+	return &tidy{dir: dir, woken: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 // remove has content files removed.
@@ -42,39 +36,39 @@ func (t *tidy) remove(files []string) {
 	t.mu.Lock()
 	t.files = append(t.files, files...)
 	t.mu.Unlock()
-	t.poke()
+	t.wake()
 }
 
-func (t *tidy) poke() {
+func (t *tidy) wake() {
 	select {
-	case t.wake <- struct{}{}:
+	case t.woken <- struct{}{}:
 	default:
 	}
 }
 
-// run is the goroutine.
-func (t *tidy) run() {
+// run is the goroutine. It calls housekeep for the database, now and then.
+func (t *tidy) run(housekeep func()) {
 	defer close(t.ended)
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()
 	for {
 		t.mu.Lock()
-		files, closing := t.files, t.closing
+		names, closing := t.files, t.closing
 		t.files = nil
 		t.mu.Unlock()
-		for _, name := range files {
-			err := os.Remove(t.s.path(contentDir, name))
+		for _, name := range names {
+			err := os.Remove(t.dir.File(files.Contents, name))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.s.o.Log.Warn("cannot remove a content file", "file", name, "err", err)
+				t.dir.Log.Warn("cannot remove a content file", "file", name, "err", err)
 			}
 		}
 		if closing {
 			return
 		}
 		select {
-		case <-t.wake:
+		case <-t.woken:
 		case <-ticker.C:
-			t.s.w.housekeep()
+			housekeep()
 		}
 	}
 }
@@ -84,6 +78,6 @@ func (t *tidy) close() {
 	t.mu.Lock()
 	t.closing = true
 	t.mu.Unlock()
-	t.poke()
+	t.wake()
 	<-t.ended
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"mailwhy/relay/spool/files"
 	"os"
 	"strings"
 	"sync"
@@ -61,7 +62,7 @@ func TestCommitFails(t *testing.T) {
 		var failing atomic.Bool
 		failing.Store(true)
 		passes := 2 // this operation, and that of blockWriter
-		s.w.do(t.Context(), &operation{apply: func(*tx) error {
+		s.w.ops.do(t.Context(), &operation{apply: func(*tx) error {
 			s.w.fault = func(c bool) error {
 				if c != committed || !failing.Load() {
 					return nil
@@ -80,9 +81,9 @@ func TestCommitFails(t *testing.T) {
 		refused := benchMessage("app@sender.example")
 		go func() { large <- s.Put(t.Context(), refused, bytes.NewReader(make([]byte, 1<<20))) }()
 		eventually(t, "two operations wait", func() bool {
-			s.w.mu.Lock()
-			defer s.w.mu.Unlock()
-			return len(s.w.queue) == 2
+			s.w.ops.mu.Lock()
+			defer s.w.ops.mu.Unlock()
+			return len(s.w.ops.queue) == 2
 		})
 		release()
 		for _, err := range []error{<-second, <-large} {
@@ -120,7 +121,7 @@ func TestCommitFails(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if names, err := os.ReadDir(s.path(contentDir)); err != nil || len(names) != 0 {
+		if names, err := os.ReadDir(s.dir.File(files.Contents)); err != nil || len(names) != 0 {
 			t.Errorf("committed %v: %d content files are left, %v", committed, len(names), err)
 		}
 	}
@@ -142,7 +143,7 @@ func TestReportCommitFails(t *testing.T) {
 		}
 		fault := diskFault(t)
 		failing := true
-		s.w.do(t.Context(), &operation{apply: func(*tx) error {
+		s.w.ops.do(t.Context(), &operation{apply: func(*tx) error {
 			s.w.fault = func(c bool) error {
 				if c != committed || !failing {
 					return nil
@@ -171,7 +172,7 @@ func TestReportCommitFails(t *testing.T) {
 func blockWriter(t *testing.T, s *Spool) (release func()) {
 	busy, end := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	go s.w.do(t.Context(), &operation{apply: func(*tx) error {
+	go s.w.ops.do(t.Context(), &operation{apply: func(*tx) error {
 		once.Do(func() { close(busy) })
 		<-end
 		return nil
@@ -190,7 +191,7 @@ func TestBadOperationCostsItself(t *testing.T) {
 	go func() { _, err := putOne(s, 10); errs <- err }()
 	bad := make(chan error, 1)
 	go func() {
-		bad <- s.w.do(t.Context(), &operation{apply: func(t *tx) error {
+		bad <- s.w.ops.do(t.Context(), &operation{apply: func(t *tx) error {
 			if _, err := t.exec("DELETE FROM message"); err != nil {
 				return err
 			}
@@ -200,9 +201,9 @@ func TestBadOperationCostsItself(t *testing.T) {
 	}()
 	go func() { _, err := putOne(s, 10); errs <- err }()
 	eventually(t, "three operations wait", func() bool {
-		s.w.mu.Lock()
-		defer s.w.mu.Unlock()
-		return len(s.w.queue) == 3
+		s.w.ops.mu.Lock()
+		defer s.w.ops.mu.Unlock()
+		return len(s.w.ops.queue) == 3
 	})
 	release()
 	for range 2 {
@@ -242,7 +243,7 @@ func TestLimits(t *testing.T) {
 			}
 			if tc.limits.InlineLimit > 0 {
 				eventually(t, "the files of refused messages are removed", func() bool {
-					names, _ := os.ReadDir(s.path(contentDir))
+					names, _ := os.ReadDir(s.dir.File(files.Contents))
 					return len(names) == tc.fits
 				})
 			}
@@ -311,7 +312,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	eventually(t, "mail is taken again", func() bool {
-		s.tidy.s.w.housekeep()
+		s.w.housekeep()
 		_, err := putOne(s, 64<<10)
 		return err == nil
 	})

@@ -2,8 +2,10 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"errors"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool"
 )
 
 // tx is a transaction under way.
@@ -14,26 +16,6 @@ type tx struct {
 	gone   []string // ids of messages whose last notice was told
 }
 
-// guarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
-func (t *tx) guarded(op *operation) (result, err error) {
-	if _, err := t.exec("SAVEPOINT op"); err != nil {
-		return nil, err
-	}
-	n, files, gone := t.n, len(t.remove), len(t.gone)
-	result = op.apply(t)
-	if broken(result) {
-		return nil, result
-	}
-	if code(result) != 0 {
-		t.n, t.remove, t.gone = n, t.remove[:files], t.gone[:gone]
-		if _, err := t.exec("ROLLBACK TO op"); err != nil {
-			return nil, err
-		}
-	}
-	_, err = t.exec("RELEASE op")
-	return result, err
-}
-
 // storeCounts stores the counts.
 func (t *tx) storeCounts() error {
 	_, err := t.exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?, journal=?",
@@ -42,33 +24,33 @@ func (t *tx) storeCounts() error {
 }
 
 // insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
-func (t *tx) insert(r *record, content []byte) (bool, error) {
-	r.seq = t.n.seq + 1
+func (t *tx) insert(r *spool.Record, content []byte) (bool, error) {
+	r.Seq = t.n.seq + 1
 	stored, err := t.insertAs(r, content)
 	if err != nil || !stored {
 		return false, err
 	}
-	t.n.seq = r.seq
+	t.n.seq = r.Seq
 	t.n.messages++
-	t.n.bytes += r.size
+	t.n.bytes += r.Size
 	return true, nil
 }
 
 // insertAs is insert for a record that has its number and is counted.
-func (t *tx) insertAs(r *record, content []byte) (bool, error) {
-	t.newest = max(t.newest, r.id)
+func (t *tx) insertAs(r *spool.Record, content []byte) (bool, error) {
+	t.newest = max(t.newest, r.ID)
 	changed, err := t.exec(
 		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
-		r.seq, r.id, r.lane, r.sender, r.arrived, r.size, int64(r.sum), null(r.file, ""), null(r.turn, 0), null(r.due, never),
-		r.open, r.crashes, r.head, int64(r.headSum), r.recipients, int64(r.stateSum))
+		r.Seq, r.ID, r.Lane, r.Sender, r.Arrived, r.Size, int64(r.Sum), null(r.File, ""), null(r.Slot, 0), null(r.Due, spool.Never),
+		r.Open, r.Crashes, r.Head, int64(r.HeadSum), r.Recipients, int64(r.StateSum))
 	if err != nil || changed == 0 {
 		return false, err
 	}
-	if r.file == "" {
+	if r.File == "" {
 		if content == nil {
 			content = []byte{}
 		}
-		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", r.seq, content); err != nil {
+		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", r.Seq, content); err != nil {
 			return false, err
 		}
 	}
@@ -76,9 +58,9 @@ func (t *tx) insertAs(r *record, content []byte) (bool, error) {
 }
 
 // update stores the recipients' state, the turn and the due time of a record. It returns 0 when the record has gone.
-func (t *tx) update(r *record) (changed int64, err error) {
+func (t *tx) update(r *spool.Record) (changed int64, err error) {
 	return t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
-		null(r.turn, 0), null(r.due, never), r.open, r.crashes, r.recipients, int64(r.stateSum), r.seq)
+		null(r.Slot, 0), null(r.Due, spool.Never), r.Open, r.Crashes, r.Recipients, int64(r.StateSum), r.Seq)
 }
 
 // delete removes a message and its content, but not its notices.
@@ -129,26 +111,24 @@ func (c *conn) hasID(id string) (there bool, err error) {
 }
 
 // has reports whether the message of a record is there, and no other one of its id.
-func (c *conn) has(r *record) (bool, error) {
-	_, there, err := c.integer("SELECT 1 FROM message WHERE id=? AND seq=?", r.id, r.seq)
+func (c *conn) has(r *spool.Record) (bool, error) {
+	_, there, err := c.integer("SELECT 1 FROM message WHERE id=? AND seq=?", r.ID, r.Seq)
 	return there, err
 }
 
 // one reads the record that where selects. It returns relay.ErrNotFound when there is none.
-func (c *conn) one(where string, arg driver.Value) (*record, error) {
+func (c *conn) one(where string, arg driver.Value) (*spool.Record, error) {
 	return c.oneOf("SELECT "+columns+" FROM message WHERE "+where, arg)
 }
 
 // oneWithContent reads the record seq, with its content if that is at most limit bytes long and not in a file.
-func (c *conn) oneWithContent(seq, limit int64) (*record, error) {
+func (c *conn) oneWithContent(seq, limit int64) (*spool.Record, error) {
 	return c.oneOf("SELECT "+columnsAndContent+" FROM message WHERE seq=?2", limit, seq)
 }
 
-func (c *conn) oneOf(query string, args ...driver.Value) (*record, error) {
-	var r *record
-	err := c.query(func(row []driver.Value) error {
-		r = new(record)
-		if err := r.scan(row); err != nil {
+func (c *conn) oneOf(query string, args ...driver.Value) (r *spool.Record, err error) {
+	err = c.query(func(row []driver.Value) error {
+		if r, err = scanRecord(row); err != nil {
 			return err
 		}
 		return errStop
@@ -157,4 +137,27 @@ func (c *conn) oneOf(query string, args ...driver.Value) (*record, error) {
 		err = relay.ErrNotFound
 	}
 	return r, err
+}
+
+// end removes a message that no recipient waits for, unless a notice does. One that has gone is left so: this very
+// settlement was written before, in a commit that seemed to fail.
+func (t *tx) end(r *spool.Record) (removed bool, err error) {
+	waits, err := t.hasNotices(r.Seq)
+	if err != nil || waits {
+		return false, err
+	}
+	return true, t.delete(r.Seq, r.Size, r.File)
+}
+
+// deleteByID removes a message that no notice waits for.
+func (t *tx) deleteByID(id string) error {
+	r, err := t.one("id=?", id)
+	if errors.Is(err, relay.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.end(r)
+	return err
 }

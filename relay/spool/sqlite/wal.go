@@ -2,8 +2,7 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"fmt"
-	"io"
+	"mailwhy/relay/spool/files"
 	"math/bits"
 	"os"
 
@@ -174,9 +173,6 @@ func (w *walFile) mend(round string, live int) (changed int) {
 	return changed
 }
 
-// maxGrowth is more pages than one transaction adds.
-const maxGrowth = (2*batchBytes + 64<<20) / pageSize
-
 // mendSize returns the size of the database in pages that the last transaction says, after putting it right if it is far
 // from what the one before says.
 func (w *walFile) mendSize(round string, live int) uint32 {
@@ -215,34 +211,34 @@ func putSum(b []byte, end int, s [2]uint32) {
 // walMendMax bounds the log that is mended, which is held in memory.
 const walMendMax = 256 << 20
 
-// mendLog repairs the log before SQLite opens it after a crash, if SQLite would drop committed transactions. It reports
-// whether it did. The log as it was is set aside.
-func (s *Spool) mendLog(was marked) (mended bool, err error) {
-	w, err := s.readLog()
+// mendLog repairs the log before SQLite opens it after a crash, if SQLite would drop committed transactions: some
+// follow a damaged one, or behind says that there were more. It reports whether it did. The log as it was is set aside.
+func mendLog(dir files.Dir, behind func() bool) (mended bool, err error) {
+	w, err := readLog(dir)
 	if err != nil || w == nil {
 		return false, err
 	}
 	round := w.round()
 	good, read, live := w.walk(round)
-	if live <= read || !w.broken(round, good, live) && !s.behind(was) {
+	if live <= read || !w.broken(round, good, live) && !behind() {
 		return false, nil
 	}
-	aside, err := s.setAside(databaseName + "-wal")
+	aside, err := dir.SetAside(files.Database + "-wal")
 	if err != nil {
 		return false, err
 	}
 	changed := w.mend(round, live)
-	s.o.Log.Error("the spool's log is damaged: SQLite would drop transactions that were committed; they are restored",
-		"dir", s.o.Dir, "pages_read", read, "pages_restored", live-read, "checksums_made", changed, "original", aside)
-	return true, durable.WriteFile(s.path(databaseName+"-wal"), w.b, filePerm)
+	dir.Log.Error("the spool's log is damaged: SQLite would drop transactions that were committed; they are restored",
+		"dir", dir.Path, "pages_read", read, "pages_restored", live-read, "checksums_made", changed, "original", aside)
+	return true, durable.WriteFile(dir.File(files.Database+"-wal"), w.b, files.Perm)
 }
 
 // readLog reads the log; nil when there is none that holds anything.
-func (s *Spool) readLog() (*walFile, error) {
-	name := s.path(databaseName + "-wal")
+func readLog(dir files.Dir) (*walFile, error) {
+	name := dir.File(files.Database + "-wal")
 	fi, err := os.Stat(name)
 	if err != nil || fi.Size() > walMendMax {
-		return nil, ignoreMissing(err)
+		return nil, files.IgnoreMissing(err)
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -253,40 +249,4 @@ func (s *Spool) readLog() (*walFile, error) {
 		return nil, nil
 	}
 	return w, nil
-}
-
-// behind reports whether SQLite finds fewer transactions than were committed. It only reads.
-func (s *Spool) behind(was marked) bool {
-	if !was.known && s.journalled.base == 0 {
-		return false
-	}
-	c, err := openReader(s.path(databaseName), readBeside)
-	if err != nil {
-		return true
-	}
-	defer c.close()
-	n, err := readCounts(c)
-	return err != nil || n.commits < s.journalled.base || was.known && s.journalled.last(n.commits) < was.commits
-}
-
-// setAside copies a file of the spool into the directory for damaged files, and returns the copy's name.
-func (s *Spool) setAside(name string) (string, error) {
-	dir, err := s.damagedPath()
-	if err != nil {
-		return "", err
-	}
-	from, err := os.Open(s.path(name))
-	if err != nil {
-		return "", err
-	}
-	defer from.Close()
-	to, err := durable.Create(dir+"-"+name, filePerm)
-	if err != nil {
-		return "", err
-	}
-	if _, err := io.Copy(to, from); err != nil {
-		to.Abort()
-		return "", fmt.Errorf("setting a damaged file aside: %w", err)
-	}
-	return dir + "-" + name, to.Commit()
 }

@@ -1,4 +1,4 @@
-package sqlite
+package files
 
 import (
 	"errors"
@@ -11,30 +11,18 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"mailwhy/relay"
 )
 
-// The modes of what is in a spool, whatever the umask and the mode of its directory: mail is for nobody else
-// to read.
-const (
-	filePerm = 0o600
-	dirPerm  = 0o700
-)
+// ContentSuffix ends the names of content files: id-random.eml.
+const ContentSuffix = ".eml"
 
-// createPrivate makes the file of a database, if it is not there, before SQLite does, which would make it
-// under the umask. The log and its index get the mode of the database from SQLite.
-func createPrivate(name string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return f.Close()
+// IsContent reports whether a file in the directory of contents has a name that we gave it.
+func IsContent(name string) bool {
+	id, rest, ok := strings.Cut(name, "-")
+	return ok && relay.ValidID(id) && strings.HasSuffix(rest, ContentSuffix)
 }
-
-// keyName is the relay's secret, which it keeps beside its mail.
-const keyName = "key"
 
 // ours reports whether a file of this name in the spool's directory is of the spool.
 func ours(name string) bool {
@@ -43,8 +31,7 @@ func ours(name string) bool {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	switch name {
-	case databaseName, rebuildName, journalName, journalName1, marksName, marksName1, reserveName, lockName,
-		keyName:
+	case Database, Rebuild, Journal, Journal1, RunState, RunState1, Reserve, Lock, Key:
 		return true
 	}
 	return false
@@ -62,38 +49,38 @@ type narrowing struct {
 // narrowMost is how many files the log names.
 const narrowMost = 20
 
-// narrow makes all files of the spool the owner's alone, tells of those that were not, and warns of a
+// Narrow makes all files of the spool the owner's alone, tells of those that were not, and warns of a
 // directory that others may enter.
-func (s *Spool) narrow() error {
-	if err := s.warnOpenDir(); err != nil {
+func (d Dir) Narrow() error {
+	if err := d.warnOpenDir(); err != nil {
 		return err
 	}
-	n := &narrowing{dir: s.o.Dir}
-	n.entry(s.path(contentDir))
-	n.entry(s.path(damagedDir))
+	n := &narrowing{dir: d.Path}
+	n.entry(d.File(Contents))
+	n.entry(d.File(Damaged))
 	n.entries("", ours)
-	n.entries(contentDir, isContent)
-	n.entries(damagedDir, func(string) bool { return true })
+	n.entries(Contents, IsContent)
+	n.entries(Damaged, func(string) bool { return true })
 	if len(n.done) > 0 {
-		s.o.Log.Warn("files of the spool could be read or changed by others; they are the owner's alone now",
-			"dir", s.o.Dir, "files", strings.Join(n.done, ", "), "more", n.more)
+		d.Log.Warn("files of the spool could be read or changed by others; they are the owner's alone now",
+			"dir", d.Path, "files", strings.Join(n.done, ", "), "more", n.more)
 	}
 	if err := errors.Join(n.failed...); err != nil {
-		s.o.Log.Warn("files of the spool may be readable by others: their modes cannot be looked at or changed",
-			"dir", s.o.Dir, "err", err)
+		d.Log.Warn("files of the spool may be readable by others: their modes cannot be looked at or changed",
+			"dir", d.Path, "err", err)
 	}
 	return nil
 }
 
 // warnOpenDir warns of a directory that others may enter or change.
-func (s *Spool) warnOpenDir() error {
+func (d Dir) warnOpenDir() error {
 	var st unix.Stat_t
-	if err := unix.Stat(s.o.Dir, &st); err != nil {
-		return &fs.PathError{Op: "stat", Path: s.o.Dir, Err: err}
+	if err := unix.Stat(d.Path, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: d.Path, Err: err}
 	}
 	if st.Mode&0o077 != 0 {
-		s.o.Log.Warn("the spool's directory can be entered by others on this machine; it is for the relay alone",
-			"dir", s.o.Dir, "mode", fmt.Sprintf("%04o", st.Mode&0o7777), "fix", "chmod 0700 "+s.o.Dir)
+		d.Log.Warn("the spool's directory can be entered by others on this machine; it is for the relay alone",
+			"dir", d.Path, "mode", fmt.Sprintf("%04o", st.Mode&0o7777), "fix", "chmod 0700 "+d.Path)
 	}
 	return nil
 }
@@ -101,14 +88,14 @@ func (s *Spool) warnOpenDir() error {
 // entries narrows the files in a directory of the spool that is selects by name. One that is missing has
 // none.
 func (n *narrowing) entries(dir string, is func(name string) bool) {
-	d, err := os.Open(filepath.Join(n.dir, dir))
+	in, err := os.Open(filepath.Join(n.dir, dir))
 	if err != nil {
 		n.note(err)
 		return
 	}
-	defer d.Close()
+	defer in.Close()
 	for {
-		names, err := d.Readdirnames(256)
+		names, err := in.Readdirnames(256)
 		for _, name := range names {
 			if is(name) {
 				n.entry(filepath.Join(n.dir, dir, name))
@@ -125,7 +112,7 @@ func (n *narrowing) entries(dir string, is func(name string) bool) {
 
 // note keeps an error. That a file has gone is none.
 func (n *narrowing) note(err error) {
-	if ignoreMissing(err) != nil {
+	if IgnoreMissing(err) != nil {
 		n.failed = append(n.failed, err)
 	}
 }
@@ -137,9 +124,9 @@ func (n *narrowing) entry(path string) {
 		n.note(err)
 		return
 	}
-	perm := fs.FileMode(filePerm)
+	perm := fs.FileMode(Perm)
 	if info.IsDir() {
-		perm = dirPerm
+		perm = DirPerm
 	} else if !info.Mode().IsRegular() {
 		return
 	}

@@ -1,0 +1,285 @@
+package sqlite
+
+import (
+	"cmp"
+	"mailwhy/relay/spool/files"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"mailwhy/relay"
+	"mailwhy/relay/spool"
+)
+
+// pending is what the journal has and the database has not: messages that have come, ids of others that have gone, and
+// notices that were reported. While lanes keep up, most messages are relayed from memory within milliseconds; all that
+// is written of them is an entry when they come and one when they go.
+//
+// Whatever else is done to a message is a transaction of the database, and each of these takes all that is pending with
+// it; so does whoever is about to read from the database. So the journal is never looked at but at a start, and
+// everything else in this package finds all messages where it always did. Only the writer's goroutine touches it, but
+// for count.
+type pending struct {
+	s        *Spool
+	journal  *journal                 // nil for none
+	byID     map[string]*spool.Record // whole, with their contents
+	bytes    int64                    // about what all this takes in memory
+	gone     map[string]*spool.Record // from the database, as far as a settlement knows them
+	reported []relay.Notice           // still counted
+	reports  map[string]*spool.Record // that reported them: the ids and the times
+	count    atomic.Int64             // of all
+}
+
+// goneMax bounds the messages that have gone.
+const goneMax = 4096
+
+// weight is about what a record takes in memory.
+func weight(r *spool.Record) int64 {
+	return int64(len(r.Data)+len(r.Head)+len(r.Recipients)) + 512
+}
+
+func newPending(s *Spool) *pending {
+	return &pending{
+		s: s, byID: map[string]*spool.Record{}, gone: map[string]*spool.Record{},
+		reports: map[string]*spool.Record{},
+	}
+}
+
+// open opens the journal, after transaction base of the database. What the file held is in the database already. It
+// reports false where there is to be none, or none can be had.
+func (p *pending) open(base int64) bool {
+	if p.s.o.Limits.Journal == 0 || p.max() == 0 {
+		return false
+	}
+	j, err := openJournal(p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
+	if err != nil {
+		p.s.o.Log.Warn("the spool goes on without its journal, somewhat slower", "dir", p.s.o.Dir, "err", err)
+		return false
+	}
+	j.restart(base)
+	p.journal = j
+	return true
+}
+
+// closeJournal closes the journal.
+func (p *pending) closeJournal() error {
+	if p.journal == nil {
+		return nil
+	}
+	return p.journal.f.Close()
+}
+
+// dropJournal does without the journal, which gave an error. What the error left there counts until the next transaction
+// of the database, which is the one with the same batch.
+func (p *pending) dropJournal(err error) {
+	p.s.o.Log.Error("the spool's journal cannot be written; the spool goes on without it, somewhat slower",
+		"dir", p.s.o.Dir, "err", err)
+	p.journal.f.Close()
+	p.journal = nil
+}
+
+// takes reports whether the journal can be written to, and there is memory for more.
+func (p *pending) takes() bool { return p.journal != nil && p.journal.noted && p.bytes <= p.max() }
+
+// max bounds the memory that all this takes. On a full disk the reserve, if there is one, must hold it and the outcomes.
+func (p *pending) max() int64 {
+	lim := &p.s.o.Limits
+	if lim.Reserve == 0 {
+		return lim.Cache / 4
+	}
+	return min(lim.Cache, lim.Reserve/4)
+}
+
+// add takes a message in.
+func (p *pending) add(r *spool.Record) {
+	p.byID[r.ID] = r
+	p.bytes += weight(r)
+	p.counted()
+}
+
+// addReport notes that notices are reported, by r unless that is nil.
+func (p *pending) addReport(reported []relay.Notice, r *spool.Record) {
+	p.reported = append(p.reported, reported...)
+	p.bytes += int64(len(reported)) * 192
+	if r != nil {
+		p.reports[r.ID] = &spool.Record{ID: r.ID, Arrived: r.Arrived}
+		p.add(r)
+	}
+	p.counted()
+}
+
+// end notes that a message has gone.
+func (p *pending) end(r *spool.Record) {
+	if own := p.byID[r.ID]; own != nil {
+		p.bytes -= weight(own)
+		delete(p.byID, r.ID)
+	} else {
+		p.gone[r.ID] = r
+	}
+	p.counted()
+}
+
+func (p *pending) counted() {
+	p.count.Store(int64(len(p.byID) + len(p.gone) + len(p.reported) + len(p.reports)))
+}
+
+// checkpointed notes that all is in the database, with transaction number commits.
+func (p *pending) checkpointed(commits int64) {
+	clear(p.byID)
+	clear(p.gone)
+	clear(p.reports)
+	p.reported, p.bytes = nil, 0
+	p.counted()
+	if p.journal != nil {
+		p.journal.restart(commits)
+		p.journal.noted = true
+	}
+}
+
+// storeIn brings all into the database. It is counted already, but for the notices.
+func (p *pending) storeIn(t *tx) error {
+	for _, r := range inOrder(p.byID) {
+		if _, err := t.insertAs(r, r.Data); err != nil {
+			return err
+		}
+	}
+	for _, r := range inOrder(p.gone) {
+		if err := t.deleteCounted(r.Seq); err != nil {
+			return err
+		}
+	}
+	return t.takeReported(p.reported, slices.Collect(maps.Values(p.reports)))
+}
+
+// inOrder are records as they came.
+func inOrder(records map[string]*spool.Record) []*spool.Record {
+	return slices.SortedFunc(maps.Values(records), func(a, b *spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
+}
+
+// recount counts what is pending, after the database was opened anew and holds n; before, it was known to hold known.
+// Some of what is pending may be there: the transaction that took it seemed to fail.
+func (p *pending) recount(c *conn, n, known counts) (counts, error) {
+	for _, r := range p.byID {
+		if ok, err := c.has(r); err != nil {
+			return n, err
+		} else if !ok {
+			n.messages++
+			n.bytes += r.Size
+		}
+	}
+	for _, r := range p.gone {
+		if ok, err := c.has(r); err != nil {
+			return n, err
+		} else if ok {
+			n.messages--
+			n.bytes -= r.Size
+		}
+	}
+	n.seq = max(n.seq, known.seq)
+	n.commits = max(n.commits, known.commits)
+	n.journal = known.journal
+	return n, nil
+}
+
+// journaling is a batch that is to be written to the journal alone.
+type journaling struct {
+	p       *pending
+	c       *conn
+	n, had  counts // with the batch, and without
+	puts    map[string]*spool.Record
+	ends    []*spool.Record
+	reports []reporting
+}
+
+// reporting is a report and the notices that it reports.
+type reporting struct {
+	reported []relay.Notice
+	r        *spool.Record // nil for none
+}
+
+// conclude notes that the batch is on the disk.
+func (j *journaling) conclude() {
+	for _, r := range j.puts {
+		j.p.add(r)
+	}
+	for _, r := range j.reports {
+		j.p.addReport(r.reported, r.r)
+	}
+	for _, r := range j.ends {
+		j.p.end(r)
+	}
+}
+
+// knows reports whether there is a message of this id.
+func (j *journaling) knows(id string) (bool, error) {
+	if j.puts[id] != nil || j.p.byID[id] != nil {
+		return true, nil
+	}
+	return j.c.hasID(id)
+}
+
+// knowsReport reports whether there is, or was, a report of this id.
+func (j *journaling) knowsReport(id string) (bool, error) {
+	inBatch := slices.ContainsFunc(j.reports, func(r reporting) bool { return r.r != nil && r.r.ID == id })
+	if inBatch || j.p.reports[id] != nil {
+		return true, nil
+	}
+	_, there, err := j.c.integer("SELECT 1 FROM reported WHERE id=?", id)
+	return there, err
+}
+
+// put adds a message.
+func (j *journaling) put(r *spool.Record) {
+	whole := j.count(r)
+	j.puts[r.ID] = whole
+	j.p.journal.put(whole)
+}
+
+// report adds that notices are reported, by r unless that is nil.
+func (j *journaling) report(reported []relay.Notice, r *spool.Record) {
+	if r != nil {
+		r = j.count(r)
+	}
+	j.reports = append(j.reports, reporting{reported, r})
+	j.p.journal.report(reported, r)
+}
+
+// count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its texts.
+func (j *journaling) count(r *spool.Record) *spool.Record {
+	j.n.seq++
+	j.n.messages++
+	j.n.bytes += r.Size
+	r.Seq = j.n.seq
+	whole := *r
+	return &whole
+}
+
+// end adds that a message has gone. It reports false where only the database can say whether it may.
+func (j *journaling) end(r *spool.Record) (bool, error) {
+	if own := j.p.byID[r.ID]; own == nil {
+		if may, err := j.mayEnd(r); err != nil || !may {
+			return false, err
+		}
+	} else if own.Seq != r.Seq {
+		return false, nil
+	}
+	j.n.messages--
+	j.n.bytes -= r.Size
+	j.ends = append(j.ends, r)
+	j.p.journal.end(r.ID)
+	return true, nil
+}
+
+// mayEnd reports whether a message of the database may go in the journal: nothing there waits for it, and it is there.
+func (j *journaling) mayEnd(r *spool.Record) (bool, error) {
+	p := j.p
+	if r.File != "" || len(p.gone) >= goneMax || p.gone[r.ID] != nil || !p.s.queue.KeepsUp(r.Lane) {
+		return false, nil
+	}
+	if j.had.notices > 0 {
+		if waits, err := j.c.hasNotices(r.Seq); waits || err != nil {
+			return false, err
+		}
+	}
+	return j.c.has(r)
+}
