@@ -8,8 +8,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// Attempt is what happened when one recipient was offered to an upstream, or, for a fault met before MAIL, when the
-// upstream was approached. It is data: an upstream's 550 is no Go error.
+// Attempt is what happened when one recipient was offered to an upstream, or, for a fault met before MAIL,
+// when the upstream was approached. It is data: an upstream's 550 is not a Go error.
 type Attempt struct {
 	Time       time.Time       `json:"time"`
 	Duration   time.Duration   `json:"duration"` // nanoseconds
@@ -19,11 +19,11 @@ type Attempt struct {
 	TLS        string          `json:"tls,omitempty"`
 	Stage      diagnose.Stage  `json:"stage"`
 	Reply      diagnose.Reply  `json:"reply,omitzero"`
-	ReplyCut   int64           `json:"reply_cut,omitempty"` // bytes of the reply that were not kept: those beyond 64 KiB
+	ReplyCut   int64           `json:"reply_cut,omitempty"` // bytes of the reply that were dropped
 	NetErr     diagnose.NetErr `json:"net_err,omitzero"`
-	UpstreamID string          `json:"upstream_id,omitempty"` // the id in the final 250
-	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot: it may have been taken
-	DSN        bool            `json:"dsn,omitempty"`         // the DSN parameters were passed on (RFC 3461, 5.2.1)
+	UpstreamID string          `json:"upstream_id,omitempty"` // from the final 250
+	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot; it may be taken
+	DSN        bool            `json:"dsn,omitempty"`         // DSN parameters passed on (RFC 3461, 5.2.1)
 }
 
 // Accepted reports whether the upstream took the message for this recipient: any 2yz to the final dot.
@@ -31,38 +31,41 @@ func (a *Attempt) Accepted() bool {
 	return a.Stage == diagnose.StageEndOfData && a.Reply.Class() == 2
 }
 
-// Transaction is one message with those of its recipients that are to be offered now.
+// Transaction is one message with those of its recipients that are offered now.
 type Transaction struct {
 	Message    *Message // read only for the upstream
-	From       string   // reverse-path to use; differs from the envelope's on the DSN fall-back route only
+	From       string   // reverse-path to use: the envelope's, or a report's fallback sender
 	Recipients []int    // indexes into Message.Recipients
 	Open       func() (io.ReadCloser, error)
 }
 
-// Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set. A fault that is met after
-// some recipients of a large message were answered stands among the Attempts of the rest, at its own stage: one
-// before MAIL, or StageQueue for content that could not be read. It is the lane's trouble there too: a 5yz at such a
-// stage is nobody's failure. A message that needs an extension which the upstream offered before and does not
-// offer now has Attempts too, with NetExtensionMissing at the stage of EHLO: it waits, and the lane goes on.
+// Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set.
+//
+// When a fault is met after some recipients of a large message were answered, it is the Attempt of the rest,
+// at its own stage: one before MAIL, or StageQueue for content that could not be read. There too it concerns
+// the lane: a 5yz at such a stage fails no recipient. A message that needs an extension which the upstream
+// offered before and does not offer now has Attempts with NetExtensionMissing at the stage of EHLO: it waits,
+// and the lane goes on.
 type Result struct {
 	Attempts []Attempt // one for each of Transaction.Recipients, in their order
-	Fault    *Attempt  // the upstream could not be brought to MAIL: nobody's attempt, the lane's own trouble
-	Err      error     // the content could not be read: our own trouble; nothing was completed at the upstream
+	Fault    *Attempt  // met before MAIL: it concerns the lane, and is no recipient's attempt
+	Err      error     // the content could not be read; nothing was completed at the upstream
 }
 
 // Upstream relays transactions to one next hop. Implementations are safe for concurrent use.
 type Upstream interface {
-	// Relay runs first, and then whatever next returns, on one connection, and calls done exactly once for each
-	// transaction, from the calling goroutine and as soon as its result is known. next never blocks; it returns nil when nothing
-	// is waiting, and is asked early, so that a following envelope can travel with the end of data before it. Once a
-	// transaction met a Fault, or the connection is unfit for more, next is no longer asked. Cancelling ctx ends
-	// the exchange between transactions; the one under way has the grace that the implementation sets.
+	// Relay runs first, and then whatever next returns, on one connection. It calls done exactly once for
+	// each transaction, from the calling goroutine and as soon as the result is known. next never blocks and
+	// returns nil when nothing waits. It is called early, so that the following envelope can travel with the
+	// end of data before it, and no longer once a transaction met a Fault or the connection cannot be used
+	// again. Cancelling ctx ends the exchange between transactions; the one under way has the grace that the
+	// implementation sets.
 	Relay(ctx context.Context, first *Transaction, next func() *Transaction, done func(*Transaction, Result))
-	// Capabilities are those that the upstream is taken to offer: what one session alone does not offer is not
-	// missing. ok is false before the first EHLO was answered.
+	// Capabilities are what the upstream is believed to offer; a single session that lacks an extension does
+	// not change that. ok is false before the first EHLO was answered.
 	Capabilities() (c Capabilities, ok bool)
-	// Probe brings a connection up to the point before MAIL and keeps it for reuse; it returns the fault met, or nil.
-	// After refused credentials Relay may answer with that Fault, unasked, until a Probe was let in.
+	// Probe brings a connection up to the point before MAIL and keeps it for reuse; it returns the fault met,
+	// or nil. After refused credentials Relay may return that Fault without trying, until a Probe succeeded.
 	Probe(ctx context.Context) *Attempt
 	// Close ends idle connections with QUIT.
 	Close() error

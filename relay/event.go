@@ -14,25 +14,25 @@ const (
 	EventAccepted    EventKind = "accepted"    // stored; 250 follows
 	EventRelayed     EventKind = "relayed"     // the upstream took it
 	EventDeferred    EventKind = "deferred"    // to be tried again
-	EventDelayed     EventKind = "delayed"     // the sender is told that it takes long
+	EventDelayed     EventKind = "delayed"     // a delay was reported to the sender
 	EventFailed      EventKind = "failed"      // refused for good
 	EventExpired     EventKind = "expired"     // given up after the retry limit
-	EventSuppressed  EventKind = "suppressed"  // not tried, by the operator's wish
+	EventSuppressed  EventKind = "suppressed"  // not tried, as the operator asked
 	EventHeld        EventKind = "held"        // waits for the operator
 	EventReleased    EventKind = "released"    // no longer held
 	EventDropped     EventKind = "dropped"     // removed by the operator
 	EventRefused     EventKind = "refused"     // the front door said no
 	EventQuarantined EventKind = "quarantined" // damaged; set aside
 	EventDSN         EventKind = "dsn"         // a report was made
-	EventLane        EventKind = "lane"        // a lane paused, resumed, slowed or is refused
+	EventLane        EventKind = "lane"        // a lane paused, resumed or slowed, or its mail is refused
 )
 
-// Event is one thing that happened, for the delivery log, metrics and whoever else records. Fields that do not apply
-// are zero.
+// Event is one thing that happened, for the delivery log, metrics and other recorders. Fields that do not
+// apply are zero.
 type Event struct {
 	Time        time.Time
 	Kind        EventKind
-	First       bool   // of the accepted events of a message, or of the dsn events that are a report's own: its first, to count it by
+	First       bool   // of a message's accepted events or of a report's own dsn events
 	ID          string // queue id
 	MessageID   string
 	From        string
@@ -50,12 +50,12 @@ type Event struct {
 	Lane        string         // name of the lane
 	State       string         // of a lane: paused, resumed, slowed, refused
 	Note        string         // a sentence for people
-	DSN         string         // queue id of the report about this message, or of the message that this reports on
+	DSN         string         // queue id of the report about this message, or the reverse
 	DSNKind     NoticeKind
 }
 
-// Recorder takes events. It is safe for concurrent use and keeps no reference to what an Event points at. It may
-// block: the delivery log drops nothing.
+// Recorder takes events. It is safe for concurrent use and keeps no reference to what an Event points at. It
+// may block: the delivery log drops nothing.
 type Recorder interface {
 	Record(Event)
 }

@@ -6,17 +6,17 @@ import (
 	"mailwhy/diagnose"
 )
 
-// This file has a constructor for each kind of event, so that the same thing is told in the same fields wherever it
+// This file has a constructor for each kind of event, so that the same kind has the same fields wherever it
 // happens.
 
-// AcceptedEvent tells that recipient i of m was accepted: 250 follows.
+// AcceptedEvent says that recipient i of m was accepted: 250 follows.
 func AcceptedEvent(m *Message, i int, now time.Time) Event {
 	e := recipientEvent(EventAccepted, m, &m.Recipients[i], now)
 	e.First, e.Delay = i == 0, 0
 	return e
 }
 
-// AttemptEvent tells what r.Last, an attempt that was just made for r, has led to.
+// AttemptEvent says what r.Last, an attempt that was just made for r, has led to.
 func AttemptEvent(m *Message, r *Recipient, now time.Time) Event {
 	e := recipientEvent(EventOf(r.State), m, r, now)
 	e.Attempt, e.Tried, e.Diagnosis, e.Note = len(r.History), r.Last, r.Diagnosis, r.HeldWhy
@@ -29,7 +29,7 @@ func AttemptEvent(m *Message, r *Recipient, now time.Time) Event {
 	return e
 }
 
-// EventOf is the kind of event that tells of a recipient's new state after an attempt.
+// EventOf is the kind of event for a recipient's new state after an attempt.
 func EventOf(s State) EventKind {
 	switch s {
 	case Relayed:
@@ -46,7 +46,7 @@ func EventOf(s State) EventKind {
 	return EventDeferred
 }
 
-// OperatorEvent tells that the operator held, released or dropped a recipient. r is as it stands afterwards.
+// OperatorEvent says that the operator held, released or dropped a recipient. r is the recipient afterwards.
 func OperatorEvent(kind EventKind, m *Message, r *Recipient, now time.Time) Event {
 	e := recipientEvent(kind, m, r, now)
 	e.Attempt, e.Note = r.Attempts, ByOperator
@@ -56,14 +56,14 @@ func OperatorEvent(kind EventKind, m *Message, r *Recipient, now time.Time) Even
 	return e
 }
 
-// ReportGivenUpEvent tells that m, a report of our own about the message with the id about, is given up for r.
+// ReportGivenUpEvent says that m, a report of our own about the message with the id about, is given up for r.
 func ReportGivenUpEvent(m *Message, r *Recipient, about, note string, now time.Time) Event {
 	e := recipientEvent(EventExpired, m, r, now)
 	e.Attempt, e.Tried, e.Diagnosis, e.DSN, e.Note = len(r.History), r.Last, r.Diagnosis, about, note
 	return e
 }
 
-// ReportedEvent tells that the sender of m is told about recipient i, by the report with the id dsn.
+// ReportedEvent says that the report with the id dsn is about recipient i of m.
 func ReportedEvent(m *Message, i int, kind NoticeKind, dsn string, now time.Time) Event {
 	r := &m.Recipients[i]
 	e := Event{
@@ -76,29 +76,32 @@ func ReportedEvent(m *Message, i int, kind NoticeKind, dsn string, now time.Time
 	return e
 }
 
-// ReportEvent tells that a report was made, to its recipient i, about the message with the id about.
+// ReportEvent says that a report to its recipient i was made, about the message with the id about.
 func ReportEvent(report *Message, i int, kind NoticeKind, about, note string, now time.Time) Event {
 	return Event{
 		Time: now, Kind: EventDSN, First: i == 0, ID: report.ID, MessageID: report.MessageID,
-		To: report.Recipients[i].Address, Size: report.Size, DSN: about, DSNKind: kind, Note: note, Lane: report.Lane,
+		To: report.Recipients[i].Address, Size: report.Size, Lane: report.Lane,
+		DSN: about, DSNKind: kind, Note: note,
 	}
 }
 
-// RefusedEvent tells that the front door answered a command of a client with a refusal.
+// RefusedEvent says that the front door refused a client's command.
 func RefusedEvent(client, user string, stage diagnose.Stage, from, to, reply string, now time.Time) Event {
 	return Event{
-		Time: now, Kind: EventRefused, Client: client, User: user, Stage: stage, From: from, To: to, Reply: reply,
+		Time: now, Kind: EventRefused, Client: client, User: user,
+		Stage: stage, From: from, To: to, Reply: reply,
 	}
 }
 
-// QuarantinedEvents tell that the spool set a damaged message aside: one for each recipient that could be read from
-// m, which is nil when nothing could.
+// QuarantinedEvents say that the spool set a damaged message aside: one event for each recipient of m, or a
+// single one if m could not be read and is nil.
 func QuarantinedEvents(id string, m *Message, why string, now time.Time) []Event {
 	e := Event{Time: now, Kind: EventQuarantined, ID: id, Note: why}
 	if m == nil {
 		return []Event{e}
 	}
-	e.MessageID, e.From, e.Client, e.Size, e.Lane = m.MessageID, m.Envelope.From, m.Client.Name, m.Size, m.Lane
+	e.MessageID, e.From, e.Client = m.MessageID, m.Envelope.From, m.Client.Name
+	e.Size, e.Lane = m.Size, m.Lane
 	var events []Event
 	for i := range m.Recipients {
 		e.To = m.Recipients[i].Address
@@ -107,10 +110,13 @@ func QuarantinedEvents(id string, m *Message, why string, now time.Time) []Event
 	return events
 }
 
-// LaneEvent tells that a lane is in a state: paused, resumed, slowed or refused. tried and d say why; they may be nil.
-func LaneEvent(lane, state string, tried *Attempt, d *diagnose.Diagnosis, next time.Time, note string, now time.Time) Event {
+// LaneEvent says that a lane is in a state: paused, resumed, slowed or refused. tried and d say why; they may
+// be nil.
+func LaneEvent(lane, state string, tried *Attempt, d *diagnose.Diagnosis, next time.Time, note string,
+	now time.Time) Event {
 	return Event{
-		Time: now, Kind: EventLane, Lane: lane, State: state, Diagnosis: d, Tried: tried, Note: note, NextAttempt: next,
+		Time: now, Kind: EventLane, Lane: lane, State: state,
+		Tried: tried, Diagnosis: d, NextAttempt: next, Note: note,
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// SameFailure is what recipients have in common whom one sentence can tell of: how they stand, the reply in all but
-// their own address and what is numbered in it, and the diagnosis. It is comparable.
+// SameFailure is what recipients have in common that one sentence can describe: their state, the reply apart
+// from their own address and the numbers in it, and the diagnosis. It is comparable.
 type SameFailure struct {
 	state     State
 	uncertain bool
@@ -32,8 +32,8 @@ func SameFailureOf(r *Recipient) SameFailure {
 	return k
 }
 
-// masked is a reply with what differs from recipient to recipient left out: addresses, the recipient's name, and words
-// with a digit in them but the codes at the beginning of a line, which a reference or a time may be.
+// masked is a reply without what differs from recipient to recipient: addresses, the recipient's name, and
+// words with a digit in them, which may be a reference or a time. The codes at the beginning of a line stay.
 func masked(raw, address string) string {
 	local, _, _ := strings.Cut(strings.ToLower(address), "@")
 	var b strings.Builder

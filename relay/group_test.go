@@ -10,28 +10,56 @@ import (
 func TestSameFailure(t *testing.T) {
 	said := func(address, reply string) Recipient {
 		return Recipient{
-			Address: address, State: Failed, Last: &Attempt{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply)},
-			Diagnosis: &diagnose.Diagnosis{Category: diagnose.InvalidAddress, Reason: "user_unknown", Rule: "user-unknown"},
+			Address: address,
+			State:   Failed,
+			Last:    &Attempt{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply)},
+			Diagnosis: &diagnose.Diagnosis{
+				Category: diagnose.InvalidAddress,
+				Reason:   "user_unknown",
+				Rule:     "user-unknown",
+			},
 		}
 	}
 	ann := said("ann@a.test", "550 5.1.1 <ann@a.test>: user ann unknown (ref 4F1B2)\r\n")
 	expired := said("bob@a.test", "550 5.1.1 <bob@a.test>: user bob unknown (ref 4F1B3)\r\n")
 	expired.State = Expired
 	other := said("bob@a.test", "550 5.1.1 <bob@a.test>: user bob unknown (ref 4F1B3)\r\n")
-	other.Diagnosis = &diagnose.Diagnosis{Category: diagnose.InvalidAddress, Reason: "account_inactive", Rule: "inactive"}
+	other.Diagnosis = &diagnose.Diagnosis{
+		Category: diagnose.InvalidAddress,
+		Reason:   "account_inactive",
+		Rule:     "inactive",
+	}
 	for name, tt := range map[string]struct {
 		r    Recipient
 		same bool
 	}{
-		"another address and reference": {said("bob@b.test", "550 5.1.1 <bob@b.test>: user bob unknown (ref 9C)\r\n"), true},
-		"in capitals":                   {said("Bob@b.test", "550 5.1.1 <BOB@B.TEST>: User Bob unknown (ref 9C)\r\n"), true},
-		"another enhanced code":         {said("bob@b.test", "550 5.1.2 <bob@b.test>: user bob unknown (ref 9C)\r\n"), false},
-		"another code":                  {said("bob@b.test", "553 5.1.1 <bob@b.test>: user bob unknown (ref 9C)\r\n"), false},
-		"other words":                   {said("bob@b.test", "550 5.1.1 <bob@b.test>: user bob disabled (ref 9C)\r\n"), false},
-		"another line":                  {said("bob@b.test", "550-5.1.1 <bob@b.test>:\r\n550 5.1.1 user bob unknown (ref 9C)\r\n"), false},
-		"another end":                   {expired, false},
-		"another diagnosis":             {other, false},
-		"nothing said":                  {Recipient{Address: "bob@b.test", State: Failed}, false},
+		"another address and reference": {
+			said("bob@b.test", "550 5.1.1 <bob@b.test>: user bob unknown (ref 9C)\r\n"),
+			true,
+		},
+		"in capitals": {
+			said("Bob@b.test", "550 5.1.1 <BOB@B.TEST>: User Bob unknown (ref 9C)\r\n"),
+			true,
+		},
+		"another enhanced code": {
+			said("bob@b.test", "550 5.1.2 <bob@b.test>: user bob unknown (ref 9C)\r\n"),
+			false,
+		},
+		"another code": {
+			said("bob@b.test", "553 5.1.1 <bob@b.test>: user bob unknown (ref 9C)\r\n"),
+			false,
+		},
+		"other words": {
+			said("bob@b.test", "550 5.1.1 <bob@b.test>: user bob disabled (ref 9C)\r\n"),
+			false,
+		},
+		"another line": {
+			said("bob@b.test", "550-5.1.1 <bob@b.test>:\r\n550 5.1.1 user bob unknown (ref 9C)\r\n"),
+			false,
+		},
+		"another end":       {expired, false},
+		"another diagnosis": {other, false},
+		"nothing said":      {Recipient{Address: "bob@b.test", State: Failed}, false},
 	} {
 		if got := SameFailureOf(&ann) == SameFailureOf(&tt.r); got != tt.same {
 			t.Errorf("%s: %v", name, got)

@@ -11,10 +11,11 @@ import (
 // idLen is the length of a queue id in characters: 15 bytes in base 32.
 const idLen = 24
 
-// crockford is base 32 without letters that are misread, in ASCII order, so that ids sort by time.
+// crockford is base 32 without letters that are easily misread, in ASCII order, so that ids sort by time.
 var crockford = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
 
-// NewID makes a queue id: six bytes of milliseconds since 1970, so that ids sort by age, and nine random ones.
+// NewID makes a queue id: six bytes of milliseconds since 1970, so that ids sort by age, and nine random
+// ones.
 func NewID(now time.Time) string {
 	var b [15]byte
 	putMillis(b[:], now)
@@ -22,8 +23,8 @@ func NewID(now time.Time) string {
 	return crockford.EncodeToString(b[:])
 }
 
-// DerivedID makes the id of a message that others cause: the same parts and time always give the same id, so that
-// storing it twice stores it once.
+// DerivedID makes the id of a message that others cause. The same parts and time always give the same id, so
+// that such a message is stored only once.
 func DerivedID(at time.Time, parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {

@@ -11,26 +11,26 @@ import (
 	"mailwhy/diagnose"
 )
 
-// LaneState is how a lane stands, for people and for the reporter. At most one of Paused and Slowed is set;
+// LaneState is the state of a lane, for people and for the reporter. At most one of Paused and Slowed is set;
 // Since, Diagnosis and Reply are then of that.
 type LaneState struct {
 	Name      string
-	Paused    bool      // nothing is sent but what tries whether the upstream takes mail again
+	Paused    bool      // nothing is sent but probes
 	Slowed    bool      // less is sent than the configuration allows, because the upstream asked for it
 	Since     time.Time // of the pause, or of the slowness
-	NextProbe time.Time // of a pause: when it is tried again, unless mail waits for a later time
+	NextProbe time.Time // of a pause: when the upstream is probed again, or later if no mail is due
 	Diagnosis *diagnose.Diagnosis
 	Reply     string         // the upstream's words, or the error, that led to it; cut at 512 bytes
-	Limit     int            // connections in use at most, now
-	Rate      float64        // messages a second at most, now; 0 is no bound
-	Senders   []SenderPaused // whose mail waits while that of others goes on; by name, and nobody while Paused
+	Limit     int            // most connections now
+	Rate      float64        // most messages a second now; 0 means no limit
+	Senders   []SenderPaused // whose mail waits while other mail goes on, by name; none while Paused
 }
 
-// SenderPaused is a sender whose mail waits for a limit of its own.
+// SenderPaused is a sender whose mail waits because of a limit of its own.
 type SenderPaused struct {
 	Sender    string              `json:"sender"` // "<>" is the null sender
 	Since     time.Time           `json:"since"`
-	NextProbe time.Time           `json:"next_probe"` // when a message of it is tried
+	NextProbe time.Time           `json:"next_probe"` // when one of its messages is offered again
 	Diagnosis *diagnose.Diagnosis `json:"diagnosis,omitempty"`
 }
 
@@ -69,9 +69,9 @@ const (
 	WaitsForSender   = "sender_paused"   // its sender is
 )
 
-// NextTry is when a message from this envelope sender, whose own next attempt is due, is really tried as far
-// as is known now, and what it waits for until then: WaitsForUpstream, WaitsForSender, or "" when for its own
-// time only.
+// NextTry is when a message from this envelope sender with its next attempt at due will really be tried, as
+// far as is known now, and what it waits for until then: WaitsForUpstream, WaitsForSender, or "" if only for
+// its own time.
 func (s *LaneState) NextTry(from string, due time.Time) (next time.Time, waitsFor string) {
 	if s.Paused {
 		return later(due, s.NextProbe), WaitsForUpstream
@@ -91,7 +91,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// RoundRate rounds a rate as it is shown: to hundredths, and one below 1 to two significant digits.
+// RoundRate rounds a rate for display: to hundredths, and below 1 to two significant digits.
 func RoundRate(r float64) float64 {
 	if r >= 1 {
 		return math.Round(r*100) / 100
@@ -100,7 +100,7 @@ func RoundRate(r float64) float64 {
 	return rounded
 }
 
-// SenderName is a reverse-path as it is compared and shown; "<>" is the null sender.
+// SenderName is a reverse-path in the form in which it is compared and shown; "<>" is the null sender.
 func SenderName(reversePath string) string {
 	if reversePath == "" {
 		return "<>"
@@ -111,6 +111,6 @@ func SenderName(reversePath string) string {
 // Equal reports whether two states are equal.
 func (s *LaneState) Equal(o *LaneState) bool {
 	return s.Name == o.Name && s.Paused == o.Paused && s.Slowed == o.Slowed && s.Since.Equal(o.Since) &&
-		s.NextProbe.Equal(o.NextProbe) && s.Diagnosis == o.Diagnosis && s.Reply == o.Reply && s.Limit == o.Limit &&
-		s.Rate == o.Rate && slices.Equal(s.Senders, o.Senders)
+		s.NextProbe.Equal(o.NextProbe) && s.Diagnosis == o.Diagnosis && s.Reply == o.Reply &&
+		s.Limit == o.Limit && s.Rate == o.Rate && slices.Equal(s.Senders, o.Senders)
 }

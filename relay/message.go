@@ -6,8 +6,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// Message is one accepted mail: its envelope, where it came from and how each recipient stands. The content is kept
-// by the Spool under the message's ID and never changes.
+// Message is one accepted mail: its envelope, where it came from, and the state of each recipient. The Spool
+// keeps the content under the message's ID; it never changes.
 type Message struct {
 	ID         string      `json:"id"`   // queue id, see NewID
 	Lane       string      `json:"lane"` // name of the upstream that it waits for
@@ -15,21 +15,21 @@ type Message struct {
 	Recipients []Recipient `json:"recipients"`
 	Client     Client      `json:"client"`
 	MessageID  string      `json:"message_id,omitempty"` // the Message-ID header, angle brackets included
-	Subject    string      `json:"subject,omitempty"`    // the Subject header as it came, for the DSN; never logged
+	Subject    string      `json:"subject,omitempty"`    // as received, for the DSN; never logged
 	HeaderFrom string      `json:"header_from,omitempty"`
 	DKIM       []string    `json:"dkim,omitempty"` // d= of each DKIM-Signature header
 	Size       int64       `json:"size"`           // of the content, bytes
 	Arrived    time.Time   `json:"arrived"`
 	Report     bool        `json:"report,omitempty"` // this is a DSN of our own: it is held, never bounced
 
-	// StatusReport tells the Inbox's caller that the content calls itself a delivery status notification (RFC 3464), by
-	// whomever. It is known at the front door only, and not stored.
+	// StatusReport says that the content claims to be a delivery status notification (RFC 3464), whoever sent
+	// it. Only the front door knows it; it is not stored.
 	StatusReport bool `json:"-"`
 }
 
 // Envelope is what MAIL FROM said (RFC 5321, 3.3).
 type Envelope struct {
-	From     string `json:"from"`               // the reverse-path without angle brackets; "" is the null sender
+	From     string `json:"from"`               // reverse-path without angle brackets; "" is the null sender
 	Body     Body   `json:"body,omitempty"`     // RFC 6152
 	SMTPUTF8 bool   `json:"smtputf8,omitempty"` // RFC 6531
 	Ret      Ret    `json:"ret,omitempty"`      // RFC 3461, 4.3
@@ -56,7 +56,8 @@ const (
 	RetHeaders    Ret = "HDRS"
 )
 
-// Notify is the NOTIFY parameter of RCPT (RFC 3461, 4.1) as a set. The zero Notify means that it was not given.
+// Notify is the NOTIFY parameter of RCPT (RFC 3461, 4.1) as a set. The zero Notify means that it was not
+// given.
 type Notify uint8
 
 // The members of a Notify.
@@ -76,7 +77,7 @@ func (n Notify) OwesDelay() bool { return n == 0 || n&NotifyDelay != 0 }
 // OwesSuccess reports whether success was asked for (RFC 3461, 5.2.2b).
 func (n Notify) OwesSuccess() bool { return n&NotifySuccess != 0 }
 
-// Client is who handed the message in.
+// Client is who submitted the message.
 type Client struct {
 	Name     string `json:"name,omitempty"` // of the configured network or the authenticated user
 	User     string `json:"user,omitempty"` // as authenticated
@@ -86,7 +87,7 @@ type Client struct {
 	Protocol string `json:"protocol,omitempty"`
 }
 
-// Label is how the client is called in events: by its configured name, else by its address.
+// Label is the client in events: its configured name, or else its address.
 func (c *Client) Label() string {
 	if c.Name != "" {
 		return c.Name
@@ -94,7 +95,7 @@ func (c *Client) Label() string {
 	return c.Addr
 }
 
-// State is how a recipient stands. Leased is not among them: a lease is the spool's, and ends by itself.
+// State is the state of a recipient. There is none for leased: a lease is the spool's, and ends by itself.
 type State string
 
 // The states of a recipient.
@@ -104,7 +105,7 @@ const (
 	Relayed    State = "relayed"    // handed to the upstream
 	Failed     State = "failed"     // refused for good
 	Expired    State = "expired"    // given up after the retry limit
-	Suppressed State = "suppressed" // not tried, by the operator's wish
+	Suppressed State = "suppressed" // not tried, as the operator asked
 	Held       State = "held"       // waits for the operator
 )
 
@@ -113,10 +114,10 @@ func (s State) Final() bool {
 	return s == Relayed || s == Failed || s == Expired || s == Suppressed
 }
 
-// Recipient is one RCPT TO and all that has become of it.
+// Recipient is one RCPT TO and what has become of it.
 type Recipient struct {
-	Address       string              `json:"address"`          // as accepted: case kept, local part minimally quoted
-	ORCPT         string              `json:"orcpt,omitempty"`  // RFC 3461, 4.2: "type;xtext" exactly as it came
+	Address       string              `json:"address"`          // case kept, local part minimally quoted
+	ORCPT         string              `json:"orcpt,omitempty"`  // RFC 3461, 4.2: "type;xtext" as received
 	Notify        Notify              `json:"notify,omitempty"` // RFC 3461, 4.1
 	State         State               `json:"state"`
 	Attempts      int                 `json:"attempts,omitempty"` // that used up the schedule
@@ -129,23 +130,23 @@ type Recipient struct {
 	HeldWhy       string              `json:"held_why,omitempty"`
 }
 
-// Waiting reports whether the recipient is to be tried, now or later.
+// Waiting reports whether the recipient will be tried, now or later.
 func (r *Recipient) Waiting() bool { return r.State == Queued || r.State == Deferred }
 
-// DueAt reports whether the recipient is to be tried at now.
+// DueAt reports whether the recipient is due at now.
 func (r *Recipient) DueAt(now time.Time) bool { return r.Waiting() && !r.NextAttempt.After(now) }
 
-// HeldReport begins the HeldWhy of a report of our own that the relay itself holds, because no server took it. The
-// operator's own holds have other words.
+// HeldReport begins the HeldWhy of a report of our own that the relay holds because no server took it. The
+// operator's holds say something else. Stored messages have these words, so they must not change.
 const HeldReport = "the report could not be handed over"
 
-// ByOperator is the HeldWhy, and the note of the events, of what an operator does.
+// ByOperator is the HeldWhy and the event note of what an operator does.
 const ByOperator = "by the operator"
 
-// MaxHistory is how many past attempts are kept for each recipient.
+// MaxHistory is how many past attempts each recipient keeps.
 const MaxHistory = 32
 
-// HistoryEntry is what became of one attempt for a recipient.
+// HistoryEntry is one attempt in a recipient's history.
 type HistoryEntry struct {
 	Time     time.Time         `json:"time"`
 	Event    EventKind         `json:"event"`

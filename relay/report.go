@@ -7,21 +7,22 @@ import (
 	"mailwhy/diagnose"
 )
 
-// Report is a delivery status notification that is to be written (RFC 3464): about one message, of one kind.
+// Report is a delivery status notification to compose (RFC 3464): about one message, of one kind.
 type Report struct {
 	ID         string // queue id that the DSN will have
 	Time       time.Time
 	Kind       NoticeKind
-	To         string // the address that is told, without angle brackets
+	To         string // the address that it goes to, without angle brackets
 	Message    *Message
 	Recipients []int     // indexes into Message.Recipients, never empty
 	RetryUntil time.Time // of NoticeDelayed: when the message will be given up
-	EightBit   bool      // the DSN's own way takes 8-bit content (RFC 6152)
-	// Open opens the content of Message. Its failure costs the DSN only the returned content.
+	EightBit   bool      // the DSN's route takes 8-bit content (RFC 6152)
+	// Open opens the content of Message. If it fails the DSN lacks only the returned content.
 	Open func() (io.ReadCloser, error)
 }
 
-// Digest is a notice about many failures with the same diagnosis, made by storm control in place of a DSN for each.
+// Digest is one report about many failures with the same diagnosis, made by storm control in place of a DSN
+// for each.
 type Digest struct {
 	ID        string
 	Time      time.Time
@@ -35,13 +36,13 @@ type DigestFailure struct {
 	ID        string // queue id
 	MessageID string
 	Recipient string
-	Time      time.Time      // of the last attempt; of the message's arrival when there was none
+	Time      time.Time      // of the last attempt, or of the message's arrival if there was none
 	Reply     diagnose.Reply // zero when the upstream said nothing
 	NetErr    diagnose.NetErr
 	Expired   bool
 }
 
-// Draft is a composed notice. Content is the whole message, header and body, with CRLF line ends.
+// Draft is a composed report. Content is the whole message, header and body, with CRLF line ends.
 type Draft struct {
 	MessageID string // angle brackets included
 	Subject   string
@@ -51,8 +52,8 @@ type Draft struct {
 	Content   []byte
 }
 
-// Composer writes notices. It is safe for concurrent use and does no I/O but reading what Report.Open opens. The size
-// of a Draft is bounded, whatever the message's size.
+// Composer composes reports. It is safe for concurrent use, and its only I/O is reading what Report.Open
+// opens. The size of a Draft is bounded, whatever the message's size.
 type Composer interface {
 	Compose(*Report) (*Draft, error)
 	ComposeDigest(*Digest) (*Draft, error)

@@ -1,7 +1,8 @@
-// Package accept takes accepted mail in. The front door calls it for each message, before it answers the end of data.
+// Package accept takes accepted mail in. The front door calls it for each message, before it answers the end
+// of data.
 //
-// What always holds: the lane is chosen and the message stored durably before Accept returns nil, and only then is
-// anybody told of it: the recorders, and the lane that the message waits for.
+// What always holds: before Accept returns nil the lane is chosen and the message is stored durably. Only
+// after that do the recorders and the lane hear of it.
 package accept
 
 import (
@@ -12,7 +13,7 @@ import (
 	"mailwhy/relay"
 )
 
-// Inbox takes messages in: it stores them, tells of them, and wakes their lane. It is safe for concurrent use.
+// Inbox accepts messages: it stores them, records them, and wakes their lane. It is safe for concurrent use.
 type Inbox struct {
 	Spool  relay.Spool
 	Route  func(*relay.Message) string // name of the lane; looked up for each message

@@ -52,9 +52,7 @@ func (f recorderFunc) Record(e relay.Event) { f(e) }
 
 func newMessage() *relay.Message {
 	return &relay.Message{
-		ID: relay.NewID(
-			arrived,
-		),
+		ID:         relay.NewID(arrived),
 		Envelope:   relay.Envelope{From: "app@example.com"},
 		MessageID:  "<1@example.com>",
 		Client:     relay.Client{User: "app", Addr: "192.0.2.1"},
@@ -69,10 +67,8 @@ func TestAccept(t *testing.T) {
 	var events []relay.Event
 	s := &storing{}
 	m := newMessage()
-	if err := newInbox(
-		s,
-		&events,
-	).Accept(context.Background(), m, strings.NewReader("Subject: x\r\n\r\n")); err != nil {
+	content := strings.NewReader("Subject: x\r\n\r\n")
+	if err := newInbox(s, &events).Accept(context.Background(), m, content); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"put", "record", "record", "wake lane of app@example.com"}
@@ -87,8 +83,8 @@ func TestAccept(t *testing.T) {
 			t.Errorf("%s is %s, due at %v", r.Address, r.State, r.NextAttempt)
 		}
 		e := events[i]
-		if e.Kind != relay.EventAccepted || e.To != r.Address || e.First != (i == 0) || e.Client != "192.0.2.1" ||
-			e.Size != m.Size || e.Lane != m.Lane ||
+		if e.Kind != relay.EventAccepted || e.To != r.Address || e.First != (i == 0) ||
+			e.Client != "192.0.2.1" || e.Size != m.Size || e.Lane != m.Lane ||
 			!e.Time.Equal(arrived.Add(time.Second)) {
 			t.Errorf("event %d is %+v", i, e)
 		}
