@@ -21,22 +21,22 @@ type diagnoser struct {
 	out    io.Writer
 	errOut io.Writer
 
-	stage  string
-	rules  string
-	json   bool
-	text   bool
-	log    bool
-	dsn    string
-	enrich bool
-	gaps   bool
-	blocks int  // printed for people
-	failed bool // something could not be read: exit status 1 at the end
+	stage     string
+	rules     string
+	json      bool
+	text      bool
+	log       bool
+	dsn       string
+	enrich    bool
+	unmatched bool
+	blocks    int  // printed for people
+	failed    bool // something could not be read: exit status 1 at the end
 }
 
 func newDiagnoseCommand() *cobra.Command {
 	d := &diagnoser{}
 	c := &cobra.Command{
-		Use:   "diagnose [REPLY... | --dsn FILE... | --log | --gaps FILE...]",
+		Use:   "diagnose [REPLY... | --dsn FILE... | --log | --unmatched FILE...]",
 		Short: "Explain refusals: what they mean and what to do",
 		Long: `Explains each reply that is given, or each line of standard input: the reason and who must act, then the guide's
 category, the cause, the fix, and what the answer rests on. A reply of several lines is one argument, or a line in
@@ -52,7 +52,7 @@ It also reads whole bounces, logs of Postfix, and mailwhy's own delivery log:
   mailwhy diagnose --dsn bounce.eml              each recipient of a bounce
   mailwhy diagnose --dsn - --enrich < b > c      the bounce with the diagnosis added to it
   mailwhy diagnose --log < /var/log/mail.log     the log with the diagnosis behind each refusal
-  mailwhy diagnose --gaps delivery.log           the refusals that no wording decided, most frequent first
+  mailwhy diagnose --unmatched delivery.log      the refusals whose wording no rule matched, most frequent first
 
 The exit status is 1 when a line holds no reply; the others are explained all the same.`,
 	}
@@ -63,7 +63,7 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 	f.StringVar(&d.dsn, "dsn", "", "explain the bounce in `FILE`, or - for standard input; more files may follow")
 	f.BoolVar(&d.enrich, "enrich", false, "with --dsn: emit the bounce with the diagnosis added")
 	f.BoolVar(&d.log, "log", false, "annotate Postfix log lines from standard input; with --text those without a reply, too")
-	f.BoolVar(&d.gaps, "gaps", false, "sum up what delivery logs hold of answers by a bare code or of low confidence; with --rules as they answer now")
+	f.BoolVar(&d.unmatched, "unmatched", false, "list the wordings in delivery logs that no rule matched; with --rules, those that your rules leave")
 	f.StringVar(&d.rules, "rules", "", "`file` of rules of your own, to try")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		d.in, d.out, d.errOut = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
@@ -86,8 +86,8 @@ func (d *diagnoser) run(args []string) error {
 		err = d.reports(append([]string{d.dsn}, args...))
 	case d.log:
 		err = d.annotateLog()
-	case d.gaps:
-		err = d.sumGaps(args)
+	case d.unmatched:
+		err = d.sumUnmatched(args)
 	default:
 		err = d.replies(args)
 	}
@@ -103,7 +103,7 @@ func (d *diagnoser) checkModes(args []string) error {
 	for _, m := range [...]struct {
 		name string
 		set  bool
-	}{{"--dsn", d.dsn != ""}, {"--log", d.log}, {"--gaps", d.gaps}} {
+	}{{"--dsn", d.dsn != ""}, {"--log", d.log}, {"--unmatched", d.unmatched}} {
 		if m.set {
 			modes = append(modes, m.name)
 		}
@@ -117,7 +117,7 @@ func (d *diagnoser) checkModes(args []string) error {
 		return errors.New("--enrich emits one bounce: it takes one file, and no --json")
 	case d.log && len(args) > 0:
 		return errors.New("--log reads standard input: mailwhy diagnose --log < FILE")
-	case d.text && (d.dsn != "" || d.gaps):
+	case d.text && (d.dsn != "" || d.unmatched):
 		return errors.New("--text goes with replies and with --log")
 	}
 	return nil

@@ -48,9 +48,9 @@ func TestDiagnoseExitStatus(t *testing.T) {
 		{[]string{"--log"}, "nothing here\n", 0},
 		{[]string{"--dsn", "-"}, "From: a@b\n\nhello\n", 1},
 		{[]string{"--dsn", "/nonesuch"}, "", 1},
-		{[]string{"--gaps"}, "", 0},
-		{[]string{"--gaps"}, "not json\n", 1},
-		{[]string{"--gaps", "/nonesuch"}, "", 1},
+		{[]string{"--unmatched"}, "", 0},
+		{[]string{"--unmatched"}, "not json\n", 1},
+		{[]string{"--unmatched", "/nonesuch"}, "", 1},
 	} {
 		got, _, stderr := runDiagnose(t, c.stdin, c.args...)
 		if got != c.want {

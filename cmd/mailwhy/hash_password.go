@@ -30,7 +30,7 @@ never taken from the command line, where others could see it.`,
 			prefix := ""
 			if len(args) == 1 {
 				if strings.ContainsAny(args[0], ": \t\r\n#") || args[0] == "" {
-					return &exitError{exitUsage, fmt.Errorf("%q is no name of a user: it has a space, a colon or a # in it", args[0])}
+					return &exitError{exitUsage, fmt.Errorf("not a valid user name: %q has a space, a colon or a # in it", args[0])}
 				}
 				prefix = args[0] + ":"
 			}

@@ -18,9 +18,10 @@ func newHealthCommand() *cobra.Command {
 	timeout := 5 * time.Second
 	c := &cobra.Command{
 		Use:   "health",
-		Short: "Ask a running relay whether it is well",
-		Long: `Asks the relay that runs on this spool. Exit status 0 when it takes mail and its spool answers, 1 when not or when
-none runs. An upstream that is paused or slowed is named, and is not ill health: mail is taken and waits.`,
+		Short: "Ask a running relay whether it is healthy",
+		Long: `Asks the relay that runs on this spool. The exit status is 0 when it takes mail and its spool answers, and 1 when
+it does not or no relay runs. An upstream that is paused or slowed is named, but the relay counts as healthy: it
+takes mail, and the mail waits.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
@@ -37,7 +38,7 @@ none runs. An upstream that is paused or slowed is named, and is not ill health:
 	return c
 }
 
-// health asks the relay, prints what it says, and returns an error when it is not well.
+// health asks the relay, prints what it says, and returns an error when it is unhealthy.
 func health(ctx context.Context, l *local, asJSON bool, w io.Writer) error {
 	cfg, err := l.load()
 	if err != nil {
@@ -58,9 +59,9 @@ func health(ctx context.Context, l *local, asJSON bool, w io.Writer) error {
 
 // healthWord says in a word how the relay is, with those of its upstreams that do not run as they may.
 func healthWord(h admin.Health) string {
-	word := "well"
+	word := "healthy"
 	if !h.OK {
-		word = "not well"
+		word = "unhealthy"
 	}
 	for _, l := range h.Lanes {
 		switch {
@@ -73,7 +74,7 @@ func healthWord(h admin.Health) string {
 	return word
 }
 
-// printHealth writes h for people; it returns an error of the reasons when the relay is not well.
+// printHealth writes h for people; it returns an error of the reasons when the relay is unhealthy.
 func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 	fmt.Fprintf(w, "%s: %s in the spool", healthWord(h), count(h.Spool.Messages, "message"))
 	if !h.Spool.Oldest.IsZero() {
@@ -86,7 +87,7 @@ func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 	return healthError(h)
 }
 
-// healthError is an error of the reasons for which the relay is not well; nil when it is.
+// healthError is an error of the reasons for which the relay is unhealthy; nil when it is.
 func healthError(h admin.Health) error {
 	if h.OK {
 		return nil

@@ -26,7 +26,7 @@ func newLogCommand() *cobra.Command {
 		Short: "Show a delivery log in words",
 		Long: `Reads a delivery log, from FILE or standard input, and shows each event as a line, and each refusal with its
 category, cause and fix. The flags choose lines; several of them must all hold, and a flag may be given more than once
-for any of its values. Lines that are no events are shown as they are, unless something is chosen.`,
+for any of its values. Lines that are not events are shown unchanged, unless a filter is given.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")

@@ -6,12 +6,20 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/cpu"
+	"mailwhy/config"
+	"mailwhy/relay/admin"
 )
 
 func main() {
@@ -65,4 +73,114 @@ what it means and what to do about it: in the delivery log and in the bounce.
 		newDemoCommand(),
 	)
 	return root
+}
+
+// The exit statuses.
+const (
+	exitTrouble = 1 // trouble at run time
+	exitUsage   = 2 // a mistake in usage or configuration
+)
+
+// exitError is an error that chooses the exit status. With a nil err nothing is printed: all was said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// exitStatus prints err, a line for each mistake that it joins, and returns the exit status. An error met before the
+// subcommand began is a mistake of usage.
+func exitStatus(stderr io.Writer, err error, began bool) int {
+	if err == nil {
+		return 0
+	}
+	status := exitTrouble
+	if !began {
+		status = exitUsage
+	}
+	var chosen *exitError
+	if errors.As(err, &chosen) {
+		status = chosen.code
+	}
+	if text := err.Error(); text != "" {
+		for line := range strings.Lines(text) {
+			fmt.Fprintf(stderr, "mailwhy: error: %s\n", strings.TrimRight(line, "\n"))
+		}
+	}
+	if !began {
+		fmt.Fprintln(stderr, "mailwhy: hint: mailwhy help")
+	}
+	return status
+}
+
+// untilSignal is a context that ends at SIGINT or SIGTERM, or when stop is called. Only a command with
+// something to finish or to remove asks for it: serve, practice and demo. Every other one leaves the signals
+// to the system, so that it dies of them at once, whatever it computes or waits for, with the status that a
+// shell expects of that.
+func untilSignal(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+}
+
+// untilFirstSignal is like untilSignal, but the second signal ends the process at once.
+func untilFirstSignal(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
+	ctx, stop = untilSignal(ctx)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// beforeDeath runs cleanup when SIGINT or SIGTERM comes, before the process dies of it, until stop is called.
+func beforeDeath(cleanup func()) (stop func()) {
+	signals, stopped := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			cleanup()
+			signal.Reset(s)
+			syscall.Kill(os.Getpid(), s.(syscall.Signal))
+		case <-stopped:
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(stopped)
+	}
+}
+
+// local are the flags of the commands that speak to a relay on this machine.
+type local struct{ file, spool string }
+
+// register adds the flags to a command and those below it.
+func (l *local) register(c *cobra.Command) {
+	c.PersistentFlags().StringVarP(&l.file, "config", "c", "", "configuration `file` of the relay")
+	c.PersistentFlags().StringVar(&l.spool, "spool", "", "spool `directory` of the relay")
+}
+
+// load reads what the configuration says of the relay's spool and control socket.
+func (l *local) load() (*config.Config, error) {
+	src := config.Source{File: l.file, Env: environ(), Local: true}
+	if l.spool != "" {
+		src.Flags = []config.Flag{{Name: "--spool", Key: "spool.dir", Value: l.spool}}
+	}
+	cfg, err := config.Load(src)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	return cfg, nil
+}
+
+// client is a client of the relay that the configuration describes.
+func client(cfg *config.Config) *admin.Client { return admin.NewClient(cfg.Admin.Socket) }
+
+// environ is the environment with the settings in it, without the variable that is not one.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, cpu.Switch+"=") })
 }

@@ -57,7 +57,7 @@ It takes mail from whoever can reach it, asks for no credentials and has no TLS:
 	return c
 }
 
-// practiceOptions are those of a practice upstream that tells w what it does, a line each. dump may be empty.
+// practiceOptions are those of a practice upstream that writes what it does to w, a line each. dump may be empty.
 func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error) {
 	var files *smtptest.Dump
 	if dump != "" {
@@ -66,14 +66,14 @@ func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error)
 			return smtptest.Options{}, err
 		}
 	}
-	tell := &teller{w: w}
+	log := &practiceLog{w: w}
 	script := smtptest.Practice()
 	return smtptest.Options{
 		Addr: listen, Hostname: "practice.test", SizeLimit: practiceSize, Forget: true,
 		Script: func(cmd smtptest.Command) smtptest.Action {
 			a := script(cmd)
 			if a.Reply != "" || a.End != smtptest.EndNot {
-				tell.refused(cmd, a)
+				log.refused(cmd, a)
 			}
 			return a
 		},
@@ -82,11 +82,11 @@ func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error)
 			if files != nil {
 				var err error
 				if path, err = files.Write(m); err != nil {
-					tell.line("failed", m.From, m.To, err.Error())
+					log.line("failed", m.From, m.To, err.Error())
 					return fmt.Errorf("the message cannot be kept")
 				}
 			}
-			tell.line("accepted", m.From, m.To, strings.TrimSpace(fmt.Sprintf("%d bytes  %s", m.Size, path)))
+			log.line("accepted", m.From, m.To, strings.TrimSpace(fmt.Sprintf("%d bytes  %s", m.Size, path)))
 			return nil
 		},
 	}, nil
@@ -107,14 +107,14 @@ func practiceCases() string {
 	return b.String()
 }
 
-// teller writes a line for each message and each refusal.
-type teller struct {
+// practiceLog writes a line for each message and each refusal.
+type practiceLog struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
-// refused tells of a recipient, or of a content, that was not accepted.
-func (t *teller) refused(cmd smtptest.Command, a smtptest.Action) {
+// refused logs a recipient, or a content, that was not accepted.
+func (l *practiceLog) refused(cmd smtptest.Command, a smtptest.Action) {
 	to := cmd.Arrived.To
 	if cmd.Stage == diagnose.StageRcpt {
 		to = []smtptest.Recipient{{Address: cmd.Address}}
@@ -126,20 +126,20 @@ func (t *teller) refused(cmd smtptest.Command, a smtptest.Action) {
 	case more:
 		first += " ..."
 	}
-	t.line("refused", cmd.Arrived.From, to, first)
+	l.line("refused", cmd.Arrived.From, to, first)
 }
 
 // line writes one line. Addresses are shown without controls.
-func (t *teller) line(what, from string, to []smtptest.Recipient, rest string) {
+func (l *practiceLog) line(what, from string, to []smtptest.Recipient, rest string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %-8s <%s> ->", time.Now().Format(time.TimeOnly), what, printable(from))
 	for _, r := range to {
 		fmt.Fprintf(&b, " <%s>", printable(r.Address))
 	}
 	b.WriteString("  " + rest + "\n")
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	io.WriteString(t.w, b.String())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	io.WriteString(l.w, b.String())
 }
 
 // printable is s as one line that a terminal can show.

@@ -44,7 +44,7 @@ spool itself.`,
 	}
 	list.Flags().IntVar(&q.limit, "limit", 0, "list at most so many `messages`")
 	show := &cobra.Command{
-		Use: "show ID", Short: "Tell the whole story of a message", Args: cobra.ExactArgs(1),
+		Use: "show ID", Short: "Show everything about a message", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, ids []string) error { return q.show(c.Context(), ids[0], c.OutOrStdout()) },
 	}
 	show.Flags().BoolVar(&q.json, "json", false, "print the message as JSON")
@@ -54,7 +54,7 @@ spool itself.`,
 		admin.Retry:   "Try now what waits",
 		admin.Hold:    "Let messages wait until they are released",
 		admin.Release: "Let what is held go on, now",
-		admin.Drop:    "Remove messages; nobody is told",
+		admin.Drop:    "Remove messages without a bounce",
 	} {
 		sub := &cobra.Command{
 			Use: string(action) + " [ID...]", Short: about,
@@ -82,11 +82,11 @@ func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, e
 	f = relay.QueueFilter{IDs: ids, Sender: q.sender, Recipient: q.recipient, State: relay.State(q.state), Limit: q.limit}
 	for _, id := range ids {
 		if !relay.ValidID(id) {
-			return f, fmt.Errorf("%q is no queue id", id)
+			return f, fmt.Errorf("not a queue id: %q", id)
 		}
 	}
 	if f.State != "" && !slices.Contains(admin.States(), f.State) {
-		return f, fmt.Errorf("--state %q is none of %v", q.state, admin.States())
+		return f, fmt.Errorf("--state %q is not one of %v", q.state, admin.States())
 	}
 	if q.category != "" {
 		if f.Category, err = category(q.category); err != nil {
@@ -119,7 +119,7 @@ func category(s string) (string, error) {
 		}
 		names = append(names, string(c))
 	}
-	return "", fmt.Errorf("--category %q is none of: %s", s, strings.Join(names, ", "))
+	return "", fmt.Errorf("--category %q is not one of: %s", s, strings.Join(names, ", "))
 }
 
 // prepare reads the configuration and the filter.

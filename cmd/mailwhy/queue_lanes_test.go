@@ -60,7 +60,7 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 	}
 	has("show", must(t, in("queue", "show", all[11].ID)...), "Upstream default is paused",
 		"waits: upstream paused, next try in ")
-	has("health", must(t, in("health")...), "well, upstream default paused: 12 messages",
+	has("health", must(t, in("health")...), "healthy, upstream default paused: 12 messages",
 		"note: upstream default is paused since ")
 	var h admin.Health
 	if err := json.Unmarshal([]byte(must(t, in("health", "--json")...)), &h); err != nil || !h.Lanes[0].Paused {

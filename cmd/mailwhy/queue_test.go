@@ -140,7 +140,7 @@ func TestQueueCommands(t *testing.T) {
 		waitFor(t, step.action, func() bool { return len(listed(t, in("--state", step.state, id)...)) == 1 })
 	}
 	waitFor(t, "a second attempt", func() bool { return listed(t, in(id)...)[0].Recipients[0].Attempts >= 2 })
-	if out := must(t, in("health")...); !strings.HasPrefix(out, "well: 2 messages in the spool") {
+	if out := must(t, in("health")...); !strings.HasPrefix(out, "healthy: 2 messages in the spool") {
 		t.Errorf("health: %s", out)
 	}
 

@@ -61,9 +61,9 @@ func foreignInputs() []foreignInput {
 		{"one log line of quotations", "diagnose --log", lineOf("x status=bounced (", "host a[ said: ", "")},
 		{"one log line of rejections", "diagnose --log", lineOf("", "reject: RCPT from a: ", "")},
 		{"log lines with wordings", "diagnose --log --text", repeated("x status=bounced (no)\n")},
-		{"gaps", "diagnose --gaps", events},
-		{"gaps of long hosts", "diagnose --gaps", hosts},
-		{"gaps in one line", "diagnose --gaps", lineOf(`{"v":1,"reply":"`, "550 ", `"}`)},
+		{"unmatched", "diagnose --unmatched", events},
+		{"unmatched of long hosts", "diagnose --unmatched", hosts},
+		{"unmatched in one line", "diagnose --unmatched", lineOf(`{"v":1,"reply":"`, "550 ", `"}`)},
 		{"a delivery log", "log", events},
 		{"a delivery log of one line", "log", lineOf("", "x", "")},
 		{"a delivery log of brackets", "log", lineOf("", "[", "")},
@@ -126,13 +126,13 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-// TestGapsAreBounded: of the names in a log that is not ours only the beginning is kept.
-func TestGapsAreBounded(t *testing.T) {
+// TestUnmatchedAreBounded: of the names in a log that is not ours only the beginning is kept.
+func TestUnmatchedAreBounded(t *testing.T) {
 	long := strings.Repeat("h", 100_000)
 	line := fmt.Sprintf(`{"v":1,"event":"failed","reply":"550 odd","host":%q,"diagnosis":{"category":%[1]q,`+
 		`"reason":%[1]q,"basis":"code","confidence":"low","rule":%[1]q}}`, long)
 	var out bytes.Buffer
-	if status := run([]string{"diagnose", "--gaps", "--json"}, strings.NewReader(line), &out,
+	if status := run([]string{"diagnose", "--unmatched", "--json"}, strings.NewReader(line), &out,
 		io.Discard); status != 0 {
 		t.Errorf("exit status %d", status)
 	}

@@ -14,7 +14,7 @@ const (
 	Retry   Action = "retry"   // try now what waits
 	Hold    Action = "hold"    // let what waits wait for the operator
 	Release Action = "release" // let what is held go on, now
-	Drop    Action = "drop"    // remove the message; nobody is told
+	Drop    Action = "drop"    // remove the message without a bounce
 )
 
 // change alters the recipients of a message and returns how many it altered; drop removes the message.

@@ -49,20 +49,20 @@ func filter(v url.Values) (f relay.QueueFilter, err error) {
 	}
 	for _, id := range f.IDs {
 		if !relay.ValidID(id) {
-			return f, fmt.Errorf("%q is no queue id", id)
+			return f, fmt.Errorf("not a queue id: %q", id)
 		}
 	}
 	if f.State != "" && !slices.Contains(States(), f.State) {
-		return f, fmt.Errorf("%q is no state of a recipient", f.State)
+		return f, fmt.Errorf("not a state of a recipient: %q", f.State)
 	}
 	if s := v.Get("older_than"); s != "" {
 		if f.OlderThan, err = time.Parse(time.RFC3339, s); err != nil {
-			return f, fmt.Errorf("older_than=%q is no time", s)
+			return f, fmt.Errorf("older_than=%q is not a time", s)
 		}
 	}
 	if s := v.Get("limit"); s != "" {
 		if f.Limit, err = strconv.Atoi(s); err != nil || f.Limit < 1 {
-			return f, fmt.Errorf("limit=%q is no number of messages", s)
+			return f, fmt.Errorf("limit=%q is not a number of messages", s)
 		}
 	}
 	return f, nil

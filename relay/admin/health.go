@@ -22,7 +22,7 @@ type Health struct {
 // statTimeout is how long the spool may take to answer.
 const statTimeout = 5 * time.Second
 
-// health answers GET /health. An upstream that is out of reach is no ill health of the relay: mail is taken and waits,
+// health answers GET /health. An upstream that cannot be reached does not make the relay unhealthy: mail is taken and waits,
 // and a restart would cure nothing.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), statTimeout)

@@ -151,7 +151,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 func (s *Server) show(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if !relay.ValidID(id) {
-		refuse(w, http.StatusBadRequest, fmt.Errorf("%q is no queue id", id))
+		refuse(w, http.StatusBadRequest, fmt.Errorf("not a queue id: %q", id))
 		return
 	}
 	m, err := One(r.Context(), s.o.Queue, id)

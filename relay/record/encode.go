@@ -88,7 +88,7 @@ func appendArray[S ~string](b []byte, list []S) []byte {
 }
 
 // appendString appends a JSON string (RFC 8259, 7). Beyond what JSON asks for, it escapes every control and every
-// invisible format character, so that the log can be shown on a terminal. Bytes that are no UTF-8 become U+FFFD.
+// invisible format character, so that the log can be shown on a terminal. Bytes that are not UTF-8 become U+FFFD.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0

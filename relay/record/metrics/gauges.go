@@ -40,7 +40,7 @@ func newLaneGauges(lanes func() []relay.LaneState) *laneGauges {
 			paused, "upstream"),
 		newGauge("mailwhy_lane_connections_limit", "Connections to the upstream at most, now.",
 			func(l *relay.LaneState) float64 { return float64(l.Limit) }, "upstream"),
-		newGauge("mailwhy_lane_rate_limit", "Messages a second to the upstream at most, now; 0 is no bound.",
+		newGauge("mailwhy_lane_rate_limit", "Messages a second to the upstream at most, now; 0 is no limit.",
 			func(l *relay.LaneState) float64 { return l.Rate }, "upstream"),
 	}}
 }

@@ -15,14 +15,14 @@ import (
 	"mailwhy/relay/record"
 )
 
-// maxGaps bounds how many wordings are told apart, so that a log of random ones costs no more memory.
-const maxGaps = 50_000
+// maxWordings bounds how many wordings are told apart, so that a log of random ones costs no more memory.
+const maxWordings = 50_000
 
 // maxNamed bounds what is kept of a name in a log, bytes.
 const maxNamed = 255
 
-// gap is a wording that the rules do not know, with what was made of it.
-type gap struct {
+// wording is one that no rule matched, with the answer that it got.
+type wording struct {
 	Count      int                 `json:"count"`
 	Code       int                 `json:"code,omitempty"`
 	Enhanced   string              `json:"enhanced,omitempty"`
@@ -36,25 +36,25 @@ type gap struct {
 	Example    string              `json:"example"`
 }
 
-// gapKey is what makes two replies the same.
-type gapKey struct {
+// wordingKey is what makes two replies the same.
+type wordingKey struct {
 	code              int
 	enhanced, wording string
 }
 
-// gapSum gathers gaps.
-type gapSum struct {
+// unmatchedSum counts the wordings that no rule matched.
+type unmatchedSum struct {
 	diagnoser *diagnoser
 	general   *generalizer
-	found     map[gapKey]*gap
+	found     map[wordingKey]*wording
 	replies   int // that were diagnosed
-	gaps      int // of them
-	foreign   int // lines that are no events
+	unmatched int // of them
+	foreign   int // lines that are not events
 }
 
-// sumGaps sums up the delivery logs in files, or standard input.
-func (d *diagnoser) sumGaps(files []string) error {
-	s := gapSum{diagnoser: d, general: newGeneralizer(), found: map[gapKey]*gap{}}
+// sumUnmatched sums up the delivery logs in files, or standard input.
+func (d *diagnoser) sumUnmatched(files []string) error {
+	s := unmatchedSum{diagnoser: d, general: newGeneralizer(), found: map[wordingKey]*wording{}}
 	if len(files) == 0 {
 		files = []string{"-"}
 	}
@@ -73,7 +73,7 @@ func (d *diagnoser) sumGaps(files []string) error {
 }
 
 // file reads one delivery log.
-func (s *gapSum) file(name string) error {
+func (s *unmatchedSum) file(name string) error {
 	r := s.diagnoser.in
 	if name != "-" {
 		f, err := os.Open(name)
@@ -104,7 +104,7 @@ func (s *gapSum) file(name string) error {
 }
 
 // add counts one event, if it tells of a refusal. A user's own rules are asked anew, to show what they leave.
-func (s *gapSum) add(l *record.Event) {
+func (s *unmatchedSum) add(l *record.Event) {
 	if l.Diagnosis == nil || l.Reply == "" {
 		return
 	}
@@ -118,16 +118,16 @@ func (s *gapSum) add(l *record.Event) {
 	if !bare && found.Confidence != diagnose.Low {
 		return
 	}
-	s.gaps++
-	key := gapKey{reply.Code, reply.Enhanced.String(), s.general.of(reply.Text)}
+	s.unmatched++
+	key := wordingKey{reply.Code, reply.Enhanced.String(), s.general.of(reply.Text)}
 	g := s.found[key]
 	if g == nil {
-		if len(s.found) >= maxGaps {
-			key = gapKey{wording: "(further wordings)"}
+		if len(s.found) >= maxWordings {
+			key = wordingKey{wording: "(further wordings)"}
 			g = s.found[key]
 		}
 		if g == nil {
-			g = &gap{Code: key.code, Enhanced: key.enhanced, Wording: key.wording, Example: cut(l.Reply, maxQuoted)}
+			g = &wording{Code: key.code, Enhanced: key.enhanced, Wording: key.wording, Example: cut(l.Reply, maxQuoted)}
 			s.found[key] = g
 		}
 	}
@@ -140,7 +140,7 @@ func (s *gapSum) add(l *record.Event) {
 }
 
 // become records what was made of a wording. A log that is not ours can have anything for a name.
-func (g *gap) become(d *diagnose.Diagnosis) {
+func (g *wording) become(d *diagnose.Diagnosis) {
 	g.Category = diagnose.Category(cut(string(d.Category), maxNamed))
 	g.Reason = diagnose.Reason(cut(string(d.Reason), maxNamed))
 	g.Basis = diagnose.Basis(cut(string(d.Basis), maxNamed))
@@ -148,20 +148,20 @@ func (g *gap) become(d *diagnose.Diagnosis) {
 	g.Rule = cut(d.Rule, maxNamed)
 }
 
-// sorted are the gaps, most frequent first.
-func (s *gapSum) sorted() []*gap {
-	list := make([]*gap, 0, len(s.found))
+// sorted are the wordings, most frequent first.
+func (s *unmatchedSum) sorted() []*wording {
+	list := make([]*wording, 0, len(s.found))
 	for _, g := range s.found {
 		list = append(list, g)
 	}
-	slices.SortFunc(list, func(a, b *gap) int {
+	slices.SortFunc(list, func(a, b *wording) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Enhanced, b.Enhanced), cmp.Compare(a.Wording, b.Wording))
 	})
 	return list
 }
 
-// print prints the gaps.
-func (s *gapSum) print() error {
+// print prints the wordings.
+func (s *unmatchedSum) print() error {
 	var b bytes.Buffer
 	for _, g := range s.sorted() {
 		if s.diagnoser.json {
@@ -179,7 +179,7 @@ func (s *gapSum) print() error {
 	}
 	if !s.diagnoser.json {
 		fmt.Fprintf(&b, "%d of %d refusals were explained by a bare code or with low confidence, in %s\n",
-			s.gaps, s.replies, count(int64(len(s.found)), "wording"))
+			s.unmatched, s.replies, count(int64(len(s.found)), "wording"))
 	}
 	_, err := s.diagnoser.out.Write(b.Bytes())
 	return err

@@ -12,7 +12,7 @@ import (
 	"mailwhy/relay/record"
 )
 
-func TestDiagnoseGaps(t *testing.T) {
+func TestDiagnoseUnmatcheds(t *testing.T) {
 	e := newTestDiagnoser(t).engine
 	var log []byte
 	add := func(n int, reply, host string) {
@@ -32,13 +32,13 @@ func TestDiagnoseGaps(t *testing.T) {
 	if err := os.WriteFile(file, log, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	status, stdout, stderr := runDiagnose(t, "", "--gaps", "--json", file)
+	status, stdout, stderr := runDiagnose(t, "", "--unmatched", "--json", file)
 	if status != 0 {
 		t.Fatalf("exit status %d: %s", status, stderr)
 	}
 	var got []string
 	for line := range strings.Lines(stdout) {
-		var g gap
+		var g wording
 		if err := json.Unmarshal([]byte(line), &g); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestDiagnoseGaps(t *testing.T) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 
-	if _, stdout, _ = runDiagnose(t, string(log), "--gaps"); !strings.Contains(stdout, "6 of 10 refusals were explained by a bare code or with low confidence, in 3 wordings") {
+	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched"); !strings.Contains(stdout, "6 of 10 refusals were explained by a bare code or with low confidence, in 3 wordings") {
 		t.Errorf("no sum in:\n%s", stdout)
 	}
 
@@ -57,7 +57,7 @@ func TestDiagnoseGaps(t *testing.T) {
 	if err := os.WriteFile(rules, []byte("[[rule]]\nid = \"glorp\"\nreason = \"mailbox_full\"\nany = [\"glorp quuxed\"]\nexample = [\"550 glorp quuxed\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stdout, _ = runDiagnose(t, string(log), "--gaps", "--rules", rules); strings.Contains(stdout, "glorp") || !strings.Contains(stdout, "3 of 10 refusals") {
+	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched", "--rules", rules); strings.Contains(stdout, "glorp") || !strings.Contains(stdout, "3 of 10 refusals") {
 		t.Errorf("the rule for glorp is not heeded:\n%s", stdout)
 	}
 }
