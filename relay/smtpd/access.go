@@ -14,13 +14,13 @@ import (
 
 // Access says who may send what to whom. Nobody may send without being in one of Networks or authenticated.
 //
-// A pattern is an address ("app@example.org"), a domain ("@example.org" or "example.org"), a domain's subdomains
-// (".example.org"), the null sender ("<>"), or "*" for all. Case does not matter. An empty list of allowed
-// patterns allows all.
+// A pattern is an address ("app@example.org"), a domain ("@example.org" or "example.org"), the subdomains of a domain
+// (".example.org"), the null sender ("<>"), or "*" for everything. Patterns ignore case. An empty list of allowed patterns
+// allows everything.
 type Access struct {
 	Networks        []Network
 	Users           *Users // nil: there is no AUTH
-	AuthRequired    bool   // from Networks too
+	AuthRequired    bool   // clients in Networks must authenticate too
 	AuthInClear     bool   // AUTH is offered without TLS
 	AllowSenders    []string
 	DenySenders     []string
@@ -28,14 +28,14 @@ type Access struct {
 	DenyRecipients  []string
 }
 
-// Network is a named set of clients. Local sockets of the host are in those that hold 127.0.0.1.
+// Network is a named set of clients. A client of a unix socket is in the networks that contain 127.0.0.1.
 type Network struct {
 	Name     string // for the log and the metrics
 	Prefixes []netip.Prefix
-	Senders  []string // patterns of what it may send as; empty is all that Access allows
+	Senders  []string // patterns of the senders it may use; empty means any that Access allows
 }
 
-// LoopbackNetwork is the network of this host alone, the default for who may send.
+// LoopbackNetwork is the network of this host.
 func LoopbackNetwork() Network {
 	return Network{Name: "localhost", Prefixes: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
@@ -47,12 +47,12 @@ type Listen struct {
 	Network string // "tcp" or "unix"
 	Addr    string // host:port or path
 	TLS     bool   // implicit TLS (RFC 8314, 3.3)
-	Clear   bool   // STARTTLS is not offered, even where there is a certificate
-	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is believed.
+	Clear   bool   // STARTTLS is not offered, even with a certificate
+	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is trusted.
 	Proxy []netip.Prefix
 }
 
-// loopback reports whether only this host can reach the listener. A proxy on this host may speak for anybody.
+// loopback reports whether only this host can reach the listener. A proxy on this host can speak for anybody.
 func (l *Listen) loopback() bool {
 	if len(l.Proxy) > 0 {
 		return false
@@ -68,15 +68,14 @@ func (l *Listen) loopback() bool {
 	return err == nil && ip.Unmap().IsLoopback() || err != nil && strings.EqualFold(host, "localhost")
 }
 
-// The number of public addresses, IPv4 and IPv6 /64 networks, above which a set of networks is everybody.
+// A set of networks with more public addresses than this (for IPv6, more /64 networks) counts as everybody.
 const (
 	everybodyV4 = 1 << 24 // a /8
 	everybodyV6 = 1 << 44 // a /20
 )
 
-// CheckOpen returns an error if a listener would relay for anybody: networks that hold a large part of the public
-// Internet, or a PROXY header believed from there, on a listener that is not on loopback, without a list of the
-// recipients that may be written to.
+// CheckOpen returns an error if a listener would relay for anybody: if it is not on loopback, there is no list of allowed
+// recipients, and the networks contain a large part of the public Internet or PROXY headers are trusted from there.
 func CheckOpen(listens []Listen, a Access) error {
 	if closedTo(a.AllowRecipients) || a.AuthRequired {
 		return nil
@@ -91,20 +90,20 @@ func CheckOpen(listens []Listen, a Access) error {
 			continue
 		}
 		if everybody(prefixes) {
-			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: the networks that may send hold most of "+
-				"the Internet; name your own networks, or require AUTH, or list the recipients that may be written to%s",
+			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: the networks that may send contain most "+
+				"of the Internet; list only your own networks, require AUTH, or list the allowed recipients%s",
 				l.Addr, openEntry(a.AllowRecipients)))
 		}
 		if len(prefixes) > 0 && everybody(l.Proxy) {
-			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: a PROXY header is believed from most of "+
-				"the Internet, so any client can say that it is in your networks; name your proxies' addresses", l.Addr))
+			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: PROXY headers are trusted from most of "+
+				"the Internet, so any client can claim to be in your networks; list the addresses of your proxies", l.Addr))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// closedTo reports whether a list of allowed recipients restricts anything. All subdomains of a public suffix, such as
-// com or co.uk, are everybody.
+// closedTo reports whether a list of allowed recipients restricts anything. The subdomains of a public suffix, such as
+// com or co.uk, count as everybody.
 func closedTo(allow []string) bool {
 	for _, p := range allow {
 		if p == "*" || strings.HasPrefix(p, ".") && publicSuffix(p[1:]) {
@@ -114,8 +113,8 @@ func closedTo(allow []string) bool {
 	return len(allow) > 0
 }
 
-// publicSuffix reports whether anybody can have a name under domain: whether it is in the Public Suffix List, of registries or of
-// hosting companies. A name that the list does not know, such as internal, is somebody's own.
+// publicSuffix reports whether anybody can register a name under domain: whether it is in the Public Suffix List, of
+// registries or of hosting companies. A name that the list does not know, such as internal, belongs to somebody.
 func publicSuffix(domain string) bool {
 	domain, err := address.ToASCII(strings.ToLower(domain))
 	if err != nil {
@@ -125,17 +124,17 @@ func publicSuffix(domain string) bool {
 	return suffix == domain && (icann || strings.Contains(suffix, "."))
 }
 
-// openEntry names the entry of a list that lets everybody through, as a reason; "" without a list.
+// openEntry names the entry that makes a list useless; "" without a list.
 func openEntry(allow []string) string {
 	for _, p := range allow {
 		if !closedTo([]string{p}) {
-			return fmt.Sprintf(" (the entry %q in the list of these is most of the Internet: name the domains themselves)", p)
+			return fmt.Sprintf(" (the entry %q covers most of the Internet: list the domains themselves)", p)
 		}
 	}
 	return ""
 }
 
-// everybody reports whether prefixes hold more public addresses than one organization has.
+// everybody reports whether prefixes contain more public addresses than one organization has.
 func everybody(prefixes []netip.Prefix) bool {
 	var v4, v6 uint64
 	for _, p := range prefixes {
@@ -173,8 +172,8 @@ func unmapped(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// network finds the network that addr is in; the longest prefix wins. A client of a unix socket has no address and counts
-// as 127.0.0.1: who may open the socket is the file system's to say.
+// network finds the network that contains addr; the longest prefix wins. A client of a unix socket has no address and
+// counts as 127.0.0.1: the file system decides who can open the socket.
 func (a *Access) network(addr netip.Addr, unix bool) *Network {
 	if unix {
 		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -208,7 +207,7 @@ func (a *Access) check() error {
 	return errors.Join(errs...)
 }
 
-// CheckPattern returns an error for what is no pattern; see Access.
+// CheckPattern returns an error if p is not a pattern; see Access.
 func CheckPattern(p string) error {
 	probe := p
 	switch {
@@ -222,7 +221,7 @@ func CheckPattern(p string) error {
 		probe = "a@" + p
 	}
 	if _, err := address.Parse(probe, true); err != nil {
-		return fmt.Errorf("%q is no address, @domain, .subdomains, <> or *", p)
+		return fmt.Errorf("%q is not an address, @domain, .subdomains, <> or *", p)
 	}
 	return nil
 }
@@ -244,14 +243,14 @@ func matches(patterns []string, addr string) bool {
 	return false
 }
 
-// routed reports whether the local part of an address may name another domain, to which a smarthost would send it on: the
-// percent hack, a bang path, or an address in quotes (RFC 5321, appendix C and F.2).
+// routed reports whether the local part of an address may name another domain, to which a smarthost would forward it:
+// the percent hack, a bang path, or an address in quotes (RFC 5321, appendix C and F.2).
 func routed(addr string) bool {
 	local, _ := address.Split(addr)
 	return strings.ContainsAny(local, "%!@")
 }
 
-// named reports whether an address itself is among the patterns, not only its domain.
+// named reports whether the address itself is one of the patterns, not only its domain.
 func named(patterns []string, addr string) bool {
 	for _, p := range patterns {
 		if strings.EqualFold(p, addr) {

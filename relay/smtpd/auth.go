@@ -20,7 +20,7 @@ func (s *session) authOffered() bool {
 	return s.hasUsers() && (s.wire.TLS() != nil || s.options.Access.AuthInClear)
 }
 
-// mayAuth says whether AUTH can begin (RFC 4954, 4).
+// mayAuth checks whether AUTH may begin (RFC 4954, 4).
 func (s *session) mayAuth(args string) error {
 	switch {
 	case !s.hasUsers():
@@ -54,13 +54,13 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 }
 
 func (s *session) authPlain(identity, name, password string) error {
-	if identity != "" && identity != name { // RFC 4616, 2: nobody acts for another
+	if identity != "" && identity != name { // RFC 4616, 2: acting for somebody else is not allowed
 		return s.authFailed(name)
 	}
 	return s.authenticate(name, password)
 }
 
-// authenticate checks a password. Failures are answered late, and all alike.
+// authenticate checks a password. All failures get the same answer, after a delay.
 func (s *session) authenticate(name, password string) error {
 	users := s.options.Access.Users
 	switch {
@@ -81,7 +81,7 @@ func (s *session) authenticate(name, password string) error {
 	return nil
 }
 
-// verify checks a password when its turn has come. Whatever happens in the check, the next one's turn comes.
+// verify waits for its turn and checks a password. Whatever happens in the check, the next client gets its turn.
 func (s *session) verify(users *Users, name, password string) (ok bool, err error) {
 	leave, err := s.server.auth.enter(s.server.ctx, authKeyOf(s.addr, name))
 	if err != nil {
@@ -98,15 +98,15 @@ func (s *session) authFailed(name string) error {
 	return reply(535, 5, 7, 8, "Authentication failed")
 }
 
-// authBusy answers a client whose password was not looked at.
+// authBusy answers a client whose password was not checked.
 func (s *session) authBusy(name string) error {
 	s.failures++
-	s.options.Log.Warn("authentication put off: too many failed logins", "user", clean.Line(name, 64), "addr", s.addrString())
+	s.options.Log.Warn("authentication deferred: too many failed logins", "user", clean.Line(name, 64), "addr", s.addrString())
 	s.authPause()
 	return reply(454, 4, 7, 0, "Too many failed logins, please try again later") // RFC 4954, 6
 }
 
-// authPause makes those who guess wait.
+// authPause delays the answer to a failure.
 func (s *session) authPause() {
 	wait := time.NewTimer(s.options.Limits.AuthFailureWait)
 	defer wait.Stop()
@@ -116,7 +116,7 @@ func (s *session) authPause() {
 	}
 }
 
-// exchange keeps a mechanism's own errors from the client: go-smtp would send their text.
+// exchange hides a mechanism's errors from the client: go-smtp would send their text.
 type exchange struct{ sasl.Server }
 
 // Next implements sasl.Server.
@@ -129,7 +129,7 @@ func (e exchange) Next(response []byte) (challenge []byte, done bool, err error)
 	return challenge, done, err
 }
 
-// loginServer is the server's side of LOGIN, which go-sasl lacks. There is no standard; clients expect these words
+// loginServer is the server side of LOGIN, which go-sasl lacks. There is no standard; clients expect these prompts
 // (draft-murchison-sasl-login).
 type loginServer struct {
 	check func(name, password string) error

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// errAuthBusy is returned to those whose password is not looked at now.
+// errAuthBusy means that the password is not checked now.
 var errAuthBusy = errors.New("too many passwords are waiting to be checked")
 
-// The bounds of the queue for password checks. A check is slow on purpose (tens of milliseconds), so that guessers could
-// keep honest logins waiting.
+// The bounds of the queue for password checks. A check is slow on purpose (tens of milliseconds), so guessers could keep
+// honest logins waiting.
 const (
-	authForget     = 15 * time.Minute // failures count for so long after the last one
-	authUserGuess  = 10               // failures of one name after which addresses that are new to it come later
-	authSuspects   = 8                // checks that wait after a failure; the others are refused at once
-	authWait       = 10 * time.Second // at most for a check
-	authMaxEntries = 4096             // of each memory
+	authForget     = 15 * time.Minute // failures count this long after the last one
+	authUserGuess  = 10               // failures of one name after which addresses new to it rank lower
+	authSuspects   = 8                // clients with failures that may wait; others are refused at once
+	authWait       = 10 * time.Second // for a check, at most
+	authMaxEntries = 4096             // per memory
 )
 
-// authGate decides whose password is checked next. One is checked at a time, for the memory that argon2id takes. Those
-// who have not failed go before those who have, so that honest logins wait for one check at most, however many guess.
-// It is safe for concurrent use.
+// authGate decides whose password is checked next. Only one is checked at a time, because argon2id takes much memory.
+// Clients that have not failed go before those that have, so that an honest login waits for one check at most, however
+// many clients guess. It is safe for concurrent use.
 type authGate struct {
 	now func() time.Time
 
@@ -33,26 +33,26 @@ type authGate struct {
 	addrs   memory[netip.Prefix]
 	users   memory[string]
 	pairs   memory[authKey]
-	good    memory[authKey]      // who has been right from where
-	late    memory[netip.Prefix] // who was put off without a check
+	good    memory[authKey]      // successful logins
+	late    memory[netip.Prefix] // refused without a check
 }
 
-// authKey is a name and where it is used from.
+// authKey is a user name and the network it is used from.
 type authKey struct {
 	from netip.Prefix
 	name string
 }
 
-// authTry is one check that waits.
+// authTry is one waiting check.
 type authTry struct {
 	key   authKey
-	ready chan error // nil: it may be done now
+	ready chan error // nil: go ahead
 }
 
 func newAuthGate(now func() time.Time) *authGate { return &authGate{now: now} }
 
-// authKeyOf is the key of a name that a client uses. Whoever has an IPv6 address has its /64 (RFC 6177). A client without
-// an address is on a unix socket.
+// authKeyOf is the key of a user name and a client. A client with an IPv6 address has its whole /64 (RFC 6177). A client
+// without an address is on a unix socket.
 func authKeyOf(addr netip.Addr, name string) authKey {
 	bits := addr.BitLen()
 	if addr.Is6() {
@@ -62,8 +62,8 @@ func authKeyOf(addr netip.Addr, name string) authKey {
 	return authKey{p, name[:min(len(name), 256)]}
 }
 
-// enter waits for the turn of key, and returns what must be called with the outcome when the password was checked. It
-// gives up with ctx, after authWait, and at once for those who come after too many others who have failed.
+// enter waits for the turn of key. The caller then checks the password and calls leave with the outcome. enter gives up
+// when ctx ends, after authWait, and at once if too many clients with failures are waiting before this one.
 func (g *authGate) enter(ctx context.Context, key authKey) (leave func(ok bool), err error) {
 	leave = func(ok bool) { g.leave(key, ok) }
 	g.mu.Lock()
@@ -89,7 +89,7 @@ func (g *authGate) enter(ctx context.Context, key authKey) (leave func(ok bool),
 	return leave, g.abandon(try, err)
 }
 
-// abandon takes a try out of the queue. One whose turn has come meanwhile goes on.
+// abandon takes a try out of the queue. If its turn has come meanwhile, it goes ahead.
 func (g *authGate) abandon(try *authTry, err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,7 +105,7 @@ func (g *authGate) abandon(try *authTry, err error) error {
 
 func (g *authGate) remove(i int) { g.waiting = append(g.waiting[:i], g.waiting[i+1:]...) }
 
-// leave takes in the outcome of a check and lets the next one begin.
+// leave records the outcome of a check and lets the next one begin.
 func (g *authGate) leave(key authKey, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -127,10 +127,10 @@ func (g *authGate) leave(key authKey, ok bool) {
 	}
 }
 
-// rank is how late somebody's turn is: 0 for an address that has not failed, or was right about this name before; 1 for
-// one that has not failed but names somebody who is being guessed at, or was put off before, so that a flood of addresses
-// does not come first again each time it is put off; 2 for one that has failed, but not about this name;
-// from 3 on by the number of failures. Names that exist and others rank alike.
+// rank decides the order; the lowest goes first. It is 0 for an address that has not failed, or has logged in with this
+// name before; 1 for one that has not failed but uses a name that is being guessed, or was refused without a check before,
+// so that a flood of new addresses does not come first each time; 2 for one that has failed, but not with this name; and
+// 3 or more by the number of failures. It does not matter whether the name exists.
 func (g *authGate) rank(key authKey) int {
 	now := g.now()
 	pair := g.pairs.count(key, now)
@@ -147,11 +147,12 @@ func (g *authGate) rank(key authKey) int {
 	return 0
 }
 
-// suspect is the first rank of those who have failed.
+// suspect is the lowest rank of clients that have failed.
 const suspect = 2
 
-// best is the index of whose turn it is: the lowest rank. Of those who have failed the first who came is first; of the
-// others the last, since in a flood of new addresses who has waited long is most likely part of it.
+// best is the index of the next try: the one with the lowest rank. Among clients that have failed, the first to arrive
+// goes first. Among the others the last goes first: in a flood of new addresses, one that has waited long is most likely
+// part of the flood.
 func (g *authGate) best() int {
 	best, lowest := 0, g.rank(g.waiting[0].key)
 	for i, w := range g.waiting[1:] {
@@ -163,7 +164,7 @@ func (g *authGate) best() int {
 	return best
 }
 
-// limitSuspects refuses those who have failed and come after authSuspects others who have.
+// limitSuspects refuses clients with failures beyond the best authSuspects of them.
 func (g *authGate) limitSuspects() {
 	for {
 		n, last, worst := 0, 0, 0
@@ -184,8 +185,8 @@ func (g *authGate) limitSuspects() {
 	}
 }
 
-// memory counts what was seen of each key, and forgets keys that were not seen for authForget. Its size is bounded: when it is
-// full the old ones go, and if there are none, any.
+// memory counts how often each key was seen, and forgets keys that were not seen for authForget. Its size is bounded:
+// when it is full it drops old keys, or any if there are none.
 type memory[K comparable] map[K]seen
 
 type seen struct {
@@ -193,7 +194,7 @@ type seen struct {
 	last time.Time
 }
 
-// count is how often key was seen.
+// count returns how often key was seen.
 func (m memory[K]) count(key K, now time.Time) int {
 	s := m[key]
 	if since := now.Sub(s.last); since < 0 || since > authForget {

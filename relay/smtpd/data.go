@@ -11,7 +11,7 @@ import (
 	"mailwhy/relay/smtpd/wire"
 )
 
-// Data implements smtp.Session. What it reads comes from the wire, not from the reader that the library offers.
+// Data implements smtp.Session. It reads from the wire, not from the reader that the library offers.
 func (s *session) Data(io.Reader) error {
 	body := &contentReader{session: s, content: s.wire.Content(), left: -1}
 	defer body.release()
@@ -60,7 +60,7 @@ func (s *session) message(f *facts) *relay.Message {
 	return m
 }
 
-// conclude is the reply to the content. 250 is said only to a message that Accept took and whose final dot was seen.
+// conclude is the reply to the content. It is 250 only if Accept stored the message and the final dot was seen.
 func (s *session) conclude(m *relay.Message, body *contentReader, err error) error {
 	switch {
 	case body.err != nil && body.err != io.EOF:
@@ -73,13 +73,13 @@ func (s *session) conclude(m *relay.Message, body *contentReader, err error) err
 		s.options.Log.Error("message not accepted: the spool is full", "err", err)
 		return reply(452, 4, 3, 1, "The spool is full, please try again later")
 	case err == nil:
-		err = errors.New("taken without its end")
+		err = errors.New("stored without its end")
 	}
 	s.options.Log.Error("message not accepted", "id", m.ID, "err", err)
 	return reply(451, 4, 3, 0, "The message could not be stored, please try again later")
 }
 
-// contentReply is the reply to content that could not be taken.
+// contentReply is the reply to content that was not accepted.
 func (s *session) contentReply(err error) error {
 	switch {
 	case errors.Is(err, wire.ErrBareLF):

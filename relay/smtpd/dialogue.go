@@ -14,10 +14,10 @@ import (
 // Busy implements wire.Dialogue.
 func (s *session) Busy() bool { return s.tx != nil }
 
-// answer makes an Action of a reply.
+// answer turns a reply into an Action.
 func answer(reply error) wire.Action { return wire.Action{Reply: replyLine(reply)} }
 
-// Command implements wire.Dialogue: it reads each command line and decides what go-smtp gets of it.
+// Command implements wire.Dialogue: it reads each command line and decides what go-smtp sees of it.
 func (s *session) Command(line string) wire.Action {
 	verb, args, _ := strings.Cut(line, " ")
 	s.verb, args = strings.ToUpper(verb), strings.TrimSpace(args)
@@ -31,7 +31,7 @@ func (s *session) Command(line string) wire.Action {
 		return s.otherCommand(args)
 	case "QUIT":
 		return wire.Action{Pass: "QUIT"}
-	case "BDAT": // its chunk follows at once, and nobody is to take it for commands
+	case "BDAT": // the chunk follows at once, and must not be read as commands
 		return wire.Action{Reply: "502 5.5.1 CHUNKING is not supported, use DATA\r\n", End: true}
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:", "USER-AGENT:", "CONTENT-LENGTH:":
 		return wire.Action{Reply: "500 5.5.1 This is a mail server, not a web server\r\n", End: true}
@@ -41,13 +41,13 @@ func (s *session) Command(line string) wire.Action {
 	return answer(reply(500, 5, 5, 1, "Command not recognized"))
 }
 
-// hasControl reports whether a command line holds what no command holds (RFC 5321, 4.1.2). A tab is taken for a space by
-// nobody here, so it is a control too.
+// hasControl reports whether a command line contains control characters, which no command does (RFC 5321, 4.1.2). A tab
+// does not count as a space here, so it is one of them.
 func hasControl(line string) bool {
 	return strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// mailCommand looks at MAIL, RCPT and DATA. Their order is go-smtp's to hold.
+// mailCommand handles MAIL, RCPT and DATA. go-smtp enforces their order.
 func (s *session) mailCommand(args string) wire.Action {
 	if s.hello == "" {
 		return answer(reply(503, 5, 5, 1, "Send EHLO first"))
@@ -74,8 +74,8 @@ func (s *session) mailCommand(args string) wire.Action {
 	return wire.Action{Pass: "RCPT TO:<" + libraryPath(s.pending.address) + ">"}
 }
 
-// libraryPath is what go-smtp is told of a path: enough to keep its order of commands. It unquotes local parts, so they would not come
-// back as they were.
+// libraryPath is what go-smtp sees of a path: enough to enforce the order of commands. It unquotes local parts, so it
+// would not return them unchanged.
 func libraryPath(addr string) string {
 	if addr == "" {
 		return ""
@@ -98,7 +98,7 @@ func (s *session) dataCommand(args string) wire.Action {
 	return wire.Action{Pass: "DATA"}
 }
 
-// otherCommand looks at commands that bring no mail nearer, and so are counted.
+// otherCommand handles the commands that do not send mail; their number is limited.
 func (s *session) otherCommand(args string) wire.Action {
 	s.others++
 	if n := s.options.Limits.OtherCommands; n > 0 && s.others > n {
@@ -122,7 +122,7 @@ func (s *session) otherCommand(args string) wire.Action {
 	return s.secureCommand(args)
 }
 
-// secureCommand looks at STARTTLS and AUTH.
+// secureCommand handles STARTTLS and AUTH.
 func (s *session) secureCommand(args string) wire.Action {
 	if s.hello == "" {
 		return answer(reply(503, 5, 5, 1, "Send EHLO first"))
@@ -138,17 +138,17 @@ func (s *session) secureCommand(args string) wire.Action {
 		return answer(reply(501, 5, 5, 4, "STARTTLS takes no parameters")) // RFC 3207, 4
 	case s.wire.TLS() != nil:
 		return answer(reply(503, 5, 5, 1, "TLS is already active"))
-	case s.user != "": // the library keeps that it has authenticated somebody
+	case s.user != "": // the library remembers that it has authenticated the client
 		return answer(reply(503, 5, 5, 1, "STARTTLS must come before AUTH"))
 	case s.startTLS() == nil:
 		return answer(reply(502, 5, 5, 1, "TLS is not available"))
 	}
-	s.hello, s.extended = "", false // RFC 3207, 4.2: EHLO is to be said again
+	s.hello, s.extended = "", false // RFC 3207, 4.2: the client must send EHLO again
 	return wire.Action{StartTLS: true}
 }
 
-// Reply implements wire.Dialogue. Every reply passes here: go-smtp's words and codes are put right, errors counted, refusals
-// recorded.
+// Reply implements wire.Dialogue. Every reply passes here: it corrects go-smtp's wording and codes, counts errors, and
+// records refusals.
 func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	verb := s.verb
 	if bytes.HasPrefix(reply, []byte("354")) || bytes.HasPrefix(reply, []byte("334")) {
@@ -165,7 +165,7 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	if text[0] < '4' {
 		return []byte(text), false
 	}
-	if verb != "" || s.tx != nil || text[0] == '5' { // an idle client's 421 refuses nothing
+	if verb != "" || s.tx != nil || text[0] == '5' { // a 421 to an idle client is not a refusal
 		s.refused(stageOf(verb), s.refusedRecipient(verb), firstLine(text))
 	}
 	if text[0] == '5' && verb != contentEnd || s.overshoot > overshootLimit {
@@ -180,10 +180,10 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	return []byte(text), false
 }
 
-// overshootLimit is how many recipients over the limit are answered before they count as errors.
+// overshootLimit is how many recipients over the limit are refused before they count as errors.
 const overshootLimit = 1000
 
-// greet makes the greeting, or turns away one of too many connections of one client.
+// greet makes the greeting, or refuses a client that has too many connections.
 func (s *session) greet() (send []byte, end bool) {
 	s.greeted = true
 	if !s.countClient() {
@@ -194,7 +194,7 @@ func (s *session) greet() (send []byte, end bool) {
 	return fmt.Appendf(nil, "220 %s ESMTP mailwhy\r\n", s.options.Hostname), false
 }
 
-// reworded is what is said in place of a reply of go-smtp.
+// reworded is the reply to send instead of one from go-smtp.
 func (s *session) reworded(verb, reply string) string {
 	code := reply[:3]
 	switch {
@@ -216,7 +216,7 @@ func (s *session) reworded(verb, reply string) string {
 	return reply
 }
 
-// ehloReply lists what is offered (RFC 5321, 4.1.1.1). What the upstream is known to lack is not.
+// ehloReply lists the extensions that we offer (RFC 5321, 4.1.1.1), without those that the upstream is known to lack.
 func (s *session) ehloReply() string {
 	caps, known := s.options.Capabilities()
 	lines := []string{s.options.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", s.sizeLimit(caps).bytes)}
@@ -243,7 +243,8 @@ func (s *session) ehloReply() string {
 	return b.String()
 }
 
-// contentEnd stands for the verb in the reply to a content, which is another stage's than DATA's own. No line of a client holds it.
+// contentEnd takes the place of the verb in the reply to a content, which has a stage of its own. No command line can
+// contain it.
 const contentEnd = "\r\n.\r\n"
 
 // stageOf is the stage of the reply to a command.
@@ -269,7 +270,7 @@ func stageOf(verb string) diagnose.Stage {
 	return diagnose.StageUnknown
 }
 
-// refusedRecipient is the recipient that a refusal concerns, if it is one.
+// refusedRecipient is the recipient that a refusal is about, if any.
 func (s *session) refusedRecipient(verb string) string {
 	if verb != "RCPT" {
 		return ""
@@ -277,7 +278,7 @@ func (s *session) refusedRecipient(verb string) string {
 	return s.pending.address
 }
 
-// firstLine is a reply's text without its end.
+// firstLine is the first line of a reply, without its line end.
 func firstLine(reply string) string {
 	line, _, _ := strings.Cut(reply, "\r\n")
 	return line

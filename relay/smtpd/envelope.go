@@ -13,7 +13,7 @@ import (
 	"mailwhy/relay/internal/xtext"
 )
 
-// path is what a MAIL or RCPT line said.
+// path is what a MAIL or RCPT command contains.
 type path struct {
 	address   string          // "" is the null sender
 	size      int64           // MAIL: as declared (RFC 1870, 5)
@@ -28,7 +28,7 @@ const (
 	maxSizeDigits = 20
 )
 
-// param is a parameter of MAIL or RCPT, its keyword in upper case.
+// param is a parameter of MAIL or RCPT, with its keyword in upper case.
 type param struct {
 	key, value string
 	hasValue   bool
@@ -79,7 +79,7 @@ func (s *session) mailParam(p param) error {
 			return reply(501, 5, 5, 4, "Malformed ENVID")
 		}
 		e.EnvID = id
-	case p.key == "AUTH" && p.hasValue: // RFC 4954, 5: understood; whom it names is of no use to us
+	case p.key == "AUTH" && p.hasValue: // RFC 4954, 5: accepted, and ignored
 		if who, err := xtext.Decode(p.value); err != nil || clean.Hides(who) {
 			return reply(501, 5, 5, 4, "Malformed AUTH parameter")
 		}
@@ -91,7 +91,7 @@ func (s *session) mailParam(p param) error {
 	return nil
 }
 
-// sizeParam reads SIZE. A number too large to hold is larger than any limit.
+// sizeParam reads SIZE. A number that overflows is larger than any limit.
 func (s *session) sizeParam(value string) error {
 	if strings.Trim(value, "0123456789") != "" || value == "" || len(value) > maxSizeDigits {
 		return reply(501, 5, 5, 4, "Malformed SIZE parameter")
@@ -100,11 +100,11 @@ func (s *session) sizeParam(value string) error {
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return reply(501, 5, 5, 4, "Malformed SIZE parameter")
 	}
-	s.pending.size = n // the largest int64 on ErrRange
+	s.pending.size = n // on ErrRange, the largest int64
 	return nil
 }
 
-// parseRcpt reads the arguments of RCPT into pending. A transaction is open.
+// parseRcpt reads the arguments of RCPT into pending. A transaction must be open.
 func (s *session) parseRcpt(args string) error {
 	s.pending = path{}
 	raw, params, err := parsePath(args, "TO:")
@@ -146,7 +146,7 @@ func (s *session) rcptParam(p param) error {
 		if err != nil || nonASCII || clean.Hides(original) || len(p.value) > maxORCPT {
 			return reply(501, 5, 5, 4, "Malformed ORCPT parameter")
 		}
-		r.ORCPT = p.value // as it came (RFC 3461, 5.2.1d)
+		r.ORCPT = p.value // unchanged (RFC 3461, 5.2.1d)
 	default:
 		return reply(555, 5, 5, 4, "RCPT parameter not recognized")
 	}
@@ -175,7 +175,8 @@ func parseNotify(value string) (set relay.Notify, ok bool) {
 	return set, set&relay.NotifyNever == 0 || set == relay.NotifyNever
 }
 
-// parsePath reads "FROM:<path> parameters" or "TO:<path> parameters" (RFC 5321, 4.1.2). A source route is passed over (RFC 5321, 4.1.1.3).
+// parsePath reads "FROM:<path> parameters" or "TO:<path> parameters" (RFC 5321, 4.1.2). It skips a source
+// route (RFC 5321, 4.1.1.3).
 func parsePath(args, prefix string) (raw string, params []param, err error) {
 	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
 		return "", nil, reply(501, 5, 5, 4, "Expected %s<address>", prefix)
@@ -200,8 +201,8 @@ func parsePath(args, prefix string) (raw string, params []param, err error) {
 	return raw, params, err
 }
 
-// pathEnd is the index of the bracket that closes the path at the start of s, -1 if there is none. Brackets in a quoted string do
-// not count.
+// pathEnd is the index of the bracket that closes the path at the start of s; -1 if there is none. Brackets in a quoted
+// string do not count.
 func pathEnd(s string) int {
 	if !strings.HasPrefix(s, "<") {
 		return -1
@@ -220,7 +221,7 @@ func pathEnd(s string) int {
 	return -1
 }
 
-// parseParams reads the parameters after a path (RFC 5321, 4.1.2). One given twice is an error.
+// parseParams reads the parameters after a path (RFC 5321, 4.1.2). A duplicate is an error.
 func parseParams(s string) ([]param, error) {
 	var params []param
 	for _, word := range strings.Fields(s) {
@@ -255,8 +256,8 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// addressError is the reply to an address that address.Parse refused; detail is the one of a malformed address: 7 for
-// a sender's, 3 for a recipient's (RFC 3463, 3.2).
+// addressError is the reply to an address that address.Parse refused. detail is that of a malformed address: 7 for a
+// sender, 3 for a recipient (RFC 3463, 3.2).
 func addressError(err error, detail int) *smtp.SMTPError {
 	switch {
 	case errors.Is(err, address.ErrNonASCII):

@@ -13,32 +13,32 @@ import (
 	"mailwhy/relay/internal/clean"
 )
 
-// facts are what the header of a message says that matters here.
+// facts are the parts of a message header that matter here.
 type facts struct {
 	messageID, date string
 	subject, from   string
-	dkim            []string // d= of each signature
-	received, own   int      // Received fields, and those that we made
+	dkim            []string // the d= tag of each signature
+	received, own   int      // Received fields, and how many of them we added
 	report          bool     // a delivery status notification
 }
 
-// maxFact bounds each value that is kept of a header.
+// maxFact bounds each value taken from a header.
 const maxFact = 998
 
-// headerEnded reports whether the empty line after the header is in b, of which the bytes from fresh on are new.
+// headerEnded reports whether b contains the empty line after the header. The bytes of b from fresh on are new.
 func headerEnded(b []byte, fresh int) bool {
 	return bytes.HasPrefix(b, []byte("\r\n")) || bytes.Contains(b[max(0, fresh-3):], []byte("\r\n\r\n"))
 }
 
-// readHeader reads the fields at the start of a message. It takes what it finds: a message without a header, or with a broken
-// one, has no facts.
+// readHeader reads the fields at the start of a message. It never fails: a message with no header, or a broken one, has
+// fewer facts.
 func readHeader(b []byte, hostname string) (f facts) {
 	for len(b) > 0 {
 		field, rest := cutField(b)
 		b = rest
 		name, value, ok := bytes.Cut(field, []byte(":"))
 		if !ok || bytes.ContainsAny(bytes.TrimRight(name, " \t"), " \t") {
-			return f // the header ends, or is none
+			return f // the end of the header, or not a header
 		}
 		f.take(strings.ToLower(string(bytes.TrimRight(name, " \t"))), unfold(value), hostname)
 	}
@@ -59,13 +59,13 @@ func cutField(b []byte) (field, rest []byte) {
 	}
 }
 
-// unfold removes line ends (RFC 5322, 2.2.3) and caps a value.
+// unfold removes line ends (RFC 5322, 2.2.3) and bounds the length of a value.
 func unfold(value []byte) string {
 	s := strings.TrimSpace(strings.ReplaceAll(string(value), "\r\n", ""))
 	return s[:min(len(s), 64<<10)]
 }
 
-// take notes what one field says.
+// take records what one field says.
 func (f *facts) take(name, value, hostname string) {
 	switch name {
 	case "message-id":
@@ -90,7 +90,7 @@ func (f *facts) take(name, value, hostname string) {
 	}
 }
 
-// receivedBy reports whether a Received field was made by a mailwhy of this name.
+// receivedBy reports whether a mailwhy with this host name added a Received field.
 func receivedBy(value, hostname string) bool {
 	words := strings.Fields(value)
 	for i := range len(words) - 2 {
@@ -107,7 +107,7 @@ func statusReport(value string) bool {
 	return err == nil && kind == "multipart/report" && strings.EqualFold(params["report-type"], "delivery-status")
 }
 
-// fromDomain is the domain of the first address of a From field, in lower case; "" if there is none to be found.
+// fromDomain is the domain of the first address in a From field, in lower case; "" if there is none.
 func fromDomain(value string) string {
 	if list, err := mail.ParseAddressList(value); err == nil && len(list) > 0 {
 		value = list[0].Address
@@ -135,8 +135,8 @@ func dkimDomain(value string) string {
 // timeFormat is a date of RFC 5322, 3.3.
 const timeFormat = "Mon, 02 Jan 2006 15:04:05 -0700"
 
-// trace is the Received field of a message (RFC 5321, 4.4). The recipient is named only when there is one: others are
-// nobody's business.
+// trace is the Received field of a message (RFC 5321, 4.4). It names the recipient only if there is just one: recipients
+// must not learn of each other.
 func (s *session) trace(m *relay.Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\tby %s (mailwhy) with %s id %s", s.fromWord(), s.tcpInfo(),
@@ -151,7 +151,7 @@ func (s *session) trace(m *relay.Message) string {
 	return b.String()
 }
 
-// fromWord is what the client called itself, as a word of a Received field.
+// fromWord is the name that the client gave itself, as a word of a Received field.
 func (s *session) fromWord() string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(" ()<>;,\\\"", r) {
@@ -161,7 +161,7 @@ func (s *session) fromWord() string {
 	}, s.hello)
 }
 
-// tcpInfo is the client's configured name and its address.
+// tcpInfo is the client's configured name and its address, for a Received field.
 func (s *session) tcpInfo() string {
 	literal := "unix socket"
 	if !s.unix {
@@ -179,7 +179,7 @@ func (s *session) tcpInfo() string {
 	return name + " " + literal
 }
 
-// literalOf is an address as in an address literal (RFC 5321, 4.1.3).
+// literalOf writes an address as an address literal does (RFC 5321, 4.1.3).
 func literalOf(a netip.Addr) string {
 	switch {
 	case !a.IsValid():
@@ -190,8 +190,8 @@ func literalOf(a netip.Addr) string {
 	return a.String()
 }
 
-// missing are the fields that a submitted message should have and does not (RFC 6409, 8.3). A signed message is left as
-// it is: its signature may say that there is no such field.
+// missing are the fields that a submitted message lacks (RFC 6409, 8.3). A signed message stays as it is: its signature
+// may cover the absence of these fields.
 func (s *session) missing(m *relay.Message, f *facts) string {
 	if s.options.KeepHeaders || len(f.dkim) > 0 {
 		return ""

@@ -17,7 +17,7 @@ import (
 // ErrClosed is returned by Serve after Shutdown.
 var ErrClosed = errors.New("smtpd: server closed")
 
-// Serve takes connections from l until Shutdown or an error that stays. It refuses a listener that would relay for
+// Serve accepts connections from l until Shutdown or a permanent error. It refuses a listener that would relay for
 // anybody. It owns l.
 func (s *Server) Serve(l net.Listener, conf Listen) error {
 	conf.Network, conf.Addr = l.Addr().Network(), l.Addr().String()
@@ -37,7 +37,7 @@ func (s *Server) Serve(l net.Listener, conf Listen) error {
 	return err
 }
 
-// admit enters a listener.
+// admit registers a listener.
 func (s *Server) admit(l *listener) error {
 	o := s.options.Load()
 	if l.conf.TLS && o.TLS() == nil {
@@ -55,7 +55,7 @@ func (s *Server) admit(l *listener) error {
 	return nil
 }
 
-// listener makes sessions of connections. It is what go-smtp accepts from.
+// listener turns connections into sessions. go-smtp accepts from it.
 type listener struct {
 	net.Listener
 	conf   Listen
@@ -75,7 +75,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter makes a session, or says why not and closes the connection.
+// enter makes a session, or tells the client why not and closes the connection.
 func (s *Server) enter(l *listener, raw net.Conn) *session {
 	o := s.options.Load()
 	sess := &session{server: s, options: o, listen: &l.conf}
@@ -104,7 +104,7 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 	return nil
 }
 
-// turnAway closes a connection at once, with a reply where one can be given without a handshake.
+// turnAway closes a connection at once, with a reply if that needs no handshake.
 func (l *listener) turnAway(raw net.Conn, reply string) {
 	if !l.conf.TLS && len(l.conf.Proxy) == 0 {
 		raw.SetWriteDeadline(time.Now().Add(time.Second)) // a new socket's buffer is empty: this does not wait
@@ -135,12 +135,12 @@ func (s *session) open(raw net.Conn) (net.Conn, error) {
 }
 
 // proxied reads the PROXY header that a trusted proxy must send, and returns the address of the client behind it. A
-// header that names no client (LOCAL, UNKNOWN, a socket of the proxy's host) gives no address: such a client is in no network.
+// header without a client (LOCAL, UNKNOWN, a unix socket) gives no address: such a client is not in any network.
 func (s *session) proxied(raw net.Conn) (net.Conn, net.Addr, error) {
 	if !containsAddr(s.listen.Proxy, raw.RemoteAddr()) {
 		return raw, raw.RemoteAddr(), nil
 	}
-	// The wire's deadline holds for the header; one of the library's own would take it away.
+	// The wire's deadline covers the header; the library's own would replace it.
 	pc := proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(0))
 	header := pc.ProxyHeader()
 	if header == nil {
@@ -152,7 +152,7 @@ func (s *session) proxied(raw net.Conn) (net.Conn, net.Addr, error) {
 	return pc, nil, nil
 }
 
-// containsAddr reports whether one of prefixes holds the IP address of a.
+// containsAddr reports whether one of prefixes contains the IP address of a.
 func containsAddr(prefixes []netip.Prefix, a net.Addr) bool {
 	ip := addrOf(a)
 	for _, p := range prefixes {
@@ -163,7 +163,7 @@ func containsAddr(prefixes []netip.Prefix, a net.Addr) bool {
 	return false
 }
 
-// addrOf is the IP address of a TCP address, IPv4 as such and without a zone; invalid for other kinds.
+// addrOf is the IP address of a TCP address, unmapped and without a zone; invalid for other kinds of address.
 func addrOf(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -189,7 +189,7 @@ func (s *session) closed(err error) {
 	srv.live.Done()
 }
 
-// countClient enters the session among those of its client and reports whether there is room for it.
+// countClient counts the session for its client and reports whether the limit allows it.
 func (s *session) countClient() bool {
 	limit := s.options.Limits.ClientConns
 	if !s.addr.IsValid() {
@@ -205,11 +205,11 @@ func (s *session) countClient() bool {
 	return true
 }
 
-// abortWait is how long Shutdown waits for sessions after it has cut their connections: an Accept may still be storing.
+// abortWait is how long Shutdown waits for sessions whose connections it has cut: Accept may still be storing.
 const abortWait = 5 * time.Second
 
-// Shutdown stops listening, tells idle clients 421 (RFC 5321, 3.8), and lets transactions that are open come to
-// their end until ctx is done; then it cuts all connections and returns ctx's error.
+// Shutdown stops listening, sends 421 to idle clients (RFC 5321, 3.8), and waits for open transactions until ctx is done.
+// Then it cuts all connections and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true

@@ -11,14 +11,14 @@ import (
 	"sync/atomic"
 )
 
-// originsEnough is how many connections, all from the gateway, make the case.
+// originsEnough is how many connections, all from the gateway, lead to a warning.
 const originsEnough = 20
 
-// origins notices when every client comes from a container gateway's address: the engine's port forwarding then hides who
-// they are, and a network that holds the gateway holds everybody who reaches the published port.
+// origins notices when every client comes from the address of a container gateway. The engine's port forwarding then
+// hides the clients, and a network that contains the gateway contains everybody who reaches the published port.
 type origins struct {
 	gateway atomic.Int64 // connections from it
-	other   atomic.Bool  // somebody came from elsewhere
+	other   atomic.Bool  // there was a connection from elsewhere
 }
 
 // note counts a connection, and warns once.
@@ -31,13 +31,14 @@ func (g *origins) note(o *Options, addr netip.Addr) {
 		return
 	}
 	if g.gateway.Add(1) == originsEnough && !g.other.Load() {
-		o.Log.Warn("every client so far comes from the container gateway's address: networks cannot tell them apart, and "+
-			"whoever reaches the published port is taken for it; publish the port on 127.0.0.1 only, or use AUTH or the PROXY protocol",
+		o.Log.Warn("every client so far has the address of the container gateway, so networks cannot tell clients apart and "+
+			"whoever reaches the published port counts as the gateway; publish the port on 127.0.0.1 only, or use AUTH "+
+			"or the PROXY protocol",
 			"gateway", addr.String())
 	}
 }
 
-// ContainerGateway is the default gateway's IPv4 address, when this process runs in a container; otherwise the zero Addr.
+// ContainerGateway is the IPv4 address of the default gateway if this process runs in a container, else the zero Addr.
 func ContainerGateway() netip.Addr {
 	if _, err := os.Stat("/.dockerenv"); err != nil {
 		if _, err := os.Stat("/run/.containerenv"); err != nil {
@@ -52,8 +53,8 @@ func ContainerGateway() netip.Addr {
 	return defaultGateway(f)
 }
 
-// defaultGateway finds the gateway of the default route in Linux's table of IPv4 routes (proc(5)): addresses are hexadecimal in
-// the machine's byte order.
+// defaultGateway finds the gateway of the default route in Linux's table of IPv4 routes (proc(5)). Its addresses are
+// hexadecimal, in the machine's byte order.
 func defaultGateway(r io.Reader) netip.Addr {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {

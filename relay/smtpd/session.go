@@ -27,19 +27,19 @@ type session struct {
 
 	addr    netip.Addr // of the client; invalid for a unix socket
 	unix    bool
-	network *Network // that it is in; nil when in none
-	counted bool     // among Server.clients
-	greeted bool     // the greeting was made
+	network *Network // that contains addr; nil if none does
+	counted bool     // in Server.clients
+	greeted bool     // the greeting was sent
 
-	hello    string // what it said in EHLO or HELO, clean
+	hello    string // its name in EHLO or HELO, cleaned
 	extended bool   // by EHLO
 	user     string // authenticated
 
-	verb    string // of the command that is under way, or contentEnd; "" when none is
-	pending path   // of the MAIL or RCPT that is under way
+	verb    string // of the current command, or contentEnd; "" between commands
+	pending path   // of the current MAIL or RCPT
 	tx      *transaction
 
-	lfOnly bool // the last content held LF.LF
+	lfOnly bool // the last content contained LF.LF
 
 	messages, failures, errs, others, overshoot int
 }
@@ -50,14 +50,14 @@ type transaction struct {
 	recipients []relay.Recipient
 	rejected   int // RCPTs that were refused
 	limit      sizeLimit
-	eightBit   bool // the upstream takes 8-bit content
+	eightBit   bool // the upstream accepts 8-bit content
 }
 
 // newSession is called by go-smtp at EHLO.
 func newSession(c *smtp.Conn) (smtp.Session, error) {
 	w, ok := c.Conn().(*wire.Conn)
 	if !ok {
-		return nil, errors.New("connection is not a wire")
+		return nil, errors.New("connection is not a wire.Conn")
 	}
 	return w.Dialogue().(*session), nil
 }
@@ -86,7 +86,7 @@ func reply(code int, class, subject, detail int, format string, args ...any) *sm
 	}
 }
 
-// Mail implements smtp.Session. The library's own reading of the line is not used, see command.
+// Mail implements smtp.Session. It ignores what the library read from the line; see Command.
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	if s.tx != nil {
 		return reply(503, 5, 5, 1, "A transaction is open, finish it or send RSET first")
@@ -113,7 +113,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 	return nil
 }
 
-// maySend says whether the client may send at all.
+// maySend checks whether the client may send at all.
 func (s *session) maySend() error {
 	a := &s.options.Access
 	switch {
@@ -138,7 +138,7 @@ func (s *session) origin() string {
 	return "your address"
 }
 
-// maySendAs says whether the client may use an envelope sender.
+// maySendAs checks whether the client may use an envelope sender.
 func (s *session) maySendAs(from string) error {
 	a := &s.options.Access
 	own, who := []string(nil), ""
@@ -166,7 +166,7 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	return nil
 }
 
-// addRecipient enters a recipient into the transaction; one that is there with the same parameters is not doubled.
+// addRecipient adds a recipient to the transaction, unless it is there already with the same parameters.
 func (s *session) addRecipient(r relay.Recipient) error {
 	a := &s.options.Access
 	for i := range s.tx.recipients {
@@ -189,13 +189,13 @@ func (s *session) addRecipient(r relay.Recipient) error {
 	return nil
 }
 
-// sizeLimit is the size of content that is taken, and whose limit that is.
+// sizeLimit is the largest content that is accepted, and whose limit that is.
 type sizeLimit struct {
 	bytes    int64 // 0: none
 	upstream bool
 }
 
-// sizeLimit is the tighter one of ours and the upstream's. The upstream counts our own header fields too.
+// sizeLimit returns the lower of our limit and the upstream's. The upstream also counts the header fields we add.
 func (s *session) sizeLimit(caps relay.Capabilities) sizeLimit {
 	ours := s.options.Limits.MessageSize
 	if caps.Size > 0 && (ours == 0 || caps.Size < ours) {
@@ -233,7 +233,7 @@ func (s *session) addrString() string {
 	return s.addr.String()
 }
 
-// refused records that the client was told no.
+// refused records a refusal.
 func (s *session) refused(stage diagnose.Stage, to, reply string) {
 	from := ""
 	if s.tx != nil {
@@ -245,27 +245,27 @@ func (s *session) refused(stage diagnose.Stage, to, reply string) {
 		s.clientName(), s.user, stage, from, to, clean.Line(reply, 512), s.options.Now()))
 }
 
-// logFailure writes what ended a connection, where an operator can do something about it.
+// logFailure logs what ended a connection, loudly if the operator can do something about it.
 func (s *session) logFailure(err error) {
 	log := s.options.Log.With("client", s.clientName(), "addr", s.addrString())
 	var netErr net.Error
 	switch {
 	case errors.Is(err, wire.ErrBareLF):
-		log.Warn("refused content with bare LF: the client ends its lines with LF alone; configure it to send CRLF, or set the " +
-			"newline policy to normalize")
+		log.Warn("refused content with bare LF: the client ends its lines with LF only; configure it to send CRLF, " +
+			`or set smtpd.bare_newline = "normalize"`)
 	case s.lfOnly:
-		log.Warn("content never ended: the client ends its lines with LF alone, its final dot too, which ends nothing; " +
+		log.Warn("content never ended: the client ends its lines with LF only, so its final dot does not end the content; " +
 			"configure it to send CRLF")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
 		log.Warn("refused content", "err", err)
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr): // probes among them
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr): // includes probes
 		log.Debug("connection ended", "err", err)
 	default:
 		log.Info("connection ended", "err", clean.Line(err.Error(), 512))
 	}
 }
 
-// protocol is the value of a Received line's with clause (RFC 3848; RFC 6531, 4.3).
+// protocol is the value of the with clause of a Received field (RFC 3848; RFC 6531, 4.3).
 func (s *session) protocol() string {
 	if !s.extended {
 		return "SMTP"
@@ -283,7 +283,7 @@ func (s *session) protocol() string {
 	return p
 }
 
-// startTLS is the configuration for STARTTLS, nil where it is not offered.
+// startTLS is the configuration for STARTTLS; nil if it is not offered.
 func (s *session) startTLS() *tls.Config {
 	if s.listen.Clear {
 		return nil

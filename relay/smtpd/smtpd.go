@@ -1,21 +1,22 @@
-// Package smtpd is the front door: it takes mail from applications over SMTP (RFC 5321) and hands it, complete, to whoever
-// stores it. cmd/mailwhy makes one Server from the configuration and serves each listener with it.
+// Package smtpd is the front door: it accepts mail from applications over SMTP (RFC 5321) and hands each complete message
+// to the function that stores it. The program makes one Server from the configuration and serves each listener with it.
 //
-// go-smtp keeps the order of commands and the AUTH exchange. Around it stands relay/smtpd/wire, which owns command lines,
-// content and STARTTLS. What is read from a line is read here: the library is handed MAIL and RCPT without parameters,
-// because it loses some of what they say and takes some that it should not (docs/front-door.md lists each trap and where it
-// is closed). Every reply to the client passes one place (session.Reply), which puts codes and words right, counts
-// errors, and records each refusal.
+// go-smtp enforces the order of commands and runs the AUTH exchange. Package wire lies between it and the network and owns
+// command lines, content and STARTTLS. This package parses the commands itself: the library sees MAIL and RCPT without
+// parameters, because it loses some of them and accepts some that it should not (docs/front-door.md lists each trap and
+// how we avoid it). Every reply to the client passes session.Reply, which corrects codes and wording, counts errors, and
+// records each refusal.
 //
 // What always holds:
 //
-//   - 250 after the content is said only when Accept returned nil and the final dot was seen. Content that is cut short, stalls,
-//     is too large or malformed makes the reader that Accept got fail, so nothing half-read can be stored.
-//   - Nobody but the configured networks and authenticated users may send mail (Access), and a configuration that would relay for
-//     anybody does not start (CheckOpen). A setting is read once for each connection: Reload changes new ones only.
-//   - An envelope holds only what address.Parse accepted; a HELO name and all other words of the client pass through clean
-//     before they reach a Received line or an event. Errors of our own side never reach the client.
-//   - A client costs one goroutine and a few KiB until it sends content; connections, commands, errors, time and bytes are
+//   - The content gets a 250 only when Accept returned nil and the final dot was seen. When content is cut short, stalls,
+//     is too large or malformed, Accept's reader fails, so half a message is never stored.
+//   - Only clients in the configured networks and authenticated users can send mail (Access), and a configuration that
+//     would relay for anybody does not start (CheckOpen). Each connection reads its options once: Reload changes only new
+//     connections.
+//   - An envelope contains only addresses that address.Parse accepted. A HELO name and all other text of the client passes
+//     through package clean before it reaches a Received field or an event. Our own errors never reach the client.
+//   - A client costs one goroutine and a few KiB until it sends content. Connections, commands, errors, time and bytes are
 //     limited (Limits).
 //
 // It obeys RFC 5321, and RFC 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3207 (STARTTLS), 3461 and 6533
@@ -123,23 +124,23 @@ type Server struct {
 	options atomic.Pointer[Options] // of new connections
 	smtp    *smtp.Server
 	buffers *wire.Buffers
-	heads   sync.Pool // of *[]byte, for the beginnings of contents
+	heads   sync.Pool // of *[]byte, for the first bytes of contents
 	memory  memoryBudget
 	origins origins
 	auth    *authGate
 
-	ctx   context.Context // ends when what is under way must end
+	ctx   context.Context // ends when work in progress must end
 	abort context.CancelFunc
 
 	mu        sync.Mutex
 	draining  bool
 	listeners map[*listener]struct{}
 	sessions  map[*session]struct{}
-	clients   map[netip.Addr]int // connections of each
+	clients   map[netip.Addr]int // connections per address
 	live      sync.WaitGroup     // sessions
 }
 
-// New makes a Server. It listens to nothing before Serve.
+// New makes a Server. It does not listen before Serve.
 func New(o Options) (*Server, error) {
 	opts, err := o.prepared()
 	if err != nil {
@@ -155,7 +156,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.ctx, s.abort = context.WithCancel(context.Background())
 	s.options.Store(opts)
-	// Limits, deadlines, extensions and TLS are the wire's and the session's, so the library has none.
+	// The wire and the session handle limits, deadlines, extensions and TLS, so the library gets none.
 	s.smtp = smtp.NewServer(smtp.BackendFunc(newSession))
 	s.smtp.Domain = opts.Hostname
 	s.smtp.MaxLineLength = 0
@@ -164,8 +165,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Reload replaces the options for connections to come; those there are finish under the old ones. On an error, also
-// when a listener in use would become open to anybody, nothing is changed.
+// Reload replaces the options for new connections; open ones keep the old options. On an error it changes nothing. It is
+// an error, too, if a listener in use would become open to anybody.
 func (s *Server) Reload(o Options) error {
 	opts, err := o.prepared()
 	if err != nil {
@@ -194,7 +195,7 @@ func (s *Server) Sessions() int {
 	return len(s.sessions)
 }
 
-// libraryLog is the library's way to our log. It reports accept errors and panics.
+// libraryLog writes the library's accept errors and panics to our log.
 type libraryLog struct{ s *Server }
 
 func (l libraryLog) Printf(format string, v ...any) {

@@ -706,7 +706,7 @@ func TestTrapLFOnlyClient(t *testing.T) {
 	ours.want("554 5.6.0 Bare LF in content")
 	ours.want("")
 	ours.Close()
-	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF alone") })
+	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 }
 
 // TestRefusedAtOnce: a client that ends its content with a dot and LF alone hears why that is refused without sending
@@ -744,7 +744,7 @@ func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
 	c.want("421 4.4.2 ")
 	c.want("")
 	c.Close()
-	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF alone") })
+	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 	if len(st.messages()) != 0 {
 		t.Error("stored")
 	}

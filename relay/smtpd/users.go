@@ -19,15 +19,15 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Users are the names and password hashes that AUTH is checked against. They never change; a reload reads new ones.
-// Safe for concurrent use.
+// Users are the names and password hashes for AUTH. They never change; a reload reads new ones. They are safe for
+// concurrent use.
 type Users struct {
 	byName map[string]user
-	decoy  string   // hash that unknown names are checked against, so that they take as long
-	key    [32]byte // of proven
+	decoy  string   // hash checked for unknown names, so that they take as long
+	key    [32]byte // for proven
 
 	mu     sync.Mutex
-	proven map[[32]byte]struct{} // passwords that were right, so that each connection need not hash anew
+	proven map[[32]byte]struct{} // correct passwords, so that not every connection costs a hash
 }
 
 type user struct {
@@ -38,9 +38,9 @@ type user struct {
 // maxProven bounds Users.proven.
 const maxProven = 1024
 
-// ParseUsers reads a users file: a line for each user, NAME:HASH or NAME:HASH:SENDERS, where HASH is bcrypt's or argon2id's
-// usual text and SENDERS are patterns (see Access) with commas between. Empty lines and those that begin with # are
-// passed over. All mistakes are reported at once, by line number; hashes are never shown.
+// ParseUsers reads a users file: a line per user, NAME:HASH or NAME:HASH:SENDERS, where HASH is in the usual text form of
+// bcrypt or argon2id and SENDERS are comma-separated patterns (see Access). Empty lines and lines that begin with # are
+// ignored. All mistakes are reported at once, with line numbers; hashes are never shown.
 func ParseUsers(r io.Reader) (*Users, error) {
 	u := &Users{byName: map[string]user{}, proven: map[[32]byte]struct{}{}}
 	rand.Read(u.key[:])
@@ -59,15 +59,15 @@ func ParseUsers(r io.Reader) (*Users, error) {
 	return u, errors.Join(errs...)
 }
 
-// add takes one line of a users file.
+// add reads one line of a users file.
 func (u *Users) add(line string) error {
 	name, rest, _ := strings.Cut(line, ":")
 	hash, list, _ := strings.Cut(rest, ":")
 	if name == "" || strings.ContainsAny(name, " \t") {
-		return errors.New("a line is NAME:HASH or NAME:HASH:SENDERS")
+		return errors.New("a line must be NAME:HASH or NAME:HASH:SENDERS")
 	}
 	if _, twice := u.byName[name]; twice {
-		return fmt.Errorf("user %q is there twice", name)
+		return fmt.Errorf("user %q is listed twice", name)
 	}
 	if err := checkHash(hash); err != nil {
 		return fmt.Errorf("user %q: %w", name, err)
@@ -89,16 +89,16 @@ func (u *Users) add(line string) error {
 	return nil
 }
 
-// Names are the users' names, in order.
+// Names are the names of the users, in order.
 func (u *Users) Names() []string { return slices.Sorted(maps.Keys(u.byName)) }
 
 // Len is the number of users.
 func (u *Users) Len() int { return len(u.byName) }
 
-// verify reports whether password is name's. It is slow: authGate says who may call it.
+// verify reports whether password is that of name. It is slow: authGate decides who may call it.
 func (u *Users) verify(name, password string) bool {
 	if u.isProven(name, password) {
-		return true // somebody else was right about it while this one waited
+		return true // another connection proved it while this one waited
 	}
 	who, known := u.byName[name]
 	hash := who.hash
@@ -117,7 +117,7 @@ func (u *Users) verify(name, password string) bool {
 	return true
 }
 
-// isProven reports whether password was found to be name's before, which costs nothing to see again.
+// isProven reports whether password was verified for name before, which is cheap to check.
 func (u *Users) isProven(name, password string) bool {
 	mark := u.mark(name, password)
 	u.mu.Lock()
@@ -126,7 +126,7 @@ func (u *Users) isProven(name, password string) bool {
 	return proven
 }
 
-// mark is what is kept of a password that was right: without the key, which never leaves this process, it says nothing.
+// mark is what is kept of a correct password. It is useless without the key, which never leaves this process.
 func (u *Users) mark(name, password string) (sum [32]byte) {
 	mac := hmac.New(sha256.New, u.key[:])
 	fmt.Fprintf(mac, "%d:%s:%s", len(name), name, password)
@@ -134,7 +134,7 @@ func (u *Users) mark(name, password string) (sum [32]byte) {
 	return sum
 }
 
-// The bounds of the hashes that are taken: an argon2id hash costs its memory, in KiB, at each check.
+// The bounds of accepted hashes: an argon2id hash takes its memory, in KiB, at each check.
 const (
 	argonMaxTime, argonMaxMemory = 16, 64 << 10
 	bcryptMaxCost                = 15
@@ -168,7 +168,7 @@ func parseArgon(s string) (h argonHash, err error) {
 	return h, nil
 }
 
-// checkHash returns an error for a hash that cannot be checked against.
+// checkHash returns an error for a hash that verifyHash cannot use.
 func checkHash(s string) error {
 	if strings.HasPrefix(s, "$argon2id$") {
 		_, err := parseArgon(s)
@@ -177,7 +177,7 @@ func checkHash(s string) error {
 	cost, err := bcrypt.Cost([]byte(s))
 	switch {
 	case err != nil:
-		return errors.New("the hash is neither bcrypt nor argon2id; make one with hash-password")
+		return errors.New("the hash is neither bcrypt nor argon2id; make one with mailwhy hash-password")
 	case cost > bcryptMaxCost:
 		return fmt.Errorf("bcrypt cost is over %d", bcryptMaxCost)
 	}

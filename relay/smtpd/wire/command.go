@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Read gives the server its next command line, or the final dot of the content it asked for. At the end of the session it returns
-// io.EOF.
+// Read gives the server its next command line, or the final dot of the content that it asked for. At the end of the
+// session it returns io.EOF.
 func (c *Conn) Read(p []byte) (int, error) {
 	for len(c.handed) == 0 {
 		if c.ended {
@@ -25,7 +25,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// advance takes the dialogue one step further: it sets handed, or replies, or ends the session.
+// advance takes the dialogue one step further: it sets handed, replies, or ends the session.
 func (c *Conn) advance() {
 	if c.mode == modeContent {
 		c.endContent()
@@ -65,10 +65,10 @@ func (c *Conn) act(a Action) {
 	}
 }
 
-// hand gives the server a line.
+// hand passes a line to the server.
 func (c *Conn) hand(line string) { c.handed = append(append(c.handed[:0], line...), '\r', '\n') }
 
-// endInput ends the session because no line could be read.
+// endInput ends the session after a line could not be read.
 func (c *Conn) endInput(err error) {
 	switch {
 	case err == io.EOF:
@@ -84,16 +84,16 @@ func (c *Conn) endInput(err error) {
 	}
 }
 
-// end says reply and ends the session.
+// end sends reply and ends the session.
 func (c *Conn) end(reply string, why error) {
 	c.last, c.linger = true, why != nil
 	c.failed = why
 	c.deliver([]byte(reply))
 }
 
-// startTLS answers STARTTLS and goes on above TLS (RFC 3207, 4). Input that came with the command was sent in clear
-// by the client or by somebody between; it must not be taken as coming from inside (RFC 3207, 6), and no honest
-// client sends any, so it ends the session.
+// startTLS answers STARTTLS and continues over TLS (RFC 3207, 4). Input that came with the command was sent in the clear,
+// by the client or by an attacker, and must not count as part of the encrypted session (RFC 3207, 6). No honest client
+// sends any, so it ends the session.
 func (c *Conn) startTLS() {
 	if len(c.in.bytes()) > 0 {
 		c.end("501 5.5.2 Unexpected input after STARTTLS\r\n", errors.New("input after STARTTLS"))
@@ -114,10 +114,10 @@ func (c *Conn) startTLS() {
 	c.deadline = time.Time{}
 	c.nc = tc
 	c.swallow = true
-	c.hand("RSET") // the server forgets what was said in clear (RFC 3207, 4.2)
+	c.hand("RSET") // the server forgets what was sent in the clear (RFC 3207, 4.2)
 }
 
-// Close writes what is waiting and ends the connection.
+// Close writes the pending replies and closes the connection.
 func (c *Conn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {
@@ -142,11 +142,11 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// lingerOn reads on for a while after the last reply. A close with input unread would reset the connection, and the
+// lingerOn keeps reading for a while after the last reply. Closing with unread input would reset the connection, and the
 // reset can overtake the reply that explains it.
 func (c *Conn) lingerOn() {
 	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok { // a PROXY layer has none
+	if !ok { // a PROXY layer has no CloseWrite
 		half, ok = c.raw.(interface{ CloseWrite() error })
 	}
 	if !ok || half.CloseWrite() != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The errors of Content.Read. After those that Fatal reports, the connection ends with the reply.
+// The errors of Content.Read. After those for which Fatal is true, the connection ends with the reply.
 var (
 	ErrBareLF      = errors.New("LF without CR in content")
 	ErrBareCR      = errors.New("CR without LF in content")
@@ -20,8 +20,8 @@ var (
 	ErrTooSlow     = fmt.Errorf("content too slow: %w", os.ErrDeadlineExceeded)
 )
 
-// Content is one message's content as the client sends it, dots taken away. Read returns io.EOF after the final dot
-// and only then; every other end is an error, io.ErrUnexpectedEOF when the client left.
+// Content is the content of one message, without the dots that the client added. Read returns io.EOF only after the final
+// dot; every other end is an error, io.ErrUnexpectedEOF if the client left.
 type Content struct {
 	c        *Conn
 	start    time.Time
@@ -29,17 +29,17 @@ type Content struct {
 	n        int64  // bytes of content
 	line     int    // bytes of the current line
 	begin    bool   // at the beginning of a line, after CRLF
-	lfOnly   bool   // LF.LF was seen: such a client thinks that it has ended its content
-	discard  bool   // the rest is not wanted, and not limited but by drained
+	lfOnly   bool   // LF.LF was seen: the client thinks that it has ended the content
+	discard  bool   // the rest is thrown away, and only drained limits it
 	drained  int64  // bytes discarded
-	pending  []byte // ready for the reader: a part of the input buffer, or fixed
+	pending  []byte // ready for the reader: part of the input buffer, or of fixed
 	fixed    []byte // normalized input
 	err      error
 }
 
 func newContent(c *Conn) *Content { return &Content{c: c, start: time.Now(), begin: true} }
 
-// Content is what follows the server's 354, or nil when there was none. It is valid until Session.Data returns.
+// Content is what follows the server's 354; nil if there was none. It is valid until Session.Data returns.
 func (c *Conn) Content() *Content {
 	if c.mode != modeContent {
 		return nil
@@ -60,21 +60,21 @@ func (t *Content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// LFOnly reports whether LF.LF was seen in the content: the mark of a client that ends its lines with LF alone and waits for a
-// reply that cannot come.
+// LFOnly reports whether LF.LF was seen in the content: the sign of a client that ends its lines with LF only and waits
+// for a reply that cannot come.
 func (t *Content) LFOnly() bool { return t.lfOnly }
 
-// Fatal reports whether err leaves no way to go on with the session: it is not known where the content ends.
+// Fatal reports whether err must end the session because it is not known where the content ends.
 func Fatal(err error) bool {
 	return err != io.EOF && err != ErrTooLarge && err != ErrLineTooLong
 }
 
-// next returns the next piece of content, cut from the input buffer where that is possible. Its errors are final.
+// next returns the next piece of content, if possible without copying it from the input buffer. Its errors are final.
 func (t *Content) next() ([]byte, error) {
 	for {
 		in := t.c.in.bytes()
 		if t.begin && len(in) > 0 && in[0] == '.' {
-			if len(in) == 1 || len(in) == 2 && in[1] == '\r' { // it may be the end
+			if len(in) == 1 || len(in) == 2 && in[1] == '\r' { // perhaps the end
 				if err := t.fill(); err != nil {
 					return nil, err
 				}
@@ -101,7 +101,7 @@ func (t *Content) next() ([]byte, error) {
 	}
 }
 
-// count holds the content against the size limit.
+// count checks the content against the size limit.
 func (t *Content) count(n int) error {
 	if t.discard {
 		t.drained += int64(n)
@@ -114,8 +114,8 @@ func (t *Content) count(n int) error {
 	return nil
 }
 
-// take consumes lines from in until one begins with a dot, or in ends, and returns them. Of a line that is not whole yet
-// it takes what there is, less a final CR.
+// take consumes lines from in until one begins with a dot, or in ends, and returns them. Of an incomplete line it takes
+// what there is, except a final CR.
 func (t *Content) take(in []byte) ([]byte, error) {
 	end := 0
 	for end < len(in) && !(t.begin && in[end] == '.') {
@@ -147,7 +147,7 @@ func (t *Content) take(in []byte) ([]byte, error) {
 	return in[:end], nil
 }
 
-// measure notes where the next byte stands and holds the current line against the length limit.
+// measure records the position of the next byte and checks the current line against the length limit.
 func (t *Content) measure(n int, whole bool) error {
 	length := t.line + n
 	t.line = length
@@ -163,7 +163,8 @@ func (t *Content) measure(n int, whole bool) error {
 	return nil
 }
 
-// check looks for what may not stand in a line, or in the beginning of one. A CR at the end of a part was held back.
+// check looks for bytes that are not allowed in a line, or in the beginning of one. take leaves out a CR at the end of an
+// incomplete line.
 func check(piece []byte, whole bool) error {
 	text := piece
 	if whole {
@@ -182,8 +183,8 @@ func check(piece []byte, whole bool) error {
 	return nil
 }
 
-// normalize consumes before, which is clean, and line, and returns them with each bare CR and LF of line made CRLF. The line after a
-// bare LF is not looked at for dots: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4).
+// normalize consumes before, which is clean, and line, and returns them with each bare CR and LF of line turned into CRLF.
+// A dot after a bare LF has no meaning: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4).
 func (t *Content) normalize(before, line []byte) ([]byte, error) {
 	if bytes.IndexByte(line, 0) >= 0 {
 		return nil, ErrNUL
@@ -228,7 +229,7 @@ func (t *Content) fill() error {
 	return ErrTooSlow
 }
 
-// deadline is until when the next byte must come.
+// deadline is when the next byte must have come.
 func (t *Content) deadline(now time.Time) time.Time {
 	d := now.Add(t.c.cfg.Limits.ContentIdle)
 	if a := t.allowance(); a.Before(d) {
@@ -237,7 +238,7 @@ func (t *Content) deadline(now time.Time) time.Time {
 	return d
 }
 
-// allowance is until when the content may take, having come as far as it has.
+// allowance is when the content must have ended, given how much has come.
 func (t *Content) allowance() time.Time {
 	l := &t.c.cfg.Limits
 	end := t.start.Add(l.ContentTotal)
@@ -250,8 +251,8 @@ func (t *Content) allowance() time.Time {
 	return end
 }
 
-// endContent gives the server the final dot, after the rest of the content is read away. Where the rest cannot be read to
-// its end, or is more than another message, the session ends with the server's reply.
+// endContent gives the server the final dot, after discarding the rest of the content. If the rest cannot be read to its
+// end, or is larger than another message, the session ends with the server's reply.
 func (c *Conn) endContent() {
 	t := c.content
 	if err := t.drain(); err != io.EOF {
@@ -262,7 +263,7 @@ func (c *Conn) endContent() {
 	c.handed = append(c.handed[:0], ".\r\n"...)
 }
 
-// drain reads to the end of the content and returns io.EOF, or why it could not.
+// drain reads to the end of the content and returns io.EOF, or the reason why it could not.
 func (t *Content) drain() error {
 	if t.err != nil && (t.err == io.EOF || Fatal(t.err)) {
 		return t.err

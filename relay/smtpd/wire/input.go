@@ -25,17 +25,17 @@ func NewBuffers() *Buffers {
 	}
 }
 
-// input is what has been received and not yet used: buf[r:w].
+// input is what has been received but not used yet: buf[r:w].
 type input struct {
 	buf   []byte
 	r, w  int
-	small *[smallBuffer]byte // buf's array, unless that is lent
-	lent  *[largeBuffer]byte // buf's array, while it is a large one
+	small *[smallBuffer]byte // the array of buf, unless lent is
+	lent  *[largeBuffer]byte // the array of buf while it is a large one
 }
 
 func (in *input) bytes() []byte { return in.buf[in.r:in.w] }
 
-// room makes place for more input: by starting over, by moving what is left to the front, or by a larger buffer.
+// room makes space for more input: it starts over, moves the rest to the front, or takes a larger buffer.
 func (in *input) room(from *Buffers) {
 	switch {
 	case in.buf == nil:
@@ -52,7 +52,7 @@ func (in *input) room(from *Buffers) {
 	}
 }
 
-// enlarge moves what is left into a borrowed buffer, the largest there is.
+// enlarge moves the rest into a borrowed large buffer.
 func (in *input) enlarge(from *Buffers) {
 	if in.lent != nil {
 		return
@@ -62,7 +62,7 @@ func (in *input) enlarge(from *Buffers) {
 	in.r, in.buf, in.lent = 0, lent[:], lent
 }
 
-// giveBack returns the borrowed buffer, if what is left fits into a small one.
+// giveBack returns the borrowed buffer if the rest fits into a small one.
 func (in *input) giveBack(to *Buffers) {
 	if in.lent == nil || in.w-in.r > smallBuffer {
 		return
@@ -73,7 +73,7 @@ func (in *input) giveBack(to *Buffers) {
 	in.lent = nil
 }
 
-// end returns all buffers. What is left is gone.
+// end returns all buffers and drops the rest.
 func (in *input) end(to *Buffers) {
 	if in.lent != nil {
 		to.large.Put(in.lent)
@@ -84,11 +84,11 @@ func (in *input) end(to *Buffers) {
 	*in = input{}
 }
 
-// errDrain is returned by fill when a drain is to end the session.
+// errDrain is returned by fill when a drain must end the session.
 var errDrain = errors.New("draining")
 
-// fill reads more input, after writing what is waiting to be written. until is asked for the deadline; it is asked
-// again when a read was woken before its time.
+// fill writes the pending replies and reads more input. until gives the deadline; fill calls it again when a read was
+// woken early.
 func (c *Conn) fill(until func(now time.Time) time.Time) error {
 	if err := c.flush(); err != nil {
 		return err
@@ -114,14 +114,14 @@ func (c *Conn) fill(until func(now time.Time) time.Time) error {
 	}
 }
 
-// drainNow reports whether the session is to end for a drain before the next command is read. The flag is looked at after the deadline is set, and
-// Drain sets them in the other order, so one of both always notices.
+// drainNow reports whether a drain must end the session before the next command is read. The flag is checked after the
+// deadline is set, and Drain sets them in the other order, so one of the two always notices.
 func (c *Conn) drainNow() bool {
 	return c.mode != modeContent && c.draining.Load() && !c.cfg.Dialogue.Busy()
 }
 
-// setReadDeadline moves the deadline of reads. A later one is set only when it gains an eighth of the time, since each move
-// costs a timer.
+// setReadDeadline moves the deadline of reads. It sets a later one only if that gains an eighth of the time, because each
+// move costs a timer.
 func (c *Conn) setReadDeadline(t time.Time) {
 	gain := t.Sub(c.deadline)
 	if !c.deadline.IsZero() && gain >= 0 && gain < time.Until(t)/8 {
@@ -134,7 +134,7 @@ func (c *Conn) setReadDeadline(t time.Time) {
 // errLineTooLong is returned by readLine for a command line over the limit.
 var errLineTooLong = errors.New("line too long")
 
-// readLine returns the next line of input without its end. Commands may end in LF alone, as people and probes type
+// readLine returns the next line of input without its line end. Commands may end in LF only, as people and probes type
 // them; content may not. The line is valid until the next read.
 func (c *Conn) readLine(limit int) ([]byte, error) {
 	idle := func(now time.Time) time.Time { return now.Add(c.cfg.Limits.Idle) }

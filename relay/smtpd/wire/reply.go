@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// outLimit is how much of replies is gathered at most before they are written.
+// outLimit is how many bytes of replies are collected before they are written.
 const outLimit = 16 << 10
 
-// Write takes the server's replies. They pass through the Dialogue one whole reply at a time.
+// Write takes the server's replies and passes them to the Dialogue one whole reply at a time.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.open()
 	c.reply = append(c.reply, p...)
@@ -26,7 +26,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 }
 
-// wholeReply is the length of the reply at the start of b, 0 while it is not whole (RFC 5321, 4.2.1).
+// wholeReply is the length of the reply at the start of b; 0 if it is incomplete (RFC 5321, 4.2.1).
 func wholeReply(b []byte) int {
 	for n := 0; ; {
 		i := bytes.IndexByte(b[n:], '\n')
@@ -41,7 +41,7 @@ func wholeReply(b []byte) int {
 	}
 }
 
-// deliver sends a reply, as the Dialogue wants it, and does what the reply means for the input.
+// deliver sends a reply, as changed by the Dialogue, and sets how the next input is read.
 func (c *Conn) deliver(reply []byte) {
 	if c.ended {
 		return
@@ -63,7 +63,7 @@ func (c *Conn) deliver(reply []byte) {
 	}
 }
 
-// flush writes the replies that wait.
+// flush writes the pending replies.
 func (c *Conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
