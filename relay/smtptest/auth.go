@@ -12,8 +12,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// auth answers AUTH (RFC 4954, 4). The Script is asked about the command line; where it leaves it to the server, the
-// exchange follows.
+// auth answers AUTH (RFC 4954, 4). The Script is asked about the command line; where it leaves it to the
+// server, the exchange follows.
 func (c *session) auth(line, arg string) {
 	a := c.ask(c.command(diagnose.StageAuth, line))
 	if a.speaks() {
@@ -27,7 +27,7 @@ func (c *session) auth(line, arg string) {
 	mechanism = strings.ToUpper(mechanism)
 	reply := ""
 	switch {
-	case !slices.Contains(c.srv.opt.Mechanisms, mechanism) || len(c.srv.opt.Users) == 0 || !c.srv.offers("AUTH"):
+	case len(c.srv.opt.Users) == 0, !c.srv.offers("AUTH"), !slices.Contains(c.srv.opt.Mechanisms, mechanism):
 		reply = "504 5.5.4 Mechanism not offered"
 	case c.info.User != "":
 		reply = "503 5.5.1 Already authenticated"
@@ -97,8 +97,8 @@ func (c *session) cramMD5() (user string, ok bool) {
 	return user, hmac.Equal([]byte(hex.EncodeToString(mac.Sum(nil))), []byte(digest))
 }
 
-// xoauth2 is the mechanism of Google and Microsoft. A refusal is explained in a challenge, which the client answers
-// with an empty line.
+// xoauth2 is the mechanism of Google and Microsoft. A refusal is explained in a challenge, which the client
+// answers with an empty line.
 func (c *session) xoauth2(initial string) (user string, ok bool) {
 	response, ok := c.response(initial, "")
 	if !ok {

@@ -32,7 +32,8 @@ func (i *Identity) Client() *tls.Config {
 	return &tls.Config{RootCAs: i.Pool, MinVersion: tls.VersionTLS12}
 }
 
-// Certificate makes an authority and a certificate for the names, host names or IP addresses, that is valid now.
+// Certificate makes an authority and a certificate for the names, host names or IP addresses, that is valid
+// now.
 func Certificate(names ...string) (*Identity, error) {
 	now := time.Now()
 	return CertificateAt(now.Add(-time.Hour), now.Add(24*time.Hour), names...)
@@ -64,8 +65,11 @@ func CertificateAt(notBefore, notAfter time.Time, names ...string) (*Identity, e
 		return nil, err
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: notBefore, NotAfter: notAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(2),
+		NotBefore:    notBefore,
+		NotAfter:     notAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, n := range names {
 		if ip := net.ParseIP(n); ip != nil {

@@ -8,13 +8,15 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestCasesAreDiagnosed holds the cases' replies and the engine together: what practice shows is what the guide says.
+// TestCasesAreDiagnosed holds the cases' replies and the engine together: what practice shows is what the
+// guide says.
 func TestCasesAreDiagnosed(t *testing.T) {
 	engine, err := diagnose.New(diagnose.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.NewReplacer("{to}", "user@any.test", "{from}", "app@sender.test", "{domain}", "sender.test")
+	fill := strings.NewReplacer(
+		"{to}", "user@any.test", "{from}", "app@sender.test", "{domain}", "sender.test")
 	for _, c := range smtptest.Cases() {
 		if c.Category == "" {
 			continue

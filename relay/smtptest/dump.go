@@ -21,8 +21,8 @@ func NewDump(dir string) (*Dump, error) {
 	return &Dump{dir: dir}, nil
 }
 
-// Write keeps one content, byte for byte, as an .eml file whose name begins with the time of arrival, and returns its
-// path. The file appears whole or not at all.
+// Write keeps one content, byte for byte, as an .eml file whose name begins with the time of arrival, and
+// returns its path. The file appears whole or not at all.
 func (d *Dump) Write(m *Message) (path string, err error) {
 	f, err := os.CreateTemp(d.dir, ".arriving-*")
 	if err != nil {

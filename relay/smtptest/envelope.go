@@ -79,7 +79,8 @@ func (c *session) judgeRcpt(address, params string, ok bool) string {
 	return "250 2.1.5 Recipient ok"
 }
 
-// mailParameters names the EHLO keyword that offers a parameter of MAIL: RFC 1870, RFC 6152, RFC 6531, RFC 3461 and RFC 4954, 5.
+// mailParameters names the EHLO keyword that offers a parameter of MAIL: RFC 1870, RFC 6152, RFC 6531, RFC
+// 3461 and RFC 4954, 5.
 func mailParameters(name string) (keyword string) {
 	switch name {
 	case "SIZE", "SMTPUTF8", "AUTH":
@@ -150,7 +151,9 @@ func closing(s string) int {
 
 // hasParameter reports whether a parameter without a value is there.
 func hasParameter(params, name string) bool {
-	return slices.ContainsFunc(strings.Fields(params), func(p string) bool { return strings.EqualFold(p, name) })
+	return slices.ContainsFunc(strings.Fields(params), func(p string) bool {
+		return strings.EqualFold(p, name)
+	})
 }
 
 // declaredSize is the value of SIZE, or 0.

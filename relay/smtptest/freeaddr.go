@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// FreeAddr is an address on loopback where nothing listens, for a server that is started, or started again, later. Its port
-// lies below those that the kernel gives to outgoing connections (net.ipv4.ip_local_port_range, from 32768 on by
-// default), so that none of these takes it meanwhile.
+// FreeAddr is an address on loopback where nothing listens, for a server that is started, or started again,
+// later. Its port lies below those that the kernel gives to outgoing connections
+// (net.ipv4.ip_local_port_range, from 32768 on by default), so that none of these takes it meanwhile.
 func FreeAddr() (string, error) {
 	var err error
 	for range 100 {

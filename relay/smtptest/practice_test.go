@@ -16,7 +16,8 @@ func practice(t *testing.T) (*smtptest.Server, *client) {
 	return s, greet(t, s.Addr())
 }
 
-// offer begins a transaction with one recipient and returns the reply to it, and, if it is accepted, to the content.
+// offer begins a transaction with one recipient and returns the reply to it, and, if it is accepted, to the
+// content.
 func (c *client) offer(to string) (rcpt, content string) {
 	c.t.Helper()
 	c.do("RSET", "250")
@@ -50,7 +51,8 @@ func TestPracticeDoesAsAsked(t *testing.T) {
 		t.Run(tt.to, func(t *testing.T) {
 			_, c := practice(t)
 			rcpt, content := c.offer(tt.to)
-			if !strings.HasPrefix(rcpt, tt.rcpt) || !strings.HasPrefix(content, tt.content) || (content == "") != (tt.content == "") {
+			if !strings.HasPrefix(rcpt, tt.rcpt) || !strings.HasPrefix(content, tt.content) ||
+				(content == "") != (tt.content == "") {
 				t.Errorf("got %q and %q, want %q and %q", rcpt, content, tt.rcpt, tt.content)
 			}
 		})
@@ -114,13 +116,21 @@ func TestPracticeEndsTheConnection(t *testing.T) {
 
 func TestCasesCoverTheGuide(t *testing.T) {
 	left := map[diagnose.Category]bool{
-		diagnose.Blocked: true, diagnose.DMARCErrors: true, diagnose.InvalidAddress: true, diagnose.MailboxIssues: true, diagnose.MailboxFull: true,
-		diagnose.RateLimitIssues: true, diagnose.RecipientError: true, diagnose.RejectionErrors: true, diagnose.SenderReputation: true,
+		diagnose.Blocked:          true,
+		diagnose.DMARCErrors:      true,
+		diagnose.InvalidAddress:   true,
+		diagnose.MailboxIssues:    true,
+		diagnose.MailboxFull:      true,
+		diagnose.RateLimitIssues:  true,
+		diagnose.RecipientError:   true,
+		diagnose.RejectionErrors:  true,
+		diagnose.SenderReputation: true,
 	}
 	names := make(map[string]bool)
 	for _, c := range smtptest.Cases() {
 		delete(left, c.Category)
-		if names[c.Name] || c.About == "" || (c.Stage != diagnose.StageRcpt && c.Stage != diagnose.StageEndOfData) {
+		if names[c.Name] || c.About == "" ||
+			(c.Stage != diagnose.StageRcpt && c.Stage != diagnose.StageEndOfData) {
 			t.Errorf("case %+v", c)
 		}
 		names[c.Name] = true
@@ -133,7 +143,9 @@ func TestCasesCoverTheGuide(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("no case for %v", left)
 	}
-	for _, n := range []string{"full", "unknown", "dmarc", "ratelimit", "blocked", "loop", "reputation", "greylist", "slow", "drop"} {
+	for _, n := range []string{
+		"full", "unknown", "dmarc", "ratelimit", "blocked", "loop", "reputation", "greylist", "slow", "drop",
+	} {
 		if !names[n] {
 			t.Errorf("no case named %s", n)
 		}

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Faults are what happens to the bytes of one direction of a connection. The zero Faults pass them on unchanged.
+// Faults are what happens to the bytes of one direction of a connection. The zero Faults pass them on
+// unchanged.
 type Faults struct {
 	Delay     time.Duration // each byte arrives that much later; any number may be under way
 	Bandwidth int64         // bytes a second; 0 is no limit
@@ -85,15 +86,15 @@ func (p *Proxy) Damage(toServer, toClient Faults) {
 	p.toServer, p.toClient, p.each = toServer, toClient, nil
 }
 
-// DamageEach asks each what happens to connection number n, counted from 1 over the Proxy's life, for those that begin
-// from now on. It is called with the Proxy's lock held.
+// DamageEach asks each what happens to connection number n, counted from 1 over the Proxy's life, for those
+// that begin from now on. It is called with the Proxy's lock held.
 func (p *Proxy) DamageEach(each func(n int) (toServer, toClient Faults)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.each = each
 }
 
-// End ends every open connection as told, now; EndStall is not among its choices.
+// End ends every open connection in the given way, now; EndStall is not a choice.
 func (p *Proxy) End(how End) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +167,8 @@ func (p *Proxy) pass(client net.Conn) {
 	p.mu.Unlock()
 }
 
-// direction passes bytes one way: one goroutine reads and stamps them, this one writes them when they are due.
+// direction passes bytes one way: one goroutine reads and stamps them, this one writes them when they are
+// due.
 func (c *proxied) direction(from, to net.Conn, f Faults) {
 	queue := make(chan chunk, inFlight)
 	var reading sync.WaitGroup
@@ -270,8 +272,8 @@ func (c *proxied) sleep(d time.Duration) bool {
 	}
 }
 
-// end ends both connections, once. EndClose sends a FIN each way and leaves it to the readers to take in what is still
-// coming, since closing over unread bytes would be a reset.
+// end ends both connections, once. EndClose sends a FIN each way and leaves it to the readers to take in what
+// is still coming, since closing over unread bytes would be a reset.
 func (c *proxied) end(how End) {
 	c.once.Do(func() {
 		close(c.over)

@@ -20,8 +20,8 @@ func TestProxyPassesOn(t *testing.T) {
 	}
 }
 
-// TestProxyDelayIsLatency shows that the delay does not limit the throughput: 50 round trips' worth of pipelined
-// commands cost one.
+// TestProxyDelayIsLatency shows that the delay does not limit the throughput: 50 round trips' worth of
+// pipelined commands cost one.
 func TestProxyDelayIsLatency(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{})
 	p := smtptest.NewProxy(t, s.Addr())
@@ -67,7 +67,8 @@ func TestProxyCut(t *testing.T) {
 			if err != nil {
 				reason = err.Error()
 			}
-			if string(got) != tt.want || !strings.Contains(reason, tt.reason) || (tt.reason == "") != (err == nil) {
+			if string(got) != tt.want || !strings.Contains(reason, tt.reason) ||
+				(tt.reason == "") != (err == nil) {
 				t.Errorf("got %q, %v; want %q, %q", got, err, tt.want, tt.reason)
 			}
 		})
@@ -93,7 +94,8 @@ func TestProxyCutsTheCommandsOfTheClient(t *testing.T) {
 	p := smtptest.NewProxy(t, s.Addr())
 	const said = "EHLO client.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@y.test>\r\nDATA\r\n"
 	content := "x\r\n"
-	p.Damage(smtptest.Faults{Cut: &smtptest.Cut{After: int64(len(said + content)), End: smtptest.EndClose}}, smtptest.Faults{})
+	p.Damage(smtptest.Faults{Cut: &smtptest.Cut{After: int64(len(said + content)), End: smtptest.EndClose}},
+		smtptest.Faults{})
 	c := dial(t, p.Addr())
 	c.want("220")
 	c.write(said)

@@ -242,7 +242,7 @@ func (s *Server) Wait(ctx context.Context, n int) error {
 }
 
 // Interject writes a reply that nobody asked for to every open connection, as a server does that shuts down,
-// and ends them as told. It must not be called while a session is being answered.
+// and ends them in the given way. It must not be called while a session is being answered.
 func (s *Server) Interject(reply string, end End) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -102,11 +102,13 @@ func TestTransaction(t *testing.T) {
 		t.Errorf("content %q of %d bytes, want %q", m.Content, m.Size, want)
 	}
 	if m.From != "a@b.test" || m.FromParams != "SIZE=10 RET=HDRS" || len(m.To) != 2 ||
-		m.To[0] != (smtptest.Recipient{Address: "x@y.test", Params: "NOTIFY=NEVER"}) || m.To[1].Address != `"a>b"@y.test` {
+		m.To[0] != (smtptest.Recipient{Address: "x@y.test", Params: "NOTIFY=NEVER"}) ||
+		m.To[1].Address != `"a>b"@y.test` {
 		t.Errorf("envelope %+v", m)
 	}
 	k := s.Sessions()[0]
-	if k.Hello != "client.test" || k.Messages != 1 || len(k.Commands) != 6 || k.Commands[1] != "MAIL FROM:<a@b.test> SIZE=10 RET=HDRS" {
+	if k.Hello != "client.test" || k.Messages != 1 || len(k.Commands) != 6 ||
+		k.Commands[1] != "MAIL FROM:<a@b.test> SIZE=10 RET=HDRS" {
 		t.Errorf("session %+v", k)
 	}
 	if got := s.Stats(); got.Messages != 1 || got.Recipients != 2 || got.Sessions != 1 || got.Refused != 0 {
@@ -123,7 +125,8 @@ func TestPipelinedGroupIsAnsweredInOneWrite(t *testing.T) {
 	}})
 	c := greet(t, s.Addr())
 	c.write("MAIL FROM:<a@b.test>\r\nRCPT TO:<no@y.test>\r\nRCPT TO:<yes@y.test>\r\nDATA\r\n")
-	want := "250 2.1.0 Sender ok\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n250 2.1.5 Recipient ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n"
+	want := "250 2.1.0 Sender ok\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n250 2.1.5 Recipient ok\r\n" +
+		"354 End data with <CR><LF>.<CR><LF>\r\n"
 	if got := c.reply() + c.reply() + c.reply() + c.reply(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -148,21 +151,71 @@ func TestOutOfOrderAndUnofferedAreRefused(t *testing.T) {
 		{"rcpt before mail", smtptest.Options{}, []string{"EHLO x", "RCPT TO:<a@b.test>"}, "503 5.5.1"},
 		{"data before rcpt", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<>", "DATA"}, "554 5.5.1"},
 		{"nested mail", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<>", "MAIL FROM:<>"}, "503 5.5.1"},
-		{"space before bracket", smtptest.Options{}, []string{"EHLO x", "MAIL FROM: <a@b.test>"}, "501 5.5.4"},
+		{
+			"space before bracket",
+			smtptest.Options{},
+			[]string{"EHLO x", "MAIL FROM: <a@b.test>"},
+			"501 5.5.4",
+		},
 		{"no bracket", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:a@b.test"}, "501 5.5.4"},
-		{"unknown parameter", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<a@b.test> FOO=1"}, "555 5.5.4"},
-		{"dsn not offered", smtptest.Options{Without: []string{"dsn"}}, []string{"EHLO x", "MAIL FROM:<> RET=HDRS"}, "555 5.5.4"},
-		{"body not offered", smtptest.Options{Without: []string{"8BITMIME"}}, []string{"EHLO x", "MAIL FROM:<> BODY=8BITMIME"}, "555"},
-		{"auth parameter without auth", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<> AUTH=<>"}, "555"},
+		{
+			"unknown parameter",
+			smtptest.Options{},
+			[]string{"EHLO x", "MAIL FROM:<a@b.test> FOO=1"},
+			"555 5.5.4",
+		},
+		{
+			"dsn not offered",
+			smtptest.Options{Without: []string{"dsn"}},
+			[]string{"EHLO x", "MAIL FROM:<> RET=HDRS"},
+			"555 5.5.4",
+		},
+		{
+			"body not offered",
+			smtptest.Options{Without: []string{"8BITMIME"}},
+			[]string{"EHLO x", "MAIL FROM:<> BODY=8BITMIME"},
+			"555",
+		},
+		{
+			"auth parameter without auth",
+			smtptest.Options{},
+			[]string{"EHLO x", "MAIL FROM:<> AUTH=<>"},
+			"555",
+		},
 		{"utf8 undeclared", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<ä@b.test>"}, "553 5.6.7"},
-		{"utf8 declared", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<ä@b.test> SMTPUTF8", "RCPT TO:<ö@b.test>"}, "250"},
-		{"declared size", smtptest.Options{SizeLimit: 99}, []string{"EHLO x", "MAIL FROM:<> SIZE=100"}, "552 5.3.4"},
-		{"auth required", smtptest.Options{Users: users, RequireAuth: true}, []string{"EHLO x", "MAIL FROM:<>"}, "530 5.7.0"},
+		{
+			"utf8 declared",
+			smtptest.Options{},
+			[]string{"EHLO x", "MAIL FROM:<ä@b.test> SMTPUTF8", "RCPT TO:<ö@b.test>"},
+			"250",
+		},
+		{
+			"declared size",
+			smtptest.Options{SizeLimit: 99},
+			[]string{"EHLO x", "MAIL FROM:<> SIZE=100"},
+			"552 5.3.4",
+		},
+		{
+			"auth required",
+			smtptest.Options{Users: users, RequireAuth: true},
+			[]string{"EHLO x", "MAIL FROM:<>"},
+			"530 5.7.0",
+		},
 		{"mechanism", smtptest.Options{Users: users}, []string{"EHLO x", "AUTH GSSAPI"}, "504 5.5.4"},
 		{"no starttls", smtptest.Options{}, []string{"EHLO x", "STARTTLS"}, "502 5.5.1"},
 		{"unknown", smtptest.Options{}, []string{"EHLO x", "TURN"}, "500 5.5.1"},
-		{"ehlo resets", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<>", "EHLO x", "RCPT TO:<a@b.test>"}, "503"},
-		{"rset resets", smtptest.Options{}, []string{"EHLO x", "MAIL FROM:<>", "RSET", "RCPT TO:<a@b.test>"}, "503"},
+		{
+			"ehlo resets",
+			smtptest.Options{},
+			[]string{"EHLO x", "MAIL FROM:<>", "EHLO x", "RCPT TO:<a@b.test>"},
+			"503",
+		},
+		{
+			"rset resets",
+			smtptest.Options{},
+			[]string{"EHLO x", "MAIL FROM:<>", "RSET", "RCPT TO:<a@b.test>"},
+			"503",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -250,10 +303,30 @@ func TestScriptEnds(t *testing.T) {
 		said  string
 		ended func(error) bool
 	}{
-		{"close", smtptest.Action{Reply: "421 4.3.2 bye", End: smtptest.EndClose}, "421 4.3.2 bye\r\n", func(err error) bool { return err == io.EOF }},
-		{"close in silence", smtptest.Action{End: smtptest.EndClose}, "", func(err error) bool { return err == io.EOF }},
-		{"reset", smtptest.Action{End: smtptest.EndReset}, "", func(err error) bool { return err != nil && strings.Contains(err.Error(), "reset") }},
-		{"any bytes", smtptest.Action{Bytes: []byte("\xff\n\r"), End: smtptest.EndClose}, "\xff\n\r", func(err error) bool { return err == io.EOF }},
+		{
+			"close",
+			smtptest.Action{Reply: "421 4.3.2 bye", End: smtptest.EndClose},
+			"421 4.3.2 bye\r\n",
+			func(err error) bool { return err == io.EOF },
+		},
+		{
+			"close in silence",
+			smtptest.Action{End: smtptest.EndClose},
+			"",
+			func(err error) bool { return err == io.EOF },
+		},
+		{
+			"reset",
+			smtptest.Action{End: smtptest.EndReset},
+			"",
+			func(err error) bool { return err != nil && strings.Contains(err.Error(), "reset") },
+		},
+		{
+			"any bytes",
+			smtptest.Action{Bytes: []byte("\xff\n\r"), End: smtptest.EndClose},
+			"\xff\n\r",
+			func(err error) bool { return err == io.EOF },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -272,7 +345,12 @@ func TestScriptEnds(t *testing.T) {
 }
 
 func TestStallLastsUntilClose(t *testing.T) {
-	s := smtptest.New(t, smtptest.Options{Script: at(diagnose.StageData, smtptest.Action{Reply: "354 go", End: smtptest.EndStall})})
+	s := smtptest.New(
+		t,
+		smtptest.Options{
+			Script: at(diagnose.StageData, smtptest.Action{Reply: "354 go", End: smtptest.EndStall}),
+		},
+	)
 	c := greet(t, s.Addr())
 	c.do("MAIL FROM:<>", "250")
 	c.do("RCPT TO:<x@y.test>", "250")
@@ -290,7 +368,13 @@ func TestStallLastsUntilClose(t *testing.T) {
 }
 
 func TestDelayAndDrip(t *testing.T) {
-	s := smtptest.New(t, smtptest.Options{Script: at(diagnose.StageMail, smtptest.Action{Delay: 30 * time.Millisecond, Drip: time.Millisecond})})
+	s := smtptest.New(
+		t,
+		smtptest.Options{
+			Script: at(diagnose.StageMail,
+				smtptest.Action{Delay: 30 * time.Millisecond, Drip: time.Millisecond}),
+		},
+	)
 	c := greet(t, s.Addr())
 	start := time.Now()
 	c.do("MAIL FROM:<>", "250 2.1.0 Sender ok\r\n")
@@ -300,7 +384,12 @@ func TestDelayAndDrip(t *testing.T) {
 }
 
 func TestTakenThoughTheReplyIsLost(t *testing.T) {
-	s := smtptest.New(t, smtptest.Options{Script: at(diagnose.StageEndOfData, smtptest.Action{Take: true, End: smtptest.EndReset})})
+	s := smtptest.New(
+		t,
+		smtptest.Options{
+			Script: at(diagnose.StageEndOfData, smtptest.Action{Take: true, End: smtptest.EndReset}),
+		},
+	)
 	c := greet(t, s.Addr())
 	c.do("MAIL FROM:<>", "250")
 	c.do("RCPT TO:<x@y.test>", "250")
@@ -325,7 +414,8 @@ func TestInterject(t *testing.T) {
 }
 
 func TestDeliverErrorDefers(t *testing.T) {
-	s := smtptest.New(t, smtptest.Options{Deliver: func(*smtptest.Message) error { return fmt.Errorf("disk full") }})
+	s := smtptest.New(t,
+		smtptest.Options{Deliver: func(*smtptest.Message) error { return fmt.Errorf("disk full") }})
 	if got := greet(t, s.Addr()).put("x"); got != "451 4.3.0 disk full\r\n" {
 		t.Errorf("got %q", got)
 	}
@@ -355,7 +445,8 @@ func TestForget(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{Forget: true})
 	greet(t, s.Addr()).put("x")
 	if len(s.Messages()) != 0 || len(s.Sessions()) != 0 || s.Stats().Messages != 1 {
-		t.Errorf("kept %d messages and %d sessions; counted %+v", len(s.Messages()), len(s.Sessions()), s.Stats())
+		t.Errorf("kept %d messages and %d sessions; counted %+v", len(s.Messages()), len(s.Sessions()),
+			s.Stats())
 	}
 }
 

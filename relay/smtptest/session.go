@@ -17,8 +17,8 @@ import (
 // maxLine is the longest command line that is read, line end included, and the size of a session's buffer.
 const maxLine = 32 << 10
 
-// lingering is how long a closing session waits for the client's own end, so that unread input does not turn the FIN
-// into an RST.
+// lingering is how long a closing session waits for the client's own end, so that unread input does not turn
+// the FIN into an RST.
 const lingering = 2 * time.Second
 
 // session is one connection, served by one goroutine.
@@ -62,7 +62,8 @@ func (c *session) run() {
 	c.end(EndClose)
 }
 
-// readLine reads a command line without its end. ok is false when the client left or is not to be listened to.
+// readLine reads a command line without its end. ok is false when the client left or is not to be listened
+// to.
 func (c *session) readLine() (line string, ok bool) {
 	c.beforeRead()
 	b, err := c.r.ReadSlice('\n')
@@ -80,7 +81,8 @@ func (c *session) readLine() (line string, ok bool) {
 	return line, true
 }
 
-// beforeRead flushes replies unless a pipelined line is there already (RFC 2920, 3.2), and renews the deadline.
+// beforeRead flushes replies unless a pipelined line is there already (RFC 2920, 3.2), and renews the
+// deadline.
 func (c *session) beforeRead() {
 	if c.w.Buffered() > 0 {
 		waiting, _ := c.r.Peek(c.r.Buffered())
@@ -253,7 +255,7 @@ func (c *session) countRefusal(code int) {
 	}
 }
 
-// end ends the connection as told.
+// end ends the connection in the given way.
 func (c *session) end(how End) {
 	c.over = true
 	switch how {

@@ -36,7 +36,7 @@ type Options struct {
 	ImplicitTLS bool        // TLS from the first byte (RFC 8314, 3.3), with the configuration in TLS
 	RequireTLS  bool        // 530 to MAIL and AUTH in clear
 
-	Users       map[string]string // user -> password, or -> token for XOAUTH2; AUTH is offered when there are any
+	Users       map[string]string // user -> password, or token for XOAUTH2; with any, AUTH is offered
 	Mechanisms  []string          // offered and taken; PLAIN, LOGIN and CRAM-MD5 when nil
 	RequireAuth bool              // 530 to MAIL before AUTH
 
@@ -44,11 +44,11 @@ type Options struct {
 	Without   []string // EHLO keywords that are not offered, such as PIPELINING
 	Extra     []string // further EHLO lines, such as "LIMITS RCPTMAX=2"
 
-	Script  func(Command) Action // asked at each stage; nil leaves everything to the server. Called concurrently
-	Deliver func(*Message) error // called with each content that the server is about to accept; an error makes a 451
+	Script  func(Command) Action // asked at each stage, concurrently; nil leaves everything to the server
+	Deliver func(*Message) error // called with each content before its 250; an error makes a 451
 
 	Forget bool           // keep neither sessions nor messages
-	Ledger *ledger.Ledger // takes each content as it streams by, and enters it before its 250; the content is not kept
+	Ledger *ledger.Ledger // reads each content as it streams by and enters it before its 250
 
 	Idle time.Duration // a client silent for longer is disconnected; 5 minutes when zero
 }

@@ -102,7 +102,11 @@ func TestAuth(t *testing.T) {
 			c.do("AUTH PLAIN", "334 \r\n")
 			return c.do(b64("\x00u\x00p"), "")
 		}, "235"},
-		{"plain, wrong", func(c *client) string { return c.do("AUTH PLAIN "+b64("\x00u\x00q"), "") }, "535 5.7.8"},
+		{
+			"plain, wrong",
+			func(c *client) string { return c.do("AUTH PLAIN "+b64("\x00u\x00q"), "") },
+			"535 5.7.8",
+		},
 		{"plain, no base64", func(c *client) string { return c.do("AUTH PLAIN ***", "") }, "535"},
 		{"login", func(c *client) string {
 			c.do("AUTH LOGIN", "334 "+b64("Username:"))
@@ -115,7 +119,13 @@ func TestAuth(t *testing.T) {
 		}, "535"},
 		{"cram", func(c *client) string { return cram(c, "p") }, "235"},
 		{"cram, wrong", func(c *client) string { return cram(c, "q") }, "535"},
-		{"xoauth2", func(c *client) string { return c.do("AUTH XOAUTH2 "+b64("user=u\x01auth=Bearer p\x01\x01"), "") }, "235"},
+		{
+			"xoauth2",
+			func(c *client) string {
+				return c.do("AUTH XOAUTH2 "+b64("user=u\x01auth=Bearer p\x01\x01"), "")
+			},
+			"235",
+		},
 		{"xoauth2, wrong", func(c *client) string {
 			c.do("AUTH XOAUTH2 "+b64("user=u\x01auth=Bearer q\x01\x01"), "334")
 			return c.do("", "")

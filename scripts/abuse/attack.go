@@ -12,9 +12,11 @@ import (
 // size is how much of each attack is made.
 type size struct {
 	loris, stuck, flood, rcpt, noop, guessers, killed int
-	line                                              int           // bytes of a line of content
-	last                                              time.Duration // of the attacks that have no end of their own
-	crowd, logins                                     int           // who guess passwords, and honest logins beside them
+
+	line   int           // bytes of a line of content
+	last   time.Duration // of the attacks that have no end of their own
+	crowd  int           // clients that guess passwords
+	logins int           // honest logins beside them
 }
 
 func full() size {
@@ -55,7 +57,8 @@ func (a *attack) complain(format string, args ...any) {
 func (a *attack) run() (waits []time.Duration) {
 	var ways sync.WaitGroup
 	for _, way := range []func(){
-		a.loris, a.stuck, a.longCommand, a.longLine, a.recipients, a.noops, a.errors, a.guess, a.flood, a.halfClosed, a.kill,
+		a.loris, a.stuck, a.longCommand, a.longLine, a.recipients, a.noops, a.errors,
+		a.guess, a.flood, a.halfClosed, a.kill,
 	} {
 		ways.Go(way)
 	}

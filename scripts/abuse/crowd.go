@@ -16,9 +16,14 @@ type crowd struct {
 	name  string
 }
 
-// crowds are the two kinds: each guesser with an address of its own, and all of them with that of the honest client.
+// crowds are the two kinds: each guesser with an address of its own, and all of them with that of the honest
+// client.
 var crowds = []crowd{
-	{"from addresses of their own", func(i int) string { return fmt.Sprintf("127.0.%d.%d", 1+i/250, 1+i%250) }, "far"},
+	{
+		"from addresses of their own",
+		func(i int) string { return fmt.Sprintf("127.0.%d.%d", 1+i/250, 1+i%250) },
+		"far",
+	},
 	{"from the honest client's address", func(int) string { return honestAddr }, "near"},
 }
 

@@ -1,15 +1,20 @@
-// Command abuse attacks the front door of a whole relay in every way at once, while an honest client sends mail through it.
+// Command abuse attacks the front door of a whole relay in every way at once, while an honest client sends
+// mail through it.
 //
 //	go run ./scripts/abuse          the full size: 500 slow clients, 50,000 RCPT, a line of 100 MB; a minute
 //	go run ./scripts/abuse quick    the same with fewer of each; seconds
 //
-// It builds the real command and runs `mailwhy serve`, with a spool and an upstream behind it, in a scratch directory. All of it
-// stays on loopback: the attackers come from 127.0.0.2 and 127.0.0.3, the honest client from 127.0.0.1. At the end it holds that
+// It builds the real command and runs `mailwhy serve`, with a spool and an upstream behind it, in a scratch
+// directory. All of it stays on loopback: the attackers come from 127.0.0.2 and 127.0.0.3, the honest client
+// from 127.0.0.1. At the end it holds that
 //
 //   - the relay never took more than 150 MB of memory;
-//   - each message of the honest client was acknowledged, its 99th percentile (connect, send, QUIT) within a second;
-//   - what was acknowledged arrived at the upstream once, and what was neither acknowledged nor whole did not, nor is in the queue;
-//   - the first login of an honest client takes a second at most while hundreds guess passwords, from other addresses and from its own;
+//   - each message of the honest client was acknowledged, its 99th percentile (connect, send, QUIT) within a
+//     second;
+//   - what was acknowledged arrived at the upstream once, and what was neither acknowledged nor whole did
+//     not, nor is in the queue;
+//   - the first login of an honest client takes a second at most while hundreds guess passwords, from other
+//     addresses and from its own;
 //   - the limits were met: of connections, commands, recipients, errors and failed passwords.
 //
 // The exit status is 0 when all held, and 1 when something did not.
@@ -100,9 +105,12 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	hold(len(queue) == 0, "the queue holds %q", queue)
 	hold(a.turnedAway.Load() > 0, "the flood of connections met no limit")
 	hold(a.guesses.Load() > 0, "no password was guessed at")
-	fmt.Fprintf(out, "honest client: %d messages, p50 %v, p99 %v, worst %v\n", len(waits), p50, p99, slices.Max(waits))
-	fmt.Fprintf(out, "attackers: %d connections turned away, %d passwords guessed\n", a.turnedAway.Load(), a.guesses.Load())
-	fmt.Fprintf(out, "messages: %d acknowledged, %d whole with the reply not read, %d refused, %d cut; %d arrived\n",
+	fmt.Fprintf(out, "honest client: %d messages, p50 %v, p99 %v, worst %v\n", len(waits), p50, p99,
+		slices.Max(waits))
+	fmt.Fprintf(out, "attackers: %d connections turned away, %d passwords guessed\n", a.turnedAway.Load(),
+		a.guesses.Load())
+	fmt.Fprintf(out,
+		"messages: %d acknowledged, %d whole with the reply not read, %d refused, %d cut; %d arrived\n",
 		v.Acked, v.Unanswered, v.Refused, v.Offered-v.Acked-v.Unanswered-v.Refused, v.Arrived)
 	fmt.Fprintf(out, "the relay's peak memory: %.0f MB\n", float64(peak)/1e6)
 	return broken, nil

@@ -28,7 +28,8 @@ type relay struct {
 	ledger        *ledger.Ledger
 }
 
-// configuration is the relay's. Limits are the defaults, but for the number of connections, which is to fit the attack.
+// configuration is the relay's. Limits are the defaults, but for the number of connections, which is to fit
+// the attack.
 const configuration = `
 hostname = "relay.test"
 [[listen]]
@@ -52,8 +53,8 @@ file = "delivery.log"
 url = %q
 `
 
-// room is how many connections an attacker may have beside its slow and stuck clients: those of the other attacks, and those that
-// the relay still listens to after its last word.
+// room is how many connections an attacker may have beside its slow and stuck clients: those of the other
+// attacks, and those that the relay still listens to after its last word.
 const room = 400
 
 // user is a user's line; nobody here knows the password, and one guess costs a bcrypt of the usual strength.
@@ -77,7 +78,9 @@ func users(n int) (string, error) {
 
 // startRelay builds the command and starts it in dir.
 func startRelay(dir string, s size) (r *relay, err error) {
-	r = &relay{binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), ledger: ledger.New()}
+	r = &relay{
+		binary: filepath.Join(dir, "mailwhy"), spool: filepath.Join(dir, "spool"), ledger: ledger.New(),
+	}
 	for _, addr := range []*string{&r.clear, &r.tls} {
 		if *addr, err = smtptest.FreeAddr(); err != nil {
 			return nil, err

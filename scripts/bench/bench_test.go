@@ -13,7 +13,8 @@ import (
 
 // TestDirect runs every case straight into the sink.
 func TestDirect(t *testing.T) {
-	o, err := parseOptions([]string{"-relays", "direct", "-scale", "0.001", "-rounds", "1", "-dir", t.TempDir()})
+	o, err := parseOptions(
+		[]string{"-relays", "direct", "-scale", "0.001", "-rounds", "1", "-dir", t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,9 @@ func TestLossIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = o.measure(t.Context(), allCases()[0], leaky{smtptest.New(t, smtptest.Options{})}); err == nil || !strings.Contains(err.Error(), "2 recipients of 2 acknowledged messages have not arrived") {
+	if _, err = o.measure(t.Context(), allCases()[0],
+		leaky{smtptest.New(t, smtptest.Options{})}); err == nil ||
+		!strings.Contains(err.Error(), "2 recipients of 2 acknowledged messages have not arrived") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -68,7 +71,8 @@ func TestReport(t *testing.T) {
 	rs.fsyncs("postfix", 1)
 	var out bytes.Buffer
 	rs.print(&out, allCases()[:2], []relay{direct{}, &postfix{}})
-	for _, want := range []string{"| 1250  | 6.25 ", "| 200   | 1.00 ", "| 4      |", "postfix: 1.00 fsyncs"} {
+	wanted := []string{"| 1250  | 6.25 ", "| 200   | 1.00 ", "| 4      |", "postfix: 1.00 fsyncs"}
+	for _, want := range wanted {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

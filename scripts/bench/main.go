@@ -4,16 +4,16 @@
 //	go run ./scripts/bench -cases 4k-10 -rounds 9  some of them
 //	go run ./scripts/bench -scale 0.02 -rounds 1   a trial that shows that everything works
 //
-// Each round runs each case through each relay in turn, so that a noisy machine is noisy for all of them; the figures
-// are medians over the rounds, and what counts is the ratio to Postfix. Each run starts a fresh relay in a fresh directory,
-// warms it up, loads it with relay/smtptest's generator, and waits until the sink has every message. The run is void
-// unless the sink got each message exactly once and unchanged. "direct" is the load straight into the sink: the
-// ceiling, which must be far above the rest.
+// Each round runs each case through each relay in turn, so that a noisy machine is noisy for all of them; the
+// figures are medians over the rounds, and what counts is the ratio to Postfix. Each run starts a fresh relay
+// in a fresh directory, warms it up, loads it with relay/smtptest's generator, and waits until the sink has
+// every message. The run is void unless the sink got each message exactly once and unchanged. "direct" is the
+// load straight into the sink: the ceiling, which must be far above the rest.
 //
-// Postfix is unpacked from its Debian packages into the scratch directory and runs there with the configuration of
-// postfix.go, defaults but for what a relay on loopback needs; no system service is started. It needs root. Without
-// a syslog daemon it writes no log, which is to its advantage. mailwhy runs with the flags that are needed, and
-// with its delivery log.
+// Postfix is unpacked from its Debian packages into the scratch directory and runs there with the
+// configuration of postfix.go, defaults but for what a relay on loopback needs; no system service is started.
+// It needs root. Without a syslog daemon it writes no log, which is to its advantage. mailwhy runs with the
+// flags that are needed, and with its delivery log.
 package main
 
 import (
@@ -67,8 +67,10 @@ func parseOptions(args []string) (*options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of all cases")
 	f.Float64Var(&o.scale, "scale", 1, "share of each case's messages")
 	pattern := f.String("cases", ".", "regular expression of the cases' names: "+caseNames())
-	relays := f.String("relays", "direct,postfix,mailwhy", "which to run, and in which order; mailwhy=PATH is another binary of it")
-	f.StringVar(&o.dir, "dir", "", "where to make the scratch directory: on a disk, not on tmpfs (the system's place for temporary files)")
+	relays := f.String("relays", "direct,postfix,mailwhy",
+		"which to run, and in which order; mailwhy=PATH is another binary of it")
+	f.StringVar(&o.dir, "dir", "",
+		"where to make the scratch directory: on a disk, not tmpfs; default: the system's temporary directory")
 	f.StringVar(&o.packages, "packages", "", "directory with postfix's .deb files (apt-get download)")
 	f.BoolVar(&o.pipelining, "pipelining", false, "let the load use PIPELINING; most applications do not")
 	f.BoolVar(&o.strace, "fsyncs", true, "count fsyncs in a separate short run, if strace is installed")
@@ -95,7 +97,8 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	cases := slices.DeleteFunc(allCases(), func(c testCase) bool { return !o.cases.MatchString(c.name) })
-	fmt.Printf("%d cores, %s, Linux %s, scratch in %s\n", runtime.NumCPU(), runtime.Version(), kernel(), o.dir)
+	fmt.Printf("%d cores, %s, Linux %s, scratch in %s\n", runtime.NumCPU(), runtime.Version(), kernel(),
+		o.dir)
 	all := make(results)
 	for round := range o.rounds {
 		for _, c := range cases {
@@ -149,7 +152,8 @@ func (o *options) scratch() (remove func(), err error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(o.dir, &fs); err == nil && fs.Type == 0x01021994 { // TMPFS_MAGIC
 		remove()
-		return nil, fmt.Errorf("%s is on tmpfs, where an fsync costs nothing: choose another with -dir", o.dir)
+		return nil, fmt.Errorf("%s is on tmpfs, where an fsync costs nothing: choose another with -dir",
+			o.dir)
 	}
 	return remove, os.Chmod(o.dir, 0o755) // Postfix's processes must get in
 }

@@ -29,22 +29,25 @@ type measurement struct {
 
 // String is the measurement on one line.
 func (m measurement) String() string {
-	return fmt.Sprintf("%7.0f msg/s  p50 %8.2f ms  p99 %8.2f ms  CPU %6.2f s/1000  RSS %5.1f MB idle %6.1f MB peak",
-		m.rate, ms(m.p50), ms(m.p99), m.cpu, mb(m.idle), mb(m.peak))
+	return fmt.Sprintf(
+		"%7.0f msg/s  p50 %8.2f ms  p99 %8.2f ms  CPU %6.2f s/1000  RSS %5.1f MB idle %6.1f MB peak", m.rate,
+		ms(m.p50), ms(m.p99), m.cpu, mb(m.idle), mb(m.peak))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
 
-// collecting is how long mailwhy by default waits for further failures of a message before it reports them. It is no
-// work, and is taken off the time of the refused case.
+// collecting is how long mailwhy by default waits for further failures of a message before it reports them.
+// It is a wait, not work, and is taken off the time of the refused case.
 const collecting = 5 * time.Second
 
 // refusal is what the sink says to the recipients of the refused case. Their bounces go to others.
 func refusal(c smtptest.Command) smtptest.Action {
 	if c.Stage == diagnose.StageRcpt && c.Address == refusedRecipient {
-		return smtptest.Action{Reply: "550 5.1.1 <" + c.Address + ">: Recipient address rejected: User unknown"}
+		return smtptest.Action{
+			Reply: "550 5.1.1 <" + c.Address + ">: Recipient address rejected: User unknown",
+		}
 	}
 	return smtptest.Action{}
 }
@@ -100,8 +103,13 @@ func (o *options) setUp(ctx context.Context, c testCase, r relay, under []string
 	}
 	b.close = append(b.close, b.relay.stop)
 	b.load = smtptest.Load{
-		Addr: b.relay.addr, Sessions: c.sessions, Size: c.size, PerConnection: c.perConnection,
-		Messages: max(int(float64(c.messages)*o.scale), c.sessions), Pipelining: o.pipelining, Ledger: b.ledger,
+		Addr:          b.relay.addr,
+		Sessions:      c.sessions,
+		Size:          c.size,
+		PerConnection: c.perConnection,
+		Messages:      max(int(float64(c.messages)*o.scale), c.sessions),
+		Pipelining:    o.pipelining,
+		Ledger:        b.ledger,
 	}
 	if c.refused {
 		b.load.To = refusedRecipient
@@ -154,8 +162,8 @@ func (o *options) measure(ctx context.Context, c testCase, r relay) (m measureme
 	return m, o.exactlyOnce(b, c)
 }
 
-// observe measures the relay's processes until the end. The process table is read rarely: that costs the relay's own
-// processor.
+// observe measures the relay's processes until the end. The process table is read rarely: that costs the
+// relay's own processor.
 func (b *bench) observe(m *measurement) (end func()) {
 	if b.relay.proc == nil {
 		return func() {}

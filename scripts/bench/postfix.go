@@ -19,7 +19,8 @@ type postfix struct{ root string }
 
 func (p *postfix) name() string { return "postfix" }
 
-// The accounts that Postfix runs under: any two that are different, not root's and not in use by anything else here.
+// The accounts that Postfix runs under: any two that are different, not root's and not in use by anything
+// else here.
 const (
 	postfixUser  = "mail"
 	postfixGroup = "operator"
@@ -96,7 +97,13 @@ func (p *postfix) path(name string) string { return filepath.Join(p.root, name) 
 
 // libraries are where the unpacked shared libraries lie.
 func (p *postfix) libraries() string {
-	return strings.Join([]string{p.path("usr/lib/postfix"), p.path("usr/lib/x86_64-linux-gnu"), p.path("usr/lib/aarch64-linux-gnu"), p.path("lib/x86_64-linux-gnu")}, ":")
+	return strings.Join(
+		[]string{
+			p.path("usr/lib/postfix"), p.path("usr/lib/x86_64-linux-gnu"),
+			p.path("usr/lib/aarch64-linux-gnu"), p.path("lib/x86_64-linux-gnu"),
+		},
+		":",
+	)
 }
 
 func (p *postfix) start(ctx context.Context, dir, upstream string, under []string) (*running, error) {
@@ -116,8 +123,8 @@ func (p *postfix) start(ctx context.Context, dir, upstream string, under []strin
 func (p *postfix) configure(dir, addr, upstream string) (etc string, err error) {
 	etc = filepath.Join(dir, "etc")
 	queue, data := filepath.Join(dir, "queue"), filepath.Join(dir, "data")
-	main := fmt.Sprintf(mainCF, p.path("usr/lib/postfix/sbin"), p.path("usr/sbin"), p.path("usr/lib/postfix"), etc, queue, data,
-		postfixUser, postfixGroup, port(upstream))
+	main := fmt.Sprintf(mainCF, p.path("usr/lib/postfix/sbin"), p.path("usr/sbin"), p.path("usr/lib/postfix"),
+		etc, queue, data, postfixUser, postfixGroup, port(upstream))
 	master := fmt.Sprintf(masterCF, addr)
 	if err := os.Mkdir(etc, 0o755); err != nil {
 		return "", err
@@ -145,7 +152,10 @@ func makeQueue(queue, data string) error {
 	if err := os.Mkdir(queue, 0o755); err != nil {
 		return err
 	}
-	private := []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"}
+	private := []string{
+		"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved",
+		"trace",
+	}
 	for _, name := range private {
 		if err := ownedDir(filepath.Join(queue, name), uid, 0, 0o700); err != nil {
 			return err
@@ -174,8 +184,8 @@ func ownedDir(name string, uid, gid int, mode os.FileMode) error {
 	return os.Chmod(name, mode)
 }
 
-// mainCF is Postfix's configuration: what a relay on loopback needs, a size limit that lets the largest case through,
-// and defaults for all else.
+// mainCF is Postfix's configuration: what a relay on loopback needs, a size limit that lets the largest case
+// through, and defaults for all else.
 const mainCF = `compatibility_level = 3.6
 daemon_directory = %s
 command_directory = %s

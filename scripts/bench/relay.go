@@ -19,8 +19,8 @@ var errUnavailable = errors.New("not available")
 // relay is a product that can be started as a smarthost relay.
 type relay interface {
 	name() string
-	// start runs the relay in an empty directory, with everything going to upstream, under the given command if there is
-	// one. It returns when the relay takes mail.
+	// start runs the relay in an empty directory, with everything going to upstream, under the given command
+	// if there is one. It returns when the relay takes mail.
 	start(ctx context.Context, dir, upstream string, under []string) (*running, error)
 }
 
@@ -30,7 +30,8 @@ type running struct {
 	proc *process.Process // nil when there is no process of its own
 }
 
-// stop ends the relay as an operator would, and by force when that takes too long. How it ends is its own affair.
+// stop ends the relay as an operator would, and by force when that takes too long. How it ends is its own
+// affair.
 func (r *running) stop() error {
 	if r.proc == nil {
 		return nil
@@ -41,8 +42,8 @@ func (r *running) stop() error {
 	return nil
 }
 
-// launch starts a command in a process group of its own and waits until addr greets. What it prints goes to a file
-// in dir.
+// launch starts a command in a process group of its own and waits until addr greets. What it prints goes to a
+// file in dir.
 func launch(ctx context.Context, dir, addr string, under, env []string, args ...string) (*running, error) {
 	s := process.Spec{
 		Args: args, Under: under, Traced: len(under) > 0, Dir: dir, Env: env,

@@ -38,9 +38,17 @@ func (rs results) median(name, relay string, figure func(measurement) float64) f
 
 // print writes the medians as a Markdown table, with each relay's ratio to Postfix.
 func (rs results) print(w io.Writer, cases []testCase, relays []relay) {
-	fmt.Fprintf(w, "\nMedians. The ratio is that of the rates, to Postfix. Latency is from MAIL to the reply to the content.\n\n")
+	fmt.Fprintf(
+		w,
+		"\nMedians. The ratio is that of the rates, to Postfix. "+
+			"Latency is from MAIL to the reply to the content.\n\n",
+	)
 	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(t, "| case\t| relay\t| msg/s\t| ratio\t| p50 ms\t| p99 ms\t| CPU s/1000\t| CPU ratio\t| RSS MB idle\t| RSS MB peak\t| rounds\t|")
+	fmt.Fprintln(
+		t,
+		"| case\t| relay\t| msg/s\t| ratio\t| p50 ms\t| p99 ms\t| CPU s/1000\t| CPU ratio"+
+			"\t| RSS MB idle\t| RSS MB peak\t| rounds\t|",
+	)
 	fmt.Fprintln(t, "|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|")
 	rate := func(m measurement) float64 { return m.rate }
 	cpu := func(m measurement) float64 { return m.cpu }
@@ -51,11 +59,18 @@ func (rs results) print(w io.Writer, cases []testCase, relays []relay) {
 				continue
 			}
 			med := func(f func(measurement) float64) float64 { return rs.median(c.name, r.name(), f) }
-			fmt.Fprintf(t, "| %s\t| %s\t| %.0f\t| %s\t| %.2f\t| %.2f\t| %.3f\t| %s\t| %.1f\t| %.1f\t| %d\t|\n", c.name, r.name(), med(rate),
+			fmt.Fprintf(t,
+				"| %s\t| %s\t| %.0f\t| %s\t| %.2f\t| %.2f\t| %.3f\t| %s\t| %.1f\t| %.1f\t| %d\t|\n", c.name,
+				r.name(), med(rate),
 				ratio(med(rate), rs.median(c.name, "postfix", rate)),
-				med(func(m measurement) float64 { return ms(m.p50) }), med(func(m measurement) float64 { return ms(m.p99) }), med(cpu),
+				med(func(m measurement) float64 { return ms(m.p50) }),
+				med(func(m measurement) float64 { return ms(m.p99) }),
+				med(cpu),
 				ratio(med(cpu), rs.median(c.name, "postfix", cpu)),
-				med(func(m measurement) float64 { return mb(m.idle) }), med(func(m measurement) float64 { return mb(m.peak) }), n)
+				med(func(m measurement) float64 { return mb(m.idle) }),
+				med(func(m measurement) float64 { return mb(m.peak) }),
+				n,
+			)
 		}
 	}
 	t.Flush()

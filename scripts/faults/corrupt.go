@@ -42,12 +42,12 @@ func damages() []damage {
 	}
 }
 
-// testCorrupt damages a spool while no relay runs: the database (after a kill, when much of it is in the write-ahead log, and after a stop,
-// when all of it is in one file), the log, the journal, files of large contents, the file beside the database. All that
-// is readable must arrive unchanged, all that is not must be named or, where nobody can know what it was, be told of loudly;
-// and the relay must start as it is.
+// testCorrupt damages a spool while no relay runs: the database (after a kill, when much of it is in the write-ahead
+// log, and after a stop, when all of it is in one file), the log, the journal, files of large contents, the file beside
+// the database. All that is readable must arrive unchanged. What is not must be named in the log, or where its name is
+// lost too, announced there as an error. The relay must start as it is.
 func testCorrupt(ctx context.Context, s *site, r *result) {
-	targets := []string{"database", "closed database", "wal", "journal", "content", "marks"}
+	targets := []string{"database", "closed database", "wal", "journal", "content", "run state"}
 	rounds := s.pick(1, 5)
 	type round struct {
 		target string
@@ -57,7 +57,7 @@ func testCorrupt(ctx context.Context, s *site, r *result) {
 	for range rounds {
 		for _, target := range targets {
 			for _, d := range damages() {
-				if s.full || (target != "marks" && d.name != "emptied" && d.name != "a page torn") {
+				if s.full || (target != "run state" && d.name != "emptied" && d.name != "a page torn") {
 					all = append(all, round{target, d})
 				}
 			}
@@ -113,7 +113,8 @@ func (s *site) corruptOnce(ctx context.Context, r *result, target string, d dama
 		seen.add("lost with "+d.name+" of the "+target+" and announced without a name", unnamed)
 	}
 	if len(v.Broken) > 0 {
-		r.fail("... that was %s of the %s (%s); the log ends: %s", d.name, target, what, process.Tail(t.setup.log()))
+		r.fail("... that was %s of the %s (%s); the log ends: %s", d.name, target, what,
+			process.Tail(t.setup.log()))
 	}
 }
 
@@ -128,7 +129,7 @@ func (t *trial) closeInOrder(ctx context.Context) {
 
 // corrupt damages one file of a kind, and says which.
 func (t *trial) corrupt(target string, d damage) string {
-	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "marks": "marks-*",
+	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "run state": "marks-*",
 		"journal": "journal-*",
 		"wal":     "*-wal", "content": "content*/*"}
 	files, _ := filepath.Glob(filepath.Join(t.setup.spool, patterns[target]))

@@ -13,8 +13,9 @@ import (
 	"mailwhy/scripts/faults/traffic"
 )
 
-// testCut cuts the dialogue with the upstream after each of its bytes, in both directions, with FIN and with RST. Only
-// an end of data that was not answered may lead to a duplicate, and the relay must have called it uncertain.
+// testCut cuts the dialogue with the upstream after each of its bytes, in both directions, with FIN and with
+// RST. Only an end of data that was not answered may lead to a duplicate, and the relay must have called it
+// uncertain.
 func testCut(ctx context.Context, s *site, r *result) {
 	said := s.listenIn(ctx, r)
 	mail := int64(strings.Index(said.toServer, "MAIL FROM"))
@@ -84,12 +85,13 @@ func (s *site) cutTrial(r *result) (*trial, *smtptest.Proxy) {
 func (t *trial) through(addr string) {
 	t.setup.upstream = "smtp://" + addr + "?tls=none"
 	t.setup.env = []string{
-		"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_UPSTREAM_MAX_MESSAGES_PER_CONNECTION=1",
+		"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms",
+		"MAILWHY_UPSTREAM_MAX_MESSAGES_PER_CONNECTION=1",
 	}
 	t.client.Mix, t.client.Drops, t.sink.Slow = cutMessages(), false, 0
 }
 
-// cutTransactions cuts after the greeting: nobody but the message concerned is to notice.
+// cutTransactions cuts after the greeting: no other message may notice.
 func (s *site) cutTransactions(ctx context.Context, r *result, cuts []dialogueCut) {
 	t, p := s.cutTrial(r)
 	var used atomic.Int64
@@ -111,11 +113,12 @@ func (s *site) cutTransactions(ctx context.Context, r *result, cuts []dialogueCu
 		uncertain += n
 	}
 	r.ran(int(used.Load()))
-	r.note("after the greeting: %d cuts met, %d ends of data called uncertain, %d duplicates", used.Load(), uncertain, v.Duplicates)
+	r.note("after the greeting: %d cuts met, %d ends of data called uncertain, %d duplicates", used.Load(),
+		uncertain, v.Duplicates)
 }
 
-// cutGreetings cuts before MAIL: the lane pauses, and probes. So as not to wait for that each time, the relay is
-// stopped and started; the last cuts are left to the lane.
+// cutGreetings cuts before MAIL: the lane pauses, and probes. So as not to wait for that each time, the relay
+// is stopped and started; the last cuts are left to the lane.
 func (s *site) cutGreetings(ctx context.Context, r *result, cuts []dialogueCut) {
 	t, p := s.cutTrial(r)
 	var at, met atomic.Int64

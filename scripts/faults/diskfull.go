@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// testDiskFull fills the disk under load: below the floor, to the last byte, and to the last inode; with the relay
-// running, and killed and started again on the full disk. Each time the client hears 452 or 451, the backlog goes on to the
-// upstream, and accepting resumes by itself when there is room again.
+// testDiskFull fills the disk under load: below the floor, to the last byte, and to the last inode; with the
+// relay running, and killed and started again on the full disk. Each time the client hears 452 or 451, the
+// backlog goes on to the upstream, and accepting resumes by itself when there is room again.
 func testDiskFull(ctx context.Context, s *site, r *result) {
 	for range s.pick(1, 2) {
 		for i, f := range []fullness{
-			{"below the floor", func(d *disk.Disk) error { return d.Fill("filler", d.Free()-(600<<10)) }, false},
-			{"to the last byte", func(d *disk.Disk) error { return d.Fill("filler", 0) }, false},
-			{"to the last byte, killed and started", func(d *disk.Disk) error { return d.Fill("filler", 0) }, true},
+			{"below the floor", fillBelowFloor, false},
+			{"to the last byte", fillAll, false},
+			{"to the last byte, killed and started", fillAll, true},
 			{"to the last inode", fillInodes, false},
 		} {
 			if ctx.Err() != nil {
@@ -37,8 +37,8 @@ func testDiskFull(ctx context.Context, s *site, r *result) {
 	}
 }
 
-// lateReport is how long a report may take that could not be stored while the disk was full: the reporter tries such a
-// one again after a minute.
+// lateReport is how long a report may take that could not be stored while the disk was full: the reporter
+// tries such a one again after a minute.
 const lateReport = 100 * time.Second
 
 // fullness is a way for a disk to be full.
@@ -47,6 +47,12 @@ type fullness struct {
 	fill func(*disk.Disk) error
 	kill bool
 }
+
+// fillBelowFloor leaves less than the relay's spool.free_floor.
+func fillBelowFloor(d *disk.Disk) error { return d.Fill("filler", d.Free()-(600<<10)) }
+
+// fillAll leaves nothing.
+func fillAll(d *disk.Disk) error { return d.Fill("filler", 0) }
 
 // fillInodes makes empty files until there can be no more.
 func fillInodes(d *disk.Disk) error {
@@ -96,8 +102,8 @@ func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
 	}
 	t.sink.Release()
 	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.Unsettled(backlog) == 0 }) {
-		r.fail("%s: %d of %d that waited are not relayed while the disk is full (%d bytes free): %s", f.name, t.ledger.Unsettled(backlog),
-			len(backlog), d.Free(), process.Tail(t.setup.log()))
+		r.fail("%s: %d of %d that waited are not relayed while the disk is full (%d bytes free): %s", f.name,
+			t.ledger.Unsettled(backlog), len(backlog), d.Free(), process.Tail(t.setup.log()))
 	}
 	must(os.RemoveAll(filepath.Join(d.Dir, "filler")), "making room")
 	again := t.acceptsAgain(ctx, f.name)
@@ -105,11 +111,14 @@ func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
 	wait()
 	t.end(ctx, lateReport)
 	must(d.Unmount(), "unmounting the disk")
-	r.note("%s: %d refused (all in all 452 %d, 451 %d); backlog of %d relayed meanwhile; accepting again after %v", f.name, refusals,
-		t.ledger.RefusedWith(452), t.ledger.RefusedWith(451), len(backlog), again.Round(time.Millisecond))
+	r.note(
+		"%s: %d refused (in all 452 %d, 451 %d); backlog of %d relayed meanwhile; accepting again after %v",
+		f.name, refusals, t.ledger.RefusedWith(452), t.ledger.RefusedWith(451), len(backlog),
+		again.Round(time.Millisecond))
 }
 
-// backlog are the outstanding recipients, without those that the sink refuses for good, whose senders get a bounce later.
+// backlog are the outstanding recipients, without those that the sink refuses for good, whose senders get a
+// bounce later.
 func (t *trial) backlog() []ledger.Recipient {
 	return slices.DeleteFunc(t.ledger.Waiting(), func(r ledger.Recipient) bool {
 		return strings.HasPrefix(r.To, traffic.BadUser+".")

@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// testDoor sees that the relay does not start without an upstream, that a second one does not open the spool of the
-// first, and that strangers cannot relay.
+// testDoor sees that the relay does not start without an upstream, that a second one does not open the spool
+// of the first, and that strangers cannot relay.
 func testDoor(ctx context.Context, s *site, r *result) {
 	t := newTrial(s, r, "")
-	withoutUpstream := exec.CommandContext(ctx, s.binary, "serve", "--listen", s.freePort(), "--spool", t.setup.spool+"-none")
+	withoutUpstream := exec.CommandContext(ctx, s.binary, "serve", "--listen", s.freePort(), "--spool",
+		t.setup.spool+"-none")
 	if b, err := withoutUpstream.CombinedOutput(); err == nil || !strings.Contains(string(b), "upstream") {
 		r.fail("I6 started without an upstream: %v %s", err, b)
 	}
@@ -60,7 +61,8 @@ func (t *trial) stranger(ctx context.Context, addr string) string {
 	return "accepted"
 }
 
-// ownAddress is an address of this machine that is not loopback, or "". What is said to it does not leave the machine.
+// ownAddress is an address of this machine that is not loopback, or "". What is said to it does not leave the
+// machine.
 func ownAddress() string {
 	if name, err := os.Hostname(); err != nil || name == "" {
 		return ""

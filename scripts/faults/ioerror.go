@@ -17,7 +17,7 @@ import (
 type ioFault struct {
 	calls []string
 	error string
-	when  string // of strace: "" is each, "3" the third of each thread, "2+3" the second and every third after it
+	when  string // of strace: "" is each, "3" the third of each thread, "2+3" every third from the second on
 }
 
 func (f *ioFault) String() string {
@@ -28,8 +28,8 @@ func (f *ioFault) String() string {
 	return fmt.Sprintf("%s=%s when=%s", f.calls[0], f.error, when)
 }
 
-// ioFaults is every call by which the spool changes a file, with every error that the disk can answer, once and
-// for as long as it lasts.
+// ioFaults is every call by which the spool changes a file, with every error that the disk can answer, once
+// and for as long as it lasts.
 func ioFaults(full bool) []ioFault {
 	groups := [][]string{
 		{"fsync", "fdatasync", "sync_file_range"},
@@ -55,8 +55,9 @@ func ioFaults(full bool) []ioFault {
 	return all
 }
 
-// testIOError makes the calls of a running relay fail for a while, under load. It must refuse what it cannot keep,
-// accept again by itself when the trouble is over, and forget nothing; every other time it is killed in the middle of it.
+// testIOError makes the calls of a running relay fail for a while, under load. It must refuse what it cannot
+// keep, accept again by itself when the trouble is over, and forget nothing; every other time it is killed in
+// the middle of it.
 func testIOError(ctx context.Context, s *site, r *result) {
 	t := newTrial(s, r, "")
 	t.rules.RefusedMay = true
@@ -77,8 +78,10 @@ func testIOError(ctx context.Context, s *site, r *result) {
 	stop()
 	wait()
 	t.end(ctx, time.Minute)
-	r.note("%d kinds of failure, %d calls failed; refused with 451 %d, with 452 %d; accepting again after at most %v; %s",
-		len(faults), failed, t.ledger.RefusedWith(451), t.ledger.RefusedWith(452), slowest.Round(time.Millisecond), t.usageNote())
+	r.note(
+		"%d kinds of failure, %d calls failed; refused with 451 %d, with 452 %d; accepting again in %v; %s",
+		len(faults), failed, t.ledger.RefusedWith(451), t.ledger.RefusedWith(452),
+		slowest.Round(time.Millisecond), t.usageNote())
 	for i := range s.pick(2, 12) {
 		if ctx.Err() != nil {
 			return
@@ -97,8 +100,8 @@ func (t *trial) spoolFiles() []string {
 	return files
 }
 
-// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of the trouble
-// the relay accepted again.
+// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of the
+// trouble the relay accepted again.
 func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int, again time.Duration) {
 	rule := "error=" + f.error
 	if f.when != "" {
@@ -128,12 +131,14 @@ func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int,
 func (t *trial) acceptsAgain(ctx context.Context, after string) time.Duration {
 	begin, before := time.Now(), t.ledger.Acked()
 	if !t.until(ctx, 40*time.Second, func() bool { return t.ledger.Acked() > before+5 }) && ctx.Err() == nil {
-		t.result.fail("%s: nothing is accepted 40 s after the trouble ended: %s", after, process.Tail(t.setup.log()))
+		t.result.fail("%s: nothing is accepted 40 s after the trouble ended: %s", after,
+			process.Tail(t.setup.log()))
 	}
 	return time.Since(begin)
 }
 
-// failThenCut makes every fsync fail and then cuts the power: whatever was acknowledged on a failed fsync is lost.
+// failThenCut makes every fsync fail and then cuts the power: whatever was acknowledged on a failed fsync is
+// lost.
 func (s *site) failThenCut(ctx context.Context, r *result, n int) {
 	mark := s.mark()
 	defer s.unwind(mark)
@@ -151,7 +156,8 @@ func (s *site) failThenCut(ctx context.Context, r *result, n int) {
 	defer stop()
 	traffic.Sleep(ctx, 200*time.Millisecond)
 	rules := []string{"error=EIO:when=2+2", "error=EIO:when=1", "error=EIO", "error=EIO:when=3+4"}
-	in, err := strace.Inject(ctx, t.relay.PID(), t.dir, t.spoolFiles(), []string{"fsync", "fdatasync"}, rules[n%len(rules)])
+	in, err := strace.Inject(ctx, t.relay.PID(), t.dir, t.spoolFiles(), []string{"fsync", "fdatasync"},
+		rules[n%len(rules)])
 	must(err, "attaching strace")
 	traffic.Sleep(ctx, between(100*time.Millisecond, 700*time.Millisecond))
 	t.relay.Signal(syscall.SIGSTOP)

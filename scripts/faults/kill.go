@@ -32,8 +32,8 @@ func testKill(ctx context.Context, s *site, r *result) {
 	r.note("%d cycles; %s", cycles, t.usageNote())
 }
 
-// checkpoint sees, with the load going on, that what was acknowledged so far does not stay away for good: that the
-// backlog does not grow from cycle to cycle.
+// checkpoint sees, with the load going on, that what was acknowledged so far does not stay away for good:
+// that the backlog does not grow from cycle to cycle.
 func (t *trial) checkpoint(ctx context.Context, cycle int) {
 	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.Outstanding() < 200 }) {
 		t.result.fail("after cycle %d, %d recipients wait for more than 30 s", cycle, t.ledger.Outstanding())

@@ -1,20 +1,22 @@
-// Command faults attacks mailwhy's first promise: a message that was answered with 250 is relayed or bounced, whatever
-// happens next. It builds the real command and runs it between a client and an upstream of its own while it kills the
-// process, cuts the power, fails the disk, damages the files and breaks the dialogue with the upstream.
+// Command faults attacks mailwhy's first promise: a message that was answered with 250 is relayed or bounced,
+// whatever happens next. It builds the real command and runs it between a client and an upstream of its own
+// while it kills the process, cuts the power, fails the disk, damages the files and breaks the dialogue with
+// the upstream.
 //
 //	go run ./scripts/faults quick            under three minutes
 //	go run ./scripts/faults full             what docs/reliability.md shows; under half an hour
 //	go run ./scripts/faults full --only kill9
 //
-// It needs root: it mounts file systems of its own and traces the relay. What it starts and mounts lives in a mount
-// namespace and a scratch directory of its own, and goes with it, even if it is killed.
+// It needs root: it mounts file systems of its own and traces the relay. What it starts and mounts lives in a
+// mount namespace and a scratch directory of its own, and goes with it, even if it is killed.
 //
-// Each test has a trial or several: a spool, a relay, an upstream (the sink) and a client. Three ledgers are kept, each
-// record fsynced before its writer goes on: the client's says what was offered and what was acknowledged, the sink's what
-// arrived, the bounce ledger what came back as undeliverable. At the end they are compared (relay/smtptest/ledger):
+// Each test has a trial or several: a spool, a relay, an upstream (the sink) and a client. Three ledgers are
+// kept, each record fsynced before its writer goes on: the client's says what was offered and what was
+// acknowledged, the sink's what arrived, the bounce ledger what came back as undeliverable. At the end they
+// are compared (relay/smtptest/ledger):
 //
 //	I1 every recipient of an acknowledged message got it, or its sender got a bounce
-//	I2 duplicates only after a crash or an ambiguous end of data, and for one crash never more than the lane's concurrency
+//	I2 duplicates only after a crash or an ambiguous end of data, at most the concurrency for one crash
 //	I3 contents arrive byte for byte
 //	I4 what was not acknowledged need not arrive, but never arrives truncated
 //	I5 at most one report for each recipient, none to the null sender, none for mail that arrived
@@ -23,8 +25,8 @@
 //	I8 memory and file descriptors stay bounded
 //	I9 no log contains a password or a body
 //
-// The exit status is 0 when all held, 1 when something did not, 2 for a mistake of usage, and 3 when a test could not run here and
-// --allow-missing was not given.
+// The exit status is 0 when all held, 1 when something did not, 2 for a mistake of usage, and 3 when a test
+// could not run here and --allow-missing was not given.
 package main
 
 import (
@@ -81,7 +83,8 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 		fs.PrintDefaults()
 	}
 	fs.StringVar(&o.only, "only", "", "run the test of this `name` alone")
-	fs.BoolVar(&o.allowMissing, "allow-missing", false, "exit with 0 although a test could not run on this machine")
+	fs.BoolVar(&o.allowMissing, "allow-missing", false,
+		"exit with 0 although a test could not run on this machine")
 	fs.StringVar(&o.binary, "binary", "", "use this mailwhy in place of building one")
 	fs.BoolVar(&o.keep, "keep", false, "keep the scratch directory")
 	fs.DurationVar(&o.limit, "limit", 40*time.Minute, "end after this `time`")

@@ -17,17 +17,18 @@ import (
 type cell struct {
 	stage string
 	flags []string
-	want  string // relayed: it arrives, nobody is told of a failure; bounced: the sender is told; either
+	want  string // relayed: it arrives, without a report; bounced: the sender gets a report; either
 	takes bool   // the faulty sink takes the message all the same
 }
 
 // The text of smtp-sink's hard refusals, which a bounce must repeat.
 const hardText = "552 5.2.2 mailbox of the matrix is full"
 
-// cells are all stages and faults. What happens before MAIL, and what is no 5yz, never fails a message.
+// cells are all stages and faults. What happens before MAIL, and what is not a 5xx, never fails a message.
 func cells(full bool) []cell {
 	var all []cell
-	for _, stage := range []string{"CONNECT", "EHLO", "HELO", "MAIL", "RCPT", "DATA", ".", "RSET", "NOOP", "QUIT"} {
+	stages := []string{"CONNECT", "EHLO", "HELO", "MAIL", "RCPT", "DATA", ".", "RSET", "NOOP", "QUIT"}
+	for _, stage := range stages {
 		after := stage == "RSET" || stage == "NOOP" || stage == "QUIT" || stage == "HELO"
 		for _, flag := range []string{"-r", "-f", "-Q", "-q"} {
 			c := cell{stage: stage, flags: []string{flag, stage}, want: "relayed", takes: after}
@@ -48,14 +49,15 @@ func cells(full bool) []cell {
 	for _, plain := range []string{"-e", "-E", "-8", "-N", "-p", "-a", "-F", "-C"} {
 		all = append(all, cell{"EHLO", []string{plain}, "relayed", true})
 	}
-	all = append(all, cell{"DATA", []string{"-A", "1"}, "either", false}, cell{"DATA", []string{"-H", "1"}, "relayed", true},
-		cell{".", []string{"-w", "1"}, "relayed", true})
+	all = append(all, cell{"DATA", []string{"-A", "1"}, "either", false},
+		cell{"DATA", []string{"-H", "1"}, "relayed", true}, cell{".", []string{"-w", "1"}, "relayed", true})
 	if full {
 		return all
 	}
 	var some []cell
 	for i, c := range all {
-		if i%3 == 0 || c.stage == "." && c.want == "bounced" || strings.HasPrefix(c.flags[0], "-q") && c.stage == "." {
+		if i%3 == 0 || c.stage == "." && c.want == "bounced" ||
+			strings.HasPrefix(c.flags[0], "-q") && c.stage == "." {
 			some = append(some, c)
 		}
 	}
@@ -82,7 +84,10 @@ func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counte
 	upstream := s.freePort()
 	maildir := filepath.Join(t.dir, "maildir")
 	t.setup.upstream = "smtp://" + upstream + "?tls=none"
-	t.setup.env = []string{"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_DSN_ROUTE=maildir", "MAILWHY_DSN_MAILDIR=" + maildir}
+	t.setup.env = []string{
+		"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_DSN_ROUTE=maildir",
+		"MAILWHY_DSN_MAILDIR=" + maildir,
+	}
 	faulty, err := s.startFaulty(t.dir, upstream, c)
 	must(err, "starting smtp-sink")
 	t.start(ctx)
@@ -108,14 +113,15 @@ func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counte
 	}
 	outcomes.add(outcome, 1)
 	if c.want != "either" && c.want != outcome || len(v.Broken) > 0 {
-		r.fail("smtp-sink %s: %s, want %s; %d violations: %s", name, outcome, c.want, len(v.Broken), t.lastRefusal())
+		r.fail("smtp-sink %s: %s, want %s; %d violations: %s", name, outcome, c.want, len(v.Broken),
+			t.lastRefusal())
 	}
 	if v.Bounced > 0 && c.want == "bounced" && !bytes.Contains(t.maildirText(maildir), []byte(hardText[4:])) {
 		r.fail("smtp-sink %s: the bounce does not repeat %q", name, hardText)
 	}
 }
 
-// lastRefusal is the last reply that the delivery log tells of.
+// lastRefusal is the last reply in the delivery log.
 func (t *trial) lastRefusal() string {
 	last := "no attempt"
 	for _, e := range t.events() {
@@ -148,7 +154,7 @@ func (s *site) startFaulty(dir, addr string, c *cell) (stop func(), err error) {
 	return stop, nil
 }
 
-// sawEnd reports whether the delivery log tells of an attempt, or of the lane's pause.
+// sawEnd reports whether the delivery log has an attempt, or the lane's pause.
 func (t *trial) sawEnd() bool {
 	for _, e := range t.events() {
 		switch e.Event {
@@ -159,8 +165,8 @@ func (t *trial) sawEnd() bool {
 	return false
 }
 
-// readDumps enters what the faulty sink kept as arrived, where it also said so, and returns how many files there are.
-// smtp-sink keeps lines without their CR, and one line more than it got.
+// readDumps enters what the faulty sink kept as arrived, where it also said so, and returns how many files
+// there are. smtp-sink keeps lines without their CR, and one line more than it got.
 func (t *trial) readDumps(c *cell, m *traffic.Message) int {
 	files, _ := filepath.Glob(filepath.Join(t.dir, "dump.*"))
 	n := 0

@@ -54,7 +54,8 @@ func install(ctx context.Context, program, pkg string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%s is not installed, and there is no apt-get", program)
 	}
-	if err := process.Run(ctx, "", "apt-get", "install", "-y", "-q", "--no-install-recommends", pkg); err != nil {
+	if err := process.Run(ctx, "", "apt-get", "install", "-y", "-q", "--no-install-recommends",
+		pkg); err != nil {
 		return err
 	}
 	_, err := exec.LookPath(program)
@@ -66,7 +67,8 @@ func (s *site) tryStrace(ctx context.Context) error {
 	if err := install(ctx, "strace", "strace"); err != nil {
 		return err
 	}
-	return process.Run(ctx, "", "strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "true")
+	return process.Run(ctx, "", "strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e",
+		"trace=fsync", "true")
 }
 
 // tryLoop sees whether an ext4 image can be mounted, and shut down.

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// testPoints kills the relay just before its first, second, third ... change of a file in the spool, from the first start on an empty
-// directory through one message's whole life: taken in, refused for one recipient, relayed to the other, reported on. A
-// message kept in the database and one kept in a file.
+// testPoints kills the relay just before its first, second, third ... change of a file in the spool, from the
+// first start on an empty directory through one message's whole life: taken in, refused for one recipient,
+// relayed to the other, reported on. A message kept in the database and one kept in a file.
 func testPoints(ctx context.Context, s *site, r *result) {
 	for _, size := range []int{2000, 700 << 10} {
 		points := s.listPoints(ctx, r, size)
@@ -38,12 +38,13 @@ func testPoints(ctx context.Context, s *site, r *result) {
 			defer mu.Unlock()
 			calls[call]++
 		})
-		r.note("message of %d kB: %d points, killed at %d of them: %s", size/1000, len(points), len(chosen), counted(calls))
+		r.note("message of %d kB: %d points, killed at %d of them: %s", size/1000, len(points), len(chosen),
+			counted(calls))
 	}
 }
 
-// choosePoints chooses points by number, from 1: of the writes that follow one another within a content file, which
-// are all alike, up to streamed, and of the others up to n.
+// choosePoints chooses points by number, from 1: of the writes that follow one another within a content file,
+// which are all alike, up to streamed, and of the others up to n.
 func choosePoints(calls []string, n, streamed int) []int {
 	var alike, others []int
 	for i, call := range calls {
@@ -116,7 +117,7 @@ func (s *site) traced(r *result) (*trial, *strace.Tracer) {
 	return t, tr
 }
 
-// oneLife offers the message and waits until all is told.
+// oneLife offers the message and waits until it is settled and reported.
 func (t *trial) oneLife(ctx context.Context, size int) {
 	m := traffic.Mix{Users: traffic.GoodUser + "," + traffic.BadUser, Size: size}.Message("p000001")
 	for ctx.Err() == nil {
@@ -144,8 +145,8 @@ func (s *site) listPoints(ctx context.Context, r *result, size int) []string {
 	return calls
 }
 
-// killAt kills the relay at its n-th change of the spool, starts it again and checks. It returns the call that was not
-// executed any more.
+// killAt kills the relay at its n-th change of the spool, starts it again and checks. It returns the call
+// that was not executed any more.
 func (s *site) killAt(ctx context.Context, r *result, size, n int) (call string) {
 	t, tr := s.traced(r)
 	p, err := t.setup.launch()

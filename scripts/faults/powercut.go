@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// testPowerCut cuts the power again and again under load, in two ways by turns: the file system is shut down without its
-// journal being written, while the relay goes on and meets EIO everywhere (whatever it acknowledges then is lost); or
-// the relay is stopped, the disk copied as it stands, and the copy used from then on. In both, what is in the page
-// cache is gone.
+// testPowerCut cuts the power again and again under load, in two ways by turns: the file system is shut down
+// without its journal being written, while the relay goes on and meets EIO everywhere (whatever it
+// acknowledges then is lost); or the relay is stopped, the disk copied as it stands, and the copy used from
+// then on. In both, what is in the page cache is gone.
 func testPowerCut(ctx context.Context, s *site, r *result) {
 	cuts := s.pick(4, 50)
 	for _, journal := range []string{"ordered", "writeback"} {
@@ -52,13 +52,14 @@ func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts in
 	stop()
 	wait()
 	t.end(ctx, time.Minute)
-	r.note("data=%s: %d cuts, half by shutting the file system down, half by copying the disk; %s", journal, cuts, t.usageNote())
+	r.note("data=%s: %d cuts, half by shutting the file system down, half by copying the disk; %s", journal,
+		cuts, t.usageNote())
 	must(d.Unmount(), "unmounting the disk")
 }
 
-// cutByShutdown leaves the relay alive for a moment after the power of its disk was cut. The relay is stopped for the
-// cut itself: an fsync that is under way when ext4 is shut down may return success although nothing was written (seen on
-// Linux 6.18 without any of our code), which no power cut does.
+// cutByShutdown leaves the relay alive for a moment after the power of its disk was cut. The relay is stopped
+// for the cut itself: an fsync that is under way when ext4 is shut down may return success although nothing
+// was written (seen on Linux 6.18 without any of our code), which no power cut does.
 func (t *trial) cutByShutdown(d *disk.Disk) {
 	must(t.relay.Freeze(), "stopping the relay")
 	must(d.Shutdown(), "shutting the file system down")

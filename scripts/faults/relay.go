@@ -26,7 +26,8 @@ const (
 // secret is the password at the upstream: no log may hold it.
 const secret = "p4ssw0rd-that-no-log-may-hold"
 
-// relaySetup says how a relay is started. It stays the same from one start to the next: nothing is repaired between.
+// relaySetup says how a relay is started. It stays the same from one start to the next: nothing is repaired
+// between.
 type relaySetup struct {
 	binary   string
 	dir      string // of its logs
@@ -45,8 +46,8 @@ type relayProcess struct {
 	memory, files int64            // most seen: bytes and descriptors; good once the process has ended
 }
 
-// freePort is a port of the loopback that nobody listens on, nor will before the relay does. It is given out once: a trial whose
-// relay has just been killed must not find another trial's in its place.
+// freePort is a port of the loopback that nobody listens on, nor will before the relay does. It is given out
+// once: a trial whose relay has just been killed must not find another trial's in its place.
 func (s *site) freePort() string {
 	for {
 		addr, err := smtptest.FreeAddr()

@@ -21,19 +21,35 @@ type oddity struct {
 func oddities() []oddity {
 	return []oddity{
 		{"the code alone", func(code string) string { return code + "\r\n" }, ""},
-		{"another code of the class", func(code string) string { return code[:1] + "99 as you like\r\n" }, ""},
-		{"a line of 2500 bytes", func(code string) string { return code + " " + strings.Repeat("x", 2500) + "\r\n" }, ""},
+		{
+			"another code of the class",
+			func(code string) string { return code[:1] + "99 as you like\r\n" },
+			"",
+		},
+		{
+			"a line of 2500 bytes",
+			func(code string) string { return code + " " + strings.Repeat("x", 2500) + "\r\n" },
+			"",
+		},
 		{"10,000 lines", func(code string) string {
 			return strings.Repeat(code+"-more\r\n", 10000) + code + " done\r\n"
 		}, ""},
-		{"bytes that are no UTF-8", func(code string) string { return code + " \xff\xfe\x00\xe9\r\n" }, ""},
+		{"bytes that are not UTF-8", func(code string) string { return code + " \xff\xfe\x00\xe9\r\n" }, ""},
 		{"lines ended by LF", func(code string) string { return code + "-a\n" + code + " b\n" }, ""},
-		{"4yz of 2500 bytes", func(string) string { return "451 4.3.0 " + strings.Repeat("y", 2500) + "\r\n" }, ""},
+		{
+			"4xx of 2500 bytes",
+			func(string) string { return "451 4.3.0 " + strings.Repeat("y", 2500) + "\r\n" },
+			"",
+		},
 		{"no reply at all", func(string) string { return "what?\r\n" }, smtptest.EndClose},
 		{"an empty line", func(string) string { return "\r\n" }, smtptest.EndClose},
 		{"half a code", func(code string) string { return code[:2] }, smtptest.EndReset},
 		{"421 and the end", func(string) string { return "421 4.3.2 going down\r\n" }, smtptest.EndClose},
-		{"endless bytes without a line end", func(string) string { return strings.Repeat("z", 1<<20) }, smtptest.EndClose},
+		{
+			"endless bytes without a line end",
+			func(string) string { return strings.Repeat("z", 1<<20) },
+			smtptest.EndClose,
+		},
 	}
 }
 
@@ -43,7 +59,10 @@ func testReplies(ctx context.Context, s *site, r *result) {
 		diagnose.StageGreeting: "220", diagnose.StageHello: "250", diagnose.StageMail: "250",
 		diagnose.StageRcpt: "250", diagnose.StageData: "354", diagnose.StageEndOfData: "250",
 	}
-	order := []diagnose.Stage{diagnose.StageGreeting, diagnose.StageHello, diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData}
+	order := []diagnose.Stage{
+		diagnose.StageGreeting, diagnose.StageHello, diagnose.StageMail, diagnose.StageRcpt,
+		diagnose.StageData, diagnose.StageEndOfData,
+	}
 	odd := oddities()
 	var outcomes counter
 	parallel(4, len(order)*len(odd), func(i int) {

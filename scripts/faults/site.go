@@ -31,9 +31,9 @@ type site struct {
 // inNamespace marks the process that runs in a mount namespace of its own.
 const inNamespace = "FAULTS_IN_NAMESPACE"
 
-// enterNamespace runs the program again in a mount namespace of its own, so that its mounts end with it however it ends. It
-// reports whether this process is the inner one, and otherwise the inner one's exit status. Where namespaces are not
-// allowed the program goes on as it is: needLoop will say so.
+// enterNamespace runs the program again in a mount namespace of its own, so that its mounts end with it
+// however it ends. It reports whether this process is the inner one, and otherwise the inner one's exit
+// status. Where namespaces are not allowed the program goes on as it is: needLoop will say so.
 func enterNamespace() (inside bool, status int) {
 	if os.Getenv(inNamespace) != "" {
 		return true, 0
@@ -69,7 +69,9 @@ func newSite(ctx context.Context, o options, out io.Writer) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{options: o, out: out, dir: dir, binary: o.binary, has: map[need]string{}, ports: map[string]bool{}}
+	s := &site{
+		options: o, out: out, dir: dir, binary: o.binary, has: map[need]string{}, ports: map[string]bool{},
+	}
 	if o.keep {
 		fmt.Fprintln(out, "scratch directory:", dir)
 	} else {

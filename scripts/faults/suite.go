@@ -23,12 +23,37 @@ func tests() []test {
 	return []test{
 		{"door", "strangers, a second relay on the same spool, no upstream", nil, testDoor},
 		{"kill9", "kill -9 at random times under load", nil, testKill},
-		{"points", "kill -9 just before each write to the spool, one after the other", []need{needStrace}, testPoints},
-		{"powercut", "power cut under load, on ext4 with data=ordered and data=writeback", []need{needLoop}, testPowerCut},
-		{"ioerror", "system calls on the spool that fail, under load", []need{needStrace, needLoop}, testIOError},
-		{"diskfull", "no space, no inodes, under load; restart on a full disk", []need{needLoop}, testDiskFull},
+		{
+			"points",
+			"kill -9 just before each write to the spool, one after the other",
+			[]need{needStrace},
+			testPoints,
+		},
+		{
+			"powercut",
+			"power cut under load, on ext4 with data=ordered and data=writeback",
+			[]need{needLoop},
+			testPowerCut,
+		},
+		{
+			"ioerror",
+			"system calls on the spool that fail, under load",
+			[]need{needStrace, needLoop},
+			testIOError,
+		},
+		{
+			"diskfull",
+			"no space, no inodes, under load; restart on a full disk",
+			[]need{needLoop},
+			testDiskFull,
+		},
 		{"corrupt", "bytes of the spool torn, flipped and zeroed", nil, testCorrupt},
-		{"matrix", "every stage and fault of Postfix's smtp-sink as the upstream", []need{needSink}, testMatrix},
+		{
+			"matrix",
+			"every stage and fault of Postfix's smtp-sink as the upstream",
+			[]need{needSink},
+			testMatrix,
+		},
 		{"cut", "the dialogue with the upstream cut after each byte", nil, testCut},
 		{"replies", "an upstream whose replies are not SMTP", nil, testReplies},
 		{"upgrade", "this release on the spools of earlier ones that were killed, and killed there itself",
@@ -150,13 +175,18 @@ func (r *result) word() string {
 
 // summarize prints the table and returns the exit status.
 func summarize(out io.Writer, o options, results []*result, err error) int {
-	fmt.Fprintf(out, "\n| test | faults | acked | arrived | bounced | lost | named lost | duplicates (most at one fault) | damaged | outcome | s |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(
+		out,
+		"\n| test | faults | acked | arrived | bounced | lost | named lost | duplicates (most at one fault) "+
+			"| damaged | outcome | s |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+	)
 	var sum ledger.Tally
 	broken, missing, runs := 0, 0, 0
 	for _, r := range results {
 		t := &r.tally
-		fmt.Fprintf(out, "| %s | %d | %d | %d | %d | %d | %d | %d (%d) | %d | %s | %.0f |\n", r.name, r.runs, t.Acked, t.Arrived,
-			t.Bounced, t.Lost, t.Named, t.Duplicates, t.Worst, t.Damaged, r.word(), r.took.Seconds())
+		fmt.Fprintf(out, "| %s | %d | %d | %d | %d | %d | %d | %d (%d) | %d | %s | %.0f |\n", r.name, r.runs,
+			t.Acked, t.Arrived, t.Bounced, t.Lost, t.Named, t.Duplicates, t.Worst, t.Damaged, r.word(),
+			r.took.Seconds())
 		sum.Add(t)
 		runs += r.runs
 		broken += len(r.broken)
@@ -164,8 +194,9 @@ func summarize(out io.Writer, o options, results []*result, err error) int {
 			missing++
 		}
 	}
-	fmt.Fprintf(out, "| all | %d | %d | %d | %d | %d | %d | %d (%d) | %d | %d broken | |\n\n", runs, sum.Acked, sum.Arrived, sum.Bounced,
-		sum.Lost, sum.Named, sum.Duplicates, sum.Worst, sum.Damaged, broken)
+	fmt.Fprintf(out, "| all | %d | %d | %d | %d | %d | %d | %d (%d) | %d | %d broken | |\n\n", runs,
+		sum.Acked, sum.Arrived, sum.Bounced, sum.Lost, sum.Named, sum.Duplicates, sum.Worst, sum.Damaged,
+		broken)
 	for _, r := range results {
 		if r.missing != "" {
 			fmt.Fprintf(out, "%s could not run: %s\n", r.name, r.missing)

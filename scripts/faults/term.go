@@ -10,8 +10,8 @@ import (
 	"mailwhy/scripts/faults/traffic"
 )
 
-// testTerm ends the relay with SIGTERM in each phase. It must end with status 0 within its grace, answer or refuse
-// what clients have under way, never pass on half a content, and lose nothing.
+// testTerm ends the relay with SIGTERM in each phase. It must end with status 0 within its grace, answer or
+// refuse what clients have under way, never pass on half a content, and lose nothing.
 func testTerm(ctx context.Context, s *site, r *result) {
 	for range s.pick(1, 5) {
 		for _, phase := range []struct {
@@ -41,7 +41,7 @@ func testTerm(ctx context.Context, s *site, r *result) {
 	}
 }
 
-// termIdle has a client connected that says nothing: it is told 421.
+// termIdle has a client connected that says nothing: it must read 421.
 func (t *trial) termIdle(ctx context.Context) {
 	s, err := traffic.Greet(ctx, t.setup.listen)
 	must(err, "connecting")
@@ -85,8 +85,8 @@ func (t *trial) termAtDot(ctx context.Context) {
 	t.sink.Slow = 0
 }
 
-// termAtSilence stops while the upstream says nothing after the final dot: the relay gives up within its grace, and the
-// message is tried again.
+// termAtSilence stops while the upstream says nothing after the final dot: the relay gives up within its
+// grace, and the message is tried again.
 func (t *trial) termAtSilence(ctx context.Context) {
 	reached := make(chan struct{}, 1)
 	t.sink.Script = func(c smtptest.Command) smtptest.Action {
@@ -105,7 +105,8 @@ func (t *trial) termAtSilence(ctx context.Context) {
 	t.stop()
 }
 
-// termUnderLoad stops and starts under load. Whoever is not acknowledged is refused or sees the connection end.
+// termUnderLoad stops and starts under load. Whoever is not acknowledged is refused or sees the connection
+// end.
 func (t *trial) termUnderLoad(ctx context.Context) {
 	loading, stop := context.WithCancel(ctx)
 	defer stop()

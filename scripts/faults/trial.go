@@ -42,15 +42,20 @@ func newTrial(s *site, r *result, spool string) *trial {
 	if spool == "" {
 		spool = filepath.Join(dir, "spool")
 	}
-	t := &trial{site: s, result: r, dir: dir, ledger: l, sink: k, rules: ledger.Rules{Concurrency: concurrency}}
+	t := &trial{
+		site: s, result: r, dir: dir, ledger: l, sink: k, rules: ledger.Rules{Concurrency: concurrency},
+	}
 	password := filepath.Join(dir, "password")
 	must(os.WriteFile(password, []byte(secret+"\n"), 0o600), "writing the password")
 	t.setup = &relaySetup{
 		binary: s.binary, dir: dir, spool: spool, listen: s.freePort(),
 		upstream: "smtp://user@" + k.Addr() + "?tls=none",
 		env: []string{
-			"MAILWHY_UPSTREAM_PASSWORD_FILE=" + password, "MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH=true",
-			fmt.Sprintf("MAILWHY_UPSTREAM_CONCURRENCY=%d", concurrency), "MAILWHY_DSN_COLLECT=100ms", "MAILWHY_LOG_LEVEL=debug",
+			"MAILWHY_UPSTREAM_PASSWORD_FILE=" + password,
+			"MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH=true",
+			fmt.Sprintf("MAILWHY_UPSTREAM_CONCURRENCY=%d", concurrency),
+			"MAILWHY_DSN_COLLECT=100ms",
+			"MAILWHY_LOG_LEVEL=debug",
 			"MAILWHY_SPOOL_FREE_FLOOR=1MiB",
 		},
 	}
@@ -103,8 +108,8 @@ func (t *trial) noteUsage() {
 	t.most[1] = max(t.most[1], t.relay.files)
 }
 
-// drain waits until every recipient of an acknowledged message is accounted for, or for limit, and then a moment longer for
-// what should not come.
+// drain waits until every recipient of an acknowledged message is accounted for, or for limit, and then a
+// moment longer for what should not come.
 func (t *trial) drain(ctx context.Context, limit time.Duration) bool {
 	ok := t.until(ctx, limit, func() bool { return t.ledger.Outstanding() == 0 })
 	traffic.Sleep(ctx, 300*time.Millisecond)
@@ -122,8 +127,9 @@ func (t *trial) until(ctx context.Context, limit time.Duration, done func() bool
 	return done()
 }
 
-// end drains, stops the relay, and holds the ledgers against each other and the logs against I8 and I9. A relay that
-// must not have anything left is then started once more, to see that nothing comes out of the spool any more.
+// end drains, stops the relay, and holds the ledgers against each other and the logs against I8 and I9. A
+// relay that must not have anything left is then started once more, to see that nothing comes out of the
+// spool any more.
 func (t *trial) end(ctx context.Context, limit time.Duration) *ledger.Verdict {
 	t.drain(ctx, limit)
 	if t.relay != nil {
@@ -154,7 +160,8 @@ func (t *trial) judge() *ledger.Verdict {
 	return v
 }
 
-// checkLogs looks for what no log may hold, and for delivery log lines that are not JSON: at most one a crash.
+// checkLogs looks for what no log may hold, and for delivery log lines that are not JSON: at most one a
+// crash.
 func (t *trial) checkLogs(v *ledger.Verdict) {
 	for _, name := range []string{t.setup.log(), t.setup.deliveryLog()} {
 		b, err := os.ReadFile(name)

@@ -38,7 +38,8 @@ func (s *site) older() []string {
 func tryHistory(ctx context.Context) error {
 	for _, commit := range releases() {
 		if err := process.Run(ctx, "", "git", "cat-file", "-e", commit+"^{commit}"); err != nil {
-			return fmt.Errorf("commit %s is not in this checkout (git fetch --unshallow brings it): %w", commit, err)
+			return fmt.Errorf("commit %s is not in this checkout (git fetch --unshallow brings it): %w",
+				commit, err)
 		}
 	}
 	return nil
@@ -53,14 +54,16 @@ func (s *site) release(ctx context.Context, commit string) string {
 	dir := filepath.Join(s.dir, "source-"+commit)
 	archive := dir + ".tar"
 	must(os.Mkdir(dir, 0o755), "making a directory")
-	must(process.Run(ctx, "", "git", "archive", "--format=tar", "-o", archive, commit), "getting an earlier release")
+	must(process.Run(ctx, "", "git", "archive", "--format=tar", "-o", archive, commit),
+		"getting an earlier release")
 	must(process.Run(ctx, dir, "tar", "-xf", archive), "unpacking an earlier release")
 	must(process.Run(ctx, dir, "go", "build", "-o", binary, "./cmd/mailwhy"), "building an earlier release")
 	return binary
 }
 
-// testUpgrade kills earlier releases under load, and starts this one on their spools: it goes on with all of their mail. Where strace is
-// there it is killed, too, just before each of its first changes of the spool, by which it takes it over.
+// testUpgrade kills earlier releases under load, and starts this one on their spools: it goes on with all of
+// their mail. Where strace is there it is killed, too, just before each of its first changes of the spool, by
+// which it takes it over.
 func testUpgrade(ctx context.Context, s *site, r *result) {
 	for _, commit := range s.older() {
 		old := s.release(ctx, commit)
@@ -100,7 +103,8 @@ func (t *trial) loadAndKill(ctx context.Context, binary string) {
 	t.setup.binary = current
 }
 
-// killUpgrade has an earlier release killed under load, and this one just before its n-th change of the spool. It returns that change.
+// killUpgrade has an earlier release killed under load, and this one just before its n-th change of the
+// spool. It returns that change.
 func (s *site) killUpgrade(ctx context.Context, r *result, old string, n int) (call string) {
 	t, tr := s.traced(r)
 	wrap := t.setup.wrap
@@ -136,8 +140,8 @@ func reached(ctx context.Context, tr *strace.Tracer, p *relayProcess, n int) (ca
 	return call
 }
 
-// testDowngrade kills this release under load, or ends it in order, and starts earlier ones on its spool: each refuses, and says why. Then this
-// one goes on with all of its mail.
+// testDowngrade kills this release under load, or ends it in order, and starts earlier ones on its spool:
+// each refuses, and says why. Then this one goes on with all of its mail.
 func testDowngrade(ctx context.Context, s *site, r *result) {
 	for _, commit := range s.older() {
 		old := s.release(ctx, commit)
@@ -158,7 +162,8 @@ func testDowngrade(ctx context.Context, s *site, r *result) {
 	r.note("earlier releases that refused: %s", strings.Join(s.older(), ", "))
 }
 
-// refusal starts an earlier release, which must end by itself and say why. It does so twice: the first must not change what the second sees.
+// refusal starts an earlier release, which must end by itself and say why. It does so twice: the first must
+// not change what the second sees.
 func (t *trial) refusal(ctx context.Context, binary string) error {
 	current := t.setup.binary
 	t.setup.binary = binary
@@ -175,7 +180,8 @@ func (t *trial) refusal(ctx context.Context, binary string) error {
 			p.kill()
 			return errors.New("it goes on")
 		}
-		if said := process.Tail(t.setup.log()); p.Err() == nil || !strings.Contains(said, "written by a newer release") {
+		if said := process.Tail(t.setup.log()); p.Err() == nil ||
+			!strings.Contains(said, "written by a newer release") {
 			return fmt.Errorf("it ended with %v: %s", p.Err(), said)
 		}
 	}

@@ -13,7 +13,7 @@ const Mark = "X-Ledger-Id: "
 // Header is the line that carries an id.
 func Header(id string) string { return Mark + id + "\r\n" }
 
-// Address is an address that names its message, so that a report about it can be told apart even when nothing
+// Address is an address that names its message, so that a report names the message even when nothing
 // of the message comes back with it: USER.ID.N@sink.test. An id that is used so has no dot.
 func Address(user, id string, n int) string { return fmt.Sprintf("%s.%s.%d@sink.test", user, id, n) }
 
@@ -31,7 +31,7 @@ type Arrival struct {
 	ledger *Ledger
 	id     string    // "" until the Mark was seen in the header
 	sum    hash.Hash // from the Mark on
-	before []byte    // what stands before the Mark, as far as it is no trace
+	before []byte    // what stands before the Mark, for the note
 	trace  bool      // the lines so far are Received lines alone
 	body   bool      // past the header
 	report report

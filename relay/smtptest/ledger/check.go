@@ -16,7 +16,7 @@ type Tally struct {
 	Arrived    int // recipients that got their message
 	Bounced    int // recipients reported as failed
 	Lost       int // recipients of acknowledged messages: neither, and nothing was said
-	Named      int // recipients of acknowledged messages: destroyed by damage to the files, and named in the log
+	Named      int // the same, but destroyed by damage to the files, and named in the log
 	Duplicates int // recipients that got the message, or the report, again
 	Worst      int // most of them at one crash
 	Damaged    int // arrivals with another content
@@ -66,7 +66,7 @@ func (t *Tally) Add(o *Tally) {
 type Rules struct {
 	Concurrency int                     // messages in flight at a crash, at most
 	Ambiguous   map[string]int          // by queue id: ends of data that the relay itself called uncertain
-	Named       func(queue string) bool // the relay's logs name this message as lost; nil where nothing may be lost
+	Named       func(queue string) bool // the logs name this message as lost; nil where nothing may be lost
 	RefusedMay  bool                    // a message that was refused for a disk error may arrive all the same
 }
 
@@ -109,7 +109,7 @@ func Check(records []Record, rules Rules) *Verdict {
 		case Stray:
 			v.Stray++
 			v.Failf(
-				"I3 a content that is neither an offered message nor a report of failure came from <%s> for %v: %s",
+				"I3 a content that is neither a message nor a report of failure came from <%s> for %v: %s",
 				r.From,
 				r.To,
 				r.Note,

@@ -203,7 +203,9 @@ func TestCheck(t *testing.T) {
 		{
 			name: "something before the content",
 			history: start().acknowledged("1", "x").
-				add(Record{What: Arrived, ID: "1", From: "a@b.test", To: []string{"x"}, Sum: "sum-1", Note: "X: y"}),
+				add(Record{
+					What: Arrived, ID: "1", From: "a@b.test", To: []string{"x"}, Sum: "sum-1", Note: "X: y",
+				}),
 			rules:  two,
 			broken: "I3",
 			want:   Tally{Offered: 1, Acked: 1, Arrived: 1, Damaged: 1},
@@ -233,7 +235,8 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name: "truncated: the dot was never said",
-			history: start().add(Record{What: Began, ID: "1", From: "a@b.test", To: []string{"x"}, Sum: "sum-1"}).
+			history: start().
+				add(Record{What: Began, ID: "1", From: "a@b.test", To: []string{"x"}, Sum: "sum-1"}).
 				arrived("1", "x"),
 			rules:  two,
 			broken: "I4",

@@ -75,7 +75,8 @@ func (s Spec) Start(ctx context.Context, within time.Duration, ready func() bool
 	if err != nil {
 		return nil, err
 	}
-	for begin := time.Now(); time.Since(begin) < within && ctx.Err() == nil; time.Sleep(3 * time.Millisecond) {
+	end := time.Now().Add(within)
+	for ; time.Now().Before(end) && ctx.Err() == nil; time.Sleep(3 * time.Millisecond) {
 		if !p.Alive() {
 			return nil, fmt.Errorf("%s ended at its start: %v: %s", s.Args[0], p.err, p.Tail())
 		}

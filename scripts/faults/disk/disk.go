@@ -1,5 +1,5 @@
-// Package disk is an ext4 file system in a file, which can be filled, copied and have its power cut. It needs root, and
-// a mount namespace of its own so that nothing stays mounted.
+// Package disk is an ext4 file system in a file, which can be filled, copied and have its power cut. It needs
+// root, and a mount namespace of its own so that nothing stays mounted.
 package disk
 
 import (
@@ -25,8 +25,8 @@ type Disk struct {
 	mounted bool
 }
 
-// shutdownRequest is the ioctl FS_IOC_SHUTDOWN, _IOR('X', 125, __u32), and withoutFlush its flag that leaves behind what
-// is in memory, the journal too.
+// shutdownRequest is the ioctl FS_IOC_SHUTDOWN, _IOR('X', 125, __u32), and withoutFlush its flag that leaves
+// behind what is in memory, the journal too.
 const (
 	shutdownRequest = 0x8004587d
 	withoutFlush    = 2
@@ -58,7 +58,8 @@ func (d *Disk) Mount(ctx context.Context) error {
 	return err
 }
 
-// Unmount unmounts the disk, waiting a while for those who still use it. It works after the test's context has ended.
+// Unmount unmounts the disk, waiting a while for those who still use it. It works after the test's context
+// has ended.
 func (d *Disk) Unmount() error {
 	if !d.mounted {
 		return nil
@@ -76,7 +77,8 @@ func (d *Disk) Unmount() error {
 	return fmt.Errorf("unmounting %s: %w", d.Dir, err)
 }
 
-// Shutdown cuts the power of the disk: what is not on it by now never will be, and every access from now on fails with EIO.
+// Shutdown cuts the power of the disk: what is not on it by now never will be, and every access from now on
+// fails with EIO.
 func (d *Disk) Shutdown() error {
 	f, err := os.Open(d.Dir)
 	if err != nil {

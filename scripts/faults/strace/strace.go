@@ -1,4 +1,5 @@
-// Package strace follows the system calls of a relay on its spool, and makes them fail, by the program of that name.
+// Package strace follows the system calls of a relay on its spool, and makes them fail, by the program of
+// that name.
 package strace
 
 import (
@@ -19,11 +20,13 @@ import (
 const durable = "write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,msync,ftruncate,fallocate," +
 	"rename,renameat,renameat2,unlink,unlinkat,link,linkat,mkdir,mkdirat"
 
-// holdUp is how long each of them waits before it is executed, in microseconds, so that the relay can be killed in between.
+// holdUp is how long each of them waits before it is executed, in microseconds, so that the relay can be
+// killed in between.
 const holdUp = 3000
 
-// Tracer follows a relay's system calls from its first on. strace counts the calls of each thread apart, and a Go program
-// has many; so strace only holds each call up for a moment, and whoever reads Seen counts and kills.
+// Tracer follows a relay's system calls from its first on. strace counts the calls of each thread apart, and
+// a Go program has many; so strace only holds each call up for a moment, and whoever reads Seen counts and
+// kills.
 type Tracer struct {
 	fifo *os.File
 	path string
@@ -44,11 +47,14 @@ func New(dir, spool string) (*Tracer, []string, error) {
 	}
 	t := &Tracer{fifo: f, path: path, Seen: make(chan string, 4096)}
 	go t.read(spool)
-	return t, []string{"strace", "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "0", "-o", path,
-		"-e", "signal=none", "-e", "trace=" + durable, "-e", "inject=" + durable + ":delay_enter=" + strconv.Itoa(holdUp), "--"}, nil
+	return t, []string{
+		"strace", "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "0", "-o", path, "-e", "signal=none", "-e",
+		"trace=" + durable, "-e", "inject=" + durable + ":delay_enter=" + strconv.Itoa(holdUp), "--",
+	}, nil
 }
 
-// entry is the beginning of a call: strace writes it before the call is executed, and the rest of the line after.
+// entry is the beginning of a call: strace writes it before the call is executed, and the rest of the line
+// after.
 var entry = regexp.MustCompile(`(?:^|\n)\d+ +([a-z0-9_]+)\(`)
 
 // read takes apart what strace writes, as it comes.
@@ -80,8 +86,8 @@ func (t *Tracer) read(spool string) {
 	}
 }
 
-// spoolFile is the name, relative to the spool, of the file that a call's arguments begin with; ok is false for other
-// files.
+// spoolFile is the name, relative to the spool, of the file that a call's arguments begin with; ok is false
+// for other files.
 func spoolFile(arguments, spool string) (name string, ok bool) {
 	line, _, _ := strings.Cut(arguments, "\n")
 	i := strings.Index(line, spool)
@@ -108,12 +114,16 @@ type Injection struct {
 	log string
 }
 
-// Inject attaches strace to a process. The rule is one of strace's inject expressions. It returns once the process is
-// being traced.
-func Inject(ctx context.Context, pid int, dir string, files []string, calls []string, rule string) (*Injection, error) {
+// Inject attaches strace to a process. The rule is one of strace's inject expressions. It returns once the
+// process is being traced.
+func Inject(ctx context.Context, pid int, dir string, files []string, calls []string,
+	rule string) (*Injection, error) {
 	set := strings.Join(calls, ",")
 	in := &Injection{log: filepath.Join(dir, "inject.trace")}
-	args := []string{"-f", "-y", "-s", "0", "-o", in.log, "-e", "signal=none", "-e", "trace=" + set, "-e", "inject=" + set + ":" + rule}
+	args := []string{
+		"-f", "-y", "-s", "0", "-o", in.log, "-e", "signal=none", "-e", "trace=" + set, "-e",
+		"inject=" + set + ":" + rule,
+	}
 	for _, f := range files {
 		args = append(args, "-P", f)
 	}

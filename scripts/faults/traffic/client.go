@@ -13,7 +13,8 @@ import (
 	"mailwhy/relay/smtptest/ledger"
 )
 
-// Client offers messages and enters them into the ledger. What it is not told to be accepted it does not offer again.
+// Client offers messages and enters them into the ledger. A message that was not accepted it does not
+// offer again.
 type Client struct {
 	Ledger *ledger.Ledger
 	Addr   string
@@ -32,8 +33,8 @@ func Greet(ctx context.Context, addr string) (*smtptest.Client, error) {
 	return smtptest.Greet(ctx, addr, "client.test", smtptest.ClientOptions{Buffer: 32 << 10})
 }
 
-// Load offers messages over n sessions until ctx ends. It returns at once; wait returns when the last message has been
-// answered or lost. pause is what a session waits between two messages.
+// Load offers messages over n sessions until ctx ends. It returns at once; wait returns when the last message
+// has been answered or lost. pause is what a session waits between two messages.
 func (c *Client) Load(ctx context.Context, n int, pause time.Duration) (wait func()) {
 	var wg sync.WaitGroup
 	for range n {

@@ -1,5 +1,5 @@
-// Package traffic is the mail that scripts/faults sends through a relay: the messages, the client that offers them and
-// the sink that is the relay's upstream. Both enter into a ledger what they do before they go on.
+// Package traffic is the mail that scripts/faults sends through a relay: the messages, the client that offers
+// them and the sink that is the relay's upstream. Both enter into a ledger what they do before they go on.
 //
 // What always holds: a message is offered once, whatever becomes of it; the same id makes the same message.
 package traffic
@@ -102,8 +102,10 @@ func someSize(random *rand.Rand) int {
 // text is header and body. Some lines begin with a dot, or look like the end of a content.
 func (m *Message) text(random *rand.Rand, size int) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%sFrom: <sender@load.test>\r\nTo: <%s>\r\nSubject: fault %s\r\n", ledger.Header(m.ID), m.To[0], m.ID)
-	fmt.Fprintf(&b, "Date: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%s@load.test>\r\n\r\n%s\r\n", m.ID, BodyWords)
+	fmt.Fprintf(&b, "%sFrom: <sender@load.test>\r\nTo: <%s>\r\nSubject: fault %s\r\n", ledger.Header(m.ID),
+		m.To[0], m.ID)
+	fmt.Fprintf(&b, "Date: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%s@load.test>\r\n\r\n%s\r\n", m.ID,
+		BodyWords)
 	const letters = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ=.-+"
 	line := make([]byte, 0, 80)
 	for b.Len() < size {
