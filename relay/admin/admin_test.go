@@ -109,9 +109,9 @@ func (e *events) kinds() string {
 
 // control is a relay that runs in name only.
 type control struct {
-	mu       sync.Mutex
-	kicks    int
-	lanes    []relay.LaneState
+	mu     sync.Mutex
+	kicks  int
+	lanes  []relay.LaneState
 	faults []string
 }
 

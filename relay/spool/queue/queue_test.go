@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mailwhy/relay"
@@ -41,7 +42,9 @@ func lease(q *Queue, max int) []relay.Lease {
 
 // TestThrottle has the lane take what is in memory while a message waits: that one goes on as soon as there is less.
 // Where the lane takes nothing it does not wait.
-func TestThrottle(t *testing.T) {
+func TestThrottle(t *testing.T) { synctest.Test(t, testThrottle) }
+
+func testThrottle(t *testing.T) {
 	q := open(t, 8000)
 	for i := range int64(5) { // more than half of it, also without the first
 		arrive(q, i+1, "app@sender.example")
