@@ -18,14 +18,14 @@ import (
 
 // Authenticator proves to the server who we are. Implementations are safe for concurrent use.
 type Authenticator interface {
-	// Client returns the SASL client for the best of the mechanisms that the server offers, which are in upper case
-	// and in the server's order. It returns ErrNoMechanism when it knows none of them; any other error is our
-	// own trouble (a secret that cannot be read, a token that was not given) and its text is logged.
+	// Client returns the SASL client for the best of the mechanisms that the server offers, which are in upper case and in
+	// the server's order. It returns ErrNoMechanism if it supports none of them. Any other error is a problem on our side (a
+	// secret that cannot be read, a token that was not granted), and its text is logged.
 	Client(ctx context.Context, offered []string) (sasl.Client, error)
 }
 
-// ErrNoMechanism is returned by an Authenticator that knows none of the mechanisms offered.
-var ErrNoMechanism = errors.New("none of the mechanisms offered is known")
+// ErrNoMechanism is returned by an Authenticator that supports none of the offered mechanisms.
+var ErrNoMechanism = errors.New("none of the offered mechanisms is supported")
 
 // The mechanisms that Credentials support.
 const (
@@ -37,7 +37,7 @@ const (
 // Credentials are a user name and a password.
 type Credentials struct {
 	Username   string
-	Password   func() (string, error) // asked at each authentication, so that a changed secret needs no restart
+	Password   func() (string, error) // called for each login, so that a changed secret needs no restart
 	Mechanisms []string               // that may be used, best first: PLAIN, LOGIN, CRAM-MD5
 }
 
@@ -63,14 +63,14 @@ func (c *Credentials) Client(_ context.Context, offered []string) (sasl.Client, 
 	return nil, ErrNoMechanism
 }
 
-// loginClient is LOGIN. Servers word their prompts as they like, in any language; where the words do not tell, the
-// order does: the name first, then the password.
+// loginClient is LOGIN. Servers word their prompts in any way and language. If the words do not tell, the order does: first
+// the name, then the password.
 type loginClient struct {
 	username, password string
 	step               int
 }
 
-// Start implements sasl.Client. There is no initial response: some servers ignore one and ask again.
+// Start implements sasl.Client. It sends no initial response: some servers ignore one and ask again.
 func (l *loginClient) Start() (string, []byte, error) { return login, nil, nil }
 
 // Next implements sasl.Client.
@@ -101,15 +101,15 @@ func (c *cramMD5Client) Next(challenge []byte) ([]byte, error) {
 	return []byte(c.username + " " + hex.EncodeToString(mac.Sum(nil))), nil
 }
 
-// authenticate proves who we are (RFC 4954). A mechanism that the server then does not know after all gives way to
-// the next; a refusal ends it, until a probe, since providers lock accounts.
+// authenticate logs in (RFC 4954). If the server offers a mechanism but then does not support it, the next one is tried. A
+// refusal is final until a probe, because providers lock accounts.
 func (o *opening) authenticate() *problem {
 	if o.p.opt.Auth == nil {
 		return nil
 	}
 	if o.c.tls == "" && !o.p.opt.AllowPlaintextAuth {
 		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
-			"credentials are configured and the connection is not encrypted: STARTTLS was not offered"}}
+			"credentials are configured, but the connection is not encrypted: the server does not offer STARTTLS"}}
 	}
 	return o.p.logins.try(o.ctx, o.probe, o.login)
 }
@@ -123,7 +123,7 @@ func (o *opening) login() *problem {
 			return &problem{stage: diagnose.StageAuth, err: o.authErr(offered, err)}
 		}
 		mech, pr := o.sasl(client)
-		if pr == nil || pr.rep.code != 504 { // RFC 4954, 4: mechanism not known
+		if pr == nil || pr.rep.code != 504 { // RFC 4954, 4: mechanism not supported
 			return pr
 		}
 		if offered = slices.DeleteFunc(slices.Clone(offered), func(m string) bool { return m == mech }); len(offered) == 0 {
@@ -132,7 +132,7 @@ func (o *opening) login() *problem {
 	}
 }
 
-// authErr words an Authenticator's error.
+// authErr turns an Authenticator's error into one with a kind.
 func (o *opening) authErr(offered []string, err error) error {
 	var known *netError
 	switch {
@@ -141,13 +141,13 @@ func (o *opening) authErr(offered []string, err error) error {
 	case !errors.Is(err, ErrNoMechanism):
 		return &netError{diagnose.NetLocal, err.Error()}
 	case len(offered) == 0:
-		return &netError{diagnose.NetAuthUnavailable, "credentials are configured and the server offers no AUTH"}
+		return &netError{diagnose.NetAuthUnavailable, "credentials are configured, but the server does not offer AUTH"}
 	}
 	return &netError{diagnose.NetAuthUnavailable,
-		"credentials are configured and none of the server's mechanisms can use them: " + strings.Join(offered, " ")}
+		"credentials are configured, but none of the mechanisms of the server can use them: " + strings.Join(offered, " ")}
 }
 
-// sasl runs one exchange. No line of it reaches a log, even if the server echoes one.
+// sasl runs one exchange. None of its lines reaches a log, even if the server echoes one.
 func (o *opening) sasl(client sasl.Client) (mech string, pr *problem) {
 	mech, initial, err := client.Start()
 	if err != nil {
@@ -156,7 +156,7 @@ func (o *opening) sasl(client sasl.Client) (mech string, pr *problem) {
 	mech = strings.ToUpper(mech)
 	line, secrets := "AUTH "+mech, []string(nil)
 	if initial != nil {
-		// RFC 4954, 4: an initial response that makes the command longer than 512 octets is not sent along
+		// RFC 4954, 4: no initial response if it makes the command longer than 512 octets
 		if resp := encodeSASL(initial); len(line)+1+len(resp)+2 <= 512 {
 			line, initial, secrets = line+" "+resp, nil, append(secrets, resp)
 		}
@@ -193,7 +193,7 @@ func encodeSASL(b []byte) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// challenge decodes the text of a 334 reply. One that is not base64 is taken as it stands.
+// challenge decodes the text of a 334 reply. A text that is not base64 is used unchanged.
 func challenge(raw string) []byte {
 	text := strings.TrimSpace(raw[3:])
 	b, err := base64.StdEncoding.DecodeString(text)
@@ -203,7 +203,7 @@ func challenge(raw string) []byte {
 	return b
 }
 
-// redact removes from a reply what we said during AUTH: some servers echo a line that they do not understand.
+// redact removes from a reply what we sent during AUTH: some servers echo a line that they do not understand.
 func redact(r reply, secrets []string) reply {
 	for _, s := range secrets {
 		if len(s) >= 4 && strings.Contains(r.raw, s) {

@@ -57,8 +57,7 @@ func TestAuth(t *testing.T) {
 		{name: "no mechanism", server: server("XOAUTH2"), tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
 		{name: "HELO only", server: smtptest.Options{Script: at(diagnose.StageHello, "502 5.5.1 what\r\n", smtptest.EndNot)}, auth: secret("secret"), clear: true,
 			stage: diagnose.StageHello, raw: "502 5.5.1 what\r\n"},
-		{name: "password file gone", server: server("PLAIN"), tls: inTLS, auth: &Credentials{
-			Mechanisms: []string{"PLAIN"}, Password: func() (string, error) { return "", errors.New("no such file") }},
+		{name: "password file gone", server: server("PLAIN"), tls: inTLS, auth: &Credentials{Mechanisms: []string{"PLAIN"}, Password: func() (string, error) { return "", errors.New("no such file") }},
 			stage: diagnose.StageAuth, kind: diagnose.NetLocal},
 		{name: "454", server: with(server("PLAIN"), refuse("454 4.7.0 try later\r\n")), tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, raw: "454 4.7.0 try later\r\n"},
 		{name: "echo", server: with(server("PLAIN"), refuse("500 what is AHVzZXIAc2VjcmV0\r\n")), tls: inTLS, auth: secret("secret"),
@@ -109,10 +108,9 @@ func TestRefusedLoginIsNotRepeated(t *testing.T) {
 	password.Store("wrong")
 	s := smtptest.New(t, smtptest.Options{Users: map[string]string{"user": "secret"}, RequireAuth: true})
 	p := newPool(t, s.Addr(), func(o *Options) {
-		o.Auth = &Credentials{
-			Username: "user", Mechanisms: []string{"PLAIN"},
-			Password: func() (string, error) { return password.Load().(string), nil },
-		}
+		credentials := secret("")
+		credentials.Password = func() (string, error) { return password.Load().(string), nil }
+		o.Auth = credentials
 		o.AllowPlaintextAuth = true
 	})
 	logins := func() (n int) {

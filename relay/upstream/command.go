@@ -10,9 +10,9 @@ import (
 	"mailwhy/relay/internal/xtext"
 )
 
-// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8. lack is set when
-// the message cannot be taken: for good, or with NetExtensionMissing over this connection only. err is set when the
-// content could not be read to find out.
+// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8. lack is set if the server
+// cannot accept the message: permanently, or with NetExtensionMissing only on this connection. err is set if the content
+// could not be read to find out.
 func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 	utf8 bool, lack *netError, err error,
 ) {
@@ -27,7 +27,7 @@ func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 	}
 	utf8 = m.Envelope.SMTPUTF8 || !addressesASCII(t)
 	if utf8 && !ext.SMTPUTF8 {
-		// RFC 6531, 3.4: a message that needs none of it may go without
+		// RFC 6531, 3.4: a message that does not need SMTPUTF8 may go without it
 		utf8 = !addressesASCII(t)
 		if !utf8 {
 			utf8, err = eightBit(t, buf)
@@ -38,8 +38,8 @@ func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 		}
 	}
 	if err == nil && !ext.EightBit {
-		// RFC 6152, 3: converted or returned. The content tells, not what was declared: many programs declare 8BITMIME for
-		// plain ASCII, and others nothing for what is not. Converting would break signatures.
+		// RFC 6152, 3: convert it or return it. The content decides, not the declaration: many programs declare 8BITMIME for
+		// plain ASCII, and others declare nothing for 8-bit content. Converting would break signatures.
 		var needed bool
 		if needed, err = eightBit(t, buf); needed {
 			return utf8, h.missing(&h.eightBit, netError{diagnose.NetEightUnavailable,
@@ -50,7 +50,7 @@ func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 }
 
 func sizeText(size, limit int64) string {
-	return fmt.Sprintf("the message has %d bytes, the server takes %d at most", size, limit)
+	return fmt.Sprintf("the message has %d bytes, the server accepts at most %d", size, limit)
 }
 
 // asksDSN reports whether the message came with DSN parameters (RFC 3461, 4).
@@ -94,8 +94,8 @@ func appendMail(dst []byte, t *relay.Transaction, ext *extensions, utf8 bool) []
 	return append(dst, "\r\n"...)
 }
 
-// appendRcpt appends the RCPT command (RFC 5321, 4.1.1.3) with the DSN parameters as they were given, and none that
-// was not (RFC 3461, 5.2.1).
+// appendRcpt appends the RCPT command (RFC 5321, 4.1.1.3) with exactly the DSN parameters that were given (RFC 3461,
+// 5.2.1).
 func appendRcpt(dst []byte, r *relay.Recipient, ext *extensions) []byte {
 	dst = append(append(append(dst, "RCPT TO:<"...), r.Address...), '>')
 	if ext.DSN && r.Notify != 0 {
@@ -125,8 +125,8 @@ func appendNotify(dst []byte, n relay.Notify) []byte {
 	return dst
 }
 
-// writable reports whether the envelope can be written as commands without changing their meaning: the last line
-// of defence behind the front door.
+// writable returns an error if the envelope cannot be written as commands without changing their meaning. It is the last
+// line of defence behind the front door.
 func writable(t *relay.Transaction) error {
 	if !path(t.From) {
 		return fmt.Errorf("the reverse-path %q cannot be written in a command", t.From)
@@ -140,8 +140,8 @@ func writable(t *relay.Transaction) error {
 	return nil
 }
 
-// path reports whether s, between angle brackets, is one path: no control character, and no space or bracket
-// outside a quoted string.
+// path reports whether s, in angle brackets, is one path: it has no control character, and no space or bracket outside a
+// quoted string.
 func path(s string) bool {
 	quoted := false
 	for i := 0; i < len(s); i++ {

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// conn is a connection. Once start was called a goroutine of its own reads all replies, so that nothing said is missed
-// (an early reply within the content, a 421 while idle) and neither side waits for the other to read.
+// conn is a connection. After start, its own goroutine reads all replies, so that none is missed (an early reply during the
+// content, a 421 while idle) and neither side waits for the other to read.
 type conn struct {
 	net    net.Conn
 	in     *replyReader
 	remote string
-	tls    string // version, "" in clear
+	tls    string // version; "" without TLS
 	ext    extensions
 	born   time.Time
 	pool   *Pool
@@ -23,15 +23,15 @@ type conn struct {
 	replies   chan reply
 	done      chan struct{}
 	closing   sync.Once
-	streaming atomic.Bool // content is being written: a reply now is an early one
-	canceled  atomic.Bool // we closed it ourselves, at the end of the grace
+	streaming atomic.Bool // content is being written: a reply now is early
+	canceled  atomic.Bool // we closed it, at the end of the grace period
 	timer     *time.Timer
-	idle      *time.Timer // ends the connection when it stays unused
+	idle      *time.Timer // ends an unused connection
 
 	transactions int
-	reused       bool // a transaction, or a wait in the pool, lies behind it
+	reused       bool // it has carried a transaction or been idle in the pool
 	dirty        bool // a transaction may still be open at the server
-	rcptMax      int  // recipients a transaction, as the server's refusals taught; 0 is not known
+	rcptMax      int  // recipients per transaction, learned from refusals; 0: unknown
 }
 
 func (p *Pool) newConn(nc net.Conn, remote string) *conn {
@@ -84,7 +84,7 @@ func (c *conn) await(limit time.Duration) reply {
 	}
 }
 
-// spoke reports whether something was said that nobody has heeded yet.
+// spoke reports whether there is a reply that has not been read yet.
 func (c *conn) spoke() bool { return len(c.replies) > 0 }
 
 // write writes b as a whole.
@@ -94,7 +94,7 @@ func (c *conn) write(b []byte, limit time.Duration) error {
 	return err
 }
 
-// lastWords is what the server said before a write failed; without any it is the failure itself.
+// lastWords is what the server replied before a write failed; if nothing, the failure itself.
 func (c *conn) lastWords(err error) reply {
 	limit := time.Second
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.spoke() {
@@ -117,8 +117,8 @@ func (c *conn) fit() bool {
 	return !c.spoke() && o.Now().Sub(c.born) < o.MaxAge
 }
 
-// close ends the connection without a word. A message cut short must end this way: any command after half a content
-// would be taken for more of it.
+// close ends the connection without QUIT. A message cut short must end this way: a command after half of a content would
+// become part of it.
 func (c *conn) close() {
 	c.closing.Do(func() {
 		close(c.done)

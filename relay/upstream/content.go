@@ -27,8 +27,8 @@ type dotStuffer struct {
 	last  [2]byte // of the content so far
 }
 
-// append appends src to dst with a dot before each line that begins with one. A line begins after any LF: bare ones are
-// refused at our own front door, and stay harmless if one gets here.
+// append appends src to dst with a dot before each line that begins with one. A line begins after any LF: the front door
+// refuses bare ones, and here they are harmless.
 func (s *dotStuffer) append(dst, src []byte) []byte {
 	if len(src) == 0 {
 		return dst
@@ -52,7 +52,7 @@ func (s *dotStuffer) append(dst, src []byte) []byte {
 	}
 }
 
-// end appends the end of data, after a line end if the content lacks its last.
+// end appends the end of data, after a line end if the content does not end with one.
 func (s *dotStuffer) end(dst []byte) []byte {
 	if s.begun && s.last != [2]byte{'\r', '\n'} {
 		dst = append(dst, "\r\n"...)
@@ -60,7 +60,7 @@ func (s *dotStuffer) end(dst []byte) []byte {
 	return append(dst, ".\r\n"...)
 }
 
-// content writes the content, with the following envelope where there is one, and reads the verdict.
+// content writes the content, together with the next envelope if there is one, and reads the verdict.
 func (x *exchange) content(p *part) *part {
 	follow, l := x.stream(p)
 	if l == nil {
@@ -81,8 +81,8 @@ func (x *exchange) content(p *part) *part {
 	return x.then(p, follow)
 }
 
-// stream writes the content and its end. It returns what follows, its envelope written behind the final dot if it
-// could be.
+// stream writes the content and the final dot. It returns the part that follows, whose envelope it wrote after the dot if
+// possible.
 func (x *exchange) stream(p *part) (follow *part, l *loss) {
 	defer p.close()
 	c, b := x.c, x.buf
@@ -113,7 +113,7 @@ func (x *exchange) stream(p *part) (follow *part, l *loss) {
 	b.out = dots.end(b.out)
 	follow = x.following(p)
 	c.streaming.Store(false)
-	if c.spoke() { // and the next write may not be held to the deadline that woke this one
+	if c.spoke() { // the deadline that woke the last write must not apply to the next one
 		return follow, x.early()
 	}
 	if err := c.write(b.out, x.p.opt.Timeouts.Write); err != nil {
@@ -123,11 +123,11 @@ func (x *exchange) stream(p *part) (follow *part, l *loss) {
 	return follow, nil
 }
 
-// early is the loss of a connection whose server spoke before the end of data. Its words are the verdict, unless they
-// claim success: nobody can accept what has not come.
+// early is the loss of a connection whose server replied before the end of data. The reply is the verdict, unless it
+// claims success: a server cannot accept what it has not received.
 func (x *exchange) early() *loss { return x.verdict(x.c.await(0)) }
 
-// interrupted is the loss of a connection that took no more content.
+// interrupted is the loss of a connection that stopped taking content.
 func (x *exchange) interrupted(err error) *loss { return x.verdict(x.c.lastWords(err)) }
 
 func (x *exchange) verdict(r reply) *loss {
@@ -137,8 +137,8 @@ func (x *exchange) verdict(r reply) *loss {
 	return &loss{stage: diagnose.StageEndOfData, rep: r}
 }
 
-// following asks for what comes after p and appends its envelope to the end of data, if it may travel with it
-// (RFC 2920, 3.1).
+// following gets the part that comes after p and appends its envelope to the end of data, if both can be one write (RFC
+// 2920, 3.1).
 func (x *exchange) following(p *part) *part {
 	c := x.c
 	if !c.ext.Pipelining || x.ctx.Err() != nil || !c.fit() {

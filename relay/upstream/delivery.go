@@ -10,15 +10,14 @@ import (
 	"mailwhy/relay"
 )
 
-// delivery is one relay.Transaction while it is carried out, as one SMTP transaction or, with many recipients, as
-// several.
+// delivery is one relay.Transaction in progress, as one SMTP transaction or, with many recipients, as several.
 type delivery struct {
 	t        *relay.Transaction
-	attempts []relay.Attempt // one for each of t.Recipients; those without a Stage are open
-	waiting  []int           // indexes into attempts that no transaction has taken yet
+	attempts []relay.Attempt // one per recipient in t.Recipients; open while it has no Stage
+	waiting  []int           // indexes into attempts that are not in a transaction yet
 	began    time.Time       // of the latest transaction
 	fault    *relay.Attempt  // why the open ones stay open
-	err      error           // the same, when the content could not be read
+	err      error           // the same, if the content could not be read
 }
 
 func begin(t *relay.Transaction) *part {
@@ -29,7 +28,7 @@ func begin(t *relay.Transaction) *part {
 	return &part{d: d}
 }
 
-// result is what becomes known of the delivery.
+// result is the outcome of the delivery.
 func (d *delivery) result() relay.Result {
 	rest := d.fault
 	switch {
@@ -46,7 +45,7 @@ func (d *delivery) result() relay.Result {
 	return relay.Result{Attempts: d.attempts}
 }
 
-// unread says why a content could not be read.
+// unread is the reason why a content could not be read.
 func unread(err error) diagnose.NetErr {
 	kind := diagnose.NetLocal
 	if errors.Is(err, relay.ErrCorrupt) || errors.Is(err, relay.ErrNotFound) {
@@ -55,7 +54,7 @@ func unread(err error) diagnose.NetErr {
 	return diagnose.NetErr{Kind: kind, Text: err.Error()}
 }
 
-// taken reports whether another attempt may double the message.
+// taken reports whether another attempt could duplicate the message.
 func taken(a *relay.Attempt) bool { return a.Accepted() || a.Uncertain }
 
 func answered(a *relay.Attempt) bool { return a.Stage != diagnose.StageUnknown }
@@ -69,7 +68,7 @@ func (d *delivery) any(is func(*relay.Attempt) bool) bool {
 	return false
 }
 
-// open are the recipients without an attempt.
+// open returns the recipients without an attempt.
 func (d *delivery) open() []int {
 	var open []int
 	for i := range d.attempts {
@@ -80,7 +79,7 @@ func (d *delivery) open() []int {
 	return open
 }
 
-// settle gives those of the recipients at pos that are open the attempt a.
+// settle gives the attempt a to the open recipients among pos.
 func (d *delivery) settle(pos []int, a relay.Attempt) {
 	for _, i := range pos {
 		if !answered(&d.attempts[i]) {
@@ -89,7 +88,7 @@ func (d *delivery) settle(pos []int, a relay.Attempt) {
 	}
 }
 
-// recipient is the one at position i of the attempts.
+// recipient is the recipient of attempt i.
 func (d *delivery) recipient(i int) *relay.Recipient {
 	return &d.t.Message.Recipients[d.t.Recipients[i]]
 }
@@ -101,19 +100,19 @@ type part struct {
 	utf8    bool  // SMTPUTF8 is needed
 	content io.ReadCloser
 	began   time.Time
-	lack    *netError // what the connection does not offer, and another may
+	lack    *netError // what this connection does not offer, but another may
 
-	ready    bool // rcpts and content are there
-	written  bool // the envelope is on its way
-	ahead    bool // it travelled with the end of data before it
-	reset    bool // RSET leads it
-	again    bool // a reused connection was lost under it once
-	sought   bool // a connection with more extensions was sought
-	cleared  bool // RSET was given after MAIL was refused
+	ready    bool // rcpts and content are set
+	written  bool // the envelope was written
+	ahead    bool // it was written with the end of data of the part before
+	reset    bool // it begins with RSET
+	again    bool // it was tried again because a reused connection was lost
+	sought   bool // a connection with more extensions was looked for
+	cleared  bool // RSET was sent after MAIL was refused
 	accepted []int
 }
 
-// rewind makes p as if it had not been begun.
+// rewind undoes everything that p has begun.
 func (p *part) rewind() {
 	p.close()
 	back := slices.DeleteFunc(p.rcpts, func(i int) bool { return answered(&p.d.attempts[i]) })
@@ -122,7 +121,7 @@ func (p *part) rewind() {
 	*p = part{d: p.d, again: p.again, sought: p.sought}
 }
 
-// close lets go of the content.
+// close closes the content.
 func (p *part) close() {
 	if p.content != nil {
 		p.content.Close()

@@ -14,8 +14,8 @@ import (
 // stagger is the head start of each address over the next (RFC 8305, 5: Connection Attempt Delay).
 const stagger = 250 * time.Millisecond
 
-// resolve returns the addresses of the host, IPv6 and IPv4 by turns (RFC 8305, 4), and only those that the local
-// address can reach.
+// resolve returns the addresses of the host, alternating IPv6 and IPv4 (RFC 8305, 4), and only those that the local address
+// can reach.
 func (p *Pool) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	ips, err := p.lookup(ctx)
 	if err != nil {
@@ -61,15 +61,15 @@ func (p *Pool) lookup(ctx context.Context) ([]netip.Addr, error) {
 	return ips, err
 }
 
-// dialed is how one address answered.
+// dialed is the result of connecting to one address.
 type dialed struct {
 	i   int
 	nc  net.Conn
 	err error
 }
 
-// dialFirst connects to the first of addrs that answers, each with a head start over the next (RFC 8305, 5). rest are
-// those that are still worth trying. When none answers, at and err are of the first.
+// dialFirst connects to the first of addrs that answers, giving each a head start over the next (RFC 8305, 5). rest are the
+// addresses that are still worth trying. If none answers, at and err are those of the first.
 func (p *Pool) dialFirst(ctx context.Context, addrs []netip.AddrPort) (nc net.Conn, at netip.AddrPort, rest []netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -117,7 +117,7 @@ func (p *Pool) dialOne(ctx context.Context, at netip.AddrPort) (net.Conn, error)
 	return nc, err
 }
 
-// closeLate closes the connections that came up after the first.
+// closeLate closes the connections that were made after the first.
 func closeLate(answers <-chan dialed, n int) {
 	for range n {
 		if a := <-answers; a.nc != nil {
@@ -126,7 +126,7 @@ func closeLate(answers <-chan dialed, n int) {
 	}
 }
 
-// remaining are the addresses that neither failed nor are the one in use.
+// remaining are the addresses that have not failed and are not in use.
 func remaining(addrs []netip.AddrPort, failed []error, used int) []netip.AddrPort {
 	var rest []netip.AddrPort
 	for i, a := range addrs {
@@ -137,7 +137,7 @@ func remaining(addrs []netip.AddrPort, failed []error, used int) []netip.AddrPor
 	return rest
 }
 
-// dialer is the Dial used unless Options name another.
+// dialer is the Dial used if Options have none.
 func dialer(local netip.Addr) func(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	if local.IsValid() {

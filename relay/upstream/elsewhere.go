@@ -2,9 +2,9 @@ package upstream
 
 import "mailwhy/diagnose"
 
-// elsewhere carries p on over a connection that offers what p needs: the one in use does not, though the
-// upstream has before. It is sought once, at every address. If there is none p waits; other messages may need
-// less, so that this is no fault of the lane.
+// elsewhere continues p on a connection that offers what p needs: the current one does not, though the upstream did before.
+// It looks for one once, at every address. If there is none, p waits. Other messages may need less, so this is not a fault
+// of the lane.
 func (x *exchange) elsewhere(p *part) *part {
 	a := x.attempt(p, diagnose.StageHello, reply{err: p.lack})
 	if !p.sought {
@@ -26,11 +26,11 @@ func (x *exchange) elsewhere(p *part) *part {
 	return x.then(p, nil)
 }
 
-// lacking is what p needs, has been offered before, and is not among e.
+// lacking is what p needs, was offered before, and is not in e.
 func (x *exchange) lacking(p *part, e *extensions) *netError {
 	_, lack, err := admit(p.d.t, e, &x.p.history, x.buf.in)
 	if err != nil || lack == nil || lack.kind != diagnose.NetExtensionMissing {
-		return nil // prepare will meet the same
+		return nil // prepare will find the same
 	}
 	return lack
 }

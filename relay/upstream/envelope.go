@@ -7,7 +7,7 @@ import (
 	"mailwhy/diagnose"
 )
 
-// envelope appends the commands of p's envelope to dst: all of them to a server that takes them at once, else the first.
+// envelope appends the commands of p's envelope to dst: all of them for a server with PIPELINING, else only RSET.
 func (x *exchange) envelope(dst []byte, p *part) []byte {
 	c := x.c
 	c.transactions++
@@ -36,8 +36,8 @@ func (x *exchange) offer() *loss {
 	return nil
 }
 
-// answers reads how the envelope was taken. Each refused recipient, or all if MAIL was, has its attempt then; data is the
-// reply to DATA, empty when it was not given. again asks for the same once more.
+// answers reads the replies to the envelope. Each refused recipient, or all of them if MAIL was refused, then has its
+// attempt. data is the reply to DATA, empty if DATA was not sent. again means that the same part must be tried again.
 func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	if p.reset {
 		r, l := x.heed(diagnose.StageReset, x.p.opt.Timeouts.Command)
@@ -70,10 +70,10 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	case mail.class() == 2:
 		x.overflow(p, over)
 		return data, false, nil
-	case data.code == 354 && (len(p.accepted) > 0 || p.ahead): // MAIL refused, all else taken: no dot may follow
+	case data.code == 354 && (len(p.accepted) > 0 || p.ahead): // MAIL refused but DATA accepted: no dot may follow
 		return data, false, &loss{stage: diagnose.StageMail, rep: mail}
 	}
-	if p.ahead && mail.code == 503 { // the transaction before it was not over for this server
+	if p.ahead && mail.code == 503 { // for this server, the transaction before it was not over
 		x.c.dirty = true
 		return data, true, nil
 	}
@@ -84,8 +84,7 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	return data, false, nil
 }
 
-// recipients reads the reply for each recipient. over are those that came after the server's limit for one
-// transaction.
+// recipients reads the reply for each recipient. over are the recipients beyond the server's limit for one transaction.
 func (x *exchange) recipients(p *part, mail reply) (over []int, l *loss) {
 	if mail.class() != 2 && !x.c.ext.Pipelining {
 		return nil, nil
@@ -110,7 +109,7 @@ func (x *exchange) recipients(p *part, mail reply) (over []int, l *loss) {
 	return over, nil
 }
 
-// overflow has the recipients beyond the server's limit wait for a transaction of their own (RFC 5321, 4.5.3.1.10).
+// overflow puts the recipients beyond the server's limit into another transaction (RFC 5321, 4.5.3.1.10).
 func (x *exchange) overflow(p *part, over []int) {
 	if len(over) > 0 {
 		x.c.rcptMax = len(p.accepted)
@@ -127,7 +126,7 @@ func tooMany(r reply) bool {
 	return said.Enhanced.Subject == 5 && said.Enhanced.Detail == 3 || strings.Contains(strings.ToLower(said.Text), "too many recipients")
 }
 
-// ask gives one command, unless it is on its way already, and reads its reply.
+// ask sends one command, unless it was sent already, and reads its reply.
 func (x *exchange) ask(stage diagnose.Stage, limit time.Duration, command func([]byte) []byte) (reply, *loss) {
 	if !x.c.ext.Pipelining {
 		x.buf.out = command(x.buf.out[:0])
@@ -138,7 +137,7 @@ func (x *exchange) ask(stage diagnose.Stage, limit time.Duration, command func([
 	return x.heed(stage, limit)
 }
 
-// heed reads one reply. One that ends the connection is a loss, and so is one that cannot be meant as an answer.
+// heed reads one reply. A reply that ends the connection is a loss, and so is one that does not fit the command.
 func (x *exchange) heed(stage diagnose.Stage, limit time.Duration) (reply, *loss) {
 	r := x.c.await(limit)
 	odd := r.class() == 3 && (r.code != 354 || stage != diagnose.StageData) || r.class() == 2 && stage == diagnose.StageData
@@ -151,7 +150,7 @@ func (x *exchange) heed(stage diagnose.Stage, limit time.Duration) (reply, *loss
 	return r, nil
 }
 
-// nothing ends the data of a transaction that has no recipients left (RFC 2920, 3.1).
+// nothing ends the data of a transaction without accepted recipients (RFC 2920, 3.1).
 func (x *exchange) nothing() *loss {
 	if err := x.c.write([]byte(".\r\n"), x.p.opt.Timeouts.Write); err != nil {
 		return &loss{stage: diagnose.StageData, rep: x.c.lastWords(err)}

@@ -18,15 +18,15 @@ type exchange struct {
 	done func(*relay.Transaction, relay.Result)
 	buf  *buffers
 
-	c       *conn                // nil once it was lost
-	current atomic.Pointer[conn] // the same, for the end of the grace
-	fresh   bool                 // reuse nothing: a reused connection was lost
+	c       *conn                // nil after it was lost
+	current atomic.Pointer[conn] // the same, for the end of the grace period
+	fresh   bool                 // use only new connections: a reused one was lost
 }
 
-// loss is the end of a connection within a transaction.
+// loss is the end of a connection during a transaction.
 type loss struct {
 	stage diagnose.Stage
-	rep   reply // the server's last words, or an error
+	rep   reply // the last reply, or an error
 	dot   bool  // the final dot was written
 }
 
@@ -54,7 +54,7 @@ func (p *Pool) Relay(ctx context.Context, first *relay.Transaction, next func() 
 	sound = true
 }
 
-// grace ends the connection in use when the exchange outlasts its cancelling by too much.
+// grace ends the connection in use if the exchange goes on for too long after its cancellation.
 func (x *exchange) grace(over <-chan struct{}) {
 	t := time.NewTimer(x.p.opt.Grace)
 	defer t.Stop()
@@ -63,12 +63,12 @@ func (x *exchange) grace(over <-chan struct{}) {
 	case <-t.C:
 		if c := x.current.Load(); c != nil {
 			c.canceled.Store(true)
-			c.net.Close() // its user is told by the reader
+			c.net.Close() // the reader tells its user
 		}
 	}
 }
 
-// carry carries out p and returns what follows: p again, the rest of its delivery, another delivery, or nil.
+// carry runs p and returns what follows: p again, the rest of its delivery, another delivery, or nil.
 func (x *exchange) carry(p *part) *part {
 	if p.d.err != nil {
 		return x.then(p, nil)
@@ -108,7 +108,7 @@ func (x *exchange) carry(p *part) *part {
 	return x.then(p, nil)
 }
 
-// fail ends p with a fault met before MAIL.
+// fail ends p with a fault that happened before MAIL.
 func (x *exchange) fail(p *part, fault *relay.Attempt) *part {
 	p.close()
 	p.d.fault = fault
@@ -116,7 +116,7 @@ func (x *exchange) fail(p *part, fault *relay.Attempt) *part {
 	return nil
 }
 
-// connect sees to a connection that is fit for p.
+// connect makes sure that there is a usable connection for p.
 func (x *exchange) connect(p *part) *relay.Attempt {
 	if x.c != nil && !p.written && !x.c.fit() {
 		x.p.retire(x.c)
@@ -145,8 +145,8 @@ func (x *exchange) hold(c *conn) {
 	x.current.Store(c)
 }
 
-// prepare takes recipients and opens the content. It reports false when nothing is to be sent: the server is known
-// not to take the message, or the content cannot be read.
+// prepare takes recipients and opens the content. It returns false if there is nothing to send: the server is known not to
+// accept the message, or the content cannot be read.
 func (x *exchange) prepare(p *part) bool {
 	d := p.d
 	if p.ready || d.err != nil || len(d.waiting) == 0 {
@@ -198,7 +198,7 @@ func (x *exchange) settle(p *part, stage diagnose.Stage, r reply) {
 	}
 }
 
-// attempt is what p's recipients are told.
+// attempt is the attempt that r makes of p.
 func (x *exchange) attempt(p *part, stage diagnose.Stage, r reply) relay.Attempt {
 	o := &x.p.opt
 	a := relay.Attempt{Time: p.began, Duration: o.Now().Sub(p.began), Upstream: o.Name, Host: o.Host, Stage: stage}
@@ -212,7 +212,7 @@ func (x *exchange) attempt(p *part, stage diagnose.Stage, r reply) relay.Attempt
 	return a
 }
 
-// lose ends a connection within p's transaction and returns what comes next.
+// lose ends a connection during p's transaction and returns what comes next.
 func (x *exchange) lose(p *part, l *loss) *part {
 	if x.lost(p, l) {
 		return p
@@ -220,7 +220,7 @@ func (x *exchange) lose(p *part, l *loss) *part {
 	return x.then(p, nil)
 }
 
-// lost closes the connection and settles what that means for p; or else reports that p is to be tried again at once.
+// lost closes the connection and settles p, or returns true if p must be tried again at once.
 func (x *exchange) lost(p *part, l *loss) (again bool) {
 	reused, d := x.c.reused, p.d
 	if l.rep.err != nil && x.c.canceled.Load() {
@@ -245,18 +245,18 @@ func (x *exchange) lost(p *part, l *loss) (again bool) {
 	return false
 }
 
-// retriable reports whether a reused connection was lost before the server could have judged the message.
+// retriable reports whether a reused connection was lost before the server could judge the message.
 func retriable(l *loss) bool {
 	return l.stage != diagnose.StageEndOfData || l.rep.err != nil && !errors.As(l.rep.err, new(*protocolError))
 }
 
-// drop closes the connection without a word.
+// drop closes the connection without QUIT.
 func (x *exchange) drop() {
 	x.c.close()
 	x.hold(nil)
 }
 
-// then ends p: its delivery is reported unless part of it follows. It returns what comes next.
+// then ends p and reports its delivery, unless another part of it follows. It returns what comes next.
 func (x *exchange) then(p, follow *part) *part {
 	p.close()
 	d := p.d

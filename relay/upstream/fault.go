@@ -15,7 +15,7 @@ import (
 	"mailwhy/relay/internal/tlsconf"
 )
 
-// netError is a failure whose kind is known where it is met.
+// netError is a failure whose kind is known where it happens.
 type netError struct {
 	kind diagnose.NetKind
 	text string
@@ -23,8 +23,8 @@ type netError struct {
 
 func (e *netError) Error() string { return e.text }
 
-// netErr is the one place where a Go error becomes a diagnose.NetErr. stage tells apart what the error alone does
-// not: a timeout before the connection stands is another thing than one after.
+// netErr is the one place where a Go error becomes a diagnose.NetErr. The stage matters where the error is not enough: a
+// timeout while connecting differs from a later one.
 func netErr(stage diagnose.Stage, err error) diagnose.NetErr {
 	return diagnose.NetErr{Kind: netKind(stage, err), Text: netText(err)}
 }
@@ -37,7 +37,7 @@ func netKind(stage diagnose.Stage, err error) diagnose.NetKind {
 	case errors.As(err, &own):
 		return own.kind
 	case errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed), errors.Is(err, context.DeadlineExceeded) && stage != diagnose.StageConnect:
-		return diagnose.NetCanceled // only we close, and only our caller cancels
+		return diagnose.NetCanceled // only we close connections, and only our caller cancels
 	case errors.As(err, &dns):
 		return dnsKind(dns)
 	case errors.As(err, &proto):
@@ -59,7 +59,7 @@ func dnsKind(err *net.DNSError) diagnose.NetKind {
 	return diagnose.NetDNSFailure
 }
 
-// errnoKind is for what the operating system reports.
+// errnoKind is the kind of an error from the operating system.
 func errnoKind(err error) diagnose.NetKind {
 	var no syscall.Errno
 	if !errors.As(err, &no) {
@@ -79,7 +79,7 @@ func errnoKind(err error) diagnose.NetKind {
 	return diagnose.NetNone
 }
 
-// otherKind is for time limits and ends of file.
+// otherKind is the kind of a timeout or end of file.
 func otherKind(stage diagnose.Stage, err error) diagnose.NetKind {
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -98,7 +98,7 @@ func otherKind(stage diagnose.Stage, err error) diagnose.NetKind {
 	return diagnose.NetReset
 }
 
-// tlsKind is for handshakes that failed over a certificate or the protocol.
+// tlsKind is the kind of a failed handshake.
 func tlsKind(err error) diagnose.NetKind {
 	var pin *tlsconf.PinError
 	var authority x509.UnknownAuthorityError
@@ -106,7 +106,7 @@ func tlsKind(err error) diagnose.NetKind {
 	var invalid x509.CertificateInvalidError
 	var chain *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	var op *net.OpError // crypto/tls reports alerts, and nothing else, under these two names
+	var op *net.OpError // crypto/tls uses these two names for alerts only
 	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 	switch {
 	case errors.As(err, &pin):
@@ -123,7 +123,7 @@ func tlsKind(err error) diagnose.NetKind {
 	return diagnose.NetNone
 }
 
-// netText words err for the log.
+// netText is the text of err for the log.
 func netText(err error) string {
 	var hint *hintedError
 	if errors.As(err, &hint) {
@@ -132,7 +132,7 @@ func netText(err error) string {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && digit(record.RecordHeader[0]) {
 		return "the server answered the TLS handshake with " + strings.TrimSpace(string(record.RecordHeader[:3])) +
-			" in clear: it expects STARTTLS on this port, not implicit TLS"
+			" without TLS: it expects STARTTLS on this port, not implicit TLS"
 	}
 	if errors.Is(err, io.EOF) {
 		return "the server closed the connection"

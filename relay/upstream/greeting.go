@@ -10,11 +10,11 @@ import (
 	"mailwhy/relay/internal/tlsconf"
 )
 
-// greetingPatience is how long a greeting may take before the log says that it is awaited.
+// greetingPatience is how long a greeting may take before the log says that we are waiting.
 const greetingPatience = 10 * time.Second
 
-// greeting awaits what the server says unasked (RFC 5321, 4.3.1). A server that speaks TLS from the first
-// byte says nothing, since it waits for us: silence is reported early, with what to look at.
+// greeting waits for the greeting (RFC 5321, 4.3.1). A server that speaks TLS from the first byte sends none, because it
+// waits for us: silence is logged early, with what to check.
 func (o *opening) greeting() *problem {
 	p := o.p
 	remote := o.c.remote
@@ -32,7 +32,7 @@ func (o *opening) greeting() *problem {
 	return nil
 }
 
-// logSilence logs that a greeting is still awaited, once until one comes.
+// logSilence logs that we are still waiting for a greeting, once until one comes.
 func (o *opening) logSilence(remote string) {
 	p := o.p
 	if o.ctx.Err() != nil || p.silence.Swap(true) {
@@ -43,7 +43,7 @@ func (o *opening) logSilence(remote string) {
 		"greeting_timeout", p.opt.Timeouts.Greeting, "hint", p.silenceHint())
 }
 
-// ungreeted makes of the error met instead of a greeting one that says what to look at.
+// ungreeted adds to the error that came instead of a greeting what to check.
 func (o *opening) ungreeted(err error) error {
 	p := o.p
 	var cut *cutError
@@ -58,7 +58,7 @@ func (o *opening) ungreeted(err error) error {
 	return hinted(err, p.portHint())
 }
 
-// tlsRecord reports whether what came instead of a reply is a TLS alert or handshake record (RFC 8446, 5.1).
+// tlsRecord reports whether a TLS alert or handshake record came instead of a reply (RFC 8446, 5.1).
 func tlsRecord(err error) bool {
 	var proto *protocolError
 	var cut *cutError
@@ -71,7 +71,7 @@ func tlsRecord(err error) bool {
 	return len(raw) >= 2 && (raw[0] == 0x15 || raw[0] == 0x16) && raw[1] == 3
 }
 
-// silenceHint is what to look at when no greeting comes.
+// silenceHint is what to check if no greeting comes.
 func (p *Pool) silenceHint() string {
 	if hint := p.portHint(); hint != "" || p.opt.TLS.Mode == tlsconf.Implicit {
 		return hint
@@ -79,19 +79,19 @@ func (p *Pool) silenceHint() string {
 	return `if the server speaks TLS from the first byte, set tls = "implicit"`
 }
 
-// portHint says that port and TLS mode contradict each other (RFC 8314, 3.3), or nothing.
+// portHint says that the TLS mode is unusual for the port (RFC 8314, 3.3); "" if it is not.
 func (p *Pool) portHint() string {
 	port, implicit := p.opt.Port, p.opt.TLS.Mode == tlsconf.Implicit
 	switch {
 	case port == 465 && !implicit:
 		return `port 465 usually speaks TLS from the first byte: set tls = "implicit"`
 	case (port == 25 || port == 587) && implicit:
-		return fmt.Sprintf(`port %d usually begins in clear: set tls = "starttls"`, port)
+		return fmt.Sprintf(`port %d usually starts without TLS: set tls = "starttls"`, port)
 	}
 	return ""
 }
 
-// hintedError is an error with what to look at. Its kind is that of the error.
+// hintedError is an error with what to check. Its kind is that of the error.
 type hintedError struct {
 	err  error
 	hint string

@@ -49,7 +49,7 @@ func TestSilentServer(t *testing.T) {
 		{465, TLS{}, diagnose.StageGreeting, diagnose.NetNoGreeting, `set tls = "implicit"`},
 		{587, TLS{Mode: TLSRequired}, diagnose.StageGreeting, diagnose.NetNoGreeting, `if the server speaks TLS from the first byte, set tls = "implicit"`},
 		{2525, TLS{Mode: TLSOpportunistic}, diagnose.StageGreeting, diagnose.NetNoGreeting, `set tls = "implicit"`},
-		{587, TLS{Mode: TLSImplicit}, diagnose.StageTLS, diagnose.NetTimeout, `port 587 usually begins in clear: set tls = "starttls"`},
+		{587, TLS{Mode: TLSImplicit}, diagnose.StageTLS, diagnose.NetTimeout, `port 587 usually starts without TLS: set tls = "starttls"`},
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {

@@ -10,40 +10,39 @@ import (
 	"mailwhy/relay"
 )
 
-// What a server offers less than before is believed when this many sessions in a row, over this long, agree.
+// That a server offers less than before is believed after this many sessions in a row, over this long.
 const (
 	lessSessions = 3
 	lessFor      = time.Hour
 )
 
-// leastSize is the content that every server takes (RFC 5321, 4.5.3.1.7). A smaller SIZE is not believed.
+// leastSize is the content that every server must accept (RFC 5321, 4.5.3.1.7). A smaller SIZE is not believed.
 const leastSize = 64 << 10
 
-// noLimit is the size that a server without a limit takes.
+// noLimit is the size limit of a server without one.
 const noLimit = math.MaxInt64
 
-// history is what the upstream has offered since the process began, whichever of its addresses spoke. More is
-// believed at once. Less may come from a server that is starting, a proxy that rewrites the reply, or HELO
-// after an EHLO that failed: until it has lasted, it is a fault of the way, for which no message fails. It is
-// safe for concurrent use.
+// history is what the upstream has offered since the process began, at any of its addresses. More is believed at once. Less
+// may come from a server that is starting, a proxy that rewrites the reply, or HELO after a failed EHLO: until it has
+// lasted, it is a connection fault, and no message fails because of it. history is safe for concurrent use.
 type history struct {
 	mu                            sync.Mutex
-	startTLS, eightBit, utf8, dsn belief // 1 offered, 0 not
+	startTLS, eightBit, utf8, dsn belief // 1: offered, 0: not offered
 	size                          belief // the limit
 
-	caps atomic.Pointer[relay.Capabilities] // as they are believed; nil before an EHLO was answered
+	caps atomic.Pointer[relay.Capabilities] // as believed; nil before an EHLO was answered
 }
 
-// belief is what one extension is taken to offer. The zero belief knows nothing.
+// belief is what we believe of one extension. The zero belief knows nothing.
 type belief struct {
 	known bool
 	value int64
-	less  int       // sessions in a row that offered less, or said nothing
+	less  int       // sessions in a row that offered less, or said nothing of it
 	since time.Time // of the first of them
 }
 
-// learn takes in what a session offered. When sure is false it said nothing of it, and value is what that
-// comes to if it lasts.
+// learn records what a session offered. If sure is false, the session said nothing of it, and value is what that means if it
+// lasts.
 func (b *belief) learn(value int64, sure bool, now time.Time) {
 	if sure && (!b.known || value >= b.value) {
 		*b = belief{known: true, value: value}
@@ -57,7 +56,7 @@ func (b *belief) learn(value int64, sure bool, now time.Time) {
 	}
 }
 
-// learnTLS takes in whether STARTTLS was offered, which only a session in clear can tell.
+// learnTLS records whether STARTTLS was offered, which only a session without TLS can tell.
 func (h *history) learnTLS(e *extensions, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -71,7 +70,7 @@ func (h *history) offeredTLS() bool {
 	return h.startTLS.value == 1
 }
 
-// learn takes in the rest of what a session offered, within TLS if there is any.
+// learn records the rest of what a session offered, inside TLS if there is any.
 func (h *history) learn(e *extensions, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,7 +89,7 @@ func (h *history) learn(e *extensions, now time.Time) {
 	}
 }
 
-// publish makes what is believed visible.
+// publish makes the beliefs visible to Capabilities.
 func (h *history) publish(e *extensions) {
 	c := relay.Capabilities{
 		EightBit: h.eightBit.value == 1, SMTPUTF8: h.utf8.value == 1, DSN: h.dsn.value == 1,
@@ -102,8 +101,8 @@ func (h *history) publish(e *extensions) {
 	h.caps.Store(&c)
 }
 
-// missing is what a message is told that needs an extension which its connection does not offer: lack, if the
-// upstream is known to do without it, else that it is missing for now.
+// missing is the error for a message that needs an extension that its connection does not offer: lack if the upstream is
+// known not to have it, else that it is missing for now.
 func (h *history) missing(b *belief, lack netError) *netError {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,8 +115,8 @@ func (h *history) missing(b *belief, lack netError) *netError {
 	return &lack
 }
 
-// withoutDSN is set when a message with DSN parameters is to wait for a connection on which they can be
-// passed on. An upstream that never offered DSN gets it without them (RFC 3461, 5.2.2).
+// withoutDSN is the error for a message with DSN parameters that must wait for a connection that can pass them on. An
+// upstream that never offered DSN gets the message without them (RFC 3461, 5.2.2).
 func (h *history) withoutDSN() *netError {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,8 +127,8 @@ func (h *history) withoutDSN() *netError {
 		"the message has DSN parameters, and the server does not offer DSN now, though it did before"}
 }
 
-// tooLarge compares a message with the limit that its connection names. A limit that is not believed, and
-// that none came before, does not count: the server will say what it does not take.
+// tooLarge compares a message with the limit that its connection announces. A limit that is too low to believe does not
+// count unless there was a higher one before: the server will say what it does not accept.
 func (h *history) tooLarge(size int64, e *extensions) *netError {
 	if e.Size == 0 || size <= e.Size {
 		return nil
@@ -139,7 +138,7 @@ func (h *history) tooLarge(size int64, e *extensions) *netError {
 	text := sizeText(size, e.Size)
 	switch {
 	case h.size.known && e.Size < h.size.value:
-		return &netError{diagnose.NetExtensionMissing, text + " now, and took more before"}
+		return &netError{diagnose.NetExtensionMissing, text + " now, though it accepted more before"}
 	case e.Size < leastSize:
 		return nil
 	}

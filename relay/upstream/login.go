@@ -7,20 +7,20 @@ import (
 	"mailwhy/diagnose"
 )
 
-// logins keeps credentials that the server refuses from being tried by many connections: providers lock accounts. As
-// long as they are not known to be good, one connection at a time tries them; once they were refused only a probe
-// does, and every other connection meets the same refusal without asking.
+// logins keeps many connections from trying credentials that the server refuses: providers lock accounts. Until the
+// credentials have worked, one connection at a time tries them. After a refusal only a probe tries them, and every other
+// connection gets the same refusal without asking.
 type logins struct {
-	turn chan struct{} // of the one that tries credentials not known to be good
+	turn chan struct{} // held by the connection that tries credentials not known to be good
 
 	mu      sync.Mutex
-	good    bool     // they were taken, and not refused since
-	refused *problem // they were refused, and not taken since
+	good    bool     // they were accepted, and not refused since
+	refused *problem // they were refused, and not accepted since
 }
 
 func newLogins() *logins { return &logins{turn: make(chan struct{}, 1)} }
 
-// try has a connection log in when its turn comes.
+// try logs a connection in when its turn comes.
 func (l *logins) try(ctx context.Context, probe bool, login func() *problem) *problem {
 	good, refused := l.known()
 	if !good {
@@ -29,7 +29,7 @@ func (l *logins) try(ctx context.Context, probe bool, login func() *problem) *pr
 		case <-ctx.Done():
 			return &problem{stage: diagnose.StageAuth, err: context.Canceled}
 		}
-		if good, refused = l.known(); good { // since the one before
+		if good, refused = l.known(); good { // the connection before it succeeded
 			<-l.turn
 		} else {
 			defer func() { <-l.turn }()
@@ -50,7 +50,7 @@ func (l *logins) known() (good bool, refused *problem) {
 	return l.good, l.refused
 }
 
-// learn notes how a login ended. One that was neither taken nor refused tells nothing of the credentials.
+// learn records how a login ended. One that was neither accepted nor refused says nothing of the credentials.
 func (l *logins) learn(pr *problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,12 +16,12 @@ import (
 	"mailwhy/relay/internal/tlsconf"
 )
 
-// problem is why a connection did not come up: a reply, or an error.
+// problem is why a connection could not be opened: a reply or an error.
 type problem struct {
 	stage diagnose.Stage
 	rep   reply
 	err   error
-	clear bool // another connection, without STARTTLS, may do
+	clear bool // a connection without STARTTLS is acceptable
 }
 
 // extensions are what the server offers in its reply to EHLO (RFC 5321, 4.1.1.1).
@@ -31,11 +31,11 @@ type extensions struct {
 	sized    bool     // SIZE is offered, with or without a limit
 	auth     []string // mechanisms, in upper case
 	mailMax  int      // RFC 9422, LIMITS MAILMAX
-	helo     bool     // there was no reply to EHLO: HELO says nothing of extensions
+	helo     bool     // EHLO failed, and HELO says nothing of extensions
 }
 
-// opening is a connection on its way from the TCP handshake to the point before MAIL. No reader runs beside it yet:
-// each reply is awaited where its command is given.
+// opening is a connection between the TCP handshake and the point before MAIL. It has no reader goroutine yet: each reply is
+// read after its command.
 type opening struct {
 	p     *Pool
 	ctx   context.Context
@@ -45,9 +45,9 @@ type opening struct {
 	ext   extensions
 }
 
-// open brings up a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the fault
-// that was met. AUTH is tried once: credentials that fail there fail everywhere, and providers lock accounts. need,
-// if there is one, says what a connection's extensions lack; if one lacks it and all others fail, that is the fault.
+// open makes a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the fault. AUTH is
+// tried once: credentials that fail at one address fail everywhere, and providers lock accounts. need, if not nil, says what
+// the extensions of a connection lack; if one lacks something and all others fail, that is the fault.
 func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *netError) (*conn, *relay.Attempt) {
 	o := &opening{p: p, ctx: ctx, probe: probe, need: need}
 	began := p.opt.Now()
@@ -79,19 +79,19 @@ func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *net
 	return nil, last
 }
 
-// triedAuth reports whether credentials were tried, or could not be had: no address makes a difference then.
+// triedAuth reports whether credentials were tried or not available: another address would make no difference.
 func (pr *problem) triedAuth() bool {
 	var lack *netError
 	unavailable := errors.As(pr.err, &lack) && lack.kind == diagnose.NetAuthUnavailable
 	return pr.stage == diagnose.StageAuth && !unavailable
 }
 
-// lacks reports whether fault is that of a connection which did not have what was needed.
+// lacks reports whether fault is that of a connection that lacked what was needed.
 func lacks(fault *relay.Attempt) bool {
 	return fault.Stage == diagnose.StageHello && fault.NetErr.Kind == diagnose.NetExtensionMissing
 }
 
-// fault makes the Attempt that stands for a connection that did not come up.
+// fault makes the Attempt for a connection that could not be opened.
 func (p *Pool) fault(began time.Time, remote, tlsName string, pr *problem) *relay.Attempt {
 	a := &relay.Attempt{
 		Time: began, Duration: p.opt.Now().Sub(began), Upstream: p.opt.Name, Host: p.opt.Host,
@@ -101,7 +101,7 @@ func (p *Pool) fault(began time.Time, remote, tlsName string, pr *problem) *rela
 	return a
 }
 
-// say puts into a what was said, or why nothing was.
+// say records in a the reply, or why there is none.
 func say(a *relay.Attempt, r reply, err error) {
 	if err == nil {
 		err = r.err
@@ -113,14 +113,14 @@ func say(a *relay.Attempt, r reply, err error) {
 	a.Reply, a.ReplyCut = diagnose.ParseReply(r.raw), r.cut
 }
 
-// raise takes a TCP connection to the point before MAIL. On a problem the connection is closed; where STARTTLS was
-// only an opportunity and failed, a second one is opened without it.
+// raise takes a TCP connection to the point before MAIL. On a problem it closes the connection; if STARTTLS was optional and
+// failed, it opens a second one without it.
 func (o *opening) raise(nc net.Conn, at netip.AddrPort) *problem {
 	pr := o.raiseOnce(nc, at, o.p.tls != nil)
 	if pr == nil || !pr.clear || o.ctx.Err() != nil {
 		return pr
 	}
-	o.p.opt.Log.Warn("STARTTLS failed, going on in clear", "upstream", o.p.opt.Name, "remote", at.String(), "err", pr.err)
+	o.p.opt.Log.Warn("STARTTLS failed, continuing without TLS", "upstream", o.p.opt.Name, "remote", at.String(), "err", pr.err)
 	nc, err := o.p.dialOne(o.ctx, at)
 	if err != nil {
 		return &problem{stage: diagnose.StageConnect, err: err}
@@ -141,10 +141,10 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 	}
 	if pr != nil {
 		if pr.err != nil && c.tls != "" && tlsKind(pr.err) != diagnose.NetNone {
-			pr.stage = diagnose.StageTLS // TLS 1.3 servers judge a client certificate when our part is over
+			pr.stage = diagnose.StageTLS // a TLS 1.3 server checks a client certificate after our handshake ends
 		}
 		if pr.err == nil && !pr.rep.ending() {
-			o.quit() // the server spoke, so it hears
+			o.quit() // the server replied, so it is listening
 		}
 		c.net.Close()
 		return pr
@@ -153,7 +153,7 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 	return nil
 }
 
-// steps are those from the greeting to AUTH.
+// steps runs the steps from the greeting to AUTH.
 func (o *opening) steps(secure bool) *problem {
 	if secure && o.p.opt.TLS.Mode == tlsconf.Implicit {
 		if pr := o.handshake(); pr != nil {
@@ -187,19 +187,19 @@ func (o *opening) steps(secure bool) *problem {
 // limit bounds what follows.
 func (o *opening) limit(d time.Duration) { o.c.net.SetDeadline(time.Now().Add(d)) }
 
-// command says one line and reads its reply.
+// command sends one line and reads its reply.
 func (o *opening) command(line string) reply {
 	o.limit(o.p.opt.Timeouts.Command)
 	if _, err := o.c.net.Write([]byte(line + "\r\n")); err != nil {
 		if r := o.c.in.next(); r.err == nil {
-			return r // said before the connection went
+			return r // sent before the connection was lost
 		}
 		return reply{err: err}
 	}
 	return o.c.in.next()
 }
 
-// quit says farewell to a server that will not have us.
+// quit sends QUIT to a server that refuses us.
 func (o *opening) quit() {
 	o.limit(quitTimeout)
 	if _, err := o.c.net.Write([]byte("QUIT\r\n")); err == nil {
@@ -207,8 +207,8 @@ func (o *opening) quit() {
 	}
 }
 
-// hello introduces us, with HELO to a server that refuses EHLO for good: 500, 501, 502 or 550 says that it does not know it
-// (RFC 5321, 4.1.4), and some say 554.
+// hello sends EHLO, and HELO to a server that permanently refuses EHLO: 500, 501, 502 or 550 means that it does not know
+// EHLO (RFC 5321, 4.1.4), and some servers reply 554.
 func (o *opening) hello() *problem {
 	r := o.command("EHLO " + o.p.opt.Hello)
 	switch {
@@ -224,13 +224,13 @@ func (o *opening) hello() *problem {
 		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
 	}
 	if o.p.opt.Auth != nil || o.p.tls != nil && o.c.tls == "" && !o.p.clearOffered() {
-		return &problem{stage: diagnose.StageHello, rep: refusal} // what is needed only EHLO offers
+		return &problem{stage: diagnose.StageHello, rep: refusal} // only EHLO offers what is needed
 	}
 	o.ext = extensions{helo: true}
 	return nil
 }
 
-// startTLS goes over to TLS (RFC 3207) as the mode demands.
+// startTLS starts TLS (RFC 3207) as the mode requires.
 func (o *opening) startTLS() *problem {
 	if !o.ext.startTLS {
 		return o.noStartTLS()
@@ -244,26 +244,26 @@ func (o *opening) startTLS() *problem {
 		return nil
 	case r.class() >= 4:
 		return &problem{stage: diagnose.StageTLS, rep: r}
-	case r.code != 220: // RFC 3207, 4: the only go-ahead; after anything else no handshake is awaited
+	case r.code != 220: // RFC 3207, 4: only 220 starts the handshake
 		return &problem{stage: diagnose.StageTLS, clear: clear, err: &netError{diagnose.NetProtocol,
-			fmt.Sprintf("the server answered STARTTLS with %q, where only 220 is the go-ahead", clip(r.raw))}}
-	case o.c.in.r.Buffered() > 0: // bytes that came in clear would be taken for the encrypted server's
+			fmt.Sprintf("the server answered STARTTLS with %q instead of 220", clip(r.raw))}}
+	case o.c.in.r.Buffered() > 0: // bytes sent in the clear must not count as encrypted
 		return &problem{stage: diagnose.StageTLS, clear: clear, err: &netError{diagnose.NetProtocol,
-			"the server, or somebody between, sent more after its reply to STARTTLS"}}
+			"the server, or an attacker, sent more after the reply to STARTTLS"}}
 	}
 	if pr := o.handshake(); pr != nil {
 		pr.clear = clear
 		return pr
 	}
-	return o.hello() // RFC 3207, 4.2: what was learned in clear is discarded
+	return o.hello() // RFC 3207, 4.2: discard what was learned without TLS
 }
 
-// noStartTLS is what a server without STARTTLS comes to.
+// noStartTLS is the problem with a server without STARTTLS; nil if it is acceptable.
 func (o *opening) noStartTLS() *problem {
 	switch {
 	case !o.p.clearOffered():
 		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
-			"TLS is required and the server does not offer STARTTLS"}}
+			"TLS is required, but the server does not offer STARTTLS"}}
 	case o.p.history.offeredTLS():
 		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetExtensionMissing,
 			"the server does not offer STARTTLS now, though it did before"}}
@@ -271,7 +271,7 @@ func (o *opening) noStartTLS() *problem {
 	return nil
 }
 
-// handshake puts TLS over the connection.
+// handshake starts TLS on the connection.
 func (o *opening) handshake() *problem {
 	o.limit(o.p.opt.Timeouts.Connect)
 	t := tls.Client(o.c.net, o.p.tls)
@@ -283,8 +283,8 @@ func (o *opening) handshake() *problem {
 	return nil
 }
 
-// parseExtensions reads the lines of a reply to EHLO. Keywords count in any case (RFC 5321, 2.4), and so does the
-// old form AUTH=PLAIN.
+// parseExtensions reads the lines of a reply to EHLO. It ignores the case of keywords (RFC 5321, 2.4) and accepts the old
+// form AUTH=PLAIN.
 func parseExtensions(raw string) extensions {
 	var e extensions
 	lines := strings.Split(strings.TrimRight(raw, "\r\n"), "\n")

@@ -1,31 +1,31 @@
-// Package upstream is the SMTP client side: it brings messages to one next hop and reports exactly what was said.
+// Package upstream is the SMTP client: it sends messages to one next hop and reports exactly what the server said.
 //
-// A lane calls Pool.Relay with a transaction and with a way to ask for the next; the pool connects (every address of
-// the host, IPv6 and IPv4), goes over to TLS, authenticates, and runs the transactions on one connection. MAIL, all
-// RCPTs and DATA travel in one write where the server offers PIPELINING, and the next message's envelope travels with the end
-// of data of the one before, so that a message costs one round trip plus the server's own time.
+// A lane calls Pool.Relay with a transaction and a function that returns the next one. The pool connects (to any address
+// of the host, IPv6 or IPv4), starts TLS, authenticates, and runs the transactions on one connection. If the server offers
+// PIPELINING, MAIL, all RCPTs and DATA are one write, and the envelope of the next message is sent together with the end of
+// data of the one before, so a message costs one round trip plus the server's own time.
 //
 // What always holds:
 //
-//   - Each reply is kept byte for byte, up to 64 KiB, with the stage at which it was given, and belongs to the
-//     command and recipient that it answers. A go error is one of diagnose's NetErr kinds, named in one place.
-//   - A message cut short is never completed: when its content cannot be read to the end, or the server speaks before
-//     the end, the connection is closed without the final dot and without another command.
-//   - A connection that is lost before the final dot has cost nothing; after it the attempt is Uncertain. A reused
-//     connection that turns out to be gone, before a dot was written, is replaced and not a failure, whether the
-//     server closes it, says 421, or answers MAIL with words about the session. It is replaced once: what a fresh
-//     connection answers counts.
-//   - What goes wrong before MAIL is a Fault, nobody's attempt. Only where other recipients of the same message have
-//     been answered before does it stand among the Attempts, at its own stage.
-//   - What the upstream has offered before and does not offer now is a fault of the way (history): another address
-//     is tried, and a message that needs it waits. Only what has lasted fails a message.
-//   - Every read, write and flush has a time limit. Cancelling leaves the transaction under way its grace.
-//   - Credentials travel over TLS only, unless AllowPlaintextAuth says otherwise, and appear in no error and no log. While
-//     they are not known to be good one connection at a time tries them.
+//   - Each reply is kept byte for byte, up to 64 KiB, with its stage, and belongs to the command and recipient that it
+//     answers. A Go error becomes one of diagnose's NetErr kinds, in one place.
+//   - A message cut short is never completed. If its content cannot be read to the end, or the server replies before the
+//     end, the connection is closed without the final dot and without another command.
+//   - A connection lost before the final dot costs nothing; after the dot the attempt is Uncertain. A reused connection
+//     that turns out to be dead before a dot was written is replaced and is not a failure, whether the server closes it,
+//     replies 421, or answers MAIL with a text about the session. It is replaced only once: what a new connection answers
+//     counts.
+//   - What goes wrong before MAIL is a Fault, not an attempt of any recipient. It is among the Attempts, at its own stage,
+//     only if other recipients of the same message already have an answer.
+//   - An extension that the upstream offered before and does not offer now is a connection fault (history): another address
+//     is tried, and a message that needs the extension waits. Only a lasting change fails a message.
+//   - Every read, write and flush has a time limit. After cancellation the transaction in progress has its grace period.
+//   - Credentials are sent only over TLS, unless AllowPlaintextAuth is set, and appear in no error and no log. Until they
+//     have worked, only one connection at a time tries them.
 //
-// The files: open (from TCP to the point before MAIL), greeting, history, auth, login, exchange (transactions),
-// stale, elsewhere, command and content (what is written), reply (what is read), conn, dial, fault (errors to
-// kinds), upstreamid.
+// The files: options, pool, open (from TCP to the point before MAIL), dial, greeting, history, auth, login, exchange
+// (transactions), delivery, envelope, stale, elsewhere, command and content (what is written), reply (what is read), conn,
+// fault (from errors to kinds), upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
 // 6531 (SMTPUTF8), 8305 (order of addresses), 9422 (LIMITS).
@@ -55,10 +55,10 @@ type Pool struct {
 	history history
 	buffers sync.Pool // of *buffers
 	logins  *logins
-	silence atomic.Bool // a missing greeting was logged, and none has come since
+	silence atomic.Bool // a missing greeting was logged, and none has come since then
 
 	mu     sync.Mutex
-	idle   []*conn // the newest last
+	idle   []*conn // newest last
 	closed bool
 	quits  sync.WaitGroup
 }
@@ -78,13 +78,13 @@ func New(o Options) (*Pool, error) {
 	return p, nil
 }
 
-// clearAllowed reports whether to go on in clear is better than not at all when STARTTLS fails: nothing but the
-// content is at stake, and nobody said whom to trust.
+// clearAllowed reports whether sending without TLS is better than not sending when STARTTLS fails: only the content is at
+// stake, and the settings do not say which certificate to trust.
 func (p *Pool) clearAllowed() bool {
 	return p.opt.TLS.Mode == TLSOpportunistic && !p.opt.TLS.Trust() && p.opt.Auth == nil
 }
 
-// clearOffered reports whether a server without STARTTLS will do.
+// clearOffered reports whether a server without STARTTLS is acceptable.
 func (p *Pool) clearOffered() bool {
 	o := &p.opt
 	return o.TLS.Mode == TLSOpportunistic && !o.TLS.Trust() && (o.Auth == nil || o.AllowPlaintextAuth)
@@ -98,7 +98,7 @@ func (p *Pool) Capabilities() (relay.Capabilities, bool) {
 	return relay.Capabilities{}, false
 }
 
-// Probe implements relay.Upstream. Credentials that were refused are tried again by a probe only.
+// Probe implements relay.Upstream. Only a probe tries credentials again that were refused.
 func (p *Pool) Probe(ctx context.Context) *relay.Attempt {
 	c, fault := p.open(ctx, true, nil)
 	if fault == nil {
@@ -107,8 +107,8 @@ func (p *Pool) Probe(ctx context.Context) *relay.Attempt {
 	return fault
 }
 
-// Close implements relay.Upstream. It waits for the farewells, which take 10 seconds at most. Connections in use end
-// with their exchange.
+// Close implements relay.Upstream. It waits for idle connections to QUIT, at most 10 seconds. Connections in use end with
+// their exchange.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	idle := p.idle
@@ -123,7 +123,7 @@ func (p *Pool) Close() error {
 	return nil
 }
 
-// get returns a connection that waits in the pool, or nil.
+// get returns an idle connection from the pool, or nil.
 func (p *Pool) get() *conn {
 	for {
 		p.mu.Lock()
@@ -161,7 +161,7 @@ func (p *Pool) put(c *conn) {
 	}
 }
 
-// forgetIdle takes c out of the pool and reports whether it was there.
+// forgetIdle removes c from the pool and reports whether it was there.
 func (p *Pool) forgetIdle(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,14 +174,14 @@ func (p *Pool) forgetIdle(c *conn) bool {
 	return true
 }
 
-// forget closes c, whose server has gone, if it waits in the pool. If it is in use its user will find out.
+// forget closes c, which the server has closed, if it is idle. If it is in use, its user will notice.
 func (p *Pool) forget(c *conn) {
 	if p.forgetIdle(c) {
 		c.close()
 	}
 }
 
-// retire ends c with QUIT, beside whatever goes on; after Close, here and now.
+// retire ends c with QUIT in the background; after Close, before it returns.
 func (p *Pool) retire(c *conn) {
 	p.mu.Lock()
 	closed := p.closed
@@ -201,7 +201,7 @@ func (p *Pool) quit(c *conn) {
 	c.quit()
 }
 
-// canceled is the fault of an exchange that was not begun.
+// canceled is the fault of an exchange that was cancelled before it began.
 func (p *Pool) canceled() *relay.Attempt {
 	return p.fault(p.opt.Now(), "", "", &problem{stage: diagnose.StageConnect, err: context.Canceled})
 }

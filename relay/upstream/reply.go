@@ -12,7 +12,7 @@ import (
 // maxReply is how many bytes of a reply are kept. The rest is read and counted, so that the dialogue stays in step.
 const maxReply = 64 << 10
 
-// reply is one reply as it came, or why there is none.
+// reply is one reply unchanged, or why there is none.
 type reply struct {
 	raw  string
 	code int
@@ -26,27 +26,27 @@ func (r reply) class() int { return r.code / 100 }
 // ending reports whether the server closes the connection with this reply (RFC 5321, 3.8 and 4.1.1.10).
 func (r reply) ending() bool { return r.code == 421 || r.code == 221 }
 
-// protocolError tells that what came is no SMTP reply.
+// protocolError means that what the server sent is not an SMTP reply.
 type protocolError struct{ raw string }
 
 func (e *protocolError) Error() string { return fmt.Sprintf("not an SMTP reply: %q", clip(e.raw)) }
 
-// cutError tells that the connection ended within a reply.
+// cutError means that the connection ended in the middle of a reply.
 type cutError struct {
 	raw string
 	err error
 }
 
 func (e *cutError) Error() string {
-	return fmt.Sprintf("connection lost within a reply: %q: %v", clip(e.raw), e.err)
+	return fmt.Sprintf("connection lost in the middle of a reply: %q: %v", clip(e.raw), e.err)
 }
 
 func (e *cutError) Unwrap() error { return e.err }
 
-// clip bounds what an error quotes.
+// clip bounds the length of a quotation in an error.
 func clip(s string) string { return s[:min(len(s), 512)] }
 
-// replyReader reads replies (RFC 5321, 4.2.1) of any length and shape: bare codes, tabs, bare LF, foreign lines within
+// replyReader reads replies (RFC 5321, 4.2.1) of any length and form: bare codes, tabs, bare LF, and lines without a code in
 // a multi-line reply.
 type replyReader struct {
 	r      *bufio.Reader
@@ -56,7 +56,7 @@ type replyReader struct {
 
 func newReplyReader(r io.Reader) *replyReader { return &replyReader{r: bufio.NewReader(r)} }
 
-// next reads one reply. After an error the reader is of no more use.
+// next reads one reply. After an error the reader cannot be used any more.
 func (rr *replyReader) next() reply {
 	line, err := rr.r.ReadSlice('\n')
 	code, more, ok := replyLine(line)
@@ -69,7 +69,7 @@ func (rr *replyReader) next() reply {
 	return rr.long(code, more, line, err)
 }
 
-// long goes on with a reply that has several lines, or one that exceeds the buffer.
+// long continues a reply that has several lines or exceeds the buffer.
 func (rr *replyReader) long(code int, more bool, line []byte, err error) reply {
 	m := multiline{code: code}
 	for {
@@ -91,7 +91,7 @@ func (rr *replyReader) long(code int, more bool, line []byte, err error) reply {
 	}
 }
 
-// keep turns line into a string, one of the recent ones if it is the same.
+// keep turns line into a string, reusing a recent one if it is equal.
 func (rr *replyReader) keep(line []byte) string {
 	for _, s := range rr.recent {
 		if s == string(line) {
@@ -104,22 +104,22 @@ func (rr *replyReader) keep(line []byte) string {
 	return s
 }
 
-// multiline gathers the lines of one reply.
+// multiline collects the lines of one reply.
 type multiline struct {
 	raw   bytes.Buffer
 	code  int
 	cut   int64
-	mixed bool // both success and failure are among the codes
+	mixed bool // the codes contain both success and failure
 }
 
-// add keeps b as far as there is room.
+// add keeps as much of b as there is room for.
 func (m *multiline) add(b []byte) {
 	n := min(len(b), maxReply-m.raw.Len())
 	m.raw.Write(b[:n])
 	m.cut += int64(len(b) - n)
 }
 
-// line reports whether more lines follow the one that begins with b. A line without a code is wording.
+// line reports whether more lines follow the one that begins with b. A line without a code is only text.
 func (m *multiline) line(b []byte) (more bool) {
 	code, more, ok := replyLine(b)
 	if !ok {
@@ -129,8 +129,8 @@ func (m *multiline) line(b []byte) (more bool) {
 	return more
 }
 
-// end makes the reply. Where the lines' codes differ, diagnose says which counts, as it will when the raw bytes are
-// read again; one that says both yes and no says nothing.
+// end makes the reply. If the codes of the lines differ, diagnose decides which one counts, as it will when it reads the raw
+// bytes again. A reply with both success and failure is not a reply.
 func (m *multiline) end() reply {
 	raw := m.raw.String()
 	if m.mixed {
@@ -139,8 +139,7 @@ func (m *multiline) end() reply {
 	return reply{raw: raw, code: diagnose.ParseReply(raw).Code, cut: m.cut}
 }
 
-// replyLine reads the code at the start of a line, and whether another line follows; ok is false when there is no
-// code.
+// replyLine reads the code at the start of a line and whether another line follows. ok is false if there is no code.
 func replyLine(b []byte) (code int, more, ok bool) {
 	if len(b) < 3 || b[0] < '2' || b[0] > '7' || !digit(b[1]) || !digit(b[2]) {
 		return 0, false, false
@@ -152,7 +151,7 @@ func replyLine(b []byte) (code int, more, ok bool) {
 	return code, b[3] == '-', !wordGoesOn(b[3:])
 }
 
-// wordGoesOn reports whether the three digits before b are only the beginning of a word or number.
+// wordGoesOn reports whether the three digits before b are the beginning of a longer word or number.
 func wordGoesOn(b []byte) bool {
 	c := b[0] | 0x20 // letters in lower case
 	return digit(b[0]) || 'a' <= c && c <= 'z' || b[0] == '.' && len(b) > 1 && digit(b[1])

@@ -2,8 +2,8 @@ package upstream
 
 import "strings"
 
-// upstreamID finds the id that the server gives the message in its reply to the final dot, as the servers and
-// providers in wide use word it; "" when there is none.
+// upstreamID finds the id of the message in the reply to the final dot, in the wordings of common servers and providers; ""
+// if there is none.
 func upstreamID(text string) string {
 	lower := strings.ToLower(text)
 	for _, lead := range []string{"queued as ", "queued as: ", "queued mail with id ", "ok id=", "message queued ("} {
@@ -29,7 +29,7 @@ func upstreamID(text string) string {
 	return ""
 }
 
-// token is the first word of s without the punctuation around it.
+// token is the first word of s without punctuation around it.
 func token(s string) string {
 	f := strings.Fields(s)
 	if len(f) == 0 {
