@@ -71,8 +71,8 @@ func (l *Listen) complete(certificate bool) {
 	}
 }
 
-// stateDir is the default spool directory: the one from systemd, else /var/lib/mailwhy for root, else one in the user's
-// state directory; "" when the user has no home.
+// stateDir is the default spool directory: the one from systemd, else /var/lib/mailwhy for root, else one
+// in the user's state directory; "" when the user has no home.
 func stateDir(env []string, uid int) string {
 	if dir := lookup(env, "STATE_DIRECTORY"); dir != "" {
 		first, _, _ := strings.Cut(dir, ":")
@@ -101,8 +101,8 @@ func lookup(env []string, name string) string {
 	return value
 }
 
-// complete fills in what depends on the host name and on the credentials, which are sent under TLS (RFC 8314) to the
-// submission port (RFC 6409).
+// complete fills in what depends on the host name and on the credentials, which are sent under TLS (RFC
+// 8314) to the submission port (RFC 6409).
 func (u *Upstream) complete(hostname string) {
 	if u.Hello == "" && validHost(hostname) {
 		u.Hello = hostname
@@ -128,8 +128,8 @@ func (u *Upstream) complete(hostname string) {
 	}
 }
 
-// portWarning warns of a TLS mode that is unusual for the port (RFC 8314, 3.3); "" if it is not. It is not an error,
-// since a provider may use any port.
+// portWarning warns of a TLS mode that is unusual for the port (RFC 8314, 3.3); "" if it is not. It is not
+// an error, since a provider may use any port.
 func (u *Upstream) portWarning(path string) string {
 	switch {
 	case u.Port == 465 && u.TLS != "implicit":
@@ -149,7 +149,8 @@ func (c *Config) readSecret(path string, s *Secret, file string, report reportFu
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		report(path+"_file", file+" "+fileProblem(err), "the file must hold only the secret and be readable by mailwhy")
+		report(path+"_file", file+" "+fileProblem(err),
+			"the file must hold only the secret and be readable by mailwhy")
 		return
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
@@ -161,8 +162,8 @@ func (c *Config) readSecret(path string, s *Secret, file string, report reportFu
 	c.warnReadable(path+"_file", file)
 }
 
-// warnInline warns of a password that others may see: on the command line, or in a configuration file that they may
-// read.
+// warnInline warns of a password that others may see: on the command line, or in a configuration file that
+// they may read.
 func (c *Config) warnInline(path string, u *Upstream) {
 	if u.PasswordFile != "" || u.Password.IsZero() {
 		return
@@ -176,8 +177,8 @@ func (c *Config) warnInline(path string, u *Upstream) {
 	}
 }
 
-// warnReadable warns of a file with a secret that others may read or change. It is not a mistake, because files that a
-// container engine mounts are readable by everybody.
+// warnReadable warns of a file with a secret that others may read or change. It is not a mistake, because
+// files that a container engine mounts are readable by everybody.
 func (c *Config) warnReadable(key, file string) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -187,6 +188,7 @@ func (c *Config) warnReadable(key, file string) {
 	case perm&0o044 != 0:
 		c.Warnings = append(c.Warnings, key+": "+file+" can be read by others on this machine; chmod 0600 it")
 	case perm&0o022 != 0:
-		c.Warnings = append(c.Warnings, key+": "+file+" can be changed by others on this machine; chmod 0600 it")
+		c.Warnings = append(c.Warnings,
+			key+": "+file+" can be changed by others on this machine; chmod 0600 it")
 	}
 }

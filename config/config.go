@@ -1,25 +1,28 @@
 // Package config turns relay.toml, the environment and flags into one validated Config.
 //
-// It is the only home of every default: the rooms of the relay have none and refuse to start without a value. The
-// program that joins the rooms loads a Config and hands each room plain values; no room imports this package.
+// It is the only home of every default: the rooms of the relay have none and refuse to start without a
+// value. The program that joins the rooms loads a Config and hands each room plain values; no room imports
+// this package.
 //
-// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, Default. Load reports everything that is
-// wrong at once, each Mistake with its key path, where the value came from and what to write instead. The Config that it
-// returns is complete: every default is filled in, secrets are read from their files, and every value is in range. A
-// Config never changes; a reload loads a new one. Secrets cannot be printed by accident (Secret).
+// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, Default. Load reports
+// everything that is wrong at once, each Mistake with its key path, where the value came from and what to
+// write instead. The Config that it returns is complete: every default is filled in, secrets are read from
+// their files, and every value is in range. A Config never changes; a reload loads a new one. Secrets
+// cannot be printed by accident (Secret).
 //
 // Viper reads and merges the sources. The traps of its version 1.21 are avoided like this:
 //
 //   - Values are only unmarshalled into the structs below, never fetched with Get*.
-//   - Every key gets its default from one walk over Default, so the environment reaches keys that are in no file.
+//   - Every key gets its default from one walk over Default, so the environment reaches keys that are in no
+//     file.
 //   - Unknown keys are mistakes, and so are unknown MAILWHY_ variables, which viper cannot see.
 //   - A duration without a unit is a mistake, not a number of nanoseconds. Numbers are decimal.
 //   - Keys with capital letters are mistakes: viper would merge keys that differ only in case.
 //   - The key delimiter is not a dot. Files are never watched.
 //
-// The struct tags are the rules: toml names the key; min and max bound a number, size or duration; oneof lists the
-// allowed words; read marks a file that must be readable. docs/configuration.md and relay.example.toml are tested
-// against them.
+// The struct tags are the rules: toml names the key; min and max bound a number, size or duration; oneof
+// lists the allowed words; read marks a file that must be readable. docs/configuration.md and
+// relay.example.toml are tested against them.
 package config
 
 import (
@@ -29,8 +32,9 @@ import (
 
 // Config is a whole configuration.
 type Config struct {
-	Hostname      string        `toml:"hostname"`                             // in EHLO, Received and DSNs
-	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"` // for work in progress at SIGTERM
+	Hostname string `toml:"hostname"` // in EHLO, Received and DSNs
+	// for work in progress at SIGTERM
+	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"`
 
 	Listen      []Listen             `toml:"listen"`
 	Client      []Client             `toml:"client"`
@@ -54,10 +58,11 @@ type Config struct {
 
 // Listen is one address that accepts mail.
 type Listen struct {
-	Address       string         `toml:"address"`                            // host:port, or unix:PATH
-	TLS           string         `toml:"tls" oneof:"none starttls implicit"` // starttls when [tls] names a certificate, else none
-	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"`                     // peers whose PROXY header is trusted
-	Mode          FileMode       `toml:"mode"`                               // of a unix socket
+	Address string `toml:"address"` // host:port, or unix:PATH
+	// starttls when [tls] names a certificate, else none
+	TLS           string         `toml:"tls" oneof:"none starttls implicit"`
+	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"` // peers whose PROXY header is trusted
+	Mode          FileMode       `toml:"mode"`           // of a unix socket
 }
 
 // Client is a named group of networks that may send mail without authentication.
@@ -67,8 +72,8 @@ type Client struct {
 	Senders  []string       `toml:"senders"` // envelope senders it may use, address or @domain; empty: any
 }
 
-// Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain" for a
-// domain's subdomains.
+// Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain"
+// for a domain's subdomains.
 type Access struct {
 	UsersFile       string   `toml:"users_file" read:"secret"`
 	AllowSenders    []string `toml:"allow_senders"` // empty: all
@@ -80,22 +85,23 @@ type Access struct {
 
 // SMTPD holds the limits of the front door.
 type SMTPD struct {
-	MaxConnections           int           `toml:"max_connections" min:"1" max:"100000"`
-	MaxConnectionsPerClient  int           `toml:"max_connections_per_client" min:"1" max:"100000"`
-	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
-	MaxErrors                int           `toml:"max_errors" min:"1"`
-	MaxAuthFailures          int           `toml:"max_auth_failures" min:"1"`
-	MaxRecipients            int           `toml:"max_recipients" min:"100" max:"50000"`    // RFC 5321, 4.5.3.1.8
-	MaxMessageSize           Size          `toml:"max_message_size" min:"64kB" max:"2GB"`   // RFC 5321, 4.5.3.1.7
-	MaxCommandLength         Size          `toml:"max_command_length" min:"1036" max:"1MB"` // RFC 3461, 5.4
-	MaxLineLength            Size          `toml:"max_line_length" min:"1000" max:"1GB"`    // RFC 5321, 4.5.3.1.6
-	MaxMemory                Size          `toml:"max_memory" min:"4MiB"`
-	IdleTimeout              time.Duration `toml:"idle_timeout" min:"1s" max:"24h"`
-	DataTimeout              time.Duration `toml:"data_timeout" min:"1s" max:"24h"`
-	MinDataRate              Size          `toml:"min_data_rate"` // bytes a second; 0: no minimum
-	MaxHops                  int           `toml:"max_hops" min:"1" max:"1000"`
-	BareNewline              string        `toml:"bare_newline" oneof:"reject normalize"`
-	AddMissingHeaders        bool          `toml:"add_missing_headers"`
+	MaxConnections           int `toml:"max_connections" min:"1" max:"100000"`
+	MaxConnectionsPerClient  int `toml:"max_connections_per_client" min:"1" max:"100000"`
+	MaxMessagesPerConnection int `toml:"max_messages_per_connection" min:"0"` // 0: no limit
+	MaxErrors                int `toml:"max_errors" min:"1"`
+	MaxAuthFailures          int `toml:"max_auth_failures" min:"1"`
+	// RFC 5321, 4.5.3.1.8
+	MaxRecipients     int           `toml:"max_recipients" min:"100" max:"50000"`
+	MaxMessageSize    Size          `toml:"max_message_size" min:"64kB" max:"2GB"`   // RFC 5321, 4.5.3.1.7
+	MaxCommandLength  Size          `toml:"max_command_length" min:"1036" max:"1MB"` // RFC 3461, 5.4
+	MaxLineLength     Size          `toml:"max_line_length" min:"1000" max:"1GB"`    // RFC 5321, 4.5.3.1.6
+	MaxMemory         Size          `toml:"max_memory" min:"4MiB"`
+	IdleTimeout       time.Duration `toml:"idle_timeout" min:"1s" max:"24h"`
+	DataTimeout       time.Duration `toml:"data_timeout" min:"1s" max:"24h"`
+	MinDataRate       Size          `toml:"min_data_rate"` // bytes a second; 0: no minimum
+	MaxHops           int           `toml:"max_hops" min:"1" max:"1000"`
+	BareNewline       string        `toml:"bare_newline" oneof:"reject normalize"`
+	AddMissingHeaders bool          `toml:"add_missing_headers"`
 }
 
 // TLS is the certificate of the listeners.
@@ -124,34 +130,35 @@ type Retry struct {
 
 // Upstream is the next hop.
 type Upstream struct {
-	Host                     string        `toml:"host"`
-	Port                     int           `toml:"port" min:"0" max:"65535"`
-	TLS                      string        `toml:"tls" oneof:"none opportunistic starttls implicit"`
-	TLSMinVersion            string        `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
-	ServerName               string        `toml:"server_name"`
-	CAFile                   string        `toml:"ca_file" read:"file"`
-	Fingerprint              []string      `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
-	CertFile                 string        `toml:"cert_file" read:"file"`
-	KeyFile                  string        `toml:"key_file" read:"secret"`
-	Username                 string        `toml:"username"`
-	Password                 Secret        `toml:"password"`
-	PasswordFile             string        `toml:"password_file"`
-	Auth                     []string      `toml:"auth"` // mechanisms in order of preference
-	AllowPlaintextAuth       bool          `toml:"allow_plaintext_auth"`
-	Hello                    string        `toml:"hello"`      // name in EHLO; hostname when empty
-	LocalAddr                string        `toml:"local_addr"` // IP address to connect from
-	Concurrency              int           `toml:"concurrency" min:"1" max:"1000"`
-	Rate                     Rate          `toml:"rate"`
-	MaxMessagesPerConnection int           `toml:"max_messages_per_connection" min:"0"` // 0: no limit
-	MaxRecipients            int           `toml:"max_recipients" min:"1"`              // per transaction
-	Pipelining               bool          `toml:"pipelining"`                          // when the server offers it
-	IdleTimeout              time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
-	MaxConnectionAge         time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
-	ConnectTimeout           time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
-	GreetingTimeout          time.Duration `toml:"greeting_timeout" min:"100ms" max:"1h"`
-	CommandTimeout           time.Duration `toml:"command_timeout" min:"100ms" max:"1h"`
-	DataTimeout              time.Duration `toml:"data_timeout" min:"100ms" max:"1h"`
-	FinalTimeout             time.Duration `toml:"final_timeout" min:"100ms" max:"1h"`
+	Host                     string   `toml:"host"`
+	Port                     int      `toml:"port" min:"0" max:"65535"`
+	TLS                      string   `toml:"tls" oneof:"none opportunistic starttls implicit"`
+	TLSMinVersion            string   `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
+	ServerName               string   `toml:"server_name"`
+	CAFile                   string   `toml:"ca_file" read:"file"`
+	Fingerprint              []string `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
+	CertFile                 string   `toml:"cert_file" read:"file"`
+	KeyFile                  string   `toml:"key_file" read:"secret"`
+	Username                 string   `toml:"username"`
+	Password                 Secret   `toml:"password"`
+	PasswordFile             string   `toml:"password_file"`
+	Auth                     []string `toml:"auth"` // mechanisms in order of preference
+	AllowPlaintextAuth       bool     `toml:"allow_plaintext_auth"`
+	Hello                    string   `toml:"hello"`      // name in EHLO; hostname when empty
+	LocalAddr                string   `toml:"local_addr"` // IP address to connect from
+	Concurrency              int      `toml:"concurrency" min:"1" max:"1000"`
+	Rate                     Rate     `toml:"rate"`
+	MaxMessagesPerConnection int      `toml:"max_messages_per_connection" min:"0"` // 0: no limit
+	MaxRecipients            int      `toml:"max_recipients" min:"1"`              // per transaction
+	// when the server offers it
+	Pipelining       bool          `toml:"pipelining"`
+	IdleTimeout      time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
+	MaxConnectionAge time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
+	ConnectTimeout   time.Duration `toml:"connect_timeout" min:"100ms" max:"10m"`
+	GreetingTimeout  time.Duration `toml:"greeting_timeout" min:"100ms" max:"1h"`
+	CommandTimeout   time.Duration `toml:"command_timeout" min:"100ms" max:"1h"`
+	DataTimeout      time.Duration `toml:"data_timeout" min:"100ms" max:"1h"`
+	FinalTimeout     time.Duration `toml:"final_timeout" min:"100ms" max:"1h"`
 }
 
 // DeliveryLog records what happened to each message.
@@ -168,9 +175,10 @@ type Log struct {
 
 // DSN is what delivery status notifications contain and where they go.
 type DSN struct {
-	Route          string        `toml:"route" oneof:"sender operator both maildir off"`
-	From           string        `toml:"from"`            // From header; postmaster at hostname when empty
-	FallbackSender string        `toml:"fallback_sender"` // envelope sender for upstreams that refuse the null sender
+	Route string `toml:"route" oneof:"sender operator both maildir off"`
+	From  string `toml:"from"` // From header; postmaster at hostname when empty
+	// envelope sender for upstreams that refuse the null sender
+	FallbackSender string        `toml:"fallback_sender"`
 	Operator       string        `toml:"operator"`
 	Maildir        string        `toml:"maildir"`
 	DelayAfter     time.Duration `toml:"delay_after"` // 0: no delay notices
@@ -197,8 +205,8 @@ type Metrics struct {
 	Listen string `toml:"listen"` // host:port; empty: nowhere
 }
 
-// Default is the configuration when nothing is set. Load fills in what depends on the machine or on other settings:
-// hostname, spool.dir, admin.socket, dsn.from, the listener and the client.
+// Default is the configuration when nothing is set. Load fills in what depends on the machine or on other
+// settings: hostname, spool.dir, admin.socket, dsn.from, the listener and the client.
 func Default() *Config {
 	return &Config{
 		ShutdownGrace: 8 * time.Second,
@@ -235,12 +243,13 @@ func Default() *Config {
 	}
 }
 
-// defaultRetry gives up after five days (RFC 5321, 4.5.4.1). The first delays are short, because most deferrals last
-// only minutes.
+// defaultRetry gives up after five days (RFC 5321, 4.5.4.1). The first delays are short, because most
+// deferrals last only minutes.
 func defaultRetry() Retry {
 	h := time.Hour
 	return Retry{
-		Schedule:      Schedule{time.Minute, 5 * time.Minute, 5 * time.Minute, 30 * time.Minute, h, h, h, h, h, h, 4 * h},
+		Schedule: Schedule{time.Minute, 5 * time.Minute, 5 * time.Minute, 30 * time.Minute, h, h, h, h,
+			h, h, 4 * h},
 		ExpireAfter:   5 * 24 * h,
 		Jitter:        0.1,
 		MaxRetryAfter: 4 * h,

@@ -80,9 +80,10 @@ func TestExample(t *testing.T) {
 	}
 	for _, path := range knownPaths([]string{"default"}) {
 		plain := strings.ReplaceAll(path, "[0]", "")
-		leaf := plain != "access" && !slices.ContainsFunc(knownPaths([]string{"default"}), func(p string) bool {
-			return strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[")
-		})
+		leaf := plain != "access" &&
+			!slices.ContainsFunc(knownPaths([]string{"default"}), func(p string) bool {
+				return strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[")
+			})
 		if leaf && !shown[plain] {
 			t.Errorf("the example does not show %s", plain)
 		}
@@ -151,7 +152,8 @@ func TestUpstreamURL(t *testing.T) {
 		{"smtp://u:p%40ss@[2001:db8::1]:587?tls=starttls", password(Upstream{Host: "2001:db8::1", Port: 587, TLS: "starttls", Username: "u"})},
 	} {
 		got := mustLoad(t, Source{Flags: up(tc.url)}).Upstream["default"]
-		if got.Host != tc.want.Host || got.Port != tc.want.Port || got.TLS != tc.want.TLS || got.Username != tc.want.Username || got.Password.Reveal() != tc.want.Password.Reveal() {
+		if got.Host != tc.want.Host || got.Port != tc.want.Port || got.TLS != tc.want.TLS ||
+			got.Username != tc.want.Username || got.Password.Reveal() != tc.want.Password.Reveal() {
 			t.Errorf("%s: got %s:%d tls=%s user=%s", tc.url, got.Host, got.Port, got.TLS, got.Username)
 		}
 	}
@@ -172,7 +174,8 @@ func TestUpstreamURLMistakes(t *testing.T) {
 		"smtp://127.0.0.1:2525":                      "is this relay itself",
 	} {
 		_, err := Load(Source{Flags: up(url)})
-		if err == nil || !strings.HasPrefix(err.Error(), "--upstream: upstream.default.") && !strings.HasPrefix(err.Error(), "upstream.default.") || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.HasPrefix(err.Error(), "--upstream: upstream.default.") &&
+			!strings.HasPrefix(err.Error(), "upstream.default.") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", url, err, want)
 		}
 		if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n")) {
@@ -181,8 +184,8 @@ func TestUpstreamURLMistakes(t *testing.T) {
 	}
 }
 
-// TestPrecedence: flags go before the environment, the environment before the file, and a URL before the parts of
-// one that a lower layer gave.
+// TestPrecedence: flags go before the environment, the environment before the file, and a URL before the
+// parts of one that a lower layer gave.
 func TestPrecedence(t *testing.T) {
 	file := writeFile(t, "relay.toml", `
 hostname = "file.example.com"
@@ -208,32 +211,40 @@ password = "file"
 		},
 	})
 	u := c.Upstream["default"]
-	if c.Hostname != "file.example.com" || c.Spool.Dir != "/flag" || !slices.Equal(c.Retry.Schedule, Schedule{2 * time.Minute}) {
+	if c.Hostname != "file.example.com" || c.Spool.Dir != "/flag" ||
+		!slices.Equal(c.Retry.Schedule, Schedule{2 * time.Minute}) {
 		t.Errorf("hostname %q, spool %q, schedule %v", c.Hostname, c.Spool.Dir, c.Retry.Schedule)
 	}
-	if u.Host != "env.example.net" || u.Port != 587 || u.TLS != "starttls" || u.Username != "env" || u.Password.Reveal() != "from-file" {
-		t.Errorf("upstream %s:%d tls=%s user=%s password=%s", u.Host, u.Port, u.TLS, u.Username, u.Password.Reveal())
+	if u.Host != "env.example.net" || u.Port != 587 || u.TLS != "starttls" || u.Username != "env" ||
+		u.Password.Reveal() != "from-file" {
+		t.Errorf("upstream %s:%d tls=%s user=%s password=%s", u.Host, u.Port, u.TLS, u.Username,
+			u.Password.Reveal())
 	}
 	if len(c.Listen) != 1 || c.Listen[0].Address != "127.0.0.1:2527" {
 		t.Errorf("listen %v", c.Listen)
 	}
 }
 
-// TestEnvironment: every key that holds one value can be set by its variable, also for an upstream that the file
-// names.
+// TestEnvironment: every key that holds one value can be set by its variable, also for an upstream that the
+// file names.
 func TestEnvironment(t *testing.T) {
 	file := writeFile(t, "relay.toml", "[upstream.my-ses]\nhost = \"ses.example.net\"\n")
 	c := mustLoad(t, Source{File: file, Env: []string{
-		"MAILWHY_UPSTREAM_MY_SES_USERNAME=u", "MAILWHY_UPSTREAM_MY_SES_PASSWORD=p", "MAILWHY_UPSTREAM_MY_SES_PORT=0588",
-		"MAILWHY_UPSTREAM_MY_SES_RATE=300/m", "MAILWHY_UPSTREAM_MY_SES_AUTH=login, plain", "MAILWHY_UPSTREAM_MY_SES_ALLOW_PLAINTEXT_AUTH=true",
+		"MAILWHY_UPSTREAM_MY_SES_USERNAME=u", "MAILWHY_UPSTREAM_MY_SES_PASSWORD=p",
+		"MAILWHY_UPSTREAM_MY_SES_PORT=0588",
+		"MAILWHY_UPSTREAM_MY_SES_RATE=300/m", "MAILWHY_UPSTREAM_MY_SES_AUTH=login, plain",
+		"MAILWHY_UPSTREAM_MY_SES_ALLOW_PLAINTEXT_AUTH=true",
 		"MAILWHY_SMTPD_MAX_MESSAGE_SIZE=25MB", "MAILWHY_RETRY_JITTER=0.25", "MAILWHY_LISTEN=unix:/tmp/x.sock",
 		"MAILWHY_CLIENT=10.0.0.0/8,fd00::/8", "OTHER=x", "MAILWHY_CONFIG=/elsewhere", // -c goes before it
 	}})
 	u := c.Upstream["my-ses"]
-	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 || u.Rate.PerSecond() != 5 || !slices.Equal(u.Auth, []string{"login", "plain"}) || !u.AllowPlaintextAuth {
+	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 ||
+		u.Rate.PerSecond() != 5 || !slices.Equal(u.Auth, []string{"login", "plain"}) ||
+		!u.AllowPlaintextAuth {
 		t.Errorf("upstream %+v", u)
 	}
-	if c.SMTPD.MaxMessageSize != 25*MB || c.Retry.Jitter != 0.25 || c.Listen[0].Address != "unix:/tmp/x.sock" {
+	if c.SMTPD.MaxMessageSize != 25*MB || c.Retry.Jitter != 0.25 ||
+		c.Listen[0].Address != "unix:/tmp/x.sock" {
 		t.Errorf("size %v, jitter %v, listen %v", c.SMTPD.MaxMessageSize, c.Retry.Jitter, c.Listen)
 	}
 	if len(c.Client) != 1 || c.Client[0].Name != "allowed" || len(c.Client[0].Networks) != 2 {
@@ -241,8 +252,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// TestEnvironmentMistakes: what viper cannot see, a misspelt variable, is a mistake; what Kubernetes sets for a
-// service of our name is none.
+// TestEnvironmentMistakes: what viper cannot see, a misspelt variable, is a mistake; what Kubernetes sets
+// for a service of our name is none.
 func TestEnvironmentMistakes(t *testing.T) {
 	base := []string{"MAILWHY_UPSTREAM=smtp://mail.example.com"}
 	for pair, want := range map[string]string{
@@ -281,14 +292,17 @@ func TestEnvNames(t *testing.T) {
 
 func TestFileFromEnvironment(t *testing.T) {
 	file := writeFile(t, "relay.toml", "hostname = \"from.example.com\"\n")
-	if c := mustLoad(t, Source{Local: true, Env: []string{"MAILWHY_CONFIG=" + file}}); c.Hostname != "from.example.com" {
+	if c := mustLoad(t, Source{Local: true,
+		Env: []string{"MAILWHY_CONFIG=" + file}}); c.Hostname != "from.example.com" {
 		t.Errorf("hostname %q", c.Hostname)
 	}
 }
 
 func TestMissingFile(t *testing.T) {
 	_, err := Load(Source{File: "testdata/nowhere.toml"})
-	if err == nil || err.Error() != "testdata/nowhere.toml: cannot be read: no such file or directory; name the configuration file with -c" {
+	if err == nil ||
+		err.Error() != "testdata/nowhere.toml: cannot be read: no such file or directory; name the "+
+			"configuration file with -c" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -312,7 +326,8 @@ func TestOpenRelay(t *testing.T) {
 		{"unix:/run/x.sock", "0.0.0.0/0", false},
 	} {
 		_, err := Load(Source{Flags: append(up("smtp://mail.example.com:26"), Flag{"--listen", "listen", tc.listen}, Flag{"--client", "client", tc.client})})
-		if open := err != nil && strings.Contains(err.Error(), "open relay"); open != tc.open || err != nil && !open {
+		if open := err != nil && strings.Contains(err.Error(), "open relay"); open != tc.open || err != nil &&
+			!open {
 			t.Errorf("listen %s, client %s: %v", tc.listen, tc.client, err)
 		}
 	}

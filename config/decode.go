@@ -20,8 +20,8 @@ func decoderConfig(dc *mapstructure.DecoderConfig) {
 	dc.DecodeHook = mapstructure.DecodeHookFuncValue(decodeValue)
 }
 
-// decodeValue converts from to the type of to, or says what is wrong with it. An error never contains the value of a
-// secret.
+// decodeValue converts from to the type of to, or says what is wrong with it. An error never contains the
+// value of a secret.
 func decodeValue(from, to reflect.Value) (any, error) {
 	for from.Kind() == reflect.Interface {
 		from = from.Elem()
@@ -124,17 +124,21 @@ func splitList(s string) []string {
 func convertInto(from reflect.Value, t reflect.Type) (any, error) {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
-		return nil, &badValue{fmt.Sprintf("%v has no unit", from), `write a duration in quotes, as in "30s", "5m", "4h" or "5d"`}
-	case reflect.TypeFor[Rate](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[FileMode](), reflect.TypeFor[Schedule]():
+		return nil, &badValue{fmt.Sprintf("%v has no unit", from),
+			`write a duration in quotes, as in "30s", "5m", "4h" or "5d"`}
+	case reflect.TypeFor[Rate](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[FileMode](),
+		reflect.TypeFor[Schedule]():
 		return nil, &badValue{"must be in quotes", "see relay.example.toml"}
 	case reflect.TypeFor[Secret]():
 		return nil, &badValue{"must be in quotes", ""}
 	}
 	if t.Kind() == reflect.Slice && isTable(t.Elem()) && from.Kind() == reflect.Map {
-		return nil, &badValue{"must be a list of tables", "write its header with two brackets, as in [[listen]]"}
+		return nil, &badValue{"must be a list of tables",
+			"write its header with two brackets, as in [[listen]]"}
 	}
 	kinds := map[reflect.Kind]string{reflect.Bool: "true or false", reflect.String: "text in quotes",
-		reflect.Int: "a whole number", reflect.Int64: "a whole number", reflect.Float64: "a number", reflect.Slice: "a list"}
+		reflect.Int: "a whole number", reflect.Int64: "a whole number", reflect.Float64: "a number",
+		reflect.Slice: "a list"}
 	if !suits(from.Kind(), t.Kind()) {
 		return nil, &badValue{"has the wrong type", "write " + kinds[t.Kind()]}
 	}

@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the tables of settings into docs/configuration.md")
 
-// derived are the keys whose default depends on the machine or on other settings, with what the table says of it. Their
-// value in Default is empty.
+// derived are the keys whose default depends on the machine or on other settings, with what the table says
+// of it. Their value in Default is empty.
 func derived() map[string]string {
 	return map[string]string{
 		"hostname":                  "the machine's name",
@@ -37,7 +37,8 @@ func derived() map[string]string {
 	}
 }
 
-// documented are the settings in the order of the tables: one upstream, one listener and one client stand for all.
+// documented are the settings in the order of the tables: one upstream, one listener and one client stand
+// for all.
 func documented() []key {
 	c := withUpstreams([]string{"NAME"})
 	c.Listen, c.Client = []Listen{{}}, []Client{{}}
@@ -48,8 +49,8 @@ func documented() []key {
 	return ks
 }
 
-// TestSettingsTables: docs/configuration.md lists every setting with its type, default and variable. Run the test with
-// -update to write the tables.
+// TestSettingsTables: docs/configuration.md lists every setting with its type, default and variable. Run
+// the test with -update to write the tables.
 func TestSettingsTables(t *testing.T) {
 	const file, begin, end = "../docs/configuration.md", "<!-- settings -->\n", "<!-- end of settings -->\n"
 	text, err := os.ReadFile(file)
@@ -69,7 +70,8 @@ func TestSettingsTables(t *testing.T) {
 		return
 	}
 	if got != want {
-		t.Errorf("the tables in %s are out of date; run this test with -update. They should be:\n%s", file, want)
+		t.Errorf("the tables in %s are out of date; run this test with -update. They should be:\n%s", file,
+			want)
 	}
 }
 
@@ -84,7 +86,8 @@ func settingsTables() string {
 		}
 		if parent != section {
 			section = parent
-			fmt.Fprintf(&b, "\n### %s\n\n| key | type | default | environment |\n|---|---|---|---|\n", title(parent))
+			fmt.Fprintf(&b, "\n### %s\n\n| key | type | default | environment |\n|---|---|---|---|\n",
+				title(parent))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, typeOf(k), defaultOf(k), variableOf(k.path))
 	}
@@ -157,7 +160,8 @@ func defaultOf(k key) string {
 	if l, ok := k.value.Interface().([]string); ok {
 		return codes(l)
 	}
-	if k.value.IsZero() && (k.value.Kind() == reflect.String || k.value.Kind() == reflect.Struct) || isEmptyList(k.value) {
+	if k.value.IsZero() && (k.value.Kind() == reflect.String || k.value.Kind() == reflect.Struct) ||
+		isEmptyList(k.value) {
 		return ""
 	}
 	return "`" + strings.Trim(show(k.value), `"`) + "`"
@@ -216,8 +220,8 @@ func TestDerivedDefaults(t *testing.T) {
 	}
 }
 
-// TestExampleComments: in the example, a setting that is commented out has no default, and the comment beside a setting
-// lists the words that it allows.
+// TestExampleComments: in the example, a setting that is commented out has no default, and the comment
+// beside a setting lists the words that it allows.
 func TestExampleComments(t *testing.T) {
 	text, err := os.ReadFile("../relay.example.toml")
 	if err != nil {

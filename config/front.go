@@ -31,13 +31,15 @@ func (c *Config) validateFront(report reportFunc) {
 		checkPatterns("access."+name, list, report)
 	}
 	if c.Access.RequireAuth && c.Access.UsersFile == "" {
-		report("access.users_file", "is not set, but access.require_auth is", "nobody could send; mailwhy hash-password makes the lines of the file")
+		report("access.users_file", "is not set, but access.require_auth is",
+			"nobody could send; mailwhy hash-password makes the lines of the file")
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		report("tls.cert_file", "cert_file and key_file go together", "set both or neither")
 	}
 	if c.SMTPD.MaxMemory < c.SMTPD.MaxLineLength {
-		report("smtpd.max_memory", fmt.Sprintf("is %s, less than smtpd.max_line_length", c.SMTPD.MaxMemory), "")
+		report("smtpd.max_memory", fmt.Sprintf("is %s, less than smtpd.max_line_length", c.SMTPD.MaxMemory),
+			"")
 	}
 }
 
@@ -47,13 +49,16 @@ func (l *Listen) validate(path string, certificate bool, report reportFunc) {
 		report(path+".address", "is not set", `write "127.0.0.1:2525"`)
 	} else if socket, ok := strings.CutPrefix(l.Address, "unix:"); ok {
 		if !filepath.IsAbs(socket) || len(socket) > maxSocketPath {
-			report(path+".address", fmt.Sprintf("%q is not a socket path", l.Address), fmt.Sprintf(`write "unix:/run/mailwhy/smtp.sock", at most %d bytes`, maxSocketPath))
+			report(path+".address", fmt.Sprintf("%q is not a socket path", l.Address),
+				fmt.Sprintf(`write "unix:/run/mailwhy/smtp.sock", at most %d bytes`, maxSocketPath))
 		}
 	} else if !validListenAddress(l.Address) {
-		report(path+".address", fmt.Sprintf("%q is not an address to listen on", l.Address), `write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
+		report(path+".address", fmt.Sprintf("%q is not an address to listen on", l.Address),
+			`write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
 	}
 	if l.TLS != "none" && !certificate {
-		report(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS), "set tls.cert_file and tls.key_file")
+		report(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS),
+			"set tls.cert_file and tls.key_file")
 	}
 }
 
@@ -84,8 +89,8 @@ func (l *Listen) exposed() bool {
 	return err == nil && !strings.HasPrefix(l.Address, "unix:") && !isLoopback(host)
 }
 
-// validateClients checks the named networks. One that contains a large part of the Internet would let anybody relay
-// through a listener that the Internet can reach.
+// validateClients checks the named networks. One that contains a large part of the Internet would let
+// anybody relay through a listener that the Internet can reach.
 func (c *Config) validateClients(exposed string, report reportFunc) {
 	names := map[string]bool{}
 	for i, cl := range c.Client {
@@ -102,16 +107,18 @@ func (c *Config) validateClients(exposed string, report reportFunc) {
 		}
 		for j, n := range cl.Networks {
 			if exposed != "" && anybody(n) && !c.Access.restricted() {
-				report(fmt.Sprintf("%s.networks[%d]", path, j), fmt.Sprintf("%s would make %s an open relay", n, exposed),
-					"list only your own networks; let others authenticate (access.users_file), or set access.allow_recipients")
+				report(fmt.Sprintf("%s.networks[%d]", path, j),
+					fmt.Sprintf("%s would make %s an open relay", n, exposed),
+					"list only your own networks; let others authenticate (access.users_file), or set "+
+						"access.allow_recipients")
 			}
 		}
 		checkPatterns(path+".senders", cl.Senders, report)
 	}
 }
 
-// restricted reports whether strangers in a client's network could do no harm: they must authenticate, or can send only
-// to listed recipients.
+// restricted reports whether strangers in a client's network could do no harm: they must authenticate, or
+// can send only to listed recipients.
 func (a *Access) restricted() bool { return a.RequireAuth || len(a.AllowRecipients) > 0 }
 
 // anybody reports whether n is larger than the network of any single organisation.
@@ -126,7 +133,8 @@ func anybody(n netip.Prefix) bool {
 func checkPatterns(path string, list []string, report reportFunc) {
 	for i, p := range list {
 		if !validPattern(p) {
-			report(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is not an address or domain", p), `write "user@example.com", "@example.com", or "@.example.com" for its subdomains`)
+			report(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is not an address or domain", p),
+				`write "user@example.com", "@example.com", or "@.example.com" for its subdomains`)
 		}
 	}
 }

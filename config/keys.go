@@ -24,8 +24,8 @@ type key struct {
 	value reflect.Value
 }
 
-// walk calls each for every leaf below v, in the order of the struct. An empty list of tables is a leaf; walk descends
-// into any other.
+// walk calls each for every leaf below v, in the order of the struct. An empty list of tables is a leaf;
+// walk descends into any other.
 func walk(path string, v reflect.Value, each func(key)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -84,7 +84,8 @@ func keys(c *Config) []key {
 	return ks
 }
 
-// withUpstreams returns Default with a default upstream under each of names: the tree of every key that can be set.
+// withUpstreams returns Default with a default upstream under each of names: the tree of every key that can
+// be set.
 func withUpstreams(names []string) *Config {
 	c := Default()
 	c.Upstream = make(map[string]*Upstream, len(names))

@@ -33,7 +33,8 @@ type layer map[string]setting
 func fileLayer(path string) (layer, Mistakes) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, Mistakes{{What: fileProblem(err), Origin: path, Hint: "name the configuration file with -c"}}
+		return nil, Mistakes{{What: fileProblem(err), Origin: path,
+			Hint: "name the configuration file with -c"}}
 	}
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
@@ -67,18 +68,21 @@ func tomlProblem(err error) string {
 	return err.Error()
 }
 
-// oddKeys finds keys that viper would confuse with others: it ignores case, and it would read a name with a dot as two
-// names.
+// oddKeys finds keys that viper would confuse with others: it ignores case, and it would read a name with a
+// dot as two names.
 func oddKeys(path string, node any, origin string) (ms Mistakes) {
 	switch n := node.(type) {
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(n)) {
 			full := strings.TrimPrefix(path+"."+name, ".")
 			if low := strings.ToLower(name); low != name {
-				ms = append(ms, Mistake{full, origin, "contains capital letters", fmt.Sprintf("write %q", low)})
+				ms = append(ms,
+					Mistake{full, origin, "contains capital letters", fmt.Sprintf("write %q", low)})
 			}
 			if strings.Contains(name, ".") || strings.Contains(name, delimiter) {
-				ms = append(ms, Mistake{full, origin, fmt.Sprintf("the name %q contains a dot or colon", name), "use letters, digits, - and _"})
+				ms = append(ms,
+					Mistake{full, origin, fmt.Sprintf("the name %q contains a dot or colon", name),
+						"use letters, digits, - and _"})
 			}
 			ms = append(ms, oddKeys(full, n[name], origin)...)
 		}
@@ -113,7 +117,8 @@ func envLayer(env []string, upstreams []string) (layer, Mistakes) {
 		}
 		path, ok := known[name]
 		if !ok {
-			ms = append(ms, Mistake{Origin: name, What: "unknown setting", Hint: nearest(name, slices.Collect(maps.Keys(known)))})
+			ms = append(ms, Mistake{Origin: name, What: "unknown setting",
+				Hint: nearest(name, slices.Collect(maps.Keys(known)))})
 			continue
 		}
 		if value != "" {
@@ -123,7 +128,8 @@ func envLayer(env []string, upstreams []string) (layer, Mistakes) {
 	return l, ms
 }
 
-// serviceLink reports whether Kubernetes or Docker made the variable for a service whose name begins with "mailwhy".
+// serviceLink reports whether Kubernetes or Docker made the variable for a service whose name begins with
+// "mailwhy".
 func serviceLink(name, value string) bool {
 	if strings.HasPrefix(value, "tcp://") || strings.HasPrefix(value, "udp://") || strings.HasPrefix(value, "sctp://") {
 		return regexp.MustCompile(`_PORT(_\d+_(TCP|UDP|SCTP))?$`).MatchString(name)
@@ -139,7 +145,8 @@ func envNames(upstreams []string) (map[string]string, Mistakes) {
 	}
 	add := func(name, path string) {
 		if other, clash := known[name]; clash && other != path {
-			ms = append(ms, Mistake{Key: path, What: "shares the variable " + name + " with " + other, Hint: "give the upstream another name"})
+			ms = append(ms, Mistake{Key: path, What: "shares the variable " + name + " with " + other,
+				Hint: "give the upstream another name"})
 			return
 		}
 		known[name] = path

@@ -26,7 +26,8 @@ type Flag struct {
 	Value string
 }
 
-// Load reads, merges, completes and checks a configuration. Its error is a Mistakes, with everything that is wrong.
+// Load reads, merges, completes and checks a configuration. Its error is a Mistakes, with everything that
+// is wrong.
 func Load(src Source) (*Config, error) {
 	merged, ms := merge(src)
 	if merged == nil {
@@ -58,7 +59,8 @@ func Load(src Source) (*Config, error) {
 	return c, nil
 }
 
-// merge reads the sources and lays one over the other. It returns no layer when there is no point in going on.
+// merge reads the sources and lays one over the other. It returns no layer when there is no point in going
+// on.
 func merge(src Source) (layer, Mistakes) {
 	file := layer{}
 	var ms Mistakes
@@ -78,8 +80,8 @@ func merge(src Source) (layer, Mistakes) {
 	return merged, ms
 }
 
-// decode has viper lay the settings over the defaults and decode the whole. It returns a Config even when there are
-// mistakes, so that the rest can be checked too.
+// decode has viper lay the settings over the defaults and decode the whole. It returns a Config even when
+// there are mistakes, so that the rest can be checked too.
 func decode(merged layer) (*Config, Mistakes) {
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
 	for _, k := range keys(withUpstreams(merged.upstreams())) {
@@ -92,8 +94,8 @@ func decode(merged layer) (*Config, Mistakes) {
 	return c, decodeMistakes(v.Unmarshal(c, decoderConfig))
 }
 
-// unknown finds settings that do not exist, except below a key that is already reported. (Viper's UnmarshalExact would
-// stop at the first value that it cannot decode.)
+// unknown finds settings that do not exist, except below a key that is already reported. (Viper's
+// UnmarshalExact would stop at the first value that it cannot decode.)
 func (l layer) unknown(reported Mistakes) (ms Mistakes) {
 	known := knownPaths(l.upstreams())
 	for _, path := range slices.Sorted(maps.Keys(l)) {
@@ -101,7 +103,8 @@ func (l layer) unknown(reported Mistakes) (ms Mistakes) {
 		list, isList := l[path].value.([]any)
 		switch {
 		case slices.ContainsFunc(reported, func(m Mistake) bool { return m.Key != "" && below(m.Key) }):
-		case isList && slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
+		case isList && slices.ContainsFunc(known,
+			func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
 			ms = append(ms, unknownInTables(path, list, l[path].origin, known)...)
 		case slices.Contains(known, path), below("listen"), below("client"):
 		default:

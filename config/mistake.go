@@ -99,7 +99,8 @@ func leaves(err error, key string) []leaf {
 	return []leaf{{key, err}}
 }
 
-// keyPath turns mapstructure's name of a field, "upstream[default].port", into a key path. Indexes of lists stay.
+// keyPath turns mapstructure's name of a field, "upstream[default].port", into a key path. Indexes of lists
+// stay.
 func keyPath(name string) string {
 	var b strings.Builder
 	for name != "" {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// normalize rewrites the short forms of a layer into the keys that they stand for, so that a higher layer replaces
-// what a lower one said whichever form each used.
+// normalize rewrites the short forms of a layer into the keys that they stand for, so that a higher layer
+// replaces what a lower one said whichever form each used.
 func (l layer) normalize() (ms Mistakes) {
 	if s, ok := l["listen"].value.(string); ok {
 		l["listen"] = setting{[]any{map[string]any{"address": s}}, l["listen"].origin}
@@ -39,8 +39,9 @@ func (l layer) upstreams() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// expandURL replaces the url of one upstream by the keys that it stands for. A URL describes the whole next hop: what it
-// leaves out is reset, so that it never mixes with a lower layer. Only the password may come from elsewhere.
+// expandURL replaces the url of one upstream by the keys that it stands for. A URL describes the whole next
+// hop: what it leaves out is reset, so that it never mixes with a lower layer. Only the password may come
+// from elsewhere.
 func (l layer) expandURL(prefix string) (ms Mistakes) {
 	s, ok := l[prefix+"url"]
 	if !ok {
@@ -79,7 +80,8 @@ func parseUpstreamURL(s string) (map[string]string, *badValue) {
 	case u.Path != "" && u.Path != "/", u.Fragment != "":
 		return nil, &badValue{"has something other than ?tls= after the host", hint}
 	}
-	values := map[string]string{"host": u.Hostname(), "port": u.Port(), "tls": mode, "username": u.User.Username()}
+	values := map[string]string{"host": u.Hostname(), "port": u.Port(), "tls": mode,
+		"username": u.User.Username()}
 	if values["port"] == "" {
 		values["port"] = "0"
 	}
@@ -98,11 +100,13 @@ func urlTLS(u *url.URL) (string, *badValue) {
 	mode := query.Get("tls")
 	query.Del("tls")
 	if len(query) > 0 {
-		return "", &badValue{"has the parameter " + strconv.Quote(slices.Sorted(maps.Keys(query))[0]), "the only parameter is ?tls="}
+		return "", &badValue{"has the parameter " + strconv.Quote(slices.Sorted(maps.Keys(query))[0]),
+			"the only parameter is ?tls="}
 	}
 	switch {
 	case mode != "" && !slices.Contains([]string{"none", "opportunistic", "starttls", "implicit"}, mode):
-		return "", &badValue{"has tls=" + strconv.Quote(mode), "write none, opportunistic, starttls or implicit"}
+		return "", &badValue{"has tls=" + strconv.Quote(mode),
+			"write none, opportunistic, starttls or implicit"}
 	case u.Scheme == "smtp":
 		return mode, nil
 	case u.Scheme == "smtps" && (mode == "" || mode == "implicit"):
@@ -113,8 +117,8 @@ func urlTLS(u *url.URL) (string, *badValue) {
 	return "", &badValue{"does not begin with smtp:// or smtps://", `write "smtp://host:25" or "smtps://user@host"`}
 }
 
-// settleSecret makes a secret and its _file form exclude each other: in one layer both are a mistake; across layers the
-// higher one replaces the lower one, whichever form each has.
+// settleSecret makes a secret and its _file form exclude each other: in one layer both are a mistake;
+// across layers the higher one replaces the lower one, whichever form each has.
 func (l layer) settleSecret(path string) Mistakes {
 	value, inline := l[path]
 	file, named := l[path+"_file"]

@@ -23,7 +23,8 @@ func TestPortAgainstTLS(t *testing.T) {
 	for _, tt := range tests {
 		c := mustLoad(t, Source{Flags: up(tt.url)})
 		about := func(w string) bool { return strings.HasPrefix(w, "upstream.default.tls is "+tt.want) }
-		if len(c.Warnings) > 0 != (tt.want != "") || tt.want != "" && !slices.ContainsFunc(c.Warnings, about) {
+		if len(c.Warnings) > 0 != (tt.want != "") || tt.want != "" &&
+			!slices.ContainsFunc(c.Warnings, about) {
 			t.Errorf("%s: warnings %q, want one that says %s", tt.url, c.Warnings, tt.want)
 		}
 	}

@@ -55,7 +55,8 @@ func (c *Config) Write(w io.Writer) error {
 			fmt.Fprintf(&b, "\n%s\n", header(parent))
 		}
 		fmt.Fprintf(&b, "%s = %s", name, show(k.value))
-		if origin := c.origin(k.path); origin != "" && (k.value.Kind() != reflect.String || k.value.Len() > 0) {
+		if origin := c.origin(k.path); origin != "" &&
+			(k.value.Kind() != reflect.String || k.value.Len() > 0) {
 			fmt.Fprintf(&b, "  # %s", origin)
 		}
 		b.WriteByte('\n')

@@ -2,9 +2,9 @@ package config
 
 import "log/slog"
 
-// Secret is a password or key. However it is printed, marshalled or logged, it shows only whether it is set; only Reveal
-// returns it. The value is behind a pointer, so that printing a struct with a Secret in an unexported field shows an
-// address. The zero Secret is unset.
+// Secret is a password or key. However it is printed, marshalled or logged, it shows only whether it is
+// set; only Reveal returns it. The value is behind a pointer, so that printing a struct with a Secret in an
+// unexported field shows an address. The zero Secret is unset.
 type Secret struct{ value *string }
 
 // redacted is what a set Secret looks like.

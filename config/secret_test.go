@@ -12,7 +12,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// TestSecretStaysSecret: no way of printing, marshalling or logging gives it away, also not inside other values.
+// TestSecretStaysSecret: no way of printing, marshalling or logging gives it away, also not inside other
+// values.
 func TestSecretStaysSecret(t *testing.T) {
 	const value = "hunter2"
 	type inner struct{ hidden Secret }
@@ -39,7 +40,8 @@ func TestSecretStaysSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(&b, c.Warnings)
-	if hex := fmt.Sprintf("%x", value); strings.Contains(b.String(), value) || strings.Contains(strings.ToLower(b.String()), hex) {
+	if hex := fmt.Sprintf("%x", value); strings.Contains(b.String(), value) ||
+		strings.Contains(strings.ToLower(b.String()), hex) {
 		t.Errorf("the secret is shown:\n%s", b.String())
 	}
 	if !strings.Contains(b.String(), redacted) || s.Reveal() != value || s.IsZero() {
@@ -51,7 +53,8 @@ func TestSecretStaysSecret(t *testing.T) {
 }
 
 func TestSecretFile(t *testing.T) {
-	for text, want := range map[string]string{"s3cret": "s3cret", "s3cret\n": "s3cret", "s3cret\r\n": "s3cret", "s3cret\n\n": "s3cret\n", " s3 ": " s3 "} {
+	for text, want := range map[string]string{"s3cret": "s3cret", "s3cret\n": "s3cret",
+		"s3cret\r\n": "s3cret", "s3cret\n\n": "s3cret\n", " s3 ": " s3 "} {
 		file := writeFile(t, "secret", text)
 		c := mustLoad(t, Source{Flags: append(up("smtp://u@mail.example.com"), Flag{"--password-file", "upstream.default.password_file", file})})
 		if got := c.Upstream["default"].Password.Reveal(); got != want || len(c.Warnings) != 0 {
@@ -66,7 +69,9 @@ func TestSecretFileTrouble(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
 	_, err := load(missing)
-	if want := "MAILWHY_UPSTREAM_PASSWORD_FILE: upstream.default.password_file: " + missing + " cannot be read: no such file or directory; the file must hold only the secret and be readable by mailwhy"; err == nil || err.Error() != want {
+	if want := "MAILWHY_UPSTREAM_PASSWORD_FILE: upstream.default.password_file: " + missing +
+		" cannot be read: no such file or directory; the file must hold only the secret and be readable by " +
+		"mailwhy"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if _, err := load(writeFile(t, "empty", "\n")); err == nil || !strings.Contains(err.Error(), "is empty") {
@@ -106,7 +111,8 @@ func TestWarnsOfReadableSecrets(t *testing.T) {
 			file = relay
 		}
 		for mode, want := range map[os.FileMode]string{
-			0o600: "", 0o604: "can be read", 0o640: "can be read", 0o666: "can be read", 0o620: "can be changed",
+			0o600: "", 0o604: "can be read", 0o640: "can be read", 0o666: "can be read",
+			0o620: "can be changed",
 		} {
 			if err := os.Chmod(file, mode); err != nil {
 				t.Fatal(err)
@@ -115,7 +121,8 @@ func TestWarnsOfReadableSecrets(t *testing.T) {
 			if want == "" && len(c.Warnings) == 0 {
 				continue
 			}
-			if len(c.Warnings) != 1 || want == "" || !strings.HasPrefix(c.Warnings[0], name+": "+file+" "+want) {
+			if len(c.Warnings) != 1 || want == "" ||
+				!strings.HasPrefix(c.Warnings[0], name+": "+file+" "+want) {
 				t.Errorf("%s with mode %v: %q, want %q", name, mode, c.Warnings, want)
 			}
 		}
@@ -125,7 +132,8 @@ func TestWarnsOfReadableSecrets(t *testing.T) {
 // TestPasswordInURLWarns: a flag is seen in ps, a variable is not.
 func TestPasswordInURLWarns(t *testing.T) {
 	const url = "smtp://u:p@mail.example.com"
-	if c := mustLoad(t, Source{Flags: up(url)}); len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "ps") {
+	if c := mustLoad(t, Source{Flags: up(url)}); len(c.Warnings) != 1 ||
+		!strings.Contains(c.Warnings[0], "ps") {
 		t.Errorf("flag: %v", c.Warnings)
 	}
 	if c := mustLoad(t, Source{Env: []string{"MAILWHY_UPSTREAM=" + url}}); len(c.Warnings) != 0 {

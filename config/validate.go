@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// validate checks every value against the tags of its field, and then what tags cannot express. It reports each key
-// once.
+// validate checks every value against the tags of its field, and then what tags cannot express. It reports
+// each key once.
 func (c *Config) validate(local bool, report reportFunc) {
 	for _, k := range keys(c) {
 		checkTags(k, report)
@@ -26,7 +26,8 @@ func (c *Config) validate(local bool, report reportFunc) {
 		}
 	}
 	if !validHost(c.Hostname) {
-		report("hostname", fmt.Sprintf("%q is not a host name", c.Hostname), `write a name such as "relay.example.com"`)
+		report("hostname", fmt.Sprintf("%q is not a host name", c.Hostname),
+			`write a name such as "relay.example.com"`)
 	}
 	c.validateFront(report)
 	c.validateStore(report)
@@ -83,13 +84,15 @@ func bound(s string, t reflect.Type) float64 {
 	return parsed.(float64)
 }
 
-// validHost reports whether s can stand for a host in EHLO: a domain name (RFC 5321, 4.1.2) or an address literal.
+// validHost reports whether s can stand for a host in EHLO: a domain name (RFC 5321, 4.1.2) or an address
+// literal.
 func validHost(s string) bool {
 	if inner, ok := strings.CutPrefix(s, "["); ok {
 		_, err := netip.ParseAddr(strings.TrimPrefix(strings.TrimSuffix(inner, "]"), "IPv6:"))
 		return err == nil && strings.HasSuffix(s, "]")
 	}
-	return len(s) <= 253 && regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`).MatchString(s)
+	return len(s) <= 253 && regexp.MustCompile(
+		`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`).MatchString(s)
 }
 
 // validAddress reports whether s is a bare mail address.
@@ -109,17 +112,20 @@ func validPattern(s string) bool {
 // validateStore checks the spool and the control socket.
 func (c *Config) validateStore(report reportFunc) {
 	if c.Spool.Dir == "" {
-		report("spool.dir", "is not set, and there is no home directory to put it in", "set spool.dir, MAILWHY_SPOOL_DIR or --spool")
+		report("spool.dir", "is not set, and there is no home directory to put it in",
+			"set spool.dir, MAILWHY_SPOOL_DIR or --spool")
 	}
 	if n := len(c.Admin.Socket); n > maxSocketPath {
-		report("admin.socket", fmt.Sprintf("the path is %d bytes long, the limit is %d", n, maxSocketPath), "set admin.socket to a shorter path")
+		report("admin.socket", fmt.Sprintf("the path is %d bytes long, the limit is %d", n, maxSocketPath),
+			"set admin.socket to a shorter path")
 	}
 }
 
 // validateMetrics checks where the metrics are served.
 func (c *Config) validateMetrics(report reportFunc) {
 	if a := c.Metrics.Listen; a != "" && !validListenAddress(a) {
-		report("metrics.listen", fmt.Sprintf("%q is not an address to listen on", a), `write "127.0.0.1:9125", "[::1]:9125" or ":9125" for all addresses`)
+		report("metrics.listen", fmt.Sprintf("%q is not an address to listen on", a),
+			`write "127.0.0.1:9125", "[::1]:9125" or ":9125" for all addresses`)
 	}
 }
 
@@ -130,32 +136,38 @@ const maxSocketPath = 103
 func (c *Config) validateDSN(report reportFunc) {
 	d := &c.DSN
 	if (d.Route == "operator" || d.Route == "both") && d.Operator == "" {
-		report("dsn.operator", fmt.Sprintf("is not set, but dsn.route is %q", d.Route), "set the address that the bounces go to")
+		report("dsn.operator", fmt.Sprintf("is not set, but dsn.route is %q", d.Route),
+			"set the address that the bounces go to")
 	}
 	if d.Route == "maildir" && d.Maildir == "" {
-		report("dsn.maildir", `is not set, but dsn.route is "maildir"`, "set the directory that the bounces go to")
+		report("dsn.maildir", `is not set, but dsn.route is "maildir"`,
+			"set the directory that the bounces go to")
 	}
-	for _, a := range []struct{ key, value string }{{"from", d.From}, {"fallback_sender", d.FallbackSender}, {"operator", d.Operator}} {
+	for _, a := range []struct{ key, value string }{{"from", d.From}, {"fallback_sender", d.FallbackSender},
+		{"operator", d.Operator}} {
 		if a.value != "" && !validAddress(a.value) {
 			report("dsn."+a.key, fmt.Sprintf("%q is not a mail address", a.value), `write "name@example.com"`)
 		}
 	}
 }
 
-// validateUpstreams checks the next hop. Mail goes to one upstream: mailwhy does not guess which of several should take
-// a message.
+// validateUpstreams checks the next hop. Mail goes to one upstream: mailwhy does not guess which of several
+// should take a message.
 func (c *Config) validateUpstreams(local bool, report reportFunc) {
 	if len(c.Upstream) == 0 && !local {
 		report(upstreamSection, "there is no upstream to relay to", `set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
 	}
 	if len(c.Upstream) > 1 {
 		names := sortedKeys(reflect.ValueOf(c.Upstream))
-		report(upstreamSection, "there is more than one upstream: "+strings.Join(names, ", "), "keep one; flags and MAILWHY_UPSTREAM_... set "+strconv.Quote(defaultUpstream)+", MAILWHY_UPSTREAM_NAME_... another")
+		report(upstreamSection, "there is more than one upstream: "+strings.Join(names, ", "),
+			"keep one; flags and MAILWHY_UPSTREAM_... set "+strconv.Quote(defaultUpstream)+
+				", MAILWHY_UPSTREAM_NAME_... another")
 	}
 	for name, u := range c.Upstream {
 		path := upstreamSection + "." + name
 		if !regexp.MustCompile(`^[a-z][a-z0-9_-]*$`).MatchString(name) {
-			report(path, fmt.Sprintf("%q is not a valid upstream name", name), "use a letter, then letters, digits, - and _")
+			report(path, fmt.Sprintf("%q is not a valid upstream name", name),
+				"use a letter, then letters, digits, - and _")
 		}
 		u.validateHop(path, report)
 		u.validateAuth(path, report)
@@ -170,7 +182,8 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 	case u.Host == "":
 		report(path+".host", "is not set", `name the host, or set url = "smtp://user@host:587"`)
 	case ipErr != nil && !validHost(u.Host):
-		report(path+".host", fmt.Sprintf("%q is not a host name", u.Host), "the port goes into port, the scheme into tls")
+		report(path+".host", fmt.Sprintf("%q is not a host name", u.Host),
+			"the port goes into port, the scheme into tls")
 	}
 	if u.Hello != "" && !validHost(u.Hello) {
 		report(path+".hello", fmt.Sprintf("%q is not a host name", u.Hello), "")
@@ -183,7 +196,9 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 	}
 	for i, f := range u.Fingerprint {
 		if b, err := hex.DecodeString(strings.ReplaceAll(f, ":", "")); err != nil || len(b) != 32 {
-			report(fmt.Sprintf("%s.fingerprint[%d]", path, i), fmt.Sprintf("%q is not a SHA-256 fingerprint", f), "openssl x509 -noout -fingerprint -sha256 prints one")
+			report(fmt.Sprintf("%s.fingerprint[%d]", path, i),
+				fmt.Sprintf("%q is not a SHA-256 fingerprint", f),
+				"openssl x509 -noout -fingerprint -sha256 prints one")
 		}
 	}
 	if u.TLS == "none" && (u.CAFile != "" || len(u.Fingerprint) > 0 || u.CertFile != "") {
@@ -191,24 +206,29 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 	}
 }
 
-// validateAuth checks the credentials. They are never sent in the clear unless the configuration explicitly allows it.
+// validateAuth checks the credentials. They are never sent in the clear unless the configuration explicitly
+// allows it.
 func (u *Upstream) validateAuth(path string, report reportFunc) {
 	known := []string{"plain", "login", "cram-md5"}
 	for i, m := range u.Auth {
 		if !slices.Contains(known, m) {
-			report(fmt.Sprintf("%s.auth[%d]", path, i), fmt.Sprintf("%q is not a mechanism that mailwhy supports", m), "use "+strings.Join(known, ", "))
+			report(fmt.Sprintf("%s.auth[%d]", path, i),
+				fmt.Sprintf("%q is not a mechanism that mailwhy supports", m),
+				"use "+strings.Join(known, ", "))
 		}
 	}
 	secret := !u.Password.IsZero() || u.PasswordFile != ""
 	switch {
 	case u.Username != "" && !secret:
-		report(path+".password", "is not set, but username is", "set password_file, --password-file, or password")
+		report(path+".password", "is not set, but username is",
+			"set password_file, --password-file, or password")
 	case u.Username == "" && secret:
 		report(path+".username", "is not set, but a password is", "")
 	case u.Username != "" && len(u.Auth) == 0:
 		report(path+".auth", "is empty, but username is set", "leave it out for the default")
 	}
-	if secure := u.TLS == "starttls" || u.TLS == "implicit"; u.Username != "" && !secure && !u.AllowPlaintextAuth {
+	if secure := u.TLS == "starttls" || u.TLS == "implicit"; u.Username != "" && !secure &&
+		!u.AllowPlaintextAuth {
 		report(path+".tls", fmt.Sprintf("is %q, so the password could be sent in the clear", u.TLS),
 			"write starttls or implicit, or set "+path+".allow_plaintext_auth = true")
 	}
@@ -222,7 +242,8 @@ func (c *Config) validateLoop(path string, u *Upstream, report reportFunc) {
 			continue
 		}
 		if u.Host == host || isLoopback(u.Host) && (isLoopback(host) || isWildcard(host)) {
-			report(path+".host", "is this relay itself: it listens on "+l.Address, "name the server that should receive the mail")
+			report(path+".host", "is this relay itself: it listens on "+l.Address,
+				"name the server that should receive the mail")
 		}
 	}
 }

@@ -63,10 +63,11 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// ParseDuration reads what time.ParseDuration does, and days: "5d", "1d12h". It refuses negative durations and numbers
-// without a unit.
+// ParseDuration reads what time.ParseDuration does, and days: "5d", "1d12h". It refuses negative durations
+// and numbers without a unit.
 func ParseDuration(s string) (time.Duration, error) {
-	bad := &badValue{fmt.Sprintf("%q is not a duration", s), `write a number with its unit, as in "30s", "5m", "4h" or "5d"`}
+	bad := &badValue{fmt.Sprintf("%q is not a duration", s),
+		`write a number with its unit, as in "30s", "5m", "4h" or "5d"`}
 	rest, days := strings.TrimSpace(s), int64(0)
 	if n, after, ok := strings.Cut(rest, "d"); ok {
 		var err error
@@ -111,7 +112,8 @@ type Schedule []time.Duration
 // maxSteps bounds a Schedule.
 const maxSteps = 1000
 
-// ParseSchedule reads a comma-separated list of delays, each with an optional repetition: "1m, 5m*2, 30m, 1h*6, 4h".
+// ParseSchedule reads a comma-separated list of delays, each with an optional repetition: "1m, 5m*2, 30m,
+// 1h*6, 4h".
 func ParseSchedule(s string) (Schedule, error) {
 	const hint = `write "1m, 5m*2, 30m, 1h*6, 4h": delays in order, *N repeats one, the last goes on until retry.expire_after`
 	var out Schedule
@@ -129,14 +131,16 @@ func ParseSchedule(s string) (Schedule, error) {
 			return nil, &badValue{err.Error(), hint}
 		}
 		if d < 100*time.Millisecond || d > 30*24*time.Hour {
-			return nil, &badValue{fmt.Sprintf("%q is not between 100ms and 30d", strings.TrimSpace(text)), hint}
+			return nil, &badValue{fmt.Sprintf("%q is not between 100ms and 30d", strings.TrimSpace(text)),
+				hint}
 		}
 		for range n {
 			out = append(out, d)
 		}
 	}
 	if len(out) > maxSteps {
-		return nil, &badValue{fmt.Sprintf("has %d steps", len(out)), fmt.Sprintf("at most %d are useful", maxSteps)}
+		return nil, &badValue{fmt.Sprintf("has %d steps", len(out)),
+			fmt.Sprintf("at most %d are useful", maxSteps)}
 	}
 	return out, nil
 }
@@ -173,9 +177,11 @@ func ParseRate(s string) (Rate, error) {
 	}
 	count, unit, _ := strings.Cut(s, "/")
 	n, err := strconv.Atoi(strings.TrimSpace(count))
-	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[strings.TrimSpace(unit)]
+	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour,
+		"d": 24 * time.Hour}[strings.TrimSpace(unit)]
 	if err != nil || n < 1 || per == 0 {
-		return Rate{}, &badValue{fmt.Sprintf("%q is not a rate", s), `write "5/s", "300/m", "1000/h" or "50000/d"`}
+		return Rate{}, &badValue{fmt.Sprintf("%q is not a rate", s),
+			`write "5/s", "300/m", "1000/h" or "50000/d"`}
 	}
 	return Rate{n, per}, nil
 }
@@ -212,7 +218,8 @@ type FileMode uint32
 func ParseFileMode(s string) (FileMode, error) {
 	n, err := strconv.ParseUint(s, 8, 32)
 	if err != nil || n > 0o777 || len(s) < 3 {
-		return 0, &badValue{fmt.Sprintf("%q is not a file mode", s), `write octal digits in quotes, as in "0660"`}
+		return 0, &badValue{fmt.Sprintf("%q is not a file mode", s),
+			`write octal digits in quotes, as in "0660"`}
 	}
 	return FileMode(n), nil
 }
@@ -220,10 +227,12 @@ func ParseFileMode(s string) (FileMode, error) {
 // String writes m as ParseFileMode reads it.
 func (m FileMode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
 
-// parseNetwork reads a network in CIDR notation or a single address. An IPv4-mapped IPv6 network becomes IPv4.
+// parseNetwork reads a network in CIDR notation or a single address. An IPv4-mapped IPv6 network becomes
+// IPv4.
 func parseNetwork(s string) (netip.Prefix, error) {
 	s = strings.TrimSpace(s)
-	bad := &badValue{fmt.Sprintf("%q is not a network", s), `write "10.0.0.0/8", "fd00::/8" or a single address`}
+	bad := &badValue{fmt.Sprintf("%q is not a network", s),
+		`write "10.0.0.0/8", "fd00::/8" or a single address`}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		a, err := netip.ParseAddr(s)
@@ -236,7 +245,8 @@ func parseNetwork(s string) (netip.Prefix, error) {
 		p = netip.PrefixFrom(p.Addr().Unmap(), max(0, p.Bits()-96))
 	}
 	if p.Masked() != p {
-		return netip.Prefix{}, &badValue{fmt.Sprintf("%q has bits outside its mask", s), fmt.Sprintf("write %q", p.Masked())}
+		return netip.Prefix{},
+			&badValue{fmt.Sprintf("%q has bits outside its mask", s), fmt.Sprintf("write %q", p.Masked())}
 	}
 	return p, nil
 }

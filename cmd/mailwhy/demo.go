@@ -30,7 +30,8 @@ const demoPatience = 45 * time.Second
 // demoSender sends the demo's mail and gets its bounces.
 const demoSender = "app@shop.example"
 
-// demoMail are the demo's messages: a success, and each category of the guide, from replies of well-known providers.
+// demoMail are the demo's messages: a success, and each category of the guide, from replies of well-known
+// providers.
 var demoMail = [...]struct {
 	subject string
 	to      []string
@@ -62,7 +63,8 @@ this machine.`,
 			return demo(ctx, c.OutOrStdout(), keep)
 		},
 	}
-	c.Flags().BoolVar(&keep, "keep", false, "go on running until interrupted, for an application to be pointed at")
+	c.Flags().BoolVar(&keep, "keep", false,
+		"go on running until interrupted, for an application to be pointed at")
 	return c
 }
 
@@ -81,7 +83,8 @@ func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	d := &demoRun{out: out, dir: dir}
-	if d.upstream, err = smtptest.Start(smtptest.Options{Hostname: "practice.test", Script: smtptest.Practice()}); err != nil {
+	if d.upstream, err = smtptest.Start(smtptest.Options{Hostname: "practice.test",
+		Script: smtptest.Practice()}); err != nil {
 		return err
 	}
 	defer d.upstream.Close()
@@ -129,7 +132,8 @@ func (d *demoRun) show(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	addr := d.relay.Addrs()[0].String()
-	fmt.Fprintf(d.out, "practice upstream on %s, relay on %s; %d messages go through the relay\n", d.upstream.Addr(), addr, len(demoMail))
+	fmt.Fprintf(d.out, "practice upstream on %s, relay on %s; %d messages go through the relay\n",
+		d.upstream.Addr(), addr, len(demoMail))
 	for i := range demoMail {
 		if err := demoSend(addr, i); err != nil {
 			return fmt.Errorf("sending message %d: %w", i+1, err)
@@ -156,7 +160,8 @@ func demoSend(addr string, i int) error {
 		return err
 	}
 	defer c.Close()
-	body := fmt.Sprintf("From: Shop <%s>\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <demo-%d@shop.example>\r\n\r\nHello from the demo.\r\n",
+	body := fmt.Sprintf("From: Shop <%s>\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: "+
+		"<demo-%d@shop.example>\r\n\r\nHello from the demo.\r\n",
 		demoSender, strings.Join(m.to, ", "), m.subject, time.Now().Format(time.RFC1123Z), i+1)
 	if err := c.SendMail(demoSender, m.to, strings.NewReader(body)); err != nil {
 		return err

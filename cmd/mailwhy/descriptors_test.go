@@ -17,8 +17,8 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestFewDescriptors: with 64 open files large mail is taken from as many clients as fit, the others are told 421, and
-// the log names both numbers.
+// TestFewDescriptors: with 64 open files large mail is taken from as many clients as fit, the others are
+// told 421, and the log names both numbers.
 func TestFewDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	self, err := os.Executable()
@@ -34,14 +34,16 @@ func TestFewDescriptors(t *testing.T) {
 	}
 	upstream := smtptest.New(t, smtptest.Options{})
 	var log lockedBuffer
-	cmd := exec.Command("sh", "-c", "ulimit -n 64; exec ./mailwhy serve --listen "+addr+" --spool spool --upstream '"+upstream.URL()+"'")
+	cmd := exec.Command("sh", "-c",
+		"ulimit -n 64; exec ./mailwhy serve --listen "+addr+" --spool spool --upstream '"+upstream.URL()+"'")
 	cmd.Dir, cmd.Stderr = dir, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Signal(os.Interrupt); cmd.Wait() }()
 	waitFor(t, "the relay to listen", func() bool { return strings.Contains(log.String(), "listening") })
-	if !strings.Contains(log.String(), "smtpd.max_connections is 1000, but the limit of open files (64) has room for 8") {
+	if !strings.Contains(log.String(),
+		"smtpd.max_connections is 1000, but the limit of open files (64) has room for 8") {
 		t.Errorf("logged: %s", log.String())
 	}
 	var clients sync.WaitGroup
@@ -78,7 +80,8 @@ func sendLarge(addr string) string {
 		if say != "" {
 			fmt.Fprintf(c, "%s\r\n", say)
 		}
-		if reply, _ := r.ReadString('\n'); !strings.HasPrefix(reply, "2") && !strings.HasPrefix(reply, "354") {
+		if reply, _ := r.ReadString('\n'); !strings.HasPrefix(reply, "2") &&
+			!strings.HasPrefix(reply, "354") {
 			return reply[:min(3, len(reply))]
 		}
 	}

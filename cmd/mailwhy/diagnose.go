@@ -58,12 +58,16 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 	}
 	f := c.Flags()
 	f.BoolVar(&d.json, "json", false, "print one JSON object a line")
-	f.StringVar(&d.stage, "stage", "", "where in the exchange the replies were given: "+strings.Join(stageNames(), ", "))
+	f.StringVar(&d.stage, "stage", "",
+		"where in the exchange the replies were given: "+strings.Join(stageNames(), ", "))
 	f.BoolVar(&d.text, "text", false, "read wording that carries no code, as in a foreign mailer's report")
-	f.StringVar(&d.dsn, "dsn", "", "explain the bounce in `FILE`, or - for standard input; more files may follow")
+	f.StringVar(&d.dsn, "dsn", "",
+		"explain the bounce in `FILE`, or - for standard input; more files may follow")
 	f.BoolVar(&d.enrich, "enrich", false, "with --dsn: emit the bounce with the diagnosis added")
-	f.BoolVar(&d.log, "log", false, "annotate Postfix log lines from standard input; with --text those without a reply, too")
-	f.BoolVar(&d.unmatched, "unmatched", false, "list the wordings in delivery logs that no rule matched; with --rules, those that your rules leave")
+	f.BoolVar(&d.log, "log", false,
+		"annotate Postfix log lines from standard input; with --text those without a reply, too")
+	f.BoolVar(&d.unmatched, "unmatched", false,
+		"list the wordings in delivery logs that no rule matched; with --rules, those that your rules leave")
 	f.StringVar(&d.rules, "rules", "", "`file` of rules of your own, to try")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		d.in, d.out, d.errOut = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
@@ -145,8 +149,10 @@ func (d *diagnoser) prepare() error {
 // stageNames are the stages that --stage takes.
 func stageNames() []string {
 	stages := []diagnose.Stage{
-		diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS, diagnose.StageAuth,
-		diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData, diagnose.StageReset,
+		diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS,
+		diagnose.StageAuth,
+		diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData,
+		diagnose.StageReset,
 		diagnose.StageQuit, diagnose.StageQueue,
 	}
 	names := make([]string, len(stages))
@@ -180,7 +186,8 @@ func (d *diagnoser) replies(args []string) error {
 		}
 		if whole {
 			err = d.reply(strings.TrimRight(string(line), "\r\n"))
-		} else if err = d.print(unreadable(string(line), fmt.Errorf("the line is longer than %d bytes", maxLine))); err == nil {
+		} else if err = d.print(unreadable(string(line),
+			fmt.Errorf("the line is longer than %d bytes", maxLine))); err == nil {
 			err = lines.rest(io.Discard)
 		}
 		if err != nil {
@@ -203,7 +210,9 @@ func (d *diagnoser) explain(s string) explained {
 		}
 		symptom.Text = s
 	} else if symptom.Reply = diagnose.ParseReply(s); symptom.Reply.Code == 0 {
-		return unreadable(s, errors.New("no reply is found here: a reply begins with a code from 200 to 799 (--text reads wording without one)"))
+		return unreadable(s,
+			errors.New("no reply is found here: a reply begins with a code from 200 to 799 (--text reads "+
+				"wording without one)"))
 	}
 	return explainSymptom(d.engine, &symptom)
 }

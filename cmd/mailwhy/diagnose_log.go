@@ -24,8 +24,8 @@ type logNote struct {
 	Confidence diagnose.Confidence `json:"confidence"`
 }
 
-// annotateLog copies Postfix log lines from standard input, each at once. Behind a line that quotes a reply it writes
-// what the reply means; every other line, and every byte of these, passes through as it is.
+// annotateLog copies Postfix log lines from standard input, each at once. Behind a line that quotes a reply
+// it writes what the reply means; every other line, and every byte of these, passes through as it is.
 func (d *diagnoser) annotateLog() error {
 	lines := newLineReader(d.in)
 	for {
@@ -62,7 +62,8 @@ func (d *diagnoser) annotated(line []byte) ([]byte, error) {
 		symptom.Stage = diagnose.Stage(d.stage)
 	}
 	found := d.engine.Diagnose(symptom)
-	var note any = logNote{found.Category, found.Reason, found.Owner, found.Cause, found.Fix, found.Evidence, found.Confidence}
+	var note any = logNote{found.Category, found.Reason, found.Owner, found.Cause, found.Fix, found.Evidence,
+		found.Confidence}
 	if d.json {
 		note = found
 	}
@@ -75,8 +76,9 @@ func (d *diagnoser) annotated(line []byte) ([]byte, error) {
 	return append(out, line[len(body):]...), nil
 }
 
-// readPostfix finds the refusal that a log line of Postfix tells of. A line without a reply tells of none, unless
-// wordings are wanted too: then what a status=deferred, bounced or undeliverable line says in its brackets is one.
+// readPostfix finds the refusal that a log line of Postfix tells of. A line without a reply tells of none,
+// unless wordings are wanted too: then what a status=deferred, bounced or undeliverable line says in its
+// brackets is one.
 func readPostfix(line string, wordings bool) (diagnose.Symptom, bool) {
 	if strings.Contains(line, logMark) { // annotated before
 		return diagnose.Symptom{}, false
@@ -100,8 +102,8 @@ func readPostfix(line string, wordings bool) (diagnose.Symptom, bool) {
 	return s, ok
 }
 
-// insideStatus is what stands in brackets behind status=, and that status; both "" when the line tells of a success or
-// has no status.
+// insideStatus is what stands in brackets behind status=, and that status; both "" when the line tells of a
+// success or has no status.
 func insideStatus(line string) (words, status string) {
 	for _, name := range [...]string{"deferred", "bounced", "undeliverable", "SOFTBOUNCE", "expired"} {
 		_, after, found := strings.Cut(line, " status="+name)
@@ -160,10 +162,12 @@ func stageOfCommand(s string) diagnose.Stage {
 		name  string
 		stage diagnose.Stage
 	}{
-		{"end of DATA", diagnose.StageEndOfData}, {"END-OF-MESSAGE", diagnose.StageEndOfData}, {"DATA", diagnose.StageData},
+		{"end of DATA", diagnose.StageEndOfData}, {"END-OF-MESSAGE", diagnose.StageEndOfData},
+		{"DATA", diagnose.StageData},
 		{"MAIL", diagnose.StageMail}, {"RCPT", diagnose.StageRcpt}, {"EHLO", diagnose.StageHello},
 		{"HELO", diagnose.StageHello}, {"LHLO", diagnose.StageHello}, {"STARTTLS", diagnose.StageTLS},
-		{"AUTH", diagnose.StageAuth}, {"CONNECT", diagnose.StageGreeting}, {"initial server greeting", diagnose.StageGreeting},
+		{"AUTH", diagnose.StageAuth}, {"CONNECT", diagnose.StageGreeting},
+		{"initial server greeting", diagnose.StageGreeting},
 		{"RSET", diagnose.StageReset}, {"QUIT", diagnose.StageQuit},
 	} {
 		if strings.HasPrefix(s, c.name) {
@@ -173,7 +177,8 @@ func stageOfCommand(s string) diagnose.Stage {
 	return diagnose.StageUnknown
 }
 
-// readReject reads what Postfix itself refused: "reject: RCPT from NAME[ADDRESS]: REPLY; from=<...> to=<...> ...".
+// readReject reads what Postfix itself refused: "reject: RCPT from NAME[ADDRESS]: REPLY; from=<...>
+// to=<...> ...".
 func readReject(line string) (diagnose.Symptom, bool) {
 	_, after, found := strings.Cut(line, "reject: ")
 	if !found {
@@ -214,8 +219,9 @@ func newLineReader(r io.Reader) *lineReader {
 	return &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
-// next returns the next line with its line end, if it has one; it is good until the next call. Of a line longer than
-// maxLine it returns the beginning and false: the caller goes on with rest. At the end it returns io.EOF.
+// next returns the next line with its line end, if it has one; it is good until the next call. Of a line
+// longer than maxLine it returns the beginning and false: the caller goes on with rest. At the end it
+// returns io.EOF.
 func (l *lineReader) next() (line []byte, whole bool, err error) {
 	l.buf = l.buf[:0]
 	for {
@@ -248,8 +254,8 @@ func (l *lineReader) rest(w io.Writer) error {
 	}
 }
 
-// unescape makes line ends of the \r\n or \n that stand for them in a reply of several lines. A \n is one only in front
-// of a code or at the end, since names are written like DOMAIN\nick.
+// unescape makes line ends of the \r\n or \n that stand for them in a reply of several lines. A \n is one
+// only in front of a code or at the end, since names are written like DOMAIN\nick.
 func unescape(s string) string {
 	if !strings.Contains(s, `\n`) {
 		return s

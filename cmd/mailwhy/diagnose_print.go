@@ -77,7 +77,8 @@ func (d *diagnoser) printJSON(v any) error {
 	return err
 }
 
-// safeJSON is v as JSON on one line that a terminal can show: what acts on one without being seen is escaped, too.
+// safeJSON is v as JSON on one line that a terminal can show: what acts on one without being seen is
+// escaped, too.
 func safeJSON(v any) ([]byte, error) {
 	var plain bytes.Buffer
 	e := json.NewEncoder(&plain)
@@ -219,7 +220,8 @@ func steps(b *bytes.Buffer, name string, list []string) {
 			return
 		}
 		number := fmt.Sprintf("%d. ", i+1)
-		paragraph(b, fmt.Sprintf("  %-*s%s", itemWidth-2, first(i, name), number), strings.Repeat(" ", itemWidth+len(number)), s)
+		paragraph(b, fmt.Sprintf("  %-*s%s", itemWidth-2, first(i, name), number),
+			strings.Repeat(" ", itemWidth+len(number)), s)
 	}
 }
 

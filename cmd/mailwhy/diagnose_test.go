@@ -64,8 +64,10 @@ func TestDiagnoseExitStatus(t *testing.T) {
 
 // TestDiagnoseAgreesWithTheEngine: what is printed as JSON is the Diagnosis, every field of it.
 func TestDiagnoseAgreesWithTheEngine(t *testing.T) {
-	const reply = "550 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org; try again in 300 seconds"
-	want := newTestDiagnoser(t).engine.Diagnose(diagnose.Symptom{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply)})
+	const reply = "550 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org; " +
+		"try again in 300 seconds"
+	want := newTestDiagnoser(t).
+		engine.Diagnose(diagnose.Symptom{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply)})
 	_, stdout, _ := runDiagnose(t, "", "--json", "--stage", "rcpt", reply)
 	var got struct {
 		Code           int
@@ -121,7 +123,8 @@ func TestDiagnoseLongLines(t *testing.T) {
 	if status != 1 || len(lines) != 3 {
 		t.Fatalf("exit status %d, %d answers; want 1 and 3", status, len(lines))
 	}
-	for i, want := range []string{`"error":"the line is longer`, `"reason":"user_unknown"`, `"reason":"mailbox_full"`} {
+	for i, want := range []string{`"error":"the line is longer`, `"reason":"user_unknown"`,
+		`"reason":"mailbox_full"`} {
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("line %d: %.200s, want %s", i+1, lines[i], want)
 		}
@@ -131,9 +134,11 @@ func TestDiagnoseLongLines(t *testing.T) {
 	}
 }
 
-// TestDiagnoseLogLeavesTheRest: of a log of any line length and line end only known lines change, by what is added.
+// TestDiagnoseLogLeavesTheRest: of a log of any line length and line end only known lines change, by what
+// is added.
 func TestDiagnoseLogLeavesTheRest(t *testing.T) {
-	const known = "postfix/smtp[1]: A: to=<b@c.example>, status=bounced (host c.example[192.0.2.1] said: 550 5.1.1 unknown user (in reply to RCPT TO command))"
+	const known = "postfix/smtp[1]: A: to=<b@c.example>, status=bounced (host c.example[192.0.2.1] said: " +
+		"550 5.1.1 unknown user (in reply to RCPT TO command))"
 	in := "\x00\xff\r\n" + strings.Repeat("z", 3*maxLine) + "\n" + known + "\r\n\n" + known
 	status, out, _ := runDiagnose(t, in, "--log")
 	note := regexp.MustCompile(` mailwhy=\{[^\n\r]*\}`)
@@ -153,16 +158,27 @@ func TestReadPostfix(t *testing.T) {
 		code  int
 		text  string
 	}{
-		{"x status=bounced (host a.example[1.2.3.4] said: 550 5.1.1 no (in reply to RCPT TO command))", diagnose.StageRcpt, "a.example", 550, "no"},
-		{"x status=bounced (host a.example[1.2.3.4] said: 550-5.7.1 one 550 5.7.1 two (in reply to end of DATA command))", diagnose.StageEndOfData, "a.example", 550, "one two"},
-		{"x status=deferred (host unknown[1.2.3.4] said: 450 no (in reply to MAIL FROM command))", diagnose.StageMail, "1.2.3.4", 450, "no"},
-		{"x status=deferred (host a.example[1.2.3.4] refused to talk to me: 421 busy)", diagnose.StageGreeting, "a.example", 421, "busy"},
-		{"x status=deferred (delivery temporarily suspended: host a.example[1.2.3.4] refused to talk to me: 421 busy)", diagnose.StageGreeting, "a.example", 421, "busy"},
-		{"x status=deferred (SASL authentication failed; server a.example[1.2.3.4] said: 535 5.7.8 no)", diagnose.StageAuth, "a.example", 535, "no"},
-		{"x status=undeliverable (host a.example[2001:db8::1] said: 550 no (in reply to RCPT TO command))", diagnose.StageRcpt, "a.example", 550, "no"},
-		{"postfix/smtp[1]: B: host a.example[1.2.3.4] said: 451 later (in reply to DATA command)", diagnose.StageData, "a.example", 451, "later"},
-		{"postfix/smtpd[1]: NOQUEUE: reject: RCPT from unknown[1.2.3.4]: 554 5.7.1 <x@y.example>: Relay access denied; from=<a@b> to=<x@y.example> proto=ESMTP", diagnose.StageRcpt, "", 554, "<x@y.example>: Relay access denied"},
-		{"postfix/cleanup[1]: C: milter-reject: END-OF-MESSAGE from a[1.2.3.4]: 550 5.7.1 Spam; from=<a@b> to=<c@d>", diagnose.StageEndOfData, "", 550, "Spam"},
+		{"x status=bounced (host a.example[1.2.3.4] said: 550 5.1.1 no (in reply to RCPT TO command))",
+			diagnose.StageRcpt, "a.example", 550, "no"},
+		{"x status=bounced (host a.example[1.2.3.4] said: 550-5.7.1 one 550 5.7.1 two (in reply to end of " +
+			"DATA command))", diagnose.StageEndOfData, "a.example", 550, "one two"},
+		{"x status=deferred (host unknown[1.2.3.4] said: 450 no (in reply to MAIL FROM command))",
+			diagnose.StageMail, "1.2.3.4", 450, "no"},
+		{"x status=deferred (host a.example[1.2.3.4] refused to talk to me: 421 busy)",
+			diagnose.StageGreeting, "a.example", 421, "busy"},
+		{"x status=deferred (delivery temporarily suspended: host a.example[1.2.3.4] refused to talk to " +
+			"me: 421 busy)", diagnose.StageGreeting, "a.example", 421, "busy"},
+		{"x status=deferred (SASL authentication failed; server a.example[1.2.3.4] said: 535 5.7.8 no)",
+			diagnose.StageAuth, "a.example", 535, "no"},
+		{"x status=undeliverable (host a.example[2001:db8::1] said: 550 no (in reply to RCPT TO command))",
+			diagnose.StageRcpt, "a.example", 550, "no"},
+		{"postfix/smtp[1]: B: host a.example[1.2.3.4] said: 451 later (in reply to DATA command)",
+			diagnose.StageData, "a.example", 451, "later"},
+		{"postfix/smtpd[1]: NOQUEUE: reject: RCPT from unknown[1.2.3.4]: 554 5.7.1 <x@y.example>: Relay " +
+			"access denied; from=<a@b> to=<x@y.example> proto=ESMTP", diagnose.StageRcpt, "", 554,
+			"<x@y.example>: Relay access denied"},
+		{"postfix/cleanup[1]: C: milter-reject: END-OF-MESSAGE from a[1.2.3.4]: 550 5.7.1 Spam; from=<a@b> " +
+			"to=<c@d>", diagnose.StageEndOfData, "", 550, "Spam"},
 		{"x status=sent (250 2.0.0 Ok: queued as 550)", "", "", 0, ""},
 		{"x status=deferred (connect to a.example[1.2.3.4]:25: Connection refused)", "", "", 0, ""},
 		{"x status=bounced", "", "", 0, ""},
@@ -170,20 +186,24 @@ func TestReadPostfix(t *testing.T) {
 		{"", "", "", 0, ""},
 	} {
 		s, ok := readPostfix(c.line, false)
-		if ok != (c.code != 0) || s.Reply.Code != c.code || s.Stage != c.stage || s.Upstream != c.host || s.Reply.Text != c.text {
-			t.Errorf("%s:\n%v stage %q host %q code %d text %q", c.line, ok, s.Stage, s.Upstream, s.Reply.Code, s.Reply.Text)
+		if ok != (c.code != 0) || s.Reply.Code != c.code || s.Stage != c.stage || s.Upstream != c.host ||
+			s.Reply.Text != c.text {
+			t.Errorf("%s:\n%v stage %q host %q code %d text %q", c.line, ok, s.Stage, s.Upstream,
+				s.Reply.Code, s.Reply.Text)
 		}
 	}
 }
 
 // report is a report with the given delivery status.
 func reportWith(headers, status string) string {
-	return "From: MAILER-DAEMON@a.example\r\nTo: <app@shop.example>\r\nContent-Type: multipart/report; boundary=\"b\"\r\n\r\n" +
+	return "From: MAILER-DAEMON@a.example\r\nTo: <app@shop.example>\r\nContent-Type: multipart/report; " +
+		"boundary=\"b\"\r\n\r\n" +
 		"--b\r\n\r\nIt was not delivered to bob@c.example, who said:\r\n550 5.1.1 no such user\r\n" +
 		"--b\r\nContent-Type: message/delivery-status\r\n" + headers + "\r\n" + status + "\r\n--b--\r\n"
 }
 
-const aStatus = "Reporting-MTA: dns; a.example\r\n\r\nFinal-Recipient: rfc822; bob@c.example\r\nAction: failed\r\nStatus: 5.2.2\r\nDiagnostic-Code: smtp; 552 5.2.2 over quota\r\n"
+const aStatus = "Reporting-MTA: dns; a.example\r\n\r\nFinal-Recipient: rfc822; bob@c.example\r\nAction: " +
+	"failed\r\nStatus: 5.2.2\r\nDiagnostic-Code: smtp; 552 5.2.2 over quota\r\n"
 
 // reasonsOf are the recipients and reasons that diagnose --dsn finds.
 func reasonsOf(t *testing.T, d diagnoser, report string) string {
@@ -212,28 +232,51 @@ func TestDiagnoseOddReports(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString([]byte(aStatus))
 	plain := reportWith("", aStatus)
 	d := newTestDiagnoser(t)
-	forwarded := "From: a@b\r\nContent-Type: multipart/mixed; boundary=f\r\n\r\n--f\r\n\r\nsee\r\n--f\r\nContent-Type: message/rfc822\r\n"
+	forwarded := "From: a@b\r\nContent-Type: multipart/mixed; boundary=f\r\n\r\n--f\r\n\r\nsee\r\n--f\r\n" +
+		"Content-Type: message/rfc822\r\n"
 	for _, c := range []struct{ name, report, want string }{
 		{"plain", plain, "bob@c.example mailbox_full"},
 		{"line feeds", strings.ReplaceAll(plain, "\r\n", "\n"), "bob@c.example mailbox_full"},
 		{"base64", reportWith("Content-Transfer-Encoding: base64\r\n", b64), "bob@c.example mailbox_full"},
-		{"quoted-printable", reportWith("Content-Transfer-Encoding: quoted-printable\r\n", qp.String()), "bob@c.example mailbox_full"},
+		{"quoted-printable", reportWith("Content-Transfer-Encoding: quoted-printable\r\n", qp.String()),
+			"bob@c.example mailbox_full"},
 		{"no last boundary", strings.TrimSuffix(plain, "--b--\r\n"), "bob@c.example mailbox_full"},
-		{"an mbox line", "From MAILER-DAEMON Mon Nov 23 10:00:00 2026\r\n" + plain, "bob@c.example mailbox_full"},
+		{"an mbox line", "From MAILER-DAEMON Mon Nov 23 10:00:00 2026\r\n" + plain,
+			"bob@c.example mailbox_full"},
 		{"forwarded", forwarded + "\r\n" + plain + "--f--\r\n", "bob@c.example mailbox_full"},
-		{"forwarded, encoded", forwarded + "Content-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte(plain)) + "\r\n--f--\r\n", "bob@c.example mailbox_full"},
-		{"forwarded as the whole", "Content-Type: message/rfc822\r\n\r\n" + plain, "bob@c.example mailbox_full"},
-		{"the wrong type", strings.Replace(plain, "message/delivery-status", "text/plain", 1), "bob@c.example mailbox_full"},
+		{"forwarded, encoded",
+			forwarded + "Content-Transfer-Encoding: base64\r\n\r\n" +
+				base64.StdEncoding.EncodeToString([]byte(plain)) + "\r\n--f--\r\n",
+			"bob@c.example mailbox_full"},
+		{"forwarded as the whole", "Content-Type: message/rfc822\r\n\r\n" + plain,
+			"bob@c.example mailbox_full"},
+		{"the wrong type", strings.Replace(plain, "message/delivery-status", "text/plain", 1),
+			"bob@c.example mailbox_full"},
 		{"a status alone", aStatus, "bob@c.example mailbox_full"},
-		{"no empty lines", reportWith("", strings.ReplaceAll(aStatus, "\r\n\r\n", "\r\n")+"Final-Recipient: rfc822; eve@c.example\r\nStatus: 5.1.1\r\nAction: failed\r\n"),
+		{"no empty lines", reportWith("",
+			strings.ReplaceAll(aStatus, "\r\n\r\n", "\r\n")+
+				"Final-Recipient: rfc822; eve@c.example\r\nStatus: 5.1.1\r\nAction: failed\r\n"),
 			"bob@c.example mailbox_full; eve@c.example user_unknown"},
-		{"no reply: the words of the report", reportWith("", "Final-Recipient: rfc822; bob@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"), "bob@c.example user_unknown"},
-		{"a status and nothing else", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.2.2\r\n"), "eve@c.example mailbox_full"},
-		{"delivered", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: delivered\r\nStatus: 2.0.0\r\n"), "eve@c.example not_a_refusal"},
-		{"no type", reportWith("", "Final-Recipient: eve@c.example\r\nDiagnostic-Code: 552 5.2.2 over quota; sorry\r\n"), "eve@c.example mailbox_full"},
-		{"no reason at all", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"), "eve@c.example unexplained"},
-		{"wording", reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\nDiagnostic-Code: X-Unix; mailbox\r\n  is full\r\n"), "eve@c.example mailbox_full"},
-		{"no recipient", reportWith("", "Reporting-MTA: dns; a.example\r\n"), " the delivery status names no recipient"},
+		{"no reply: the words of the report",
+			reportWith("", "Final-Recipient: rfc822; bob@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"),
+			"bob@c.example user_unknown"},
+		{"a status and nothing else",
+			reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.2.2\r\n"),
+			"eve@c.example mailbox_full"},
+		{"delivered", reportWith("",
+			"Final-Recipient: rfc822; eve@c.example\r\nAction: delivered\r\nStatus: 2.0.0\r\n"),
+			"eve@c.example not_a_refusal"},
+		{"no type", reportWith("",
+			"Final-Recipient: eve@c.example\r\nDiagnostic-Code: 552 5.2.2 over quota; sorry\r\n"),
+			"eve@c.example mailbox_full"},
+		{"no reason at all", reportWith("",
+			"Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\n"),
+			"eve@c.example unexplained"},
+		{"wording", reportWith("",
+			"Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.0.0\r\nDiagnostic-Code: "+
+				"X-Unix; mailbox\r\n  is full\r\n"), "eve@c.example mailbox_full"},
+		{"no recipient", reportWith("", "Reporting-MTA: dns; a.example\r\n"),
+			" the delivery status names no recipient"},
 		{"nothing", "", " no delivery report is found here"},
 	} {
 		if got := reasonsOf(t, *d, c.report); got != c.want {
@@ -250,10 +293,11 @@ func TestEnrichOddReports(t *testing.T) {
 	w.Close()
 	d := newTestDiagnoser(t)
 	for name, report := range map[string]string{
-		"plain":            reportWith("", aStatus),
-		"line feeds":       strings.ReplaceAll(reportWith("", aStatus), "\r\n", "\n"),
-		"no line end":      reportWith("", strings.TrimSuffix(aStatus, "\r\n")),
-		"base64":           reportWith("Content-Transfer-Encoding: base64\r\n", base64.StdEncoding.EncodeToString([]byte(aStatus))),
+		"plain":       reportWith("", aStatus),
+		"line feeds":  strings.ReplaceAll(reportWith("", aStatus), "\r\n", "\n"),
+		"no line end": reportWith("", strings.TrimSuffix(aStatus, "\r\n")),
+		"base64": reportWith("Content-Transfer-Encoding: base64\r\n",
+			base64.StdEncoding.EncodeToString([]byte(aStatus))),
 		"quoted-printable": reportWith("Content-Transfer-Encoding: quoted-printable\r\n", qp.String()),
 	} {
 		a := d.enriched([]byte(report))
@@ -265,10 +309,12 @@ func TestEnrichOddReports(t *testing.T) {
 		header, body, _ := strings.Cut(strings.ReplaceAll(string(content), "\r\n", "\n"), "\n\n")
 		body, _, _ = strings.Cut(body, "\n--b--")
 		body = decodedBody(t, header, body)
-		if !strings.Contains(body, "over quota\nX-Mailwhy-Category: Mailbox Full\n") || !strings.HasSuffix(strings.TrimSpace(body), "X-Mailwhy-Confidence: high") {
+		if !strings.Contains(body, "over quota\nX-Mailwhy-Category: Mailbox Full\n") ||
+			!strings.HasSuffix(strings.TrimSpace(body), "X-Mailwhy-Confidence: high") {
 			t.Errorf("%s: not annotated:\n%s", name, body)
 		}
-		if strings.Contains(report, "\r\n") == bytes.Contains(bytes.ReplaceAll(out, []byte("\r\n"), nil), []byte("\n")) {
+		if strings.Contains(report, "\r\n") == bytes.Contains(bytes.ReplaceAll(out, []byte("\r\n"), nil),
+			[]byte("\n")) {
 			t.Errorf("%s: mixed line ends:\n%q", name, out)
 		}
 		if again := d.enriched(out).File; !bytes.Equal(again, out) {
@@ -298,9 +344,12 @@ func decodedBody(t *testing.T, header, body string) string {
 
 // TestDiagnoseEvidenceOfReturnedMessage: the header that a report returns is looked at.
 func TestDiagnoseEvidenceOfReturnedMessage(t *testing.T) {
-	status := strings.Replace(aStatus, "552 5.2.2 over quota", "550 5.7.26 This mail is unauthenticated: DMARC fails", 1)
-	report := strings.Replace(reportWith("", status), "--b--", "--b\r\nContent-Type: text/rfc822-headers\r\n\r\n"+
-		"Return-Path: <x@bounce.other.example>\r\nFrom: Shop <a@shop.example>\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\nDKIM-Signature: v=1; d=Other.example;\r\n s=x\r\n\r\n--b--", 1)
+	status := strings.Replace(aStatus, "552 5.2.2 over quota",
+		"550 5.7.26 This mail is unauthenticated: DMARC fails", 1)
+	report := strings.Replace(reportWith("", status), "--b--",
+		"--b\r\nContent-Type: text/rfc822-headers\r\n\r\n"+
+			"Return-Path: <x@bounce.other.example>\r\nFrom: Shop <a@shop.example>\r\nDate: Mon, 23 Nov "+
+			"2026 10:00:00 +0000\r\nDKIM-Signature: v=1; d=Other.example;\r\n s=x\r\n\r\n--b--", 1)
 	_, stdout, _ := runDiagnose(t, report, "--dsn", "-", "--json")
 	for _, want := range []string{"shop.example", "bounce.other.example", "other.example"} {
 		if _, evidence, _ := strings.Cut(stdout, `"evidence":`); !strings.Contains(evidence, want) {
@@ -326,8 +375,10 @@ func TestUnescape(t *testing.T) {
 }
 
 func FuzzDiagnoseLog(f *testing.F) {
-	f.Add([]byte("x status=bounced (host a.example[1.2.3.4] said: 550 5.1.1 no (in reply to RCPT TO command))\n"))
-	f.Add([]byte("NOQUEUE: reject: RCPT from unknown[1.2.3.4]: 554 5.7.1 <x@y.example>: no; from=<a@b> to=<x@y.example>\r\nx\n"))
+	f.Add([]byte("x status=bounced (host a.example[1.2.3.4] said: 550 5.1.1 no (in reply to RCPT TO " +
+		"command))\n"))
+	f.Add([]byte("NOQUEUE: reject: RCPT from unknown[1.2.3.4]: 554 5.7.1 <x@y.example>: no; from=<a@b> " +
+		"to=<x@y.example>\r\nx\n"))
 	f.Add([]byte("postfix: host [ said: 450 (in reply to  status=deferred ("))
 	note := regexp.MustCompile(` mailwhy=\{[^\n]*\}(\r*\n|\r*$)`)
 	d := newTestDiagnoser(f)
@@ -349,9 +400,12 @@ func FuzzDiagnoseLog(f *testing.F) {
 
 func FuzzDiagnoseDSN(f *testing.F) {
 	f.Add([]byte(reportWith("", aStatus)))
-	f.Add([]byte(reportWith("Content-Transfer-Encoding: base64\r\n", base64.StdEncoding.EncodeToString([]byte(aStatus)))))
-	f.Add([]byte("Subject: failure notice\n\nHi. This is the qmail-send program\n\n<a@b.example>:\n550 5.1.1 no\n\n--- Below this line is a copy\n"))
-	f.Add([]byte("Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nFinal-Recipient: a\nStatus: 5.1.1\n--x--"))
+	f.Add([]byte(reportWith("Content-Transfer-Encoding: base64\r\n",
+		base64.StdEncoding.EncodeToString([]byte(aStatus)))))
+	f.Add([]byte("Subject: failure notice\n\nHi. This is the qmail-send program\n\n<a@b.example>:\n550 " +
+		"5.1.1 no\n\n--- Below this line is a copy\n"))
+	f.Add([]byte("Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\n" +
+		"Final-Recipient: a\nStatus: 5.1.1\n--x--"))
 	d := newTestDiagnoser(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		d := *d

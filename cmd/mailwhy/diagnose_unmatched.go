@@ -23,10 +23,11 @@ const maxNamed = 255
 
 // wording is one that no rule matched, with the answer that it got.
 type wording struct {
-	Count      int                 `json:"count"`
-	Code       int                 `json:"code,omitempty"`
-	Enhanced   string              `json:"enhanced,omitempty"`
-	Wording    string              `json:"wording"` // with what changes from reply to reply put in general terms
+	Count    int    `json:"count"`
+	Code     int    `json:"code,omitempty"`
+	Enhanced string `json:"enhanced,omitempty"`
+	// with what changes from reply to reply put in general terms
+	Wording    string              `json:"wording"`
 	Category   diagnose.Category   `json:"category"`
 	Reason     diagnose.Reason     `json:"reason"`
 	Basis      diagnose.Basis      `json:"basis"`
@@ -127,7 +128,8 @@ func (s *unmatchedSum) add(l *record.Event) {
 			g = s.found[key]
 		}
 		if g == nil {
-			g = &wording{Code: key.code, Enhanced: key.enhanced, Wording: key.wording, Example: cut(l.Reply, maxQuoted)}
+			g = &wording{Code: key.code, Enhanced: key.enhanced, Wording: key.wording,
+				Example: cut(l.Reply, maxQuoted)}
 			s.found[key] = g
 		}
 	}
@@ -155,7 +157,8 @@ func (s *unmatchedSum) sorted() []*wording {
 		list = append(list, g)
 	}
 	slices.SortFunc(list, func(a, b *wording) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Enhanced, b.Enhanced), cmp.Compare(a.Wording, b.Wording))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code),
+			cmp.Compare(a.Enhanced, b.Enhanced), cmp.Compare(a.Wording, b.Wording))
 	})
 	return list
 }
@@ -172,7 +175,8 @@ func (s *unmatchedSum) print() error {
 		}
 		code := strings.TrimSpace(fmt.Sprintf("%d %s", g.Code, g.Enhanced))
 		fmt.Fprintf(&b, "%6d  %s %s\n", g.Count, code, printable(g.Wording))
-		fmt.Fprintf(&b, "        taken for %s (%s): basis %s, confidence %s\n", g.Category, g.Reason, g.Basis, g.Confidence)
+		fmt.Fprintf(&b, "        taken for %s (%s): basis %s, confidence %s\n", g.Category, g.Reason, g.Basis,
+			g.Confidence)
 		if len(g.Hosts) > 0 {
 			fmt.Fprintf(&b, "        said by %s\n", printable(strings.Join(g.Hosts, ", ")))
 		}

@@ -20,7 +20,8 @@ func TestDiagnoseUnmatcheds(t *testing.T) {
 			raw := strings.NewReplacer("%d", fmt.Sprint(i)).Replace(reply)
 			r := diagnose.ParseReply(raw)
 			d := e.Diagnose(diagnose.Symptom{Reply: r})
-			l := record.Event{Kind: "failed", ID: "a", To: "b@c.example", Host: host, Code: r.Code, Enhanced: r.Enhanced.String(), Reply: raw, Diagnosis: &d}
+			l := record.Event{Kind: "failed", ID: "a", To: "b@c.example", Host: host, Code: r.Code,
+				Enhanced: r.Enhanced.String(), Reply: raw, Diagnosis: &d}
 			log = append(l.AppendJSON(log), '\n')
 		}
 	}
@@ -44,20 +45,25 @@ func TestDiagnoseUnmatcheds(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%d x %d %s by %v", g.Count, g.Code, g.Wording, g.Hosts))
 	}
-	want := []string{"3 x 550 glorp quuxed by [mx.d.example]", "2 x 550 zork N the wumpus ADDRESS at HOST IP by [mx.c.example]", "1 x 552 quuxed by [mx.d.example]"}
+	want := []string{"3 x 550 glorp quuxed by [mx.d.example]",
+		"2 x 550 zork N the wumpus ADDRESS at HOST IP by [mx.c.example]", "1 x 552 quuxed by [mx.d.example]"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 
-	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched"); !strings.Contains(stdout, "6 of 10 refusals were explained by a bare code or with low confidence, in 3 wordings") {
+	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched"); !strings.Contains(stdout,
+		"6 of 10 refusals were explained by a bare code or with low confidence, in 3 wordings") {
 		t.Errorf("no sum in:\n%s", stdout)
 	}
 
 	rules := filepath.Join(t.TempDir(), "rules.toml")
-	if err := os.WriteFile(rules, []byte("[[rule]]\nid = \"glorp\"\nreason = \"mailbox_full\"\nany = [\"glorp quuxed\"]\nexample = [\"550 glorp quuxed\"]\n"), 0o600); err != nil {
+	if err := os.WriteFile(rules,
+		[]byte("[[rule]]\nid = \"glorp\"\nreason = \"mailbox_full\"\nany = [\"glorp quuxed\"]\nexample = "+
+			"[\"550 glorp quuxed\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched", "--rules", rules); strings.Contains(stdout, "glorp") || !strings.Contains(stdout, "3 of 10 refusals") {
+	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched", "--rules", rules); strings.Contains(stdout,
+		"glorp") || !strings.Contains(stdout, "3 of 10 refusals") {
 		t.Errorf("the rule for glorp is not heeded:\n%s", stdout)
 	}
 }

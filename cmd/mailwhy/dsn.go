@@ -68,8 +68,9 @@ func newDSNCheckCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check a template file for bounces",
-		Long:  "Reads a template file and fills it in for each kind of bounce. Exit status 2 when it has a mistake.",
-		Args:  cobra.NoArgs,
+		Long: "Reads a template file and fills it in for each kind of bounce. Exit status 2 when it has a " +
+			"mistake.",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := sampleComposer(template, "relay.example.com"); err != nil {
 				return &exitError{code: exitUsage, err: err}

@@ -62,8 +62,8 @@ type guideEntry struct {
 	Reasons []diagnose.ReasonInfo `json:"reasons,omitempty"`
 }
 
-// guideCode is a code of a category. One of the guide's own stands in its text; the others only in its full table, for
-// what the text calls a wide range.
+// guideCode is a code of a category. One of the guide's own stands in its text; the others only in its full
+// table, for what the text calls a wide range.
 type guideCode struct {
 	Code     int    `json:"code"`
 	Enhanced string `json:"enhanced,omitempty"`
@@ -105,7 +105,8 @@ func (g *guide) all() error {
 		g.out.WriteByte('\n')
 	}
 	if !g.json {
-		g.out.WriteString("A code marked * stands only in the guide's full table, for what its text calls a wide range.\n")
+		g.out.WriteString("A code marked * stands only in the guide's full table, for what its text calls " +
+			"a wide range.\n")
 	}
 	return nil
 }
@@ -164,7 +165,8 @@ func (g *guide) reason(r *diagnose.ReasonInfo) {
 	item(&g.out, "means", r.Definition)
 	item(&g.out, "cause", r.Cause)
 	steps(&g.out, "fix", r.Fix)
-	item(&g.out, "who acts", fmt.Sprintf("%s: %s", ownerWords(r.Owner), strings.ReplaceAll(string(r.Action), "_", " ")))
+	item(&g.out, "who acts", fmt.Sprintf("%s: %s", ownerWords(r.Owner),
+		strings.ReplaceAll(string(r.Action), "_", " ")))
 	item(&g.out, "concerns", "this "+scopeWords(r.Scope))
 	category := string(r.Category)
 	if len(r.Alt) > 0 {
@@ -200,7 +202,8 @@ func joinNames[S ~string](names []S) string {
 	return strings.Join(list, ", ")
 }
 
-// codesText writes codes in the order of the table, those of one basic code together: "450 4.1.1; 501 5.1.0*, 5.1.1*".
+// codesText writes codes in the order of the table, those of one basic code together: "450 4.1.1; 501
+// 5.1.0*, 5.1.1*".
 func codesText(codes []guideCode) string {
 	var b strings.Builder
 	last := 0
@@ -233,8 +236,8 @@ const maxNearest = 3
 // maxName is how much of a wrong name is looked at, bytes.
 const maxName = 64
 
-// resolve finds the category or reason that name stands for: the whole name in any case and spelling, or a beginning
-// that only one of them has. Categories go before reasons.
+// resolve finds the category or reason that name stands for: the whole name in any case and spelling, or a
+// beginning that only one of them has. Categories go before reasons.
 func (g *guide) resolve(name string) (string, error) {
 	var categories, reasons []string
 	for _, c := range g.engine.Categories() {
@@ -276,7 +279,8 @@ func withPrefix(names []string, wanted string) []string {
 // squeezed makes 'Mailbox Full', mailbox-full and mailboxfull the same.
 func squeezed(s string) string { return strings.ReplaceAll(plainName(s), " ", "") }
 
-// nearest are the names that are most like the wanted one, best first: those that hold it, then by edit distance.
+// nearest are the names that are most like the wanted one, best first: those that hold it, then by edit
+// distance.
 func nearest(names []string, wanted string) []string {
 	distance := func(n string) int {
 		n = squeezed(n)

@@ -25,12 +25,14 @@ never taken from the command line, where others could see it.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if cost < bcrypt.MinCost || cost > bcrypt.MaxCost {
-				return &exitError{exitUsage, fmt.Errorf("--cost %d is not between %d and %d", cost, bcrypt.MinCost, bcrypt.MaxCost)}
+				return &exitError{exitUsage,
+					fmt.Errorf("--cost %d is not between %d and %d", cost, bcrypt.MinCost, bcrypt.MaxCost)}
 			}
 			prefix := ""
 			if len(args) == 1 {
 				if strings.ContainsAny(args[0], ": \t\r\n#") || args[0] == "" {
-					return &exitError{exitUsage, fmt.Errorf("not a valid user name: %q has a space, a colon or a # in it", args[0])}
+					return &exitError{exitUsage,
+						fmt.Errorf("not a valid user name: %q has a space, a colon or a # in it", args[0])}
 				}
 				prefix = args[0] + ":"
 			}
@@ -71,7 +73,8 @@ func readPassword(in io.Reader, prompt io.Writer) ([]byte, error) {
 
 // askPassword asks twice, without showing what is typed.
 func askPassword(terminal *os.File, prompt io.Writer) ([]byte, error) {
-	if state, err := term.GetState(int(terminal.Fd())); err == nil { // Ctrl-C must not leave a terminal without echo
+	// Ctrl-C must not leave a terminal without echo
+	if state, err := term.GetState(int(terminal.Fd())); err == nil {
 		defer beforeDeath(func() { term.Restore(int(terminal.Fd()), state) })()
 	}
 	var typed [2]string

@@ -53,8 +53,8 @@ func TestPackagesAreSmall(t *testing.T) {
 	}
 }
 
-// TestImportDirections holds the one way in which dependencies run: rooms never know one another, and only this command
-// knows them all. Tests may reach further, so their imports are not looked at.
+// TestImportDirections holds the one way in which dependencies run: rooms never know one another, and only
+// this command knows them all. Tests may reach further, so their imports are not looked at.
 func TestImportDirections(t *testing.T) {
 	for _, p := range packages(t) {
 		for _, imported := range p.Imports {
@@ -103,10 +103,13 @@ func inRoom(from, to string) bool {
 
 func TestMayImportRefuses(t *testing.T) {
 	for _, pair := range [][2]string{
-		{"mailwhy/diagnose", "mailwhy/relay"}, {"mailwhy/relay", "mailwhy/relay/spool"}, {"mailwhy/relay/spool", "mailwhy/relay/smtpd"},
-		{"mailwhy/config", "mailwhy/relay/smtpd"}, {"mailwhy/relay/internal/clean", "mailwhy/relay"}, {"mailwhy/relay", "mailwhy/config"},
+		{"mailwhy/diagnose", "mailwhy/relay"}, {"mailwhy/relay", "mailwhy/relay/spool"},
+		{"mailwhy/relay/spool", "mailwhy/relay/smtpd"},
+		{"mailwhy/config", "mailwhy/relay/smtpd"}, {"mailwhy/relay/internal/clean", "mailwhy/relay"},
+		{"mailwhy/relay", "mailwhy/config"},
 		{"mailwhy/relay/lane", "mailwhy/relay/report"}, {"mailwhy/relay/admin", "mailwhy/relay/app"},
-		{"mailwhy/relay/internal/clean", "mailwhy/relay/internal/xtext"}, {"mailwhy/config", "mailwhy/relay/app"},
+		{"mailwhy/relay/internal/clean", "mailwhy/relay/internal/xtext"},
+		{"mailwhy/config", "mailwhy/relay/app"},
 		{"mailwhy/diagnose", "mailwhy/diagnose/bounce"}, {"mailwhy/diagnose/bounce", "mailwhy/relay/dsn"},
 	} {
 		if mayImport(pair[0], pair[1]) {

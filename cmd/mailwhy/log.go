@@ -32,10 +32,12 @@ for any of its values. Lines that are not events are shown unchanged, unless a f
 	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")
 	c.Flags().StringSliceVar(&w.from, "from", nil, "sender `address`, or @domain")
 	c.Flags().StringSliceVar(&w.to, "to", nil, "recipient `address`, or @domain")
-	c.Flags().StringSliceVar(&w.categories, "category", nil, "`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
+	c.Flags().StringSliceVar(&w.categories, "category", nil,
+		"`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
 	c.Flags().StringSliceVar(&w.events, "event", nil, "`event`: relayed, deferred, failed, ...")
 	c.Flags().BoolVar(&w.json, "json", false, "show the chosen lines as they are")
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the file grows, also when it is rotated, until interrupted")
+	c.Flags().BoolVarP(&follow, "follow", "f", false,
+		"go on as the file grows, also when it is rotated, until interrupted")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		w.out = bufio.NewWriter(c.OutOrStdout())
 		if len(args) == 0 || args[0] == "-" {
@@ -179,8 +181,8 @@ func plainName(s string) string {
 	return strings.NewReplacer("_", " ", "-", " ").Replace(strings.ToLower(s))
 }
 
-// follow shows a file as it grows. When another file takes its name, the old one is shown to its end and the new one
-// from its beginning; when it is cut short, it is read from its beginning.
+// follow shows a file as it grows. When another file takes its name, the old one is shown to its end and
+// the new one from its beginning; when it is cut short, it is read from its beginning.
 func (w *logView) follow(ctx context.Context, name string) error {
 	f, err := os.Open(name)
 	if err != nil {

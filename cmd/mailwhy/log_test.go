@@ -25,11 +25,13 @@ func writeLog(t *testing.T) string {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	full := &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full", Cause: "The mailbox is full.", Fix: []string{"Wait."}, Owner: diagnose.OwnerRecipient}
+	full := &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full",
+		Cause: "The mailbox is full.", Fix: []string{"Wait."}, Owner: diagnose.OwnerRecipient}
 	for _, e := range []relay.Event{
 		{Kind: relay.EventAccepted, ID: "M1", From: "app@x.test", To: "user@y.test"},
 		{Kind: relay.EventDeferred, ID: "M1", From: "app@x.test", To: "user@y.test", Diagnosis: full,
-			Tried: &relay.Attempt{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("452 4.2.2 full\r\n")}},
+			Tried: &relay.Attempt{Stage: diagnose.StageRcpt,
+				Reply: diagnose.ParseReply("452 4.2.2 full\r\n")}},
 		{Kind: relay.EventDSN, ID: "M2", To: "app@x.test", DSN: "M1"},
 		{Kind: relay.EventRelayed, ID: "M3", From: "other@x.test", To: "User@Z.test"},
 	} {
@@ -91,7 +93,8 @@ func TestLogCommandChooses(t *testing.T) {
 func TestLogCommandExplains(t *testing.T) {
 	got := logOutput(t, "", "--event", "deferred", writeLog(t))
 	want := "2026-11-23 09:00:00.000Z deferred   M1 <app@x.test> -> <user@y.test>  452 4.2.2 full (at rcpt)\n" +
-		"    reason    mailbox full: the recipient must act (Mailbox Full)\n    cause     The mailbox is full.\n    fix       1. Wait.\n"
+		"    reason    mailbox full: the recipient must act (Mailbox Full)\n    cause     The mailbox is " +
+		"full.\n    fix       1. Wait.\n"
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -103,7 +106,8 @@ func TestLogCommandReadsStandardInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	mixed := "starting\x1b\n" + strings.TrimSuffix(string(b), "\n") // no end of line, and a foreign line
-	if got := logOutput(t, mixed); !strings.HasPrefix(got, "starting?\n") || strings.Count(got, "2026-11-23") != 4 {
+	if got := logOutput(t, mixed); !strings.HasPrefix(got, "starting?\n") ||
+		strings.Count(got, "2026-11-23") != 4 {
 		t.Errorf("got %q", got)
 	}
 	if got := logOutput(t, mixed, "--json", "-"); got != string(b) {

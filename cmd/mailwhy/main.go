@@ -1,7 +1,8 @@
 // Command mailwhy is an SMTP relay sidecar that explains every refusal.
 //
-// Each subcommand has a file of its own, with its flags, what it prints and its exit status. What the commands do is
-// elsewhere: relay/app is the relay that serve and demo run, internal/explain reads bounces and logs for diagnose.
+// Each subcommand has a file of its own, with its flags, what it prints and its exit status. What the
+// commands do is elsewhere: relay/app is the relay that serve and demo run, internal/explain reads bounces
+// and logs for diagnose.
 package main
 
 import (
@@ -29,8 +30,8 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole command. It returns the exit status: 0, 1 for trouble at run time, 2 for a mistake in usage or
-// configuration.
+// run is the whole command. It returns the exit status: 0, 1 for trouble at run time, 2 for a mistake in
+// usage or configuration.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	began := false
 	root := newRootCommand()
@@ -96,8 +97,8 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// exitStatus prints err, a line for each mistake that it joins, and returns the exit status. An error met before the
-// subcommand began is a mistake of usage.
+// exitStatus prints err, a line for each mistake that it joins, and returns the exit status. An error met
+// before the subcommand began is a mistake of usage.
 func exitStatus(stderr io.Writer, err error, began bool) int {
 	if err == nil {
 		return 0
@@ -182,5 +183,6 @@ func client(cfg *config.Config) *admin.Client { return admin.NewClient(cfg.Admin
 
 // environ is the environment with the settings in it, without the variable that is not one.
 func environ() []string {
-	return slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, cpu.Switch+"=") })
+	return slices.DeleteFunc(os.Environ(),
+		func(pair string) bool { return strings.HasPrefix(pair, cpu.Switch+"=") })
 }

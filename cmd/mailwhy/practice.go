@@ -50,14 +50,16 @@ It takes mail from whoever can reach it, asks for no credentials and has no TLS:
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(), s.URL())
+		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(),
+			s.URL())
 		<-ctx.Done()
 		return s.Close()
 	}
 	return c
 }
 
-// practiceOptions are those of a practice upstream that writes what it does to w, a line each. dump may be empty.
+// practiceOptions are those of a practice upstream that writes what it does to w, a line each. dump may be
+// empty.
 func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error) {
 	var files *smtptest.Dump
 	if dump != "" {

@@ -51,7 +51,8 @@ func TestPracticeCommand(t *testing.T) {
 	addr, lines, end := runPractice(t, "--dump", dir)
 	sent := make(chan error, 2)
 	go func() {
-		sent <- smtp.SendMail(addr, nil, "app@sender.test", []string{"good@any.test", "\"a b\"@any.test"}, []byte("Subject: hello\r\n\r\nx\r\n"))
+		sent <- smtp.SendMail(addr, nil, "app@sender.test", []string{"good@any.test", "\"a b\"@any.test"},
+			[]byte("Subject: hello\r\n\r\nx\r\n"))
 		sent <- smtp.SendMail(addr, nil, "app@sender.test", []string{"unknown@any.test"}, []byte("x\r\n"))
 	}()
 	wants := []string{

@@ -45,7 +45,10 @@ spool itself.`,
 	list.Flags().IntVar(&q.limit, "limit", 0, "list at most so many `messages`")
 	show := &cobra.Command{
 		Use: "show ID", Short: "Show everything about a message", Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, ids []string) error { return q.show(c.Context(), ids[0], c.OutOrStdout()) },
+		RunE: func(c *cobra.Command,
+			ids []string) error {
+			return q.show(c.Context(), ids[0], c.OutOrStdout())
+		},
 	}
 	show.Flags().BoolVar(&q.json, "json", false, "print the message as JSON")
 	c.AddCommand(list, show, newRecoverCommand(q))
@@ -58,7 +61,10 @@ spool itself.`,
 	} {
 		sub := &cobra.Command{
 			Use: string(action) + " [ID...]", Short: about,
-			RunE: func(c *cobra.Command, ids []string) error { return q.act(c.Context(), action, ids, c.OutOrStdout()) },
+			RunE: func(c *cobra.Command,
+				ids []string) error {
+				return q.act(c.Context(), action, ids, c.OutOrStdout())
+			},
 		}
 		q.filters(sub)
 		sub.Flags().BoolVar(&q.all, "all", false, "all messages in the queue")
@@ -69,17 +75,22 @@ spool itself.`,
 
 // filters adds the flags that select messages.
 func (q *queueFlags) filters(c *cobra.Command) {
-	c.Flags().StringVar(&q.sender, "sender", "", "only from this envelope sender: `address`, @domain, or <> for bounces")
+	c.Flags().StringVar(&q.sender, "sender", "",
+		"only from this envelope sender: `address`, @domain, or <> for bounces")
 	c.Flags().StringVar(&q.recipient, "recipient", "", "only with this recipient: `address` or @domain")
-	c.Flags().StringVar(&q.category, "category", "", "only with this `category` of the guide: 'Mailbox Full', mailbox_full")
-	c.Flags().StringVar(&q.state, "state", "", "only with a recipient in this `state`: queued, deferred, held, ...")
-	c.Flags().StringVar(&q.olderThan, "older-than", "", "only those that arrived this `long` ago or earlier: 30m, 4h, 2d")
+	c.Flags().StringVar(&q.category, "category", "",
+		"only with this `category` of the guide: 'Mailbox Full', mailbox_full")
+	c.Flags().StringVar(&q.state, "state", "",
+		"only with a recipient in this `state`: queued, deferred, held, ...")
+	c.Flags().StringVar(&q.olderThan, "older-than", "",
+		"only those that arrived this `long` ago or earlier: 30m, 4h, 2d")
 	c.Flags().BoolVar(&q.json, "json", false, "print one JSON object a line")
 }
 
 // filter is the filter that the flags and arguments make.
 func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, err error) {
-	f = relay.QueueFilter{IDs: ids, Sender: q.sender, Recipient: q.recipient, State: relay.State(q.state), Limit: q.limit}
+	f = relay.QueueFilter{IDs: ids, Sender: q.sender, Recipient: q.recipient, State: relay.State(q.state),
+		Limit: q.limit}
 	for _, id := range ids {
 		if !relay.ValidID(id) {
 			return f, fmt.Errorf("not a queue id: %q", id)
@@ -109,8 +120,10 @@ func category(s string) (string, error) {
 		return strings.ToLower(strings.NewReplacer("_", "", " ", "", "-", "").Replace(s))
 	}
 	all := []diagnose.Category{
-		diagnose.Blocked, diagnose.DMARCErrors, diagnose.InvalidAddress, diagnose.MailboxIssues, diagnose.MailboxFull,
-		diagnose.RateLimitIssues, diagnose.RecipientError, diagnose.RejectionErrors, diagnose.SenderReputation, diagnose.ConnectionFailure,
+		diagnose.Blocked, diagnose.DMARCErrors, diagnose.InvalidAddress, diagnose.MailboxIssues,
+		diagnose.MailboxFull,
+		diagnose.RateLimitIssues, diagnose.RecipientError, diagnose.RejectionErrors,
+		diagnose.SenderReputation, diagnose.ConnectionFailure,
 	}
 	var names []string
 	for _, c := range all {
@@ -145,7 +158,8 @@ func (q *queueFlags) list(ctx context.Context, ids []string, w io.Writer) error 
 	err = client(cfg).List(ctx, f, out.add)
 	if errors.Is(err, admin.ErrNotRunning) {
 		err = withSpool(cfg, err, func(s *spool.ReadOnly) error {
-			return admin.Each(ctx, s, f, func(m *relay.Message) error { return out.add(admin.Summarize(m, nil)) })
+			return admin.Each(ctx, s, f,
+				func(m *relay.Message) error { return out.add(admin.Summarize(m, nil)) })
 		})
 	}
 	if err != nil {
@@ -154,8 +168,8 @@ func (q *queueFlags) list(ctx context.Context, ids []string, w io.Writer) error 
 	return out.end()
 }
 
-// withSpool lets read look into the spool of a relay that does not run. Where there is no spool, notRunning is the
-// error.
+// withSpool lets read look into the spool of a relay that does not run. Where there is no spool, notRunning
+// is the error.
 func withSpool(cfg *config.Config, notRunning error, read func(*spool.ReadOnly) error) error {
 	s, err := spool.OpenReadOnly(cfg.Spool.Dir)
 	if err != nil {

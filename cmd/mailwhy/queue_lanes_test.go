@@ -30,7 +30,8 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 	})
 	for i := range 12 {
 		to := []string{fmt.Sprintf("r%d@customer.example", i)}
-		if err := smtp.SendMail(addr, nil, "app@shop.example", to, []byte("Subject: x\r\n\r\nx\r\n")); err != nil {
+		if err := smtp.SendMail(addr, nil, "app@shop.example", to,
+			[]byte("Subject: x\r\n\r\nx\r\n")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +46,8 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 		}
 	}
 	list := must(t, in("queue", "list")...)
-	has("list", list, "Upstream default is paused since ", ": quota_exceeded", "It said: 454 Throttling failure: D",
+	has("list", list, "Upstream default is paused since ", ": quota_exceeded",
+		"It said: 454 Throttling failure: D",
 		"Who must act: the operator of the relay", "next try in ", "waits: upstream paused, next try in ",
 		"12 messages, 12 recipients")
 	if strings.Contains(list, "due now") {
@@ -63,7 +65,8 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 	has("health", must(t, in("health")...), "healthy, upstream default paused: 12 messages",
 		"note: upstream default is paused since ")
 	var h admin.Health
-	if err := json.Unmarshal([]byte(must(t, in("health", "--json")...)), &h); err != nil || !h.Lanes[0].Paused {
+	if err := json.Unmarshal([]byte(must(t, in("health", "--json")...)), &h); err != nil ||
+		!h.Lanes[0].Paused {
 		t.Errorf("health as JSON: %+v, %v", h, err)
 	}
 	has("retry", must(t, in("queue", "retry", "--all")...),
@@ -111,7 +114,8 @@ func TestOperatorSeesAPausedSender(t *testing.T) {
 	send("other@shop.example", 5)
 	waitFor(t, "the others again", func() bool { return left("other@shop.example") == 0 })
 	if n := contents.Load(); n > 10 || left("full@shop.example") != 51 {
-		t.Errorf("%d contents were offered, %d messages are left; want few, and all", n, left("full@shop.example"))
+		t.Errorf("%d contents were offered, %d messages are left; want few, and all", n,
+			left("full@shop.example"))
 	}
 	out := must(t, in("queue", "list")...)
 	if !strings.HasPrefix(out, "Mail of full@shop.example waits for upstream default since ") {
@@ -124,7 +128,8 @@ func TestOperatorSeesAPausedSender(t *testing.T) {
 func TestPrintLane(t *testing.T) {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	d := &diagnose.Diagnosis{
-		Reason: "throttled", Cause: "Too fast.", Owner: diagnose.OwnerOperator, Fix: []string{"Send less.", "x"},
+		Reason: "throttled", Cause: "Too fast.", Owner: diagnose.OwnerOperator,
+		Fix: []string{"Send less.", "x"},
 	}
 	for name, tt := range map[string]struct {
 		lane relay.LaneState
@@ -133,7 +138,8 @@ func TestPrintLane(t *testing.T) {
 		"well": {relay.LaneState{Name: "default", Limit: 3}, ""},
 		"slowed": {
 			relay.LaneState{
-				Name: "default", Slowed: true, Since: now.Add(-time.Hour), Diagnosis: d, Reply: "450 s\x1blow",
+				Name: "default", Slowed: true, Since: now.Add(-time.Hour), Diagnosis: d,
+				Reply: "450 s\x1blow",
 				Limit: 1, Rate: 0.479519,
 			},
 			`Upstream default is slowed since 2026-11-28 11:00:00Z, for 1h00m: throttled

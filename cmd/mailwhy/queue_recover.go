@@ -108,7 +108,8 @@ func selectRecovered(list *[]spool.Recovered, ids []string) error {
 // show prints one message.
 func (r *recovery) show(out *listing, m *spool.Recovered) error {
 	if r.json {
-		return json.NewEncoder(out.w).Encode(recoveredLine{Summary: admin.Summarize(m.Message, nil), Damage: m.Damage})
+		return json.NewEncoder(out.w).
+			Encode(recoveredLine{Summary: admin.Summarize(m.Message, nil), Damage: m.Damage})
 	}
 	err := out.add(admin.Summarize(m.Message, nil))
 	if err == nil && m.Damage != "" {

@@ -96,8 +96,9 @@ func TestQueueRecover(t *testing.T) {
 	if st, err := s.Stat(t.Context()); err != nil || st.Messages != 3 {
 		t.Errorf("the queue has %d messages, %v", st.Messages, err)
 	}
-	if _, stderr, status := recoverFrom("--spool", dir, "--put", file); status == 0 || !strings.Contains(stderr,
-		"stop the relay") {
+	if _, stderr, status := recoverFrom("--spool", dir, "--put", file); status == 0 ||
+		!strings.Contains(stderr,
+			"stop the relay") {
 		t.Errorf("beside a relay: status %d, %s", status, stderr)
 	}
 }

@@ -35,14 +35,16 @@ func must(t *testing.T, args ...string) string {
 	return out
 }
 
-// startRelay runs a relay on the spool in dir to a practice upstream, and returns its address and what stops it.
+// startRelay runs a relay on the spool in dir to a practice upstream, and returns its address and what
+// stops it.
 func startRelay(t *testing.T, dir string) (addr string, stop func()) {
 	t.Helper()
 	return startRelayTo(t, dir, smtptest.Practice())
 }
 
 // startRelayTo is startRelay to an upstream that follows a script.
-func startRelayTo(t *testing.T, dir string, script func(smtptest.Command) smtptest.Action) (addr string, stop func()) {
+func startRelayTo(t *testing.T, dir string, script func(smtptest.Command) smtptest.Action) (addr string,
+	stop func()) {
 	t.Helper()
 	upstream := smtptest.New(t, smtptest.Options{Script: script})
 	cfg, err := config.Load(config.Source{Flags: []config.Flag{
@@ -89,7 +91,8 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 // listed returns the summaries that `queue list --json` prints.
 func listed(t *testing.T, args ...string) (all []admin.Summary) {
 	t.Helper()
-	dec := json.NewDecoder(strings.NewReader(must(t, append([]string{"queue", "list", "--json"}, args...)...)))
+	dec := json.NewDecoder(strings.NewReader(
+		must(t, append([]string{"queue", "list", "--json"}, args...)...)))
 	for dec.More() {
 		var s admin.Summary
 		if err := dec.Decode(&s); err != nil {
@@ -100,7 +103,8 @@ func listed(t *testing.T, args ...string) (all []admin.Summary) {
 	return all
 }
 
-// TestQueueCommands follows deferred mail through the eyes of an operator, while the relay runs and after it ended.
+// TestQueueCommands follows deferred mail through the eyes of an operator, while the relay runs and after
+// it ended.
 func TestQueueCommands(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	addr, stop := startRelay(t, dir)
@@ -120,8 +124,10 @@ func TestQueueCommands(t *testing.T) {
 	id := cron[0].ID
 	story := must(t, in("queue", "show", id)...)
 	for _, want := range []string{
-		id, "<cron@shop.example>", "order 7", "<7@shop.example>", "452-4.2.2@customer.example: deferred after 1 attempt, due in ",
-		"stage rcpt", "    452 4.2.2 ", "Mailbox Full: mailbox_full", "    1. ", "fine@customer.example: relayed", "What happened:",
+		id, "<cron@shop.example>", "order 7", "<7@shop.example>",
+		"452-4.2.2@customer.example: deferred after 1 attempt, due in ",
+		"stage rcpt", "    452 4.2.2 ", "Mailbox Full: mailbox_full", "    1. ",
+		"fine@customer.example: relayed", "What happened:",
 	} {
 		if !strings.Contains(story, want) {
 			t.Errorf("the story lacks %q:\n%s", want, story)
@@ -147,11 +153,13 @@ func TestQueueCommands(t *testing.T) {
 	if status, _, _ := command(t, in("queue", "drop")...); status != exitUsage {
 		t.Errorf("drop without a filter: exit status %d", status)
 	}
-	must(t, in("queue", "drop", "--sender", "@SHOP.example", "--recipient", "452-4.2.2@customer.example", "--older-than", "0s", id)...)
+	must(t, in("queue", "drop", "--sender", "@SHOP.example", "--recipient", "452-4.2.2@customer.example",
+		"--older-than", "0s", id)...)
 	if left := listed(t, in()...); len(left) != 1 || left[0].From != "app@shop.example" {
 		t.Errorf("after the drop: %+v", left)
 	}
-	if status, out, _ := command(t, in("queue", "drop", id)...); status != exitTrouble || !strings.Contains(out, "not in the queue") {
+	if status, out, _ := command(t, in("queue", "drop", id)...); status != exitTrouble ||
+		!strings.Contains(out, "not in the queue") {
 		t.Errorf("drop again: exit status %d, %s", status, out)
 	}
 
@@ -166,7 +174,8 @@ func TestQueueCommands(t *testing.T) {
 	if out := must(t, in("queue", "list")...); !strings.Contains(out, "1 message, 2 recipients") {
 		t.Errorf("list after the end of the relay:\n%s", out)
 	}
-	if status, _, err := command(t, in("queue", "drop", left[0].ID)...); status != exitTrouble || !strings.Contains(err, "no relay is running") {
+	if status, _, err := command(t, in("queue", "drop", left[0].ID)...); status != exitTrouble ||
+		!strings.Contains(err, "no relay is running") {
 		t.Errorf("drop after the end of the relay: %d, %s", status, err)
 	}
 }
@@ -175,7 +184,8 @@ func TestQueueCommands(t *testing.T) {
 func TestPrintableStory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	addr, _ := startRelay(t, dir)
-	err := smtp.SendMail(addr, nil, "app@shop.example", []string{"452-4.2.2@customer.example"}, []byte("Subject: a\x1b[31mred\r\n\r\nx\r\n"))
+	err := smtp.SendMail(addr, nil, "app@shop.example", []string{"452-4.2.2@customer.example"},
+		[]byte("Subject: a\x1b[31mred\r\n\r\nx\r\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +196,8 @@ func TestPrintableStory(t *testing.T) {
 		}
 		return id != ""
 	})
-	if out := must(t, "queue", "show", id, "--spool", dir); strings.ContainsRune(out, 0x1b) || !strings.Contains(out, "red") {
+	if out := must(t, "queue", "show", id, "--spool", dir); strings.ContainsRune(out, 0x1b) ||
+		!strings.Contains(out, "red") {
 		t.Errorf("show: %q", out)
 	}
 }

@@ -29,7 +29,8 @@ func (l *listing) add(s admin.Summary) error {
 	l.messages++
 	l.recipients += int64(len(s.Recipients))
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s ago  %s  from %s", s.ID, ago(s.Arrived, l.now), bytesText(s.Size), reversePath(s.From))
+	fmt.Fprintf(&b, "%s  %s ago  %s  from %s", s.ID, ago(s.Arrived, l.now), bytesText(s.Size),
+		reversePath(s.From))
 	if s.Report {
 		b.WriteString("  (a bounce)")
 	}
@@ -103,7 +104,8 @@ func printStory(w io.Writer, m *admin.Shown, now time.Time) error {
 // clientText says who handed a message in.
 func clientText(c *relay.Client) string {
 	parts := []string{c.Name}
-	for _, p := range []struct{ name, value string }{{"user", c.User}, {"at", c.Addr}, {"as", c.Hello}, {"over", c.TLS}} {
+	for _, p := range []struct{ name, value string }{{"user", c.User}, {"at", c.Addr}, {"as", c.Hello},
+		{"over", c.TLS}} {
 		if p.value != "" {
 			parts = append(parts, p.name+" "+p.value)
 		}
@@ -157,7 +159,8 @@ func printRecipient(w io.Writer, m *admin.Shown, r *relay.Recipient, now time.Ti
 		if more {
 			reply += " ..."
 		}
-		fmt.Fprintf(w, "    %s  %-8s  %s\n", stamp(p.Time), p.Event, strings.TrimSpace(string(p.Stage)+"  "+printable(strings.TrimRight(reply, "\r"))))
+		fmt.Fprintf(w, "    %s  %-8s  %s\n", stamp(p.Time), p.Event,
+			strings.TrimSpace(string(p.Stage)+"  "+printable(strings.TrimRight(reply, "\r"))))
 	}
 }
 
@@ -187,7 +190,8 @@ func printAttempt(w io.Writer, a *relay.Attempt) {
 
 // printExplanation says what the refusal means and what to do about it.
 func printExplanation(w io.Writer, d *diagnose.Diagnosis) {
-	fmt.Fprintf(w, "  %s: %s (%s confidence, by %s, rule %s)\n", d.Category, d.Reason, d.Confidence, d.Basis, d.Rule)
+	fmt.Fprintf(w, "  %s: %s (%s confidence, by %s, rule %s)\n", d.Category, d.Reason, d.Confidence, d.Basis,
+		d.Rule)
 	fmt.Fprintf(w, "    %s\n", printable(d.Cause))
 	for _, e := range d.Evidence {
 		fmt.Fprintf(w, "    %s\n", printable(e))

@@ -50,7 +50,8 @@ func (s *settings) source(c *cobra.Command) config.Source {
 	src := config.Source{File: s.file, Env: environ()}
 	for _, f := range settingFlags {
 		if c.Flags().Changed(f.name) {
-			src.Flags = append(src.Flags, config.Flag{Name: "--" + f.name, Key: f.key, Value: *s.flags[f.name]})
+			src.Flags = append(src.Flags,
+				config.Flag{Name: "--" + f.name, Key: f.key, Value: *s.flags[f.name]})
 		}
 	}
 	return src
@@ -105,9 +106,10 @@ func newRelay(cfg *config.Config, stdout io.Writer, log *slog.Logger) (*app.Rela
 	return r, err
 }
 
-// limitMemory suits the garbage collector to a small container, unless the environment says otherwise: collecting a third
-// more often than Go does by itself costs a few per cent of CPU and saves a tenth of the memory. The soft limit is
-// far above what the relay needs, since one that is near makes the collector run without end.
+// limitMemory suits the garbage collector to a small container, unless the environment says otherwise:
+// collecting a third more often than Go does by itself costs a few per cent of CPU and saves a tenth of the
+// memory. The soft limit is far above what the relay needs, since one that is near makes the collector run
+// without end.
 func limitMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(96 << 20)
@@ -132,7 +134,8 @@ func reloadOn(ctx context.Context, hup <-chan os.Signal, src config.Source, r *a
 		}
 		if err != nil {
 			for line := range strings.Lines(err.Error()) {
-				log.Error("configuration not reloaded: the old one stays in force", "mistake", strings.TrimSpace(line))
+				log.Error("configuration not reloaded: the old one stays in force", "mistake",
+					strings.TrimSpace(line))
 			}
 			continue
 		}

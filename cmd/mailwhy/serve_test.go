@@ -29,7 +29,8 @@ func ownProcessors(t *testing.T) int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// TestServeOnProcessors shows that serve runs on one processor until there is a second client, or mail that waits.
+// TestServeOnProcessors shows that serve runs on one processor until there is a second client, or mail that
+// waits.
 func TestServeOnProcessors(t *testing.T) {
 	own := ownProcessors(t)
 	if own == 1 {
@@ -74,7 +75,8 @@ func TestServeOnProcessors(t *testing.T) {
 // awaitProcessors waits until the runtime has want processors.
 func awaitProcessors(t *testing.T, when string, want int) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("%d processors: %s", want, when), func() bool { return runtime.GOMAXPROCS(0) == want })
+	waitFor(t, fmt.Sprintf("%d processors: %s", want, when),
+		func() bool { return runtime.GOMAXPROCS(0) == want })
 }
 
 // dialDoor is a client of the front door at a unix socket.
@@ -113,7 +115,8 @@ func TestReloadOn(t *testing.T) {
 	src := config.Source{File: filepath.Join(dir, "relay.toml")}
 	put := func(more string) {
 		t.Helper()
-		text := fmt.Sprintf("%s\n[[listen]]\naddress = \"127.0.0.1:0\"\n[spool]\ndir = %q\n[upstream.default]\nurl = %q\n",
+		text := fmt.Sprintf("%s\n[[listen]]\naddress = \"127.0.0.1:0\"\n[spool]\ndir = %q\n"+
+			"[upstream.default]\nurl = %q\n",
 			more, filepath.Join(dir, "spool"), upstream.URL())
 		if err := os.WriteFile(src.File, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -75,8 +75,10 @@ func release(now time.Time) func(*relay.Recipient) bool {
 	}
 }
 
-// eventsOf are the events of a change: one for each recipient whose state it altered, or that went with its message.
-func eventsOf(now time.Time, before []relay.Recipient, m *relay.Message, dropped bool) (events []relay.Event) {
+// eventsOf are the events of a change: one for each recipient whose state it altered, or that went with its
+// message.
+func eventsOf(now time.Time, before []relay.Recipient, m *relay.Message,
+	dropped bool) (events []relay.Event) {
 	for i := range m.Recipients {
 		was, r := before[i].State, &m.Recipients[i]
 		var kind relay.EventKind

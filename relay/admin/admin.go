@@ -1,9 +1,9 @@
-// Package admin is the operator's way into a running relay: health, and the queue, over HTTP on a unix socket in the
-// spool directory.
+// Package admin is the operator's way into a running relay: health, and the queue, over HTTP on a unix
+// socket in the spool directory.
 //
-// cmd/mailwhy starts a Server beside the relay and speaks to it through a Client (`mailwhy queue`, `mailwhy health`). Who
-// can open the socket (mode 0600: the relay's own user and root) may do everything; there is no other
-// authentication, and nothing listens on the network.
+// cmd/mailwhy starts a Server beside the relay and speaks to it through a Client (`mailwhy queue`, `mailwhy
+// health`). Who can open the socket (mode 0600: the relay's own user and root) may do everything; there is
+// no other authentication, and nothing listens on the network.
 //
 //	GET  /health                     200 or 503, a Health either way
 //	GET  /metrics                    the page of Options.Metrics
@@ -11,12 +11,13 @@
 //	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
 //	POST /queue/ACTION?FILTER        retry, hold, release or drop; an Outcome a line
 //
-// FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an action wants at least one
-// of them, or all=true.
+// FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an
+// action wants at least one of them, or all=true.
 //
 // What always holds: a message that is on its way to the upstream is not changed under it: the edit waits for
-// the lease to end. Each change is durable before its Outcome is written, and is recorded as an event after it. The
-// queue is read in pages, so that a slow reader holds no transaction of the spool open. Contents are never shown.
+// the lease to end. Each change is durable before its Outcome is written, and is recorded as an event after
+// it. The queue is read in pages, so that a slow reader holds no transaction of the spool open. Contents
+// are never shown.
 package admin
 
 import (
@@ -43,8 +44,8 @@ type Control interface {
 	TryNow()
 	// Lanes says how each lane stands.
 	Lanes() []relay.LaneState
-	// Faults are the reasons why the relay does not do all of its work: a listener that ended, a log that cannot be
-	// written. None means that it is healthy.
+	// Faults are the reasons why the relay does not do all of its work: a listener that ended, a log that
+	// cannot be written. None means that it is healthy.
 	Faults() []string
 }
 
@@ -85,8 +86,8 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Requests in progress have a few
-// seconds to end.
+// Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Requests in progress
+// have a few seconds to end.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ended := make(chan struct{})
 	defer func() { <-ended }()

@@ -41,8 +41,10 @@ func (s *shelf) List(_ context.Context, f relay.QueueFilter, each func(*relay.Me
 	slices.Sort(ids)
 	for _, id := range ids {
 		m := *s.messages[id]
-		if id <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, id) || f.Sender != "" && f.Sender != m.Envelope.From ||
-			f.State != "" && f.State != m.Recipients[0].State || !f.OlderThan.IsZero() && m.Arrived.After(f.OlderThan) {
+		if id <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, id) || f.Sender != "" &&
+			f.Sender != m.Envelope.From ||
+			f.State != "" && f.State != m.Recipients[0].State || !f.OlderThan.IsZero() &&
+			m.Arrived.After(f.OlderThan) {
 			continue
 		}
 		m.Recipients = slices.Clone(m.Recipients)
@@ -59,7 +61,8 @@ func (s *shelf) Stat(context.Context) (relay.SpoolStat, error) {
 	return relay.SpoolStat{Messages: int64(len(s.messages))}, s.statErr
 }
 
-func (s *shelf) Edit(ctx context.Context, id string, change func(*relay.Message) (relay.Settlement, bool, error)) error {
+func (s *shelf) Edit(ctx context.Context, id string,
+	change func(*relay.Message) (relay.Settlement, bool, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m, ok := s.messages[id]
@@ -143,7 +146,8 @@ func start(t *testing.T, n int) *bench {
 		b.add(i)
 	}
 	b.Client = NewClient(b.socket)
-	s := New(Options{Queue: b.queue, Control: b.control, Record: b.events, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return b.now }})
+	s := New(Options{Queue: b.queue, Control: b.control, Record: b.events, Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return b.now }})
 	run(t, s, b.socket)
 	return b
 }
@@ -174,8 +178,10 @@ func (b *bench) add(i int) string {
 		Envelope: relay.Envelope{From: fmt.Sprintf("s%d@example.com", i%2)},
 		Client:   relay.Client{Addr: "127.0.0.1"},
 		Recipients: []relay.Recipient{
-			{Address: "waits@example.com", State: relay.Deferred, Attempts: 2, NextAttempt: b.now.Add(time.Hour),
-				Last:      &relay.Attempt{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("452 4.2.2 full\xff\r\n")},
+			{Address: "waits@example.com", State: relay.Deferred, Attempts: 2,
+				NextAttempt: b.now.Add(time.Hour),
+				Last: &relay.Attempt{Stage: diagnose.StageRcpt,
+					Reply: diagnose.ParseReply("452 4.2.2 full\xff\r\n")},
 				Diagnosis: &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full"}},
 			{Address: "gone@example.com", State: relay.Relayed},
 		},
@@ -187,7 +193,8 @@ func (b *bench) add(i int) string {
 // ids lists the ids that f selects.
 func (b *bench) ids(t *testing.T, f relay.QueueFilter) (ids []string) {
 	t.Helper()
-	if err := b.List(t.Context(), f, func(s Summary) error { ids = append(ids, s.ID); return nil }); err != nil {
+	if err := b.List(t.Context(), f,
+		func(s Summary) error { ids = append(ids, s.ID); return nil }); err != nil {
 		t.Fatalf("List: %v", err)
 	}
 	return ids
@@ -196,7 +203,8 @@ func (b *bench) ids(t *testing.T, f relay.QueueFilter) (ids []string) {
 // act carries out a and returns the outcomes.
 func (b *bench) act(t *testing.T, a Action, f relay.QueueFilter) (out []Outcome) {
 	t.Helper()
-	if err := b.Act(t.Context(), a, f, false, func(o Outcome) error { out = append(out, o); return nil }); err != nil {
+	if err := b.Act(t.Context(), a, f, false,
+		func(o Outcome) error { out = append(out, o); return nil }); err != nil {
 		t.Fatalf("%s: %v", a, err)
 	}
 	return out
@@ -231,7 +239,9 @@ func TestSummary(t *testing.T) {
 	b := start(t, 1)
 	err := b.List(t.Context(), relay.QueueFilter{}, func(s Summary) error {
 		r := s.Recipients[0]
-		if s.From != "s0@example.com" || len(s.Recipients) != 2 || r.Code != 452 || r.Category != diagnose.MailboxFull || r.Attempts != 2 || r.NextAttempt != b.now.Add(time.Hour) || !s.Recipients[1].NextAttempt.IsZero() {
+		if s.From != "s0@example.com" || len(s.Recipients) != 2 || r.Code != 452 ||
+			r.Category != diagnose.MailboxFull || r.Attempts != 2 || r.NextAttempt != b.now.Add(time.Hour) ||
+			!s.Recipients[1].NextAttempt.IsZero() {
 			t.Errorf("summary %+v", s)
 		}
 		return nil
@@ -276,7 +286,8 @@ func TestHoldReleaseRetryDrop(t *testing.T) {
 		t.Errorf("retry of what is held: %+v", out)
 	}
 	b.act(t, Release, only)
-	if r := first(); r.State != relay.Deferred || r.HeldFrom != "" || r.HeldWhy != "" || !r.NextAttempt.Equal(b.now) || r.Attempts != 2 {
+	if r := first(); r.State != relay.Deferred || r.HeldFrom != "" || r.HeldWhy != "" ||
+		!r.NextAttempt.Equal(b.now) || r.Attempts != 2 {
 		t.Errorf("released: %+v", r)
 	}
 	b.queue.messages[id].Recipients[0].NextAttempt = b.now.Add(time.Hour)
@@ -288,10 +299,12 @@ func TestHoldReleaseRetryDrop(t *testing.T) {
 	if len(b.queue.messages) != 1 || b.queue.messages[id] != nil {
 		t.Errorf("dropped: %d left", len(b.queue.messages))
 	}
-	if got, want := b.events.kinds(), "held waits@example.com, released waits@example.com, dropped waits@example.com"; got != want {
+	if got, want := b.events.kinds(),
+		"held waits@example.com, released waits@example.com, dropped waits@example.com"; got != want {
 		t.Errorf("events %q, want %q", got, want)
 	}
-	if e := b.events.list[0]; e.ID != id || e.From != "s0@example.com" || e.Client != "127.0.0.1" || e.Note == "" || e.Delay != 1000*time.Minute {
+	if e := b.events.list[0]; e.ID != id || e.From != "s0@example.com" || e.Client != "127.0.0.1" ||
+		e.Note == "" || e.Delay != 1000*time.Minute {
 		t.Errorf("event %+v", e)
 	}
 	if b.control.kicks != 6 {
@@ -301,7 +314,8 @@ func TestHoldReleaseRetryDrop(t *testing.T) {
 
 // TestReleaseOfReport: a bounce that could not be sent was held by the engine, whatever its state was before.
 func TestReleaseOfReport(t *testing.T) {
-	for was, want := range map[relay.State]relay.State{"": relay.Deferred, relay.Queued: relay.Queued, relay.Failed: relay.Deferred} {
+	for was, want := range map[relay.State]relay.State{"": relay.Deferred, relay.Queued: relay.Queued,
+		relay.Failed: relay.Deferred} {
 		r := relay.Recipient{State: relay.Held, HeldFrom: was}
 		if !release(time.Now())(&r) || r.State != want {
 			t.Errorf("held from %q: released to %q, want %q", was, r.State, want)
@@ -313,7 +327,8 @@ func TestReleaseOfReport(t *testing.T) {
 func TestActionWantsFilter(t *testing.T) {
 	b := start(t, 3)
 	none := func(Outcome) error { return nil }
-	if err := b.Act(t.Context(), Drop, relay.QueueFilter{}, false, none); err == nil || err.Error() != errSelectsAll.Error() {
+	if err := b.Act(t.Context(), Drop, relay.QueueFilter{}, false, none); err == nil ||
+		err.Error() != errSelectsAll.Error() {
 		t.Errorf("drop without a filter: %v", err)
 	}
 	if err := b.Act(t.Context(), "frobnicate", relay.QueueFilter{}, true, none); err == nil {
@@ -322,7 +337,8 @@ func TestActionWantsFilter(t *testing.T) {
 	if len(b.queue.messages) != 3 {
 		t.Fatalf("%d messages left", len(b.queue.messages))
 	}
-	if err := b.Act(t.Context(), Drop, relay.QueueFilter{}, true, none); err != nil || len(b.queue.messages) != 0 {
+	if err := b.Act(t.Context(), Drop, relay.QueueFilter{}, true, none); err != nil ||
+		len(b.queue.messages) != 0 {
 		t.Errorf("drop of all: %v, %d left", err, len(b.queue.messages))
 	}
 }
@@ -330,7 +346,8 @@ func TestActionWantsFilter(t *testing.T) {
 func TestBadRequests(t *testing.T) {
 	b := start(t, 1)
 	c := b.Client.http
-	for _, path := range []string{"/queue?sendr=x", "/queue?state=delivered", "/queue?older_than=1h", "/queue?limit=-1", "/queue?id=x", "/queue?limit=x"} {
+	for _, path := range []string{"/queue?sendr=x", "/queue?state=delivered", "/queue?older_than=1h",
+		"/queue?limit=-1", "/queue?id=x", "/queue?limit=x"} {
 		resp, err := c.Get("http://mailwhy" + path)
 		if err != nil {
 			t.Fatal(err)
@@ -360,9 +377,11 @@ func TestHealth(t *testing.T) {
 	if err != nil || !h.OK || h.Spool.Messages != 3 || len(h.Lanes) != 1 || len(h.Notes) != 0 {
 		t.Errorf("well: %v, %+v", err, h)
 	}
-	b.control.lanes[0] = relay.LaneState{Name: "default", Paused: true, Since: b.now, Diagnosis: &diagnose.Diagnosis{Cause: "The password is wrong."}}
+	b.control.lanes[0] = relay.LaneState{Name: "default", Paused: true, Since: b.now,
+		Diagnosis: &diagnose.Diagnosis{Cause: "The password is wrong."}}
 	h, err = b.Health(t.Context())
-	if want := "upstream default is paused since 2026-11-23T12:00:00Z: The password is wrong."; err != nil || !h.OK || !slices.Equal(h.Notes, []string{want}) {
+	if want := "upstream default is paused since 2026-11-23T12:00:00Z: The password is wrong."; err != nil ||
+		!h.OK || !slices.Equal(h.Notes, []string{want}) {
 		t.Errorf("paused: %v, %+v", err, h)
 	}
 	quota := &diagnose.Diagnosis{Cause: "The quota is used up."}
@@ -373,7 +392,8 @@ func TestHealth(t *testing.T) {
 	}
 	h, err = b.Health(t.Context())
 	want := []string{
-		"upstream default is slowed, to 0.48 messages a second over 3 connections since 2026-11-23T12:00:00Z: Too fast.",
+		"upstream default is slowed, to 0.48 messages a second over 3 connections since " +
+			"2026-11-23T12:00:00Z: Too fast.",
 		"mail of s@example.com waits for upstream default since 2026-11-23T12:00:00Z: The quota is used up.",
 	}
 	if err != nil || !h.OK || !slices.Equal(h.Notes, want) || h.Lanes[0].Rate != 0.48 {
@@ -395,7 +415,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestSocket: only its owner can open it; it goes with the relay; a dead one is replaced, a living one is not.
+// TestSocket: only its owner can open it; it goes with the relay; a dead one is replaced, a living one is
+// not.
 func TestSocket(t *testing.T) {
 	b := start(t, 0)
 	info, err := os.Stat(b.socket)
@@ -463,7 +484,8 @@ func TestWaitsForThePausedUpstream(t *testing.T) {
 		{"another is paused", relay.LaneState{Name: "other", Paused: true}, [2]string{}, [2]time.Duration{}},
 		{"paused", paused, [2]string{relay.WaitsForUpstream, relay.WaitsForUpstream},
 			[2]time.Duration{time.Hour, 10 * time.Minute}},
-		{"a sender is paused", sender, [2]string{"", relay.WaitsForSender}, [2]time.Duration{0, 20 * time.Minute}},
+		{"a sender is paused", sender, [2]string{"", relay.WaitsForSender},
+			[2]time.Duration{0, 20 * time.Minute}},
 	} {
 		b.control.lanes[0] = tt.lane
 		i := 0
@@ -473,7 +495,8 @@ func TestWaitsForThePausedUpstream(t *testing.T) {
 				next = b.now.Add(tt.next[i])
 			}
 			if r.WaitsFor != tt.waitsFor[i] || !r.NextTry.Equal(next) || s.Recipients[1].WaitsFor != "" {
-				t.Errorf("%s, message %d: %+v, want %q until %v", tt.name, i, s.Recipients, tt.waitsFor[i], next)
+				t.Errorf("%s, message %d: %+v, want %q until %v", tt.name, i, s.Recipients, tt.waitsFor[i],
+					next)
 			}
 			i++
 			return nil

@@ -37,8 +37,10 @@ func NewClient(path string) *Client {
 	return c
 }
 
-// do sends a request and returns the answer's body, which the caller closes; an answer of an error is an error.
-func (c *Client) do(ctx context.Context, method, path string, q url.Values, ok ...int) (io.ReadCloser, error) {
+// do sends a request and returns the answer's body, which the caller closes; an answer of an error is an
+// error.
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, ok ...int) (io.ReadCloser,
+	error) {
 	u := url.URL{Scheme: "http", Host: "mailwhy", Path: path, RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
@@ -115,7 +117,8 @@ func (c *Client) Show(ctx context.Context, id string) (*Shown, error) {
 }
 
 // Act does a to every message that f selects; all must be set when it selects all of them.
-func (c *Client) Act(ctx context.Context, a Action, f relay.QueueFilter, all bool, each func(Outcome) error) error {
+func (c *Client) Act(ctx context.Context, a Action, f relay.QueueFilter, all bool,
+	each func(Outcome) error) error {
 	q := query(f)
 	if all {
 		q.Set("all", "true")

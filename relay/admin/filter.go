@@ -36,10 +36,12 @@ func query(f relay.QueueFilter) url.Values {
 	return v
 }
 
-// filter reads the FILTER of a request. A name that it does not know is an error, lest a misspelt filter select all.
+// filter reads the FILTER of a request. A name that it does not know is an error, lest a misspelt filter
+// select all.
 func filter(v url.Values) (f relay.QueueFilter, err error) {
 	for name := range v {
-		if !slices.Contains([]string{"sender", "recipient", "category", "state", "after", "older_than", "limit", "id", "all"}, name) {
+		if !slices.Contains([]string{"sender", "recipient", "category", "state", "after", "older_than",
+			"limit", "id", "all"}, name) {
 			return f, fmt.Errorf("there is no filter %q", name)
 		}
 	}
@@ -73,10 +75,12 @@ var errSelectsAll = errors.New("nothing selects the messages; give a filter, ids
 
 // Selects reports whether f may leave out a message.
 func Selects(f relay.QueueFilter) bool {
-	return len(f.IDs) > 0 || f.Sender != "" || f.Recipient != "" || f.Category != "" || f.State != "" || !f.OlderThan.IsZero()
+	return len(f.IDs) > 0 || f.Sender != "" || f.Recipient != "" || f.Category != "" || f.State != "" ||
+		!f.OlderThan.IsZero()
 }
 
 // States are the states by which the queue can be filtered.
 func States() []relay.State {
-	return []relay.State{relay.Queued, relay.Deferred, relay.Relayed, relay.Failed, relay.Expired, relay.Suppressed, relay.Held}
+	return []relay.State{relay.Queued, relay.Deferred, relay.Relayed, relay.Failed, relay.Expired,
+		relay.Suppressed, relay.Held}
 }

@@ -22,8 +22,8 @@ type Health struct {
 // statTimeout is how long the spool may take to answer.
 const statTimeout = 5 * time.Second
 
-// health answers GET /health. An upstream that cannot be reached does not make the relay unhealthy: mail is taken and waits,
-// and a restart would cure nothing.
+// health answers GET /health. An upstream that cannot be reached does not make the relay unhealthy: mail is
+// taken and waits, and a restart would cure nothing.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), statTimeout)
 	defer cancel()
@@ -37,7 +37,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		h.Notes = append(h.Notes, laneNotes(&h.Lanes[i])...)
 	}
 	if n := stat.Quarantined; n > 0 {
-		h.Notes = append(h.Notes, fmt.Sprintf("%d damaged messages are set aside in the spool; the delivery log names them", n))
+		h.Notes = append(h.Notes,
+			fmt.Sprintf("%d damaged messages are set aside in the spool; the delivery log names them", n))
 	}
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK

@@ -44,11 +44,13 @@ func Summarize(m *relay.Message, lanes []relay.LaneState) Summary {
 	lane := laneOf(m, lanes)
 	s := Summary{
 		ID: m.ID, Lane: m.Lane, From: m.Envelope.From, MessageID: m.MessageID, Client: m.Client.Name,
-		Size: m.Size, Arrived: m.Arrived, Report: m.Report, Recipients: make([]RecipientSummary, len(m.Recipients)),
+		Size: m.Size, Arrived: m.Arrived, Report: m.Report,
+		Recipients: make([]RecipientSummary, len(m.Recipients)),
 	}
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
-		s.Recipients[i] = RecipientSummary{Address: r.Address, State: r.State, Attempts: r.Attempts, HeldWhy: r.HeldWhy}
+		s.Recipients[i] = RecipientSummary{Address: r.Address, State: r.State, Attempts: r.Attempts,
+			HeldWhy: r.HeldWhy}
 		if r.Waiting() {
 			s.Recipients[i].NextAttempt = r.NextAttempt
 			if next, waitsFor := lane.NextTry(m.Envelope.From, r.NextAttempt); waitsFor != "" {
@@ -94,9 +96,10 @@ func Show(m *relay.Message, lanes []relay.LaneState) Shown {
 // pageSize is how many messages are read from the spool at a time.
 const pageSize = 200
 
-// Each calls each for every message that f selects, in id order, until it returns an error. The queue is read page by
-// page, and each is called between the pages: it may take its time.
-func Each(ctx context.Context, queue relay.Lister, f relay.QueueFilter, each func(*relay.Message) error) error {
+// Each calls each for every message that f selects, in id order, until it returns an error. The queue is
+// read page by page, and each is called between the pages: it may take its time.
+func Each(ctx context.Context, queue relay.Lister, f relay.QueueFilter,
+	each func(*relay.Message) error) error {
 	for left := f.Limit; ; {
 		page := f
 		page.Limit = pageSize
@@ -124,7 +127,8 @@ func Each(ctx context.Context, queue relay.Lister, f relay.QueueFilter, each fun
 // One returns the message id, or an error that wraps relay.ErrNotFound.
 func One(ctx context.Context, queue relay.Lister, id string) (*relay.Message, error) {
 	var found *relay.Message
-	err := queue.List(ctx, relay.QueueFilter{IDs: []string{id}}, func(m *relay.Message) bool { found = m; return false })
+	err := queue.List(ctx, relay.QueueFilter{IDs: []string{id}},
+		func(m *relay.Message) bool { found = m; return false })
 	if err == nil && found == nil {
 		err = fmt.Errorf("%s: %w", id, relay.ErrNotFound)
 	}

@@ -1,20 +1,22 @@
-// Package app is a whole relay: it makes every room from a configuration and joins them. `mailwhy serve` and `mailwhy
-// demo` run one, and so do tests and scripts; nothing else knows how the rooms fit together. It reads no flags, handles
-// no signals, ends no process and keeps no globals, so that several relays can run in one process.
+// Package app is a whole relay: it makes every room from a configuration and joins them. `mailwhy serve`
+// and `mailwhy demo` run one, and so do tests and scripts; nothing else knows how the rooms fit together.
+// It reads no flags, handles no signals, ends no process and keeps no globals, so that several relays can
+// run in one process.
 //
 //	New     opens the spool, the delivery log and the listeners, so that what cannot be opened is an error here
 //	Run     serves until its context ends, then finishes what is under way, and closes everything
 //	Reload  puts another configuration in force, whole or not at all
 //	Close   closes a relay that was not run
 //
-// A message goes from smtpd through accept into the spool, its lane hands it to the upstream, and what its settlement
-// owes goes through report back into the spool. Each configured upstream has a lane. Which one a message goes to is the
-// route's choice; mail whose upstream is no longer configured goes to the main upstream (see Relay.reroute).
+// A message goes from smtpd through accept into the spool, its lane hands it to the upstream, and what its
+// settlement owes goes through report back into the spool. Each configured upstream has a lane. Which one a
+// message goes to is the route's choice; mail whose upstream is no longer configured goes to the main
+// upstream (see Relay.reroute).
 //
-// What always holds: what a reload may change stands behind atomic pointers or in lanes, the rooms themselves stay; a
-// reload that fails changes nothing; the front door offers only what every upstream takes (see lanes.capabilities);
-// without its control socket or its metrics a relay goes on, and its health says so; the lanes and the front door drain
-// side by side, so that both have the whole grace.
+// What always holds: what a reload may change stands behind atomic pointers or in lanes, the rooms
+// themselves stay; a reload that fails changes nothing; the front door offers only what every upstream
+// takes (see lanes.capabilities); without its control socket or its metrics a relay goes on, and its health
+// says so; the lanes and the front door drain side by side, so that both have the whole grace.
 //
 // settings.go turns a configuration into each room's Options and does nothing else.
 package app
@@ -52,8 +54,8 @@ type Options struct {
 	Log    *slog.Logger   // the operational log
 }
 
-// ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New is trouble of the
-// machine: a port in use, a disk that cannot be written.
+// ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New is
+// trouble of the machine: a port in use, a disk that cannot be written.
 type ConfigError struct{ Err error }
 
 // Error implements error.
@@ -90,7 +92,8 @@ type Relay struct {
 	close     func() error
 }
 
-// New makes a relay and opens what it needs. An error that is a *ConfigError is a mistake in the configuration.
+// New makes a relay and opens what it needs. An error that is a *ConfigError is a mistake in the
+// configuration.
 func New(o Options) (*Relay, error) {
 	r := &Relay{log: o.Log, astray: make(chan struct{}, 1), ready: make(chan struct{})}
 	r.close = sync.OnceValue(r.closeAll)
@@ -119,7 +122,8 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 		return err
 	}
 	r.admin = admin.New(admin.Options{
-		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now, Metrics: r.metrics,
+		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
+		Metrics: r.metrics,
 	})
 	return nil
 }
@@ -144,15 +148,16 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 		return err
 	}
 	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
-		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; mount a volume",
+		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+
+			"mount a volume",
 			"dir", cfg.Spool.Dir, "filesystem", fs)
 	}
 	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
 	return err
 }
 
-// spoolKey reads the spool's secret, and makes one if there is none. Losing it costs no mail, only the recognition
-// of older reports.
+// spoolKey reads the spool's secret, and makes one if there is none. Losing it costs no mail, only the
+// recognition of older reports.
 func spoolKey(name string) ([]byte, error) {
 	key, err := os.ReadFile(name)
 	if err == nil && len(key) == 32 {
@@ -170,11 +175,14 @@ func (r *Relay) joinEngine() {
 		File:           dsn.WriteMaildir,
 		Destination:    func(*relay.Message) report.Destination { return destination(r.cfg.Load()) },
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
-		Expires:        func(m *relay.Message) time.Time { return m.Arrived.Add(r.cfg.Load().Retry.ExpireAfter) },
-		Paused:         r.paused,
-		EightBit:       r.eightBit,
-		Storm:          func() report.StormPolicy { return stormPolicy(r.cfg.Load()) },
-		Stored:         r.wake,
+		Expires: func(m *relay.Message) time.Time {
+			return m.Arrived.Add(r.cfg.Load().
+				Retry.ExpireAfter)
+		},
+		Paused:   r.paused,
+		EightBit: r.eightBit,
+		Storm:    func() report.StormPolicy { return stormPolicy(r.cfg.Load()) },
+		Stored:   r.wake,
 	})
 	r.lanes.make = r.newLane
 	r.lanes.removed = r.findAstray
@@ -248,13 +256,15 @@ func (r *Relay) rerouteAstray(ctx context.Context) {
 		case <-r.astray:
 		}
 		if err := r.reroute(ctx); err != nil && ctx.Err() == nil {
-			r.log.Error("mail of a removed upstream cannot be given to another one; it is tried again", "err", err)
+			r.log.Error("mail of a removed upstream cannot be given to another one; it is tried again", "err",
+				err)
 			time.AfterFunc(rerouteRetry, r.findAstray)
 		}
 	}
 }
 
-// Close closes what New opened. Run does it at its end; a second call does nothing and returns the same error.
+// Close closes what New opened. Run does it at its end; a second call does nothing and returns the same
+// error.
 func (r *Relay) Close() error { return r.close() }
 
 func (r *Relay) closeAll() error {

@@ -19,8 +19,8 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestBodiesArriveUnchanged sends odd contents through the whole relay and compares their SHA-256 at the upstream, less our
-// own trace line.
+// TestBodiesArriveUnchanged sends odd contents through the whole relay and compares their SHA-256 at the
+// upstream, less our own trace line.
 func TestBodiesArriveUnchanged(t *testing.T) {
 	r := newDSNRelay(t, smtptest.Options{SizeLimit: 60 << 20},
 		config.Flag{Name: "k", Key: "smtpd.add_missing_headers", Value: "false"},
@@ -132,7 +132,8 @@ func dkimSigned(t *testing.T) (signed string, verify func([]byte)) {
 	}
 	var b bytes.Buffer
 	text := "From: a@client.test\r\nTo: b@example.test\r\nSubject: signed\r\n\r\nHello,  world.\r\n..\r\n\r\n"
-	err = dkim.Sign(&b, strings.NewReader(text), &dkim.SignOptions{Domain: "client.test", Selector: "s", Signer: private})
+	err = dkim.Sign(&b, strings.NewReader(text),
+		&dkim.SignOptions{Domain: "client.test", Selector: "s", Signer: private})
 	if err != nil {
 		t.Fatal(err)
 	}

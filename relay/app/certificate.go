@@ -11,8 +11,8 @@ import (
 	"mailwhy/config"
 )
 
-// certificate is the front door's, read again when its files change: renewed certificates need no reload. It is safe
-// for concurrent use.
+// certificate is the front door's, read again when its files change: renewed certificates need no reload.
+// It is safe for concurrent use.
 type certificate struct {
 	certFile, keyFile string
 	minVersion        uint16
@@ -32,13 +32,14 @@ func newCertificate(cfg *config.TLS, log *slog.Logger) (*certificate, error) {
 	if cfg.CertFile == "" {
 		return nil, nil
 	}
-	c := &certificate{certFile: cfg.CertFile, keyFile: cfg.KeyFile, minVersion: tlsVersion(cfg.MinVersion), log: log}
+	c := &certificate{certFile: cfg.CertFile, keyFile: cfg.KeyFile, minVersion: tlsVersion(cfg.MinVersion),
+		log: log}
 	c.version = c.filesVersion()
 	return c, c.read()
 }
 
-// current is the configuration for a handshake; nil when there is no certificate. Files that cannot be read leave the
-// old one in force.
+// current is the configuration for a handshake; nil when there is no certificate. Files that cannot be read
+// leave the old one in force.
 func (c *certificate) current() *tls.Config {
 	if c == nil {
 		return nil

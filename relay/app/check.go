@@ -11,8 +11,8 @@ import (
 	"mailwhy/relay/smtpd"
 )
 
-// Check makes of a configuration what each room would, for the mistakes that only the rooms can see, and returns all of
-// them. Nothing is opened, changed or connected to.
+// Check makes of a configuration what each room would, for the mistakes that only the rooms can see, and
+// returns all of them. Nothing is opened, changed or connected to.
 func Check(cfg *config.Config) error {
 	_, errEngine := newEngine(cfg)
 	composer, errTemplates := composerOptions(cfg, make([]byte, 32))

@@ -10,11 +10,12 @@ import (
 	"mailwhy/config"
 )
 
-// What the process needs of file descriptors beside its clients and its upstream: the spool with its readers, logs, sockets,
-// the control socket's and the scrapers' connections.
+// What the process needs of file descriptors beside its clients and its upstream: the spool with its
+// readers, logs, sockets, the control socket's and the scrapers' connections.
 const ownDescriptors = 32
 
-// perConnection are the descriptors of a connection, of a client or to the upstream: its socket, and the file of a large content.
+// perConnection are the descriptors of a connection, of a client or to the upstream: its socket, and the
+// file of a large content.
 const perConnection = 2
 
 // descriptorLimit is how many files the process may have open. Go's runtime has raised it as far as it could.
@@ -26,9 +27,10 @@ func descriptorLimit() int {
 	return int(l.Cur)
 }
 
-// fit is cfg with the numbers of connections lowered to what the limit of open files allows, so that no content is
-// refused for want of a file, and a warning about each. The upstreams' connections come first, but take no more than
-// half of what there is, in equal shares where that is not enough for all. cfg itself is not changed.
+// fit is cfg with the numbers of connections lowered to what the limit of open files allows, so that no
+// content is refused for want of a file, and a warning about each. The upstreams' connections come first,
+// but take no more than half of what there is, in equal shares where that is not enough for all. cfg itself
+// is not changed.
 func fit(cfg *config.Config, limit int) *config.Config {
 	c := *cfg
 	c.Warnings = slices.Clone(cfg.Warnings)
@@ -52,7 +54,8 @@ func fitUpstreams(c *config.Config, most, limit int) (total int) {
 	for _, name := range slices.Sorted(maps.Keys(c.Upstream)) {
 		u := *c.Upstream[name]
 		if wanted > most && u.Concurrency > share {
-			c.Warnings = append(c.Warnings, tooFew("upstream."+name+".concurrency", u.Concurrency, share, limit))
+			c.Warnings = append(c.Warnings,
+				tooFew("upstream."+name+".concurrency", u.Concurrency, share, limit))
 			u.Concurrency = share
 		}
 		c.Upstream[name] = &u
@@ -62,6 +65,7 @@ func fitUpstreams(c *config.Config, most, limit int) (total int) {
 }
 
 func tooFew(setting string, wanted, fit, limit int) string {
-	return fmt.Sprintf("%s is %d, but the limit of open files (%d) has room for %d, which is in force; raise it with "+
+	return fmt.Sprintf("%s is %d, but the limit of open files (%d) has room for %d, which is in force; "+
+		"raise it with "+
 		"ulimit -n, LimitNOFILE= of systemd, or docker run --ulimit nofile=", setting, wanted, limit, fit)
 }

@@ -6,7 +6,8 @@ import (
 	"mailwhy/config"
 )
 
-// TestFit: how many connections are left by a limit of open files, and that each number that is lowered is reported.
+// TestFit: how many connections are left by a limit of open files, and that each number that is lowered is
+// reported.
 func TestFit(t *testing.T) {
 	for _, tt := range []struct{ limit, clients, upstream, warnings int }{
 		{limit: 1 << 20, clients: 1000, upstream: 20},
@@ -21,23 +22,29 @@ func TestFit(t *testing.T) {
 		given.Upstream = map[string]*config.Upstream{"default": config.DefaultUpstream()}
 		cfg := fit(given, tt.limit)
 		u := cfg.Upstream["default"]
-		if cfg.SMTPD.MaxConnections != tt.clients || u.Concurrency != tt.upstream || len(cfg.Warnings) != tt.warnings {
-			t.Errorf("%d: %d clients, %d upstream, %q", tt.limit, cfg.SMTPD.MaxConnections, u.Concurrency, cfg.Warnings)
+		if cfg.SMTPD.MaxConnections != tt.clients || u.Concurrency != tt.upstream ||
+			len(cfg.Warnings) != tt.warnings {
+			t.Errorf("%d: %d clients, %d upstream, %q", tt.limit, cfg.SMTPD.MaxConnections, u.Concurrency,
+				cfg.Warnings)
 		}
-		if given.SMTPD.MaxConnections != 1000 || given.Upstream["default"].Concurrency != 20 || len(given.Warnings) != 0 {
+		if given.SMTPD.MaxConnections != 1000 || given.Upstream["default"].Concurrency != 20 ||
+			len(given.Warnings) != 0 {
 			t.Errorf("%d: the configuration that was given is changed", tt.limit)
 		}
 	}
 }
 
-// TestFitUpstreams: several upstreams share what there is; one that wants less than its share keeps what it wants.
+// TestFitUpstreams: several upstreams share what there is; one that wants less than its share keeps what it
+// wants.
 func TestFitUpstreams(t *testing.T) {
 	few := config.DefaultUpstream()
 	few.Concurrency = 2
 	cfg := config.Default()
-	cfg.Upstream = map[string]*config.Upstream{"a": config.DefaultUpstream(), "b": few, "c": config.DefaultUpstream()}
+	cfg.Upstream = map[string]*config.Upstream{"a": config.DefaultUpstream(), "b": few,
+		"c": config.DefaultUpstream()}
 	cfg = fit(cfg, 32+2*2*12)
-	if a, b, c := cfg.Upstream["a"], cfg.Upstream["b"], cfg.Upstream["c"]; a.Concurrency != 4 || b.Concurrency != 2 || c.Concurrency != 4 {
+	if a, b, c := cfg.Upstream["a"], cfg.Upstream["b"], cfg.Upstream["c"]; a.Concurrency != 4 ||
+		b.Concurrency != 2 || c.Concurrency != 4 {
 		t.Errorf("%d, %d and %d connections", a.Concurrency, b.Concurrency, c.Concurrency)
 	}
 	if cfg.SMTPD.MaxConnections != 14 || len(cfg.Warnings) != 3 {

@@ -42,7 +42,8 @@ func (r *Relay) openDoor(cfg *config.Config, cert *certificate) error {
 	return r.openMetrics(cfg.Metrics.Listen)
 }
 
-// frontOptions are the front door's options, with the certificate that was made for them; nil when there is none.
+// frontOptions are the front door's options, with the certificate that was made for them; nil when there is
+// none.
 func (r *Relay) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Options, error) {
 	access, err := accessOf(cfg)
 	if access.Users != nil && access.Users.Len() == 0 {

@@ -33,7 +33,8 @@ type door struct {
 	stop   func()
 }
 
-// openDoor starts a relay with the configuration conf; an error is that of the start. File names in conf are taken from dir.
+// openDoor starts a relay with the configuration conf; an error is that of the start. File names in conf
+// are taken from dir.
 func openDoor(t *testing.T, dir, conf string) (*door, error) {
 	t.Helper()
 	d := &door{t: t, dir: dir, logged: &lockedBuffer{}}
@@ -189,8 +190,9 @@ func userLine(t *testing.T, name, password string) string {
 	return name + ":" + string(hash) + "\n"
 }
 
-// TestNeverRelaysForAStranger starts the relay with each configuration of a table, from the default to the careless, and has a stranger
-// try to send through it. A configuration that would let strangers in does not start.
+// TestNeverRelaysForAStranger starts the relay with each configuration of a table, from the default to the
+// careless, and has a stranger try to send through it. A configuration that would let strangers in does not
+// start.
 func TestNeverRelaysForAStranger(t *testing.T) {
 	const (
 		proxied  = "\n[[listen]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = [\"127.0.0.1/32\"]\n"
@@ -211,21 +213,30 @@ func TestNeverRelaysForAStranger(t *testing.T) {
 		{"the default, a stranger by IPv6", proxied, farV6, true},
 		{"the default, a proxy that names nobody", proxied, "PROXY UNKNOWN\r\n", true},
 		{"the default, a proxy's own check", proxied, "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00", true},
-		{"the default, a socket of the proxy's host", proxied, "\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("\x00", 216), true},
+		{"the default, a socket of the proxy's host", proxied,
+			"\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("\x00", 216), true},
 		{"all addresses, for another network", world + nets("10.0.0.0/8"), "", true},
-		{"all addresses, for private networks", world + nets("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"), "", true},
+		{"all addresses, for private networks",
+			world + nets("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"), "", true},
 		{"all addresses, for one other client", world + nets("127.0.0.9/32"), "", true},
-		{"a client that says it is a proxy", world + nets("10.0.0.0/8"), "PROXY TCP4 10.0.0.1 192.0.2.1 4000 25\r\n", true},
+		{"a client that says it is a proxy", world + nets("10.0.0.0/8"),
+			"PROXY TCP4 10.0.0.1 192.0.2.1 4000 25\r\n", true},
 		{"private networks behind a proxy", proxied + nets("10.0.0.0/8", "127.0.0.0/8"), stranger, true},
 		{"an office's networks", proxied + nets("203.0.112.0/24", "2001:db8:1::/48"), stranger, true},
 		{"a /8 of another organization", proxied + nets("17.0.0.0/8"), stranger, true},
 		{"users only", world + nets("10.0.0.0/8") + users, "", true},
 		{"users only, behind a proxy", proxied + users, stranger, true},
-		{"everybody, but AUTH required", proxied + nets("0.0.0.0/0", "::/0") + users + "require_auth = true\n", stranger, true},
-		{"everybody, to our own recipients", proxied + nets("0.0.0.0/0", "::/0") + "\n[access]\nallow_recipients = [\"@own.test\"]\n", stranger, true},
-		{"senders allowed, nothing else", proxied + "\n[access]\nallow_senders = [\"@client.test\"]\n", stranger, true},
-		{"recipients allowed, nothing else", proxied + "\n[access]\nallow_recipients = [\"@example.test\"]\n", stranger, true},
-		{"TLS on all addresses", world + nets("10.0.0.0/8") + "\n[tls]\ncert_file = \"CERT\"\nkey_file = \"KEY\"\n", "", true},
+		{"everybody, but AUTH required",
+			proxied + nets("0.0.0.0/0", "::/0") + users + "require_auth = true\n", stranger, true},
+		{"everybody, to our own recipients",
+			proxied + nets("0.0.0.0/0", "::/0") + "\n[access]\nallow_recipients = [\"@own.test\"]\n",
+			stranger, true},
+		{"senders allowed, nothing else", proxied + "\n[access]\nallow_senders = [\"@client.test\"]\n",
+			stranger, true},
+		{"recipients allowed, nothing else", proxied + "\n[access]\nallow_recipients = [\"@example.test\"]\n",
+			stranger, true},
+		{"TLS on all addresses",
+			world + nets("10.0.0.0/8") + "\n[tls]\ncert_file = \"CERT\"\nkey_file = \"KEY\"\n", "", true},
 		{"everybody behind a proxy", proxied + nets("0.0.0.0/0"), stranger, false},
 		{"everybody by IPv6 behind a proxy", proxied + nets("::/0"), farV6, false},
 		{"everybody in two halves", proxied + nets("0.0.0.0/1", "128.0.0.0/1"), stranger, false},
@@ -233,9 +244,12 @@ func TestNeverRelaysForAStranger(t *testing.T) {
 		{"everybody in small parts", proxied + nets(eighths()...), stranger, false},
 		{"everybody on all addresses", world + nets("0.0.0.0/0"), "", false},
 		{"everybody beside users", world + nets("0.0.0.0/0") + users, "", false},
-		{"PROXY headers of everybody", "\n[[listen]]\naddress = \"0.0.0.0:0\"\nproxy_protocol = [\"0.0.0.0/0\"]\n", stranger, false},
-		{"AUTH required and no users", world + nets("0.0.0.0/0") + "\n[access]\nrequire_auth = true\n", "", false},
-		{"recipients \"*\"", world + nets("0.0.0.0/0") + "\n[access]\nallow_recipients = [\"*\"]\n", "", false},
+		{"PROXY headers of everybody",
+			"\n[[listen]]\naddress = \"0.0.0.0:0\"\nproxy_protocol = [\"0.0.0.0/0\"]\n", stranger, false},
+		{"AUTH required and no users", world + nets("0.0.0.0/0") + "\n[access]\nrequire_auth = true\n", "",
+			false},
+		{"recipients \"*\"", world + nets("0.0.0.0/0") + "\n[access]\nallow_recipients = [\"*\"]\n", "",
+			false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -244,7 +258,8 @@ func TestNeverRelaysForAStranger(t *testing.T) {
 			d.write("users", userLine(t, "app", "right"))
 			d.write("crt", string(id.CertPEM))
 			d.write("key", string(id.KeyPEM))
-			conf := strings.NewReplacer("USERS", dir+"/users", "CERT", dir+"/crt", "KEY", dir+"/key").Replace(tt.conf)
+			conf := strings.NewReplacer("USERS", dir+"/users", "CERT", dir+"/crt", "KEY", dir+"/key").
+				Replace(tt.conf)
 			d, err := openDoor(t, dir, plainDoor(dir, upstream.URL())+conf)
 			if (err == nil) != tt.starts {
 				t.Fatalf("start: %v", err)
@@ -265,8 +280,10 @@ func TestNeverRelaysForAStranger(t *testing.T) {
 // try sends a message by every means that a stranger has; none of it may be accepted.
 func (v *visitor) try() {
 	for _, line := range []string{
-		"EHLO stranger.test", plainAuth("app", "wrong"), plainAuth("", ""), "MAIL FROM:<app@client.test>", "RCPT TO:<joe@example.test>",
-		"RCPT TO:<joe%example.test@relay.test>", "RCPT TO:<@relay.test:joe@example.test>", "DATA", "Subject: x\r\n\r\nx\r\n.", "RSET",
+		"EHLO stranger.test", plainAuth("app", "wrong"), plainAuth("", ""), "MAIL FROM:<app@client.test>",
+		"RCPT TO:<joe@example.test>",
+		"RCPT TO:<joe%example.test@relay.test>", "RCPT TO:<@relay.test:joe@example.test>", "DATA",
+		"Subject: x\r\n\r\nx\r\n.", "RSET",
 		"MAIL FROM:<> AUTH=<app@client.test>", "RCPT TO:<joe@example.test>", "DATA", "x\r\n.", "QUIT",
 	} {
 		io.WriteString(v, line+"\r\n")
@@ -287,7 +304,8 @@ func eighths() (list []string) {
 
 // plainDoor is the part of a configuration that all have here.
 func plainDoor(dir, upstream string) string {
-	return fmt.Sprintf("hostname = \"relay.test\"\nshutdown_grace = \"1s\"\n[spool]\ndir = %q\n[delivery_log]\nfile = %q\n[upstream.default]\nurl = %q\n",
+	return fmt.Sprintf("hostname = \"relay.test\"\nshutdown_grace = \"1s\"\n[spool]\ndir = %q\n"+
+		"[delivery_log]\nfile = %q\n[upstream.default]\nurl = %q\n",
 		dir+"/spool", dir+"/log", upstream)
 }
 
@@ -301,8 +319,11 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	files.write("key", string(id.KeyPEM))
 	files.write("users", userLine(t, "app", password))
 	upstream := smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})
-	d, err := openDoor(t, dir, plainDoor(dir, upstream.URL())+fmt.Sprintf("[[listen]]\naddress = \"127.0.0.1:0\"\n[tls]\ncert_file = %q\nkey_file = %q\n[access]\nusers_file = %q\n[log]\nlevel = \"debug\"\n",
-		dir+"/crt", dir+"/key", dir+"/users"))
+	d, err := openDoor(t, dir,
+		plainDoor(dir, upstream.URL())+
+			fmt.Sprintf("[[listen]]\naddress = \"127.0.0.1:0\"\n[tls]\ncert_file = %q\nkey_file = %q\n"+
+				"[access]\nusers_file = %q\n[log]\nlevel = \"debug\"\n",
+				dir+"/crt", dir+"/key", dir+"/users"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +350,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	v.say(body+"\r\n.", "250")
 	arrives(t, upstream, 2) // the bounce is one of them
 	v.say(body, "500")      // as a command
-	for _, bad := range []string{body + "\n", body + "\r.", body + "\x00\r\n", strings.Repeat(body, 1<<17) + "\r\n."} {
+	for _, bad := range []string{body + "\n", body + "\r.", body + "\x00\r\n",
+		strings.Repeat(body, 1<<17) + "\r\n."} {
 		v := begin()
 		v.say("MAIL FROM:<app@client.test>", "250")
 		v.say("RCPT TO:<joe@example.test>", "250")
@@ -341,9 +363,11 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	if err != nil || len(delivery) == 0 {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"the log": d.logged.String(), "the delivery log": string(delivery)} {
+	for name, text := range map[string]string{"the log": d.logged.String(),
+		"the delivery log": string(delivery)} {
 		for _, secret := range []string{password, guess, body} {
-			for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)), plainAuth("app", secret)[len("AUTH PLAIN "):]} {
+			for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)),
+				plainAuth("app", secret)[len("AUTH PLAIN "):]} {
 				if strings.Contains(text, form) {
 					t.Errorf("%s has %q: %s", name, form, text)
 				}
@@ -352,7 +376,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 }
 
-// TestListenKeepsFiles: a socket that a dead process left is replaced, one in use and a file of another kind are not.
+// TestListenKeepsFiles: a socket that a dead process left is replaced, one in use and a file of another
+// kind are not.
 func TestListenKeepsFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	socket := smtpd.Listen{Network: "unix", Addr: path}

@@ -26,8 +26,10 @@ func TestDSNChosen(t *testing.T) {
 		name, from, notify, to string
 		actions                []string
 	}{
-		{"only failures, of a delay and a failure", "app@example.com", "NOTIFY=FAILURE", "later@example.net", []string{"failed"}},
-		{"only delays, of a delay and a failure", "app@example.com", "NOTIFY=DELAY", "later@example.net", []string{"delayed"}},
+		{"only failures, of a delay and a failure", "app@example.com", "NOTIFY=FAILURE", "later@example.net",
+			[]string{"failed"}},
+		{"only delays, of a delay and a failure", "app@example.com", "NOTIFY=DELAY", "later@example.net",
+			[]string{"delayed"}},
 		{"only success, of a failure", "app@example.com", "NOTIFY=SUCCESS", "unknown@example.net", nil},
 		{"nothing said, of success", "app@example.com", "", "good@example.net", nil},
 		{"nobody to tell", "", "NOTIFY=SUCCESS,FAILURE,DELAY", "unknown@example.net", nil},
@@ -66,7 +68,8 @@ func TestDSNRoutes(t *testing.T) {
 		t.Run(tt.route, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "bounces")
-			r := newDSNRelay(t, smtptest.Options{}, dsnFlag("route", tt.route), dsnFlag("operator", "ops@example.com"), dsnFlag("maildir", dir))
+			r := newDSNRelay(t, smtptest.Options{}, dsnFlag("route", tt.route),
+				dsnFlag("operator", "ops@example.com"), dsnFlag("maildir", dir))
 			r.python("", "", "unknown@example.net")
 			time.Sleep(1500 * time.Millisecond)
 			var to []string
@@ -94,7 +97,8 @@ func TestDSNRoutes(t *testing.T) {
 	}
 }
 
-// TestDSNHeld: a bounce that the upstream refuses is held with its diagnosis, logged, and not bounced in its turn.
+// TestDSNHeld: a bounce that the upstream refuses is held with its diagnosis, logged, and not bounced in
+// its turn.
 func TestDSNHeld(t *testing.T) {
 	r := newDSNRelay(t, smtptest.Options{Script: func(c smtptest.Command) smtptest.Action {
 		if strings.HasPrefix(c.Line, "MAIL FROM:<>") {
@@ -119,7 +123,8 @@ func TestDSNHeld(t *testing.T) {
 		t.Fatal("the bounce is not held")
 	}
 	rc := &held.Recipients[0]
-	if rc.Address != "app@example.com" || rc.Diagnosis == nil || rc.HeldWhy == "" || rc.Last.Reply.Code != 501 {
+	if rc.Address != "app@example.com" || rc.Diagnosis == nil || rc.HeldWhy == "" ||
+		rc.Last.Reply.Code != 501 {
 		t.Errorf("held: %+v", rc)
 	}
 	log, err := os.ReadFile(r.log)
@@ -139,8 +144,10 @@ func TestDSNForged(t *testing.T) {
 	_, bounces := r.arrivals(1)
 	header := r.read(bounces[0]).header
 	id := header.Get("Message-ID")
-	for i, forged := range []string{strings.Replace(id, ".", ".0", 1), "<" + relay.NewID(time.Now()) + id[strings.IndexByte(id, '.'):]} {
-		r.pythonMail("app@example.com", "", "", "Message-ID: "+forged+"\r\n\r\nbody\r\n", "unknown@example.net")
+	for i, forged := range []string{strings.Replace(id, ".", ".0", 1),
+		"<" + relay.NewID(time.Now()) + id[strings.IndexByte(id, '.'):]} {
+		r.pythonMail("app@example.com", "", "", "Message-ID: "+forged+"\r\n\r\nbody\r\n",
+			"unknown@example.net")
 		r.arrivals(2 + i)
 	}
 }
@@ -153,7 +160,8 @@ func TestDSNUTF8(t *testing.T) {
 	_, bounces := r.arrivals(1)
 	content := string(bounces[0].Content)
 	for _, want := range []string{
-		"Content-Type: message/global-delivery-status\r\n", "Original-Recipient: utf-8; unknown@例.example\r\n",
+		"Content-Type: message/global-delivery-status\r\n",
+		"Original-Recipient: utf-8; unknown@例.example\r\n",
 		"Final-Recipient: utf-8; unknown@例.example\r\n", "Content-Type: message/global\r\n",
 	} {
 		if !strings.Contains(content, want) {
@@ -165,7 +173,8 @@ func TestDSNUTF8(t *testing.T) {
 // list shows each message in the queue.
 func (r *dsnRelay) list(each func(*relay.Message)) {
 	r.t.Helper()
-	err := r.app.spool.List(context.Background(), relay.QueueFilter{}, func(m *relay.Message) bool { each(m); return true })
+	err := r.app.spool.List(context.Background(), relay.QueueFilter{},
+		func(m *relay.Message) bool { each(m); return true })
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -23,8 +23,8 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// The DSN parameters are tested from an application's side of the relay to the upstream's side, with clients that others
-// wrote.
+// The DSN parameters are tested from an application's side of the relay to the upstream's side, with
+// clients that others wrote.
 
 // dsnRelay is a relay between a client and an upstream that does or does not know DSN.
 type dsnRelay struct {
@@ -35,7 +35,8 @@ type dsnRelay struct {
 	upstream *smtptest.Server
 }
 
-// newDSNRelay starts both. The upstream refuses, defers for ever, or takes, as the recipient's local part says.
+// newDSNRelay starts both. The upstream refuses, defers for ever, or takes, as the recipient's local part
+// says.
 func newDSNRelay(t *testing.T, o smtptest.Options, more ...config.Flag) *dsnRelay {
 	t.Helper()
 	script := o.Script
@@ -57,9 +58,11 @@ func newDSNRelay(t *testing.T, o smtptest.Options, more ...config.Flag) *dsnRela
 	r := &dsnRelay{t: t, log: filepath.Join(dir, "log"), upstream: smtptest.New(t, o)}
 	flag := func(key, value string) config.Flag { return config.Flag{Name: key, Key: key, Value: value} }
 	cfg, err := config.Load(config.Source{Flags: append([]config.Flag{
-		flag("hostname", "relay.example.com"), flag("listen", "127.0.0.1:0"), flag("upstream", r.upstream.URL()),
+		flag("hostname", "relay.example.com"), flag("listen", "127.0.0.1:0"),
+		flag("upstream", r.upstream.URL()),
 		flag("spool.dir", filepath.Join(dir, "spool")), flag("delivery_log.file", r.log),
-		flag("retry.schedule", "300ms"), flag("retry.expire_after", "4s"), flag("dsn.collect", "100ms"), flag("dsn.delay_after", "1s"),
+		flag("retry.schedule", "300ms"), flag("retry.expire_after", "4s"), flag("dsn.collect", "100ms"),
+		flag("dsn.delay_after", "1s"),
 	}, more...)})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +93,9 @@ func (r *dsnRelay) python(mailOptions, rcptOptions string, to ...string) {
 // pythonFrom does it with another envelope sender.
 func (r *dsnRelay) pythonFrom(from, mailOptions, rcptOptions string, to ...string) {
 	r.t.Helper()
-	r.pythonMail(from, mailOptions, rcptOptions, "From: app@example.com\r\nSubject: Order 7\r\nMessage-ID: <7@app.example.com>\r\n\r\nthe body\r\n", to...)
+	r.pythonMail(from, mailOptions, rcptOptions,
+		"From: app@example.com\r\nSubject: Order 7\r\nMessage-ID: <7@app.example.com>\r\n\r\nthe body\r\n",
+		to...)
 }
 
 // pythonMail does it with another content.
@@ -108,7 +113,9 @@ s = smtplib.SMTP(host, int(port), local_hostname="app.example.com")
 s.sendmail(sender, sys.argv[7:], content.encode(), mail_options=mail.split(), rcpt_options=rcpt.split())
 s.quit()
 `
-	out, err := exec.Command(python, append([]string{"-c", script, host, port, from, mailOptions, rcptOptions, content}, to...)...).CombinedOutput()
+	out, err := exec.Command(python,
+		append([]string{"-c", script, host, port, from, mailOptions, rcptOptions, content}, to...)...).
+		CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}
@@ -122,8 +129,11 @@ func (r *dsnRelay) msmtp(args ...string) {
 		r.t.Skip("skipping: msmtp is not installed")
 	}
 	host, port, _ := net.SplitHostPort(r.addr)
-	cmd := exec.Command(msmtp, append([]string{"--file=" + os.DevNull, "--host=" + host, "--port=" + port, "--from=app@example.com"}, args...)...)
-	cmd.Stdin = strings.NewReader("From: app@example.com\nSubject: Order 7\nMessage-ID: <7@app.example.com>\n\nthe body\n")
+	cmd := exec.Command(msmtp,
+		append([]string{"--file=" + os.DevNull, "--host=" + host, "--port=" + port, "--from=app@example.com"},
+			args...)...)
+	cmd.Stdin = strings.NewReader("From: app@example.com\nSubject: Order 7\nMessage-ID: " +
+		"<7@app.example.com>\n\nthe body\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}
@@ -189,7 +199,9 @@ func (r *dsnRelay) read(m smtptest.Message) (x takenApart) {
 		switch i {
 		case 1:
 			for block := range strings.SplitSeq(string(b), "\r\n\r\n") {
-				h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.TrimRight(block, "\r\n") + "\r\n\r\n"))).ReadMIMEHeader()
+				h, err := textproto.NewReader(
+					bufio.NewReader(strings.NewReader(strings.TrimRight(block, "\r\n") + "\r\n\r\n"))).
+					ReadMIMEHeader()
 				if err != nil {
 					r.t.Fatal(err)
 				}
@@ -214,10 +226,12 @@ func (r *dsnRelay) expect(block textproto.MIMEHeader, want map[string]string) {
 // checkEnvelope holds what RFC 3461, 6.1 says of a bounce's own envelope.
 func (r *dsnRelay) checkEnvelope(m smtptest.Message, from string) {
 	r.t.Helper()
-	if m.From != from || len(m.To) != 1 || m.To[0].Address != "app@example.com" || strings.Contains(m.FromParams, "RET=") {
+	if m.From != from || len(m.To) != 1 || m.To[0].Address != "app@example.com" ||
+		strings.Contains(m.FromParams, "RET=") {
 		r.t.Errorf("the bounce's envelope: from %q %s to %+v", m.From, m.FromParams, m.To)
 	}
-	if p := strings.ToUpper(m.To[0].Params); strings.Contains(p, "NOTIFY=") && !strings.Contains(p, "NOTIFY=NEVER") {
+	if p := strings.ToUpper(m.To[0].Params); strings.Contains(p, "NOTIFY=") &&
+		!strings.Contains(p, "NOTIFY=NEVER") {
 		r.t.Errorf("the bounce asks for %s", p)
 	}
 }
@@ -227,15 +241,18 @@ const (
 	dsnRcpt = "NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;Orig+2Bx@Example.com"
 )
 
-// TestDSNPassedOn: an upstream with DSN gets the parameters as they came, and owes the news of success itself.
+// TestDSNPassedOn: an upstream with DSN gets the parameters as they came, and owes the news of success
+// itself.
 func TestDSNPassedOn(t *testing.T) {
 	r := newDSNRelay(t, smtptest.Options{})
 	r.python(dsnMail, dsnRcpt, "good@example.net")
 	mail, _ := r.arrivals(1)
-	if got := strings.Fields(mail[0].FromParams); !slices.Contains(got, "RET=HDRS") || !slices.Contains(got, "ENVID=QQ+2B314159") {
+	if got := strings.Fields(mail[0].FromParams); !slices.Contains(got, "RET=HDRS") ||
+		!slices.Contains(got, "ENVID=QQ+2B314159") {
 		t.Errorf("MAIL with %q", got)
 	}
-	if got := strings.Fields(mail[0].To[0].Params); !slices.Contains(got, "NOTIFY=SUCCESS,FAILURE,DELAY") || !slices.Contains(got, "ORCPT=rfc822;Orig+2Bx@Example.com") {
+	if got := strings.Fields(mail[0].To[0].Params); !slices.Contains(got, "NOTIFY=SUCCESS,FAILURE,DELAY") ||
+		!slices.Contains(got, "ORCPT=rfc822;Orig+2Bx@Example.com") {
 		t.Errorf("RCPT with %q", got)
 	}
 	r.nothingMore(1)
@@ -253,13 +270,18 @@ func TestDSNFailed(t *testing.T) {
 			if len(x.blocks) != 2 {
 				t.Fatalf("%d blocks", len(x.blocks))
 			}
-			r.expect(x.blocks[0], map[string]string{"Original-Envelope-Id": "QQ+314159", "Reporting-Mta": "dns; relay.example.com"})
+			r.expect(x.blocks[0],
+				map[string]string{"Original-Envelope-Id": "QQ+314159",
+					"Reporting-Mta": "dns; relay.example.com"})
 			r.expect(x.blocks[1], map[string]string{
-				"Original-Recipient": "rfc822; Orig+x@Example.com", "Final-Recipient": "rfc822; unknown@example.net",
-				"Action": "failed", "Status": "5.1.1", "Diagnostic-Code": "smtp; 550-5.1.1 No such user 550 5.1.1 here",
+				"Original-Recipient": "rfc822; Orig+x@Example.com",
+				"Final-Recipient":    "rfc822; unknown@example.net",
+				"Action":             "failed", "Status": "5.1.1",
+				"Diagnostic-Code":    "smtp; 550-5.1.1 No such user 550 5.1.1 here",
 				"X-Mailwhy-Category": "Invalid Address", "Will-Retry-Until": "",
 			})
-			if x.returned != "text/rfc822-headers" || strings.Contains(x.content, "the body") || !strings.Contains(x.content, "<7@app.example.com>") {
+			if x.returned != "text/rfc822-headers" || strings.Contains(x.content, "the body") ||
+				!strings.Contains(x.content, "<7@app.example.com>") {
 				t.Errorf("RET=HDRS returned %s: %q", x.returned, x.content)
 			}
 			r.nothingMore(1)
@@ -267,17 +289,20 @@ func TestDSNFailed(t *testing.T) {
 	}
 }
 
-// TestDSNRelayed: an upstream without DSN gets no parameters, and a success that was asked for is told (RFC 3461, 5.2.2).
+// TestDSNRelayed: an upstream without DSN gets no parameters, and a success that was asked for is told (RFC
+// 3461, 5.2.2).
 func TestDSNRelayed(t *testing.T) {
 	r := newDSNRelay(t, smtptest.Options{Without: []string{"DSN"}})
 	r.python(dsnMail, dsnRcpt, "good@example.net")
 	mail, bounces := r.arrivals(2)
-	if p := mail[0].FromParams + mail[0].To[0].Params; strings.Contains(p, "NOTIFY") || strings.Contains(p, "RET") || strings.Contains(p, "ENVID") || strings.Contains(p, "ORCPT") {
+	if p := mail[0].FromParams + mail[0].To[0].Params; strings.Contains(p, "NOTIFY") ||
+		strings.Contains(p, "RET") || strings.Contains(p, "ENVID") || strings.Contains(p, "ORCPT") {
 		t.Errorf("parameters that were not offered: %s", p)
 	}
 	r.checkEnvelope(bounces[0], "")
 	x := r.read(bounces[0])
-	r.expect(x.blocks[1], map[string]string{"Action": "relayed", "Final-Recipient": "rfc822; good@example.net", "X-Mailwhy-Category": ""})
+	r.expect(x.blocks[1], map[string]string{"Action": "relayed",
+		"Final-Recipient": "rfc822; good@example.net", "X-Mailwhy-Category": ""})
 	if !strings.HasPrefix(x.blocks[1].Get("Status"), "2.") || x.returned != "text/rfc822-headers" {
 		t.Errorf("Status %s, returned %s", x.blocks[1].Get("Status"), x.returned)
 	}
@@ -295,7 +320,8 @@ func TestDSNDelayedAndExpired(t *testing.T) {
 		t.Errorf("the delay notice: %v, returned %s", delayed.blocks[1], delayed.returned)
 	}
 	r.expect(expired.blocks[1], map[string]string{
-		"Action": "failed", "Status": "4.7.1", "Diagnostic-Code": "smtp; 451 4.7.1 Greylisted, try again later", "Will-Retry-Until": "",
+		"Action": "failed", "Status": "4.7.1",
+		"Diagnostic-Code": "smtp; 451 4.7.1 Greylisted, try again later", "Will-Retry-Until": "",
 	})
 	if expired.returned != "message/rfc822" || !strings.Contains(expired.content, "the body") {
 		t.Errorf("RET=FULL returned %s: %q", expired.returned, expired.content)
@@ -339,7 +365,8 @@ func TestDSNFromMSMTP(t *testing.T) {
 	r.nothingMore(3)
 }
 
-// TestDSNFallbackSender: where the upstream refuses the null sender the bounce goes out with the configured one.
+// TestDSNFallbackSender: where the upstream refuses the null sender the bounce goes out with the configured
+// one.
 func TestDSNFallbackSender(t *testing.T) {
 	refuse := func(c smtptest.Command) smtptest.Action {
 		if strings.HasPrefix(c.Line, "MAIL FROM:<>") {
@@ -347,7 +374,8 @@ func TestDSNFallbackSender(t *testing.T) {
 		}
 		return smtptest.Action{}
 	}
-	r := newDSNRelay(t, smtptest.Options{Script: refuse}, config.Flag{Name: "f", Key: "dsn.fallback_sender", Value: "bounces@example.com"})
+	r := newDSNRelay(t, smtptest.Options{Script: refuse},
+		config.Flag{Name: "f", Key: "dsn.fallback_sender", Value: "bounces@example.com"})
 	for n := range 2 {
 		r.python("", "", "unknown@example.net")
 		_, bounces := r.arrivals(n + 1)
@@ -375,8 +403,9 @@ func TestDSNComesBack(t *testing.T) {
 	r.nothingMore(1)
 }
 
-// TestBounceIDUsedAgain: mail with an envelope sender is that sender's own, whatever stands in its header, and is
-// bounced: an answer to a bounce that has its Message-ID, and the bounce itself when somebody sends it on.
+// TestBounceIDUsedAgain: mail with an envelope sender is that sender's own, whatever stands in its header,
+// and is bounced: an answer to a bounce that has its Message-ID, and the bounce itself when somebody sends
+// it on.
 func TestBounceIDUsedAgain(t *testing.T) {
 	r := newDSNRelay(t, smtptest.Options{})
 	r.python("", "", "unknown@example.net")
@@ -389,7 +418,8 @@ func TestBounceIDUsedAgain(t *testing.T) {
 	r.arrivals(3)
 }
 
-// handIn sends a message of this content, with an envelope sender, to an address that the upstream does not know.
+// handIn sends a message of this content, with an envelope sender, to an address that the upstream does not
+// know.
 func (r *dsnRelay) handIn(from, content string) {
 	r.t.Helper()
 	conn, err := textproto.Dial("tcp", r.addr)
@@ -400,7 +430,8 @@ func (r *dsnRelay) handIn(from, content string) {
 	for _, step := range []struct {
 		say  string
 		want int
-	}{{"", 220}, {"EHLO app.example.com", 250}, {"MAIL FROM:<" + from + ">", 250}, {"RCPT TO:<unknown@example.net>", 250}, {"DATA", 354}} {
+	}{{"", 220}, {"EHLO app.example.com", 250}, {"MAIL FROM:<" + from + ">", 250},
+		{"RCPT TO:<unknown@example.net>", 250}, {"DATA", 354}} {
 		if step.say != "" {
 			fmt.Fprintf(conn.W, "%s\r\n", step.say)
 			conn.W.Flush()

@@ -59,7 +59,8 @@ func TestOddSessionFailsNobody(t *testing.T) {
 					t.Errorf("a report from %q:\n%.600s", m.From, m.Content)
 				}
 			}
-			if log, err := os.ReadFile(r.log); err != nil || strings.Contains(string(log), `"event":"failed"`) {
+			if log, err := os.ReadFile(r.log); err != nil ||
+				strings.Contains(string(log), `"event":"failed"`) {
 				t.Errorf("%v\n%s", err, log)
 			}
 		})

@@ -24,8 +24,8 @@ type hop struct {
 
 var _ relay.Upstream = (*hop)(nil)
 
-// replace puts a configuration and its pool in force and closes the idle connections of the pool before. Exchanges under
-// way finish with the pool that they began with.
+// replace puts a configuration and its pool in force and closes the idle connections of the pool before.
+// Exchanges under way finish with the pool that they began with.
 func (h *hop) replace(conf *config.Upstream, pool *upstream.Pool) {
 	h.conf.Store(conf)
 	if old := h.pool.Swap(pool); old != nil {
@@ -60,8 +60,8 @@ type lanes struct {
 	works sync.WaitGroup
 }
 
-// set puts upstreams in force: a new name gets a lane, a name that is there keeps its lane, and the lane of a name that
-// is gone finishes what is under way and ends.
+// set puts upstreams in force: a new name gets a lane, a name that is there keeps its lane, and the lane of
+// a name that is gone finishes what is under way and ends.
 func (ls *lanes) set(upstreams map[string]*config.Upstream, pools map[string]*upstream.Pool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -181,10 +181,10 @@ func (ls *lanes) tryNow() {
 	}
 }
 
-// capabilities are what the front door may announce: what every upstream takes, since MAIL comes before the recipients
-// by which a message finds its lane. An extension is offered only if each upstream that was reached offers it, and the
-// size limit is the smallest. An upstream that was not reached yet is taken to offer everything, as a single one is; ok
-// is false when that is so of all of them.
+// capabilities are what the front door may announce: what every upstream takes, since MAIL comes before the
+// recipients by which a message finds its lane. An extension is offered only if each upstream that was
+// reached offers it, and the size limit is the smallest. An upstream that was not reached yet is taken to
+// offer everything, as a single one is; ok is false when that is so of all of them.
 func (ls *lanes) capabilities() (c relay.Capabilities, ok bool) {
 	for _, h := range ls.all() {
 		one, known := h.Capabilities()

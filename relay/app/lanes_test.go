@@ -31,7 +31,8 @@ type twoLanes struct {
 	routed          atomic.Pointer[string] // all new mail goes to this lane; nil: by the recipient's domain
 }
 
-// openTwoLanes starts one. The configuration allows one upstream today, so the second is added to what was read.
+// openTwoLanes starts one. The configuration allows one upstream today, so the second is added to what was
+// read.
 func openTwoLanes(t *testing.T, o smtptest.Options) *twoLanes {
 	t.Helper()
 	l := &twoLanes{def: smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})}
@@ -64,7 +65,8 @@ func openTwoLanes(t *testing.T, o smtptest.Options) *twoLanes {
 }
 
 // script is what the second upstream does.
-func (l *twoLanes) script(otherwise func(smtptest.Command) smtptest.Action) func(smtptest.Command) smtptest.Action {
+func (l *twoLanes) script(otherwise func(smtptest.Command) smtptest.Action) func(
+	smtptest.Command) smtptest.Action {
 	return func(c smtptest.Command) smtptest.Action {
 		switch {
 		case c.Stage == diagnose.StageGreeting && l.secondDown.Load():
@@ -89,7 +91,8 @@ func (l *twoLanes) withUpstreams(servers map[string]*smtptest.Server) *config.Co
 		var err error
 		cfg, err = config.Load(config.Source{Flags: []config.Flag{
 			flag("hostname", "relay.test"), flag("listen", "127.0.0.1:0"), flag("upstream", s.URL()),
-			flag("spool.dir", filepath.Join(l.dir, "spool")), flag("delivery_log.file", filepath.Join(l.dir, "log")),
+			flag("spool.dir", filepath.Join(l.dir, "spool")),
+			flag("delivery_log.file", filepath.Join(l.dir, "log")),
 			flag("retry.schedule", "1h"), flag("dsn.collect", "0s"), flag("shutdown_grace", "10s"),
 			flag("dsn.fallback_sender", "bounces@client.test"),
 		}})
@@ -163,7 +166,8 @@ func TestTwoLanes(t *testing.T) {
 	})
 }
 
-// TestDoorOffersWhatAllTake: the front door offers the extensions that both upstreams have, and the smaller size.
+// TestDoorOffersWhatAllTake: the front door offers the extensions that both upstreams have, and the smaller
+// size.
 func TestDoorOffersWhatAllTake(t *testing.T) {
 	l := openTwoLanes(t, smtptest.Options{Without: []string{"SMTPUTF8"}, SizeLimit: 100_000})
 	l.send("joe@first.test")
@@ -176,14 +180,17 @@ func TestDoorOffersWhatAllTake(t *testing.T) {
 	l.send("joe@second.test")
 	arrives(t, l.second, 1)
 	got := v.say("EHLO client.test", "250")
-	if strings.Contains(got, "SMTPUTF8") || !strings.Contains(got, "8BITMIME") || !strings.Contains(got, "SIZE 100000\r\n") {
+	if strings.Contains(got, "SMTPUTF8") || !strings.Contains(got, "8BITMIME") ||
+		!strings.Contains(got, "SIZE 100000\r\n") {
 		t.Errorf("%q", got)
 	}
 }
 
 func TestCommonCapabilities(t *testing.T) {
-	all := relay.Capabilities{Size: 10, DSN: true, SMTPUTF8: true, EightBit: true, Pipelining: true, RcptMax: 5}
-	for _, other := range []relay.Capabilities{{Size: 20, DSN: true, RcptMax: 0}, {Size: 0, EightBit: true, RcptMax: 7}} {
+	all := relay.Capabilities{Size: 10, DSN: true, SMTPUTF8: true, EightBit: true, Pipelining: true,
+		RcptMax: 5}
+	for _, other := range []relay.Capabilities{{Size: 20, DSN: true, RcptMax: 0},
+		{Size: 0, EightBit: true, RcptMax: 7}} {
 		want := relay.Capabilities{Size: 10, RcptMax: 5, DSN: other.DSN, EightBit: other.EightBit}
 		if got := common(all, other); got != want || common(other, all) != want {
 			t.Errorf("with %+v: %+v", other, got)
@@ -191,7 +198,8 @@ func TestCommonCapabilities(t *testing.T) {
 	}
 }
 
-// TestOneLanePauses: an upstream that is out of reach holds up its own mail only, and the operator sees which.
+// TestOneLanePauses: an upstream that is out of reach holds up its own mail only, and the operator sees
+// which.
 func TestOneLanePauses(t *testing.T) {
 	l := openTwoLanes(t, smtptest.Options{})
 	l.secondDown.Store(true)
@@ -204,7 +212,8 @@ func TestOneLanePauses(t *testing.T) {
 		}
 		return h.Lanes[1].Paused
 	})
-	if !h.OK || h.Lanes[0].Paused || len(h.Notes) != 1 || !strings.HasPrefix(h.Notes[0], "upstream second is paused since ") {
+	if !h.OK || h.Lanes[0].Paused || len(h.Notes) != 1 ||
+		!strings.HasPrefix(h.Notes[0], "upstream second is paused since ") {
 		t.Errorf("%+v", h)
 	}
 	l.send("joe@first.test")
@@ -218,14 +227,15 @@ func TestOneLanePauses(t *testing.T) {
 		return err == nil && slices.Equal(waits, []string{"second " + relay.WaitsForUpstream})
 	})
 	l.secondDown.Store(false)
-	if err := l.client().Act(t.Context(), admin.Retry, relay.QueueFilter{}, true, func(admin.Outcome) error { return nil }); err != nil {
+	if err := l.client().Act(t.Context(), admin.Retry, relay.QueueFilter{}, true,
+		func(admin.Outcome) error { return nil }); err != nil {
 		t.Error(err)
 	}
 	arrives(t, l.second, 1)
 }
 
-// TestFallbackSenderOfOneLane: an upstream that refuses the null sender gets bounces with another one; the other upstream
-// does not.
+// TestFallbackSenderOfOneLane: an upstream that refuses the null sender gets bounces with another one; the
+// other upstream does not.
 func TestFallbackSenderOfOneLane(t *testing.T) {
 	l := openTwoLanes(t, smtptest.Options{})
 	l.secondRefuses.Store(true)
@@ -233,13 +243,14 @@ func TestFallbackSenderOfOneLane(t *testing.T) {
 	l.send("550-5.1.1@first.test")
 	arrives(t, l.second, 1)
 	arrives(t, l.def, 1)
-	if def, second := l.def.Messages()[0].From, l.second.Messages()[0].From; def != "" || second != "bounces@client.test" {
+	if def, second := l.def.Messages()[0].From, l.second.Messages()[0].From; def != "" ||
+		second != "bounces@client.test" {
 		t.Errorf("bounces from %q and %q", def, second)
 	}
 }
 
-// TestReloadOfLanes: a reload takes an upstream away, whose exchange finishes and whose waiting mail goes to the other
-// one, and adds a new one.
+// TestReloadOfLanes: a reload takes an upstream away, whose exchange finishes and whose waiting mail goes
+// to the other one, and adds a new one.
 func TestReloadOfLanes(t *testing.T) {
 	l := openTwoLanes(t, smtptest.Options{})
 	l.send("452-4.2.2@second.test") // waits for an hour
@@ -249,7 +260,8 @@ func TestReloadOfLanes(t *testing.T) {
 	l.send("joe@second.test")
 	waitFor(t, "the content", l.secondBeganData.Load)
 	third := smtptest.New(t, smtptest.Options{})
-	if err := l.app.Reload(l.withUpstreams(map[string]*smtptest.Server{"default": l.def, "third": third})); err != nil {
+	if err := l.app.Reload(l.withUpstreams(
+		map[string]*smtptest.Server{"default": l.def, "third": third})); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.app.lanes.names(); !slices.Equal(got, []string{"default", "third"}) {
@@ -280,7 +292,8 @@ func TestReloadOfLanes(t *testing.T) {
 func (l *twoLanes) lanesOfQueue() string {
 	l.t.Helper()
 	seen := map[string]bool{}
-	err := l.app.spool.List(l.t.Context(), relay.QueueFilter{}, func(m *relay.Message) bool { seen[m.Lane] = true; return true })
+	err := l.app.spool.List(l.t.Context(), relay.QueueFilter{},
+		func(m *relay.Message) bool { seen[m.Lane] = true; return true })
 	if err != nil {
 		l.t.Fatal(err)
 	}

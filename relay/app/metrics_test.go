@@ -38,8 +38,8 @@ func scrape(t *testing.T, network, addr string) metricstest.Page {
 	return p
 }
 
-// meteredDoor is the configuration of a relay whose own users may send, and a client's networks, that serves metrics over
-// HTTP.
+// meteredDoor is the configuration of a relay whose own users may send, and a client's networks, that
+// serves metrics over HTTP.
 func meteredDoor(t *testing.T, dir string, id *smtptest.Identity, client string) string {
 	t.Helper()
 	upstream := smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})
@@ -47,9 +47,11 @@ func meteredDoor(t *testing.T, dir string, id *smtptest.Identity, client string)
 	files.write("crt", string(id.CertPEM))
 	files.write("key", string(id.KeyPEM))
 	files.write("users", userLine(t, "cron", "secret"))
-	return plainDoor(dir, upstream.URL()) + fmt.Sprintf("[access]\nusers_file = %q\ndeny_recipients = [\"@denied.test\"]\n", dir+"/users") +
+	return plainDoor(dir, upstream.URL()) +
+		fmt.Sprintf("[access]\nusers_file = %q\ndeny_recipients = [\"@denied.test\"]\n", dir+"/users") +
 		fmt.Sprintf("[tls]\ncert_file = %q\nkey_file = %q\n", dir+"/crt", dir+"/key") +
-		"[dsn]\ncollect = \"0s\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n" +
+		"[dsn]\ncollect = \"0s\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[[listen]]\naddress = " +
+		"\"127.0.0.1:0\"\n" +
 		fmt.Sprintf("[[client]]\nname = %q\nnetworks = [\"127.0.0.0/8\"]\n", client)
 }
 
@@ -77,7 +79,8 @@ func (v *visitor) mailTo(recipients ...string) {
 	v.say("Subject: x\r\n\r\nhello\r\n.", "250")
 }
 
-// TestMetricsOfARelay: what becomes of the mail of a named client and of a user is told on both ways to the metrics.
+// TestMetricsOfARelay: what becomes of the mail of a named client and of a user is told on both ways to the
+// metrics.
 func TestMetricsOfARelay(t *testing.T) {
 	dir, id := t.TempDir(), smtptest.NewCertificate(t, "relay.test")
 	conf := meteredDoor(t, dir, id, "shop")
@@ -97,7 +100,8 @@ func TestMetricsOfARelay(t *testing.T) {
 	for network, addr := range map[string]string{"unix": d.app.cfg.Load().Admin.Socket, "tcp": overHTTP} {
 		waitFor(t, "all but the deferred message to leave", func() bool {
 			p := scrape(t, network, addr)
-			return p[`mailwhy_queue_messages`] == 1 && p[`mailwhy_message_delay_seconds_count{upstream="default"}`] == 4
+			return p[`mailwhy_queue_messages`] == 1 &&
+				p[`mailwhy_message_delay_seconds_count{upstream="default"}`] == 4
 		})
 		checkMetrics(t, scrape(t, network, addr))
 	}
@@ -105,7 +109,8 @@ func TestMetricsOfARelay(t *testing.T) {
 	d.mustReload(strings.Replace(conf, `"shop"`, `"office"`, 1))
 	d.greet(id, "").mailTo("joe@any.test")
 	p := scrape(t, "tcp", overHTTP)
-	if p[`mailwhy_messages_accepted_total{client="office"}`] != 1 || p[`mailwhy_messages_accepted_total{client="shop"}`] != 3 {
+	if p[`mailwhy_messages_accepted_total{client="office"}`] != 1 ||
+		p[`mailwhy_messages_accepted_total{client="shop"}`] != 3 {
 		t.Errorf("after a reload: %v", p)
 	}
 }
@@ -114,12 +119,13 @@ func TestMetricsOfARelay(t *testing.T) {
 func checkMetrics(t *testing.T, p metricstest.Page) {
 	t.Helper()
 	p.Expect(t, map[string]float64{
-		`mailwhy_messages_accepted_total{client="shop"}`:                                             3,
-		`mailwhy_recipients_accepted_total{client="shop"}`:                                           4,
-		`mailwhy_refused_total{client="shop"}`:                                                       1,
-		`mailwhy_messages_accepted_total{client="cron"}`:                                             1,
-		`mailwhy_messages_accepted_total{client="unnamed"}`:                                          0,
-		`mailwhy_recipients_total{event="relayed",upstream="default",category="none"}`:               4, // the bounce is one
+		`mailwhy_messages_accepted_total{client="shop"}`:    3,
+		`mailwhy_recipients_accepted_total{client="shop"}`:  4,
+		`mailwhy_refused_total{client="shop"}`:              1,
+		`mailwhy_messages_accepted_total{client="cron"}`:    1,
+		`mailwhy_messages_accepted_total{client="unnamed"}`: 0,
+		// the bounce is one
+		`mailwhy_recipients_total{event="relayed",upstream="default",category="none"}`:               4,
 		`mailwhy_recipients_total{event="failed",upstream="default",category="Invalid Address"}`:     1,
 		`mailwhy_recipients_total{event="deferred",upstream="default",category="Mailbox Full"}`:      1,
 		`mailwhy_recipient_reasons_total{event="failed",upstream="default",reason="user_unknown"}`:   1,
@@ -130,7 +136,8 @@ func checkMetrics(t *testing.T, p metricstest.Page) {
 		`mailwhy_lane_connections_limit{upstream="default"}`:                                         20,
 		`mailwhy_queue_notices`: 0,
 	})
-	if p["mailwhy_spool_free_bytes"] <= 0 || p["process_start_time_seconds"] <= 0 || p["mailwhy_queue_bytes"] <= 0 {
+	if p["mailwhy_spool_free_bytes"] <= 0 || p["process_start_time_seconds"] <= 0 ||
+		p["mailwhy_queue_bytes"] <= 0 {
 		t.Errorf("%v", p)
 	}
 	for series := range p {
@@ -142,7 +149,8 @@ func checkMetrics(t *testing.T, p metricstest.Page) {
 	}
 }
 
-// TestMetricsPortInUse: the relay says which setting is at fault and does not start, and by default there is no listener.
+// TestMetricsPortInUse: the relay says which setting is at fault and does not start, and by default there
+// is no listener.
 func TestMetricsPortInUse(t *testing.T) {
 	upstream := smtptest.New(t, smtptest.Options{})
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -152,8 +160,10 @@ func TestMetricsPortInUse(t *testing.T) {
 	defer taken.Close()
 	dir := t.TempDir()
 	listen := "[[listen]]\naddress = \"127.0.0.1:0\"\n"
-	_, err = openDoor(t, dir, plainDoor(dir, upstream.URL())+listen+fmt.Sprintf("[metrics]\nlisten = %q\n", taken.Addr().String()))
-	if err == nil || !strings.HasPrefix(err.Error(), "metrics.listen: ") || !strings.Contains(err.Error(), "address already in use") {
+	_, err = openDoor(t, dir, plainDoor(dir, upstream.URL())+listen+
+		fmt.Sprintf("[metrics]\nlisten = %q\n", taken.Addr().String()))
+	if err == nil || !strings.HasPrefix(err.Error(), "metrics.listen: ") ||
+		!strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("%v", err)
 	}
 	d, err := openDoor(t, dir, plainDoor(dir, upstream.URL())+listen)

@@ -69,10 +69,10 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.lanes.set(cfg.Upstream, p.pools)
 }
 
-// Reload puts another configuration in force, which it does not change. On an error the old one stays, whole: what can
-// fail comes first, and the front door's own reload, which changes all or nothing, last of that. New upstreams get a
-// lane; the lane of an upstream that is gone finishes what is under way, and the rest of its mail goes to the main
-// upstream.
+// Reload puts another configuration in force, which it does not change. On an error the old one stays,
+// whole: what can fail comes first, and the front door's own reload, which changes all or nothing, last of
+// that. New upstreams get a lane; the lane of an upstream that is gone finishes what is under way, and the
+// rest of its mail goes to the main upstream.
 func (r *Relay) Reload(cfg *config.Config) error {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
@@ -108,7 +108,8 @@ func needRestart(was, is *config.Config) (sections []string) {
 		name    string
 		was, is any
 	}{
-		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool}, {"delivery_log", was.DeliveryLog, is.DeliveryLog},
+		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool},
+		{"delivery_log", was.DeliveryLog, is.DeliveryLog},
 		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {

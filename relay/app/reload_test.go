@@ -15,8 +15,8 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestReloadOfEverything: a reload changes certificates, users, networks, limits, the upstream and the rules for new connections;
-// one that is there goes on as it was.
+// TestReloadOfEverything: a reload changes certificates, users, networks, limits, the upstream and the
+// rules for new connections; one that is there goes on as it was.
 func TestReloadOfEverything(t *testing.T) {
 	dir := t.TempDir()
 	first, second := smtptest.New(t, smtptest.Options{}), smtptest.New(t, smtptest.Options{})
@@ -27,8 +27,11 @@ func TestReloadOfEverything(t *testing.T) {
 	files.write("new.crt", string(renewed.CertPEM))
 	files.write("new.key", string(renewed.KeyPEM))
 	files.write("users", userLine(t, "app", "before"))
-	files.write("rules.toml", "[[rule]]\nid = \"acme-held\"\nreason = \"policy_rejected\"\nweight = \"certain\"\nany = [\"held by acme gateway\"]\nexample = [\"550 5.7.1 held by ACME gateway\"]\n")
-	listen := "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.2:0\"\ntls = \"implicit\"\n"
+	files.write("rules.toml",
+		"[[rule]]\nid = \"acme-held\"\nreason = \"policy_rejected\"\nweight = \"certain\"\nany = [\"held "+
+			"by acme gateway\"]\nexample = [\"550 5.7.1 held by ACME gateway\"]\n")
+	listen := "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.2:0\"\ntls = " +
+		"\"implicit\"\n"
 	access := "[access]\nusers_file = \"" + dir + "/users\"\n"
 	cert := func(name string) string {
 		return fmt.Sprintf("[tls]\ncert_file = %q\nkey_file = %q\n", dir+"/"+name+".crt", dir+"/"+name+".key")
@@ -44,7 +47,8 @@ func TestReloadOfEverything(t *testing.T) {
 	arrives(t, first, 1)
 
 	files.write("users", userLine(t, "app", "after"))
-	changed := plainDoor(dir, second.URL()) + listen + access + cert("new") + "[smtpd]\nmax_message_size = \"64kB\"\n[diagnose]\nrules_file = \"" + dir +
+	changed := plainDoor(dir, second.URL()) + listen + access + cert("new") +
+		"[smtpd]\nmax_message_size = \"64kB\"\n[diagnose]\nrules_file = \"" + dir +
 		"/rules.toml\"\n[[client]]\nname = \"c\"\nnetworks = [\"10.0.0.0/8\"]\n"
 	d.mustReload(changed)
 	there.mail("from where it was allowed")
@@ -67,7 +71,8 @@ func TestReloadOfEverything(t *testing.T) {
 		if err := tls.Client(implicit.Conn, trusting(renewed)).Handshake(); err != nil {
 			t.Error(err)
 		}
-		got := d.app.engine.Load().Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply("550 5.7.1 held by ACME gateway")})
+		got := d.app.engine.Load().
+			Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply("550 5.7.1 held by ACME gateway")})
 		if got.Rule != "acme-held" {
 			t.Errorf("rule %q", got.Rule)
 		}
@@ -84,8 +89,10 @@ func TestReloadOfEverything(t *testing.T) {
 	open := strings.Replace(changed, "10.0.0.0/8", "0.0.0.0/0", 1)
 	for _, wrong := range []string{
 		plainDoor(dir, first.URL()) + "nonsense",
-		plainDoor(dir, first.URL()) + listen + access + "[tls]\ncert_file = \"" + dir + "/users\"\nkey_file = \"" + dir + "/users\"\n",
-		plainDoor(dir, first.URL()) + "[[listen]]\naddress = \"127.0.0.1:2525\"\n", // there is a listener that needs a certificate
+		plainDoor(dir, first.URL()) + listen + access + "[tls]\ncert_file = \"" + dir +
+			"/users\"\nkey_file = \"" + dir + "/users\"\n",
+		// there is a listener that needs a certificate
+		plainDoor(dir, first.URL()) + "[[listen]]\naddress = \"127.0.0.1:2525\"\n",
 		strings.Replace(open, "127.0.0.1:0", "0.0.0.0:0", 1) + "\n",
 		strings.Replace(changed, "rules.toml", "users", 1),
 	} {
@@ -121,7 +128,8 @@ func arrives(t *testing.T, upstream *smtptest.Server, n int) {
 	}
 }
 
-// TestRenewedCertificate: files that change are read again without a reload, and broken ones leave the old certificate in force.
+// TestRenewedCertificate: files that change are read again without a reload, and broken ones leave the old
+// certificate in force.
 func TestRenewedCertificate(t *testing.T) {
 	dir := t.TempDir()
 	files, logged := &door{t: t, dir: dir}, &lockedBuffer{}
@@ -131,7 +139,8 @@ func TestRenewedCertificate(t *testing.T) {
 	}
 	old, renewed := smtptest.NewCertificate(t, "relay.test"), smtptest.NewCertificate(t, "relay.test")
 	put(old)
-	c, err := newCertificate(&config.TLS{CertFile: dir + "/crt", KeyFile: dir + "/key", MinVersion: "1.3"}, slog.New(slog.NewTextHandler(logged, nil)))
+	c, err := newCertificate(&config.TLS{CertFile: dir + "/crt", KeyFile: dir + "/key", MinVersion: "1.3"},
+		slog.New(slog.NewTextHandler(logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +148,8 @@ func TestRenewedCertificate(t *testing.T) {
 		t.Helper()
 		c.looked = time.Time{} // a second is over
 		conf := c.current()
-		if !bytes.Equal(conf.Certificates[0].Certificate[0], id.Leaf.Certificate[0]) || conf.MinVersion != tls.VersionTLS13 {
+		if !bytes.Equal(conf.Certificates[0].Certificate[0], id.Leaf.Certificate[0]) ||
+			conf.MinVersion != tls.VersionTLS13 {
 			t.Error("another certificate is in force")
 		}
 	}

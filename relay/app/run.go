@@ -11,8 +11,8 @@ import (
 	"mailwhy/relay/report"
 )
 
-// Run serves until ctx ends or a listener fails, then drains: no mail is taken in, and what is under way is finished
-// within the configured grace. It closes the relay.
+// Run serves until ctx ends or a listener fails, then drains: no mail is taken in, and what is under way is
+// finished within the configured grace. It closes the relay.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.Close()
 	if err := r.reroute(ctx); err != nil {
@@ -51,8 +51,8 @@ func (r *Relay) serveDoor(works *sync.WaitGroup) <-chan error {
 	return failed
 }
 
-// drain ends the lanes and the front door side by side, so that both have the whole grace. What the door still takes in
-// is in the spool, for the next start.
+// drain ends the lanes and the front door side by side, so that both have the whole grace. What the door
+// still takes in is in the spool, for the next start.
 func (r *Relay) drain(stop context.CancelFunc) {
 	stop()
 	grace, cancel := context.WithTimeout(context.Background(), r.grace())
@@ -123,7 +123,8 @@ func (r *Relay) MetricsAddr() net.Addr {
 	return r.scraped.Addr()
 }
 
-// Busy reports whether there is more than one thing to do: several clients, or mail that waits for a connection.
+// Busy reports whether there is more than one thing to do: several clients, or mail that waits for a
+// connection.
 func (r *Relay) Busy() bool { return r.front.Sessions() > 1 || r.lanes.waiting() > 1 }
 
 // Stat counts what the spool holds.

@@ -23,8 +23,8 @@ import (
 
 // This file turns the configuration into each room's Options, and does nothing else.
 
-// mainUpstream is the name of the upstream for mail that nothing gives to another one: "default", or else the first by
-// name.
+// mainUpstream is the name of the upstream for mail that nothing gives to another one: "default", or else
+// the first by name.
 func mainUpstream(cfg *config.Config) string {
 	if _, ok := cfg.Upstream["default"]; ok {
 		return "default"
@@ -75,7 +75,8 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		Grace: cfg.ShutdownGrace,
 	}
 	if u.Username != "" {
-		o.Auth = &upstream.Credentials{Username: u.Username, Password: passwordOf(u), Mechanisms: upper(u.Auth)}
+		o.Auth = &upstream.Credentials{Username: u.Username, Password: passwordOf(u),
+			Mechanisms: upper(u.Auth)}
 	}
 	var err error
 	if u.LocalAddr != "" {
@@ -135,7 +136,8 @@ func tlsVersion(v string) uint16 {
 	return tls.VersionTLS12
 }
 
-// SpoolOptions are the spool's part, for the relay and for commands that open its spool while it does not run.
+// SpoolOptions are the spool's part, for the relay and for commands that open its spool while it does not
+// run.
 func SpoolOptions(cfg *config.Config, log *slog.Logger) spool.Options {
 	return spool.Options{
 		Dir: cfg.Spool.Dir, Log: log,
@@ -152,10 +154,12 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 	a := smtpd.Access{
 		AuthRequired: cfg.Access.RequireAuth,
 		AllowSenders: patterns(cfg.Access.AllowSenders), DenySenders: patterns(cfg.Access.DenySenders),
-		AllowRecipients: patterns(cfg.Access.AllowRecipients), DenyRecipients: patterns(cfg.Access.DenyRecipients),
+		AllowRecipients: patterns(cfg.Access.AllowRecipients),
+		DenyRecipients:  patterns(cfg.Access.DenyRecipients),
 	}
 	for _, c := range cfg.Client {
-		a.Networks = append(a.Networks, smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders)})
+		a.Networks = append(a.Networks,
+			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders)})
 	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil
@@ -221,7 +225,8 @@ func listens(cfg *config.Config) []smtpd.Listen {
 		if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
 			network, addr = "unix", path
 		}
-		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit", Clear: l.TLS == "none", Proxy: l.ProxyProtocol})
+		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit",
+			Clear: l.TLS == "none", Proxy: l.ProxyProtocol})
 	}
 	return ls
 }
@@ -247,7 +252,8 @@ func newEngine(cfg *config.Config) (*diagnose.Engine, error) {
 
 // composerOptions are the part of the bounces.
 func composerOptions(cfg *config.Config, key []byte) (dsn.Options, error) {
-	o := dsn.Options{Hostname: cfg.Hostname, From: cfg.DSN.From, Key: key, ReturnLimit: int64(cfg.DSN.ReturnLimit)}
+	o := dsn.Options{Hostname: cfg.Hostname, From: cfg.DSN.From, Key: key,
+		ReturnLimit: int64(cfg.DSN.ReturnLimit)}
 	file := cfg.DSN.TemplateFile
 	if file == "" {
 		return o, nil

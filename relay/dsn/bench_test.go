@@ -12,7 +12,8 @@ func BenchmarkCompose(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+	r := reportOf(relay.NoticeFailed, sampleContent,
+		refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Compose(r); err != nil {

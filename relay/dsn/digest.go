@@ -18,8 +18,8 @@ const (
 	digestFile    = "failures.csv"
 )
 
-// ComposeDigest writes a digest: many failures of one kind, in one notice for a person and a list for a program. It is no
-// multipart/report, since a delivery status is about one message (RFC 3464, 2).
+// ComposeDigest writes a digest: many failures of one kind, in one notice for a person and a list for a
+// program. It is no multipart/report, since a delivery status is about one message (RFC 3464, 2).
 func (c *Composer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
 	if len(d.Failures) == 0 {
 		return nil, errors.New("a digest of nothing")
@@ -39,7 +39,8 @@ func (c *Composer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
 // digestView gathers what the templates need for a digest.
 func (c *Composer) digestView(d *relay.Digest) *View {
 	v := &View{
-		Kind: kindDigest, Host: c.o.Hostname, To: clean.Line(d.To, maxAddress), Sender: clean.Line(d.To, maxAddress),
+		Kind: kindDigest, Host: c.o.Hostname, To: clean.Line(d.To, maxAddress),
+		Sender:   clean.Line(d.To, maxAddress),
 		ReportID: d.ID, QueueID: d.ID, Count: len(d.Failures), FileName: digestFile, Returned: returnedNone,
 	}
 	common := RecipientView{Outcome: string(relay.Failed)}
@@ -64,8 +65,9 @@ func (c *Composer) digestView(d *relay.Digest) *View {
 // sampleView is one failure of a digest, for the person.
 func sampleView(f *relay.DigestFailure) RecipientView {
 	v := RecipientView{
-		Address: clean.Line(f.Recipient, maxAddress), Outcome: digestOutcome(f), Time: utc(f.Time), QueueID: f.ID,
-		Reply: replyLines(f.Reply.Raw, clean.Line),
+		Address: clean.Line(f.Recipient, maxAddress), Outcome: digestOutcome(f), Time: utc(f.Time),
+		QueueID: f.ID,
+		Reply:   replyLines(f.Reply.Raw, clean.Line),
 	}
 	if len(v.Reply) == 0 {
 		v.NoReply = clean.Line(f.NetErr.Text, maxText)
@@ -85,7 +87,8 @@ func digestList(d *relay.Digest) (part, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	w.UseCRLF = true
-	rows := [][]string{{"queue_id", "message_id", "recipient", "time", "outcome", "code", "enhanced", "reply"}}
+	rows := [][]string{{"queue_id", "message_id", "recipient", "time", "outcome", "code", "enhanced",
+		"reply"}}
 	for i := range d.Failures {
 		rows = append(rows, digestRow(&d.Failures[i]))
 	}
@@ -108,7 +111,8 @@ func digestRow(f *relay.DigestFailure) []string {
 		reply = clean.Line(f.NetErr.Text, maxText)
 	}
 	row := []string{
-		f.ID, clean.Line(f.MessageID, maxAddress), clean.Line(f.Recipient, maxAddress), f.Time.UTC().Format(time.RFC3339),
+		f.ID, clean.Line(f.MessageID, maxAddress), clean.Line(f.Recipient, maxAddress),
+		f.Time.UTC().Format(time.RFC3339),
 		digestOutcome(f), code, f.Reply.Enhanced.String(), ellipsis(reply, maxText),
 	}
 	for i := range row {

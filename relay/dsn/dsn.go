@@ -1,23 +1,25 @@
-// Package dsn composes delivery status notifications: the bounces, delay notices and relay notices that tell the
-// sender of a message what became of it, to be read by a person and by a program.
+// Package dsn composes delivery status notifications: the bounces, delay notices and relay notices that
+// tell the sender of a message what became of it, to be read by a person and by a program.
 //
-// The reporter in package relay calls Compose with a message and the recipients concerned, and stores what it gets.
-// cmd/mailwhy makes one Composer and hands it to the reporter, previews templates with it, and asks IsOwn whether a
-// message that comes in is one of our own reports.
+// The reporter in package relay calls Compose with a message and the recipients concerned, and stores what
+// it gets. cmd/mailwhy makes one Composer and hands it to the reporter, previews templates with it, and
+// asks IsOwn whether a message that comes in is one of our own reports.
 //
-// A DSN is a multipart/report (RFC 6522) of three parts. Part 1 is text and HTML for a person, from the templates: what
-// happened in one sentence, then for each recipient the other side's words, the diagnosis and the fix. Part 2 is the
-// message/delivery-status (RFC 3464), or message/global-delivery-status (RFC 6533) where anything in it needs more than
-// ASCII. Part 3 is the original message or its header, as RET asks and within a limit (RFC 3461, 6.2).
+// A DSN is a multipart/report (RFC 6522) of three parts. Part 1 is text and HTML for a person, from the
+// templates: what happened in one sentence, then for each recipient the other side's words, the diagnosis
+// and the fix. Part 2 is the message/delivery-status (RFC 3464), or message/global-delivery-status (RFC
+// 6533) where anything in it needs more than ASCII. Part 3 is the original message or its header, as RET
+// asks and within a limit (RFC 3461, 6.2).
 //
-// Recipients of whom the same is to be said (relay.SameFailure) share one block of part 1, and have each their own in
-// part 2; group.go says what large groups leave out there.
+// Recipients of whom the same is to be said (relay.SameFailure) share one block of part 1, and have each
+// their own in part 2; group.go says what large groups leave out there.
 //
-// What always holds: the fields of part 2 say what the upstream said, untouched by the diagnosis, which stands in X-Mailwhy-
-// fields behind them. Whatever a stranger wrote (replies, subjects, addresses, HELO names) is cleaned, capped and folded
-// before it is written, so it can end neither a line nor a part. No line is longer than 998 bytes, no boundary
-// occurs in a part. The size of a DSN is bounded, whatever the message's size: replies and header are cut, and content
-// over the limit is left out. The package keeps no state and does no I/O but through Report.Open.
+// What always holds: the fields of part 2 say what the upstream said, untouched by the diagnosis, which
+// stands in X-Mailwhy- fields behind them. Whatever a stranger wrote (replies, subjects, addresses, HELO
+// names) is cleaned, capped and folded before it is written, so it can end neither a line nor a part. No
+// line is longer than 998 bytes, no boundary occurs in a part. The size of a DSN is bounded, whatever the
+// message's size: replies and header are cut, and content over the limit is left out. The package keeps no
+// state and does no I/O but through Report.Open.
 package dsn
 
 import (
@@ -41,11 +43,13 @@ type Options struct {
 	From string
 	// Key signs the reports' Message-IDs, see IsOwn; it is the spool's secret.
 	Key []byte
-	// ReturnLimit is the size in bytes up to which a failed message is returned whole; 0 returns headers only.
+	// ReturnLimit is the size in bytes up to which a failed message is returned whole; 0 returns headers
+	// only.
 	ReturnLimit int64
 	// Templates write part 1; nil means the built-in English ones.
 	Templates *Templates
-	// Log gets an error when the operator's own template fails and the built-in ones are used; nil discards it.
+	// Log gets an error when the operator's own template fails and the built-in ones are used; nil discards
+	// it.
 	Log *slog.Logger
 }
 
@@ -112,14 +116,15 @@ func (c *Composer) Compose(r *relay.Report) (*relay.Draft, error) {
 	head := c.header(r.ID, r.To, words.subject, r.Time)
 	head.add("In-Reply-To", threadID(r.Message.MessageID))
 	head.add("References", threadID(r.Message.MessageID))
-	return c.draft(r.ID, r.To, words.subject, "multipart/report; report-type=delivery-status", head, parts), nil
+	return c.draft(r.ID, r.To, words.subject, "multipart/report; report-type=delivery-status", head, parts),
+		nil
 }
 
 // words are part 1.
 type words struct{ id, subject, text, html string }
 
-// write fills in the templates whose names begin with prefix. Those of the operator must not cost anyone a bounce: when
-// one fails, the embedded ones serve.
+// write fills in the templates whose names begin with prefix. Those of the operator must not cost anyone a
+// bounce: when one fails, the embedded ones serve.
 func (c *Composer) write(prefix string, v *View) (*words, error) {
 	w, err := c.o.Templates.render(prefix, v)
 	if err != nil && c.o.Templates != c.embedded {
@@ -140,8 +145,8 @@ func (w *words) part() part {
 	})
 }
 
-// header is the outer header but for the content type. To is the address that is told (RFC 3464, 2); the subject is
-// encoded.
+// header is the outer header but for the content type. To is the address that is told (RFC 3464, 2); the
+// subject is encoded.
 func (c *Composer) header(id, to, subject string, at time.Time) *header {
 	h := &header{}
 	h.add("From", "Mail Delivery System <"+c.o.From+">")
@@ -188,7 +193,8 @@ func mtaName(host string) string {
 	if isDomain(host) {
 		return "dns; " + host
 	}
-	return "x-local-hostname; " + strings.NewReplacer("(", "?", ")", "?", `\`, "?").Replace(host) // no half a comment
+	// no half a comment
+	return "x-local-hostname; " + strings.NewReplacer("(", "?", ")", "?", `\`, "?").Replace(host)
 }
 
 // isDomain reports whether s can be a fully qualified domain name.
@@ -197,7 +203,8 @@ func isDomain(s string) bool {
 		return false
 	}
 	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		if label == "" || len(label) > 63 ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
 			return false
 		}
 	}

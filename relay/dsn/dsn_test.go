@@ -19,8 +19,9 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // testOptions are complete.
 func testOptions() Options {
 	return Options{
-		Hostname: "relay.example.com", From: "postmaster@relay.example.com", Key: testKey, ReturnLimit: 50_000,
-		Log: quiet(),
+		Hostname: "relay.example.com", From: "postmaster@relay.example.com", Key: testKey,
+		ReturnLimit: 50_000,
+		Log:         quiet(),
 	}
 }
 
@@ -63,7 +64,8 @@ func TestReturned(t *testing.T) {
 		{name: "RET=FULL", content: sampleContent, ret: relay.RetFull, limit: limit, want: whole},
 		{name: "no RET", content: sampleContent, limit: limit, want: whole},
 		{name: "RET=HDRS", content: sampleContent, ret: relay.RetHeaders, limit: limit, want: header},
-		{name: "a delay", content: sampleContent, ret: relay.RetFull, kind: relay.NoticeDelayed, limit: limit, want: header},
+		{name: "a delay", content: sampleContent, ret: relay.RetFull, kind: relay.NoticeDelayed, limit: limit,
+			want: header},
 		{name: "at the limit", content: sampleContent, ret: relay.RetFull, limit: size, want: whole},
 		{name: "over the limit", content: sampleContent, ret: relay.RetFull, limit: size - 1, want: header},
 		{name: "headers only", content: sampleContent, ret: relay.RetFull, limit: 0, want: header},
@@ -73,7 +75,8 @@ func TestReturned(t *testing.T) {
 		{name: "no header", content: "\r\nbody\r\n", ret: relay.RetHeaders, limit: limit, want: header},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := reportOf(cmp.Or(tt.kind, relay.NoticeFailed), tt.content, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+			r := reportOf(cmp.Or(tt.kind, relay.NoticeFailed), tt.content,
+				refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 			r.Message.Envelope.Ret = tt.ret
 			if tt.name == "no header" {
 				r.Message.MessageID = ""
@@ -94,7 +97,8 @@ func TestReturned(t *testing.T) {
 func TestBounded(t *testing.T) {
 	var rs []relay.Recipient
 	for range 100 {
-		rs = append(rs, refused("jane@example.net", relay.Failed, "550 "+strings.Repeat("x ", 1<<16)+"\r\n", unknownDiagnosis()))
+		rs = append(rs, refused("jane@example.net", relay.Failed, "550 "+strings.Repeat("x ", 1<<16)+"\r\n",
+			unknownDiagnosis()))
 	}
 	r := reportOf(relay.NoticeFailed, "X-A: "+strings.Repeat("b\r\n ", 1<<20)+"\r\n\r\n", rs...)
 	d, err := composer(t, nil).Compose(r)
@@ -108,7 +112,8 @@ func TestBounded(t *testing.T) {
 }
 
 func TestReadErrorMidway(t *testing.T) {
-	r := reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+	r := reportOf(relay.NoticeFailed, sampleContent,
+		refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 	r.Open = func() (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(strings.NewReader(sampleContent[:100]), failing{})), nil
 	}
@@ -126,7 +131,8 @@ type failing struct{}
 func (failing) Read([]byte) (int, error) { return 0, errors.New("damaged") }
 
 func TestHostnameWithoutDomain(t *testing.T) {
-	r := reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+	r := reportOf(relay.NoticeFailed, sampleContent,
+		refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 	d, err := composer(t, func(o *Options) { o.Hostname = "pod-7f9c" }).Compose(r)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +150,8 @@ func TestDraft(t *testing.T) {
 	if !d.EightBit || !d.UTF8 || d.From != "postmaster@relay.example.com" {
 		t.Errorf("8-bit %v, UTF-8 %v, from %s", d.EightBit, d.UTF8, d.From)
 	}
-	if !strings.Contains(string(d.Content), "Message-ID: "+d.MessageID+"\r\n") || !ownID(testKey, d.MessageID) {
+	if !strings.Contains(string(d.Content), "Message-ID: "+d.MessageID+"\r\n") ||
+		!ownID(testKey, d.MessageID) {
 		t.Errorf("Message-ID %s", d.MessageID)
 	}
 	r.To = "app@example.com"
@@ -175,7 +182,8 @@ func TestStatus(t *testing.T) {
 		{relay.NoticeFailed, relay.Failed, "", diagnose.NetUTF8Unavailable, "5.6.7"},
 		{relay.NoticeDelayed, relay.Deferred, "", diagnose.NetDNSFailure, "4.4.3"},
 		{relay.NoticeDelayed, relay.Deferred, "450 4.2.0 grey", "", "4.2.0"},
-		{relay.NoticeDelayed, relay.Deferred, "550 5.7.60 not as this sender", "", "4.7.60"}, // our own fault, so it waits
+		// our own fault, so it waits
+		{relay.NoticeDelayed, relay.Deferred, "550 5.7.60 not as this sender", "", "4.7.60"},
 		{relay.NoticeDelayed, relay.Deferred, "554 Sending paused for this account", "", "4.0.0"},
 		{relay.NoticeDelayed, relay.Deferred, "", diagnose.NetSizeExceeded, "4.3.4"},
 		{relay.NoticeDelayed, relay.Deferred, "550 2.1.5 odd", "", "4.0.0"},
@@ -184,7 +192,8 @@ func TestStatus(t *testing.T) {
 		{relay.NoticeRelayed, relay.Relayed, "250 ok", "", "2.0.0"},
 		{relay.NoticeRelayed, relay.Relayed, "250 2.6.0 ok", "", "2.6.0"},
 	} {
-		rc := relay.Recipient{State: tt.state, Last: &relay.Attempt{Reply: diagnose.ParseReply(tt.reply), NetErr: diagnose.NetErr{Kind: tt.net}}}
+		rc := relay.Recipient{State: tt.state,
+			Last: &relay.Attempt{Reply: diagnose.ParseReply(tt.reply), NetErr: diagnose.NetErr{Kind: tt.net}}}
 		if got := status(tt.kind, &rc); got != tt.want {
 			t.Errorf("%s, %s %q %s: %s, want %s", tt.kind, tt.state, tt.reply, tt.net, got, tt.want)
 		}
@@ -218,7 +227,8 @@ func TestIsOwn(t *testing.T) {
 	}
 }
 
-// TestTokenIsNotEnough: a bounce's Message-ID used again, in mail of somebody's own, does not make that a bounce.
+// TestTokenIsNotEnough: a bounce's Message-ID used again, in mail of somebody's own, does not make that a
+// bounce.
 func TestTokenIsNotEnough(t *testing.T) {
 	id := MessageID(testKey, sampleDSNID, "relay.example.com")
 	for _, tt := range []struct {
@@ -251,7 +261,8 @@ func FuzzReply(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, reply, subject string, utf8 bool) {
-		r := reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, reply, unknownDiagnosis()))
+		r := reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, reply, unknownDiagnosis()))
 		r.Message.Subject, r.Message.Envelope.SMTPUTF8 = subject, utf8
 		d, err := c.Compose(r)
 		if err != nil {

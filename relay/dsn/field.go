@@ -12,13 +12,16 @@ const dateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 // foldAt is the length beyond which a line is folded where it can be (RFC 5322, 2.1.1).
 const foldAt = 78
 
-// header is fields in order, as they are written: of the message itself, a body part, or a block of a delivery status.
+// header is fields in order, as they are written: of the message itself, a body part, or a block of a
+// delivery status.
 type header struct{ text []byte }
 
-// add appends a field; with an empty value it does nothing. The value holds no line ends: whoever calls has cleaned it.
+// add appends a field; with an empty value it does nothing. The value holds no line ends: whoever calls has
+// cleaned it.
 func (h *header) add(name, value string) { h.addLines(name, value) }
 
-// addLines appends a field whose value is written on as many lines (RFC 3461, 9.2), each folded further if it is long.
+// addLines appends a field whose value is written on as many lines (RFC 3461, 9.2), each folded further if
+// it is long.
 func (h *header) addLines(name string, lines ...string) {
 	first := true
 	for _, line := range lines {
@@ -40,8 +43,8 @@ func (h *header) addLines(name string, lines ...string) {
 	}
 }
 
-// fold appends a space and s, breaking lines before a space. column is where it begins; nothing is added or lost but line
-// ends, so unfolding gives s again (RFC 5322, 2.2.3).
+// fold appends a space and s, breaking lines before a space. column is where it begins; nothing is added or
+// lost but line ends, so unfolding gives s again (RFC 5322, 2.2.3).
 func fold(b []byte, column int, s string) []byte {
 	b = append(b, ' ')
 	word := s[:nextBreak(s)]
@@ -59,8 +62,8 @@ func fold(b []byte, column int, s string) []byte {
 	return b
 }
 
-// nextBreak is the length of the spaces and the word at the start of s. A run of spaces is never broken: a line of
-// spaces alone would end the header in the eyes of a careless reader.
+// nextBreak is the length of the spaces and the word at the start of s. A run of spaces is never broken: a
+// line of spaces alone would end the header in the eyes of a careless reader.
 func nextBreak(s string) int {
 	i := 0
 	for i < len(s) && s[i] == ' ' {

@@ -31,12 +31,18 @@ func (l language) functions() texttemplate.FuncMap {
 		"say": func(key string, data any) (string, error) {
 			return said(func(s *speaker) string { return s.say(key, s.factsOf(data)) })
 		},
-		"word":   func(key string) (string, error) { return said(func(s *speaker) string { return s.word(key) }) },
+		"word": func(key string) (string,
+			error) {
+			return said(func(s *speaker) string { return s.word(key) })
+		},
 		"choose": func(kind, name string) string { return (&speaker{language: l}).choose(kind, name) },
 		"date":   date,
-		"span":   func(d time.Duration) (string, error) { return said(func(s *speaker) string { return s.span(d) }) },
-		"join":   strings.Join,
-		"wrap":   wrap,
+		"span": func(d time.Duration) (string,
+			error) {
+			return said(func(s *speaker) string { return s.span(d) })
+		},
+		"join": strings.Join,
+		"wrap": wrap,
 		"row": func(key, text string) (string, error) {
 			return written(func(r *rows) { r.row(key, text) })
 		},

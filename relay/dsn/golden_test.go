@@ -42,7 +42,8 @@ func reportOf(kind relay.NoticeKind, content string, rs ...relay.Recipient) *rel
 
 // refused makes a recipient that was refused with a reply.
 func refused(address string, state relay.State, reply string, d *diagnose.Diagnosis) relay.Recipient {
-	rc := sampleRecipient(address, state, time.Date(2026, 11, 23, 10, 0, 3, 0, time.FixedZone("", 3600)), reply, d)
+	rc := sampleRecipient(address, state, time.Date(2026, 11, 23, 10, 0, 3, 0, time.FixedZone("", 3600)),
+		reply, d)
 	rc.ORCPT, rc.Notify = "", 0
 	return rc
 }
@@ -50,34 +51,47 @@ func refused(address string, state relay.State, reply string, d *diagnose.Diagno
 // golden are the reports whose every byte is kept in testdata.
 func golden() map[string]*relay.Report {
 	cases := map[string]*relay.Report{
-		"failed": reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
+		"failed": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
 		"failed-multi": reportOf(relay.NoticeFailed, sampleContent,
 			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()),
 			refused("Raj.Mixed-Case@Example.ORG", relay.Failed, sampleNoRoom, fullDiagnosis())),
 		"failed-same": reportOf(relay.NoticeFailed, sampleContent,
-			refused("jane@example.net", relay.Failed, "550 5.1.1 <jane@example.net> User unknown, id 4F1B2\r\n", unknownDiagnosis()),
-			refused("raj@example.org", relay.Failed, "550 5.1.1 <raj@example.org> User unknown, id 4F1B3\r\n", unknownDiagnosis()),
-			refused("Li.Na@example.net", relay.Failed, "550 5.1.1 <Li.Na@example.net> User unknown, id 4F1B4\r\n", unknownDiagnosis())),
+			refused("jane@example.net", relay.Failed,
+				"550 5.1.1 <jane@example.net> User unknown, id 4F1B2\r\n", unknownDiagnosis()),
+			refused("raj@example.org", relay.Failed, "550 5.1.1 <raj@example.org> User unknown, id 4F1B3\r\n",
+				unknownDiagnosis()),
+			refused("Li.Na@example.net", relay.Failed,
+				"550 5.1.1 <Li.Na@example.net> User unknown, id 4F1B4\r\n", unknownDiagnosis())),
 		"failed-two-of-three": reportOf(relay.NoticeFailed, sampleContent,
 			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()),
 			refused("raj@example.org", relay.Failed, sampleNoRoom, fullDiagnosis()),
 			refused("li@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
 		"failed-own-fault": reportOf(relay.NoticeDelayed, sampleContent,
-			refused("raj@example.org", relay.Deferred, "554 5.7.60 Not allowed to send as this sender\r\n", fullDiagnosis())),
-		"delayed":    reportOf(relay.NoticeDelayed, sampleContent, refused("raj@example.org", relay.Deferred, sampleFull, fullDiagnosis())),
-		"relayed":    reportOf(relay.NoticeRelayed, sampleContent, refused("jane@example.net", relay.Relayed, "250 2.0.0 Ok: queued as 4F1B2\r\n", nil)),
-		"expired":    reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Expired, "", silentDiagnosis())),
-		"suppressed": reportOf(relay.NoticeFailed, sampleContent, relay.Recipient{Address: "jane@example.net", State: relay.Suppressed}),
-		"uncertain":  reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Expired, "", silentDiagnosis())),
-		"utf8":       utf8Report(true),
-		"utf8-7bit":  utf8Report(false),
-		"hostile":    hostileReport(),
-		"ret-hdrs":   reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
-		"ret-full-large": reportOf(relay.NoticeFailed, sampleContent+strings.Repeat("A line of a large message.\r\n", 2000),
+			refused("raj@example.org", relay.Deferred, "554 5.7.60 Not allowed to send as this sender\r\n",
+				fullDiagnosis())),
+		"delayed": reportOf(relay.NoticeDelayed, sampleContent,
+			refused("raj@example.org", relay.Deferred, sampleFull, fullDiagnosis())),
+		"relayed": reportOf(relay.NoticeRelayed, sampleContent,
+			refused("jane@example.net", relay.Relayed, "250 2.0.0 Ok: queued as 4F1B2\r\n", nil)),
+		"expired": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Expired, "", silentDiagnosis())),
+		"suppressed": reportOf(relay.NoticeFailed, sampleContent,
+			relay.Recipient{Address: "jane@example.net", State: relay.Suppressed}),
+		"uncertain": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Expired, "", silentDiagnosis())),
+		"utf8":      utf8Report(true),
+		"utf8-7bit": utf8Report(false),
+		"hostile":   hostileReport(),
+		"ret-hdrs": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
+		"ret-full-large": reportOf(relay.NoticeFailed,
+			sampleContent+strings.Repeat("A line of a large message.\r\n", 2000),
 			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
 		"ret-full-8bit": eightBitReport(true),
 		"ret-full-7bit": eightBitReport(false),
-		"unreadable":    reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
+		"unreadable": reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
 	}
 	multi := cases["failed-multi"].Message
 	multi.Envelope.EnvID = "Order+1042 = big"
@@ -85,7 +99,8 @@ func golden() map[string]*relay.Report {
 	multi.Recipients[1].ORCPT = "x400;/c+3Dus/"
 	expired := &cases["expired"].Message.Recipients[0]
 	expired.Attempts, expired.Last.Time = 31, expired.Last.Time.Add(5*24*time.Hour)
-	expired.Last.NetErr = diagnose.NetErr{Kind: diagnose.NetTimeout, Text: "read tcp 192.0.2.10:42100->198.51.100.7:25: i/o timeout"}
+	expired.Last.NetErr = diagnose.NetErr{Kind: diagnose.NetTimeout,
+		Text: "read tcp 192.0.2.10:42100->198.51.100.7:25: i/o timeout"}
 	cases["uncertain"].Message.Recipients[0].Last.Uncertain = true
 	cases["ret-hdrs"].Message.Envelope.Ret = relay.RetHeaders
 	cases["ret-full-large"].Message.Envelope.Ret = relay.RetFull
@@ -95,8 +110,10 @@ func golden() map[string]*relay.Report {
 
 // utf8Report is about an internationalized message (RFC 6531).
 func utf8Report(eightBit bool) *relay.Report {
-	content := "From: café@example.com\r\nTo: 用户@例子.example\r\nSubject: Grüße\r\nMessage-ID: <1042@shop.example.com>\r\n\r\nGrüße\r\n"
-	r := reportOf(relay.NoticeFailed, content, refused("用户@例子.example", relay.Failed, "550 5.1.1 用户 не найден\r\n", unknownDiagnosis()))
+	content := "From: café@example.com\r\nTo: 用户@例子.example\r\nSubject: Grüße\r\nMessage-ID: " +
+		"<1042@shop.example.com>\r\n\r\nGrüße\r\n"
+	r := reportOf(relay.NoticeFailed, content,
+		refused("用户@例子.example", relay.Failed, "550 5.1.1 用户 не найден\r\n", unknownDiagnosis()))
 	r.Message.Envelope.SMTPUTF8, r.Message.Subject, r.EightBit = true, "Grüße", eightBit
 	r.Message.Recipients[0].ORCPT = `utf-8;\x{7528}\x{6237}@\x{4F8B}\x{5B50}.example`
 	return r
@@ -105,7 +122,8 @@ func utf8Report(eightBit bool) *relay.Report {
 // eightBitReport is about a message with an 8-bit body.
 func eightBitReport(eightBit bool) *relay.Report {
 	content := sampleContent + "Grüße\r\n--=_" + sampleDSNID + "_1\r\n"
-	r := reportOf(relay.NoticeFailed, content, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+	r := reportOf(relay.NoticeFailed, content,
+		refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 	r.EightBit, r.Message.Envelope.Ret = eightBit, relay.RetFull
 	return r
 }
@@ -116,7 +134,9 @@ func hostileReport() *relay.Report {
 		"550-5.1.1 \x00\x1b[31mred\rX-Forged: 1\x0b \xff\xfe\u202e <script>alert(1)</script>\r\n" +
 		"550-\r\n \r\n\r\n--=_" + sampleDSNID + "_1\r\nContent-Type: text/html\r\n\r\n" +
 		"550 5.1.1 " + strings.Repeat("x", 3000) + strings.Repeat(" y", 3000) + "\r\n"
-	r := reportOf(relay.NoticeFailed, "Message-ID: <1042@shop.example.com>\r\nX-Long: "+strings.Repeat("z", 2000)+"\r\nBcc: \xff\r\n\r\nbody\r\n",
+	r := reportOf(relay.NoticeFailed,
+		"Message-ID: <1042@shop.example.com>\r\nX-Long: "+strings.Repeat("z", 2000)+
+			"\r\nBcc: \xff\r\n\r\nbody\r\n",
 		refused(`"a\" <b>"@example.net`, relay.Failed, reply, unknownDiagnosis()))
 	m := r.Message
 	m.Subject = "=?utf-8?q?a=0D=0ABcc:_forged@example.com=00?= {{.Host}} <b>bold</b>"
@@ -221,7 +241,8 @@ func TestHostile(t *testing.T) {
 	if got := block.get(t, "Final-Recipient"); got != `rfc822; "a\" <b>"@example.net` {
 		t.Errorf("Final-Recipient: %q", got)
 	}
-	if got := block.get(t, "Diagnostic-Code"); len(got) > 4200 || strings.ContainsFunc(got, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if got := block.get(t, "Diagnostic-Code"); len(got) > 4200 ||
+		strings.ContainsFunc(got, func(c rune) bool { return c < ' ' || c > '~' }) {
 		t.Errorf("Diagnostic-Code is not cleaned and capped: %d bytes", len(got))
 	}
 	for line := range strings.SplitSeq(string(d.Content), "\r\n") {
@@ -248,7 +269,8 @@ func TestPython(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no golden files", err)
 	}
-	out, err := exec.Command(python, append([]string{filepath.Join("testdata", "read.py")}, files...)...).CombinedOutput()
+	out, err := exec.Command(python, append([]string{filepath.Join("testdata", "read.py")}, files...)...).
+		CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

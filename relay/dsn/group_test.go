@@ -12,15 +12,17 @@ import (
 // gmailFull is a reply of five lines.
 const gmailFull = "552-5.2.2 The recipient's inbox is out of storage space and inactive. Please\r\n" +
 	"552-5.2.2 direct the recipient to\r\n552-5.2.2  https://support.google.com/mail/?p=OverQuotaPerm\r\n" +
-	"552-5.2.2 and ask them to free some space, or reach them in another\r\n552 5.2.2 way. 4fb4d7f45d1cf - gsmtp\r\n"
+	"552-5.2.2 and ask them to free some space, or reach them in another\r\n552 5.2.2 way. 4fb4d7f45d1cf - " +
+	"gsmtp\r\n"
 
-// TestThousandRecipients: a bounce for a thousand with one reply is one block of words that begins with what happened,
-// and under 150 KB, and each of them is in it for a person and for a program.
+// TestThousandRecipients: a bounce for a thousand with one reply is one block of words that begins with
+// what happened, and under 150 KB, and each of them is in it for a person and for a program.
 func TestThousandRecipients(t *testing.T) {
 	for name, reply := range map[string]string{"many": sampleUnknown, "many-long": gmailFull} {
 		var rs []relay.Recipient
 		for i := range 1000 {
-			rs = append(rs, refused(fmt.Sprintf("customer%04d@example.com", i), relay.Failed, reply, unknownDiagnosis()))
+			rs = append(rs, refused(fmt.Sprintf("customer%04d@example.com", i), relay.Failed, reply,
+				unknownDiagnosis()))
 		}
 		r := reportOf(relay.NoticeFailed, sampleContent, rs...)
 		d, err := composer(t, nil).Compose(r)
@@ -62,8 +64,10 @@ func TestGroupsBySize(t *testing.T) {
 	for _, n := range []int{1, 2, 10, 11, 100, 101} {
 		var rs []relay.Recipient
 		for i := range n {
-			rs = append(rs, refused(fmt.Sprintf("c%d@example.com", i), relay.Failed, sampleUnknown, unknownDiagnosis()))
-			rs = append(rs, refused(fmt.Sprintf("d%d@example.com", i), relay.Failed, sampleNoRoom, fullDiagnosis()))
+			rs = append(rs, refused(fmt.Sprintf("c%d@example.com", i), relay.Failed, sampleUnknown,
+				unknownDiagnosis()))
+			rs = append(rs, refused(fmt.Sprintf("d%d@example.com", i), relay.Failed, sampleNoRoom,
+				fullDiagnosis()))
 		}
 		r := reportOf(relay.NoticeFailed, sampleContent, rs...)
 		d, err := composer(t, nil).Compose(r)
@@ -82,7 +86,8 @@ func TestSubjectOfOurOwnFault(t *testing.T) {
 	} {
 		d := unknownDiagnosis()
 		d.Category, d.Owner = diagnose.RecipientError, owner
-		r := reportOf(relay.NoticeDelayed, sampleContent, refused("jane@example.net", relay.Deferred, "535 5.7.8 no\r\n", d))
+		r := reportOf(relay.NoticeDelayed, sampleContent,
+			refused("jane@example.net", relay.Deferred, "535 5.7.8 no\r\n", d))
 		draft, err := composer(t, nil).Compose(r)
 		if err != nil {
 			t.Fatal(err)

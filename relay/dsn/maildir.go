@@ -11,8 +11,8 @@ import (
 	"mailwhy/relay/internal/durable"
 )
 
-// WriteMaildir writes a report into a maildir, which it makes if need be, so that it outlives a power cut. The same id is
-// written once only, even if a mail reader has already moved the first one from new to cur.
+// WriteMaildir writes a report into a maildir, which it makes if need be, so that it outlives a power cut.
+// The same id is written once only, even if a mail reader has already moved the first one from new to cur.
 func WriteMaildir(dir, id string, content []byte) error {
 	for _, sub := range []string{"tmp", "new", "cur"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
@@ -47,7 +47,8 @@ func WriteMaildir(dir, id string, content []byte) error {
 	return durable.SyncDir(filepath.Join(dir, "new"))
 }
 
-// delivered reports whether a file is in the maildir, under its name or the one that a mail reader made of it.
+// delivered reports whether a file is in the maildir, under its name or the one that a mail reader made of
+// it.
 func delivered(dir, name string) bool {
 	if _, err := os.Stat(filepath.Join(dir, "new", name)); err == nil {
 		return true

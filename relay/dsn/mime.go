@@ -40,8 +40,8 @@ func (p *part) quotedPrintable() {
 	p.header.add("Content-Transfer-Encoding", "quoted-printable")
 }
 
-// multipart joins parts. The boundary occurs in none of them: "=_" cannot stand in quoted-printable, and whatever else
-// is returned is searched. If a part is 8bit so is the whole (RFC 2045, 6.4).
+// multipart joins parts. The boundary occurs in none of them: "=_" cannot stand in quoted-printable, and
+// whatever else is returned is searched. If a part is 8bit so is the whole (RFC 2045, 6.4).
 func multipart(mediaType, id string, parts []part) part {
 	p := part{
 		boundary: freeBoundary(id, parts), parts: parts,
@@ -117,8 +117,8 @@ const maxLine = 998
 // fitsSevenBit reports whether b can stand in a message as it is (RFC 2045, 2.7).
 func fitsSevenBit(b []byte) bool { return isASCII(b) && fitsEightBit(b) }
 
-// fitsEightBit reports whether b is made of lines that 8BITMIME takes (RFC 2045, 2.8): ended by CRLF, at most 998 bytes
-// long, without NUL or a bare CR or LF.
+// fitsEightBit reports whether b is made of lines that 8BITMIME takes (RFC 2045, 2.8): ended by CRLF, at
+// most 998 bytes long, without NUL or a bare CR or LF.
 func fitsEightBit(b []byte) bool {
 	if bytes.IndexByte(b, 0) >= 0 || bytes.Count(b, []byte("\r")) != bytes.Count(b, []byte("\n")) {
 		return false

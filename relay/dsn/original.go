@@ -25,8 +25,8 @@ type original struct {
 	tooLarge bool // the whole was due but exceeds the limit
 }
 
-// readOriginal reads what RET, the kind of report and the limit allow (RFC 3461, 6.2). A message that cannot be read
-// costs the report only this part.
+// readOriginal reads what RET, the kind of report and the limit allow (RFC 3461, 6.2). A message that
+// cannot be read costs the report only this part.
 func (c *Composer) readOriginal(r *relay.Report) *original {
 	o := &original{returned: returnedNone}
 	due := r.Kind == relay.NoticeFailed && r.Message.Envelope.Ret != relay.RetHeaders
@@ -83,8 +83,8 @@ func cutHeader(content []byte) []byte {
 	return content[:end]
 }
 
-// canReturn reports whether a message can stand in the report: message/rfc822 takes no encoding (RFC 2046, 5.2.1), so its
-// bytes must fit the report's own way; message/global takes one (RFC 6532, 3.7).
+// canReturn reports whether a message can stand in the report: message/rfc822 takes no encoding (RFC 2046,
+// 5.2.1), so its bytes must fit the report's own way; message/global takes one (RFC 6532, 3.7).
 func (o *original) canReturn(content []byte, r *relay.Report) bool {
 	if fitsSevenBit(content) {
 		return true
@@ -107,7 +107,8 @@ func (o *original) part(r *relay.Report) (p part, ok bool) {
 	case returnedHeader:
 		p.body = o.header
 		p.header.add("Content-Description", "Header of the message")
-		p.header.add("Content-Type", o.mediaType(r, "text/rfc822-headers", "message/global-headers")) // RFC 6522, 4
+		// RFC 6522, 4
+		p.header.add("Content-Type", o.mediaType(r, "text/rfc822-headers", "message/global-headers"))
 	default:
 		return p, false
 	}

@@ -41,7 +41,8 @@ func TestDigest(t *testing.T) {
 }
 
 func TestDigestRowIsNoFormula(t *testing.T) {
-	f := relay.DigestFailure{Recipient: "=cmd()@example.net", MessageID: "+1", Reply: diagnose.ParseReply("550 a\r\n=b\n")}
+	f := relay.DigestFailure{Recipient: "=cmd()@example.net", MessageID: "+1",
+		Reply: diagnose.ParseReply("550 a\r\n=b\n")}
 	for _, cell := range digestRow(&f) {
 		if cell != "" && strings.ContainsAny(cell[:1], "=+-@") || strings.ContainsAny(cell, "\r\n") {
 			t.Errorf("cell %q", cell)
@@ -52,7 +53,9 @@ func TestDigestRowIsNoFormula(t *testing.T) {
 func TestFold(t *testing.T) {
 	for _, tt := range []struct{ name, value, want string }{
 		{"Action", "failed", "Action: failed\r\n"},
-		{"A", strings.Repeat("word ", 20), "A: " + strings.TrimSuffix(strings.Repeat("word ", 15), " ") + "\r\n word word word word word\r\n"},
+		{"A", strings.Repeat("word ", 20),
+			"A: " + strings.TrimSuffix(strings.Repeat("word ", 15), " ") +
+				"\r\n word word word word word\r\n"},
 		{"A", strings.Repeat("x", 100), "A: " + strings.Repeat("x", 100) + "\r\n"},
 		{"A", "b " + strings.Repeat("x", 100), "A: b\r\n " + strings.Repeat("x", 100) + "\r\n"},
 		{"A", "  ", ""},
@@ -65,8 +68,8 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// FuzzFold holds that unfolding restores the value, and that no line of a folded field is blank or could have been
-// broken and was not.
+// FuzzFold holds that unfolding restores the value, and that no line of a folded field is blank or could
+// have been broken and was not.
 func FuzzFold(f *testing.F) {
 	f.Add("a b  c   d")
 	f.Add(strings.Repeat("long words   ", 30))
@@ -129,8 +132,10 @@ func TestOriginalRecipient(t *testing.T) {
 func TestFitsEightBit(t *testing.T) {
 	long := strings.Repeat("x", maxLine)
 	for content, want := range map[string]bool{
-		"": true, "a\r\nb\r\n": true, "\r\n\r\n": true, "no end": true, "gr\xfc\xdfe\r\n": true, long + "\r\n" + long: true,
-		"a\n": false, "\n": false, "a\rb\r\n": false, "a\r": false, "a\r\r\n": false, "a\r\nb\n\r": false, "a\x00\r\n": false,
+		"": true, "a\r\nb\r\n": true, "\r\n\r\n": true, "no end": true, "gr\xfc\xdfe\r\n": true,
+		long + "\r\n" + long: true,
+		"a\n":                false, "\n": false, "a\rb\r\n": false, "a\r": false, "a\r\r\n": false,
+		"a\r\nb\n\r": false, "a\x00\r\n": false,
 		long + "x\r\n": false, "a\r\n" + long + "x": false,
 	} {
 		if got := fitsEightBit([]byte(content)); got != want {
@@ -141,11 +146,14 @@ func TestFitsEightBit(t *testing.T) {
 
 func TestTemplates(t *testing.T) {
 	r := func() *relay.Report {
-		return reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
+		return reportOf(relay.NoticeFailed, sampleContent,
+			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis()))
 	}
 	for _, tt := range []struct{ name, source, want, err string }{
-		{"a block alone", `{{define "subject"}}Bounced: {{len .Recipients}}{{end}}`, "Subject: Bounced: 1\r\n", ""},
-		{"a helper", `{{define "x"}}!{{end}}{{define "subject"}}Bounced{{template "x"}}{{end}}`, "Subject: Bounced!\r\n", ""},
+		{"a block alone", `{{define "subject"}}Bounced: {{len .Recipients}}{{end}}`,
+			"Subject: Bounced: 1\r\n", ""},
+		{"a helper", `{{define "x"}}!{{end}}{{define "subject"}}Bounced{{template "x"}}{{end}}`,
+			"Subject: Bounced!\r\n", ""},
 		{"not a template", `{{define "subject"}}{{`, "", "unclosed"},
 		{"an unknown field", `{{define "subject"}}{{.Nothing}}{{end}}`, "", "Nothing"},
 		{"an unknown word", `{{define "text"}}{{word "nothing"}}{{end}}`, "", "nothing"},
@@ -181,13 +189,15 @@ func TestTemplates(t *testing.T) {
 
 // TestTemplateFailsInService holds that a template that fails costs nobody a bounce.
 func TestTemplateFailsInService(t *testing.T) {
-	templates, err := ParseTemplates(English, "own.tmpl", `{{define "subject"}}{{index .Recipients 7}}{{end}}`)
+	templates, err := ParseTemplates(English, "own.tmpl",
+		`{{define "subject"}}{{index .Recipients 7}}{{end}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := composer(t, nil)
 	c.o.Templates = templates // New would have refused it
-	d, err := c.Compose(reportOf(relay.NoticeFailed, sampleContent, refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())))
+	d, err := c.Compose(reportOf(relay.NoticeFailed, sampleContent,
+		refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())))
 	if err != nil || !strings.Contains(string(d.Content), "Subject: Not delivered: jane@example.net") {
 		t.Errorf("%v\n%.300s", err, d.Content)
 	}
@@ -223,7 +233,8 @@ func TestLanguages(t *testing.T) {
 		t.Errorf("an unknown language: %v", err)
 	}
 	for _, owner := range []diagnose.Owner{
-		diagnose.OwnerApplication, diagnose.OwnerOperator, diagnose.OwnerSenderDomain, diagnose.OwnerRecipient,
+		diagnose.OwnerApplication, diagnose.OwnerOperator, diagnose.OwnerSenderDomain,
+		diagnose.OwnerRecipient,
 		diagnose.OwnerRecipientAdmin, diagnose.OwnerUpstreamProvider,
 	} {
 		if !slices.Contains(keys(English), "owner_"+string(owner)) {
@@ -235,7 +246,8 @@ func TestLanguages(t *testing.T) {
 // TestWordsOfAnotherLanguage holds that the sentences are data: other words, another bounce.
 func TestWordsOfAnotherLanguage(t *testing.T) {
 	words, err := parseLanguage(map[string]string{
-		"lead_failed": `Nicht zugestellt: {whom}[ ("{subject}")][, Grund {categories}]`, "whom": "{n} Empfänger",
+		"lead_failed": `Nicht zugestellt: {whom}[ ("{subject}")][, Grund {categories}]`,
+		"whom":        "{n} Empfänger",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +259,8 @@ func TestWordsOfAnotherLanguage(t *testing.T) {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 	for _, source := range []string{"{whom", "{who}", "{}", "[x", "x]", "[[x]", "{{.Host}}"} {
-		if _, err := parseLanguage(map[string]string{"lead_failed": source}); err == nil || !strings.Contains(err.Error(), "lead_failed") {
+		if _, err := parseLanguage(map[string]string{"lead_failed": source}); err == nil ||
+			!strings.Contains(err.Error(), "lead_failed") {
 			t.Errorf("%q: error %v", source, err)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The strict reader takes a DSN apart by the letter of the RFCs and shares no code with what it checks. It knows what
-// the report was about, and so which fields must be there, and which must not.
+// The strict reader takes a DSN apart by the letter of the RFCs and shares no code with what it checks. It
+// knows what the report was about, and so which fields must be there, and which must not.
 
 // entity is a message or body part as it was read.
 type entity struct {
@@ -84,7 +84,8 @@ func readFields(t testing.TB, s string) []readField {
 			if m == nil {
 				t.Fatalf("no field: %q", line)
 			}
-			fields = append(fields, readField{name: m[1], value: strings.TrimPrefix(m[2], " "), lines: []string{m[2]}})
+			fields = append(fields,
+				readField{name: m[1], value: strings.TrimPrefix(m[2], " "), lines: []string{m[2]}})
 		}
 	}
 	return fields

@@ -64,8 +64,8 @@ func wrap(text string) string {
 	return b.String()
 }
 
-// wrapTo breaks a text into lines: the first begins with first, the others with rest. A word longer than a line, as a
-// link may be, stays whole.
+// wrapTo breaks a text into lines: the first begins with first, the others with rest. A word longer than a
+// line, as a link may be, stays whole.
 func wrapTo(b *strings.Builder, first, rest, text string) {
 	b.WriteString(first)
 	column, empty := utf8.RuneCountInString(first), true

@@ -100,7 +100,8 @@ func checkOuter(t testing.TB, e *entity, r *relay.Report) {
 	if params["report-type"] != "delivery-status" {
 		t.Errorf("report-type %q", params["report-type"])
 	}
-	known := []string{"From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "In-Reply-To", "References", "Content-Type", "Content-Transfer-Encoding"}
+	known := []string{"From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version",
+		"In-Reply-To", "References", "Content-Type", "Content-Transfer-Encoding"}
 	for _, f := range e.fields {
 		if !slices.Contains(known, f.name) {
 			t.Errorf("a header field that nobody wrote: %s: %s", f.name, f.value)
@@ -121,7 +122,8 @@ func checkDate(t testing.TB, s string, want time.Time) {
 func checkWords(t testing.TB, e *entity, hostname string) {
 	t.Helper()
 	forms := e.parts(t, "multipart/alternative")
-	if len(forms) != 2 || !strings.HasPrefix(forms[0].get(t, "Content-Type"), "text/plain;") || !strings.HasPrefix(forms[1].get(t, "Content-Type"), "text/html;") {
+	if len(forms) != 2 || !strings.HasPrefix(forms[0].get(t, "Content-Type"), "text/plain;") ||
+		!strings.HasPrefix(forms[1].get(t, "Content-Type"), "text/html;") {
 		t.Fatal("part 1 is not text and HTML")
 	}
 	text := forms[0].decoded(t)
@@ -138,9 +140,11 @@ func checkWords(t testing.TB, e *entity, hostname string) {
 
 // The fields of a delivery status in the order of RFC 3464, 2.2 and 2.3; extension fields come after them.
 var (
-	messageFields   = []string{"Original-Envelope-Id", "Reporting-MTA", "DSN-Gateway", "Received-From-MTA", "Arrival-Date"}
+	messageFields = []string{"Original-Envelope-Id", "Reporting-MTA", "DSN-Gateway", "Received-From-MTA",
+		"Arrival-Date"}
 	recipientFields = []string{
-		"Original-Recipient", "Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code", "Last-Attempt-Date",
+		"Original-Recipient", "Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code",
+		"Last-Attempt-Date",
 		"Final-Log-ID", "Will-Retry-Until",
 	}
 )
@@ -193,7 +197,8 @@ func checkOrder(t testing.TB, e *entity, order []string) {
 			if i == 0 {
 				line = f.name + ":" + line
 			}
-			if len(line) > 78 && strings.Contains(strings.TrimPrefix(strings.TrimSpace(line), f.name+": "), " ") {
+			if len(line) > 78 &&
+				strings.Contains(strings.TrimPrefix(strings.TrimSpace(line), f.name+": "), " ") {
 				t.Errorf("a line that could be folded has %d bytes: %s", len(line), line)
 			}
 		}
@@ -246,7 +251,8 @@ func receivedFromMTA(c *relay.Client) string {
 	return kind + regexp.MustCompile(`[^!-'*-\[\]-~ ]`).ReplaceAllString(c.Hello, "?") + " ([" + c.Addr + "])"
 }
 
-// originalRecipientOf is the field's value for an ORCPT (RFC 3461, 4.2; RFC 6533, 3): the type, and the address decoded.
+// originalRecipientOf is the field's value for an ORCPT (RFC 3461, 4.2; RFC 6533, 3): the type, and the
+// address decoded.
 func originalRecipientOf(orcpt string) string {
 	kind, value, _ := strings.Cut(orcpt, ";")
 	code := regexp.MustCompile(`\+[0-9A-F]{2}|\\x\{[0-9A-F]+\}`)
@@ -256,13 +262,14 @@ func originalRecipientOf(orcpt string) string {
 	})
 }
 
-// statusOf is the status code of a recipient (RFC 3464, 2.3.4; RFC 3461, 6.3 (g)); "" where there was no reply, for the
-// network error to tell.
+// statusOf is the status code of a recipient (RFC 3464, 2.3.4; RFC 3461, 6.3 (g)); "" where there was no
+// reply, for the network error to tell.
 func statusOf(kind relay.NoticeKind, rc *relay.Recipient) string {
 	if rc.Last == nil || rc.Last.Reply.Raw == "" {
 		return ""
 	}
-	m := regexp.MustCompile(`^([245])[0-9][0-9](?:[ -]([245]\.[0-9]+\.[0-9]+)\b)?`).FindStringSubmatch(rc.Last.Reply.Raw)
+	m := regexp.MustCompile(`^([245])[0-9][0-9](?:[ -]([245]\.[0-9]+\.[0-9]+)\b)?`).
+		FindStringSubmatch(rc.Last.Reply.Raw)
 	code := m[1] + ".0.0"
 	if m[2] != "" && (kind == relay.NoticeRelayed) == (m[2][0] == '2') {
 		code = m[2]
@@ -309,7 +316,9 @@ func checkRecipientBlock(t testing.TB, e *entity, r *relay.Report, index int) {
 	if got := e.get(t, "Action"); got != string(r.Kind) { // 2.3.3
 		t.Errorf("Action: %q", got)
 	}
-	if got := e.get(t, "Status"); !statusCode.MatchString(got) || r.Kind == relay.NoticeRelayed != (got[0] == '2') { // 2.3.4
+	// 2.3.4
+	if got := e.get(t, "Status"); !statusCode.MatchString(got) ||
+		r.Kind == relay.NoticeRelayed != (got[0] == '2') {
 		t.Errorf("Status: %q", got)
 	} else if want := statusOf(r.Kind, rc); want != "" && got != want {
 		t.Errorf("Status: %q, want %q", got, want)
@@ -343,7 +352,8 @@ func checkRecipientBlock(t testing.TB, e *entity, r *relay.Report, index int) {
 	}
 }
 
-// checkDiagnostic holds that the reply stands there word for word, its lines on lines of their own (RFC 3461, 9.2).
+// checkDiagnostic holds that the reply stands there word for word, its lines on lines of their own (RFC
+// 3461, 9.2).
 func checkDiagnostic(t testing.TB, e *entity, rc *relay.Recipient) {
 	t.Helper()
 	i := slices.IndexFunc(e.fields, func(f readField) bool { return f.name == "Diagnostic-Code" })
@@ -352,7 +362,8 @@ func checkDiagnostic(t testing.TB, e *entity, rc *relay.Recipient) {
 		t.Errorf("Diagnostic-Code: %q", f.value)
 	}
 	for line := range strings.SplitSeq(strings.TrimSuffix(rc.Last.Reply.Raw, "\r\n"), "\r\n") {
-		if strings.ContainsFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) || len(f.value) > 4000 {
+		if strings.ContainsFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) ||
+			len(f.value) > 4000 {
 			continue // cleaned or cut, which its own test looks at
 		}
 		start := line[:min(len(line), 40)]
@@ -377,7 +388,8 @@ func checkReturned(t testing.TB, e *entity, r *relay.Report) {
 	if !whole && kind != "text/rfc822-headers" && kind != "message/global-headers" {
 		t.Errorf("part 3 is %s", kind)
 	}
-	if kind == "message/rfc822" && e.get(t, "Content-Transfer-Encoding") == "quoted-printable" { // RFC 2046, 5.2.1
+	// RFC 2046, 5.2.1
+	if kind == "message/rfc822" && e.get(t, "Content-Transfer-Encoding") == "quoted-printable" {
 		t.Error("message/rfc822 is encoded")
 	}
 	if !whole && strings.Contains(body, "\r\n\r\n") {
@@ -400,7 +412,8 @@ func checkSame(t testing.TB, r *relay.Report, body, kind string) {
 	}
 	sent := string(b)
 	header, _, _ := strings.Cut("\n"+strings.ReplaceAll(sent, "\r\n", "\n"), "\n\n")
-	header = strings.ReplaceAll(strings.TrimPrefix(header+"\n", "\n"), "\n", "\r\n") // an encoded header has CRLF
+	// an encoded header has CRLF
+	header = strings.ReplaceAll(strings.TrimPrefix(header+"\n", "\n"), "\n", "\r\n")
 	want, global := header, strings.HasPrefix(kind, "message/global")
 	if strings.HasPrefix(kind, "message/") && !strings.HasSuffix(kind, "-headers") {
 		want = sent
@@ -408,7 +421,9 @@ func checkSame(t testing.TB, r *relay.Report, body, kind string) {
 	if body != want {
 		t.Errorf("returned: %q, sent: %q", body, want)
 	}
-	if utf8 := strings.ContainsFunc(header, func(c rune) bool { return c >= 0x80 }); global != (utf8 && r.Message.Envelope.SMTPUTF8) { // RFC 6533, 4
+	// RFC 6533, 4
+	if utf8 := strings.ContainsFunc(header, func(c rune) bool { return c >= 0x80 }); global != (utf8 &&
+		r.Message.Envelope.SMTPUTF8) {
 		t.Errorf("part 3 is %s", kind)
 	}
 }

@@ -19,8 +19,10 @@ const kindDigest = "digest"
 const (
 	sampleID      = "01J9ZQ4T5W6X7Y8Z9A0BCDEF"
 	sampleDSNID   = "01J9ZQ5A1B2C3D4E5F6G7H8J"
-	sampleContent = "From: Shop <shop@example.com>\r\nTo: jane@example.net, raj@example.org\r\nSubject: Your order 1042\r\n" +
-		"Message-ID: <1042@shop.example.com>\r\nDate: Mon, 23 Nov 2026 09:00:00 +0000\r\n\r\nThank you for your order.\r\n"
+	sampleContent = "From: Shop <shop@example.com>\r\nTo: jane@example.net, raj@example.org\r\nSubject: " +
+		"Your order 1042\r\n" +
+		"Message-ID: <1042@shop.example.com>\r\nDate: Mon, 23 Nov 2026 09:00:00 +0000\r\n\r\nThank you for " +
+		"your order.\r\n"
 )
 
 // Preview composes a notice of a kind from made-up facts.
@@ -48,7 +50,8 @@ func (c *Composer) PreviewWords(kind string) (subject, text, html string, err er
 	return w.subject, w.text, w.html, nil
 }
 
-// try fills in the templates for a notice of each kind. Compose would use the built-in ones in place of those that fail.
+// try fills in the templates for a notice of each kind. Compose would use the built-in ones in place of
+// those that fail.
 func (c *Composer) try() error {
 	for _, kind := range Kinds() {
 		if _, _, _, err := c.PreviewWords(kind); err != nil {
@@ -80,7 +83,8 @@ func sampleReport(kind string) (*relay.Report, error) {
 		MessageID: "<1042@shop.example.com>", Subject: "Your order 1042", HeaderFrom: "example.com",
 	}
 	r := &relay.Report{
-		ID: sampleDSNID, Time: arrived.Add(5 * time.Second), Kind: relay.NoticeKind(kind), To: m.Envelope.From,
+		ID: sampleDSNID, Time: arrived.Add(5 * time.Second), Kind: relay.NoticeKind(kind),
+		To:      m.Envelope.From,
 		Message: m, Recipients: []int{0}, RetryUntil: arrived.Add(5 * 24 * time.Hour),
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(sampleContent)), nil },
 	}
@@ -93,13 +97,17 @@ func sampleReport(kind string) (*relay.Report, error) {
 		r.Recipients = []int{0, 1}
 	case "expired":
 		r.Kind = relay.NoticeFailed
-		m.Recipients = []relay.Recipient{sampleRecipient("jane@example.net", relay.Expired, arrived.Add(5*24*time.Hour), "", silentDiagnosis())}
-		m.Recipients[0].Last.NetErr = diagnose.NetErr{Kind: diagnose.NetTimeout, Text: "read tcp 192.0.2.10:42100->198.51.100.7:25: i/o timeout"}
+		m.Recipients = []relay.Recipient{sampleRecipient("jane@example.net", relay.Expired,
+			arrived.Add(5*24*time.Hour), "", silentDiagnosis())}
+		m.Recipients[0].Last.NetErr = diagnose.NetErr{Kind: diagnose.NetTimeout,
+			Text: "read tcp 192.0.2.10:42100->198.51.100.7:25: i/o timeout"}
 	case "delayed":
-		m.Recipients = []relay.Recipient{sampleRecipient("raj@example.org", relay.Deferred, arrived.Add(4*time.Hour), sampleFull, fullDiagnosis())}
+		m.Recipients = []relay.Recipient{sampleRecipient("raj@example.org", relay.Deferred,
+			arrived.Add(4*time.Hour), sampleFull, fullDiagnosis())}
 		m.Recipients[0].Diagnosis.Fix[0] = "Wait: it is tried again."
 	case "relayed":
-		m.Recipients = []relay.Recipient{sampleRecipient("jane@example.net", relay.Relayed, arrived, "250 2.0.0 Ok: queued as 4F1B2\r\n", nil)}
+		m.Recipients = []relay.Recipient{sampleRecipient("jane@example.net", relay.Relayed, arrived,
+			"250 2.0.0 Ok: queued as 4F1B2\r\n", nil)}
 		m.Recipients[0].Last.Stage = diagnose.StageEndOfData
 	default:
 		return nil, fmt.Errorf("no kind %q; there are %s", kind, strings.Join(Kinds(), ", "))
@@ -109,19 +117,23 @@ func sampleReport(kind string) (*relay.Report, error) {
 
 // What the samples' upstream says.
 const (
-	sampleUnknown = "550-5.1.1 The email account that you tried to reach does not exist.\r\n550 5.1.1 Please check the address for typos.\r\n"
-	sampleNoRoom  = "552 5.2.2 The recipient's mailbox is full\r\n"
-	sampleFull    = "452 4.2.2 The recipient's mailbox is full\r\n"
+	sampleUnknown = "550-5.1.1 The email account that you tried to reach does not exist.\r\n550 5.1.1 " +
+		"Please check the address for typos.\r\n"
+	sampleNoRoom = "552 5.2.2 The recipient's mailbox is full\r\n"
+	sampleFull   = "452 4.2.2 The recipient's mailbox is full\r\n"
 )
 
 // sampleRecipient makes up a recipient and its last attempt.
-func sampleRecipient(address string, state relay.State, at time.Time, reply string, d *diagnose.Diagnosis) relay.Recipient {
+func sampleRecipient(address string, state relay.State, at time.Time, reply string,
+	d *diagnose.Diagnosis) relay.Recipient {
 	a := &relay.Attempt{
-		Time: at, Upstream: "default", Host: "mx.example.net", Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply),
+		Time: at, Upstream: "default", Host: "mx.example.net", Stage: diagnose.StageRcpt,
+		Reply: diagnose.ParseReply(reply),
 	}
 	return relay.Recipient{
-		Address: address, ORCPT: "rfc822;" + address, Notify: relay.NotifySuccess | relay.NotifyFailure | relay.NotifyDelay,
-		State: state, Attempts: 1, Last: a, Diagnosis: d,
+		Address: address, ORCPT: "rfc822;" + address,
+		Notify: relay.NotifySuccess | relay.NotifyFailure | relay.NotifyDelay,
+		State:  state, Attempts: 1, Last: a, Diagnosis: d,
 	}
 }
 
@@ -134,16 +146,18 @@ func unknownDiagnosis() *diagnose.Diagnosis {
 			"Ask the recipient for the right address by another way.",
 			"Take the address off your lists: repeated mail to unknown addresses harms your reputation.",
 		},
-		Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerApplication, Action: diagnose.ActionRemoveAddress,
-		Basis: diagnose.BasisText, Confidence: diagnose.High, Rule: "sample",
+		Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerApplication,
+		Action: diagnose.ActionRemoveAddress,
+		Basis:  diagnose.BasisText, Confidence: diagnose.High, Rule: "sample",
 	}
 }
 
 func fullDiagnosis() *diagnose.Diagnosis {
 	return &diagnose.Diagnosis{
 		Category: diagnose.MailboxFull, InGuide: true, Reason: "mailbox_full",
-		Cause:    "The recipient's mailbox has no room for more mail.",
-		Fix:      []string{"Wait and send it again later.", "Tell the recipient by another way that the mailbox is full."},
+		Cause: "The recipient's mailbox has no room for more mail.",
+		Fix: []string{"Wait and send it again later.",
+			"Tell the recipient by another way that the mailbox is full."},
 		Evidence: []string{"The message has 58 kB."}, Links: []string{"https://example.net/help/mailbox-full"},
 		Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient, Action: diagnose.ActionWait,
 		Basis: diagnose.BasisPair, Confidence: diagnose.Medium, Rule: "sample",
@@ -152,7 +166,8 @@ func fullDiagnosis() *diagnose.Diagnosis {
 
 func silentDiagnosis() *diagnose.Diagnosis {
 	return &diagnose.Diagnosis{
-		Category: diagnose.ConnectionFailure, Reason: "timeout", Cause: "The mail server took the connection and then did not answer.",
+		Category: diagnose.ConnectionFailure, Reason: "timeout",
+		Cause: "The mail server took the connection and then did not answer.",
 		Fix:   []string{"Ask the operator of this mail system to look at its way to the mail server."},
 		Scope: diagnose.ScopeUpstream, Owner: diagnose.OwnerOperator, Action: diagnose.ActionRetry,
 		Basis: diagnose.BasisNetwork, Confidence: diagnose.High, Rule: "sample",
@@ -162,12 +177,14 @@ func silentDiagnosis() *diagnose.Diagnosis {
 // sampleDigest makes up a digest.
 func sampleDigest() *relay.Digest {
 	at := time.Date(2026, 11, 23, 9, 0, 1, 0, time.UTC)
-	d := &relay.Digest{ID: sampleDSNID, Time: at.Add(10 * time.Minute), To: "shop@example.com", Diagnosis: unknownDiagnosis()}
+	d := &relay.Digest{ID: sampleDSNID, Time: at.Add(10 * time.Minute), To: "shop@example.com",
+		Diagnosis: unknownDiagnosis()}
 	for i := range 120 {
 		name := fmt.Sprintf("user%03d@example.net", i)
 		d.Failures = append(d.Failures, relay.DigestFailure{
 			ID: relay.DerivedID(at, name), MessageID: "<" + name + ">", Recipient: name,
-			Time: at.Add(time.Duration(i) * time.Second), Reply: diagnose.ParseReply("550 5.1.1 User unknown\r\n"),
+			Time:  at.Add(time.Duration(i) * time.Second),
+			Reply: diagnose.ParseReply("550 5.1.1 User unknown\r\n"),
 		})
 	}
 	return d

@@ -19,8 +19,8 @@ const (
 	maxFix       = 2000
 )
 
-// statusFields writes the fields of one delivery status. In a report on an SMTPUTF8 message they may hold UTF-8 (RFC
-// 6533, 3), in any other they are ASCII.
+// statusFields writes the fields of one delivery status. In a report on an SMTPUTF8 message they may hold
+// UTF-8 (RFC 6533, 3), in any other they are ASCII.
 type statusFields struct{ utf8 bool }
 
 // clean makes a stranger's text fit for a field.
@@ -62,7 +62,8 @@ func (c *Composer) statusPart(r *relay.Report) part {
 	return p
 }
 
-// transfer lets the body stand as it is where its way takes 8-bit content, and encodes it elsewhere (RFC 6533, 5).
+// transfer lets the body stand as it is where its way takes 8-bit content, and encodes it elsewhere (RFC
+// 6533, 5).
 func (p *part) transfer(eightBit bool) {
 	if eightBit && fitsEightBit(p.body) {
 		p.eightBit = true
@@ -119,8 +120,8 @@ func (s statusFields) recipient(h *header, r *relay.Report, rc *relay.Recipient,
 	}
 }
 
-// attempt writes what the newest attempt met. The remote is named, and its reply quoted, only where there was one
-// (RFC 3461, 6.3 (h) and (i)).
+// attempt writes what the newest attempt met. The remote is named, and its reply quoted, only where there
+// was one (RFC 3461, 6.3 (h) and (i)).
 func (s statusFields) attempt(h *header, a *relay.Attempt) {
 	if a == nil {
 		return
@@ -228,10 +229,10 @@ func replyLines(raw string, clean func(string, int) string) []string {
 	return lines
 }
 
-// status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it, else what its basic code or the network
-// error tells. A failure may have class 4, since failing after a temporary refusal is what expiry is. A delay always has:
-// where a 5xx waits because it is our own fault, readers that go by Status would take the address for dead. The upstream's
-// own code stands in Diagnostic-Code.
+// status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it, else what its basic code
+// or the network error tells. A failure may have class 4, since failing after a temporary refusal is what
+// expiry is. A delay always has: where a 5xx waits because it is our own fault, readers that go by Status
+// would take the address for dead. The upstream's own code stands in Diagnostic-Code.
 func status(kind relay.NoticeKind, rc *relay.Recipient) string {
 	if rc.Last == nil {
 		return fallbackClass(kind, rc) + ".0.0"
@@ -296,7 +297,8 @@ func networkStatus(kind diagnose.NetKind) string {
 		return "1.10" // RFC 7505, 4.1
 	case diagnose.NetProtocol:
 		return "5.0"
-	case diagnose.NetTLSAuthority, diagnose.NetTLSExpired, diagnose.NetTLSName, diagnose.NetTLSPin, diagnose.NetTLSProtocol:
+	case diagnose.NetTLSAuthority, diagnose.NetTLSExpired, diagnose.NetTLSName, diagnose.NetTLSPin,
+		diagnose.NetTLSProtocol:
 		return "7.5" // cryptographic failure
 	case diagnose.NetTLSUnavailable:
 		return "7.10" // encryption needed (RFC 5248)

@@ -31,8 +31,9 @@ type Templates struct {
 // EmbeddedTemplates are the built-in ones, in English.
 func EmbeddedTemplates() (*Templates, error) { return ParseTemplates(English, "", "") }
 
-// ParseTemplates makes templates of the built-in ones in a language and of the source of a file of the operator's own, which may redefine some
-// or all of the blocks; source may be empty, name is for error messages.
+// ParseTemplates makes templates of the built-in ones in a language and of the source of a file of the
+// operator's own, which may redefine some or all of the blocks; source may be empty, name is for error
+// messages.
 func ParseTemplates(language, name, source string) (*Templates, error) {
 	l, err := loadLanguage(language)
 	if err != nil {
@@ -71,8 +72,8 @@ func (t *Templates) parse(name, source string) error {
 	return err
 }
 
-// parseBuiltIn parses a file of ours, in which words that need no data are put in beforehand: a call for each would cost about a tenth
-// of the time that a report takes.
+// parseBuiltIn parses a file of ours, in which words that need no data are put in beforehand: a call for
+// each would cost about a tenth of the time that a report takes.
 func (t *Templates) parseBuiltIn(name, source string) error {
 	put := func(escape func(string) string) string {
 		return constant.ReplaceAllStringFunc(source, func(call string) string {
@@ -94,8 +95,8 @@ func (t *Templates) parseBuiltIn(name, source string) error {
 // constant is a call for words that need no data.
 var constant = regexp.MustCompile(`\{\{word "(\w+)"\}\}`)
 
-// checkSource finds mistakes that Go's templates let pass: a file that defines nothing that is used, and text outside
-// of the definitions, which would be lost.
+// checkSource finds mistakes that Go's templates let pass: a file that defines nothing that is used, and
+// text outside of the definitions, which would be lost.
 func checkSource(name, source string, f texttemplate.FuncMap) error {
 	t, err := texttemplate.New(name).Funcs(f).Parse(source)
 	if err != nil {

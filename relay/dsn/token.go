@@ -19,16 +19,16 @@ func token(key []byte, id string) string {
 	return tokenEncoding.EncodeToString(mac.Sum(nil)[:15])
 }
 
-// MessageID is the Message-ID of the report with the queue id id: it carries a token that only the owner of key can
-// make.
+// MessageID is the Message-ID of the report with the queue id id: it carries a token that only the owner of
+// key can make.
 func MessageID(key []byte, id, hostname string) string {
 	return "<" + id + "." + token(key, id) + "@" + hostname + ">"
 }
 
-// IsOwn reports whether m, which has just come in, is a report of our own come back: it must not be reported on, since a
-// second report could start a loop. Its Message-ID alone does not say so, since anybody who got a report can use that
-// again: it must also have the sender of a report, which is the null sender (RFC 3461, 6.1) or fallback, if that is not
-// empty, and the content type of one.
+// IsOwn reports whether m, which has just come in, is a report of our own come back: it must not be
+// reported on, since a second report could start a loop. Its Message-ID alone does not say so, since
+// anybody who got a report can use that again: it must also have the sender of a report, which is the null
+// sender (RFC 3461, 6.1) or fallback, if that is not empty, and the content type of one.
 func IsOwn(key []byte, m *relay.Message, fallback string) bool {
 	sender := m.Envelope.From == "" || fallback != "" && strings.EqualFold(m.Envelope.From, fallback)
 	return sender && m.StatusReport && ownID(key, m.MessageID)

@@ -67,8 +67,9 @@ type RecipientView struct {
 	QueueID    string // of a digest's sample
 }
 
-// Categories are the recipients' categories, each once, for the subject. One that the operator of this system or the
-// provider must mend is left out: the guide files a wrong password of ours under Recipient Error.
+// Categories are the recipients' categories, each once, for the subject. One that the operator of this
+// system or the provider must mend is left out: the guide files a wrong password of ours under Recipient
+// Error.
 func (v *View) Categories() []string {
 	var names []string
 	for _, r := range v.Recipients {
@@ -127,7 +128,8 @@ func utc(t time.Time) time.Time {
 
 // recipientView gathers what the templates need for one recipient.
 func recipientView(kind relay.NoticeKind, rc *relay.Recipient) RecipientView {
-	v := RecipientView{Address: clean.Line(rc.Address, maxAddress), Outcome: string(kind), Attempts: rc.Attempts}
+	v := RecipientView{Address: clean.Line(rc.Address, maxAddress), Outcome: string(kind),
+		Attempts: rc.Attempts}
 	if kind == relay.NoticeFailed {
 		v.Outcome = string(rc.State)
 	}
@@ -180,7 +182,8 @@ func links(d *diagnose.Diagnosis) []string {
 	var out []string
 	for _, l := range all {
 		web := strings.HasPrefix(l, "https://") || strings.HasPrefix(l, "http://")
-		if web && len(l) <= maxText && clean.ASCII(l, maxText) == l && !strings.Contains(l, " ") && !slices.Contains(out, l) {
+		if web && len(l) <= maxText && clean.ASCII(l, maxText) == l && !strings.Contains(l, " ") &&
+			!slices.Contains(out, l) {
 			out = append(out, l)
 		}
 	}

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// word is one of a language's words: texts, {names} for which facts are put in, and [parts] that are left out where there is
-// no fact for a name in them. It is no template of Go's, since these would take half the time of a bounce.
+// word is one of a language's words: texts, {names} for which facts are put in, and [parts] that are left
+// out where there is no fact for a name in them. It is no template of Go's, since these would take half the
+// time of a bounce.
 type word []piece
 
 // piece is a part of a word: one of its fields is set.
@@ -23,7 +24,8 @@ type facts func(name string) string
 // factNames are the names that words may have.
 func factNames() []string {
 	return []string{
-		"host", "whom", "whom_of_it", "categories", "waited", "subject", "until", "count", "file", // of a View
+		// of a View
+		"host", "whom", "whom_of_it", "categories", "waited", "subject", "until", "count", "file",
 		"category", "reason", "time", "attempts", "server", "stage", // of a RecipientView
 		"n", "id",
 	}

@@ -29,12 +29,14 @@ type RecipientWords struct {
 	Next      string // whether it will be tried again; not in a digest
 }
 
-// fillIn puts the words and the rows into v. They are no functions for templates to call, since calls are what takes most of their time.
+// fillIn puts the words and the rows into v. They are no functions for templates to call, since calls are
+// what takes most of their time.
 func (l language) fillIn(v *View) error {
 	s := &speaker{language: l}
 	about := s.about(v)
 	v.Words = Words{
-		Greeting: s.say("greeting", about), Subject: s.say("subject_"+v.Kind, about), Lead: s.say("lead_"+v.Kind, about),
+		Greeting: s.say("greeting", about), Subject: s.say("subject_"+v.Kind, about),
+		Lead:      s.say("lead_"+v.Kind, about),
 		Reference: s.say("quote", named("id", v.QueueID)),
 	}
 	if v.Kind == kindDigest {

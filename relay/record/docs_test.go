@@ -13,8 +13,8 @@ import (
 	"mailwhy/relay"
 )
 
-// documented is what docs/delivery-log.md says below a heading: for each name in the first column of the table there,
-// its second column. The order is that of the names.
+// documented is what docs/delivery-log.md says below a heading: for each name in the first column of the
+// table there, its second column. The order is that of the names.
 func documented(t *testing.T, heading string) (names []string, second map[string]string) {
 	t.Helper()
 	b, err := os.ReadFile("../../docs/delivery-log.md")
@@ -74,7 +74,8 @@ func jsonType(t reflect.Type) string {
 	return "string" // times and bytes too
 }
 
-// TestFieldsAreDocumented compares the tables of fields in docs/delivery-log.md with the schema: names, order and types.
+// TestFieldsAreDocumented compares the tables of fields in docs/delivery-log.md with the schema: names,
+// order and types.
 func TestFieldsAreDocumented(t *testing.T) {
 	for heading, typ := range map[string]reflect.Type{
 		"## Fields":     reflect.TypeFor[Event](),

@@ -11,12 +11,13 @@ import (
 	"mailwhy/diagnose"
 )
 
-// appendTime appends RFC 3339 in UTC with milliseconds: always as long, so that lines sort as text. Years beyond
-// four digits, which RFC 3339 does not know, become the nearest that it does.
+// appendTime appends RFC 3339 in UTC with milliseconds: always as long, so that lines sort as text. Years
+// beyond four digits, which RFC 3339 does not know, become the nearest that it does.
 func appendTime(b []byte, t time.Time) []byte {
 	t = t.UTC()
 	if y := t.Year(); y < 0 || y > 9999 {
-		t = time.Date(min(max(y, 0), 9999), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+		t = time.Date(min(max(y, 0), 9999), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(),
+			t.Nanosecond(), time.UTC)
 	}
 	return t.AppendFormat(b, "2006-01-02T15:04:05.000Z")
 }
@@ -87,8 +88,9 @@ func appendArray[S ~string](b []byte, list []S) []byte {
 	return append(b, ']')
 }
 
-// appendString appends a JSON string (RFC 8259, 7). Beyond what JSON asks for, it escapes every control and every
-// invisible format character, so that the log can be shown on a terminal. Bytes that are not UTF-8 become U+FFFD.
+// appendString appends a JSON string (RFC 8259, 7). Beyond what JSON asks for, it escapes every control and
+// every invisible format character, so that the log can be shown on a terminal. Bytes that are not UTF-8
+// become U+FFFD.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0

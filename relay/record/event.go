@@ -1,11 +1,12 @@
-// Package record holds the one JSON form of an Event: schema v1, which docs/delivery-log.md defines and a test compares
-// with it. The delivery log writes it, a line for each event, and `mailwhy log` and `mailwhy diagnose` read it; whatever
-// else hands events to other programs (webhooks, a page) uses the same form. Each recorder has a package of its own
-// below this one.
+// Package record holds the one JSON form of an Event: schema v1, which docs/delivery-log.md defines and a
+// test compares with it. The delivery log writes it, a line for each event, and `mailwhy log` and `mailwhy
+// diagnose` read it; whatever else hands events to other programs (webhooks, a page) uses the same form.
+// Each recorder has a package of its own below this one.
 //
-// What always holds: an object is one line of valid UTF-8 without raw control or invisible characters, so it is safe to
-// show on a terminal; a field that is not known is left out, and never null; the upstream's reply is there byte for
-// byte; within a version of the schema fields are only added. Encoding uses no reflection, since it runs for each event.
+// What always holds: an object is one line of valid UTF-8 without raw control or invisible characters, so
+// it is safe to show on a terminal; a field that is not known is left out, and never null; the upstream's
+// reply is there byte for byte; within a version of the schema fields are only added. Encoding uses no
+// reflection, since it runs for each event.
 package record
 
 import (
@@ -21,8 +22,9 @@ import (
 // Version is the version of the schema. It changes only when a field changes its meaning or goes away.
 const Version = 1
 
-// Event is a relay.Event as other programs read it. A field that is zero is not known, and is not written; the null
-// sender is the empty From of an Event that has an ID and a To. docs/delivery-log.md defines each field.
+// Event is a relay.Event as other programs read it. A field that is zero is not known, and is not written;
+// the null sender is the empty From of an Event that has an ID and a To. docs/delivery-log.md defines each
+// field.
 type Event struct {
 	V           int                 `json:"v"`
 	Time        time.Time           `json:"time"`
@@ -64,8 +66,10 @@ type Event struct {
 func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, MessageID: e.MessageID, From: e.From, To: e.To,
-		Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(),
-		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note, Diagnosis: e.Diagnosis,
+		Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Stage: e.Stage, Attempt: e.Attempt,
+		DelayS:      e.Delay.Seconds(),
+		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
+		Diagnosis: e.Diagnosis,
 	}
 	r := diagnose.Reply{}
 	if a := e.Tried; a != nil {
@@ -87,7 +91,8 @@ func New(e *relay.Event) Event {
 // HasSender reports whether From is known, if only as the null sender.
 func (e *Event) HasSender() bool { return e.From != "" || (e.ID != "" && e.To != "") }
 
-// Parse reads what AppendJSON wrote. It ignores fields that it does not know, such as those of a later version.
+// Parse reads what AppendJSON wrote. It ignores fields that it does not know, such as those of a later
+// version.
 func Parse(b []byte) (Event, error) {
 	var e Event
 	if err := json.Unmarshal(b, &e); err != nil {

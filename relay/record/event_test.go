@@ -25,9 +25,12 @@ var at = time.Date(2026, 11, 23, 9, 18, 0, 123_456_789, time.FixedZone("", 3600)
 func refusal() *diagnose.Diagnosis {
 	return &diagnose.Diagnosis{
 		Category: diagnose.MailboxFull, InGuide: true, Reason: "mailbox_full", Cause: "The mailbox is full.",
-		Fix: []string{"Wait.", "Ring \"them\" up."}, Evidence: []string{"It is 30 MB."}, Scope: diagnose.ScopeRecipient,
-		Owner: diagnose.OwnerRecipient, Action: diagnose.ActionWait, Basis: diagnose.BasisText, Confidence: diagnose.High,
-		Rule: "mailbox_full.storage", Alternatives: []diagnose.Category{diagnose.MailboxIssues, diagnose.Blocked}, Provider: "google",
+		Fix: []string{"Wait.", "Ring \"them\" up."}, Evidence: []string{"It is 30 MB."},
+		Scope: diagnose.ScopeRecipient,
+		Owner: diagnose.OwnerRecipient, Action: diagnose.ActionWait, Basis: diagnose.BasisText,
+		Confidence:   diagnose.High,
+		Rule:         "mailbox_full.storage",
+		Alternatives: []diagnose.Category{diagnose.MailboxIssues, diagnose.Blocked}, Provider: "google",
 		RetryAfter: diagnose.Seconds(1500 * time.Millisecond),
 		Blocklist:  &diagnose.Blocklist{Name: "zen", Lookup: "https://lookup.test/", Removal: "https://removal.test/"},
 		SizeLimit:  1 << 20, Domain: "sender.test", IP: "192.0.2.1", Links: []string{"https://support.test/a?b=c&d=<e>"},
@@ -39,11 +42,13 @@ func events() map[string]relay.Event {
 	reply := diagnose.ParseReply("452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")
 	attempt := func(stage diagnose.Stage, r diagnose.Reply) *relay.Attempt {
 		return &relay.Attempt{
-			Time: at, Duration: 250 * time.Millisecond, Upstream: "default", Host: "mx.y.test", Remote: "192.0.2.9:25", TLS: "TLS1.3",
+			Time: at, Duration: 250 * time.Millisecond, Upstream: "default", Host: "mx.y.test",
+			Remote: "192.0.2.9:25", TLS: "TLS1.3",
 			Stage: stage, Reply: r,
 		}
 	}
-	base := relay.Event{Time: at, ID: "06FZQ3", MessageID: "<m@app.test>", From: "app@x.test", To: "user@y.test", Client: "web", Lane: "default"}
+	base := relay.Event{Time: at, ID: "06FZQ3", MessageID: "<m@app.test>", From: "app@x.test",
+		To: "user@y.test", Client: "web", Lane: "default"}
 	with := func(k relay.EventKind, change func(*relay.Event)) relay.Event {
 		e := base
 		e.Kind = k
@@ -53,11 +58,13 @@ func events() map[string]relay.Event {
 	return map[string]relay.Event{
 		"accepted": with(relay.EventAccepted, func(e *relay.Event) { e.User, e.Size = "app", 4096 }),
 		"relayed": with(relay.EventRelayed, func(e *relay.Event) {
-			e.Attempt, e.Tried = 1, attempt(diagnose.StageEndOfData, diagnose.ParseReply("250 2.0.0 Ok: queued as 4F\r\n"))
+			e.Attempt, e.Tried = 1,
+				attempt(diagnose.StageEndOfData, diagnose.ParseReply("250 2.0.0 Ok: queued as 4F\r\n"))
 			e.Tried.UpstreamID = "4F"
 		}),
 		"deferred": with(relay.EventDeferred, func(e *relay.Event) {
-			e.Attempt, e.Delay, e.Tried, e.Diagnosis = 2, 90*time.Second, attempt(diagnose.StageRcpt, reply), refusal()
+			e.Attempt, e.Delay, e.Tried, e.Diagnosis = 2, 90*time.Second, attempt(diagnose.StageRcpt, reply),
+				refusal()
 			e.NextAttempt = at.Add(5 * time.Minute)
 		}),
 		"network": with(relay.EventDeferred, func(e *relay.Event) {
@@ -66,16 +73,22 @@ func events() map[string]relay.Event {
 			e.Tried.Uncertain = true
 		}),
 		"bytes": with(relay.EventFailed, func(e *relay.Event) {
-			e.Attempt, e.Tried = 1, attempt(diagnose.StageRcpt, diagnose.ParseReply("550 5.1.1 Empf\xe4nger \x1b[31munbekannt\u202e\r\n"))
+			e.Attempt, e.Tried = 1,
+				attempt(diagnose.StageRcpt,
+					diagnose.ParseReply("550 5.1.1 Empf\xe4nger \x1b[31munbekannt\u202e\r\n"))
 		}),
 		"dsn": with(relay.EventDSN, func(e *relay.Event) {
 			e.DSN, e.DSNKind, e.Diagnosis = "06FZQ4", relay.NoticeFailed, refusal()
 		}),
-		"report": {Time: at, Kind: relay.EventDSN, ID: "06FZQ4", To: "app@x.test", Size: 900, DSN: "06FZQ3", DSNKind: relay.NoticeFailed, Note: "report on 1 recipient"},
-		"lane": {Time: at, Kind: relay.EventLane, Lane: "default", State: "paused", Note: "credentials refused",
-			Tried: attempt(diagnose.StageAuth, diagnose.ParseReply("535 5.7.8 no\r\n")), NextAttempt: at.Add(time.Minute)},
-		"refused": {Time: at, Kind: relay.EventRefused, Client: "192.0.2.77", From: "a@b.test", To: "c@d.test", Stage: diagnose.StageRcpt, Reply: "550 5.7.1 Relaying denied"},
-		"bare":    {Time: at, Kind: relay.EventQuarantined, ID: "06FZQ3", Note: "content damaged"},
+		"report": {Time: at, Kind: relay.EventDSN, ID: "06FZQ4", To: "app@x.test", Size: 900, DSN: "06FZQ3",
+			DSNKind: relay.NoticeFailed, Note: "report on 1 recipient"},
+		"lane": {Time: at, Kind: relay.EventLane, Lane: "default", State: "paused",
+			Note:        "credentials refused",
+			Tried:       attempt(diagnose.StageAuth, diagnose.ParseReply("535 5.7.8 no\r\n")),
+			NextAttempt: at.Add(time.Minute)},
+		"refused": {Time: at, Kind: relay.EventRefused, Client: "192.0.2.77", From: "a@b.test",
+			To: "c@d.test", Stage: diagnose.StageRcpt, Reply: "550 5.7.1 Relaying denied"},
+		"bare": {Time: at, Kind: relay.EventQuarantined, ID: "06FZQ3", Note: "content damaged"},
 	}
 }
 
@@ -110,7 +123,8 @@ func TestJSONGolden(t *testing.T) {
 // TestUnknownIsLeftOut shows that nothing is written for what is not known, and null and empty never.
 func TestUnknownIsLeftOut(t *testing.T) {
 	got := object(t, relay.Event{Time: at, Kind: relay.EventLane})
-	if want := map[string]any{"v": 1.0, "time": "2026-11-23T08:18:00.123Z", "event": "lane"}; !reflect.DeepEqual(got, want) {
+	if want := map[string]any{"v": 1.0, "time": "2026-11-23T08:18:00.123Z",
+		"event": "lane"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
 	for name, e := range events() {
@@ -166,7 +180,8 @@ func TestParseReadsWhatWasWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		want.tried = false
-		want.Time, want.NextAttempt = want.Time.UTC().Truncate(time.Millisecond), want.NextAttempt.UTC().Truncate(time.Millisecond)
+		want.Time, want.NextAttempt = want.Time.UTC().Truncate(time.Millisecond),
+			want.NextAttempt.UTC().Truncate(time.Millisecond)
 		if want.Diagnosis != nil {
 			want.Diagnosis.RetryAfter = diagnose.Seconds(2 * time.Second) // rounded up
 		}
@@ -185,7 +200,8 @@ func TestParseReadsWhatWasWritten(t *testing.T) {
 }
 
 func TestParseMistakes(t *testing.T) {
-	for _, b := range []string{"", "{", "[]", "{}", `{"v":1}`, `{"event":"relayed"}`, `{"v":1,"event":"relayed","time":"x"}`} {
+	for _, b := range []string{"", "{", "[]", "{}", `{"v":1}`, `{"event":"relayed"}`,
+		`{"v":1,"event":"relayed","time":"x"}`} {
 		if _, err := Parse([]byte(b)); err == nil {
 			t.Errorf("%q was parsed", b)
 		}
@@ -202,12 +218,15 @@ func FuzzEvent(f *testing.F) {
 		d := refusal()
 		d.Cause, d.Fix, d.Rule = note, []string{note, to}, id
 		e := relay.Event{
-			Time: time.Unix(seconds, n), Kind: relay.EventKind(note), ID: id, To: to, Note: note, Size: n, Delay: time.Duration(n),
-			NextAttempt: time.Unix(n, seconds), Tried: &relay.Attempt{Reply: diagnose.Reply{Raw: reply}}, Diagnosis: d,
+			Time: time.Unix(seconds, n), Kind: relay.EventKind(note), ID: id, To: to, Note: note, Size: n,
+			Delay:       time.Duration(n),
+			NextAttempt: time.Unix(n, seconds), Tried: &relay.Attempt{Reply: diagnose.Reply{Raw: reply}},
+			Diagnosis: d,
 		}
 		l := New(&e)
 		b := l.AppendJSON(nil)
-		if !utf8.Valid(b) || bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r == 0x7f || hidden(r) }) {
+		if !utf8.Valid(b) || bytes.ContainsFunc(b,
+			func(r rune) bool { return r < ' ' || r == 0x7f || hidden(r) }) {
 			t.Fatalf("unsafe: %q", b)
 		}
 		var o map[string]any

@@ -298,8 +298,9 @@ func TestStoreFails(t *testing.T) {
 func TestRealComposer(t *testing.T) {
 	w := newWorld(t, sqlite(t), 1)
 	c, err := dsn.New(dsn.Options{
-		Hostname: "relay.example.com", From: "postmaster@relay.example.com", Key: []byte("k"), ReturnLimit: 50_000,
-		Log: w.o.Log,
+		Hostname: "relay.example.com", From: "postmaster@relay.example.com", Key: []byte("k"),
+		ReturnLimit: 50_000,
+		Log:         w.o.Log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -14,9 +14,9 @@ import (
 
 // Access says who may send what to whom. Nobody may send without being in one of Networks or authenticated.
 //
-// A pattern is an address ("app@example.org"), a domain ("@example.org" or "example.org"), the subdomains of a domain
-// (".example.org"), the null sender ("<>"), or "*" for everything. Patterns ignore case. An empty list of allowed patterns
-// allows everything.
+// A pattern is an address ("app@example.org"), a domain ("@example.org" or "example.org"), the subdomains
+// of a domain (".example.org"), the null sender ("<>"), or "*" for everything. Patterns ignore case. An
+// empty list of allowed patterns allows everything.
 type Access struct {
 	Networks        []Network
 	Users           *Users // nil: there is no AUTH
@@ -74,8 +74,9 @@ const (
 	everybodyV6 = 1 << 44 // a /20
 )
 
-// CheckOpen returns an error if a listener would relay for anybody: if it is not on loopback, there is no list of allowed
-// recipients, and the networks contain a large part of the public Internet or PROXY headers are trusted from there.
+// CheckOpen returns an error if a listener would relay for anybody: if it is not on loopback, there is no
+// list of allowed recipients, and the networks contain a large part of the public Internet or PROXY headers
+// are trusted from there.
 func CheckOpen(listens []Listen, a Access) error {
 	if closedTo(a.AllowRecipients) || a.AuthRequired {
 		return nil
@@ -90,20 +91,24 @@ func CheckOpen(listens []Listen, a Access) error {
 			continue
 		}
 		if everybody(prefixes) {
-			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: the networks that may send contain most "+
-				"of the Internet; list only your own networks, require AUTH, or list the allowed recipients%s",
-				l.Addr, openEntry(a.AllowRecipients)))
+			errs = append(errs,
+				fmt.Errorf("listener %s would relay for anybody: the networks that may send contain most "+
+					"of the Internet; list only your own networks, require AUTH, or list the allowed "+
+					"recipients%s",
+					l.Addr, openEntry(a.AllowRecipients)))
 		}
 		if len(prefixes) > 0 && everybody(l.Proxy) {
-			errs = append(errs, fmt.Errorf("listener %s would relay for anybody: PROXY headers are trusted from most of "+
-				"the Internet, so any client can claim to be in your networks; list the addresses of your proxies", l.Addr))
+			errs = append(errs,
+				fmt.Errorf("listener %s would relay for anybody: PROXY headers are trusted from most of "+
+					"the Internet, so any client can claim to be in your networks; list the addresses of "+
+					"your proxies", l.Addr))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// closedTo reports whether a list of allowed recipients restricts anything. The subdomains of a public suffix, such as
-// com or co.uk, count as everybody.
+// closedTo reports whether a list of allowed recipients restricts anything. The subdomains of a public
+// suffix, such as com or co.uk, count as everybody.
 func closedTo(allow []string) bool {
 	for _, p := range allow {
 		if p == "*" || strings.HasPrefix(p, ".") && publicSuffix(p[1:]) {
@@ -113,8 +118,9 @@ func closedTo(allow []string) bool {
 	return len(allow) > 0
 }
 
-// publicSuffix reports whether anybody can register a name under domain: whether it is in the Public Suffix List, of
-// registries or of hosting companies. A name that the list does not know, such as internal, belongs to somebody.
+// publicSuffix reports whether anybody can register a name under domain: whether it is in the Public Suffix
+// List, of registries or of hosting companies. A name that the list does not know, such as internal,
+// belongs to somebody.
 func publicSuffix(domain string) bool {
 	domain, err := address.ToASCII(strings.ToLower(domain))
 	if err != nil {
@@ -172,8 +178,8 @@ func unmapped(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// network finds the network that contains addr; the longest prefix wins. A client of a unix socket has no address and
-// counts as 127.0.0.1: the file system decides who can open the socket.
+// network finds the network that contains addr; the longest prefix wins. A client of a unix socket has no
+// address and counts as 127.0.0.1: the file system decides who can open the socket.
 func (a *Access) network(addr netip.Addr, unix bool) *Network {
 	if unix {
 		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -226,7 +232,8 @@ func CheckPattern(p string) error {
 	return nil
 }
 
-// matches reports whether one of the patterns fits an address as address.Parse returned it; "" is the null sender.
+// matches reports whether one of the patterns fits an address as address.Parse returned it; "" is the null
+// sender.
 func matches(patterns []string, addr string) bool {
 	if len(patterns) == 0 {
 		return false
@@ -243,8 +250,8 @@ func matches(patterns []string, addr string) bool {
 	return false
 }
 
-// routed reports whether the local part of an address may name another domain, to which a smarthost would forward it:
-// the percent hack, a bang path, or an address in quotes (RFC 5321, appendix C and F.2).
+// routed reports whether the local part of an address may name another domain, to which a smarthost would
+// forward it: the percent hack, a bang path, or an address in quotes (RFC 5321, appendix C and F.2).
 func routed(addr string) bool {
 	local, _ := address.Split(addr)
 	return strings.ContainsAny(local, "%!@")

@@ -20,8 +20,8 @@ func prefixes(list ...string) (out []netip.Prefix) {
 
 func nets(list ...string) []Network { return []Network{{Name: "n", Prefixes: prefixes(list...)}} }
 
-// TestNeverAnOpenRelay is a table of configurations, from the default to the careless. For each: whether it starts, and,
-// whether it does or not, which strangers could send if it did.
+// TestNeverAnOpenRelay is a table of configurations, from the default to the careless. For each: whether it
+// starts, and, whether it does or not, which strangers could send if it did.
 func TestNeverAnOpenRelay(t *testing.T) {
 	const world, local = "0.0.0.0:25", "127.0.0.1:2525"
 	users := testUsers(t, "app", "secret")
@@ -31,42 +31,69 @@ func TestNeverAnOpenRelay(t *testing.T) {
 		access Access
 		starts bool
 	}{
-		{"default: loopback for loopback", Listen{Addr: local}, Access{Networks: []Network{LoopbackNetwork()}}, true},
-		{"loopback networks, listening to the world", Listen{Addr: world}, Access{Networks: []Network{LoopbackNetwork()}}, true},
+		{"default: loopback for loopback", Listen{Addr: local},
+			Access{Networks: []Network{LoopbackNetwork()}}, true},
+		{"loopback networks, listening to the world", Listen{Addr: world},
+			Access{Networks: []Network{LoopbackNetwork()}}, true},
 		{"no networks at all", Listen{Addr: world}, Access{}, true},
-		{"private networks", Listen{Addr: world}, Access{Networks: nets("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}, true},
+		{"private networks", Listen{Addr: world},
+			Access{Networks: nets("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}, true},
 		{"an office", Listen{Addr: world}, Access{Networks: nets("203.0.113.0/24", "2001:db8:1::/48")}, true},
 		{"a whole /8, one organization's", Listen{Addr: world}, Access{Networks: nets("17.0.0.0/8")}, true},
 		{"users only", Listen{Addr: world}, Access{Users: users}, true},
-		{"everybody, but AUTH required", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0", "::/0"), Users: users, AuthRequired: true}, true},
-		{"everybody, to own recipients", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test"}}, true},
+		{"everybody, but AUTH required", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0", "::/0"), Users: users, AuthRequired: true}, true},
+		{"everybody, to own recipients", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test"}}, true},
 		{"everybody, on loopback", Listen{Addr: local}, Access{Networks: nets("0.0.0.0/0", "::/0")}, true},
-		{"everybody, on a unix socket", Listen{Network: "unix", Addr: "/run/s"}, Access{Networks: nets("0.0.0.0/0")}, true},
+		{"everybody, on a unix socket", Listen{Network: "unix", Addr: "/run/s"},
+			Access{Networks: nets("0.0.0.0/0")}, true},
 		{"everybody", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0")}, false},
 		{"everybody by IPv6", Listen{Addr: "[::]:25"}, Access{Networks: nets("::/0")}, false},
 		{"everybody, by a bare port", Listen{Addr: ":25"}, Access{Networks: nets("0.0.0.0/0")}, false},
 		{"everybody by host name", Listen{Addr: "mail.test:25"}, Access{Networks: nets("0.0.0.0/0")}, false},
-		{"everybody in two halves", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/1", "128.0.0.0/1")}, false},
-		{"everybody in eight parts", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/3", "32.0.0.0/3", "64.0.0.0/3", "96.0.0.0/3")}, false},
-		{"everybody as IPv4 in IPv6", Listen{Addr: world}, Access{Networks: nets("::ffff:0.0.0.0/96")}, false},
+		{"everybody in two halves", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/1", "128.0.0.0/1")},
+			false},
+		{"everybody in eight parts", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/3", "32.0.0.0/3", "64.0.0.0/3", "96.0.0.0/3")}, false},
+		{"everybody as IPv4 in IPv6", Listen{Addr: world}, Access{Networks: nets("::ffff:0.0.0.0/96")},
+			false},
 		{"global unicast IPv6", Listen{Addr: world}, Access{Networks: nets("2000::/3")}, false},
-		{"everybody, recipients \"*\"", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"*"}}, false},
-		{"everybody, recipients in all of com, net and org", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".com", ".net", ".org"}}, false},
-		{"everybody, a public suffix beside own recipients", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test", ".co.uk"}}, false},
-		{"everybody, a public suffix in capitals", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".CO.UK"}}, false},
-		{"everybody, a public suffix in Unicode", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".公司.cn"}}, false},
-		{"everybody, all customers of a hosting company", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".github.io"}}, false},
-		{"everybody, an address of a public suffix itself", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@co.uk"}}, true},
-		{"everybody, all subdomains of its own", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".own.co.uk"}}, true},
-		{"everybody, a private name", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".internal"}}, true},
-		{"everybody, senders listed alone", Listen{Addr: world}, Access{Networks: nets("0.0.0.0/0"), AllowSenders: []string{"@own.test"}}, false},
-		{"everybody in halves of IPv6", Listen{Addr: world}, Access{Networks: nets("::/1", "8000::/1")}, false},
-		{"PROXY headers from halves of everybody", Listen{Addr: world, Proxy: prefixes("0.0.0.0/1", "128.0.0.0/1")}, Access{Networks: []Network{LoopbackNetwork()}}, false},
-		{"everybody beside users", Listen{Addr: world}, Access{Networks: nets("10.0.0.0/8", "0.0.0.0/0"), Users: users}, false},
-		{"PROXY headers from everybody", Listen{Addr: world, Proxy: prefixes("0.0.0.0/0")}, Access{Networks: []Network{LoopbackNetwork()}}, false},
-		{"everybody behind a proxy of this host", Listen{Addr: local, Proxy: prefixes("127.0.0.1/32")}, Access{Networks: nets("0.0.0.0/1", "128.0.0.0/1")}, false},
-		{"PROXY headers from the balancer", Listen{Addr: world, Proxy: prefixes("10.0.0.5/32")}, Access{Networks: []Network{LoopbackNetwork()}}, true},
-		{"PROXY headers from everybody, users only", Listen{Addr: world, Proxy: prefixes("::/0")}, Access{Users: users}, true},
+		{"everybody, recipients \"*\"", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"*"}}, false},
+		{"everybody, recipients in all of com, net and org", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".com", ".net", ".org"}}, false},
+		{"everybody, a public suffix beside own recipients", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test", ".co.uk"}}, false},
+		{"everybody, a public suffix in capitals", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".CO.UK"}}, false},
+		{"everybody, a public suffix in Unicode", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".公司.cn"}}, false},
+		{"everybody, all customers of a hosting company", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".github.io"}}, false},
+		{"everybody, an address of a public suffix itself", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@co.uk"}}, true},
+		{"everybody, all subdomains of its own", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".own.co.uk"}}, true},
+		{"everybody, a private name", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{".internal"}}, true},
+		{"everybody, senders listed alone", Listen{Addr: world},
+			Access{Networks: nets("0.0.0.0/0"), AllowSenders: []string{"@own.test"}}, false},
+		{"everybody in halves of IPv6", Listen{Addr: world}, Access{Networks: nets("::/1", "8000::/1")},
+			false},
+		{"PROXY headers from halves of everybody",
+			Listen{Addr: world, Proxy: prefixes("0.0.0.0/1", "128.0.0.0/1")},
+			Access{Networks: []Network{LoopbackNetwork()}}, false},
+		{"everybody beside users", Listen{Addr: world},
+			Access{Networks: nets("10.0.0.0/8", "0.0.0.0/0"), Users: users}, false},
+		{"PROXY headers from everybody", Listen{Addr: world, Proxy: prefixes("0.0.0.0/0")},
+			Access{Networks: []Network{LoopbackNetwork()}}, false},
+		{"everybody behind a proxy of this host", Listen{Addr: local, Proxy: prefixes("127.0.0.1/32")},
+			Access{Networks: nets("0.0.0.0/1", "128.0.0.0/1")}, false},
+		{"PROXY headers from the balancer", Listen{Addr: world, Proxy: prefixes("10.0.0.5/32")},
+			Access{Networks: []Network{LoopbackNetwork()}}, true},
+		{"PROXY headers from everybody, users only", Listen{Addr: world, Proxy: prefixes("::/0")},
+			Access{Users: users}, true},
 	}
 	if len(tests) < 20 {
 		t.Fatalf("%d configurations", len(tests))
@@ -121,7 +148,8 @@ func TestServeRefusesAnOpenRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Serve(elsewhere{l}, Listen{}); err == nil || !strings.Contains(err.Error(), "would relay for anybody") {
+	if err := s.Serve(elsewhere{l}, Listen{}); err == nil ||
+		!strings.Contains(err.Error(), "would relay for anybody") {
 		t.Errorf("%v", err)
 	}
 }
@@ -180,7 +208,8 @@ func TestUsersFile(t *testing.T) {
 		name, password string
 		want           bool
 	}{
-		{"b", "crypt", true}, {"b", "crypt", true}, {"b", "wrong", false}, {"argon", "s3cret", true}, {"argon", "crypt", false},
+		{"b", "crypt", true}, {"b", "crypt", true}, {"b", "wrong", false}, {"argon", "s3cret", true},
+		{"argon", "crypt", false},
 		{"nobody", "crypt", false}, {"", "", false}, {"b", "", false},
 	} {
 		if got := u.verify(tt.name, tt.password); got != tt.want {
@@ -190,8 +219,10 @@ func TestUsersFile(t *testing.T) {
 	if got := u.byName["argon"].senders; len(got) != 2 || got[1] != "ops@x.test" || u.Len() != 2 {
 		t.Errorf("%q", got)
 	}
-	_, err := ParseUsers(strings.NewReader("plain:password\na\n:x\nbig:$argon2id$v=19$m=9999999,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n" +
-		"x:" + hash + "\nx:" + hash + "\ny:" + hash + ":a b\n"))
+	_,
+		err := ParseUsers(strings.NewReader(
+		"plain:password\na\n:x\nbig:$argon2id$v=19$m=9999999,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n" +
+			"x:" + hash + "\nx:" + hash + "\ny:" + hash + ":a b\n"))
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -200,7 +231,8 @@ func TestUsersFile(t *testing.T) {
 			t.Errorf("%q is not in %v", want, err)
 		}
 	}
-	if strings.Contains(err.Error(), "$argon2id$v") || strings.Contains(err.Error(), "password") && !strings.Contains(err.Error(), "hash-password") {
+	if strings.Contains(err.Error(), "$argon2id$v") || strings.Contains(err.Error(), "password") &&
+		!strings.Contains(err.Error(), "hash-password") {
 		t.Errorf("shows a hash: %v", err)
 	}
 }
@@ -219,13 +251,15 @@ func TestDefaultGateway(t *testing.T) {
 
 // TestOpenEntryIsNamed: the error says which entry of the list lets everybody through.
 func TestOpenEntryIsNamed(t *testing.T) {
-	err := CheckOpen([]Listen{{Addr: "0.0.0.0:25"}}, Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test", ".com"}})
+	err := CheckOpen([]Listen{{Addr: "0.0.0.0:25"}},
+		Access{Networks: nets("0.0.0.0/0"), AllowRecipients: []string{"@own.test", ".com"}})
 	if err == nil || !strings.Contains(err.Error(), `the entry ".com"`) {
 		t.Error(err)
 	}
 }
 
-// TestRoutedRecipients: where recipients are limited to a list, a local part cannot lead elsewhere through a smarthost.
+// TestRoutedRecipients: where recipients are limited to a list, a local part cannot lead elsewhere through
+// a smarthost.
 func TestRoutedRecipients(t *testing.T) {
 	for _, tt := range []struct {
 		allow, to, reply string
@@ -253,12 +287,15 @@ func TestRoutedRecipients(t *testing.T) {
 	}
 }
 
-// TestHiddenCharacters: no form of an address may have a character that cannot be seen or that reorders others.
+// TestHiddenCharacters: no form of an address may have a character that cannot be seen or that reorders
+// others.
 func TestHiddenCharacters(t *testing.T) {
 	_, addr := start(t, testOptions(&store{}), Listen{})
-	for _, hidden := range []string{"\u0085", "\u009b", "\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\u2028", "\ufeff"} {
+	for _, hidden := range []string{"\u0085", "\u009b", "\u202e", "\u2066", "\u200f", "\u061c", "\u200b",
+		"\u2028", "\ufeff"} {
 		c := hello(t, addr)
-		c.say("MAIL FROM:<a"+hidden+"b@b.test> SMTPUTF8", "501 5.1.7 The address contains an invisible or control character")
+		c.say("MAIL FROM:<a"+hidden+"b@b.test> SMTPUTF8",
+			"501 5.1.7 The address contains an invisible or control character")
 		c.say("MAIL FROM:<\"a"+hidden+"b\"@b.test> SMTPUTF8", "501 5.1.7 The address contains")
 		c.say("MAIL FROM:<a@b"+hidden+"b.test> SMTPUTF8", "501 5.1.7 The address contains")
 		c.say("MAIL FROM:<a@b.test> SMTPUTF8", "250")

@@ -81,7 +81,8 @@ func (s *session) authenticate(name, password string) error {
 	return nil
 }
 
-// verify waits for its turn and checks a password. Whatever happens in the check, the next client gets its turn.
+// verify waits for its turn and checks a password. Whatever happens in the check, the next client gets its
+// turn.
 func (s *session) verify(users *Users, name, password string) (ok bool, err error) {
 	leave, err := s.server.auth.enter(s.server.ctx, authKeyOf(s.addr, name))
 	if err != nil {
@@ -101,7 +102,8 @@ func (s *session) authFailed(name string) error {
 // authBusy answers a client whose password was not checked.
 func (s *session) authBusy(name string) error {
 	s.failures++
-	s.options.Log.Warn("authentication deferred: too many failed logins", "user", clean.Line(name, 64), "addr", s.addrString())
+	s.options.Log.Warn("authentication deferred: too many failed logins", "user", clean.Line(name, 64),
+		"addr", s.addrString())
 	s.authPause()
 	return reply(454, 4, 7, 0, "Too many failed logins, please try again later") // RFC 4954, 6
 }
@@ -129,8 +131,8 @@ func (e exchange) Next(response []byte) (challenge []byte, done bool, err error)
 	return challenge, done, err
 }
 
-// loginServer is the server side of LOGIN, which go-sasl lacks. There is no standard; clients expect these prompts
-// (draft-murchison-sasl-login).
+// loginServer is the server side of LOGIN, which go-sasl lacks. There is no standard; clients expect these
+// prompts (draft-murchison-sasl-login).
 type loginServer struct {
 	check func(name, password string) error
 	step  int

@@ -11,8 +11,8 @@ import (
 // errAuthBusy means that the password is not checked now.
 var errAuthBusy = errors.New("too many passwords are waiting to be checked")
 
-// The bounds of the queue for password checks. A check is slow on purpose (tens of milliseconds), so guessers could keep
-// honest logins waiting.
+// The bounds of the queue for password checks. A check is slow on purpose (tens of milliseconds), so
+// guessers could keep honest logins waiting.
 const (
 	authForget     = 15 * time.Minute // failures count this long after the last one
 	authUserGuess  = 10               // failures of one name after which addresses new to it rank lower
@@ -21,9 +21,9 @@ const (
 	authMaxEntries = 4096             // per memory
 )
 
-// authGate decides whose password is checked next. Only one is checked at a time, because argon2id takes much memory.
-// Clients that have not failed go before those that have, so that an honest login waits for one check at most, however
-// many clients guess. It is safe for concurrent use.
+// authGate decides whose password is checked next. Only one is checked at a time, because argon2id takes
+// much memory. Clients that have not failed go before those that have, so that an honest login waits for
+// one check at most, however many clients guess. It is safe for concurrent use.
 type authGate struct {
 	now func() time.Time
 
@@ -51,8 +51,8 @@ type authTry struct {
 
 func newAuthGate(now func() time.Time) *authGate { return &authGate{now: now} }
 
-// authKeyOf is the key of a user name and a client. A client with an IPv6 address has its whole /64 (RFC 6177). A client
-// without an address is on a unix socket.
+// authKeyOf is the key of a user name and a client. A client with an IPv6 address has its whole /64 (RFC
+// 6177). A client without an address is on a unix socket.
 func authKeyOf(addr netip.Addr, name string) authKey {
 	bits := addr.BitLen()
 	if addr.Is6() {
@@ -62,8 +62,9 @@ func authKeyOf(addr netip.Addr, name string) authKey {
 	return authKey{p, name[:min(len(name), 256)]}
 }
 
-// enter waits for the turn of key. The caller then checks the password and calls leave with the outcome. enter gives up
-// when ctx ends, after authWait, and at once if too many clients with failures are waiting before this one.
+// enter waits for the turn of key. The caller then checks the password and calls leave with the outcome.
+// enter gives up when ctx ends, after authWait, and at once if too many clients with failures are waiting
+// before this one.
 func (g *authGate) enter(ctx context.Context, key authKey) (leave func(ok bool), err error) {
 	leave = func(ok bool) { g.leave(key, ok) }
 	g.mu.Lock()
@@ -127,10 +128,11 @@ func (g *authGate) leave(key authKey, ok bool) {
 	}
 }
 
-// rank decides the order; the lowest goes first. It is 0 for an address that has not failed, or has logged in with this
-// name before; 1 for one that has not failed but uses a name that is being guessed, or was refused without a check before,
-// so that a flood of new addresses does not come first each time; 2 for one that has failed, but not with this name; and
-// 3 or more by the number of failures. It does not matter whether the name exists.
+// rank decides the order; the lowest goes first. It is 0 for an address that has not failed, or has logged
+// in with this name before; 1 for one that has not failed but uses a name that is being guessed, or was
+// refused without a check before, so that a flood of new addresses does not come first each time; 2 for one
+// that has failed, but not with this name; and 3 or more by the number of failures. It does not matter
+// whether the name exists.
 func (g *authGate) rank(key authKey) int {
 	now := g.now()
 	pair := g.pairs.count(key, now)
@@ -150,9 +152,9 @@ func (g *authGate) rank(key authKey) int {
 // suspect is the lowest rank of clients that have failed.
 const suspect = 2
 
-// best is the index of the next try: the one with the lowest rank. Among clients that have failed, the first to arrive
-// goes first. Among the others the last goes first: in a flood of new addresses, one that has waited long is most likely
-// part of the flood.
+// best is the index of the next try: the one with the lowest rank. Among clients that have failed, the
+// first to arrive goes first. Among the others the last goes first: in a flood of new addresses, one that
+// has waited long is most likely part of the flood.
 func (g *authGate) best() int {
 	best, lowest := 0, g.rank(g.waiting[0].key)
 	for i, w := range g.waiting[1:] {
@@ -185,8 +187,8 @@ func (g *authGate) limitSuspects() {
 	}
 }
 
-// memory counts how often each key was seen, and forgets keys that were not seen for authForget. Its size is bounded:
-// when it is full it drops old keys, or any if there are none.
+// memory counts how often each key was seen, and forgets keys that were not seen for authForget. Its size
+// is bounded: when it is full it drops old keys, or any if there are none.
 type memory[K comparable] map[K]seen
 
 type seen struct {

@@ -49,7 +49,8 @@ func (g *gateTest) wait(addr, name string) {
 	synctest.Wait() // it waits
 }
 
-// TestAuthOrder: who has not failed goes first, then who has failed about other names, then by the number of failures.
+// TestAuthOrder: who has not failed goes first, then who has failed about other names, then by the number
+// of failures.
 func TestAuthOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gateTest{authGate: newAuthGate(time.Now)}
@@ -72,14 +73,16 @@ func TestAuthOrder(t *testing.T) {
 		g.wait("192.0.2.5", "app")
 		leave(true)
 		synctest.Wait()
-		want := "192.0.2.5 app, 192.0.2.4 app, 192.0.2.3 root, 192.0.2.2 other, 2001:db8::2 other, 192.0.2.2 app, 192.0.2.1 app"
+		want := "192.0.2.5 app, 192.0.2.4 app, 192.0.2.3 root, 192.0.2.2 other, 2001:db8::2 other, " +
+			"192.0.2.2 app, 192.0.2.1 app"
 		if got := strings.Join(g.order, ", "); got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}
 	})
 }
 
-// TestAuthKnownAddress: an address that has been right about a name goes first although that name is guessed at.
+// TestAuthKnownAddress: an address that has been right about a name goes first although that name is
+// guessed at.
 func TestAuthKnownAddress(t *testing.T) {
 	g := newAuthGate(time.Now)
 	leave, _ := g.enter(context.Background(), key("192.0.2.1", "app"))
@@ -88,7 +91,8 @@ func TestAuthKnownAddress(t *testing.T) {
 		leave, _ := g.enter(context.Background(), key(fmt.Sprintf("198.51.100.%d", i), "app"))
 		leave(false)
 	}
-	if known, other := g.rank(key("192.0.2.1", "app")), g.rank(key("192.0.2.2", "app")); known != 0 || other != 1 {
+	if known, other := g.rank(key("192.0.2.1", "app")), g.rank(key("192.0.2.2", "app")); known != 0 ||
+		other != 1 {
 		t.Errorf("ranks %d and %d", known, other)
 	}
 }
@@ -112,8 +116,8 @@ func TestAuthPutOff(t *testing.T) {
 	})
 }
 
-// TestAuthSuspects: of those who have failed only a few wait; the others are refused without a check, and nobody waits
-// for ever. Failures are forgotten.
+// TestAuthSuspects: of those who have failed only a few wait; the others are refused without a check, and
+// nobody waits for ever. Failures are forgotten.
 func TestAuthSuspects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gateTest{authGate: newAuthGate(time.Now)}
@@ -172,7 +176,8 @@ func TestAuthBusyReply(t *testing.T) {
 	s.auth.mu.Lock()
 	s.auth.addrs.add(key("127.0.0.1", "app").from, time.Now())
 	for range authSuspects {
-		s.auth.waiting = append(s.auth.waiting, &authTry{key: key("127.0.0.1", "app"), ready: make(chan error, 1)})
+		s.auth.waiting = append(s.auth.waiting,
+			&authTry{key: key("127.0.0.1", "app"), ready: make(chan error, 1)})
 	}
 	s.auth.mu.Unlock()
 	c := hello(t, addr)

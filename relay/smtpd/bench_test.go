@@ -15,8 +15,8 @@ import (
 	"mailwhy/relay"
 )
 
-// BenchmarkAccept measures one session that sends message after message to a store that throws them away: the front door, and
-// go-smtp alone with a backend that does nothing else.
+// BenchmarkAccept measures one session that sends message after message to a store that throws them away:
+// the front door, and go-smtp alone with a backend that does nothing else.
 func BenchmarkAccept(b *testing.B) {
 	for _, size := range []int{4 << 10, 100 << 10} {
 		b.Run(fmt.Sprintf("%dKiB/frontdoor", size>>10), func(b *testing.B) {
@@ -30,7 +30,8 @@ func BenchmarkAccept(b *testing.B) {
 			sendMany(b, addr, size)
 		})
 		b.Run(fmt.Sprintf("%dKiB/plain", size>>10), func(b *testing.B) {
-			s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return discard{}, nil }))
+			s := smtp.NewServer(smtp.BackendFunc(
+				func(*smtp.Conn) (smtp.Session, error) { return discard{}, nil }))
 			s.ErrorLog = log.New(io.Discard, "", 0)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {

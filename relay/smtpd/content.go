@@ -14,8 +14,8 @@ var (
 	errEightBit = errors.New("8-bit content, but the upstream has no 8BITMIME")
 )
 
-// contentReader is the content on its way from the wire to Accept. Its errors stay, and io.EOF means that the final
-// dot was seen.
+// contentReader is the content on its way from the wire to Accept. Its errors stay, and io.EOF means that
+// the final dot was seen.
 type contentReader struct {
 	session  *session
 	content  *wire.Content
@@ -59,8 +59,8 @@ func (r *contentReader) admit(p []byte) error {
 	return nil
 }
 
-// reserve keeps the reservation equal to the memory that the content takes: everything seen so far, until the store
-// writes it to disk.
+// reserve keeps the reservation equal to the memory that the content takes: everything seen so far, until
+// the store writes it to disk.
 func (r *contentReader) reserve() bool {
 	l := &r.session.options.Limits
 	takes := r.seen
@@ -78,7 +78,8 @@ func (r *contentReader) reserve() bool {
 	return true
 }
 
-// limitUpstream applies the upstream's size limit, which counts our own header fields and what was read so far.
+// limitUpstream applies the upstream's size limit, which counts our own header fields and what was read so
+// far.
 func (r *contentReader) limitUpstream(own, read int) error {
 	limit := r.session.tx.limit
 	if !limit.upstream {

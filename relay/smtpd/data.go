@@ -27,7 +27,8 @@ func (s *session) Data(io.Reader) error {
 	}
 	f := readHeader(head, s.options.Hostname)
 	l := &s.options.Limits
-	if l.Received > 0 && f.received >= l.Received || l.OwnReceived > 0 && f.own >= l.OwnReceived { // RFC 5321, 6.3
+	// RFC 5321, 6.3
+	if l.Received > 0 && f.received >= l.Received || l.OwnReceived > 0 && f.own >= l.OwnReceived {
 		return reply(554, 5, 4, 6, "Mail loop detected, the message has too many Received fields")
 	}
 	m := s.message(&f)
@@ -36,7 +37,8 @@ func (s *session) Data(io.Reader) error {
 		return s.contentReply(err)
 	}
 	body.storing = true
-	err = s.options.Accept(s.server.ctx, m, io.MultiReader(strings.NewReader(prefix), bytes.NewReader(head), body))
+	err = s.options.Accept(s.server.ctx, m,
+		io.MultiReader(strings.NewReader(prefix), bytes.NewReader(head), body))
 	return s.conclude(m, body, err)
 }
 
@@ -44,8 +46,9 @@ func (s *session) Data(io.Reader) error {
 func (s *session) message(f *facts) *relay.Message {
 	now := s.options.Now()
 	m := &relay.Message{
-		ID: s.options.NewID(now), Envelope: s.tx.envelope, Recipients: s.tx.recipients, MessageID: f.messageID,
-		Subject: f.subject, HeaderFrom: f.from, DKIM: f.dkim, Arrived: now, StatusReport: f.report,
+		ID: s.options.NewID(now), Envelope: s.tx.envelope, Recipients: s.tx.recipients,
+		MessageID: f.messageID,
+		Subject:   f.subject, HeaderFrom: f.from, DKIM: f.dkim, Arrived: now, StatusReport: f.report,
 		Client: relay.Client{
 			User: s.user, Addr: s.addrString(), Hello: s.hello, Protocol: s.protocol(),
 		},
@@ -60,7 +63,8 @@ func (s *session) message(f *facts) *relay.Message {
 	return m
 }
 
-// conclude is the reply to the content. It is 250 only if Accept stored the message and the final dot was seen.
+// conclude is the reply to the content. It is 250 only if Accept stored the message and the final dot was
+// seen.
 func (s *session) conclude(m *relay.Message, body *contentReader, err error) error {
 	switch {
 	case body.err != nil && body.err != io.EOF:
@@ -89,13 +93,15 @@ func (s *session) contentReply(err error) error {
 	case errors.Is(err, wire.ErrNUL):
 		return reply(554, 5, 6, 0, "NUL byte in content, encode binary content as base64")
 	case errors.Is(err, wire.ErrLineTooLong):
-		return reply(554, 5, 6, 0, "Line too long in content, the limit is %d bytes", s.options.Limits.ContentLine)
+		return reply(554, 5, 6, 0, "Line too long in content, the limit is %d bytes",
+			s.options.Limits.ContentLine)
 	case errors.Is(err, wire.ErrTooLarge):
 		return sizeLimit{bytes: s.options.Limits.MessageSize}.check(s.options.Limits.MessageSize + 1)
 	case errors.Is(err, errUpstream):
 		return s.tx.limit.check(s.tx.limit.bytes + 1)
 	case errors.Is(err, errEightBit):
-		return reply(554, 5, 6, 3, "The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
+		return reply(554, 5, 6, 3,
+			"The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
 	case errors.Is(err, errMemory):
 		return reply(452, 4, 3, 1, "Too much mail is being received, please try again later")
 	case errors.Is(err, wire.ErrTooSlow), errors.Is(err, wire.ErrIdle):

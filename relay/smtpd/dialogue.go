@@ -41,8 +41,8 @@ func (s *session) Command(line string) wire.Action {
 	return answer(reply(500, 5, 5, 1, "Command not recognized"))
 }
 
-// hasControl reports whether a command line contains control characters, which no command does (RFC 5321, 4.1.2). A tab
-// does not count as a space here, so it is one of them.
+// hasControl reports whether a command line contains control characters, which no command does (RFC 5321,
+// 4.1.2). A tab does not count as a space here, so it is one of them.
 func hasControl(line string) bool {
 	return strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
@@ -57,7 +57,8 @@ func (s *session) mailCommand(args string) wire.Action {
 		return s.dataCommand(args)
 	case "MAIL":
 		if n := s.options.Limits.Messages; n > 0 && s.messages >= n {
-			return wire.Action{Reply: "421 4.7.0 Too many messages on this connection, please open another\r\n", End: true}
+			return wire.Action{Reply: "421 4.7.0 Too many messages on this connection, please open " +
+				"another\r\n", End: true}
 		}
 		if err := s.parseMail(args); err != nil {
 			return answer(err)
@@ -74,8 +75,8 @@ func (s *session) mailCommand(args string) wire.Action {
 	return wire.Action{Pass: "RCPT TO:<" + libraryPath(s.pending.address) + ">"}
 }
 
-// libraryPath is what go-smtp sees of a path: enough to enforce the order of commands. It unquotes local parts, so it
-// would not return them unchanged.
+// libraryPath is what go-smtp sees of a path: enough to enforce the order of commands. It unquotes local
+// parts, so it would not return them unchanged.
 func libraryPath(addr string) string {
 	if addr == "" {
 		return ""
@@ -115,7 +116,8 @@ func (s *session) otherCommand(args string) wire.Action {
 	case "HELP":
 		return wire.Action{Reply: "214 2.0.0 EHLO, then MAIL, RCPT, DATA; see RFC 5321\r\n"}
 	case "VRFY":
-		return wire.Action{Reply: "252 2.1.5 Cannot verify addresses, send the message instead\r\n"} // RFC 5321, 3.5.3
+		// RFC 5321, 3.5.3
+		return wire.Action{Reply: "252 2.1.5 Cannot verify addresses, send the message instead\r\n"}
 	case "RSET", "NOOP":
 		return wire.Action{Pass: s.verb}
 	}
@@ -147,8 +149,8 @@ func (s *session) secureCommand(args string) wire.Action {
 	return wire.Action{StartTLS: true}
 }
 
-// Reply implements wire.Dialogue. Every reply passes here: it corrects go-smtp's wording and codes, counts errors, and
-// records refusals.
+// Reply implements wire.Dialogue. Every reply passes here: it corrects go-smtp's wording and codes, counts
+// errors, and records refusals.
 func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	verb := s.verb
 	if bytes.HasPrefix(reply, []byte("354")) || bytes.HasPrefix(reply, []byte("334")) {
@@ -216,7 +218,8 @@ func (s *session) reworded(verb, reply string) string {
 	return reply
 }
 
-// ehloReply lists the extensions that we offer (RFC 5321, 4.1.1.1), without those that the upstream is known to lack.
+// ehloReply lists the extensions that we offer (RFC 5321, 4.1.1.1), without those that the upstream is
+// known to lack.
 func (s *session) ehloReply() string {
 	caps, known := s.options.Capabilities()
 	lines := []string{s.options.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", s.sizeLimit(caps).bytes)}
@@ -243,8 +246,8 @@ func (s *session) ehloReply() string {
 	return b.String()
 }
 
-// contentEnd takes the place of the verb in the reply to a content, which has a stage of its own. No command line can
-// contain it.
+// contentEnd takes the place of the verb in the reply to a content, which has a stage of its own. No
+// command line can contain it.
 const contentEnd = "\r\n.\r\n"
 
 // stageOf is the stage of the reply to a command.

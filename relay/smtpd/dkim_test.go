@@ -11,17 +11,19 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 )
 
-// TestDKIMStillVerifies holds that a signed message passes with its signature intact, also with missing headers to be added,
-// and what the signature oversigns absent.
+// TestDKIMStillVerifies holds that a signed message passes with its signature intact, also with missing
+// headers to be added, and what the signature oversigns absent.
 func TestDKIMStillVerifies(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const message = "From: App <app@client.test>\r\nTo: joe@example.test\r\nSubject: signed\r\n\r\n.dots\r\n..and more\r\n gr\u00fc\u00dfe \r\n\r\n"
+	const message = "From: App <app@client.test>\r\nTo: joe@example.test\r\nSubject: signed\r\n\r\n" +
+		".dots\r\n..and more\r\n gr\u00fc\u00dfe \r\n\r\n"
 	var signed bytes.Buffer
 	if err := dkim.Sign(&signed, strings.NewReader(message), &dkim.SignOptions{
-		Domain: "client.test", Selector: "s", Signer: private, HeaderKeys: []string{"From", "To", "Subject", "Date", "Message-ID"},
+		Domain: "client.test", Selector: "s", Signer: private,
+		HeaderKeys: []string{"From", "To", "Subject", "Date", "Message-ID"},
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,8 @@ func (s *session) mailParam(p param) error {
 		if who, err := xtext.Decode(p.value); err != nil || clean.Hides(who) {
 			return reply(501, 5, 5, 4, "Malformed AUTH parameter")
 		}
-	case p.key == "BODY", p.key == "SMTPUTF8", p.key == "RET", p.key == "SIZE", p.key == "ENVID", p.key == "AUTH":
+	case p.key == "BODY", p.key == "SMTPUTF8", p.key == "RET", p.key == "SIZE", p.key == "ENVID",
+		p.key == "AUTH":
 		return reply(501, 5, 5, 4, "Malformed %s parameter", p.key)
 	default:
 		return reply(555, 5, 5, 4, "MAIL parameter not recognized") // RFC 5321, 4.1.1.11
@@ -201,8 +202,8 @@ func parsePath(args, prefix string) (raw string, params []param, err error) {
 	return raw, params, err
 }
 
-// pathEnd is the index of the bracket that closes the path at the start of s; -1 if there is none. Brackets in a quoted
-// string do not count.
+// pathEnd is the index of the bracket that closes the path at the start of s; -1 if there is none. Brackets
+// in a quoted string do not count.
 func pathEnd(s string) int {
 	if !strings.HasPrefix(s, "<") {
 		return -1
@@ -256,8 +257,8 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// addressError is the reply to an address that address.Parse refused. detail is that of a malformed address: 7 for a
-// sender, 3 for a recipient (RFC 3463, 3.2).
+// addressError is the reply to an address that address.Parse refused. detail is that of a malformed
+// address: 7 for a sender, 3 for a recipient (RFC 3463, 3.2).
 func addressError(err error, detail int) *smtp.SMTPError {
 	switch {
 	case errors.Is(err, address.ErrNonASCII):
@@ -276,6 +277,7 @@ func replyLine(err error) string {
 	if !errors.As(err, &e) {
 		return "451 4.3.0 Internal error, please try again later\r\n"
 	}
-	code := strconv.Itoa(e.EnhancedCode[0]) + "." + strconv.Itoa(e.EnhancedCode[1]) + "." + strconv.Itoa(e.EnhancedCode[2])
+	code := strconv.Itoa(e.EnhancedCode[0]) + "." + strconv.Itoa(e.EnhancedCode[1]) + "." +
+		strconv.Itoa(e.EnhancedCode[2])
 	return strconv.Itoa(e.Code) + " " + code + " " + e.Message + "\r\n"
 }

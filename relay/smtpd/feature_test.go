@@ -34,7 +34,8 @@ func TestAuth(t *testing.T) {
 	_, addr := start(t, o, Listen{})
 	c := dial(t, addr)
 	c.want("220")
-	if got := c.say("EHLO client.test", "250"); !strings.Contains(got, "STARTTLS") || strings.Contains(got, "AUTH") {
+	if got := c.say("EHLO client.test", "250"); !strings.Contains(got, "STARTTLS") ||
+		strings.Contains(got, "AUTH") {
 		t.Errorf("in clear: %q", got)
 	}
 	c.say("AUTH PLAIN "+b64("\x00app\x00pass"), "538 5.7.11 ")
@@ -42,7 +43,8 @@ func TestAuth(t *testing.T) {
 	c.say("STARTTLS", "220 2.0.0 ")
 	tc := newClient(t, tls.Client(c.Conn, clientTLS))
 	tc.say("MAIL FROM:<a@b.test>", "503 5.5.1 ")
-	if got := tc.say("EHLO client.test", "250"); strings.Contains(got, "STARTTLS") || !strings.Contains(got, "AUTH PLAIN LOGIN") {
+	if got := tc.say("EHLO client.test", "250"); strings.Contains(got, "STARTTLS") ||
+		!strings.Contains(got, "AUTH PLAIN LOGIN") {
 		t.Errorf("over TLS: %q", got)
 	}
 	tc.say("STARTTLS", "503 5.5.1 ")
@@ -60,11 +62,13 @@ func TestAuth(t *testing.T) {
 	tc.say("AUTH PLAIN "+b64("\x00app\x00pass"), "503 5.5.1 ")
 	tc.mail("x\r\n", "250")
 	got := st.messages()
-	want := relay.Client{Name: "app", User: "app", Addr: "127.0.0.1", Hello: "client.test", TLS: "TLS1.3", Protocol: "ESMTPSA"}
+	want := relay.Client{Name: "app", User: "app", Addr: "127.0.0.1", Hello: "client.test", TLS: "TLS1.3",
+		Protocol: "ESMTPSA"}
 	if len(got) != 1 || got[0].m.Client != want {
 		t.Fatalf("%+v", got)
 	}
-	if !strings.Contains(got[0].content, "with ESMTPSA id ") || !strings.Contains(got[0].content, "(TLS1.3 TLS_") ||
+	if !strings.Contains(got[0].content, "with ESMTPSA id ") ||
+		!strings.Contains(got[0].content, "(TLS1.3 TLS_") ||
 		!strings.Contains(got[0].content, "\tfor <joe@example.test>;") {
 		t.Errorf("%q", got[0].content)
 	}
@@ -116,7 +120,8 @@ func TestImplicitTLSAndNewCertificate(t *testing.T) {
 func TestAccessDecisions(t *testing.T) {
 	st := &store{}
 	o := testOptions(st)
-	o.Access.Networks = []Network{{Name: "app", Prefixes: prefixes("127.0.0.0/8"), Senders: []string{"@app.test", "<>"}}}
+	o.Access.Networks = []Network{{Name: "app", Prefixes: prefixes("127.0.0.0/8"),
+		Senders: []string{"@app.test", "<>"}}}
 	o.Access.DenySenders = []string{"bad@app.test"}
 	o.Access.DenyRecipients = []string{"@deny.test"}
 	o.Access.AllowRecipients = []string{".test", "example.org"}
@@ -141,7 +146,8 @@ func TestAccessDecisions(t *testing.T) {
 		from, to string
 	}{
 		{diagnose.StageMail, "x@other.test", ""}, {diagnose.StageMail, "bad@app.test", ""},
-		{diagnose.StageRcpt, "ok@app.test", "x@deny.test"}, {diagnose.StageRcpt, "ok@app.test", "x@example.com"},
+		{diagnose.StageRcpt, "ok@app.test", "x@deny.test"},
+		{diagnose.StageRcpt, "ok@app.test", "x@example.com"},
 		{diagnose.StageData, "ok@app.test", ""},
 	}
 	events := st.refusals()
@@ -149,7 +155,8 @@ func TestAccessDecisions(t *testing.T) {
 		t.Fatalf("%+v", events)
 	}
 	for i, e := range events {
-		if e.Kind != relay.EventRefused || e.Stage != want[i].stage || e.From != want[i].from || e.To != want[i].to ||
+		if e.Kind != relay.EventRefused || e.Stage != want[i].stage || e.From != want[i].from ||
+			e.To != want[i].to ||
 			e.Client != "app" || len(e.Reply) < 9 || e.Time.IsZero() {
 			t.Errorf("event %d: %+v", i, e)
 		}
@@ -192,7 +199,8 @@ func TestProxy(t *testing.T) {
 		t.Errorf("%+v", m.Client)
 	}
 	v2 := dial(t, addr)
-	io.WriteString(v2, "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\xc0\x00\x02\x01\x0f\xa0\x00\x19")
+	io.WriteString(v2,
+		"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\xc0\x00\x02\x01\x0f\xa0\x00\x19")
 	v2.want("220")
 	v2.say("EHLO x", "250")
 	v2.mail("x\r\n", "250")
@@ -351,10 +359,12 @@ func TestUpstreamCapabilities(t *testing.T) {
 	c := dial(t, addr)
 	c.want("220")
 	got := c.say("EHLO x", "250")
-	if !strings.Contains(got, "SIZE 1000\n") || strings.Contains(got, "8BITMIME") || strings.Contains(got, "SMTPUTF8") {
+	if !strings.Contains(got, "SIZE 1000\n") || strings.Contains(got, "8BITMIME") ||
+		strings.Contains(got, "SMTPUTF8") {
 		t.Errorf("%q", got)
 	}
-	c.say("MAIL FROM:<a@b.test> SIZE=1001", "552 5.3.4 Message too large, the upstream accepts at most 1000 bytes")
+	c.say("MAIL FROM:<a@b.test> SIZE=1001",
+		"552 5.3.4 Message too large, the upstream accepts at most 1000 bytes")
 	c.say("MAIL FROM:<a@b.test> SMTPUTF8", "553 5.6.7 ")
 	c.say("MAIL FROM:<a@b.test> BODY=8BITMIME", "554 5.6.3 ")
 	c.mail(strings.Repeat("x", 998)+"\r\n", "552 5.3.4 Message too large, the upstream")
@@ -395,11 +405,13 @@ func TestMissingHeaders(t *testing.T) {
 	c.mail("DATE: x\r\nmessage-id : <1@x>\r\n\r\nb\r\n", "250")
 	c.mail("DKIM-Signature: d=x.test\r\n\r\nb\r\n", "250")
 	got := st.messages()
-	want := "Message-ID: <" + got[0].m.ID + "@relay.test>\r\nDate: " + at.Local().Format(timeFormat) + "\r\nSubject: x\r\n\r\nb\r\n"
+	want := "Message-ID: <" + got[0].m.ID + "@relay.test>\r\nDate: " + at.Local().
+		Format(timeFormat) + "\r\nSubject: x\r\n\r\nb\r\n"
 	if got[0].body() != want || got[0].m.MessageID != "<"+got[0].m.ID+"@relay.test>" {
 		t.Errorf("%q", got[0].body())
 	}
-	if got[1].body() != "DATE: x\r\nmessage-id : <1@x>\r\n\r\nb\r\n" || got[2].body() != "DKIM-Signature: d=x.test\r\n\r\nb\r\n" {
+	if got[1].body() != "DATE: x\r\nmessage-id : <1@x>\r\n\r\nb\r\n" ||
+		got[2].body() != "DKIM-Signature: d=x.test\r\n\r\nb\r\n" {
 		t.Errorf("%q, %q", got[1].body(), got[2].body())
 	}
 }
@@ -434,7 +446,8 @@ func TestMemoryLimitIsExact(t *testing.T) {
 	c.mail(strings.Repeat("x", 99)+"\r\n", "452 4.3.1 ")
 }
 
-// TestStuckClientsLeaveRoom: what the store has on disk takes no memory, so large contents that stand still do not keep others out.
+// TestStuckClientsLeaveRoom: what the store has on disk takes no memory, so large contents that stand still
+// do not keep others out.
 func TestStuckClientsLeaveRoom(t *testing.T) {
 	o := testOptions(&store{})
 	o.Limits.Memory, o.Limits.InlineLimit = 300_000, 50_000
@@ -506,7 +519,8 @@ func TestHelloIsCleanInTrace(t *testing.T) {
 	c.want("220")
 	c.say("EHLO a;(b)\\<c>\"\u00fc", "250")
 	c.mail("x\r\n", "250")
-	if got := st.messages()[0].content; !strings.HasPrefix(got, "Received: from a??b???c??? (localhost [127.0.0.1])\r\n") {
+	if got := st.messages()[0].content; !strings.HasPrefix(got,
+		"Received: from a??b???c??? (localhost [127.0.0.1])\r\n") {
 		t.Errorf("%q", got)
 	}
 }
@@ -638,7 +652,8 @@ s.quit()
 		t.Fatalf("%v: %s", err, out)
 	}
 	got := st.messages()
-	if len(got) != 1 || got[0].body() != "Subject: hi\r\n\r\n.dot\r\nline\r\n" || got[0].m.Recipients[0].Notify != relay.NotifyFailure {
+	if len(got) != 1 || got[0].body() != "Subject: hi\r\n\r\n.dot\r\nline\r\n" ||
+		got[0].m.Recipients[0].Notify != relay.NotifyFailure {
 		t.Errorf("%+v", got)
 	}
 }

@@ -42,16 +42,18 @@ func (fromLoopback) RemoteAddr() net.Addr {
 
 var replyLines = regexp.MustCompile(`\A(?:[2-5][0-9][0-9][ -][ -~]*\r\n)*\z`)
 
-// FuzzSession holds that no dialogue makes a panic, a malformed reply, a message that was not acknowledged, an acknowledgement without a
-// message, or stored content with bare line ends.
+// FuzzSession holds that no dialogue makes a panic, a malformed reply, a message that was not acknowledged,
+// an acknowledgement without a message, or stored content with bare line ends.
 func FuzzSession(f *testing.F) {
 	for _, seed := range []string{
 		"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nSubject: x\r\n\r\nb\r\n.\r\nQUIT\r\n",
-		"EHLO x\r\nMAIL FROM:<> SIZE=10 BODY=8BITMIME ENVID=a+2Bb RET=HDRS SMTPUTF8\r\nRCPT TO:<\"a b\"@d> NOTIFY=NEVER ORCPT=rfc822;x\r\nDATA\r\n..\r\n.\r\n",
+		"EHLO x\r\nMAIL FROM:<> SIZE=10 BODY=8BITMIME ENVID=a+2Bb RET=HDRS SMTPUTF8\r\nRCPT TO:<\"a b\"@d> " +
+			"NOTIFY=NEVER ORCPT=rfc822;x\r\nDATA\r\n..\r\n.\r\n",
 		"EHLO x\r\nAUTH PLAIN\r\nAGFwcABwYXNz\r\nAUTH LOGIN\r\nYXBw\r\n*\r\nSTARTTLS\r\nBDAT 3 LAST\r\nabc",
 		"HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<postmaster>\r\nDATA\r\na\nb\r\n.\rx\r\n.\r\n",
 		"RSET\nNOOP\nVRFY x\r\nHELP\r\nEXPN\r\nGET / HTTP/1.1\r\n",
-		"EHLO x\r\nMAIL FROM:<@a,@b:c@d>\r\nMAIL FROM:<x@y>\r\nRCPT TO:<u@[IPv6:::1]>\r\nDATA x\r\nDATA   \r\n.\r\nMAIL FROM:<x@y>\r\n",
+		"EHLO x\r\nMAIL FROM:<@a,@b:c@d>\r\nMAIL FROM:<x@y>\r\nRCPT TO:<u@[IPv6:::1]>\r\nDATA x\r\nDATA   " +
+			"\r\n.\r\nMAIL FROM:<x@y>\r\n",
 	} {
 		f.Add(seed, false)
 		f.Add(seed, true)
@@ -102,7 +104,8 @@ func FuzzSession(f *testing.F) {
 		}
 		for _, m := range stored {
 			crlf := strings.Count(m.content, "\r\n")
-			if strings.Count(m.content, "\r") != crlf || strings.Count(m.content, "\n") != crlf || strings.Contains(m.content, "\x00") {
+			if strings.Count(m.content, "\r") != crlf || strings.Count(m.content, "\n") != crlf ||
+				strings.Contains(m.content, "\x00") {
 				t.Fatalf("stored %q", m.content)
 			}
 		}

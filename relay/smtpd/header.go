@@ -25,13 +25,14 @@ type facts struct {
 // maxFact bounds each value taken from a header.
 const maxFact = 998
 
-// headerEnded reports whether b contains the empty line after the header. The bytes of b from fresh on are new.
+// headerEnded reports whether b contains the empty line after the header. The bytes of b from fresh on are
+// new.
 func headerEnded(b []byte, fresh int) bool {
 	return bytes.HasPrefix(b, []byte("\r\n")) || bytes.Contains(b[max(0, fresh-3):], []byte("\r\n\r\n"))
 }
 
-// readHeader reads the fields at the start of a message. It never fails: a message with no header, or a broken one, has
-// fewer facts.
+// readHeader reads the fields at the start of a message. It never fails: a message with no header, or a
+// broken one, has fewer facts.
 func readHeader(b []byte, hostname string) (f facts) {
 	for len(b) > 0 {
 		field, rest := cutField(b)
@@ -101,10 +102,12 @@ func receivedBy(value, hostname string) bool {
 	return false
 }
 
-// statusReport reports whether a Content-Type is that of a delivery status notification (RFC 3464, 2; RFC 6522, 3).
+// statusReport reports whether a Content-Type is that of a delivery status notification (RFC 3464, 2; RFC
+// 6522, 3).
 func statusReport(value string) bool {
 	kind, params, err := mime.ParseMediaType(value)
-	return err == nil && kind == "multipart/report" && strings.EqualFold(params["report-type"], "delivery-status")
+	return err == nil && kind == "multipart/report" &&
+		strings.EqualFold(params["report-type"], "delivery-status")
 }
 
 // fromDomain is the domain of the first address in a From field, in lower case; "" if there is none.
@@ -135,8 +138,8 @@ func dkimDomain(value string) string {
 // timeFormat is a date of RFC 5322, 3.3.
 const timeFormat = "Mon, 02 Jan 2006 15:04:05 -0700"
 
-// trace is the Received field of a message (RFC 5321, 4.4). It names the recipient only if there is just one: recipients
-// must not learn of each other.
+// trace is the Received field of a message (RFC 5321, 4.4). It names the recipient only if there is just
+// one: recipients must not learn of each other.
 func (s *session) trace(m *relay.Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\tby %s (mailwhy) with %s id %s", s.fromWord(), s.tcpInfo(),
@@ -190,8 +193,8 @@ func literalOf(a netip.Addr) string {
 	return a.String()
 }
 
-// missing are the fields that a submitted message lacks (RFC 6409, 8.3). A signed message stays as it is: its signature
-// may cover the absence of these fields.
+// missing are the fields that a submitted message lacks (RFC 6409, 8.3). A signed message stays as it is:
+// its signature may cover the absence of these fields.
 func (s *session) missing(m *relay.Message, f *facts) string {
 	if s.options.KeepHeaders || len(f.dkim) > 0 {
 		return ""

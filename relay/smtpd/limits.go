@@ -11,19 +11,20 @@ import (
 
 // Limits bound what clients may cost. A number of zero means no limit; every time must be set.
 type Limits struct {
-	Connections     int   // at once, in total
-	ClientConns     int   // at once, from one address; a unix socket has no address and no limit
-	Messages        int   // per connection
-	Errors          int   // 5xx replies in a row; an accepted message starts the count again
-	AuthFailures    int   // per connection
-	OtherCommands   int   // between messages, other than MAIL, RCPT and DATA
-	Recipients      int   // per message
-	MessageSize     int64 // bytes of content
-	CommandLine     int   // bytes
-	ContentLine     int   // bytes
-	HeaderPeek      int   // bytes of the header that are read into memory and looked at
-	Memory          int64 // bytes of memory for all contents being received
-	InlineLimit     int64 // the store puts larger contents on disk, so only their buffer counts against Memory
+	Connections   int   // at once, in total
+	ClientConns   int   // at once, from one address; a unix socket has no address and no limit
+	Messages      int   // per connection
+	Errors        int   // 5xx replies in a row; an accepted message starts the count again
+	AuthFailures  int   // per connection
+	OtherCommands int   // between messages, other than MAIL, RCPT and DATA
+	Recipients    int   // per message
+	MessageSize   int64 // bytes of content
+	CommandLine   int   // bytes
+	ContentLine   int   // bytes
+	HeaderPeek    int   // bytes of the header that are read into memory and looked at
+	Memory        int64 // bytes of memory for all contents being received
+	// the store puts larger contents on disk, so only their buffer counts against Memory
+	InlineLimit     int64
 	Received        int   // Received fields in a message; as many mean a loop (RFC 5321, 6.3)
 	OwnReceived     int   // Received fields of our own
 	DataRate        int64 // bytes per second that the content must keep up after DataGrace
@@ -59,8 +60,8 @@ func (l *Limits) check() error {
 	return errors.Join(errs...)
 }
 
-// wire returns the limits that the wire enforces. The upstream's size limit may be lower than ours; the session
-// enforces that one.
+// wire returns the limits that the wire enforces. The upstream's size limit may be lower than ours; the
+// session enforces that one.
 func (l *Limits) wire() wire.Limits {
 	return wire.Limits{
 		Line: l.CommandLine, Content: l.MessageSize, ContentLine: l.ContentLine, Idle: l.CommandTimeout,
@@ -69,7 +70,8 @@ func (l *Limits) wire() wire.Limits {
 	}
 }
 
-// contentBuffer is the memory that a content takes once the store writes it to disk: the buffer it flows through.
+// contentBuffer is the memory that a content takes once the store writes it to disk: the buffer it flows
+// through.
 const contentBuffer = 64 << 10
 
 // memoryBudget counts the memory of all contents that are being received, over all sessions.

@@ -8,9 +8,9 @@ import (
 	"mailwhy/relay/internal/socket"
 )
 
-// Open opens the listener. The file of a unix socket has the permissions mode from the moment it exists, whatever the
-// umask. Open replaces a socket that a dead process left behind, but not one that answers, nor any other file. For TCP,
-// mode is ignored.
+// Open opens the listener. The file of a unix socket has the permissions mode from the moment it exists,
+// whatever the umask. Open replaces a socket that a dead process left behind, but not one that answers, nor
+// any other file. For TCP, mode is ignored.
 func (l *Listen) Open(mode fs.FileMode) (net.Listener, error) {
 	if l.Network == "unix" {
 		ln, err := socket.Listen(l.Addr, mode)

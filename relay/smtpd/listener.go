@@ -17,8 +17,8 @@ import (
 // ErrClosed is returned by Serve after Shutdown.
 var ErrClosed = errors.New("smtpd: server closed")
 
-// Serve accepts connections from l until Shutdown or a permanent error. It refuses a listener that would relay for
-// anybody. It owns l.
+// Serve accepts connections from l until Shutdown or a permanent error. It refuses a listener that would
+// relay for anybody. It owns l.
 func (s *Server) Serve(l net.Listener, conf Listen) error {
 	conf.Network, conf.Addr = l.Addr().Network(), l.Addr().String()
 	own := &listener{Listener: l, conf: conf, server: s}
@@ -107,7 +107,8 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 // turnAway closes a connection at once, with a reply if that needs no handshake.
 func (l *listener) turnAway(raw net.Conn, reply string) {
 	if !l.conf.TLS && len(l.conf.Proxy) == 0 {
-		raw.SetWriteDeadline(time.Now().Add(time.Second)) // a new socket's buffer is empty: this does not wait
+		// a new socket's buffer is empty: this does not wait
+		raw.SetWriteDeadline(time.Now().Add(time.Second))
 		raw.Write([]byte(reply + "\r\n"))
 	}
 	raw.Close()
@@ -134,14 +135,16 @@ func (s *session) open(raw net.Conn) (net.Conn, error) {
 	return tc, nil
 }
 
-// proxied reads the PROXY header that a trusted proxy must send, and returns the address of the client behind it. A
-// header without a client (LOCAL, UNKNOWN, a unix socket) gives no address: such a client is not in any network.
+// proxied reads the PROXY header that a trusted proxy must send, and returns the address of the client
+// behind it. A header without a client (LOCAL, UNKNOWN, a unix socket) gives no address: such a client is
+// not in any network.
 func (s *session) proxied(raw net.Conn) (net.Conn, net.Addr, error) {
 	if !containsAddr(s.listen.Proxy, raw.RemoteAddr()) {
 		return raw, raw.RemoteAddr(), nil
 	}
 	// The wire's deadline covers the header; the library's own would replace it.
-	pc := proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(0))
+	pc := proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE),
+		proxyproto.SetReadHeaderTimeout(0))
 	header := pc.ProxyHeader()
 	if header == nil {
 		return nil, nil, errors.New("no PROXY header from a trusted proxy")
@@ -205,11 +208,12 @@ func (s *session) countClient() bool {
 	return true
 }
 
-// abortWait is how long Shutdown waits for sessions whose connections it has cut: Accept may still be storing.
+// abortWait is how long Shutdown waits for sessions whose connections it has cut: Accept may still be
+// storing.
 const abortWait = 5 * time.Second
 
-// Shutdown stops listening, sends 421 to idle clients (RFC 5321, 3.8), and waits for open transactions until ctx is done.
-// Then it cuts all connections and returns ctx's error.
+// Shutdown stops listening, sends 421 to idle clients (RFC 5321, 3.8), and waits for open transactions
+// until ctx is done. Then it cuts all connections and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true

@@ -14,8 +14,9 @@ import (
 // originsEnough is how many connections, all from the gateway, lead to a warning.
 const originsEnough = 20
 
-// origins notices when every client comes from the address of a container gateway. The engine's port forwarding then
-// hides the clients, and a network that contains the gateway contains everybody who reaches the published port.
+// origins notices when every client comes from the address of a container gateway. The engine's port
+// forwarding then hides the clients, and a network that contains the gateway contains everybody who reaches
+// the published port.
 type origins struct {
 	gateway atomic.Int64 // connections from it
 	other   atomic.Bool  // there was a connection from elsewhere
@@ -31,14 +32,17 @@ func (g *origins) note(o *Options, addr netip.Addr) {
 		return
 	}
 	if g.gateway.Add(1) == originsEnough && !g.other.Load() {
-		o.Log.Warn("every client so far has the address of the container gateway, so networks cannot tell clients apart and "+
-			"whoever reaches the published port counts as the gateway; publish the port on 127.0.0.1 only, or use AUTH "+
+		o.Log.Warn("every client so far has the address of the container gateway, so networks cannot tell "+
+			"clients apart and "+
+			"whoever reaches the published port counts as the gateway; publish the port on 127.0.0.1 only, "+
+			"or use AUTH "+
 			"or the PROXY protocol",
 			"gateway", addr.String())
 	}
 }
 
-// ContainerGateway is the IPv4 address of the default gateway if this process runs in a container, else the zero Addr.
+// ContainerGateway is the IPv4 address of the default gateway if this process runs in a container, else the
+// zero Addr.
 func ContainerGateway() netip.Addr {
 	if _, err := os.Stat("/.dockerenv"); err != nil {
 		if _, err := os.Stat("/run/.containerenv"); err != nil {
@@ -53,8 +57,8 @@ func ContainerGateway() netip.Addr {
 	return defaultGateway(f)
 }
 
-// defaultGateway finds the gateway of the default route in Linux's table of IPv4 routes (proc(5)). Its addresses are
-// hexadecimal, in the machine's byte order.
+// defaultGateway finds the gateway of the default route in Linux's table of IPv4 routes (proc(5)). Its
+// addresses are hexadecimal, in the machine's byte order.
 func defaultGateway(r io.Reader) netip.Addr {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {

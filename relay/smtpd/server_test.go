@@ -78,9 +78,11 @@ func (st *store) refusals() []relay.Event {
 // testLimits are wide enough for every test that does not set its own.
 func testLimits() Limits {
 	return Limits{
-		Connections: 1000, ClientConns: 500, Messages: 10000, Errors: 20, AuthFailures: 5, OtherCommands: 1000,
-		Recipients: 1000, MessageSize: 50 << 20, CommandLine: 4096, ContentLine: 1 << 20, HeaderPeek: 128 << 10,
-		Memory: 64 << 20, InlineLimit: 128 << 10, Received: 100, OwnReceived: 5, DataRate: 100,
+		Connections: 1000, ClientConns: 500, Messages: 10000, Errors: 20, AuthFailures: 5,
+		OtherCommands: 1000,
+		Recipients:    1000, MessageSize: 50 << 20, CommandLine: 4096, ContentLine: 1 << 20,
+		HeaderPeek: 128 << 10,
+		Memory:     64 << 20, InlineLimit: 128 << 10, Received: 100, OwnReceived: 5, DataRate: 100,
 		CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, DataTotal: 30 * time.Minute,
 		DataGrace: time.Minute, HandshakeTime: 30 * time.Second, WriteTimeout: time.Minute,
 	}
@@ -100,7 +102,8 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 	_, err := New(Options{})
 	for _, name := range []string{
 		"Hostname", "Accept", "Recorder", "Postmaster", "Limits.CommandTimeout", "Limits.DataTimeout",
-		"Limits.DataTotal", "Limits.DataGrace", "Limits.HandshakeTime", "Limits.WriteTimeout", "Limits.CommandLine",
+		"Limits.DataTotal", "Limits.DataGrace", "Limits.HandshakeTime", "Limits.WriteTimeout",
+		"Limits.CommandLine",
 		"Limits.HeaderPeek",
 	} {
 		if err == nil || !strings.Contains(err.Error(), name+" must be") {
@@ -240,9 +243,11 @@ func TestMessage(t *testing.T) {
 	c.say(`RCPT TO:<"a b"@example.test>`, "250 2.1.5 ")
 	c.say(`RCPT TO:<PostMaster>`, "250 2.1.5 ")
 	c.say("DATA", "354 ")
-	const content = "From: App <app@Client.test>\r\nSubject: =?utf-8?q?hi?=\r\n there\r\nMessage-ID: <1@client.test>\r\n" +
+	const content = "From: App <app@Client.test>\r\nSubject: =?utf-8?q?hi?=\r\n there\r\nMessage-ID: " +
+		"<1@client.test>\r\n" +
 		"DKIM-Signature: v=1; a=rsa-sha256; d=Client.Test; s=x\r\n\r\nHello\r\n.dot\r\n"
-	id := strings.TrimPrefix(c.say(strings.TrimSuffix(dotStuff(content), "\r\n")+"\r\n.", "250 2.0.0 Ok: queued as "), "250 2.0.0 Ok: queued as ")
+	id := strings.TrimPrefix(c.say(strings.TrimSuffix(dotStuff(content), "\r\n")+"\r\n.",
+		"250 2.0.0 Ok: queued as "), "250 2.0.0 Ok: queued as ")
 	c.say("QUIT", "221 2.0.0 ")
 	c.want("")
 
@@ -254,27 +259,32 @@ func TestMessage(t *testing.T) {
 	if m.ID != id || !relay.ValidID(id) {
 		t.Errorf("id %q, said %q", m.ID, id)
 	}
-	wantEnv := relay.Envelope{From: "app@client.test", Body: relay.Body8BitMIME, SMTPUTF8: true, Ret: relay.RetHeaders, EnvID: "QQ+1"}
+	wantEnv := relay.Envelope{From: "app@client.test", Body: relay.Body8BitMIME, SMTPUTF8: true,
+		Ret: relay.RetHeaders, EnvID: "QQ+1"}
 	if m.Envelope != wantEnv {
 		t.Errorf("envelope %+v", m.Envelope)
 	}
 	if len(m.Recipients) != 3 || m.Recipients[0].ORCPT != "rfc822;Joe+2Bx@example.test" ||
 		m.Recipients[0].Notify != relay.NotifySuccess|relay.NotifyDelay ||
-		m.Recipients[1].Address != `"a b"@example.test` || m.Recipients[2].Address != "postmaster@relay.test" {
+		m.Recipients[1].Address != `"a b"@example.test` ||
+		m.Recipients[2].Address != "postmaster@relay.test" {
 		t.Errorf("recipients %+v", m.Recipients)
 	}
-	wantClient := relay.Client{Name: "localhost", Addr: "127.0.0.1", Hello: "client.test", Protocol: "UTF8SMTP"}
+	wantClient := relay.Client{Name: "localhost", Addr: "127.0.0.1", Hello: "client.test",
+		Protocol: "UTF8SMTP"}
 	if m.Client != wantClient {
 		t.Errorf("client %+v", m.Client)
 	}
-	if m.Subject != "=?utf-8?q?hi?= there" || m.MessageID != "<1@client.test>" || m.HeaderFrom != "client.test" ||
+	if m.Subject != "=?utf-8?q?hi?= there" || m.MessageID != "<1@client.test>" ||
+		m.HeaderFrom != "client.test" ||
 		len(m.DKIM) != 1 || m.DKIM[0] != "client.test" || m.Arrived.IsZero() {
 		t.Errorf("message %+v", m)
 	}
 	if got[0].body() != content {
 		t.Errorf("content %q", got[0].body())
 	}
-	wantTrace := "Received: from client.test (localhost [127.0.0.1])\r\n\tby relay.test (mailwhy) with UTF8SMTP id " + id + ";\r\n\t"
+	wantTrace := "Received: from client.test (localhost [127.0.0.1])\r\n\tby relay.test (mailwhy) with " +
+		"UTF8SMTP id " + id + ";\r\n\t"
 	if !strings.HasPrefix(got[0].content, wantTrace) {
 		t.Errorf("trace %q", got[0].content)
 	}

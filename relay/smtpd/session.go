@@ -17,8 +17,8 @@ import (
 	"mailwhy/relay/smtpd/wire"
 )
 
-// session is one client's connection. It is go-smtp's Session and the wire's Dialogue; both call it from the one
-// goroutine that serves the connection.
+// session is one client's connection. It is go-smtp's Session and the wire's Dialogue; both call it from
+// the one goroutine that serves the connection.
 type session struct {
 	server  *Server
 	options *Options
@@ -82,7 +82,8 @@ func (s *session) Logout() error {
 // reply makes a reply that go-smtp sends unchanged. It must not be wrapped: the library asserts its type.
 func reply(code int, class, subject, detail int, format string, args ...any) *smtp.SMTPError {
 	return &smtp.SMTPError{
-		Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: fmt.Sprintf(format, args...),
+		Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail},
+		Message: fmt.Sprintf(format, args...),
 	}
 }
 
@@ -107,7 +108,8 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 		return reply(553, 5, 6, 7, "The upstream does not accept internationalized mail (SMTPUTF8)")
 	}
 	if known && p.envelope.Body == relay.Body8BitMIME && !caps.EightBit {
-		return reply(554, 5, 6, 3, "The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
+		return reply(554, 5, 6, 3,
+			"The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
 	}
 	s.tx = &transaction{envelope: p.envelope, limit: limit, eightBit: caps.EightBit || !known}
 	return nil
@@ -177,13 +179,16 @@ func (s *session) addRecipient(r relay.Recipient) error {
 	}
 	if n := s.options.Limits.Recipients; n > 0 && len(s.tx.recipients) >= n {
 		s.overshoot++
-		return reply(452, 4, 5, 3, "Too many recipients, send to the rest in another transaction") // RFC 5321, 4.5.3.1.10
+		// RFC 5321, 4.5.3.1.10
+		return reply(452, 4, 5, 3, "Too many recipients, send to the rest in another transaction")
 	}
-	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 && !matches(a.AllowRecipients, r.Address) {
+	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 &&
+		!matches(a.AllowRecipients, r.Address) {
 		return reply(550, 5, 7, 1, "Recipient address not allowed here")
 	}
 	if len(a.AllowRecipients) > 0 && routed(r.Address) && !named(a.AllowRecipients, r.Address) {
-		return reply(550, 5, 7, 1, "Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
+		return reply(550, 5, 7, 1,
+			"Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
 	}
 	s.tx.recipients = append(s.tx.recipients, r)
 	return nil
@@ -195,7 +200,8 @@ type sizeLimit struct {
 	upstream bool
 }
 
-// sizeLimit returns the lower of our limit and the upstream's. The upstream also counts the header fields we add.
+// sizeLimit returns the lower of our limit and the upstream's. The upstream also counts the header fields
+// we add.
 func (s *session) sizeLimit(caps relay.Capabilities) sizeLimit {
 	ours := s.options.Limits.MessageSize
 	if caps.Size > 0 && (ours == 0 || caps.Size < ours) {
@@ -251,14 +257,17 @@ func (s *session) logFailure(err error) {
 	var netErr net.Error
 	switch {
 	case errors.Is(err, wire.ErrBareLF):
-		log.Warn("refused content with bare LF: the client ends its lines with LF only; configure it to send CRLF, " +
+		log.Warn("refused content with bare LF: the client ends its lines with LF only; configure it to " +
+			"send CRLF, " +
 			`or set smtpd.bare_newline = "normalize"`)
 	case s.lfOnly:
-		log.Warn("content never ended: the client ends its lines with LF only, so its final dot does not end the content; " +
+		log.Warn("content never ended: the client ends its lines with LF only, so its final dot does not " +
+			"end the content; " +
 			"configure it to send CRLF")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
 		log.Warn("refused content", "err", err)
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr): // includes probes
+	// includes probes
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr):
 		log.Debug("connection ended", "err", err)
 	default:
 		log.Info("connection ended", "err", clean.Line(err.Error(), 512))

@@ -1,26 +1,29 @@
-// Package smtpd is the front door: it accepts mail from applications over SMTP (RFC 5321) and hands each complete message
-// to the function that stores it. The program makes one Server from the configuration and serves each listener with it.
+// Package smtpd is the front door: it accepts mail from applications over SMTP (RFC 5321) and hands each
+// complete message to the function that stores it. The program makes one Server from the configuration and
+// serves each listener with it.
 //
-// go-smtp enforces the order of commands and runs the AUTH exchange. Package wire lies between it and the network and owns
-// command lines, content and STARTTLS. This package parses the commands itself: the library sees MAIL and RCPT without
-// parameters, because it loses some of them and accepts some that it should not (docs/front-door.md lists each trap and
-// how we avoid it). Every reply to the client passes session.Reply, which corrects codes and wording, counts errors, and
-// records each refusal.
+// go-smtp enforces the order of commands and runs the AUTH exchange. Package wire lies between it and the
+// network and owns command lines, content and STARTTLS. This package parses the commands itself: the
+// library sees MAIL and RCPT without parameters, because it loses some of them and accepts some that it
+// should not (docs/front-door.md lists each trap and how we avoid it). Every reply to the client passes
+// session.Reply, which corrects codes and wording, counts errors, and records each refusal.
 //
 // What always holds:
 //
-//   - The content gets a 250 only when Accept returned nil and the final dot was seen. When content is cut short, stalls,
-//     is too large or malformed, Accept's reader fails, so half a message is never stored.
-//   - Only clients in the configured networks and authenticated users can send mail (Access), and a configuration that
-//     would relay for anybody does not start (CheckOpen). Each connection reads its options once: Reload changes only new
-//     connections.
-//   - An envelope contains only addresses that address.Parse accepted. A HELO name and all other text of the client passes
-//     through package clean before it reaches a Received field or an event. Our own errors never reach the client.
-//   - A client costs one goroutine and a few KiB until it sends content. Connections, commands, errors, time and bytes are
-//     limited (Limits).
+//   - The content gets a 250 only when Accept returned nil and the final dot was seen. When content is cut
+//     short, stalls, is too large or malformed, Accept's reader fails, so half a message is never stored.
+//   - Only clients in the configured networks and authenticated users can send mail (Access), and a
+//     configuration that would relay for anybody does not start (CheckOpen). Each connection reads its
+//     options once: Reload changes only new connections.
+//   - An envelope contains only addresses that address.Parse accepted. A HELO name and all other text of
+//     the client passes through package clean before it reaches a Received field or an event. Our own
+//     errors never reach the client.
+//   - A client costs one goroutine and a few KiB until it sends content. Connections, commands, errors,
+//     time and bytes are limited (Limits).
 //
-// It obeys RFC 5321, and RFC 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3207 (STARTTLS), 3461 and 6533
-// (DSN), 3848 (Received with), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 8314 (implicit TLS), 9422 (LIMITS).
+// It obeys RFC 5321, and RFC 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3207
+// (STARTTLS), 3461 and 6533 (DSN), 3848 (Received with), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8),
+// 8314 (implicit TLS), 9422 (LIMITS).
 package smtpd
 
 import (
@@ -50,11 +53,11 @@ type Options struct {
 	Accept func(context.Context, *relay.Message, io.Reader) error
 	// Recorder receives every refusal.
 	Recorder relay.Recorder
-	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once. Nil means that
-	// they are never known.
+	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once.
+	// Nil means that they are never known.
 	Capabilities func() (relay.Capabilities, bool)
-	// TLS returns the configuration for STARTTLS and for implicit TLS, or nil when there is none; so does a nil TLS.
-	// It is called for each handshake, so certificates can be replaced.
+	// TLS returns the configuration for STARTTLS and for implicit TLS, or nil when there is none; so does a
+	// nil TLS. It is called for each handshake, so certificates can be replaced.
 	TLS func() *tls.Config
 	// Access says who may send what to whom.
 	Access Access
@@ -66,7 +69,8 @@ type Options struct {
 	NormalizeNewlines bool
 	// KeepHeaders leaves a message without Message-ID or Date as it is.
 	KeepHeaders bool
-	// Gateway is the address that a container engine's port forwarding gives every client; see ContainerGateway.
+	// Gateway is the address that a container engine's port forwarding gives every client; see
+	// ContainerGateway.
 	Gateway netip.Addr
 	Now     func() time.Time       // nil means time.Now
 	NewID   func(time.Time) string // nil means relay.NewID
@@ -165,8 +169,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Reload replaces the options for new connections; open ones keep the old options. On an error it changes nothing. It is
-// an error, too, if a listener in use would become open to anybody.
+// Reload replaces the options for new connections; open ones keep the old options. On an error it changes
+// nothing. It is an error, too, if a listener in use would become open to anybody.
 func (s *Server) Reload(o Options) error {
 	opts, err := o.prepared()
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"mailwhy/relay"
 )
 
-// Each test here is named after a trap of go-smtp v0.25.1. It shows what the library does alone, so that a new version that
-// behaves otherwise is noticed, and what the front door does.
+// Each test here is named after a trap of go-smtp v0.25.1. It shows what the library does alone, so that a
+// new version that behaves otherwise is noticed, and what the front door does.
 
 // plainBackend records what go-smtp alone hands to a backend.
 type plainBackend struct {
@@ -112,7 +112,8 @@ func TestTrapChunkingAdvertised(t *testing.T) {
 	if got := theirs.say("EHLO x", "250"); !strings.Contains(got, "CHUNKING") {
 		t.Errorf("plain: %q", got)
 	}
-	if got := ours.say("EHLO x", "250"); strings.Contains(got, "CHUNKING") || strings.Contains(got, "BINARYMIME") {
+	if got := ours.say("EHLO x", "250"); strings.Contains(got, "CHUNKING") ||
+		strings.Contains(got, "BINARYMIME") {
 		t.Errorf("ours: %q", got)
 	}
 }
@@ -214,7 +215,8 @@ func TestTrapAuthFailuresUnlimited(t *testing.T) {
 	ours.want("")
 }
 
-// TestTrapErrorTextLeaks: errors that are no *SMTPError, and wrapped ones, are told to the client by the library.
+// TestTrapErrorTextLeaks: errors that are no *SMTPError, and wrapped ones, are told to the client by the
+// library.
 func TestTrapErrorTextLeaks(t *testing.T) {
 	theirs := hello(t, plain(t, &plainBackend{
 		authErr: errors.New("ldap: secret-host:389 down"),
@@ -264,7 +266,8 @@ func TestTrapFailedHandshakeGoesOnInClear(t *testing.T) {
 	ours.say("STARTTLS", "220")
 	io.WriteString(ours, "not a handshake, but long enough to be one\r\n")
 	io.WriteString(ours, "MAIL FROM:<a@b.test>\r\n")
-	if rest, _ := io.ReadAll(ours.r); bytes.Contains(rest, []byte("250")) || bytes.Contains(rest, []byte("550")) {
+	if rest, _ := io.ReadAll(ours.r); bytes.Contains(rest, []byte("250")) ||
+		bytes.Contains(rest, []byte("550")) {
 		t.Errorf("ours: %q", rest)
 	}
 }
@@ -365,9 +368,11 @@ func TestTrapLineLimitInData(t *testing.T) {
 	ours.mail("x\r\n", "250")
 }
 
-// TestTrapReadTimeoutCoversData: the library's one deadline bounds the whole content, however steadily it comes.
+// TestTrapReadTimeoutCoversData: the library's one deadline bounds the whole content, however steadily it
+// comes.
 func TestTrapReadTimeoutCoversData(t *testing.T) {
-	theirs := hello(t, plain(t, &plainBackend{}, func(s *smtp.Server) { s.ReadTimeout = 200 * time.Millisecond }))
+	theirs := hello(t, plain(t, &plainBackend{},
+		func(s *smtp.Server) { s.ReadTimeout = 200 * time.Millisecond }))
 	o := testOptions(&store{})
 	o.Limits.CommandTimeout, o.Limits.DataTimeout = 200*time.Millisecond, 200*time.Millisecond
 	_, addr := start(t, o, Listen{})
@@ -496,7 +501,8 @@ func TestTrapPostmaster(t *testing.T) {
 	ours.say("RCPT TO:<postmaster>", "250")
 }
 
-// TestTrapEnvelopeInjection: the library unquotes a local part, and what comes out is another command when it is sent on.
+// TestTrapEnvelopeInjection: the library unquotes a local part, and what comes out is another command when
+// it is sent on.
 func TestTrapEnvelopeInjection(t *testing.T) {
 	theirs, ours, b, st := both(t)
 	const path = `<"victim@evil.test> ORCPT=rfc822;a"@allowed.test>`
@@ -528,7 +534,8 @@ func TestTrapControlsInAddressAndHello(t *testing.T) {
 
 func TestTrapBareNewlinesAccepted(t *testing.T) {
 	for _, content := range []string{
-		"a\nb\r\n.\r\n", "a\n.\nb\r\n.\r\n", "a\n.\r\nb\r\n.\r\n", "a\r\n.\nb\r\n.\r\n", "a\r.\r\nb\r\n.\r\n", "a\r\n\x00.\r\n.\r\n",
+		"a\nb\r\n.\r\n", "a\n.\nb\r\n.\r\n", "a\n.\r\nb\r\n.\r\n", "a\r\n.\nb\r\n.\r\n", "a\r.\r\nb\r\n.\r\n",
+		"a\r\n\x00.\r\n.\r\n",
 		"a\rb\r\n.\r\n",
 	} {
 		theirs, ours, b, st := both(t)
@@ -550,7 +557,8 @@ func TestTrapBareNewlinesAccepted(t *testing.T) {
 	}
 }
 
-// TestTrapCRLostInDotLine: the library drops the CR of "\r\n.\rX" and of "\r\n.\r\r\n", which can make a header end early.
+// TestTrapCRLostInDotLine: the library drops the CR of "\r\n.\rX" and of "\r\n.\r\r\n", which can make a
+// header end early.
 func TestTrapCRLostInDotLine(t *testing.T) {
 	for content, altered := range map[string]string{
 		"Subject: x\r\n.\rX-Y: z\r\n\r\nb\r\n.\r\n":    "Subject: x\r\nX-Y: z\r\n\r\nb\r\n",
@@ -607,13 +615,15 @@ func TestTrapNestedMail(t *testing.T) {
 	ours.say("DATA", "354")
 }
 
-// TestTrapInputAfterClose: with no ReadTimeout the library runs what was pipelined behind QUIT into a nil Session.
+// TestTrapInputAfterClose: with no ReadTimeout the library runs what was pipelined behind QUIT into a nil
+// Session.
 func TestTrapInputAfterClose(t *testing.T) {
 	st := &store{}
 	_, addr := start(t, testOptions(st), Listen{})
 	for range 20 {
 		c := dial(t, addr)
-		io.WriteString(c, "EHLO x\r\nQUIT\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nx\r\n.\r\n")
+		io.WriteString(c,
+			"EHLO x\r\nQUIT\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nx\r\n.\r\n")
 		got, _ := io.ReadAll(c)
 		if bytes.Contains(got, []byte("421")) || !bytes.HasSuffix(got, []byte("221 2.0.0 Bye\r\n")) {
 			t.Errorf("%q", got)
@@ -631,7 +641,8 @@ func TestTrapOAUTHBEARERPanics(t *testing.T) {
 	_, addr := start(t, o, Listen{})
 	c := dial(t, addr)
 	c.want("220")
-	if got := c.say("EHLO x", "250"); !strings.Contains(got, "AUTH PLAIN LOGIN") || strings.Contains(got, "OAUTH") {
+	if got := c.say("EHLO x", "250"); !strings.Contains(got, "AUTH PLAIN LOGIN") ||
+		strings.Contains(got, "OAUTH") {
 		t.Errorf("%q", got)
 	}
 	c.say("AUTH OAUTHBEARER", "504 5.5.4 ")
@@ -681,10 +692,11 @@ func TestTrapQueueIDIn250(t *testing.T) {
 	}
 }
 
-// TestTrapLFOnlyClient: such a client waits for a reply that never comes. Refused content is answered at its first line, and
-// logged with the remedy.
+// TestTrapLFOnlyClient: such a client waits for a reply that never comes. Refused content is answered at
+// its first line, and logged with the remedy.
 func TestTrapLFOnlyClient(t *testing.T) {
-	theirs := hello(t, plain(t, &plainBackend{}, func(s *smtp.Server) { s.ReadTimeout = 300 * time.Millisecond }))
+	theirs := hello(t, plain(t, &plainBackend{},
+		func(s *smtp.Server) { s.ReadTimeout = 300 * time.Millisecond }))
 	theirs.say("MAIL FROM:<a@b.test>", "250")
 	theirs.say("RCPT TO:<c@d.test>", "250")
 	theirs.say("DATA", "354")
@@ -709,8 +721,8 @@ func TestTrapLFOnlyClient(t *testing.T) {
 	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 }
 
-// TestRefusedAtOnce: a client that ends its content with a dot and LF alone hears why that is refused without sending
-// more.
+// TestRefusedAtOnce: a client that ends its content with a dot and LF alone hears why that is refused
+// without sending more.
 func TestRefusedAtOnce(t *testing.T) {
 	_, addr := start(t, testOptions(&store{}), Listen{})
 	for _, end := range []string{"\r\n.\n", "\n.\n", "\r\n.x\n", "\n"} {
@@ -726,8 +738,9 @@ func TestRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// TestTodayLFOnlyClientWaitsWhenNormalized shows what is not cured: where bare newlines are let through, LF.LF still does not end
-// the content, since taking it for the end is what SMTP smuggling lives from. The client waits until the time-out; the log says why.
+// TestTodayLFOnlyClientWaitsWhenNormalized shows what is not cured: where bare newlines are let through,
+// LF.LF still does not end the content, since taking it for the end is what SMTP smuggling lives from. The
+// client waits until the time-out; the log says why.
 func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
 	var logged lockedBuffer
 	st := &store{}

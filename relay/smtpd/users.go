@@ -19,8 +19,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Users are the names and password hashes for AUTH. They never change; a reload reads new ones. They are safe for
-// concurrent use.
+// Users are the names and password hashes for AUTH. They never change; a reload reads new ones. They are
+// safe for concurrent use.
 type Users struct {
 	byName map[string]user
 	decoy  string   // hash checked for unknown names, so that they take as long
@@ -38,9 +38,10 @@ type user struct {
 // maxProven bounds Users.proven.
 const maxProven = 1024
 
-// ParseUsers reads a users file: a line per user, NAME:HASH or NAME:HASH:SENDERS, where HASH is in the usual text form of
-// bcrypt or argon2id and SENDERS are comma-separated patterns (see Access). Empty lines and lines that begin with # are
-// ignored. All mistakes are reported at once, with line numbers; hashes are never shown.
+// ParseUsers reads a users file: a line per user, NAME:HASH or NAME:HASH:SENDERS, where HASH is in the
+// usual text form of bcrypt or argon2id and SENDERS are comma-separated patterns (see Access). Empty lines
+// and lines that begin with # are ignored. All mistakes are reported at once, with line numbers; hashes are
+// never shown.
 func ParseUsers(r io.Reader) (*Users, error) {
 	u := &Users{byName: map[string]user{}, proven: map[[32]byte]struct{}{}}
 	rand.Read(u.key[:])
@@ -159,11 +160,13 @@ func parseArgon(s string) (h argonHash, err error) {
 	h.salt, err = base64.RawStdEncoding.DecodeString(fields[4])
 	var err3 error
 	h.key, err3 = base64.RawStdEncoding.DecodeString(fields[5])
-	if errors.Join(err1, err2, err, err3) != nil || version != argon2.Version || len(h.salt) < 8 || len(h.key) < 16 {
+	if errors.Join(err1, err2, err, err3) != nil || version != argon2.Version || len(h.salt) < 8 ||
+		len(h.key) < 16 {
 		return h, errors.New("malformed argon2id hash")
 	}
 	if h.time < 1 || h.time > argonMaxTime || h.memory < 8 || h.memory > argonMaxMemory || h.threads < 1 {
-		return h, fmt.Errorf("argon2id parameters out of bounds: t is at most %d, m at most %d", argonMaxTime, argonMaxMemory)
+		return h, fmt.Errorf("argon2id parameters out of bounds: t is at most %d, m at most %d", argonMaxTime,
+			argonMaxMemory)
 	}
 	return h, nil
 }

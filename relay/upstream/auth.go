@@ -18,9 +18,10 @@ import (
 
 // Authenticator proves to the server who we are. Implementations are safe for concurrent use.
 type Authenticator interface {
-	// Client returns the SASL client for the best of the mechanisms that the server offers, which are in upper case and in
-	// the server's order. It returns ErrNoMechanism if it supports none of them. Any other error is a problem on our side (a
-	// secret that cannot be read, a token that was not granted), and its text is logged.
+	// Client returns the SASL client for the best of the mechanisms that the server offers, which are in
+	// upper case and in the server's order. It returns ErrNoMechanism if it supports none of them. Any
+	// other error is a problem on our side (a secret that cannot be read, a token that was not granted),
+	// and its text is logged.
 	Client(ctx context.Context, offered []string) (sasl.Client, error)
 }
 
@@ -63,8 +64,8 @@ func (c *Credentials) Client(_ context.Context, offered []string) (sasl.Client, 
 	return nil, ErrNoMechanism
 }
 
-// loginClient is LOGIN. Servers word their prompts in any way and language. If the words do not tell, the order does: first
-// the name, then the password.
+// loginClient is LOGIN. Servers word their prompts in any way and language. If the words do not tell, the
+// order does: first the name, then the password.
 type loginClient struct {
 	username, password string
 	step               int
@@ -101,15 +102,16 @@ func (c *cramMD5Client) Next(challenge []byte) ([]byte, error) {
 	return []byte(c.username + " " + hex.EncodeToString(mac.Sum(nil))), nil
 }
 
-// authenticate logs in (RFC 4954). If the server offers a mechanism but then does not support it, the next one is tried. A
-// refusal is final until a probe, because providers lock accounts.
+// authenticate logs in (RFC 4954). If the server offers a mechanism but then does not support it, the next
+// one is tried. A refusal is final until a probe, because providers lock accounts.
 func (o *opening) authenticate() *problem {
 	if o.p.opt.Auth == nil {
 		return nil
 	}
 	if o.c.tls == "" && !o.p.opt.AllowPlaintextAuth {
 		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
-			"credentials are configured, but the connection is not encrypted: the server does not offer STARTTLS"}}
+			"credentials are configured, but the connection is not encrypted: the server does not offer " +
+				"STARTTLS"}}
 	}
 	return o.p.logins.try(o.ctx, o.probe, o.login)
 }
@@ -126,7 +128,8 @@ func (o *opening) login() *problem {
 		if pr == nil || pr.rep.code != 504 { // RFC 4954, 4: mechanism not supported
 			return pr
 		}
-		if offered = slices.DeleteFunc(slices.Clone(offered), func(m string) bool { return m == mech }); len(offered) == 0 {
+		if offered = slices.DeleteFunc(slices.Clone(offered),
+			func(m string) bool { return m == mech }); len(offered) == 0 {
 			return pr
 		}
 	}
@@ -141,10 +144,12 @@ func (o *opening) authErr(offered []string, err error) error {
 	case !errors.Is(err, ErrNoMechanism):
 		return &netError{diagnose.NetLocal, err.Error()}
 	case len(offered) == 0:
-		return &netError{diagnose.NetAuthUnavailable, "credentials are configured, but the server does not offer AUTH"}
+		return &netError{diagnose.NetAuthUnavailable,
+			"credentials are configured, but the server does not offer AUTH"}
 	}
 	return &netError{diagnose.NetAuthUnavailable,
-		"credentials are configured, but none of the mechanisms of the server can use them: " + strings.Join(offered, " ")}
+		"credentials are configured, but none of the mechanisms of the server can use them: " +
+			strings.Join(offered, " ")}
 }
 
 // sasl runs one exchange. None of its lines reaches a log, even if the server echoes one.
@@ -177,7 +182,8 @@ func (o *opening) sasl(client sasl.Client) (mech string, pr *problem) {
 			resp, err := client.Next(challenge(r.raw))
 			if err != nil {
 				o.command("*") // RFC 4954, 4: cancels the exchange
-				return mech, &problem{stage: diagnose.StageAuth, err: &netError{diagnose.NetProtocol, err.Error()}}
+				return mech, &problem{stage: diagnose.StageAuth,
+					err: &netError{diagnose.NetProtocol, err.Error()}}
 			}
 			line = base64.StdEncoding.EncodeToString(resp)
 		}

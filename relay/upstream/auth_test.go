@@ -45,30 +45,45 @@ func TestAuth(t *testing.T) {
 		{name: "PLAIN", server: server("PLAIN"), tls: inTLS, auth: secret("secret")},
 		{name: "LOGIN", server: server("LOGIN"), tls: inTLS, auth: secret("secret")},
 		{name: "CRAM-MD5", server: server("CRAM-MD5"), tls: inTLS, auth: secret("secret")},
-		{name: "in clear, allowed", server: smtptest.Options{Users: users, RequireAuth: true}, auth: secret("secret"), clear: true},
-		{name: "old form", tls: TLS{}, clear: true, auth: secret("secret"), server: smtptest.Options{Users: users, RequireAuth: true,
-			Without: nil, Script: ehlo("250-x\r\n250 auth=plain\r\n")}},
-		{name: "wrong password", server: server("PLAIN"), tls: inTLS, auth: secret("wrong"), stage: diagnose.StageAuth, raw: "535 5.7.8 Authentication credentials invalid\r\n"},
-		{name: "opportunistic without STARTTLS", server: smtptest.Options{Users: users}, tls: TLS{Mode: TLSOpportunistic}, auth: secret("secret"),
+		{name: "in clear, allowed", server: smtptest.Options{Users: users, RequireAuth: true},
+			auth: secret("secret"), clear: true},
+		{name: "old form", tls: TLS{}, clear: true, auth: secret("secret"),
+			server: smtptest.Options{Users: users, RequireAuth: true,
+				Without: nil, Script: ehlo("250-x\r\n250 auth=plain\r\n")}},
+		{name: "wrong password", server: server("PLAIN"), tls: inTLS, auth: secret("wrong"),
+			stage: diagnose.StageAuth, raw: "535 5.7.8 Authentication credentials invalid\r\n"},
+		{name: "opportunistic without STARTTLS", server: smtptest.Options{Users: users},
+			tls: TLS{Mode: TLSOpportunistic}, auth: secret("secret"),
 			stage: diagnose.StageTLS, kind: diagnose.NetTLSUnavailable},
-		{name: "opportunistic, certificate unknown", server: server("PLAIN"), tls: TLS{Mode: TLSOpportunistic}, auth: secret("secret"), clear: true,
+		{name: "opportunistic, certificate unknown", server: server("PLAIN"),
+			tls: TLS{Mode: TLSOpportunistic}, auth: secret("secret"), clear: true,
 			stage: diagnose.StageTLS, kind: diagnose.NetTLSAuthority},
-		{name: "no AUTH", server: smtptest.Options{TLS: id.Server()}, tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
-		{name: "no mechanism", server: server("XOAUTH2"), tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
-		{name: "HELO only", server: smtptest.Options{Script: at(diagnose.StageHello, "502 5.5.1 what\r\n", smtptest.EndNot)}, auth: secret("secret"), clear: true,
+		{name: "no AUTH", server: smtptest.Options{TLS: id.Server()}, tls: inTLS, auth: secret("secret"),
+			stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
+		{name: "no mechanism", server: server("XOAUTH2"), tls: inTLS, auth: secret("secret"),
+			stage: diagnose.StageAuth, kind: diagnose.NetAuthUnavailable},
+		{name: "HELO only", server: smtptest.Options{Script: at(diagnose.StageHello, "502 5.5.1 what\r\n",
+			smtptest.EndNot)}, auth: secret("secret"), clear: true,
 			stage: diagnose.StageHello, raw: "502 5.5.1 what\r\n"},
-		{name: "password file gone", server: server("PLAIN"), tls: inTLS, auth: &Credentials{Mechanisms: []string{"PLAIN"}, Password: func() (string, error) { return "", errors.New("no such file") }},
+		{name: "password file gone", server: server("PLAIN"), tls: inTLS,
+			auth: &Credentials{Mechanisms: []string{"PLAIN"},
+				Password: func() (string, error) { return "", errors.New("no such file") }},
 			stage: diagnose.StageAuth, kind: diagnose.NetLocal},
-		{name: "454", server: with(server("PLAIN"), refuse("454 4.7.0 try later\r\n")), tls: inTLS, auth: secret("secret"), stage: diagnose.StageAuth, raw: "454 4.7.0 try later\r\n"},
-		{name: "echo", server: with(server("PLAIN"), refuse("500 what is AHVzZXIAc2VjcmV0\r\n")), tls: inTLS, auth: secret("secret"),
+		{name: "454", server: with(server("PLAIN"), refuse("454 4.7.0 try later\r\n")), tls: inTLS,
+			auth: secret("secret"), stage: diagnose.StageAuth, raw: "454 4.7.0 try later\r\n"},
+		{name: "echo", server: with(server("PLAIN"), refuse("500 what is AHVzZXIAc2VjcmV0\r\n")), tls: inTLS,
+			auth:  secret("secret"),
 			stage: diagnose.StageAuth, raw: "500 what is [16 characters not shown]\r\n"},
-		{name: "504, then another mechanism", tls: inTLS, auth: secret("secret"), server: with(server("PLAIN", "LOGIN"), func(c smtptest.Command) smtptest.Action {
-			if strings.HasPrefix(c.Line, "AUTH PLAIN") {
-				return smtptest.Action{Reply: "504 5.5.4 not after all"}
-			}
-			return smtptest.Action{}
-		})},
-		{name: "long token", server: smtptest.Options{TLS: id.Server(), Users: map[string]string{"user": strings.Repeat("t", 2000)}, RequireAuth: true, Mechanisms: []string{"XOAUTH2"}},
+		{name: "504, then another mechanism", tls: inTLS, auth: secret("secret"),
+			server: with(server("PLAIN", "LOGIN"), func(c smtptest.Command) smtptest.Action {
+				if strings.HasPrefix(c.Line, "AUTH PLAIN") {
+					return smtptest.Action{Reply: "504 5.5.4 not after all"}
+				}
+				return smtptest.Action{}
+			})},
+		{name: "long token", server: smtptest.Options{TLS: id.Server(),
+			Users: map[string]string{"user": strings.Repeat("t", 2000)}, RequireAuth: true,
+			Mechanisms: []string{"XOAUTH2"}},
 			tls: inTLS, auth: bearer(strings.Repeat("t", 2000))},
 	}
 	for _, tt := range tests {
@@ -86,7 +101,8 @@ func TestAuth(t *testing.T) {
 				}
 				return
 			}
-			if f := o.r.Fault; f == nil || f.Stage != tt.stage || f.NetErr.Kind != tt.kind || f.Reply.Raw != tt.raw {
+			if f := o.r.Fault; f == nil || f.Stage != tt.stage || f.NetErr.Kind != tt.kind ||
+				f.Reply.Raw != tt.raw {
 				t.Errorf("%+v", f)
 			}
 			for _, ses := range s.Sessions() {
@@ -101,8 +117,8 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestRefusedLoginIsNotRepeated: twenty connections come up at once with a password that the server refuses. One of them
-// tries it, and then nobody but a probe does.
+// TestRefusedLoginIsNotRepeated: twenty connections come up at once with a password that the server
+// refuses. One of them tries it, and then nobody but a probe does.
 func TestRefusedLoginIsNotRepeated(t *testing.T) {
 	password := atomic.Value{}
 	password.Store("wrong")
@@ -185,7 +201,8 @@ func ehlo(raw string) func(smtptest.Command) smtptest.Action {
 // TestLoginPrompts: LOGIN servers word their prompts as they like.
 func TestLoginPrompts(t *testing.T) {
 	for _, prompts := range [][2]string{
-		{"VXNlcm5hbWU6", "UGFzc3dvcmQ6"}, {"dXNlciBuYW1l", "cGFzcw=="}, {"Username:", "Password:"}, {"", ""}, {"QmVudXR6ZXI=", "S2Vubndvcnq="},
+		{"VXNlcm5hbWU6", "UGFzc3dvcmQ6"}, {"dXNlciBuYW1l", "cGFzcw=="}, {"Username:", "Password:"}, {"", ""},
+		{"QmVudXR6ZXI=", "S2Vubndvcnq="},
 	} {
 		var got [3]string
 		s := newRaw(t, func(c *peer) {

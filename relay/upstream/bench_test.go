@@ -80,8 +80,9 @@ func theirs(tb testing.TB, addr string, connections int, n int64) time.Duration 
 	return time.Since(began)
 }
 
-// BenchmarkRoundTrips compares us with go-smtp's client over a way with a round trip of 20 ms: each iteration is the same
-// number of messages through both, one after the other, and "ratio" is how many times as fast we are.
+// BenchmarkRoundTrips compares us with go-smtp's client over a way with a round trip of 20 ms: each
+// iteration is the same number of messages through both, one after the other, and "ratio" is how many times
+// as fast we are.
 func BenchmarkRoundTrips(b *testing.B) {
 	s := smtptest.New(b, smtptest.Options{Forget: true})
 	proxy := smtptest.NewProxy(b, s.Addr())
@@ -103,12 +104,13 @@ func BenchmarkRoundTrips(b *testing.B) {
 	}
 }
 
-// sink is a server that costs next to nothing: it answers without looking at what it is told, all of an envelope at
-// its end when it offers PIPELINING.
+// sink is a server that costs next to nothing: it answers without looking at what it is told, all of an
+// envelope at its end when it offers PIPELINING.
 func sink(tb testing.TB, pipelining bool) *raw {
 	ehlo, command, data := "250 x\r\n", "250 2.1.0 Ok\r\n", "354 go\r\n"
 	if pipelining {
-		ehlo, command, data = "250-x\r\n250-8BITMIME\r\n250 PIPELINING\r\n", "", "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 go\r\n"
+		ehlo, command, data = "250-x\r\n250-8BITMIME\r\n250 PIPELINING\r\n", "",
+			"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 go\r\n"
 	}
 	return newRaw(tb, func(c *peer) {
 		c.say("220 x\r\n")
@@ -133,7 +135,8 @@ func sink(tb testing.TB, pipelining bool) *raw {
 	})
 }
 
-// BenchmarkAttempt is a message of 4 KiB on a kept connection, with the cost of a server that does almost nothing.
+// BenchmarkAttempt is a message of 4 KiB on a kept connection, with the cost of a server that does almost
+// nothing.
 func BenchmarkAttempt(b *testing.B) {
 	s := sink(b, true)
 	b.ReportAllocs()

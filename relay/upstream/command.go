@@ -10,9 +10,9 @@ import (
 	"mailwhy/relay/internal/xtext"
 )
 
-// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8. lack is set if the server
-// cannot accept the message: permanently, or with NetExtensionMissing only on this connection. err is set if the content
-// could not be read to find out.
+// admit compares a message with what the server offers. utf8 reports whether it needs SMTPUTF8. lack is set
+// if the server cannot accept the message: permanently, or with NetExtensionMissing only on this
+// connection. err is set if the content could not be read to find out.
 func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 	utf8 bool, lack *netError, err error,
 ) {
@@ -38,8 +38,9 @@ func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 		}
 	}
 	if err == nil && !ext.EightBit {
-		// RFC 6152, 3: convert it or return it. The content decides, not the declaration: many programs declare 8BITMIME for
-		// plain ASCII, and others declare nothing for 8-bit content. Converting would break signatures.
+		// RFC 6152, 3: convert it or return it. The content decides, not the declaration: many programs
+		// declare 8BITMIME for plain ASCII, and others declare nothing for 8-bit content. Converting would
+		// break signatures.
 		var needed bool
 		if needed, err = eightBit(t, buf); needed {
 			return utf8, h.missing(&h.eightBit, netError{diagnose.NetEightUnavailable,
@@ -94,8 +95,8 @@ func appendMail(dst []byte, t *relay.Transaction, ext *extensions, utf8 bool) []
 	return append(dst, "\r\n"...)
 }
 
-// appendRcpt appends the RCPT command (RFC 5321, 4.1.1.3) with exactly the DSN parameters that were given (RFC 3461,
-// 5.2.1).
+// appendRcpt appends the RCPT command (RFC 5321, 4.1.1.3) with exactly the DSN parameters that were given
+// (RFC 3461, 5.2.1).
 func appendRcpt(dst []byte, r *relay.Recipient, ext *extensions) []byte {
 	dst = append(append(append(dst, "RCPT TO:<"...), r.Address...), '>')
 	if ext.DSN && r.Notify != 0 {
@@ -113,7 +114,8 @@ func appendNotify(dst []byte, n relay.Notify) []byte {
 	for _, m := range [...]struct {
 		bit  relay.Notify
 		name string
-	}{{relay.NotifyNever, "NEVER"}, {relay.NotifySuccess, "SUCCESS"}, {relay.NotifyFailure, "FAILURE"}, {relay.NotifyDelay, "DELAY"}} {
+	}{{relay.NotifyNever, "NEVER"}, {relay.NotifySuccess, "SUCCESS"}, {relay.NotifyFailure, "FAILURE"},
+		{relay.NotifyDelay, "DELAY"}} {
 		if n&m.bit == 0 {
 			continue
 		}
@@ -125,8 +127,8 @@ func appendNotify(dst []byte, n relay.Notify) []byte {
 	return dst
 }
 
-// writable returns an error if the envelope cannot be written as commands without changing their meaning. It is the last
-// line of defence behind the front door.
+// writable returns an error if the envelope cannot be written as commands without changing their meaning.
+// It is the last line of defence behind the front door.
 func writable(t *relay.Transaction) error {
 	if !path(t.From) {
 		return fmt.Errorf("the reverse-path %q cannot be written in a command", t.From)
@@ -134,14 +136,15 @@ func writable(t *relay.Transaction) error {
 	for _, i := range t.Recipients {
 		r := &t.Message.Recipients[i]
 		if r.Address == "" || !path(r.Address) || !plainText(r.ORCPT) {
-			return fmt.Errorf("the recipient %q (ORCPT %q) cannot be written in a command", r.Address, r.ORCPT)
+			return fmt.Errorf("the recipient %q (ORCPT %q) cannot be written in a command", r.Address,
+				r.ORCPT)
 		}
 	}
 	return nil
 }
 
-// path reports whether s, in angle brackets, is one path: it has no control character, and no space or bracket outside a
-// quoted string.
+// path reports whether s, in angle brackets, is one path: it has no control character, and no space or
+// bracket outside a quoted string.
 func path(s string) bool {
 	quoted := false
 	for i := 0; i < len(s); i++ {

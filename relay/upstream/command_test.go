@@ -13,7 +13,8 @@ import (
 func TestEnvelope(t *testing.T) {
 	full := func(m *relay.Message) {
 		m.Envelope.Body, m.Envelope.Ret, m.Envelope.EnvID = relay.Body8BitMIME, relay.RetHeaders, "a+b=c d"
-		m.Recipients[0].ORCPT, m.Recipients[0].Notify = "rFc822;Some+2Bone@B.test", relay.NotifySuccess|relay.NotifyDelay
+		m.Recipients[0].ORCPT, m.Recipients[0].Notify = "rFc822;Some+2Bone@B.test",
+			relay.NotifySuccess|relay.NotifyDelay
 		m.Recipients[1].Notify = relay.NotifyNever
 	}
 	tests := []struct {
@@ -26,14 +27,21 @@ func TestEnvelope(t *testing.T) {
 			[]string{"MAIL FROM:<from@a.test> SIZE=30", "RCPT TO:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"}},
 		{"all parameters", nil, full, []string{
 			"MAIL FROM:<from@a.test> SIZE=30 BODY=8BITMIME RET=HDRS ENVID=a+2Bb+3Dc+20d",
-			"RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rFc822;Some+2Bone@B.test", "RCPT TO:<a@b.test> NOTIFY=NEVER", "DATA"}},
+			"RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rFc822;Some+2Bone@B.test",
+			"RCPT TO:<a@b.test> NOTIFY=NEVER", "DATA"}},
 		{"none offered", []string{"DSN", "SIZE", "8BITMIME", "PIPELINING"}, full,
 			[]string{"MAIL FROM:<from@a.test>", "RCPT TO:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"}},
 		{"7BIT", nil, func(m *relay.Message) { m.Envelope.Body = relay.Body7Bit },
-			[]string{"MAIL FROM:<from@a.test> SIZE=30 BODY=7BIT", "RCPT TO:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"}},
-		{"SMTPUTF8", nil, func(m *relay.Message) { m.Recipients[1].Address, m.Envelope.SMTPUTF8 = "jörg@b.test", true },
-			[]string{"MAIL FROM:<from@a.test> SIZE=30 SMTPUTF8", "RCPT TO:<a@b.test>", "RCPT TO:<jörg@b.test>", "DATA"}},
-		{"SMTPUTF8 not needed and not offered", []string{"SMTPUTF8"}, func(m *relay.Message) { m.Envelope.SMTPUTF8 = true },
+			[]string{"MAIL FROM:<from@a.test> SIZE=30 BODY=7BIT", "RCPT TO:<a@b.test>", "RCPT TO:<a@b.test>",
+				"DATA"}},
+		{"SMTPUTF8", nil, func(m *relay.Message) {
+			m.Recipients[1].Address,
+				m.Envelope.SMTPUTF8 = "jörg@b.test", true
+		},
+			[]string{"MAIL FROM:<from@a.test> SIZE=30 SMTPUTF8", "RCPT TO:<a@b.test>",
+				"RCPT TO:<jörg@b.test>", "DATA"}},
+		{"SMTPUTF8 not needed and not offered", []string{"SMTPUTF8"},
+			func(m *relay.Message) { m.Envelope.SMTPUTF8 = true },
 			[]string{"MAIL FROM:<from@a.test> SIZE=30", "RCPT TO:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"}},
 	}
 	for _, tt := range tests {
@@ -66,7 +74,8 @@ func TestNotSent(t *testing.T) {
 		change  func(*relay.Message)
 		want    diagnose.NetKind
 	}{
-		{"too large", smtptest.Options{SizeLimit: 99_999}, large, func(*relay.Message) {}, diagnose.NetSizeExceeded},
+		{"too large", smtptest.Options{SizeLimit: 99_999}, large, func(*relay.Message) {},
+			diagnose.NetSizeExceeded},
 		{"exactly as large", smtptest.Options{SizeLimit: 100_000}, large, func(*relay.Message) {}, ""},
 		{"SMTPUTF8 address", smtptest.Options{Without: []string{"SMTPUTF8"}}, content,
 			func(m *relay.Message) { m.Recipients[0].Address = "jörg@b.test" }, diagnose.NetUTF8Unavailable},
@@ -74,11 +83,14 @@ func TestNotSent(t *testing.T) {
 			func(m *relay.Message) { m.Envelope.SMTPUTF8 = true }, diagnose.NetUTF8Unavailable},
 		{"8BITMIME", smtptest.Options{Without: []string{"8BITMIME"}}, "Subject: x\r\n\r\nü\r\n",
 			func(m *relay.Message) { m.Envelope.Body = relay.Body8BitMIME }, diagnose.NetEightUnavailable},
-		{"8BITMIME needed, not declared", smtptest.Options{Without: []string{"8BITMIME"}}, "Subject: x\r\n\r\nü\r\n",
+		{"8BITMIME needed, not declared", smtptest.Options{Without: []string{"8BITMIME"}},
+			"Subject: x\r\n\r\nü\r\n",
 			func(*relay.Message) {}, diagnose.NetEightUnavailable},
-		{"8BITMIME needed, 7BIT declared", smtptest.Options{Without: []string{"8BITMIME"}}, "Subject: x\r\n\r\nü\r\n",
+		{"8BITMIME needed, 7BIT declared", smtptest.Options{Without: []string{"8BITMIME"}},
+			"Subject: x\r\n\r\nü\r\n",
 			func(m *relay.Message) { m.Envelope.Body = relay.Body7Bit }, diagnose.NetEightUnavailable},
-		{"8-bit content where 8BITMIME is offered", smtptest.Options{}, "Subject: x\r\n\r\nü\r\n", func(*relay.Message) {}, ""},
+		{"8-bit content where 8BITMIME is offered", smtptest.Options{}, "Subject: x\r\n\r\nü\r\n",
+			func(*relay.Message) {}, ""},
 		{"8BITMIME declared, not needed", smtptest.Options{Without: []string{"8BITMIME"}}, content,
 			func(m *relay.Message) { m.Envelope.Body = relay.Body8BitMIME }, ""},
 	}

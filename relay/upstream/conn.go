@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// conn is a connection. After start, its own goroutine reads all replies, so that none is missed (an early reply during the
-// content, a 421 while idle) and neither side waits for the other to read.
+// conn is a connection. After start, its own goroutine reads all replies, so that none is missed (an early
+// reply during the content, a 421 while idle) and neither side waits for the other to read.
 type conn struct {
 	net    net.Conn
 	in     *replyReader
@@ -35,7 +35,8 @@ type conn struct {
 }
 
 func (p *Pool) newConn(nc net.Conn, remote string) *conn {
-	return &conn{net: nc, in: newReplyReader(nc), remote: remote, born: p.opt.Now(), pool: p, done: make(chan struct{})}
+	return &conn{net: nc, in: newReplyReader(nc), remote: remote, born: p.opt.Now(), pool: p,
+		done: make(chan struct{})}
 }
 
 // start hands reading over to the connection's own goroutine.
@@ -117,8 +118,8 @@ func (c *conn) fit() bool {
 	return !c.spoke() && o.Now().Sub(c.born) < o.MaxAge
 }
 
-// close ends the connection without QUIT. A message cut short must end this way: a command after half of a content would
-// become part of it.
+// close ends the connection without QUIT. A message cut short must end this way: a command after half of a
+// content would become part of it.
 func (c *conn) close() {
 	c.closing.Do(func() {
 		close(c.done)

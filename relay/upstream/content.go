@@ -27,8 +27,8 @@ type dotStuffer struct {
 	last  [2]byte // of the content so far
 }
 
-// append appends src to dst with a dot before each line that begins with one. A line begins after any LF: the front door
-// refuses bare ones, and here they are harmless.
+// append appends src to dst with a dot before each line that begins with one. A line begins after any LF:
+// the front door refuses bare ones, and here they are harmless.
 func (s *dotStuffer) append(dst, src []byte) []byte {
 	if len(src) == 0 {
 		return dst
@@ -81,8 +81,8 @@ func (x *exchange) content(p *part) *part {
 	return x.then(p, follow)
 }
 
-// stream writes the content and the final dot. It returns the part that follows, whose envelope it wrote after the dot if
-// possible.
+// stream writes the content and the final dot. It returns the part that follows, whose envelope it wrote
+// after the dot if possible.
 func (x *exchange) stream(p *part) (follow *part, l *loss) {
 	defer p.close()
 	c, b := x.c, x.buf
@@ -123,8 +123,8 @@ func (x *exchange) stream(p *part) (follow *part, l *loss) {
 	return follow, nil
 }
 
-// early is the loss of a connection whose server replied before the end of data. The reply is the verdict, unless it
-// claims success: a server cannot accept what it has not received.
+// early is the loss of a connection whose server replied before the end of data. The reply is the verdict,
+// unless it claims success: a server cannot accept what it has not received.
 func (x *exchange) early() *loss { return x.verdict(x.c.await(0)) }
 
 // interrupted is the loss of a connection that stopped taking content.
@@ -137,8 +137,8 @@ func (x *exchange) verdict(r reply) *loss {
 	return &loss{stage: diagnose.StageEndOfData, rep: r}
 }
 
-// following gets the part that comes after p and appends its envelope to the end of data, if both can be one write (RFC
-// 2920, 3.1).
+// following gets the part that comes after p and appends its envelope to the end of data, if both can be
+// one write (RFC 2920, 3.1).
 func (x *exchange) following(p *part) *part {
 	c := x.c
 	if !c.ext.Pipelining || x.ctx.Err() != nil || !c.fit() {

@@ -8,9 +8,9 @@ import (
 	"mailwhy/relay/smtptest"
 )
 
-// TestCut cuts the dialogue after each byte, in both directions, by FIN and by RST, and then tries what was not
-// accepted again on a sound way. Nothing may be lost, nothing may arrive in part, and nothing may arrive twice but what an
-// attempt called uncertain.
+// TestCut cuts the dialogue after each byte, in both directions, by FIN and by RST, and then tries what was
+// not accepted again on a sound way. Nothing may be lost, nothing may arrive in part, and nothing may
+// arrive twice but what an attempt called uncertain.
 func TestCut(t *testing.T) {
 	for _, without := range []string{"", "PIPELINING"} {
 		for _, end := range []smtptest.End{smtptest.EndClose, smtptest.EndReset} {
@@ -34,7 +34,8 @@ type cutTrial struct {
 	proxy    *smtptest.Proxy
 	end      smtptest.End
 	toServer bool
-	allowed  map[string]int // how often each content may arrive: once, and once more for each uncertain attempt
+	// how often each content may arrive: once, and once more for each uncertain attempt
+	allowed map[string]int
 }
 
 func cutEverywhere(t *testing.T, o smtptest.Options, end smtptest.End, toServer bool) {

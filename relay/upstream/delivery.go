@@ -10,7 +10,8 @@ import (
 	"mailwhy/relay"
 )
 
-// delivery is one relay.Transaction in progress, as one SMTP transaction or, with many recipients, as several.
+// delivery is one relay.Transaction in progress, as one SMTP transaction or, with many recipients, as
+// several.
 type delivery struct {
 	t        *relay.Transaction
 	attempts []relay.Attempt // one per recipient in t.Recipients; open while it has no Stage
@@ -21,7 +22,8 @@ type delivery struct {
 }
 
 func begin(t *relay.Transaction) *part {
-	d := &delivery{t: t, attempts: make([]relay.Attempt, len(t.Recipients)), waiting: make([]int, len(t.Recipients))}
+	d := &delivery{t: t, attempts: make([]relay.Attempt, len(t.Recipients)),
+		waiting: make([]int, len(t.Recipients))}
 	for i := range d.waiting {
 		d.waiting[i] = i
 	}

@@ -14,8 +14,8 @@ import (
 // stagger is the head start of each address over the next (RFC 8305, 5: Connection Attempt Delay).
 const stagger = 250 * time.Millisecond
 
-// resolve returns the addresses of the host, alternating IPv6 and IPv4 (RFC 8305, 4), and only those that the local address
-// can reach.
+// resolve returns the addresses of the host, alternating IPv6 and IPv4 (RFC 8305, 4), and only those that
+// the local address can reach.
 func (p *Pool) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	ips, err := p.lookup(ctx)
 	if err != nil {
@@ -68,9 +68,11 @@ type dialed struct {
 	err error
 }
 
-// dialFirst connects to the first of addrs that answers, giving each a head start over the next (RFC 8305, 5). rest are the
-// addresses that are still worth trying. If none answers, at and err are those of the first.
-func (p *Pool) dialFirst(ctx context.Context, addrs []netip.AddrPort) (nc net.Conn, at netip.AddrPort, rest []netip.AddrPort, err error) {
+// dialFirst connects to the first of addrs that answers, giving each a head start over the next (RFC 8305,
+// 5). rest are the addresses that are still worth trying. If none answers, at and err are those of the
+// first.
+func (p *Pool) dialFirst(ctx context.Context, addrs []netip.AddrPort) (nc net.Conn, at netip.AddrPort,
+	rest []netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan dialed, len(addrs))

@@ -2,9 +2,9 @@ package upstream
 
 import "mailwhy/diagnose"
 
-// elsewhere continues p on a connection that offers what p needs: the current one does not, though the upstream did before.
-// It looks for one once, at every address. If there is none, p waits. Other messages may need less, so this is not a fault
-// of the lane.
+// elsewhere continues p on a connection that offers what p needs: the current one does not, though the
+// upstream did before. It looks for one once, at every address. If there is none, p waits. Other messages
+// may need less, so this is not a fault of the lane.
 func (x *exchange) elsewhere(p *part) *part {
 	a := x.attempt(p, diagnose.StageHello, reply{err: p.lack})
 	if !p.sought {

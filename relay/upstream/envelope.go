@@ -7,7 +7,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// envelope appends the commands of p's envelope to dst: all of them for a server with PIPELINING, else only RSET.
+// envelope appends the commands of p's envelope to dst: all of them for a server with PIPELINING, else only
+// RSET.
 func (x *exchange) envelope(dst []byte, p *part) []byte {
 	c := x.c
 	c.transactions++
@@ -36,8 +37,9 @@ func (x *exchange) offer() *loss {
 	return nil
 }
 
-// answers reads the replies to the envelope. Each refused recipient, or all of them if MAIL was refused, then has its
-// attempt. data is the reply to DATA, empty if DATA was not sent. again means that the same part must be tried again.
+// answers reads the replies to the envelope. Each refused recipient, or all of them if MAIL was refused,
+// then has its attempt. data is the reply to DATA, empty if DATA was not sent. again means that the same
+// part must be tried again.
 func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	if p.reset {
 		r, l := x.heed(diagnose.StageReset, x.p.opt.Timeouts.Command)
@@ -62,7 +64,8 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 		return data, false, afterRefusal(mail, l)
 	}
 	if x.c.ext.Pipelining || len(p.accepted) > 0 {
-		data, l = x.ask(diagnose.StageData, x.p.opt.Timeouts.Data, func(b []byte) []byte { return append(b, "DATA\r\n"...) })
+		data, l = x.ask(diagnose.StageData, x.p.opt.Timeouts.Data,
+			func(b []byte) []byte { return append(b, "DATA\r\n"...) })
 	}
 	switch {
 	case l != nil:
@@ -70,7 +73,8 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	case mail.class() == 2:
 		x.overflow(p, over)
 		return data, false, nil
-	case data.code == 354 && (len(p.accepted) > 0 || p.ahead): // MAIL refused but DATA accepted: no dot may follow
+	// MAIL refused but DATA accepted: no dot may follow
+	case data.code == 354 && (len(p.accepted) > 0 || p.ahead):
 		return data, false, &loss{stage: diagnose.StageMail, rep: mail}
 	}
 	if p.ahead && mail.code == 503 { // for this server, the transaction before it was not over
@@ -84,7 +88,8 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 	return data, false, nil
 }
 
-// recipients reads the reply for each recipient. over are the recipients beyond the server's limit for one transaction.
+// recipients reads the reply for each recipient. over are the recipients beyond the server's limit for one
+// transaction.
 func (x *exchange) recipients(p *part, mail reply) (over []int, l *loss) {
 	if mail.class() != 2 && !x.c.ext.Pipelining {
 		return nil, nil
@@ -123,11 +128,13 @@ func tooMany(r reply) bool {
 		return false
 	}
 	said := diagnose.ParseReply(r.raw)
-	return said.Enhanced.Subject == 5 && said.Enhanced.Detail == 3 || strings.Contains(strings.ToLower(said.Text), "too many recipients")
+	return said.Enhanced.Subject == 5 && said.Enhanced.Detail == 3 ||
+		strings.Contains(strings.ToLower(said.Text), "too many recipients")
 }
 
 // ask sends one command, unless it was sent already, and reads its reply.
-func (x *exchange) ask(stage diagnose.Stage, limit time.Duration, command func([]byte) []byte) (reply, *loss) {
+func (x *exchange) ask(stage diagnose.Stage, limit time.Duration, command func([]byte) []byte) (reply,
+	*loss) {
 	if !x.c.ext.Pipelining {
 		x.buf.out = command(x.buf.out[:0])
 		if err := x.c.write(x.buf.out, x.p.opt.Timeouts.Write); err != nil {
@@ -137,10 +144,12 @@ func (x *exchange) ask(stage diagnose.Stage, limit time.Duration, command func([
 	return x.heed(stage, limit)
 }
 
-// heed reads one reply. A reply that ends the connection is a loss, and so is one that does not fit the command.
+// heed reads one reply. A reply that ends the connection is a loss, and so is one that does not fit the
+// command.
 func (x *exchange) heed(stage diagnose.Stage, limit time.Duration) (reply, *loss) {
 	r := x.c.await(limit)
-	odd := r.class() == 3 && (r.code != 354 || stage != diagnose.StageData) || r.class() == 2 && stage == diagnose.StageData
+	odd := r.class() == 3 && (r.code != 354 || stage != diagnose.StageData) || r.class() == 2 &&
+		stage == diagnose.StageData
 	if r.err == nil && odd {
 		r = reply{err: &protocolError{r.raw}}
 	}

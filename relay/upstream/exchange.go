@@ -31,7 +31,8 @@ type loss struct {
 }
 
 // Relay implements relay.Upstream.
-func (p *Pool) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction, done func(*relay.Transaction, relay.Result)) {
+func (p *Pool) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction,
+	done func(*relay.Transaction, relay.Result)) {
 	x := &exchange{p: p, ctx: ctx, next: next, done: done, buf: p.buffers.Get().(*buffers)}
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { x.grace(over) })
@@ -145,8 +146,8 @@ func (x *exchange) hold(c *conn) {
 	x.current.Store(c)
 }
 
-// prepare takes recipients and opens the content. It returns false if there is nothing to send: the server is known not to
-// accept the message, or the content cannot be read.
+// prepare takes recipients and opens the content. It returns false if there is nothing to send: the server
+// is known not to accept the message, or the content cannot be read.
 func (x *exchange) prepare(p *part) bool {
 	d := p.d
 	if p.ready || d.err != nil || len(d.waiting) == 0 {
@@ -201,7 +202,8 @@ func (x *exchange) settle(p *part, stage diagnose.Stage, r reply) {
 // attempt is the attempt that r makes of p.
 func (x *exchange) attempt(p *part, stage diagnose.Stage, r reply) relay.Attempt {
 	o := &x.p.opt
-	a := relay.Attempt{Time: p.began, Duration: o.Now().Sub(p.began), Upstream: o.Name, Host: o.Host, Stage: stage}
+	a := relay.Attempt{Time: p.began, Duration: o.Now().Sub(p.began), Upstream: o.Name, Host: o.Host,
+		Stage: stage}
 	if x.c != nil {
 		a.Remote, a.TLS, a.DSN = x.c.remote, x.c.tls, x.c.ext.DSN
 	}
@@ -247,7 +249,8 @@ func (x *exchange) lost(p *part, l *loss) (again bool) {
 
 // retriable reports whether a reused connection was lost before the server could judge the message.
 func retriable(l *loss) bool {
-	return l.stage != diagnose.StageEndOfData || l.rep.err != nil && !errors.As(l.rep.err, new(*protocolError))
+	return l.stage != diagnose.StageEndOfData || l.rep.err != nil &&
+		!errors.As(l.rep.err, new(*protocolError))
 }
 
 // drop closes the connection without QUIT.

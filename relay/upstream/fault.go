@@ -23,8 +23,8 @@ type netError struct {
 
 func (e *netError) Error() string { return e.text }
 
-// netErr is the one place where a Go error becomes a diagnose.NetErr. The stage matters where the error is not enough: a
-// timeout while connecting differs from a later one.
+// netErr is the one place where a Go error becomes a diagnose.NetErr. The stage matters where the error is
+// not enough: a timeout while connecting differs from a later one.
 func netErr(stage diagnose.Stage, err error) diagnose.NetErr {
 	return diagnose.NetErr{Kind: netKind(stage, err), Text: netText(err)}
 }
@@ -36,7 +36,8 @@ func netKind(stage diagnose.Stage, err error) diagnose.NetKind {
 	switch {
 	case errors.As(err, &own):
 		return own.kind
-	case errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed), errors.Is(err, context.DeadlineExceeded) && stage != diagnose.StageConnect:
+	case errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed),
+		errors.Is(err, context.DeadlineExceeded) && stage != diagnose.StageConnect:
 		return diagnose.NetCanceled // only we close connections, and only our caller cancels
 	case errors.As(err, &dns):
 		return dnsKind(dns)
@@ -72,7 +73,8 @@ func errnoKind(err error) diagnose.NetKind {
 		return diagnose.NetUnreachable
 	case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:
 		return diagnose.NetReset
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE,
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
+		syscall.EADDRINUSE,
 		syscall.EACCES, syscall.EPERM, syscall.EAFNOSUPPORT, syscall.EINVAL:
 		return diagnose.NetLocal
 	}
@@ -131,7 +133,8 @@ func netText(err error) string {
 	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && digit(record.RecordHeader[0]) {
-		return "the server answered the TLS handshake with " + strings.TrimSpace(string(record.RecordHeader[:3])) +
+		return "the server answered the TLS handshake with " +
+			strings.TrimSpace(string(record.RecordHeader[:3])) +
 			" without TLS: it expects STARTTLS on this port, not implicit TLS"
 	}
 	if errors.Is(err, io.EOF) {

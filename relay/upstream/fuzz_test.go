@@ -9,10 +9,11 @@ import (
 	"mailwhy/diagnose"
 )
 
-// FuzzReply: whatever a server says, each reply is a piece of it, in order and whole, and has the code that diagnose
-// will find in it.
+// FuzzReply: whatever a server says, each reply is a piece of it, in order and whole, and has the code that
+// diagnose will find in it.
 func FuzzReply(f *testing.F) {
-	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "550\r\n", "550\tx\n", "550-a\r\nb\r\n451 c\r\n", "250x\r\n", "\r\n", "354", "5500\r\n", "250.1 x\r\n"} {
+	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "550\r\n", "550\tx\n",
+		"550-a\r\nb\r\n451 c\r\n", "250x\r\n", "\r\n", "354", "5500\r\n", "250.1 x\r\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {

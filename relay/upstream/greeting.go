@@ -13,8 +13,8 @@ import (
 // greetingPatience is how long a greeting may take before the log says that we are waiting.
 const greetingPatience = 10 * time.Second
 
-// greeting waits for the greeting (RFC 5321, 4.3.1). A server that speaks TLS from the first byte sends none, because it
-// waits for us: silence is logged early, with what to check.
+// greeting waits for the greeting (RFC 5321, 4.3.1). A server that speaks TLS from the first byte sends
+// none, because it waits for us: silence is logged early, with what to check.
 func (o *opening) greeting() *problem {
 	p := o.p
 	remote := o.c.remote

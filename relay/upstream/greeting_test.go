@@ -45,21 +45,27 @@ func TestSilentServer(t *testing.T) {
 		kind  diagnose.NetKind
 		want  string
 	}{
-		{465, TLS{Mode: TLSRequired}, diagnose.StageGreeting, diagnose.NetNoGreeting, `port 465 usually speaks TLS from the first byte: set tls = "implicit"`},
+		{465, TLS{Mode: TLSRequired}, diagnose.StageGreeting, diagnose.NetNoGreeting,
+			`port 465 usually speaks TLS from the first byte: set tls = "implicit"`},
 		{465, TLS{}, diagnose.StageGreeting, diagnose.NetNoGreeting, `set tls = "implicit"`},
-		{587, TLS{Mode: TLSRequired}, diagnose.StageGreeting, diagnose.NetNoGreeting, `if the server speaks TLS from the first byte, set tls = "implicit"`},
-		{2525, TLS{Mode: TLSOpportunistic}, diagnose.StageGreeting, diagnose.NetNoGreeting, `set tls = "implicit"`},
-		{587, TLS{Mode: TLSImplicit}, diagnose.StageTLS, diagnose.NetTimeout, `port 587 usually starts without TLS: set tls = "starttls"`},
+		{587, TLS{Mode: TLSRequired}, diagnose.StageGreeting, diagnose.NetNoGreeting,
+			`if the server speaks TLS from the first byte, set tls = "implicit"`},
+		{2525, TLS{Mode: TLSOpportunistic}, diagnose.StageGreeting, diagnose.NetNoGreeting,
+			`set tls = "implicit"`},
+		{587, TLS{Mode: TLSImplicit}, diagnose.StageTLS, diagnose.NetTimeout,
+			`port 587 usually starts without TLS: set tls = "starttls"`},
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
-			p := pipePool(t, &pipeServer{mute: "greeting"}, func(o *Options) { o.Port, o.TLS = tt.port, tt.mode })
+			p := pipePool(t, &pipeServer{mute: "greeting"},
+				func(o *Options) { o.Port, o.TLS = tt.port, tt.mode })
 			began := time.Now()
 			f := send(t, p, message(content, "a@b.test"))[0].r.Fault
 			if took := time.Since(began); took != 30*time.Second {
 				t.Errorf("%d %s: took %v", tt.port, tt.mode.Mode, took)
 			}
-			if f == nil || f.Stage != tt.stage || f.NetErr.Kind != tt.kind || !strings.Contains(f.NetErr.Text, tt.want) {
+			if f == nil || f.Stage != tt.stage || f.NetErr.Kind != tt.kind ||
+				!strings.Contains(f.NetErr.Text, tt.want) {
 				t.Errorf("%d %s: %+v", tt.port, tt.mode.Mode, f)
 			}
 			p.Close()
@@ -98,7 +104,8 @@ func TestSilenceIsLogged(t *testing.T) {
 		server.Store(silent)
 		p.Probe(t.Context())
 		lines("a greeting between", 2)
-		for _, want := range []string{"host=192.0.2.1", "remote=192.0.2.1:25", "greeting_timeout=30s", "implicit"} {
+		for _, want := range []string{"host=192.0.2.1", "remote=192.0.2.1:25", "greeting_timeout=30s",
+			"implicit"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("the log does not say %s:\n%s", want, log.String())
 			}
@@ -114,7 +121,8 @@ func TestClearToImplicitPort(t *testing.T) {
 	for _, mode := range []TLS{{}, {Mode: TLSOpportunistic}, {Mode: TLSRequired}} {
 		p := newPool(t, s.Addr(), func(o *Options) { o.TLS, o.Timeouts.Greeting = mode, 50*time.Millisecond })
 		f := send(t, p, message(content, "a@b.test"))[0].r.Fault
-		if f == nil || f.NetErr.Kind != diagnose.NetNoGreeting || !strings.Contains(f.NetErr.Text, `set tls = "implicit"`) {
+		if f == nil || f.NetErr.Kind != diagnose.NetNoGreeting ||
+			!strings.Contains(f.NetErr.Text, `set tls = "implicit"`) {
 			t.Errorf("%s: %+v", mode.Mode, f)
 		}
 	}
@@ -143,10 +151,14 @@ func TestOddGreetings(t *testing.T) {
 				o.Lookup = func(context.Context, string) ([]netip.Addr, error) {
 					return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 				}
-				o.Dial = func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", s.addr) }
+				o.Dial = func(context.Context, string, string) (net.Conn,
+					error) {
+					return net.Dial("tcp", s.addr)
+				}
 			})
 			f := p.Probe(t.Context())
-			if f == nil || f.Stage != diagnose.StageGreeting || f.NetErr.Kind != tt.kind || strings.Contains(f.NetErr.Text, hint) != tt.hint {
+			if f == nil || f.Stage != diagnose.StageGreeting || f.NetErr.Kind != tt.kind ||
+				strings.Contains(f.NetErr.Text, hint) != tt.hint {
 				t.Errorf("%+v", f)
 			}
 		})
@@ -157,14 +169,16 @@ func TestOddGreetings(t *testing.T) {
 func TestGreetingCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
-		p := pipePool(t, &pipeServer{mute: "greeting"}, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		p := pipePool(t, &pipeServer{mute: "greeting"},
+			func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, cancel)
-		p.Relay(ctx, message(content, "a@b.test"), func() *relay.Transaction { return nil }, func(_ *relay.Transaction, r relay.Result) {
-			if r.Fault == nil || r.Fault.NetErr.Kind != diagnose.NetCanceled {
-				t.Errorf("%+v", r)
-			}
-		})
+		p.Relay(ctx, message(content, "a@b.test"), func() *relay.Transaction { return nil },
+			func(_ *relay.Transaction, r relay.Result) {
+				if r.Fault == nil || r.Fault.NetErr.Kind != diagnose.NetCanceled {
+					t.Errorf("%+v", r)
+				}
+			})
 		time.Sleep(time.Minute)
 		if log.String() != "" {
 			t.Error(log.String())

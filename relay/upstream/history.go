@@ -16,15 +16,17 @@ const (
 	lessFor      = time.Hour
 )
 
-// leastSize is the content that every server must accept (RFC 5321, 4.5.3.1.7). A smaller SIZE is not believed.
+// leastSize is the content that every server must accept (RFC 5321, 4.5.3.1.7). A smaller SIZE is not
+// believed.
 const leastSize = 64 << 10
 
 // noLimit is the size limit of a server without one.
 const noLimit = math.MaxInt64
 
-// history is what the upstream has offered since the process began, at any of its addresses. More is believed at once. Less
-// may come from a server that is starting, a proxy that rewrites the reply, or HELO after a failed EHLO: until it has
-// lasted, it is a connection fault, and no message fails because of it. history is safe for concurrent use.
+// history is what the upstream has offered since the process began, at any of its addresses. More is
+// believed at once. Less may come from a server that is starting, a proxy that rewrites the reply, or HELO
+// after a failed EHLO: until it has lasted, it is a connection fault, and no message fails because of it.
+// history is safe for concurrent use.
 type history struct {
 	mu                            sync.Mutex
 	startTLS, eightBit, utf8, dsn belief // 1: offered, 0: not offered
@@ -41,8 +43,8 @@ type belief struct {
 	since time.Time // of the first of them
 }
 
-// learn records what a session offered. If sure is false, the session said nothing of it, and value is what that means if it
-// lasts.
+// learn records what a session offered. If sure is false, the session said nothing of it, and value is what
+// that means if it lasts.
 func (b *belief) learn(value int64, sure bool, now time.Time) {
 	if sure && (!b.known || value >= b.value) {
 		*b = belief{known: true, value: value}
@@ -101,8 +103,8 @@ func (h *history) publish(e *extensions) {
 	h.caps.Store(&c)
 }
 
-// missing is the error for a message that needs an extension that its connection does not offer: lack if the upstream is
-// known not to have it, else that it is missing for now.
+// missing is the error for a message that needs an extension that its connection does not offer: lack if
+// the upstream is known not to have it, else that it is missing for now.
 func (h *history) missing(b *belief, lack netError) *netError {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,8 +117,8 @@ func (h *history) missing(b *belief, lack netError) *netError {
 	return &lack
 }
 
-// withoutDSN is the error for a message with DSN parameters that must wait for a connection that can pass them on. An
-// upstream that never offered DSN gets the message without them (RFC 3461, 5.2.2).
+// withoutDSN is the error for a message with DSN parameters that must wait for a connection that can pass
+// them on. An upstream that never offered DSN gets the message without them (RFC 3461, 5.2.2).
 func (h *history) withoutDSN() *netError {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -127,8 +129,8 @@ func (h *history) withoutDSN() *netError {
 		"the message has DSN parameters, and the server does not offer DSN now, though it did before"}
 }
 
-// tooLarge compares a message with the limit that its connection announces. A limit that is too low to believe does not
-// count unless there was a higher one before: the server will say what it does not accept.
+// tooLarge compares a message with the limit that its connection announces. A limit that is too low to
+// believe does not count unless there was a higher one before: the server will say what it does not accept.
 func (h *history) tooLarge(size int64, e *extensions) *netError {
 	if e.Size == 0 || size <= e.Size {
 		return nil

@@ -17,7 +17,8 @@ import (
 const eightBitContent = "Subject: x\r\n\r\n\xc3\xbc\r\n"
 
 // wholeOffer is what the tests' upstream offers as a rule.
-const wholeOffer = "250-x\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n"
+const wholeOffer = "250-x\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-PIPELINING\r\n250 SIZE " +
+	"50000000\r\n"
 
 // less is wholeOffer without one extension.
 func less(extension string) string {
@@ -98,7 +99,8 @@ func TestExtensionMissing(t *testing.T) {
 			}
 			before, _ := p.Capabilities()
 			s.ehlo.Store(tt.then)
-			out := anew(t, p, message("x\r\n", "1@b.test"), needing(tt.extension), message("x\r\n", "2@b.test"))
+			out := anew(t, p, message("x\r\n", "1@b.test"), needing(tt.extension),
+				message("x\r\n", "2@b.test"))
 			if a := attempts(t, out[1])[0]; !waits(a) {
 				t.Errorf("missing: %+v", a)
 			}
@@ -120,7 +122,8 @@ func TestExtensionMissing(t *testing.T) {
 // TestFailedEHLO: what HELO does not offer is not missing for good, even if the upstream was never heard
 // before. A 4xx to EHLO is a fault.
 func TestFailedEHLO(t *testing.T) {
-	for _, ehlo := range []string{"500 what\r\n", "502 5.5.1 what\r\n", "550 5.7.1 no\r\n", "554 5.3.0 Transaction failed\r\n"} {
+	for _, ehlo := range []string{"500 what\r\n", "502 5.5.1 what\r\n", "550 5.7.1 no\r\n",
+		"554 5.3.0 Transaction failed\r\n"} {
 		for _, extension := range []string{"8BITMIME", "SMTPUTF8"} {
 			s := newChanging(t, ehlo)
 			p := newPool(t, s.Addr(), nil)
@@ -174,7 +177,8 @@ func TestLessIsBelieved(t *testing.T) {
 		t.Run(tt.extension+" "+tt.then, func(t *testing.T) {
 			var now atomic.Int64
 			s := newChanging(t, wholeOffer)
-			p := newPool(t, s.Addr(), func(o *Options) { o.Now = func() time.Time { return time.Unix(now.Load(), 0) } })
+			p := newPool(t, s.Addr(),
+				func(o *Options) { o.Now = func() time.Time { return time.Unix(now.Load(), 0) } })
 			at := func(minute int64) relay.Attempt {
 				now.Store(60 * minute)
 				return attempts(t, anew(t, p, needing(tt.extension))[0])[0]

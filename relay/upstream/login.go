@@ -7,9 +7,9 @@ import (
 	"mailwhy/diagnose"
 )
 
-// logins keeps many connections from trying credentials that the server refuses: providers lock accounts. Until the
-// credentials have worked, one connection at a time tries them. After a refusal only a probe tries them, and every other
-// connection gets the same refusal without asking.
+// logins keeps many connections from trying credentials that the server refuses: providers lock accounts.
+// Until the credentials have worked, one connection at a time tries them. After a refusal only a probe
+// tries them, and every other connection gets the same refusal without asking.
 type logins struct {
 	turn chan struct{} // held by the connection that tries credentials not known to be good
 

@@ -19,8 +19,8 @@ func at(stage diagnose.Stage, bytes string, end smtptest.End) func(smtptest.Comm
 	}
 }
 
-// TestReplyOddities runs every oddity of servers' replies against the client. Where there is an attempt, its reply
-// is the server's, byte for byte.
+// TestReplyOddities runs every oddity of servers' replies against the client. Where there is an attempt,
+// its reply is the server's, byte for byte.
 func TestReplyOddities(t *testing.T) {
 	long := "550 5.7.1 " + strings.Repeat("x", 5000) + "\r\n"
 	lines := strings.Repeat("550-5.7.1 one of many\r\n", 2000) + "550 5.7.1 last\r\n"
@@ -74,7 +74,8 @@ func TestReplyOddities(t *testing.T) {
 				if tt.code == 421 || tt.code == 221 || tt.kind != "" {
 					end = smtptest.EndClose
 				}
-				s := smtptest.New(t, smtptest.Options{Without: []string{without}, Script: at(tt.stage, tt.raw, end)})
+				s := smtptest.New(t,
+					smtptest.Options{Without: []string{without}, Script: at(tt.stage, tt.raw, end)})
 				p := newPool(t, s.Addr(), nil)
 				a := attempts(t, send(t, p, message(content, "a@b.test"))[0])[0]
 				if a.NetErr.Kind != tt.kind {
@@ -97,11 +98,13 @@ func TestReplyOddities(t *testing.T) {
 	}
 }
 
-// TestLongReply checks that a reply beyond 64 KiB is cut, with the fact noted, and that the dialogue stays in step.
+// TestLongReply checks that a reply beyond 64 KiB is cut, with the fact noted, and that the dialogue stays
+// in step.
 func TestLongReply(t *testing.T) {
 	for _, raw := range []string{
 		"550 5.7.1 " + strings.Repeat("x", 100_000) + "\r\n",
-		strings.Repeat("550-5.7.1 0123456789012345678901234567890123456789\r\n", 10_000) + "550 5.7.1 end\r\n",
+		strings.Repeat("550-5.7.1 0123456789012345678901234567890123456789\r\n", 10_000) +
+			"550 5.7.1 end\r\n",
 	} {
 		s := smtptest.New(t, smtptest.Options{Script: func(c smtptest.Command) smtptest.Action {
 			if c.Address == "bad@b.test" {
@@ -141,21 +144,30 @@ func TestHelloOddities(t *testing.T) {
 		{name: "greeting of several lines", greeting: "220-a\r\n220-b\r\n220 c\r\n", ehlo: "250 x\r\n"},
 		{name: "greeting with bare LF", greeting: "220 x\n", ehlo: "250 x\n"},
 		{name: "bare EHLO reply", ehlo: "250\r\n"},
-		{name: "keywords in any case", ehlo: "250-x\r\n250-pipelining\r\n250-Dsn\r\n250-8bitMime\r\n250-smtputf8\r\n250-Limits rcptmax=7 mailmax=9\r\n250 size 100000\r\n",
-			caps: relay.Capabilities{Pipelining: true, DSN: true, EightBit: true, SMTPUTF8: true, Size: 100_000, RcptMax: 7}},
+		{name: "keywords in any case",
+			ehlo: "250-x\r\n250-pipelining\r\n250-Dsn\r\n250-8bitMime\r\n250-smtputf8\r\n250-Limits " +
+				"rcptmax=7 mailmax=9\r\n250 size 100000\r\n",
+			caps: relay.Capabilities{Pipelining: true, DSN: true, EightBit: true, SMTPUTF8: true,
+				Size: 100_000, RcptMax: 7}},
 		{name: "SIZE without a limit", ehlo: "250-x\r\n250-SIZE\r\n250-SIZE 0\r\n250 SIZE x\r\n"},
 		{name: "SIZE that no server may have", ehlo: "250-x\r\n250 SIZE 10\r\n"},
 		{name: "EHLO unknown", ehlo: "500 what\r\n", helo: "250 x\r\n", unknown: true},
 		{name: "EHLO not understood", ehlo: "501 5.5.4 what\r\n", helo: "250 x\r\n", unknown: true},
 		{name: "EHLO not implemented", ehlo: "502 5.5.1 what\r\n", helo: "250-x\r\n250 y\r\n", unknown: true},
-		{name: "neither understood", ehlo: "502 what\r\n", helo: "501 no\r\n", stage: diagnose.StageHello, raw: "501 no\r\n"},
+		{name: "neither understood", ehlo: "502 what\r\n", helo: "501 no\r\n", stage: diagnose.StageHello,
+			raw: "501 no\r\n"},
 		{name: "EHLO refused", ehlo: "550 5.7.1 no\r\n", helo: "250 x\r\n", unknown: true},
 		{name: "EHLO failed", ehlo: "554 no\r\n", helo: "250 x\r\n", unknown: true},
-		{name: "both refused", ehlo: "550 5.7.1 no\r\n", helo: "550 5.7.1 no\r\n", stage: diagnose.StageHello, raw: "550 5.7.1 no\r\n"},
-		{name: "EHLO deferred", ehlo: "421 4.3.2 busy\r\n", stage: diagnose.StageHello, raw: "421 4.3.2 busy\r\n"},
-		{name: "greeting refused", greeting: "554-5.7.1 blocked\r\n554 see x\r\n", stage: diagnose.StageGreeting, raw: "554-5.7.1 blocked\r\n554 see x\r\n"},
-		{name: "greeting deferred", greeting: "421 busy\r\n", stage: diagnose.StageGreeting, raw: "421 busy\r\n"},
-		{name: "not SMTP", greeting: "SSH-2.0-OpenSSH\r\n", stage: diagnose.StageGreeting, kind: diagnose.NetProtocol},
+		{name: "both refused", ehlo: "550 5.7.1 no\r\n", helo: "550 5.7.1 no\r\n", stage: diagnose.StageHello,
+			raw: "550 5.7.1 no\r\n"},
+		{name: "EHLO deferred", ehlo: "421 4.3.2 busy\r\n", stage: diagnose.StageHello,
+			raw: "421 4.3.2 busy\r\n"},
+		{name: "greeting refused", greeting: "554-5.7.1 blocked\r\n554 see x\r\n",
+			stage: diagnose.StageGreeting, raw: "554-5.7.1 blocked\r\n554 see x\r\n"},
+		{name: "greeting deferred", greeting: "421 busy\r\n", stage: diagnose.StageGreeting,
+			raw: "421 busy\r\n"},
+		{name: "not SMTP", greeting: "SSH-2.0-OpenSSH\r\n", stage: diagnose.StageGreeting,
+			kind: diagnose.NetProtocol},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,7 +189,8 @@ func TestHelloOddities(t *testing.T) {
 			p := newPool(t, s.Addr(), nil)
 			fault := p.Probe(t.Context())
 			if tt.stage != "" {
-				if fault == nil || fault.Stage != tt.stage || fault.Reply.Raw != tt.raw || fault.NetErr.Kind != tt.kind {
+				if fault == nil || fault.Stage != tt.stage || fault.Reply.Raw != tt.raw ||
+					fault.NetErr.Kind != tt.kind {
 					t.Fatalf("fault %+v", fault)
 				}
 				return

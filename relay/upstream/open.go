@@ -34,8 +34,8 @@ type extensions struct {
 	helo     bool     // EHLO failed, and HELO says nothing of extensions
 }
 
-// opening is a connection between the TCP handshake and the point before MAIL. It has no reader goroutine yet: each reply is
-// read after its command.
+// opening is a connection between the TCP handshake and the point before MAIL. It has no reader goroutine
+// yet: each reply is read after its command.
 type opening struct {
 	p     *Pool
 	ctx   context.Context
@@ -45,10 +45,12 @@ type opening struct {
 	ext   extensions
 }
 
-// open makes a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the fault. AUTH is
-// tried once: credentials that fail at one address fail everywhere, and providers lock accounts. need, if not nil, says what
-// the extensions of a connection lack; if one lacks something and all others fail, that is the fault.
-func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *netError) (*conn, *relay.Attempt) {
+// open makes a new connection, trying the host's addresses in turn (RFC 5321, 5.1), and returns it or the
+// fault. AUTH is tried once: credentials that fail at one address fail everywhere, and providers lock
+// accounts. need, if not nil, says what the extensions of a connection lack; if one lacks something and all
+// others fail, that is the fault.
+func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *netError) (*conn,
+	*relay.Attempt) {
 	o := &opening{p: p, ctx: ctx, probe: probe, need: need}
 	began := p.opt.Now()
 	addrs, err := p.resolve(ctx)
@@ -79,7 +81,8 @@ func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *net
 	return nil, last
 }
 
-// triedAuth reports whether credentials were tried or not available: another address would make no difference.
+// triedAuth reports whether credentials were tried or not available: another address would make no
+// difference.
 func (pr *problem) triedAuth() bool {
 	var lack *netError
 	unavailable := errors.As(pr.err, &lack) && lack.kind == diagnose.NetAuthUnavailable
@@ -113,14 +116,15 @@ func say(a *relay.Attempt, r reply, err error) {
 	a.Reply, a.ReplyCut = diagnose.ParseReply(r.raw), r.cut
 }
 
-// raise takes a TCP connection to the point before MAIL. On a problem it closes the connection; if STARTTLS was optional and
-// failed, it opens a second one without it.
+// raise takes a TCP connection to the point before MAIL. On a problem it closes the connection; if STARTTLS
+// was optional and failed, it opens a second one without it.
 func (o *opening) raise(nc net.Conn, at netip.AddrPort) *problem {
 	pr := o.raiseOnce(nc, at, o.p.tls != nil)
 	if pr == nil || !pr.clear || o.ctx.Err() != nil {
 		return pr
 	}
-	o.p.opt.Log.Warn("STARTTLS failed, continuing without TLS", "upstream", o.p.opt.Name, "remote", at.String(), "err", pr.err)
+	o.p.opt.Log.Warn("STARTTLS failed, continuing without TLS", "upstream", o.p.opt.Name, "remote",
+		at.String(), "err", pr.err)
 	nc, err := o.p.dialOne(o.ctx, at)
 	if err != nil {
 		return &problem{stage: diagnose.StageConnect, err: err}
@@ -141,7 +145,8 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 	}
 	if pr != nil {
 		if pr.err != nil && c.tls != "" && tlsKind(pr.err) != diagnose.NetNone {
-			pr.stage = diagnose.StageTLS // a TLS 1.3 server checks a client certificate after our handshake ends
+			// a TLS 1.3 server checks a client certificate after our handshake ends
+			pr.stage = diagnose.StageTLS
 		}
 		if pr.err == nil && !pr.rep.ending() {
 			o.quit() // the server replied, so it is listening
@@ -207,8 +212,8 @@ func (o *opening) quit() {
 	}
 }
 
-// hello sends EHLO, and HELO to a server that permanently refuses EHLO: 500, 501, 502 or 550 means that it does not know
-// EHLO (RFC 5321, 4.1.4), and some servers reply 554.
+// hello sends EHLO, and HELO to a server that permanently refuses EHLO: 500, 501, 502 or 550 means that it
+// does not know EHLO (RFC 5321, 4.1.4), and some servers reply 554.
 func (o *opening) hello() *problem {
 	r := o.command("EHLO " + o.p.opt.Hello)
 	switch {
@@ -283,8 +288,8 @@ func (o *opening) handshake() *problem {
 	return nil
 }
 
-// parseExtensions reads the lines of a reply to EHLO. It ignores the case of keywords (RFC 5321, 2.4) and accepts the old
-// form AUTH=PLAIN.
+// parseExtensions reads the lines of a reply to EHLO. It ignores the case of keywords (RFC 5321, 2.4) and
+// accepts the old form AUTH=PLAIN.
 func parseExtensions(raw string) extensions {
 	var e extensions
 	lines := strings.Split(strings.TrimRight(raw, "\r\n"), "\n")

@@ -45,7 +45,8 @@ func secret(s string) *Credentials {
 func TestTLS(t *testing.T) {
 	good := smtptest.NewCertificate(t, "127.0.0.1", "mail.test")
 	other := smtptest.NewCertificate(t, "other.test")
-	stale, err := smtptest.CertificateAt(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour), "127.0.0.1")
+	stale, err := smtptest.CertificateAt(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour),
+		"127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,28 +73,49 @@ func TestTLS(t *testing.T) {
 		{"implicit", implicit(good.Server()), TLS{Mode: TLSImplicit, CAFile: ca}, "TLS1.3", "", ""},
 		{"opportunistic", starttls(other.Server()), TLS{Mode: TLSOpportunistic}, "TLS1.3", "", ""},
 		{"opportunistic, not offered", smtptest.Options{}, TLS{Mode: TLSOpportunistic}, "", "", ""},
-		{"opportunistic, refused", scripted(good.Server(), "454 4.7.0 not now\r\n"), TLS{Mode: TLSOpportunistic}, "", "", ""},
-		{"opportunistic, handshake fails", starttls(old), TLS{Mode: TLSOpportunistic, MinVersion: tls.VersionTLS13}, "", "", ""},
-		{"opportunistic, garbage for a handshake", scripted(good.Server(), "220 go\r\nsurprise"), TLS{Mode: TLSOpportunistic}, "", "", ""},
-		{"opportunistic, 250 to STARTTLS", scripted(good.Server(), "250 2.0.0 Ok\r\n"), TLS{Mode: TLSOpportunistic}, "", "", ""},
-		{"opportunistic, 354 to STARTTLS", scripted(good.Server(), "354 go\r\n"), TLS{Mode: TLSOpportunistic}, "", "", ""},
-		{"250 to STARTTLS", scripted(good.Server(), "250 2.0.0 Ok\r\n"), TLS{Mode: TLSRequired, CAFile: ca}, "", diagnose.NetProtocol, ""},
-		{"221 to STARTTLS", scripted(good.Server(), "221 2.0.0 Bye\r\n"), TLS{Mode: TLSRequired, CAFile: ca}, "", diagnose.NetProtocol, ""},
-		{"opportunistic, trust configured", starttls(good.Server()), TLS{Mode: TLSOpportunistic, CAFile: otherCA}, "", diagnose.NetTLSAuthority, ""},
-		{"opportunistic, trust configured, not offered", smtptest.Options{}, TLS{Mode: TLSOpportunistic, CAFile: ca}, "", diagnose.NetTLSUnavailable, ""},
+		{"opportunistic, refused", scripted(good.Server(), "454 4.7.0 not now\r\n"),
+			TLS{Mode: TLSOpportunistic}, "", "", ""},
+		{"opportunistic, handshake fails", starttls(old),
+			TLS{Mode: TLSOpportunistic, MinVersion: tls.VersionTLS13}, "", "", ""},
+		{"opportunistic, garbage for a handshake", scripted(good.Server(), "220 go\r\nsurprise"),
+			TLS{Mode: TLSOpportunistic}, "", "", ""},
+		{"opportunistic, 250 to STARTTLS", scripted(good.Server(), "250 2.0.0 Ok\r\n"),
+			TLS{Mode: TLSOpportunistic}, "", "", ""},
+		{"opportunistic, 354 to STARTTLS", scripted(good.Server(), "354 go\r\n"), TLS{Mode: TLSOpportunistic},
+			"", "", ""},
+		{"250 to STARTTLS", scripted(good.Server(), "250 2.0.0 Ok\r\n"), TLS{Mode: TLSRequired, CAFile: ca},
+			"", diagnose.NetProtocol, ""},
+		{"221 to STARTTLS", scripted(good.Server(), "221 2.0.0 Bye\r\n"), TLS{Mode: TLSRequired, CAFile: ca},
+			"", diagnose.NetProtocol, ""},
+		{"opportunistic, trust configured", starttls(good.Server()),
+			TLS{Mode: TLSOpportunistic, CAFile: otherCA}, "", diagnose.NetTLSAuthority, ""},
+		{"opportunistic, trust configured, not offered", smtptest.Options{},
+			TLS{Mode: TLSOpportunistic, CAFile: ca}, "", diagnose.NetTLSUnavailable, ""},
 		{"not offered", smtptest.Options{}, TLS{Mode: TLSRequired}, "", diagnose.NetTLSUnavailable, ""},
-		{"refused", scripted(good.Server(), "454 4.7.0 not now\r\n"), TLS{Mode: TLSRequired}, "", "", "454 4.7.0 not now\r\n"},
-		{"injected", scripted(good.Server(), "220 go\r\n250 injected\r\n"), TLS{Mode: TLSRequired}, "", diagnose.NetProtocol, ""},
-		{"unknown authority", starttls(good.Server()), TLS{Mode: TLSRequired}, "", diagnose.NetTLSAuthority, ""},
-		{"wrong name", starttls(good.Server()), TLS{Mode: TLSRequired, CAFile: ca, ServerName: "elsewhere.test"}, "", diagnose.NetTLSName, ""},
-		{"server name", starttls(good.Server()), TLS{Mode: TLSRequired, CAFile: ca, ServerName: "mail.test"}, "TLS1.3", "", ""},
-		{"expired", implicit(stale.Server()), TLS{Mode: TLSImplicit, CAFile: staleCA}, "", diagnose.NetTLSExpired, ""},
+		{"refused", scripted(good.Server(), "454 4.7.0 not now\r\n"), TLS{Mode: TLSRequired}, "", "",
+			"454 4.7.0 not now\r\n"},
+		{"injected", scripted(good.Server(), "220 go\r\n250 injected\r\n"), TLS{Mode: TLSRequired}, "",
+			diagnose.NetProtocol, ""},
+		{"unknown authority", starttls(good.Server()), TLS{Mode: TLSRequired}, "", diagnose.NetTLSAuthority,
+			""},
+		{"wrong name", starttls(good.Server()),
+			TLS{Mode: TLSRequired, CAFile: ca, ServerName: "elsewhere.test"}, "", diagnose.NetTLSName, ""},
+		{"server name", starttls(good.Server()), TLS{Mode: TLSRequired, CAFile: ca, ServerName: "mail.test"},
+			"TLS1.3", "", ""},
+		{"expired", implicit(stale.Server()), TLS{Mode: TLSImplicit, CAFile: staleCA}, "",
+			diagnose.NetTLSExpired, ""},
 		{"not verified", starttls(stale.Server()), TLS{Mode: TLSRequired, NoVerify: true}, "TLS1.3", "", ""},
-		{"pinned", starttls(good.Server()), TLS{Mode: TLSRequired, Fingerprint: []string{strings.Repeat("00", 32), strings.ToUpper(pin)}}, "TLS1.3", "", ""},
-		{"wrong pin", starttls(good.Server()), TLS{Mode: TLSRequired, Fingerprint: []string{strings.Repeat("00:", 31) + "00"}}, "", diagnose.NetTLSPin, ""},
-		{"version", starttls(old), TLS{Mode: TLSRequired, CAFile: ca, MinVersion: tls.VersionTLS13}, "", diagnose.NetTLSProtocol, ""},
+		{"pinned", starttls(good.Server()),
+			TLS{Mode: TLSRequired, Fingerprint: []string{strings.Repeat("00", 32), strings.ToUpper(pin)}},
+			"TLS1.3", "", ""},
+		{"wrong pin", starttls(good.Server()),
+			TLS{Mode: TLSRequired, Fingerprint: []string{strings.Repeat("00:", 31) + "00"}}, "",
+			diagnose.NetTLSPin, ""},
+		{"version", starttls(old), TLS{Mode: TLSRequired, CAFile: ca, MinVersion: tls.VersionTLS13}, "",
+			diagnose.NetTLSProtocol, ""},
 		{"TLS 1.2", starttls(old), TLS{Mode: TLSRequired, CAFile: ca}, "TLS1.2", "", ""},
-		{"implicit to a port in clear", smtptest.Options{}, TLS{Mode: TLSImplicit}, "", diagnose.NetTLSProtocol, ""},
+		{"implicit to a port in clear", smtptest.Options{}, TLS{Mode: TLSImplicit}, "",
+			diagnose.NetTLSProtocol, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -110,7 +132,8 @@ func TestTLS(t *testing.T) {
 					}
 					continue
 				}
-				if a := attempts(t, o)[0]; !a.Accepted() || a.TLS != tt.want || tt.kind != "" || tt.raw != "" {
+				if a := attempts(t, o)[0]; !a.Accepted() || a.TLS != tt.want || tt.kind != "" ||
+					tt.raw != "" {
 					t.Errorf("%+v", a)
 				}
 				if c := p.get(); c != nil {
@@ -128,12 +151,15 @@ func TestClientCertificate(t *testing.T) {
 	conf.ClientAuth, conf.ClientCAs = tls.RequireAndVerifyClientCert, client.Pool
 	s := smtptest.New(t, smtptest.Options{TLS: conf})
 	file := writeFile(t, "client.pem", append(client.CertPEM, client.KeyPEM...))
-	with := newPool(t, s.Addr(), func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: caFile(t, id), CertFile: file} })
+	with := newPool(t, s.Addr(),
+		func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: caFile(t, id), CertFile: file} })
 	if a := attempts(t, send(t, with, message(content, "a@b.test"))[0])[0]; !a.Accepted() {
 		t.Errorf("%+v", a)
 	}
-	without := newPool(t, s.Addr(), func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: caFile(t, id)} })
-	if f := send(t, without, message(content, "a@b.test"))[0].r.Fault; f == nil || f.Stage != diagnose.StageTLS || f.NetErr.Kind != diagnose.NetTLSProtocol {
+	without := newPool(t, s.Addr(),
+		func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: caFile(t, id)} })
+	if f := send(t, without, message(content, "a@b.test"))[0].r.Fault; f == nil ||
+		f.Stage != diagnose.StageTLS || f.NetErr.Kind != diagnose.NetTLSProtocol {
 		t.Errorf("without a certificate: %+v", f)
 	}
 }
@@ -141,7 +167,8 @@ func TestClientCertificate(t *testing.T) {
 // TestConnect: what goes wrong before the greeting, and each address in its turn.
 func TestConnect(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{})
-	busy := smtptest.New(t, smtptest.Options{Script: at(diagnose.StageGreeting, "421 4.3.2 busy\r\n", smtptest.EndClose)})
+	busy := smtptest.New(t, smtptest.Options{Script: at(diagnose.StageGreeting, "421 4.3.2 busy\r\n",
+		smtptest.EndClose)})
 	addrs := func(list ...string) func(context.Context, string) ([]netip.Addr, error) {
 		return func(context.Context, string) (ips []netip.Addr, err error) {
 			for _, a := range list {
@@ -154,13 +181,26 @@ func TestConnect(t *testing.T) {
 		return func(context.Context, string) ([]netip.Addr, error) { return nil, err }
 	}
 	dials := map[string]func(context.Context) (net.Conn, error){
-		"192.0.2.1:25":     func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
-		"192.0.2.2:25":     func(context.Context) (net.Conn, error) { return nil, opError(syscall.ECONNREFUSED) },
-		"192.0.2.3:25":     func(context.Context) (net.Conn, error) { return net.Dial("tcp", busy.Addr()) },
-		"192.0.2.4:25":     func(context.Context) (net.Conn, error) { return net.Dial("tcp", s.Addr()) },
-		"192.0.2.5:25":     func(context.Context) (net.Conn, error) { return nil, opError(syscall.EHOSTUNREACH) },
-		"192.0.2.6:25":     func(context.Context) (net.Conn, error) { return nil, opError(syscall.EMFILE) },
-		"[2001:db8::1]:25": func(context.Context) (net.Conn, error) { return nil, opError(syscall.ENETUNREACH) },
+		"192.0.2.1:25": func(ctx context.Context) (net.Conn, error) {
+			<-ctx.Done()
+			return nil,
+				ctx.Err()
+		},
+		"192.0.2.2:25": func(context.Context) (net.Conn, error) {
+			return nil,
+				opError(syscall.ECONNREFUSED)
+		},
+		"192.0.2.3:25": func(context.Context) (net.Conn, error) { return net.Dial("tcp", busy.Addr()) },
+		"192.0.2.4:25": func(context.Context) (net.Conn, error) { return net.Dial("tcp", s.Addr()) },
+		"192.0.2.5:25": func(context.Context) (net.Conn, error) {
+			return nil,
+				opError(syscall.EHOSTUNREACH)
+		},
+		"192.0.2.6:25": func(context.Context) (net.Conn, error) { return nil, opError(syscall.EMFILE) },
+		"[2001:db8::1]:25": func(context.Context) (net.Conn, error) {
+			return nil,
+				opError(syscall.ENETUNREACH)
+		},
 		"[2001:db8::4]:25": func(context.Context) (net.Conn, error) { return net.Dial("tcp", s.Addr()) },
 	}
 	tests := []struct {
@@ -174,18 +214,23 @@ func TestConnect(t *testing.T) {
 		{"one", addrs("192.0.2.4"), "192.0.2.4:25", "", "", ""},
 		{"IPv6 first", addrs("192.0.2.4", "2001:db8::4"), "[2001:db8::4]:25", "", "", ""},
 		{"IPv6 unreachable", addrs("2001:db8::1", "192.0.2.4"), "192.0.2.4:25", "", "", ""},
-		{"by the local address's family", addrs("192.0.2.4", "2001:db8::4"), "192.0.2.4:25", "", "", "127.0.0.1"},
+		{"by the local address's family", addrs("192.0.2.4", "2001:db8::4"), "192.0.2.4:25", "", "",
+			"127.0.0.1"},
 		{"no address of that family", addrs("192.0.2.4"), "", diagnose.NetLocal, "", "::1"},
 		{"the first refuses", addrs("192.0.2.2", "192.0.2.4"), "192.0.2.4:25", "", "", ""},
 		{"the first is silent", addrs("192.0.2.1", "192.0.2.4"), "192.0.2.4:25", "", "", ""},
 		{"the first is busy", addrs("192.0.2.3", "192.0.2.4"), "192.0.2.4:25", "", "", ""},
-		{"one is busy, the other dead", addrs("192.0.2.3", "192.0.2.2"), "192.0.2.3:25", "", "421 4.3.2 busy\r\n", ""},
+		{"one is busy, the other dead", addrs("192.0.2.3", "192.0.2.2"), "192.0.2.3:25", "",
+			"421 4.3.2 busy\r\n", ""},
 		{"refused", addrs("192.0.2.2"), "192.0.2.2:25", diagnose.NetRefused, "", ""},
 		{"unreachable", addrs("192.0.2.5", "192.0.2.2"), "192.0.2.5:25", diagnose.NetUnreachable, "", ""},
 		{"no file descriptors", addrs("192.0.2.6"), "192.0.2.6:25", diagnose.NetLocal, "", ""},
 		{"silent", addrs("192.0.2.1"), "192.0.2.1:25", diagnose.NetConnectTimeout, "", ""},
-		{"not found", failing(&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}), "", diagnose.NetDNSNotFound, "", ""},
-		{"name server failed", failing(&net.DNSError{Err: "server misbehaving", Name: "x", IsTemporary: true}), "", diagnose.NetDNSFailure, "", ""},
+		{"not found", failing(&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}), "",
+			diagnose.NetDNSNotFound, "", ""},
+		{"name server failed",
+			failing(&net.DNSError{Err: "server misbehaving", Name: "x", IsTemporary: true}), "",
+			diagnose.NetDNSFailure, "", ""},
 		{"resolver broke", failing(errors.New("boom")), "", diagnose.NetDNSFailure, "", ""},
 		{"no address", addrs(), "", diagnose.NetDNSNotFound, "", ""},
 	}
@@ -193,17 +238,22 @@ func TestConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPool(t, "mail.test:25", func(o *Options) {
 				o.Lookup, o.Timeouts.Connect = tt.lookup, 400*time.Millisecond
-				o.Dial = func(ctx context.Context, _, address string) (net.Conn, error) { return dials[address](ctx) }
+				o.Dial = func(ctx context.Context, _, address string) (net.Conn,
+					error) {
+					return dials[address](ctx)
+				}
 				if tt.local != "" {
 					o.LocalAddr = netip.MustParseAddr(tt.local)
 				}
 			})
 			o := send(t, p, message(content, "a@b.test"))[0]
 			if f := o.r.Fault; f != nil {
-				if f.Remote != tt.remote || f.NetErr.Kind != tt.kind || f.Reply.Raw != tt.raw || f.Host != "mail.test" || tt.kind+diagnose.NetKind(tt.raw) == "" {
+				if f.Remote != tt.remote || f.NetErr.Kind != tt.kind || f.Reply.Raw != tt.raw ||
+					f.Host != "mail.test" || tt.kind+diagnose.NetKind(tt.raw) == "" {
 					t.Errorf("%+v", f)
 				}
-			} else if a := attempts(t, o)[0]; a.Remote != tt.remote || tt.kind+diagnose.NetKind(tt.raw) != "" {
+			} else if a := attempts(t, o)[0]; a.Remote != tt.remote ||
+				tt.kind+diagnose.NetKind(tt.raw) != "" {
 				t.Errorf("%+v", a)
 			}
 		})
@@ -216,7 +266,8 @@ func TestTLSFailsAtOneAddress(t *testing.T) {
 	users := map[string]string{"user": "secret"}
 	broken := smtptest.New(t, smtptest.Options{TLS: stale.Server(), Users: users})
 	sound := smtptest.New(t, smtptest.Options{TLS: good.Server(), Users: users, RequireAuth: true})
-	servers := map[string]*smtptest.Server{"192.0.2.1:587": broken, "192.0.2.2:587": sound, "192.0.2.3:587": sound}
+	servers := map[string]*smtptest.Server{"192.0.2.1:587": broken, "192.0.2.2:587": sound,
+		"192.0.2.3:587": sound}
 	for _, tt := range []struct {
 		password string
 		stage    diagnose.Stage // of the fault
@@ -224,7 +275,8 @@ func TestTLSFailsAtOneAddress(t *testing.T) {
 		p := newPool(t, "mail.test:587", func(o *Options) {
 			o.TLS, o.Auth = TLS{Mode: TLSRequired, CAFile: caFile(t, good)}, secret(tt.password)
 			o.Lookup = func(context.Context, string) ([]netip.Addr, error) {
-				return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}, nil
+				return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"),
+					netip.MustParseAddr("192.0.2.3")}, nil
 			}
 			o.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
 				return net.Dial("tcp", servers[address].Addr())
@@ -258,7 +310,8 @@ func TestLocalAddress(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	bad := TLS{
-		Mode: TLSRequired, MinVersion: tls.VersionTLS12, CAFile: "/nonexistent", Fingerprint: []string{"00"}, KeyFile: "k",
+		Mode: TLSRequired, MinVersion: tls.VersionTLS12, CAFile: "/nonexistent", Fingerprint: []string{"00"},
+		KeyFile: "k",
 	}
 	tests := []struct {
 		change func(*Options)
@@ -273,7 +326,8 @@ func TestNew(t *testing.T) {
 		{func(o *Options) { o.TLS = bad }, []string{"CA file", "fingerprint", "key file"}},
 		{func(o *Options) { *o = Options{} }, []string{
 			"Name must be set", "Host must be set", "Hello must be set", "port 0", "MaxAge must be set",
-			"RcptMax must be set", "Grace must be set", "Timeouts.Connect must be set", "Timeouts.Greeting must be set",
+			"RcptMax must be set", "Grace must be set", "Timeouts.Connect must be set",
+			"Timeouts.Greeting must be set",
 			"Timeouts.Command must be set", "Timeouts.Data must be set", "Timeouts.Write must be set",
 			"Timeouts.EndOfData must be set",
 		}},

@@ -1,31 +1,35 @@
-// Package upstream is the SMTP client: it sends messages to one next hop and reports exactly what the server said.
+// Package upstream is the SMTP client: it sends messages to one next hop and reports exactly what the
+// server said.
 //
-// A lane calls Pool.Relay with a transaction and a function that returns the next one. The pool connects (to any address
-// of the host, IPv6 or IPv4), starts TLS, authenticates, and runs the transactions on one connection. If the server offers
-// PIPELINING, MAIL, all RCPTs and DATA are one write, and the envelope of the next message is sent together with the end of
-// data of the one before, so a message costs one round trip plus the server's own time.
+// A lane calls Pool.Relay with a transaction and a function that returns the next one. The pool connects
+// (to any address of the host, IPv6 or IPv4), starts TLS, authenticates, and runs the transactions on one
+// connection. If the server offers PIPELINING, MAIL, all RCPTs and DATA are one write, and the envelope of
+// the next message is sent together with the end of data of the one before, so a message costs one round
+// trip plus the server's own time.
 //
 // What always holds:
 //
-//   - Each reply is kept byte for byte, up to 64 KiB, with its stage, and belongs to the command and recipient that it
-//     answers. A Go error becomes one of diagnose's NetErr kinds, in one place.
-//   - A message cut short is never completed. If its content cannot be read to the end, or the server replies before the
-//     end, the connection is closed without the final dot and without another command.
-//   - A connection lost before the final dot costs nothing; after the dot the attempt is Uncertain. A reused connection
-//     that turns out to be dead before a dot was written is replaced and is not a failure, whether the server closes it,
-//     replies 421, or answers MAIL with a text about the session. It is replaced only once: what a new connection answers
-//     counts.
-//   - What goes wrong before MAIL is a Fault, not an attempt of any recipient. It is among the Attempts, at its own stage,
-//     only if other recipients of the same message already have an answer.
-//   - An extension that the upstream offered before and does not offer now is a connection fault (history): another address
-//     is tried, and a message that needs the extension waits. Only a lasting change fails a message.
-//   - Every read, write and flush has a time limit. After cancellation the transaction in progress has its grace period.
-//   - Credentials are sent only over TLS, unless AllowPlaintextAuth is set, and appear in no error and no log. Until they
-//     have worked, only one connection at a time tries them.
+//   - Each reply is kept byte for byte, up to 64 KiB, with its stage, and belongs to the command and
+//     recipient that it answers. A Go error becomes one of diagnose's NetErr kinds, in one place.
+//   - A message cut short is never completed. If its content cannot be read to the end, or the server
+//     replies before the end, the connection is closed without the final dot and without another command.
+//   - A connection lost before the final dot costs nothing; after the dot the attempt is Uncertain. A
+//     reused connection that turns out to be dead before a dot was written is replaced and is not a
+//     failure, whether the server closes it, replies 421, or answers MAIL with a text about the session. It
+//     is replaced only once: what a new connection answers counts.
+//   - What goes wrong before MAIL is a Fault, not an attempt of any recipient. It is among the Attempts, at
+//     its own stage, only if other recipients of the same message already have an answer.
+//   - An extension that the upstream offered before and does not offer now is a connection fault (history):
+//     another address is tried, and a message that needs the extension waits. Only a lasting change fails a
+//     message.
+//   - Every read, write and flush has a time limit. After cancellation the transaction in progress has its
+//     grace period.
+//   - Credentials are sent only over TLS, unless AllowPlaintextAuth is set, and appear in no error and no
+//     log. Until they have worked, only one connection at a time tries them.
 //
-// The files: options, pool, open (from TCP to the point before MAIL), dial, greeting, history, auth, login, exchange
-// (transactions), delivery, envelope, stale, elsewhere, command and content (what is written), reply (what is read), conn,
-// fault (from errors to kinds), upstreamid.
+// The files: options, pool, open (from TCP to the point before MAIL), dial, greeting, history, auth, login,
+// exchange (transactions), delivery, envelope, stale, elsewhere, command and content (what is written),
+// reply (what is read), conn, fault (from errors to kinds), upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
 // 6531 (SMTPUTF8), 8305 (order of addresses), 9422 (LIMITS).
@@ -78,8 +82,8 @@ func New(o Options) (*Pool, error) {
 	return p, nil
 }
 
-// clearAllowed reports whether sending without TLS is better than not sending when STARTTLS fails: only the content is at
-// stake, and the settings do not say which certificate to trust.
+// clearAllowed reports whether sending without TLS is better than not sending when STARTTLS fails: only the
+// content is at stake, and the settings do not say which certificate to trust.
 func (p *Pool) clearAllowed() bool {
 	return p.opt.TLS.Mode == TLSOpportunistic && !p.opt.TLS.Trust() && p.opt.Auth == nil
 }
@@ -107,8 +111,8 @@ func (p *Pool) Probe(ctx context.Context) *relay.Attempt {
 	return fault
 }
 
-// Close implements relay.Upstream. It waits for idle connections to QUIT, at most 10 seconds. Connections in use end with
-// their exchange.
+// Close implements relay.Upstream. It waits for idle connections to QUIT, at most 10 seconds. Connections
+// in use end with their exchange.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	idle := p.idle

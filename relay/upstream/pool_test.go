@@ -20,7 +20,8 @@ import (
 
 // TestReuse: which message travels on which connection.
 func TestReuse(t *testing.T) {
-	say := func(stage diagnose.Stage, session, message int, raw string, end smtptest.End) func(smtptest.Command) smtptest.Action {
+	say := func(stage diagnose.Stage, session, message int, raw string,
+		end smtptest.End) func(smtptest.Command) smtptest.Action {
 		return func(c smtptest.Command) smtptest.Action {
 			if c.Stage == stage && c.Session == session && c.Message == message {
 				return smtptest.Action{Bytes: []byte(raw), End: end}
@@ -38,18 +39,37 @@ func TestReuse(t *testing.T) {
 		{"one connection", nil, 0, "", []int{1, 1, 1, 1}},
 		{"messages a connection", nil, 2, "", []int{1, 1, 2, 2}},
 		{"MAILMAX", nil, 0, "LIMITS MAILMAX=3", []int{1, 1, 1, 2}},
-		{"421 at MAIL on a reused connection", say(diagnose.StageMail, 1, 3, "421 4.4.5 enough\r\n", smtptest.EndClose), 0, "", []int{1, 1, 2, 2}},
-		{"421 at RCPT on a reused connection", say(diagnose.StageRcpt, 1, 2, "421 4.4.5 enough\r\n", smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
-		{"EOF at MAIL on a reused connection", say(diagnose.StageMail, 1, 2, "", smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
-		{"RST at DATA on a reused connection", say(diagnose.StageData, 1, 4, "", smtptest.EndReset), 0, "", []int{1, 1, 1, 2}},
-		{"timeout at MAIL, then the end", say(diagnose.StageMail, 1, 2, "451 4.4.2 Timeout waiting for data from client.\r\n", smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
-		{"timeout at MAIL", say(diagnose.StageMail, 1, 3, "451 4.4.2 Timeout - closing connection\r\n", smtptest.EndNot), 0, "", []int{1, 1, 2, 2}},
-		{"timeout at MAIL without an enhanced code", say(diagnose.StageMail, 1, 2, "451 your session timed out\r\n", smtptest.EndNot), 0, "", []int{1, 2, 2, 2}},
-		{"idle at MAIL, for good", say(diagnose.StageMail, 1, 2, "554 5.0.0 You were idle for too long\r\n", smtptest.EndNot), 0, "", []int{1, 2, 2, 2}},
-		{"X.4.2 at MAIL", say(diagnose.StageMail, 1, 2, "550 5.4.2 no more\r\n", smtptest.EndNot), 0, "", []int{1, 2, 2, 2}},
-		{"any 4xx at MAIL, then the end", say(diagnose.StageMail, 1, 4, "450 4.3.2 Come again\r\n", smtptest.EndClose), 0, "", []int{1, 1, 1, 2}},
-		{"any 5xx at MAIL, then RST", say(diagnose.StageMail, 1, 2, "503 5.5.1 Out of sorts\r\n", smtptest.EndReset), 0, "", []int{1, 2, 2, 2}},
-		{"421 after the dot", say(diagnose.StageEndOfData, 1, 2, "250 2.0.0 Ok\r\n421 4.4.5 enough\r\n", smtptest.EndClose), 0, "", []int{1, 1, 2, 2}},
+		{"421 at MAIL on a reused connection",
+			say(diagnose.StageMail, 1, 3, "421 4.4.5 enough\r\n", smtptest.EndClose), 0, "",
+			[]int{1, 1, 2, 2}},
+		{"421 at RCPT on a reused connection",
+			say(diagnose.StageRcpt, 1, 2, "421 4.4.5 enough\r\n", smtptest.EndClose), 0, "",
+			[]int{1, 2, 2, 2}},
+		{"EOF at MAIL on a reused connection", say(diagnose.StageMail, 1, 2, "", smtptest.EndClose), 0, "",
+			[]int{1, 2, 2, 2}},
+		{"RST at DATA on a reused connection", say(diagnose.StageData, 1, 4, "", smtptest.EndReset), 0, "",
+			[]int{1, 1, 1, 2}},
+		{"timeout at MAIL, then the end",
+			say(diagnose.StageMail, 1, 2, "451 4.4.2 Timeout waiting for data from client.\r\n",
+				smtptest.EndClose), 0, "", []int{1, 2, 2, 2}},
+		{"timeout at MAIL", say(diagnose.StageMail, 1, 3, "451 4.4.2 Timeout - closing connection\r\n",
+			smtptest.EndNot), 0, "", []int{1, 1, 2, 2}},
+		{"timeout at MAIL without an enhanced code",
+			say(diagnose.StageMail, 1, 2, "451 your session timed out\r\n", smtptest.EndNot), 0, "",
+			[]int{1, 2, 2, 2}},
+		{"idle at MAIL, for good",
+			say(diagnose.StageMail, 1, 2, "554 5.0.0 You were idle for too long\r\n", smtptest.EndNot), 0, "",
+			[]int{1, 2, 2, 2}},
+		{"X.4.2 at MAIL", say(diagnose.StageMail, 1, 2, "550 5.4.2 no more\r\n", smtptest.EndNot), 0, "",
+			[]int{1, 2, 2, 2}},
+		{"any 4xx at MAIL, then the end",
+			say(diagnose.StageMail, 1, 4, "450 4.3.2 Come again\r\n", smtptest.EndClose), 0, "",
+			[]int{1, 1, 1, 2}},
+		{"any 5xx at MAIL, then RST",
+			say(diagnose.StageMail, 1, 2, "503 5.5.1 Out of sorts\r\n", smtptest.EndReset), 0, "",
+			[]int{1, 2, 2, 2}},
+		{"421 after the dot", say(diagnose.StageEndOfData, 1, 2, "250 2.0.0 Ok\r\n421 4.4.5 enough\r\n",
+			smtptest.EndClose), 0, "", []int{1, 1, 2, 2}},
 	}
 	for _, without := range []string{"", "PIPELINING"} {
 		for _, tt := range tests {
@@ -60,7 +80,8 @@ func TestReuse(t *testing.T) {
 				}
 				s := smtptest.New(t, o)
 				p := newPool(t, s.Addr(), func(o *Options) { o.MaxMessages = tt.max })
-				for i, o := range send(t, p, message(content, "1@b.test"), message(content, "2@b.test"), message(content, "3@b.test"), message(content, "4@b.test")) {
+				for i, o := range send(t, p, message(content, "1@b.test"), message(content, "2@b.test"),
+					message(content, "3@b.test"), message(content, "4@b.test")) {
 					if a := attempts(t, o)[0]; !a.Accepted() {
 						t.Errorf("message %d: %+v", i+1, a)
 					}
@@ -79,11 +100,14 @@ func TestReuse(t *testing.T) {
 
 // TestFreshConnectionLost: on a new connection the same is an attempt.
 func TestFreshConnectionLost(t *testing.T) {
-	for _, stage := range []diagnose.Stage{diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData} {
+	for _, stage := range []diagnose.Stage{diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData,
+		diagnose.StageEndOfData} {
 		s := smtptest.New(t, smtptest.Options{Script: at(stage, "", smtptest.EndClose)})
-		as := attempts(t, send(t, newPool(t, s.Addr(), func(o *Options) { o.RcptMax = 2 }), message(content, "a@b.test", "b@b.test", "c@b.test"))[0])
+		as := attempts(t, send(t, newPool(t, s.Addr(), func(o *Options) { o.RcptMax = 2 }),
+			message(content, "a@b.test", "b@b.test", "c@b.test"))[0])
 		for i, a := range as {
-			if a.Stage != stage || a.NetErr.Kind != diagnose.NetClosed && a.NetErr.Kind != diagnose.NetReset || a.Uncertain != (stage == diagnose.StageEndOfData) {
+			if a.Stage != stage || a.NetErr.Kind != diagnose.NetClosed &&
+				a.NetErr.Kind != diagnose.NetReset || a.Uncertain != (stage == diagnose.StageEndOfData) {
 				t.Errorf("%s, recipient %d: %+v", stage, i, a)
 			}
 		}
@@ -127,7 +151,8 @@ func TestProbe(t *testing.T) {
 		t.Errorf("%q", l)
 	}
 	s.Close()
-	if f := p.Probe(t.Context()); f == nil || f.Stage != diagnose.StageConnect || f.NetErr.Kind != diagnose.NetRefused {
+	if f := p.Probe(t.Context()); f == nil || f.Stage != diagnose.StageConnect ||
+		f.NetErr.Kind != diagnose.NetRefused {
 		t.Errorf("%+v", f)
 	}
 }
@@ -194,7 +219,8 @@ func (s *pipeServer) serve(nc net.Conn) {
 
 // TestTimeouts: each step has its own limit, whatever the server does.
 func TestTimeouts(t *testing.T) {
-	limits := Timeouts{Connect: 1 * time.Second, Greeting: 2 * time.Second, Command: 3 * time.Second, Data: 4 * time.Second, Write: 5 * time.Second, EndOfData: 6 * time.Second}
+	limits := Timeouts{Connect: 1 * time.Second, Greeting: 2 * time.Second, Command: 3 * time.Second,
+		Data: 4 * time.Second, Write: 5 * time.Second, EndOfData: 6 * time.Second}
 	tests := []struct {
 		mute  string
 		stage diagnose.Stage
@@ -221,7 +247,8 @@ func TestTimeouts(t *testing.T) {
 				if !tt.fault {
 					a = &attempts(t, o)[0]
 				}
-				if a == nil || a.Stage != tt.stage || a.NetErr.Kind != tt.kind || a.Uncertain != (tt.mute == ".") {
+				if a == nil || a.Stage != tt.stage || a.NetErr.Kind != tt.kind ||
+					a.Uncertain != (tt.mute == ".") {
 					t.Errorf("%+v", a)
 				}
 				if took := time.Since(began); took != tt.after {
@@ -244,7 +271,8 @@ func TestWriteTimeout(t *testing.T) {
 		<-c.over
 	})
 	p := newPool(t, s.addr, func(o *Options) { o.Timeouts.Write = 100 * time.Millisecond })
-	a := attempts(t, send(t, p, message(strings.Repeat("0123456789012345678901234567890123456789\r\n", 500_000), "a@b.test"))[0])[0]
+	a := attempts(t, send(t, p,
+		message(strings.Repeat("0123456789012345678901234567890123456789\r\n", 500_000), "a@b.test"))[0])[0]
 	if a.Stage != diagnose.StageEndOfData || a.NetErr.Kind != diagnose.NetTimeout || a.Uncertain {
 		t.Errorf("%+v", a)
 	}
@@ -261,11 +289,13 @@ func TestCancel(t *testing.T) {
 		{"while connecting", "connect", 0, func(a *relay.Attempt) bool {
 			return a.Stage == diagnose.StageConnect && a.NetErr.Kind == diagnose.NetCanceled
 		}},
-		{"before the greeting", "greeting", 0, func(a *relay.Attempt) bool { return a.NetErr.Kind == diagnose.NetCanceled }},
+		{"before the greeting", "greeting", 0,
+			func(a *relay.Attempt) bool { return a.NetErr.Kind == diagnose.NetCanceled }},
 		{"in a transaction", "MAIL", 5 * time.Second, func(a *relay.Attempt) bool {
 			return a.Stage == diagnose.StageMail && a.NetErr.Kind == diagnose.NetCanceled
 		}},
-		{"after the dot", ".", 5 * time.Second, func(a *relay.Attempt) bool { return a.Uncertain && a.NetErr.Kind == diagnose.NetCanceled }},
+		{"after the dot", ".", 5 * time.Second,
+			func(a *relay.Attempt) bool { return a.Uncertain && a.NetErr.Kind == diagnose.NetCanceled }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -298,12 +328,13 @@ func TestCancelledBetween(t *testing.T) {
 		return smtptest.Action{}
 	}})
 	asked := 0
-	newPool(t, s.Addr(), nil).Relay(ctx, message(content, "a@b.test"), func() *relay.Transaction { asked++; return nil },
-		func(_ *relay.Transaction, r relay.Result) {
-			if r.Attempts == nil || !r.Attempts[0].Accepted() {
-				t.Errorf("%+v", r)
-			}
-		})
+	newPool(t, s.Addr(), nil).
+		Relay(ctx, message(content, "a@b.test"), func() *relay.Transaction { asked++; return nil },
+			func(_ *relay.Transaction, r relay.Result) {
+				if r.Attempts == nil || !r.Attempts[0].Accepted() {
+					t.Errorf("%+v", r)
+				}
+			})
 	if asked > 0 {
 		t.Error("asked for more after the end")
 	}
@@ -381,7 +412,8 @@ func TestPanic(t *testing.T) {
 	p := newPool(t, s.Addr(), nil)
 	func() {
 		defer func() { recover() }()
-		p.Relay(t.Context(), message(content, "a@b.test"), func() *relay.Transaction { return message(content, "b@b.test") },
+		p.Relay(t.Context(), message(content, "a@b.test"),
+			func() *relay.Transaction { return message(content, "b@b.test") },
 			func(*relay.Transaction, relay.Result) { panic("test") })
 	}()
 	if a := attempts(t, send(t, p, message(content, "c@b.test"))[0])[0]; !a.Accepted() {

@@ -41,14 +41,18 @@ type real struct {
 	id              *smtptest.Identity
 }
 
-// TestReal runs against Postfix, with Cyrus SASL, and Exim: what the scripted server cannot prove is that others
-// understand us.
+// TestReal runs against Postfix, with Cyrus SASL, and Exim: what the scripted server cannot prove is that
+// others understand us.
 func TestReal(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *real{"postfix": startPostfix, "exim": startExim} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			ca := caFile(t, s.id)
-			inTLS := func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: ca}; o.Auth = secret("secret") }
+			inTLS := func(o *Options) {
+				o.TLS = TLS{Mode: TLSRequired,
+					CAFile: ca}
+				o.Auth = secret("secret")
+			}
 			for _, mech := range []string{plain, login, cramMD5} {
 				t.Run(mech, func(t *testing.T) {
 					p := newPool(t, s.clear, func(o *Options) {
@@ -63,7 +67,8 @@ func TestReal(t *testing.T) {
 				s.arrives(t, p, message(content, "a@b.test"))
 			})
 			t.Run("wrong password", func(t *testing.T) {
-				f := newPool(t, s.clear, func(o *Options) { inTLS(o); o.Auth = secret("wrong") }).Probe(t.Context())
+				f := newPool(t, s.clear, func(o *Options) { inTLS(o); o.Auth = secret("wrong") }).
+					Probe(t.Context())
 				if f == nil || f.Stage != diagnose.StageAuth || f.Reply.Code != 535 {
 					t.Errorf("%+v", f)
 				}
@@ -75,17 +80,22 @@ func TestReal(t *testing.T) {
 				}
 			})
 			t.Run("wrong name", func(t *testing.T) {
-				f := newPool(t, s.clear, func(o *Options) { inTLS(o); o.TLS.ServerName = "other.test" }).Probe(t.Context())
+				f := newPool(t, s.clear, func(o *Options) { inTLS(o); o.TLS.ServerName = "other.test" }).
+					Probe(t.Context())
 				if f == nil || f.NetErr.Kind != diagnose.NetTLSName {
 					t.Errorf("%+v", f)
 				}
 			})
 			t.Run("client certificate", func(t *testing.T) {
 				cert := writeFile(t, "client.pem", append(s.id.CertPEM, s.id.KeyPEM...))
-				p := newPool(t, s.clear, func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: ca, CertFile: cert} })
-				s.arrives(t, p, message(content, "a@b.test")) // relaying needs the certificate: there are no credentials
+				p := newPool(t, s.clear,
+					func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: ca, CertFile: cert} })
+				// relaying needs the certificate: there are no credentials
+				s.arrives(t, p, message(content, "a@b.test"))
 				p = newPool(t, s.clear, func(o *Options) { o.TLS = TLS{Mode: TLSRequired, CAFile: ca} })
-				if a := attempts(t, send(t, p, message(content, "a@b.test"))[0])[0]; a.Stage != diagnose.StageRcpt || a.Reply.Class() == 2 {
+				if a := attempts(t,
+					send(t, p, message(content, "a@b.test"))[0])[0]; a.Stage != diagnose.StageRcpt ||
+					a.Reply.Class() == 2 {
 					t.Errorf("relayed without: %+v", a)
 				}
 			})
@@ -94,7 +104,10 @@ func TestReal(t *testing.T) {
 				m := message("", "a@b.test")
 				line := []byte(".2345678901234567890123456789012345678901234567890123456789012345678\r\n")
 				m.Message.Size = int64(len(line)) * 750_000
-				m.Open = func() (io.ReadCloser, error) { return io.NopCloser(&repeated{line, 750_000, 0}), nil }
+				m.Open = func() (io.ReadCloser, error) {
+					return io.NopCloser(&repeated{line, 750_000, 0}),
+						nil
+				}
 				got := s.arrives(t, newPool(t, s.clear, inTLS), m)
 				if !strings.HasSuffix(string(got[0].Content), strings.Repeat(string(line), 750_000)) {
 					t.Errorf("%d bytes arrived, of %d", got[0].Size, m.Message.Size)
@@ -176,7 +189,8 @@ func (s *real) dsn(t *testing.T, p *Pool) {
 		}
 	}
 	all := strings.Join(got, " ")
-	for _, want := range []string{"RET=HDRS", "ENVID=Id+2Bx+3D1", "ORCPT=rfc822;Some+2Bone@B.test", "NOTIFY=FAILURE,DELAY", "NOTIFY=NEVER"} {
+	for _, want := range []string{"RET=HDRS", "ENVID=Id+2Bx+3D1", "ORCPT=rfc822;Some+2Bone@B.test",
+		"NOTIFY=FAILURE,DELAY", "NOTIFY=NEVER"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%s did not arrive: %q", want, got)
 		}
@@ -269,14 +283,18 @@ func startPostfix(t *testing.T) *real {
 	root := realRoot(t, "postfix")
 	s, dir := newReal(t)
 	leaf, _ := tls.X509KeyPair(s.id.CertPEM, s.id.KeyPEM)
-	r := strings.NewReplacer("ROOT", root, "DIR", dir, "CLEAR", s.clear, "IMPLICIT", s.implicit, "BEHIND", portOf(s.behind.Addr()),
+	r := strings.NewReplacer("ROOT", root, "DIR", dir, "CLEAR", s.clear, "IMPLICIT", s.implicit, "BEHIND",
+		portOf(s.behind.Addr()),
 		"FINGERPRINT", fingerprint(leaf.Certificate[0]))
 	put(t, dir, "etc/main.cf", r.Replace(postfixMain))
 	put(t, dir, "etc/master.cf", r.Replace(postfixMaster))
 	put(t, dir, "etc/dynamicmaps.cf", "")
 	put(t, dir, "etc/certs", r.Replace("FINGERPRINT ok\n"))
-	put(t, dir, "etc/sasl/smtpd.conf", r.Replace("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN CRAM-MD5\nsasldb_path: DIR/sasldb2\n"))
-	add := exec.Command(filepath.Join(root, "usr/sbin/saslpasswd2"), "-p", "-c", "-f", dir+"/sasldb2", "-u", "real.test", "user")
+	put(t, dir, "etc/sasl/smtpd.conf",
+		r.Replace("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN CRAM-MD5\n"+
+			"sasldb_path: DIR/sasldb2\n"))
+	add := exec.Command(filepath.Join(root, "usr/sbin/saslpasswd2"), "-p", "-c", "-f", dir+"/sasldb2", "-u",
+		"real.test", "user")
 	add.Stdin, add.Env = strings.NewReader("secret"), libraries(root)
 	if out, err := add.CombinedOutput(); err != nil {
 		t.Fatalf("saslpasswd2: %v\n%s", err, out)
@@ -321,7 +339,8 @@ func queueDirs(t *testing.T, dir string) {
 		os.Chmod(name, mode)
 	}
 	make(dir+"/queue", 0, 0, 0o755)
-	for _, name := range []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"} {
+	for _, name := range []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold",
+		"incoming", "private", "saved", "trace"} {
 		make(dir+"/queue/"+name, uid, 0, 0o700)
 	}
 	make(dir+"/queue/pid", 0, 0, 0o755)
@@ -383,8 +402,8 @@ anvil     unix  -       -       n       -       1       anvil
 scache    unix  -       -       n       -       1       scache
 `
 
-// startExim runs Exim without installing it. Debian's has the name of its account compiled in, so it sees a list of
-// accounts of our own, in a mount namespace of its own.
+// startExim runs Exim without installing it. Debian's has the name of its account compiled in, so it sees a
+// list of accounts of our own, in a mount namespace of its own.
 func startExim(t *testing.T) *real {
 	root := realRoot(t, "exim4")
 	if _, err := exec.LookPath("unshare"); err != nil {
@@ -401,7 +420,8 @@ func startExim(t *testing.T) *real {
 	}
 	put(t, dir, "passwd", string(accounts)+"Debian-exim:x:8:8::/:/bin/false\n")
 	put(t, dir, "group", string(groups)+"Debian-exim:x:8:\n")
-	r := strings.NewReplacer("DIR", dir, "CLEARPORT", portOf(s.clear), "IMPLICITPORT", portOf(s.implicit), "BEHIND", portOf(s.behind.Addr()))
+	r := strings.NewReplacer("DIR", dir, "CLEARPORT", portOf(s.clear), "IMPLICITPORT", portOf(s.implicit),
+		"BEHIND", portOf(s.behind.Addr()))
 	put(t, dir, "exim.conf", r.Replace(eximConf))
 	for _, d := range []string{"spool", "logs"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o777); err != nil {

@@ -9,7 +9,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// maxReply is how many bytes of a reply are kept. The rest is read and counted, so that the dialogue stays in step.
+// maxReply is how many bytes of a reply are kept. The rest is read and counted, so that the dialogue stays
+// in step.
 const maxReply = 64 << 10
 
 // reply is one reply unchanged, or why there is none.
@@ -46,8 +47,8 @@ func (e *cutError) Unwrap() error { return e.err }
 // clip bounds the length of a quotation in an error.
 func clip(s string) string { return s[:min(len(s), 512)] }
 
-// replyReader reads replies (RFC 5321, 4.2.1) of any length and form: bare codes, tabs, bare LF, and lines without a code in
-// a multi-line reply.
+// replyReader reads replies (RFC 5321, 4.2.1) of any length and form: bare codes, tabs, bare LF, and lines
+// without a code in a multi-line reply.
 type replyReader struct {
 	r      *bufio.Reader
 	recent [4]string // replies repeat: the same bytes share one string
@@ -129,8 +130,8 @@ func (m *multiline) line(b []byte) (more bool) {
 	return more
 }
 
-// end makes the reply. If the codes of the lines differ, diagnose decides which one counts, as it will when it reads the raw
-// bytes again. A reply with both success and failure is not a reply.
+// end makes the reply. If the codes of the lines differ, diagnose decides which one counts, as it will when
+// it reads the raw bytes again. A reply with both success and failure is not a reply.
 func (m *multiline) end() reply {
 	raw := m.raw.String()
 	if m.mixed {
@@ -139,7 +140,8 @@ func (m *multiline) end() reply {
 	return reply{raw: raw, code: diagnose.ParseReply(raw).Code, cut: m.cut}
 }
 
-// replyLine reads the code at the start of a line and whether another line follows. ok is false if there is no code.
+// replyLine reads the code at the start of a line and whether another line follows. ok is false if there is
+// no code.
 func replyLine(b []byte) (code int, more, ok bool) {
 	if len(b) < 3 || b[0] < '2' || b[0] > '7' || !digit(b[1]) || !digit(b[2]) {
 		return 0, false, false

@@ -7,11 +7,13 @@ import (
 	"mailwhy/diagnose"
 )
 
-// resetTimeout bounds the wait for the reply to RSET that shows whether a session that refused MAIL is still alive.
+// resetTimeout bounds the wait for the reply to RSET that shows whether a session that refused MAIL is
+// still alive.
 const resetTimeout = 10 * time.Second
 
-// stale returns the loss of a reused connection that turns out to be over at the first reply of a transaction: the server
-// says so, or closes the connection after refusing MAIL. It then refused the session, not p.
+// stale returns the loss of a reused connection that turns out to be over at the first reply of a
+// transaction: the server says so, or closes the connection after refusing MAIL. It then refused the
+// session, not p.
 func (x *exchange) stale(p *part, mail reply) *loss {
 	refused := mail.class() == 4 || mail.class() == 5
 	if !refused || !x.c.reused || p.again {
@@ -36,7 +38,8 @@ func (x *exchange) stale(p *part, mail reply) *loss {
 	return nil
 }
 
-// afterRefusal is the loss l of a connection after MAIL was answered. If MAIL was refused, that refusal is the reason.
+// afterRefusal is the loss l of a connection after MAIL was answered. If MAIL was refused, that refusal is
+// the reason.
 func afterRefusal(mail reply, l *loss) *loss {
 	if l != nil && l.rep.err != nil && (mail.class() == 4 || mail.class() == 5) {
 		return &loss{stage: diagnose.StageMail, rep: mail}
@@ -44,8 +47,8 @@ func afterRefusal(mail reply, l *loss) *loss {
 	return l
 }
 
-// sessionOver reports whether r, the first reply in a transaction, is about the session and not about the transaction: a bad
-// connection (RFC 3463, 3.5: X.4.2), or a timeout because we were silent for too long.
+// sessionOver reports whether r, the first reply in a transaction, is about the session and not about the
+// transaction: a bad connection (RFC 3463, 3.5: X.4.2), or a timeout because we were silent for too long.
 func sessionOver(r reply) bool {
 	said := diagnose.ParseReply(r.raw)
 	if said.Enhanced.Subject == 4 && said.Enhanced.Detail == 2 {

@@ -36,12 +36,14 @@ func TestRefusals(t *testing.T) {
 		if c.Arrived == nil {
 			c.Arrived = &smtptest.Message{}
 		}
-		for _, stage := range []diagnose.Stage{diagnose.StageMail, diagnose.StageData, diagnose.StageEndOfData} {
+		for _, stage := range []diagnose.Stage{diagnose.StageMail, diagnose.StageData,
+			diagnose.StageEndOfData} {
 			if c.Stage == stage && strings.HasPrefix(c.Arrived.From+c.Address, "no-"+string(stage)) {
 				return smtptest.Action{Reply: "550 5.7.1 at " + string(stage)}
 			}
 		}
-		if local, _, _ := strings.Cut(c.Address, "@"); c.Stage == diagnose.StageRcpt && strings.HasPrefix(local, "4") {
+		if local, _, _ := strings.Cut(c.Address, "@"); c.Stage == diagnose.StageRcpt &&
+			strings.HasPrefix(local, "4") {
 			return smtptest.Action{Reply: "450 4.2.1 " + local}
 		} else if c.Stage == diagnose.StageRcpt && strings.HasPrefix(local, "5") {
 			return smtptest.Action{Reply: "550-5.1.1 " + local + "\n550 5.1.1 unknown"}
@@ -52,7 +54,8 @@ func TestRefusals(t *testing.T) {
 		t.Run("without "+without, func(t *testing.T) {
 			s := smtptest.New(t, smtptest.Options{Without: []string{without}, Script: refuse})
 			var ts []*relay.Transaction
-			for _, from := range []string{"x@a.test", "no-mail@a.test", "y@a.test", "no-data@a.test", "z@a.test", "no-end_of_data@a.test", "w@a.test"} {
+			for _, from := range []string{"x@a.test", "no-mail@a.test", "y@a.test", "no-data@a.test",
+				"z@a.test", "no-end_of_data@a.test", "w@a.test"} {
 				m := message(content, "1@b.test", "55@b.test", "2@b.test", "44@b.test")
 				m.From = from
 				ts = append(ts, m)
@@ -62,7 +65,8 @@ func TestRefusals(t *testing.T) {
 			want := []string{
 				"end_of_data 250|rcpt 550|end_of_data 250|rcpt 450", "mail 550|mail 550|mail 550|mail 550",
 				"end_of_data 250|rcpt 550|end_of_data 250|rcpt 450", "data 550|rcpt 550|data 550|rcpt 450",
-				"end_of_data 250|rcpt 550|end_of_data 250|rcpt 450", "end_of_data 550|rcpt 550|end_of_data 550|rcpt 450",
+				"end_of_data 250|rcpt 550|end_of_data 250|rcpt 450",
+				"end_of_data 550|rcpt 550|end_of_data 550|rcpt 450",
 				"end_of_data 250|rcpt 550|end_of_data 250|rcpt 450", "rcpt 550", "end_of_data 250",
 			}
 			for i, o := range out {
@@ -87,8 +91,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestAheadOfItsTime: a server whose transaction is not over with a refused content answers 503 to the envelope that
-// travelled with it. It is offered again, after RSET.
+// TestAheadOfItsTime: a server whose transaction is not over with a refused content answers 503 to the
+// envelope that travelled with it. It is offered again, after RSET.
 func TestAheadOfItsTime(t *testing.T) {
 	refused := false
 	s := smtptest.New(t, smtptest.Options{Script: func(c smtptest.Command) smtptest.Action {
@@ -138,10 +142,13 @@ func TestSplit(t *testing.T) {
 	}{
 		{"our limit", smtptest.Options{}, 4, []int{4, 4, 2}},
 		{"LIMITS RCPTMAX", smtptest.Options{Extra: []string{"LIMITS RCPTMAX=3"}}, 100, []int{3, 3, 3, 1}},
-		{"452 4.5.3", smtptest.Options{Script: counting(6, "452 4.5.3 Too many recipients")}, 100, []int{6, 4}},
+		{"452 4.5.3", smtptest.Options{Script: counting(6, "452 4.5.3 Too many recipients")}, 100,
+			[]int{6, 4}},
 		{"452 without words", smtptest.Options{Script: counting(4, "452 4.5.3")}, 100, []int{4, 4, 2}},
 		{"552", smtptest.Options{Script: counting(4, "552 too many recipients")}, 100, []int{4, 4, 2}},
-		{"450 4.5.3 one by one", smtptest.Options{Without: []string{"PIPELINING"}, Script: counting(1, "450 4.5.3 x")}, 100, []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+		{"450 4.5.3 one by one",
+			smtptest.Options{Without: []string{"PIPELINING"}, Script: counting(1, "450 4.5.3 x")}, 100,
+			[]int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -171,7 +178,8 @@ func TestSplit(t *testing.T) {
 	t.Run("another refusal", func(t *testing.T) {
 		s := smtptest.New(t, smtptest.Options{Script: counting(2, "450 4.7.1 [10.4.5.3] later")})
 		as := attempts(t, send(t, newPool(t, s.Addr(), nil), message(content, many(3)...))[0])
-		if !as[1].Accepted() || as[2].Stage != diagnose.StageRcpt || as[2].Reply.Code != 450 || len(s.Messages()) != 1 {
+		if !as[1].Accepted() || as[2].Stage != diagnose.StageRcpt || as[2].Reply.Code != 450 ||
+			len(s.Messages()) != 1 {
 			t.Errorf("%+v", as)
 		}
 	})
@@ -198,7 +206,8 @@ func TestFaultInTheMiddle(t *testing.T) {
 	}})
 	p := newPool(t, s.Addr(), func(o *Options) { o.RcptMax = 1 })
 	as := attempts(t, send(t, p, message(content, "a@b.test", "b@b.test"))[0])
-	if as[0].Reply.Code != 421 || as[0].Uncertain || as[1].Stage != diagnose.StageGreeting || as[1].Reply.Code != 554 {
+	if as[0].Reply.Code != 421 || as[0].Uncertain || as[1].Stage != diagnose.StageGreeting ||
+		as[1].Reply.Code != 554 {
 		t.Errorf("%+v", as)
 	}
 }
@@ -218,12 +227,14 @@ func TestContentUnreadable(t *testing.T) {
 		unopened.Open = func() (io.ReadCloser, error) { return nil, broken }
 		out := send(t, p, message(content, "a@b.test"), m, unopened, message(content, "b@b.test"))
 		for i, o := range out {
-			if bad := i == 1 || i == 2; bad != errors.Is(o.r.Err, broken) || !bad && !attempts(t, o)[0].Accepted() {
+			if bad := i == 1 || i == 2; bad != errors.Is(o.r.Err, broken) || !bad &&
+				!attempts(t, o)[0].Accepted() {
 				t.Errorf("message %d: %+v", i, o.r)
 			}
 		}
 		p.Close()
-		if got := s.Messages(); len(got) != 2 || string(got[0].Content) != content || string(got[1].Content) != content {
+		if got := s.Messages(); len(got) != 2 || string(got[0].Content) != content ||
+			string(got[1].Content) != content {
 			t.Errorf("arrived: %d messages", len(got))
 		}
 	}
@@ -246,7 +257,8 @@ func TestContentPartlyRelayed(t *testing.T) {
 	}
 }
 
-// TestEarlyReply: a server that has enough in the middle of the content, and closes or stops reading, is heard.
+// TestEarlyReply: a server that has enough in the middle of the content, and closes or stops reading, is
+// heard.
 func TestEarlyReply(t *testing.T) {
 	for _, end := range []string{"close", "silence"} {
 		t.Run(end, func(t *testing.T) {
@@ -291,7 +303,8 @@ func TestEarlyAcceptance(t *testing.T) {
 func TestAddressesThatCannotBeWritten(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{})
 	p := newPool(t, s.Addr(), nil)
-	for _, bad := range []string{"", "a@b.test> ORCPT=rfc822;x", "a@b.test\r\nRCPT TO:<c@d.test", "a\x00@b.test", "a b@c.test", `"a@b.test`, `"a\`} {
+	for _, bad := range []string{"", "a@b.test> ORCPT=rfc822;x", "a@b.test\r\nRCPT TO:<c@d.test",
+		"a\x00@b.test", "a b@c.test", `"a@b.test`, `"a\`} {
 		if o := send(t, p, message(content, "ok@b.test", bad))[0]; o.r.Err == nil {
 			t.Errorf("%q was written", bad)
 		}

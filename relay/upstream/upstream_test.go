@@ -46,7 +46,8 @@ func sendContext(ctx context.Context, p *Pool, ts ...*relay.Transaction) []outco
 		return t
 	}
 	for len(ts) > 0 {
-		p.Relay(ctx, next(), next, func(t *relay.Transaction, r relay.Result) { out = append(out, outcome{t, r}) })
+		p.Relay(ctx, next(), next,
+			func(t *relay.Transaction, r relay.Result) { out = append(out, outcome{t, r}) })
 	}
 	return out
 }
@@ -55,7 +56,8 @@ func sendContext(ctx context.Context, p *Pool, ts ...*relay.Transaction) []outco
 func testOptions(host string, port int) Options {
 	return Options{
 		Name: "test", Host: host, Port: port, Hello: "client.test",
-		MaxMessages: 100, MaxIdle: time.Minute, MaxAge: 15 * time.Minute, RcptMax: 100, Grace: 8 * time.Second,
+		MaxMessages: 100, MaxIdle: time.Minute, MaxAge: 15 * time.Minute, RcptMax: 100,
+		Grace: 8 * time.Second,
 		Timeouts: Timeouts{
 			Connect: 30 * time.Second, Greeting: 30 * time.Second, Command: 5 * time.Minute,
 			Data: 2 * time.Minute, Write: 3 * time.Minute, EndOfData: 10 * time.Minute,

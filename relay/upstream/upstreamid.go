@@ -2,11 +2,12 @@ package upstream
 
 import "strings"
 
-// upstreamID finds the id of the message in the reply to the final dot, in the wordings of common servers and providers; ""
-// if there is none.
+// upstreamID finds the id of the message in the reply to the final dot, in the wordings of common servers
+// and providers; "" if there is none.
 func upstreamID(text string) string {
 	lower := strings.ToLower(text)
-	for _, lead := range []string{"queued as ", "queued as: ", "queued mail with id ", "ok id=", "message queued ("} {
+	for _, lead := range []string{"queued as ", "queued as: ", "queued mail with id ", "ok id=",
+		"message queued ("} {
 		if i := strings.Index(lower, lead); i >= 0 && len(lower) == len(text) {
 			return token(text[i+len(lead):]) // Postfix, SendGrid, Mailjet, Brevo, mailwhy; Exim; Haraka
 		}
@@ -15,7 +16,8 @@ func upstreamID(text string) string {
 	switch {
 	case len(words) == 0:
 		return ""
-	case strings.Contains(lower, "[internalid="): // Exchange: <id> [InternalId=n, Hostname=h] Queued mail for delivery
+	// Exchange: <id> [InternalId=n, Hostname=h] Queued mail for delivery
+	case strings.Contains(lower, "[internalid="):
 		return token(words[0])
 	case words[len(words)-1] == "gsmtp" && len(words) >= 4: // Gmail: OK  time id - gsmtp
 		return token(words[len(words)-3])

@@ -42,10 +42,11 @@ func damages() []damage {
 	}
 }
 
-// testCorrupt damages a spool while no relay runs: the database (after a kill, when much of it is in the write-ahead
-// log, and after a stop, when all of it is in one file), the log, the journal, files of large contents, the file beside
-// the database. All that is readable must arrive unchanged. What is not must be named in the log, or where its name is
-// lost too, announced there as an error. The relay must start as it is.
+// testCorrupt damages a spool while no relay runs: the database (after a kill, when much of it is in the
+// write-ahead log, and after a stop, when all of it is in one file), the log, the journal, files of large
+// contents, the file beside the database. All that is readable must arrive unchanged. What is not must be
+// named in the log, or where its name is lost too, announced there as an error. The relay must start as it
+// is.
 func testCorrupt(ctx context.Context, s *site, r *result) {
 	targets := []string{"database", "closed database", "wal", "journal", "content", "run state"}
 	rounds := s.pick(1, 5)

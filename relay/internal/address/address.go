@@ -1,11 +1,14 @@
 // Package address reads and writes the mailbox of an SMTP path (RFC 5321, 4.1.2; RFC 6531, 3.3).
 //
-// The front door parses every address that a client names; the upstream side and the DSN composer take addresses apart
-// again. What always holds: Parse accepts nothing that could end a path early or start another line (controls, NUL,
-// line ends, an unquoted space or angle bracket), no character that hides or reorders others wherever it is shown, and what it returns is in one form, so that Parse of it is the identity.
+// The front door parses every address that a client names; the upstream side and the DSN composer take
+// addresses apart again. What always holds: Parse accepts nothing that could end a path early or start
+// another line (controls, NUL, line ends, an unquoted space or angle bracket), no character that hides or
+// reorders others wherever it is shown, and what it returns is in one form, so that Parse of it is the
+// identity.
 //
-// Two lenities: a domain label may hold underscores, because container names do; and A-labels are not decoded to be
-// checked. One severity: an empty quoted local part, which the grammar allows, is refused, as no mailbox has it.
+// Two lenities: a domain label may hold underscores, because container names do; and A-labels are not
+// decoded to be checked. One severity: an empty quoted local part, which the grammar allows, is refused, as
+// no mailbox has it.
 package address
 
 import (
@@ -32,14 +35,15 @@ var (
 	ErrSyntax = errors.New("malformed address")
 	// ErrTooLong is returned when the local part, the domain or the whole exceeds its limit.
 	ErrTooLong = errors.New("address too long")
-	// ErrHidden is returned for an address with a character that cannot be seen, or that reorders or hides others.
+	// ErrHidden is returned for an address with a character that cannot be seen, or that reorders or hides
+	// others.
 	ErrHidden = fmt.Errorf("%w: invisible or control character", ErrSyntax)
 	// ErrNonASCII is returned for an internationalized address where SMTPUTF8 was not asked for.
 	ErrNonASCII = errors.New("address is not ASCII and SMTPUTF8 was not asked for")
 )
 
-// Parse checks the mailbox s, given without angle brackets, and returns it in its one form: the local part quoted
-// only where it must be, the domain as it was written. Non-ASCII is allowed only with smtputf8.
+// Parse checks the mailbox s, given without angle brackets, and returns it in its one form: the local part
+// quoted only where it must be, the domain as it was written. Non-ASCII is allowed only with smtputf8.
 func Parse(s string, smtputf8 bool) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", ErrSyntax
@@ -68,8 +72,8 @@ func Parse(s string, smtputf8 bool) (string, error) {
 	return quoted + "@" + domain, nil
 }
 
-// Split takes apart an address that Parse returned: the local part as written, quotes included, and the domain. A
-// string without a domain is all local part.
+// Split takes apart an address that Parse returned: the local part as written, quotes included, and the
+// domain. A string without a domain is all local part.
 func Split(addr string) (local, domain string) {
 	i := strings.LastIndexByte(addr, '@')
 	if i < 0 {
@@ -84,8 +88,8 @@ func Domain(addr string) string {
 	return strings.ToLower(domain)
 }
 
-// ASCII returns addr with its domain in A-labels; ok is false when that is not enough, because the local part itself is
-// not ASCII or the domain cannot be converted.
+// ASCII returns addr with its domain in A-labels; ok is false when that is not enough, because the local
+// part itself is not ASCII or the domain cannot be converted.
 func ASCII(addr string) (s string, ok bool) {
 	local, domain := Split(addr)
 	if !IsASCII(local) {
@@ -98,7 +102,8 @@ func ASCII(addr string) (s string, ok bool) {
 	return local + "@" + domain, err == nil
 }
 
-// ToASCII converts a domain to A-labels (RFC 5891, 5). An ASCII domain is returned as it is, an address literal too.
+// ToASCII converts a domain to A-labels (RFC 5891, 5). An ASCII domain is returned as it is, an address
+// literal too.
 func ToASCII(domain string) (string, error) {
 	if IsASCII(domain) {
 		return domain, nil
@@ -116,8 +121,8 @@ func IsASCII(s string) bool {
 	return true
 }
 
-// Quote writes an unquoted local part as it goes into a path: bare if it is a dot-string, else as a quoted string
-// with no more escapes than it needs (RFC 5321, 4.1.2).
+// Quote writes an unquoted local part as it goes into a path: bare if it is a dot-string, else as a quoted
+// string with no more escapes than it needs (RFC 5321, 4.1.2).
 func Quote(local string) string {
 	if isDotString(local) {
 		return local
@@ -192,8 +197,8 @@ func isAtext(c byte) bool {
 	return isLetDig(c) || c >= utf8.RuneSelf || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-// hides reports whether r is above ASCII and cannot be seen, or reorders or hides others: a control of ISO 6429, which
-// terminals obey, a bidirectional or other format character, a line or paragraph separator.
+// hides reports whether r is above ASCII and cannot be seen, or reorders or hides others: a control of ISO
+// 6429, which terminals obey, a bidirectional or other format character, a line or paragraph separator.
 func hides(r rune) bool {
 	return r >= utf8.RuneSelf && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp))
 }
@@ -259,5 +264,6 @@ func checkLiteral(d string) error {
 
 // idnaProfile is IDNA 2008 for look-up, underscores allowed as in checkLabels.
 func idnaProfile() *idna.Profile {
-	return idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false), idna.VerifyDNSLength(true))
+	return idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false),
+		idna.VerifyDNSLength(true))
 }

@@ -22,7 +22,8 @@ func TestParse(t *testing.T) {
 		{`"joe q"@example.org`, false, `"joe q"@example.org`, nil},
 		{`"a@b"@example.org`, false, `"a@b"@example.org`, nil},
 		{`"a\"b\\c"@example.org`, false, `"a\"b\\c"@example.org`, nil},
-		{`"victim@evil.test> ORCPT=rfc822;a"@allowed.test`, false, `"victim@evil.test> ORCPT=rfc822;a"@allowed.test`, nil},
+		{`"victim@evil.test> ORCPT=rfc822;a"@allowed.test`, false,
+			`"victim@evil.test> ORCPT=rfc822;a"@allowed.test`, nil},
 		{`"a..b"@docomo.test`, false, `"a..b"@docomo.test`, nil},
 		{"root@localhost", false, "root@localhost", nil},
 		{"app@my_service", false, "app@my_service", nil},
@@ -138,7 +139,8 @@ func TestASCII(t *testing.T) {
 	}
 }
 
-// FuzzParse holds that what is emitted parses back to itself and can neither end its path early nor start a line.
+// FuzzParse holds that what is emitted parses back to itself and can neither end its path early nor start a
+// line.
 func FuzzParse(f *testing.F) {
 	f.Add("joe@example.org", false)
 	f.Add(`"victim@evil.test> ORCPT=rfc822;a"@allowed.test`, false)

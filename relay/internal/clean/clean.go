@@ -1,8 +1,9 @@
-// Package clean makes safe text of bytes that a stranger wrote: HELO names, replies, headers, file names. Whatever
-// reaches a Received line, a log, a DSN or a terminal and did not come from us passes through here first.
+// Package clean makes safe text of bytes that a stranger wrote: HELO names, replies, headers, file names.
+// Whatever reaches a Received line, a log, a DSN or a terminal and did not come from us passes through here
+// first.
 //
-// What always holds: the result is one line of valid UTF-8, without controls and without characters that reorder or
-// hide text, and not longer than asked for.
+// What always holds: the result is one line of valid UTF-8, without controls and without characters that
+// reorder or hide text, and not longer than asked for.
 package clean
 
 import (
@@ -11,8 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// Line returns s as one safe line of at most max bytes. Controls, line and paragraph separators, bidirectional and
-// other invisible format characters become "?", tabs a space, and bytes that are no UTF-8 U+FFFD.
+// Line returns s as one safe line of at most max bytes. Controls, line and paragraph separators,
+// bidirectional and other invisible format characters become "?", tabs a space, and bytes that are no UTF-8
+// U+FFFD.
 func Line(s string, max int) string {
 	return mapped(s, max, func(r rune) rune {
 		switch {
@@ -25,8 +27,9 @@ func Line(s string, max int) string {
 	})
 }
 
-// Hides reports whether s has a character above ASCII that Line would not leave as it is: a control of ISO 6429, which
-// terminals obey, a bidirectional or other invisible format character, a line or paragraph separator.
+// Hides reports whether s has a character above ASCII that Line would not leave as it is: a control of ISO
+// 6429, which terminals obey, a bidirectional or other invisible format character, a line or paragraph
+// separator.
 func Hides(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf && hides(r) })
 }
@@ -35,8 +38,8 @@ func hides(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
-// ASCII returns s as one line of at most max bytes of printable ASCII; whatever else it holds becomes "?", each
-// character one.
+// ASCII returns s as one line of at most max bytes of printable ASCII; whatever else it holds becomes "?",
+// each character one.
 func ASCII(s string, max int) string {
 	return mapped(s, max, func(r rune) rune {
 		switch {

@@ -46,7 +46,8 @@ func FuzzClean(f *testing.F) {
 	f.Add("a\r\nb\x00\xff\u202e", 5)
 	f.Fuzz(func(t *testing.T, s string, max int) {
 		for _, got := range []string{Line(s, max), ASCII(s, max)} {
-			if !utf8.ValidString(got) || len(got) > max && got != "" || strings.ContainsFunc(got, unicode.IsControl) {
+			if !utf8.ValidString(got) || len(got) > max && got != "" ||
+				strings.ContainsFunc(got, unicode.IsControl) {
 				t.Fatalf("from %q, %d: %q", s, max, got)
 			}
 			if Line(got, max) != got {

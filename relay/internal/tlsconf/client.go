@@ -1,9 +1,9 @@
 // Package tlsconf turns the TLS settings of an upstream into a crypto/tls configuration.
 //
-// The upstream room calls it once for each upstream. What always holds: a certificate is verified, for the name that
-// was configured, unless the settings say in so many words that it is not; a pinned fingerprint takes the place of
-// the chain, never of the check; nothing below TLS 1.2 is spoken unless it is asked for (RFC 8996). A client
-// certificate is read anew at every handshake, so that a renewed one needs no restart.
+// The upstream room calls it once for each upstream. What always holds: a certificate is verified, for the
+// name that was configured, unless the settings say in so many words that it is not; a pinned fingerprint
+// takes the place of the chain, never of the check; nothing below TLS 1.2 is spoken unless it is asked for
+// (RFC 8996). A client certificate is read anew at every handshake, so that a renewed one needs no restart.
 package tlsconf
 
 import (
@@ -31,14 +31,15 @@ const (
 
 // Client are the TLS settings of one upstream. The zero Client speaks no TLS.
 type Client struct {
-	Mode        Mode     // "" is None
-	ServerName  string   // the name that the certificate must be for; "" is the host's
-	CAFile      string   // PEM; in place of the system's authorities
-	Fingerprint []string // SHA-256 of the server's certificate, in hex, colons allowed; any of them; in place of the authorities
-	CertFile    string   // PEM; the client certificate with its chain
-	KeyFile     string   // PEM; "" is CertFile
-	MinVersion  uint16   // of crypto/tls; required unless Mode is None
-	NoVerify    bool     // accept any certificate
+	Mode       Mode   // "" is None
+	ServerName string // the name that the certificate must be for; "" is the host's
+	CAFile     string // PEM; in place of the system's authorities
+	// SHA-256 of the server's certificate, in hex, colons allowed; any of them; in place of the authorities
+	Fingerprint []string
+	CertFile    string // PEM; the client certificate with its chain
+	KeyFile     string // PEM; "" is CertFile
+	MinVersion  uint16 // of crypto/tls; required unless Mode is None
+	NoVerify    bool   // accept any certificate
 }
 
 // Trust reports whether the settings themselves say whom to trust.
@@ -54,8 +55,9 @@ func (e *PinError) Error() string {
 	return "the certificate's SHA-256 fingerprint is " + e.Got + ", which is not a pinned one"
 }
 
-// Config makes the configuration for handshakes with host, or nil for None. It reads the files and reports all that
-// is wrong with the settings at once. Without verify any certificate is accepted, as with NoVerify.
+// Config makes the configuration for handshakes with host, or nil for None. It reads the files and reports
+// all that is wrong with the settings at once. Without verify any certificate is accepted, as with
+// NoVerify.
 func (c Client) Config(host string, verify bool) (*tls.Config, error) {
 	if !c.Mode.valid() {
 		return nil, fmt.Errorf("TLS mode %q is none of none, opportunistic, starttls, implicit", c.Mode)

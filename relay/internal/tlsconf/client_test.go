@@ -23,16 +23,21 @@ func TestConfig(t *testing.T) {
 		{"zero", Client{}, func(c *tls.Config) bool { return c == nil }, nil},
 		{"none", Client{Mode: None}, func(c *tls.Config) bool { return c == nil }, nil},
 		{"least", Client{Mode: StartTLS, MinVersion: tls.VersionTLS12}, func(c *tls.Config) bool {
-			return c.ServerName == "mail.test" && c.MinVersion == tls.VersionTLS12 && !c.InsecureSkipVerify && c.RootCAs == nil
+			return c.ServerName == "mail.test" && c.MinVersion == tls.VersionTLS12 && !c.InsecureSkipVerify &&
+				c.RootCAs == nil
 		}, nil},
-		{"set", Client{Mode: Implicit, ServerName: "x.test", MinVersion: tls.VersionTLS13}, func(c *tls.Config) bool {
-			return c.ServerName == "x.test" && c.MinVersion == tls.VersionTLS13 && !c.InsecureSkipVerify
-		}, nil},
-		{"pinned", Client{Mode: Implicit, MinVersion: tls.VersionTLS12, Fingerprint: []string{pin}}, func(c *tls.Config) bool { return c.VerifyConnection != nil }, nil},
-		{"not verified", Client{Mode: Implicit, MinVersion: tls.VersionTLS12, NoVerify: true}, func(c *tls.Config) bool { return c.InsecureSkipVerify }, nil},
+		{"set", Client{Mode: Implicit, ServerName: "x.test", MinVersion: tls.VersionTLS13},
+			func(c *tls.Config) bool {
+				return c.ServerName == "x.test" && c.MinVersion == tls.VersionTLS13 && !c.InsecureSkipVerify
+			}, nil},
+		{"pinned", Client{Mode: Implicit, MinVersion: tls.VersionTLS12, Fingerprint: []string{pin}},
+			func(c *tls.Config) bool { return c.VerifyConnection != nil }, nil},
+		{"not verified", Client{Mode: Implicit, MinVersion: tls.VersionTLS12, NoVerify: true},
+			func(c *tls.Config) bool { return c.InsecureSkipVerify }, nil},
 		{"no version", Client{Mode: StartTLS}, nil, []string{"lowest TLS version"}},
 		{"mode", Client{Mode: "tls"}, nil, []string{`"tls"`}},
-		{"all at once", Client{Mode: StartTLS, MinVersion: tls.VersionTLS12, CAFile: empty, CertFile: "/nonexistent", Fingerprint: []string{"xy"}}, nil,
+		{"all at once", Client{Mode: StartTLS, MinVersion: tls.VersionTLS12, CAFile: empty,
+			CertFile: "/nonexistent", Fingerprint: []string{"xy"}}, nil,
 			[]string{"no PEM certificate", "client certificate", "SHA-256"}},
 	}
 	for _, tt := range tests {

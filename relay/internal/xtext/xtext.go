@@ -53,7 +53,8 @@ func Decode(s string) (string, error) {
 	return b.String(), nil
 }
 
-// EncodeUTF8 writes s as utf-8-addr-xtext, which is all ASCII (RFC 6533, 3). Bytes that are no UTF-8 become U+FFFD.
+// EncodeUTF8 writes s as utf-8-addr-xtext, which is all ASCII (RFC 6533, 3). Bytes that are no UTF-8 become
+// U+FFFD.
 func EncodeUTF8(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -95,8 +96,8 @@ func DecodeUTF8(s string) (string, error) {
 	return b.String(), nil
 }
 
-// ORCPT takes apart the value of an ORCPT parameter (RFC 3461, 4.2; RFC 6533, 3): the address type as written and
-// the decoded address. A type that is not known is no error, only its value must be xtext.
+// ORCPT takes apart the value of an ORCPT parameter (RFC 3461, 4.2; RFC 6533, 3): the address type as
+// written and the decoded address. A type that is not known is no error, only its value must be xtext.
 func ORCPT(s string) (addrType, addr string, err error) {
 	addrType, value, ok := strings.Cut(s, ";")
 	if !ok || value == "" || !isAtom(addrType) {

@@ -1,13 +1,14 @@
-// Package deliverylog writes what became of each message: a line for each event and recipient, for people to read and
-// for programs to count. relay/app makes a Log and hands it to whoever has events; `mailwhy log` shows what it wrote.
+// Package deliverylog writes what became of each message: a line for each event and recipient, for people
+// to read and for programs to count. relay/app makes a Log and hands it to whoever has events; `mailwhy
+// log` shows what it wrote.
 //
-// A Log is a relay.Recorder. Record encodes the line in the caller and leaves the writing to one goroutine, so that
-// under load many lines share a write. What waits is bounded: while the output takes nothing, Record blocks, and with
-// it accepting.
+// A Log is a relay.Recorder. Record encodes the line in the caller and leaves the writing to one goroutine,
+// so that under load many lines share a write. What waits is bounded: while the output takes nothing,
+// Record blocks, and with it accepting.
 //
-// What always holds: a line is one JSON object of package record, or the same in words; lines stand in the order in
-// which Record was called; nothing is left out but what could not be written, and that is counted and reported in the
-// operational log. No secret and no content gets here: an Event has none.
+// What always holds: a line is one JSON object of package record, or the same in words; lines stand in the
+// order in which Record was called; nothing is left out but what could not be written, and that is counted
+// and reported in the operational log. No secret and no content gets here: an Event has none.
 package deliverylog
 
 import (
@@ -109,11 +110,13 @@ func (l *Log) narrow(f *os.File) {
 	}
 	was := fmt.Sprintf("%04o", info.Mode().Perm())
 	if err := f.Chmod(info.Mode().Perm() & filePerm); err != nil {
-		l.o.Log.Warn("other users can read or change the delivery log, and its mode cannot be changed", "file",
+		l.o.Log.Warn("other users can read or change the delivery log, and its mode cannot be changed",
+			"file",
 			l.o.File, "mode", was, "err", err)
 		return
 	}
-	l.o.Log.Warn("other users could read or change the delivery log; its mode was changed", "file", l.o.File, "mode",
+	l.o.Log.Warn("other users could read or change the delivery log; its mode was changed", "file", l.o.File,
+		"mode",
 		was)
 }
 
@@ -132,7 +135,8 @@ func (l *Log) Record(e relay.Event) {
 	}
 	if l.closed {
 		l.lost.Add(1)
-		l.o.Log.Error("an event was recorded after the delivery log was closed", "event", string(e.Kind), "id", e.ID)
+		l.o.Log.Error("an event was recorded after the delivery log was closed", "event", string(e.Kind),
+			"id", e.ID)
 	} else {
 		if len(l.waiting) == 0 {
 			l.changed.Broadcast()
@@ -217,8 +221,8 @@ func (l *Log) Flush() {
 	}
 }
 
-// Reopen opens the file anew, for programs that rotate logs by renaming them. After an error the old file is still
-// written. A Log without a file does nothing.
+// Reopen opens the file anew, for programs that rotate logs by renaming them. After an error the old file
+// is still written. A Log without a file does nothing.
 func (l *Log) Reopen() error {
 	if !l.toFile() {
 		return nil

@@ -31,7 +31,8 @@ func open(t *testing.T, o Options) *Log {
 
 // numbered is an event that can be told from others.
 func numbered(session, n int) relay.Event {
-	return relay.Event{Time: at, Kind: relay.EventRelayed, ID: fmt.Sprintf("%d-%d", session, n), To: "a@b.test"}
+	return relay.Event{Time: at, Kind: relay.EventRelayed, ID: fmt.Sprintf("%d-%d", session, n),
+		To: "a@b.test"}
 }
 
 // parsed are the events of a file.
@@ -118,7 +119,8 @@ func TestFlushAndReopen(t *testing.T) {
 // group may go on reading.
 func TestNarrowsWideLog(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
-	for mode, want := range map[os.FileMode]os.FileMode{0o644: 0o640, 0o666: 0o640, 0o604: 0o600, 0o640: 0o640,
+	for mode, want := range map[os.FileMode]os.FileMode{0o644: 0o640, 0o666: 0o640, 0o604: 0o600,
+		0o640: 0o640,
 		0o600: 0o600} {
 		os.WriteFile(file, nil, 0o600)
 		if err := os.Chmod(file, mode); err != nil {
@@ -170,8 +172,8 @@ func TestAppendsToWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestBlockedOutputSlows fills a pipe that nobody reads: Record must block at the bound, and nothing may be lost once
-// somebody reads.
+// TestBlockedOutputSlows fills a pipe that nobody reads: Record must block at the bound, and nothing may be
+// lost once somebody reads.
 func TestBlockedOutputSlows(t *testing.T) {
 	r, w := io.Pipe()
 	l := open(t, Options{Out: w})
@@ -235,16 +237,19 @@ func TestWriteErrorIsLoudAndCounted(t *testing.T) {
 		out.broken = false
 		l.Record(relay.Event{
 			Time: at, Kind: relay.EventDeferred, ID: "06FZQ3", To: "user@y.test",
-			Tried: &relay.Attempt{Reply: diagnose.ParseReply("452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")},
+			Tried: &relay.Attempt{Reply: diagnose.ParseReply(
+				"452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")},
 			Diagnosis: &diagnose.Diagnosis{
-				Category: diagnose.MailboxFull, Reason: "mailbox_full", Owner: diagnose.OwnerRecipient, Fix: []string{"Wait."},
+				Category: diagnose.MailboxFull, Reason: "mailbox_full", Owner: diagnose.OwnerRecipient,
+				Fix: []string{"Wait."},
 			},
 		})
 		l.Close()
 		if got, want := l.Stats(), (Stats{Written: 1, Lost: 3}); got != want {
 			t.Errorf("text %v: %+v, want %+v", text, got, want)
 		}
-		if s := operational.String(); strings.Count(s, "level=ERROR") != 1 || !strings.Contains(s, "no space left") || !strings.Contains(s, "written again") {
+		if s := operational.String(); strings.Count(s, "level=ERROR") != 1 ||
+			!strings.Contains(s, "no space left") || !strings.Contains(s, "written again") {
 			t.Errorf("operational log: %s", s)
 		}
 		last := out.String()[strings.LastIndex(strings.TrimSuffix(out.String(), "\n"), "\n")+1:]
@@ -271,13 +276,17 @@ func TestTextMode(t *testing.T) {
 	l := open(t, Options{Out: &out, Text: true})
 	l.Record(relay.Event{
 		Time: at, Kind: relay.EventDeferred, ID: "06FZQ3", To: "user@y.test",
-		Tried: &relay.Attempt{Reply: diagnose.ParseReply("452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")},
+		Tried: &relay.Attempt{Reply: diagnose.ParseReply(
+			"452-4.2.2 The recipient's inbox is\r\n452 4.2.2 out of storage space\r\n")},
 		Diagnosis: &diagnose.Diagnosis{
-			Category: diagnose.MailboxFull, Reason: "mailbox_full", Owner: diagnose.OwnerRecipient, Fix: []string{"Wait."},
+			Category: diagnose.MailboxFull, Reason: "mailbox_full", Owner: diagnose.OwnerRecipient,
+			Fix: []string{"Wait."},
 		},
 	})
 	l.Close()
-	for _, want := range []string{"deferred", "452 4.2.2 The recipient's inbox is out of storage space", "\n    reason    mailbox full: the recipient must act (Mailbox Full)\n", "\n    fix       1. Wait.\n"} {
+	for _, want := range []string{"deferred", "452 4.2.2 The recipient's inbox is out of storage space",
+		"\n    reason    mailbox full: the recipient must act (Mailbox Full)\n",
+		"\n    fix       1. Wait.\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
@@ -288,7 +297,8 @@ func TestOpenMistakes(t *testing.T) {
 	if _, err := New(Options{}); err == nil {
 		t.Error("no output, no error")
 	}
-	if _, err := New(Options{File: filepath.Join(t.TempDir(), "no", "log")}); err == nil || !strings.HasPrefix(err.Error(), "delivery log: ") {
+	if _, err := New(Options{File: filepath.Join(t.TempDir(), "no", "log")}); err == nil ||
+		!strings.HasPrefix(err.Error(), "delivery log: ") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // maxShown is the longest piece of foreign text that the form for people shows, bytes.
 const maxShown = 1024
 
-// AppendText appends e in the form for people: a line, and, for a refusal, indented lines that say what it means and what to
-// do. Each ends in a line end. Foreign text is made safe to show.
+// AppendText appends e in the form for people: a line, and, for a refusal, indented lines that say what it
+// means and what to do. Each ends in a line end. Foreign text is made safe to show.
 func AppendText(b []byte, e *record.Event) []byte {
 	b = e.Time.UTC().AppendFormat(b, "2006-01-02 15:04:05.000Z")
 	b = fmt.Appendf(b, " %-10s", shown(string(e.Kind)))
@@ -102,8 +102,8 @@ func about(e *record.Event) string {
 	return strings.Join(parts, ", ")
 }
 
-// dsnWords say what DSN is the id of: a report's own event names the message that it is about, a recipient's event the
-// report.
+// dsnWords say what DSN is the id of: a report's own event names the message that it is about, a
+// recipient's event the report.
 func dsnWords(e *record.Event) string {
 	if e.Diagnosis == nil && e.From == "" && e.Kind == relay.EventDSN {
 		return "report about message"
@@ -111,9 +111,11 @@ func dsnWords(e *record.Event) string {
 	return "reported in bounce"
 }
 
-// appendMeaning appends what a refusal means. It leads with the reason and who must act; the category is its label.
+// appendMeaning appends what a refusal means. It leads with the reason and who must act; the category is
+// its label.
 func appendMeaning(b []byte, d *diagnose.Diagnosis) []byte {
-	b = detail(b, "reason", fmt.Sprintf("%s: the %s must act (%s)", words(string(d.Reason)), words(string(d.Owner)), d.Category))
+	b = detail(b, "reason", fmt.Sprintf("%s: the %s must act (%s)", words(string(d.Reason)),
+		words(string(d.Owner)), d.Category))
 	b = detail(b, "cause", d.Cause)
 	for i, step := range d.Fix {
 		name := ""

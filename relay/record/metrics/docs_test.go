@@ -11,7 +11,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// documented are the metrics of the tables in docs/metrics.md and their labels, by the heading above the table.
+// documented are the metrics of the tables in docs/metrics.md and their labels, by the heading above the
+// table.
 func documented(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	b, err := os.ReadFile("../../../docs/metrics.md")
@@ -65,7 +66,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	headings := map[dto.MetricType]string{
-		dto.MetricType_COUNTER: "Counters", dto.MetricType_GAUGE: "Gauges", dto.MetricType_HISTOGRAM: "Histograms",
+		dto.MetricType_COUNTER: "Counters", dto.MetricType_GAUGE: "Gauges",
+		dto.MetricType_HISTOGRAM: "Histograms",
 	}
 	want := map[string]map[string][]string{"Counters": {}, "Gauges": {}, "Histograms": {}}
 	for _, f := range families {
@@ -77,7 +79,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for heading, metrics := range want {
 		for _, name := range slices.Sorted(maps.Keys(metrics)) {
 			if documented, ok := got[heading][name]; !ok || !slices.Equal(documented, metrics[name]) {
-				t.Errorf("%s, of the labels %q, is documented with %q (under %s: %v)", name, metrics[name], documented, heading, ok)
+				t.Errorf("%s, of the labels %q, is documented with %q (under %s: %v)", name, metrics[name],
+					documented, heading, ok)
 			}
 		}
 		for name := range got[heading] {

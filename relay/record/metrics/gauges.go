@@ -92,7 +92,8 @@ func newQueueGauges(stat func(context.Context) (relay.SpoolStat, error), now fun
 			func(st *stats) float64 { return float64(st.Bytes) }),
 		newGauge("mailwhy_queue_oldest_age_seconds",
 			"Time since the oldest message in the spool was accepted; 0 when it is empty.", age),
-		newGauge("mailwhy_queue_notices", "Reports to senders that are due or being collected, one for each recipient.",
+		newGauge("mailwhy_queue_notices",
+			"Reports to senders that are due or being collected, one for each recipient.",
 			func(st *stats) float64 { return float64(st.Notices) }),
 		newGauge("mailwhy_queue_leased", "Messages on their way to the upstream.",
 			func(st *stats) float64 { return float64(st.Leased) }),
@@ -121,8 +122,8 @@ func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// ask asks the spool what it holds, and gives up after a while. While an answer is outstanding nobody else asks, so that
-// a disk that hangs costs one goroutine, however often it is scraped.
+// ask asks the spool what it holds, and gives up after a while. While an answer is outstanding nobody else
+// asks, so that a disk that hangs costs one goroutine, however often it is scraped.
 func (g *queueGauges) ask() (relay.SpoolStat, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), statTimeout)
 	defer cancel()

@@ -1,16 +1,17 @@
-// Package metrics counts what the relay does, for Prometheus: a relay.Recorder that counts each event, and gauges that
-// are read at each scrape. Counting, registry and format are client_golang's; this room decides what is counted under
-// which names, and keeps the number of series bounded.
+// Package metrics counts what the relay does, for Prometheus: a relay.Recorder that counts each event, and
+// gauges that are read at each scrape. Counting, registry and format are client_golang's; this room decides
+// what is counted under which names, and keeps the number of series bounded.
 //
-// relay/app makes one Metrics, records every event to it beside the delivery log, and serves it at GET /metrics: on the
-// control socket, and on a listener of its own (Serve) where one is configured. docs/metrics.md lists the series, and a
-// test compares it with the registry.
+// relay/app makes one Metrics, records every event to it beside the delivery log, and serves it at GET
+// /metrics: on the control socket, and on a listener of its own (Serve) where one is configured.
+// docs/metrics.md lists the series, and a test compares it with the registry.
 //
-// What always holds: Record allocates nothing and never waits, and a scraper does not hold up anything: a page is
-// gathered before its first byte is written, and a spool that does not answer costs the page its gauges, not the scrape.
-// The number of series is bounded: a client has a configured name or is "unnamed", an upstream and a reason have a known
-// name or are "other", and no label ever holds an address, a recipient, a sender or a remote's words. A counter that was
-// shown never goes away or back, across a reload too.
+// What always holds: Record allocates nothing and never waits, and a scraper does not hold up anything: a
+// page is gathered before its first byte is written, and a spool that does not answer costs the page its
+// gauges, not the scrape. The number of series is bounded: a client has a configured name or is "unnamed",
+// an upstream and a reason have a known name or are "other", and no label ever holds an address, a
+// recipient, a sender or a remote's words. A counter that was shown never goes away or back, across a
+// reload too.
 package metrics
 
 import (
@@ -62,7 +63,8 @@ func New(o Options) *Metrics {
 	}
 	m.registry.MustRegister(m.series.all()...)
 	m.registry.MustRegister(newLaneGauges(o.Lanes), newQueueGauges(o.Queue, o.Now), buildInfo(&o))
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
 	return m
 }
@@ -139,8 +141,8 @@ func (u *upstream) outcome(kind int, e *relay.Event) {
 // observe counts d. A clock that was set back makes a negative one, which counts as none.
 func observe(h prometheus.Observer, d time.Duration) { h.Observe(max(d, 0).Seconds()) }
 
-// tried reports whether the event's attempt has just been made. Mail that is given up while its lane is paused carries an
-// older one, and what could not be read here was never offered.
+// tried reports whether the event's attempt has just been made. Mail that is given up while its lane is
+// paused carries an older one, and what could not be read here was never offered.
 func tried(e *relay.Event) bool {
 	return e.Kind != relay.EventExpired && e.Tried.Stage != diagnose.StageQueue
 }

@@ -24,7 +24,8 @@ var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 // fresh is a Metrics of one upstream with an empty spool, that knows clients and two reasons.
 func fresh(clients ...string) *Metrics {
 	return freshWith(func(context.Context) (relay.SpoolStat, error) {
-		return relay.SpoolStat{Messages: 3, Bytes: 4096, Notices: 2, Oldest: noon.Add(-time.Minute), FreeBytes: 1e9}, nil
+		return relay.SpoolStat{Messages: 3, Bytes: 4096, Notices: 2, Oldest: noon.Add(-time.Minute),
+			FreeBytes: 1e9}, nil
 	}, clients...)
 }
 
@@ -38,7 +39,8 @@ func freshWith(queue func(context.Context) (relay.SpoolStat, error), clients ...
 		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
 	})
 	m.Know(Names{
-		Upstreams: []string{"default"}, Clients: clients, Reasons: []diagnose.Reason{"mailbox_full", "user_unknown"},
+		Upstreams: []string{"default"}, Clients: clients,
+		Reasons: []diagnose.Reason{"mailbox_full", "user_unknown"},
 	})
 	return m
 }
@@ -74,14 +76,18 @@ func mailboxFull(kind relay.EventKind) relay.Event {
 func TestRecord(t *testing.T) {
 	m := fresh("shop")
 	before := read(t, m)
-	relayed := relay.Event{Kind: relay.EventRelayed, Lane: "default", Delay: 2 * time.Second, Tried: &relay.Attempt{Stage: diagnose.StageEndOfData, Duration: time.Second}}
+	relayed := relay.Event{Kind: relay.EventRelayed, Lane: "default", Delay: 2 * time.Second,
+		Tried: &relay.Attempt{Stage: diagnose.StageEndOfData, Duration: time.Second}}
 	sweep := mailboxFull(relay.EventExpired)
 	for _, e := range []relay.Event{
 		{Kind: relay.EventAccepted, First: true, Client: "shop"}, {Kind: relay.EventAccepted, Client: "shop"},
-		{Kind: relay.EventAccepted, First: true, Client: "192.0.2.1"}, {Kind: relay.EventRefused, Client: "192.0.2.2"},
+		{Kind: relay.EventAccepted, First: true, Client: "192.0.2.1"},
+		{Kind: relay.EventRefused, Client: "192.0.2.2"},
 		relayed, mailboxFull(relay.EventDeferred), mailboxFull(relay.EventFailed), sweep,
-		{Kind: relay.EventHeld, Lane: "default"}, {Kind: relay.EventQuarantined, Lane: "gone"}, {Kind: relay.EventDelayed},
-		{Kind: relay.EventDSN, First: true, DSNKind: relay.NoticeFailed}, {Kind: relay.EventDSN, DSNKind: relay.NoticeFailed},
+		{Kind: relay.EventHeld, Lane: "default"}, {Kind: relay.EventQuarantined, Lane: "gone"},
+		{Kind: relay.EventDelayed},
+		{Kind: relay.EventDSN, First: true, DSNKind: relay.NoticeFailed},
+		{Kind: relay.EventDSN, DSNKind: relay.NoticeFailed},
 		{Kind: relay.EventLane, Lane: "default", State: "paused"},
 	} {
 		m.Record(e)
@@ -107,14 +113,15 @@ func TestRecord(t *testing.T) {
 		`mailwhy_lane_paused{upstream="default"}`:                                                  1,
 		`mailwhy_lane_connections_limit{upstream="default"}`:                                       20,
 		`mailwhy_lane_rate_limit{upstream="default"}`:                                              2.5,
-		`mailwhy_attempt_duration_seconds_count{upstream="default"}`:                               3, // not of what was given up untried
-		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="0.025"}`:                   0,
-		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="0.05"}`:                    2,
-		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="1"}`:                       3,
-		`mailwhy_attempt_duration_seconds_sum{upstream="default"}`:                                 1.06,
-		`mailwhy_message_delay_seconds_count{upstream="default"}`:                                  1,
-		`mailwhy_message_delay_seconds_bucket{upstream="default",le="5"}`:                          1,
-		`mailwhy_queue_messages`:                                                                   3, `mailwhy_queue_bytes`: 4096, `mailwhy_queue_notices`: 2,
+		// not of what was given up untried
+		`mailwhy_attempt_duration_seconds_count{upstream="default"}`:             3,
+		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="0.025"}`: 0,
+		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="0.05"}`:  2,
+		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="1"}`:     3,
+		`mailwhy_attempt_duration_seconds_sum{upstream="default"}`:               1.06,
+		`mailwhy_message_delay_seconds_count{upstream="default"}`:                1,
+		`mailwhy_message_delay_seconds_bucket{upstream="default",le="5"}`:        1,
+		`mailwhy_queue_messages`: 3, `mailwhy_queue_bytes`: 4096, `mailwhy_queue_notices`: 2,
 		`mailwhy_queue_oldest_age_seconds`: 60, `mailwhy_spool_free_bytes`: 1e9,
 		`mailwhy_build_info{version="v1",goversion="go1"}`: 1,
 	})
@@ -125,7 +132,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBound: whatever comes, the number of series is bounded, and nothing of a stranger's making becomes a label.
+// TestBound: whatever comes, the number of series is bounded, and nothing of a stranger's making becomes a
+// label.
 func TestBound(t *testing.T) {
 	var names []string
 	for i := range 3000 {
@@ -135,10 +143,13 @@ func TestBound(t *testing.T) {
 	strange := func() {
 		for i := range 5000 {
 			stranger := fmt.Sprint("stranger", i)
-			for _, kind := range append(outcomes[:], relay.EventAccepted, relay.EventRefused, relay.EventLane, relay.EventKind(stranger)) {
+			for _, kind := range append(outcomes[:], relay.EventAccepted, relay.EventRefused, relay.EventLane,
+				relay.EventKind(stranger)) {
 				e := mailboxFull(kind)
-				e.Client, e.Lane, e.User, e.From, e.To, e.State = stranger, stranger, stranger, stranger, stranger, stranger
-				e.Diagnosis = &diagnose.Diagnosis{Category: diagnose.Category(stranger), Reason: diagnose.Reason(stranger)}
+				e.Client, e.Lane, e.User, e.From, e.To, e.State = stranger, stranger, stranger, stranger,
+					stranger, stranger
+				e.Diagnosis = &diagnose.Diagnosis{Category: diagnose.Category(stranger),
+					Reason: diagnose.Reason(stranger)}
 				m.Record(e)
 			}
 		}
@@ -166,8 +177,8 @@ func TestBound(t *testing.T) {
 	})
 }
 
-// TestNames: any name that a configuration may hold stands escaped, and none makes a series twice or a page that does
-// not parse.
+// TestNames: any name that a configuration may hold stands escaped, and none makes a series twice or a page
+// that does not parse.
 func TestNames(t *testing.T) {
 	odd := `a"b\c` + "\nd}"
 	m := fresh(odd, "unnamed", "", "\xfe", "\xff", "büro", odd)
@@ -188,7 +199,8 @@ func TestReload(t *testing.T) {
 	m.Know(Names{Clients: []string{"cron"}})
 	m.Record(relay.Event{Kind: relay.EventRefused, Client: "cron"})
 	read(t, m).Expect(t, map[string]float64{
-		`mailwhy_refused_total{client="shop"}`: 1, `mailwhy_refused_total{client="cron"}`: 1, `mailwhy_refused_total{client="unnamed"}`: 0,
+		`mailwhy_refused_total{client="shop"}`: 1, `mailwhy_refused_total{client="cron"}`: 1,
+		`mailwhy_refused_total{client="unnamed"}`: 0,
 	})
 }
 
@@ -245,13 +257,17 @@ func TestStuckSpool(t *testing.T) {
 		}
 		close(never)
 		synctest.Wait()
-		read(t, m).Expect(t, map[string]float64{"mailwhy_queue_messages": 0, "mailwhy_queue_oldest_age_seconds": 0})
+		read(t, m).Expect(t, map[string]float64{"mailwhy_queue_messages": 0,
+			"mailwhy_queue_oldest_age_seconds": 0})
 	})
 }
 
 // TestBrokenSpool: an answer that is an error is no measurement.
 func TestBrokenSpool(t *testing.T) {
-	m := freshWith(func(context.Context) (relay.SpoolStat, error) { return relay.SpoolStat{}, errors.New("broken") })
+	m := freshWith(func(context.Context) (relay.SpoolStat, error) {
+		return relay.SpoolStat{},
+			errors.New("broken")
+	})
 	if _, there := read(t, m)["mailwhy_queue_messages"]; there {
 		t.Error("a gauge of a spool that is broken")
 	}
@@ -267,7 +283,8 @@ func TestVocabulary(t *testing.T) {
 	for _, c := range e.Categories() {
 		want = append(want, c.Name)
 	}
-	if got := slices.Sorted(slices.Values(categories[1:])); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+	if got := slices.Sorted(slices.Values(categories[1:])); !slices.Equal(got,
+		slices.Sorted(slices.Values(want))) {
 		t.Errorf("categories %q, want %q", got, want)
 	}
 	if n := len(e.Reasons()); n == 0 || n > maxNames {
@@ -279,7 +296,8 @@ func TestVocabulary(t *testing.T) {
 func hot() []relay.Event {
 	return []relay.Event{
 		{Kind: relay.EventAccepted, First: true, Client: "shop", Lane: "default"},
-		{Kind: relay.EventRelayed, Client: "shop", Lane: "default", Delay: time.Second, Tried: &relay.Attempt{Stage: diagnose.StageEndOfData, Duration: 20 * time.Millisecond}},
+		{Kind: relay.EventRelayed, Client: "shop", Lane: "default", Delay: time.Second,
+			Tried: &relay.Attempt{Stage: diagnose.StageEndOfData, Duration: 20 * time.Millisecond}},
 		mailboxFull(relay.EventFailed),
 	}
 }

@@ -26,8 +26,8 @@ func (t *names[K, V]) init(other K, made func(K) *V) {
 	t.known.Store(&map[K]*V{})
 }
 
-// know adds names. Those that could not stand in a page beside the others are the rest's: what is not valid UTF-8, and
-// the rest's own label, since no series may be there twice.
+// know adds names. Those that could not stand in a page beside the others are the rest's: what is not valid
+// UTF-8, and the rest's own label, since no series may be there twice.
 func (t *names[K, V]) know(more []K) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,7 +12,8 @@ import (
 
 // outcomes are the events that say what became of a recipient.
 var outcomes = [...]relay.EventKind{
-	relay.EventRelayed, relay.EventDeferred, relay.EventFailed, relay.EventExpired, relay.EventHeld, relay.EventReleased,
+	relay.EventRelayed, relay.EventDeferred, relay.EventFailed, relay.EventExpired, relay.EventHeld,
+	relay.EventReleased,
 	relay.EventSuppressed, relay.EventDropped, relay.EventQuarantined,
 }
 
@@ -37,8 +38,8 @@ var reportKinds = [...]relay.NoticeKind{relay.NoticeFailed, relay.NoticeDelayed,
 // laneStates are the states in lane events.
 var laneStates = [...]string{"paused", "resumed", "slowed", "refused"}
 
-// The buckets of the histograms, in seconds: an attempt takes milliseconds on a local network and minutes at a server
-// that tarpits; a message passes at once or waits out a retry schedule of days.
+// The buckets of the histograms, in seconds: an attempt takes milliseconds on a local network and minutes
+// at a server that tarpits; a message passes at once or waits out a retry schedule of days.
 var (
 	attemptBuckets = seconds(
 		time.Millisecond, 5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond,
@@ -75,13 +76,16 @@ func newSeries() *series {
 		return prometheus.NewHistogramVec(o, []string{"upstream"})
 	}
 	return &series{
-		messages:   counter("mailwhy_messages_accepted_total", "Messages accepted, by client.", "client"),
-		recipients: counter("mailwhy_recipients_accepted_total", "Recipients of accepted messages, by client.", "client"),
-		refused:    counter("mailwhy_refused_total", "Refusals at the front door, by client.", "client"),
+		messages: counter("mailwhy_messages_accepted_total", "Messages accepted, by client.", "client"),
+		recipients: counter("mailwhy_recipients_accepted_total",
+			"Recipients of accepted messages, by client.", "client"),
+		refused: counter("mailwhy_refused_total", "Refusals at the front door, by client.", "client"),
 		outcomes: counter("mailwhy_recipients_total",
-			"What became of recipients, by event, upstream and category; a deferred one is counted at each attempt.",
+			"What became of recipients, by event, upstream and category; a deferred one is counted at each "+
+				"attempt.",
 			"event", "upstream", "category"),
-		reasons: counter("mailwhy_recipient_reasons_total", "The same, of those with a diagnosis, by its reason.",
+		reasons: counter("mailwhy_recipient_reasons_total",
+			"The same, of those with a diagnosis, by its reason.",
 			"event", "upstream", "reason"),
 		bounces: counter("mailwhy_bounces_total",
 			"Delivery status notifications made, by kind: failed, delayed, relayed.", "kind"),
@@ -111,8 +115,9 @@ func (s *series) client(name string) *client {
 	}
 }
 
-// upstream is what is counted for an upstream. The series of what always has a diagnosis are there from the start for
-// every category, of the rest the one of none, and no series for an upstream that is not configured.
+// upstream is what is counted for an upstream. The series of what always has a diagnosis are there from the
+// start for every category, of the rest the one of none, and no series for an upstream that is not
+// configured.
 type upstream struct {
 	s        *series
 	name     string
@@ -177,7 +182,8 @@ func (r *reasonCells) count(outcome int) {
 	}).Inc()
 }
 
-// cell is a counter whose series appears when it is first asked for. Once it is there, asking allocates nothing.
+// cell is a counter whose series appears when it is first asked for. Once it is there, asking allocates
+// nothing.
 type cell struct {
 	made atomic.Pointer[prometheus.Counter]
 }

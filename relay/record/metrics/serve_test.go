@@ -43,7 +43,8 @@ func TestServe(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"GET", "/metrics", 200}, {"GET", "/metrics", 200}, {"HEAD", "/metrics", 200}, {"POST", "/metrics", 405},
+		{"GET", "/metrics", 200}, {"GET", "/metrics", 200}, {"HEAD", "/metrics", 200},
+		{"POST", "/metrics", 405},
 		{"GET", "/", 404}, {"GET", "/health", 404}, {"GET", "/queue", 404}, {"GET", "/debug/pprof/", 404},
 	} {
 		req, _ := http.NewRequest(ask.method, "http://"+l.Addr().String()+ask.path, nil)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Read gives the server its next command line, or the final dot of the content that it asked for. At the end of the
-// session it returns io.EOF.
+// Read gives the server its next command line, or the final dot of the content that it asked for. At the
+// end of the session it returns io.EOF.
 func (c *Conn) Read(p []byte) (int, error) {
 	for len(c.handed) == 0 {
 		if c.ended {
@@ -91,9 +91,9 @@ func (c *Conn) end(reply string, why error) {
 	c.deliver([]byte(reply))
 }
 
-// startTLS answers STARTTLS and continues over TLS (RFC 3207, 4). Input that came with the command was sent in the clear,
-// by the client or by an attacker, and must not count as part of the encrypted session (RFC 3207, 6). No honest client
-// sends any, so it ends the session.
+// startTLS answers STARTTLS and continues over TLS (RFC 3207, 4). Input that came with the command was sent
+// in the clear, by the client or by an attacker, and must not count as part of the encrypted session (RFC
+// 3207, 6). No honest client sends any, so it ends the session.
 func (c *Conn) startTLS() {
 	if len(c.in.bytes()) > 0 {
 		c.end("501 5.5.2 Unexpected input after STARTTLS\r\n", errors.New("input after STARTTLS"))
@@ -142,8 +142,8 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// lingerOn keeps reading for a while after the last reply. Closing with unread input would reset the connection, and the
-// reset can overtake the reply that explains it.
+// lingerOn keeps reading for a while after the last reply. Closing with unread input would reset the
+// connection, and the reset can overtake the reply that explains it.
 func (c *Conn) lingerOn() {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok { // a PROXY layer has no CloseWrite

@@ -20,8 +20,8 @@ var (
 	ErrTooSlow     = fmt.Errorf("content too slow: %w", os.ErrDeadlineExceeded)
 )
 
-// Content is the content of one message, without the dots that the client added. Read returns io.EOF only after the final
-// dot; every other end is an error, io.ErrUnexpectedEOF if the client left.
+// Content is the content of one message, without the dots that the client added. Read returns io.EOF only
+// after the final dot; every other end is an error, io.ErrUnexpectedEOF if the client left.
 type Content struct {
 	c        *Conn
 	start    time.Time
@@ -60,8 +60,8 @@ func (t *Content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// LFOnly reports whether LF.LF was seen in the content: the sign of a client that ends its lines with LF only and waits
-// for a reply that cannot come.
+// LFOnly reports whether LF.LF was seen in the content: the sign of a client that ends its lines with LF
+// only and waits for a reply that cannot come.
 func (t *Content) LFOnly() bool { return t.lfOnly }
 
 // Fatal reports whether err must end the session because it is not known where the content ends.
@@ -69,7 +69,8 @@ func Fatal(err error) bool {
 	return err != io.EOF && err != ErrTooLarge && err != ErrLineTooLong
 }
 
-// next returns the next piece of content, if possible without copying it from the input buffer. Its errors are final.
+// next returns the next piece of content, if possible without copying it from the input buffer. Its errors
+// are final.
 func (t *Content) next() ([]byte, error) {
 	for {
 		in := t.c.in.bytes()
@@ -114,8 +115,8 @@ func (t *Content) count(n int) error {
 	return nil
 }
 
-// take consumes lines from in until one begins with a dot, or in ends, and returns them. Of an incomplete line it takes
-// what there is, except a final CR.
+// take consumes lines from in until one begins with a dot, or in ends, and returns them. Of an incomplete
+// line it takes what there is, except a final CR.
 func (t *Content) take(in []byte) ([]byte, error) {
 	end := 0
 	for end < len(in) && !(t.begin && in[end] == '.') {
@@ -163,8 +164,8 @@ func (t *Content) measure(n int, whole bool) error {
 	return nil
 }
 
-// check looks for bytes that are not allowed in a line, or in the beginning of one. take leaves out a CR at the end of an
-// incomplete line.
+// check looks for bytes that are not allowed in a line, or in the beginning of one. take leaves out a CR at
+// the end of an incomplete line.
 func check(piece []byte, whole bool) error {
 	text := piece
 	if whole {
@@ -183,8 +184,8 @@ func check(piece []byte, whole bool) error {
 	return nil
 }
 
-// normalize consumes before, which is clean, and line, and returns them with each bare CR and LF of line turned into CRLF.
-// A dot after a bare LF has no meaning: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4).
+// normalize consumes before, which is clean, and line, and returns them with each bare CR and LF of line
+// turned into CRLF. A dot after a bare LF has no meaning: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4).
 func (t *Content) normalize(before, line []byte) ([]byte, error) {
 	if bytes.IndexByte(line, 0) >= 0 {
 		return nil, ErrNUL
@@ -251,8 +252,8 @@ func (t *Content) allowance() time.Time {
 	return end
 }
 
-// endContent gives the server the final dot, after discarding the rest of the content. If the rest cannot be read to its
-// end, or is larger than another message, the session ends with the server's reply.
+// endContent gives the server the final dot, after discarding the rest of the content. If the rest cannot
+// be read to its end, or is larger than another message, the session ends with the server's reply.
 func (c *Conn) endContent() {
 	t := c.content
 	if err := t.drain(); err != io.EOF {

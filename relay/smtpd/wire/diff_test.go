@@ -24,7 +24,8 @@ var cleanBodies = []string{
 	".x\r\n.\r\n", // not stuffed: the dot goes
 }
 
-// TestBodiesAsPlain holds, with the body cut at every byte, that content and replies are the same as with go-smtp alone.
+// TestBodiesAsPlain holds, with the body cut at every byte, that content and replies are the same as with
+// go-smtp alone.
 func TestBodiesAsPlain(t *testing.T) {
 	for _, body := range cleanBodies {
 		for i := range len(body) + 1 {
@@ -59,7 +60,8 @@ func TestRandomSessionsAsPlain(t *testing.T) {
 		want, wantBodies := session1(t, nil, parts...)
 		got, gotBodies := session1(t, &Config{}, parts...)
 		if got != want || !slices.Equal(gotBodies, wantBodies) {
-			t.Fatalf("seed %d, input %q:\n got %q %q\nwant %q %q", seed, input, got, gotBodies, want, wantBodies)
+			t.Fatalf("seed %d, input %q:\n got %q %q\nwant %q %q", seed, input, got, gotBodies, want,
+				wantBodies)
 		}
 	}
 }
@@ -67,9 +69,12 @@ func TestRandomSessionsAsPlain(t *testing.T) {
 // randomSession is input that go-smtp treats as it should: no BDAT, no STARTTLS, no bare line ends.
 func randomSession(rnd *rand.Rand) string {
 	commands := []string{
-		"EHLO me\r\n", "HELO me\r\n", "MAIL FROM:<a@b>\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<c@d>\r\n", "RCPT TO:<e@f> NOTIFY=NEVER\r\n",
-		"mail from:<x@y> SIZE=10\r\n", "RSET\r\n", "NOOP\r\n", "VRFY x\r\n", "HELP\r\n", "DATA x\r\n", "NOOP\n", "AUTH PLAIN AGEAcmlnaHQ=\r\n",
-		"AUTH PLAIN\r\nAGEAd3Jvbmc=\r\n", "AUTH PLAIN\r\n*\r\n", "RCPT TO:<bad\r\n", "MAIL FROM:<a@b> X=1\r\n",
+		"EHLO me\r\n", "HELO me\r\n", "MAIL FROM:<a@b>\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<c@d>\r\n",
+		"RCPT TO:<e@f> NOTIFY=NEVER\r\n",
+		"mail from:<x@y> SIZE=10\r\n", "RSET\r\n", "NOOP\r\n", "VRFY x\r\n", "HELP\r\n", "DATA x\r\n",
+		"NOOP\n", "AUTH PLAIN AGEAcmlnaHQ=\r\n",
+		"AUTH PLAIN\r\nAGEAd3Jvbmc=\r\n", "AUTH PLAIN\r\n*\r\n", "RCPT TO:<bad\r\n",
+		"MAIL FROM:<a@b> X=1\r\n",
 	}
 	var b strings.Builder
 	b.WriteString("EHLO me\r\n")
@@ -86,7 +91,8 @@ func randomSession(rnd *rand.Rand) string {
 		}
 		b.WriteString(c)
 	}
-	fmt.Fprintf(&b, "RSET\r\nMAIL FROM:<last@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nlast %d\r\n.\r\nQUIT\r\n", rnd.Int())
+	fmt.Fprintf(&b, "RSET\r\nMAIL FROM:<last@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nlast %d\r\n.\r\nQUIT\r\n",
+		rnd.Int())
 	return b.String()
 }
 

@@ -14,7 +14,8 @@ const (
 	largeBuffer = 64 << 10
 )
 
-// Buffers lends each connection its small buffer, and a large one while content flows. It is safe for concurrent use.
+// Buffers lends each connection its small buffer, and a large one while content flows. It is safe for
+// concurrent use.
 type Buffers struct{ small, large sync.Pool }
 
 // NewBuffers makes a Buffers.
@@ -87,8 +88,8 @@ func (in *input) end(to *Buffers) {
 // errDrain is returned by fill when a drain must end the session.
 var errDrain = errors.New("draining")
 
-// fill writes the pending replies and reads more input. until gives the deadline; fill calls it again when a read was
-// woken early.
+// fill writes the pending replies and reads more input. until gives the deadline; fill calls it again when
+// a read was woken early.
 func (c *Conn) fill(until func(now time.Time) time.Time) error {
 	if err := c.flush(); err != nil {
 		return err
@@ -114,14 +115,15 @@ func (c *Conn) fill(until func(now time.Time) time.Time) error {
 	}
 }
 
-// drainNow reports whether a drain must end the session before the next command is read. The flag is checked after the
-// deadline is set, and Drain sets them in the other order, so one of the two always notices.
+// drainNow reports whether a drain must end the session before the next command is read. The flag is
+// checked after the deadline is set, and Drain sets them in the other order, so one of the two always
+// notices.
 func (c *Conn) drainNow() bool {
 	return c.mode != modeContent && c.draining.Load() && !c.cfg.Dialogue.Busy()
 }
 
-// setReadDeadline moves the deadline of reads. It sets a later one only if that gains an eighth of the time, because each
-// move costs a timer.
+// setReadDeadline moves the deadline of reads. It sets a later one only if that gains an eighth of the
+// time, because each move costs a timer.
 func (c *Conn) setReadDeadline(t time.Time) {
 	gain := t.Sub(c.deadline)
 	if !c.deadline.IsZero() && gain >= 0 && gain < time.Until(t)/8 {
@@ -134,8 +136,8 @@ func (c *Conn) setReadDeadline(t time.Time) {
 // errLineTooLong is returned by readLine for a command line over the limit.
 var errLineTooLong = errors.New("line too long")
 
-// readLine returns the next line of input without its line end. Commands may end in LF only, as people and probes type
-// them; content may not. The line is valid until the next read.
+// readLine returns the next line of input without its line end. Commands may end in LF only, as people and
+// probes type them; content may not. The line is valid until the next read.
 func (c *Conn) readLine(limit int) ([]byte, error) {
 	idle := func(now time.Time) time.Time { return now.Add(c.cfg.Limits.Idle) }
 	for {

@@ -1,26 +1,30 @@
-// Package wire is the connection between go-smtp and the network. The front door wraps every accepted connection in a
-// Conn and runs go-smtp on it; go-smtp sees a plain net.Conn.
+// Package wire is the connection between go-smtp and the network. The front door wraps every accepted
+// connection in a Conn and runs go-smtp on it; go-smtp sees a plain net.Conn.
 //
 // The Conn owns three things that the library does badly or not at all, without forking it:
 //
-//   - Command lines. The server gets one line at a time, and only when it asks, so a reply always belongs to that line. A
-//     Dialogue sees each line before the server and each reply after it, and can answer, change them, or end the session.
-//     Replies are collected and written at once before the Conn waits for input (RFC 2920, 3.2).
-//   - Content. Only after the server answers 354 are the following lines content. Session.Data reads them from Content,
-//     which scans in blocks, removes the dots (RFC 5321, 4.5.2) and is strict: only CRLF ends a line and only CRLF.CRLF
-//     ends the content (RFC 5321, 2.3.8, 4.1.1.4). The server itself gets only the final dot.
-//   - STARTTLS. The Conn does the handshake (RFC 3207, 4) and continues over TLS with the same server, which gets RSET.
-//     The Dialogue makes sure that the client sends EHLO again. A failed handshake ends the connection.
+//   - Command lines. The server gets one line at a time, and only when it asks, so a reply always belongs
+//     to that line. A Dialogue sees each line before the server and each reply after it, and can answer,
+//     change them, or end the session. Replies are collected and written at once before the Conn waits for
+//     input (RFC 2920, 3.2).
+//   - Content. Only after the server answers 354 are the following lines content. Session.Data reads them
+//     from Content, which scans in blocks, removes the dots (RFC 5321, 4.5.2) and is strict: only CRLF ends
+//     a line and only CRLF.CRLF ends the content (RFC 5321, 2.3.8, 4.1.1.4). The server itself gets only
+//     the final dot.
+//   - STARTTLS. The Conn does the handshake (RFC 3207, 4) and continues over TLS with the same server,
+//     which gets RSET. The Dialogue makes sure that the client sends EHLO again. A failed handshake ends
+//     the connection.
 //
-// What always holds: content is never read as commands, nor commands as content. If anything goes wrong between 354 and
-// the final dot, the connection ends after the reply. A line that is still in the buffer when the session ends is never
-// run. Every read has a deadline. An idle connection holds only its small buffer; it borrows a large one while content
-// flows.
+// What always holds: content is never read as commands, nor commands as content. If anything goes wrong
+// between 354 and the final dot, the connection ends after the reply. A line that is still in the buffer
+// when the session ends is never run. Every read has a deadline. An idle connection holds only its small
+// buffer; it borrows a large one while content flows.
 //
 // All methods except Drain and Abort are for the one goroutine that serves the connection.
 //
-// The package relies on how go-smtp v0.25.1 behaves: it asks for a line only after it has replied to the one before, it
-// flushes whole replies, and after Session.Data it reads to the final dot before it replies. Tests here check that.
+// The package relies on how go-smtp v0.25.1 behaves: it asks for a line only after it has replied to the
+// one before, it flushes whole replies, and after Session.Data it reads to the final dot before it replies.
+// Tests here check that.
 package wire
 
 import (
@@ -43,7 +47,8 @@ type Action struct {
 type Dialogue interface {
 	// Command gets each command line, without its line end. SASL responses and content are not commands.
 	Command(line string) Action
-	// Reply gets each whole reply, whoever made it, and returns what to send instead and whether the session ends after it.
+	// Reply gets each whole reply, whoever made it, and returns what to send instead and whether the
+	// session ends after it.
 	Reply(reply []byte) (send []byte, end bool)
 	// Busy reports whether a transaction is open. A drain waits for its end.
 	Busy() bool
@@ -59,8 +64,9 @@ type Limits struct {
 	ContentTotal time.Duration // from 354 to the final dot
 	MinRate      int64         // bytes of content per second, after Grace
 	Grace        time.Duration
-	Handshake    time.Duration // from STARTTLS, or from the start of the connection, to the end of the handshake
-	Write        time.Duration // of one write
+	// from STARTTLS, or from the start of the connection, to the end of the handshake
+	Handshake time.Duration
+	Write     time.Duration // of one write
 }
 
 // saslLine is the length of a SASL response that must be accepted (RFC 4954, 4).
@@ -72,12 +78,13 @@ type Config struct {
 	Limits    Limits
 	Normalize bool // turn bare CR and bare LF in content into CRLF instead of refusing them
 	Buffers   *Buffers
-	// Open prepares the connection before the greeting: a PROXY header, implicit TLS. It runs on the serving goroutine, under
-	// the Handshake deadline. An error ends the connection without a reply.
+	// Open prepares the connection before the greeting: a PROXY header, implicit TLS. It runs on the
+	// serving goroutine, under the Handshake deadline. An error ends the connection without a reply.
 	Open func(net.Conn) (net.Conn, error)
 	// TLS returns the configuration for a STARTTLS that the Dialogue allowed.
 	TLS func() *tls.Config
-	// Closed is called once, when the Conn is closed. err is the failure that ended it; nil if there was none.
+	// Closed is called once, when the Conn is closed. err is the failure that ended it; nil if there was
+	// none.
 	Closed func(err error)
 }
 
@@ -133,8 +140,8 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return &state
 }
 
-// Drain ends the session with 421 as soon as no transaction is open (RFC 5321, 3.8). It is safe to call from any
-// goroutine.
+// Drain ends the session with 421 as soon as no transaction is open (RFC 5321, 3.8). It is safe to call
+// from any goroutine.
 func (c *Conn) Drain() {
 	c.draining.Store(true)
 	c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes a waiting read; see fill

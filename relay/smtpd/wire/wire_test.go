@@ -132,7 +132,8 @@ func (l *one) Addr() net.Addr { return l.conn.LocalAddr() }
 
 func testLimits() Limits {
 	return Limits{
-		Line: 1000, Content: 1 << 20, ContentLine: 10000, Idle: 10 * time.Second, ContentIdle: 10 * time.Second,
+		Line: 1000, Content: 1 << 20, ContentLine: 10000, Idle: 10 * time.Second,
+		ContentIdle:  10 * time.Second,
 		ContentTotal: 100 * time.Second, Handshake: 5 * time.Second, Write: 10 * time.Second,
 	}
 }
@@ -198,7 +199,8 @@ func (c *closeHook) Close() error {
 	return c.Conn.Close()
 }
 
-// transcript writes input in the given parts, reads all replies to the end of the connection, and returns them.
+// transcript writes input in the given parts, reads all replies to the end of the connection, and returns
+// them.
 func transcript(client net.Conn, parts ...string) string {
 	out := make(chan string)
 	go func() {
@@ -257,7 +259,8 @@ func TestStrictBodiesAreRefusedHoweverTheyAreCut(t *testing.T) {
 			client, _, wait := serve(t, b, &Config{})
 			got := transcript(client, before, body[:i], body[i:]+"MAIL FROM:<smuggled@evil>\r\n")
 			wait()
-			if strings.Count(got, "\r\n554 5.6.0 refused\r\n") != 1 || !strings.HasSuffix(got, "refused\r\n") {
+			if strings.Count(got, "\r\n554 5.6.0 refused\r\n") != 1 ||
+				!strings.HasSuffix(got, "refused\r\n") {
 				t.Fatalf("%q cut at %d: %q", body, i, got)
 			}
 			if errs := b.failures(); len(errs) != 1 || !errors.Is(errs[0], want) || len(b.contents()) != 0 {
@@ -316,7 +319,8 @@ func TestContentLimits(t *testing.T) {
 		{"one byte over", strings.Repeat(line, 4) + strings.Repeat("x", 19) + "\r\n", ErrLineTooLong},
 		{"one line over", strings.Repeat(line, 5) + "\r\n", ErrTooLarge},
 		{"line over, dots after", "a\r\n" + strings.Repeat("x", 30) + "\r\n..\r\n...\r\n", ErrLineTooLong},
-		{"mid-line dot before a long line", "abc\r\n" + strings.Repeat("y", 50) + "\r\nb\r\n", ErrLineTooLong},
+		{"mid-line dot before a long line", "abc\r\n" + strings.Repeat("y", 50) + "\r\nb\r\n",
+			ErrLineTooLong},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			body := dotStuffed(tt.body) + ".\r\n"
@@ -347,15 +351,17 @@ func dotStuffed(s string) string {
 	return strings.ReplaceAll(s, "\r\n.", "\r\n..")
 }
 
-// TestLongLineThenMidLineDots holds that after a line over the limit what stood in the middle of a line is not taken for its
-// beginning.
+// TestLongLineThenMidLineDots holds that after a line over the limit what stood in the middle of a line is
+// not taken for its beginning.
 func TestLongLineThenMidLineDots(t *testing.T) {
 	limits := testLimits()
 	limits.ContentLine = 20
 	b := &backend{}
 	client, _, _ := serve(t, b, &Config{Limits: limits})
-	// The first part ends in the middle of a line; the second begins with ".\r\n", which ends that line and not the content.
-	got := transcript(client, before, "abc", ".\r\n"+strings.Repeat("x", 40)+"\r\nMAIL FROM:<smuggled@evil>\r\n.\r\n", after)
+	// The first part ends in the middle of a line; the second begins with ".\r\n", which ends that line and
+	// not the content.
+	got := transcript(client, before, "abc",
+		".\r\n"+strings.Repeat("x", 40)+"\r\nMAIL FROM:<smuggled@evil>\r\n.\r\n", after)
 	if strings.Count(got, "Roger") != 1 {
 		t.Errorf("content was run as commands: %q", got)
 	}
@@ -404,10 +410,13 @@ func TestTimeouts(t *testing.T) {
 		err   error
 		last  string
 	}{
-		{"command", nil, func(c net.Conn) { io.WriteString(c, "EH") }, 10 * time.Second, nil, "421 4.4.2 Timeout waiting for a command\r\n"},
-		{"content idle", nil, func(c net.Conn) { io.WriteString(c, before+"half") }, 10 * time.Second, ErrIdle, "554 5.6.0 refused\r\n"},
+		{"command", nil, func(c net.Conn) { io.WriteString(c, "EH") }, 10 * time.Second, nil,
+			"421 4.4.2 Timeout waiting for a command\r\n"},
+		{"content idle", nil, func(c net.Conn) { io.WriteString(c, before+"half") }, 10 * time.Second,
+			ErrIdle, "554 5.6.0 refused\r\n"},
 		{"content total", nil, dribble, 100 * time.Second, ErrTooSlow, "554 5.6.0 refused\r\n"},
-		{"content rate", func(l *Limits) { l.MinRate, l.Grace = 10, 20*time.Second }, dribble, 22 * time.Second, ErrTooSlow, "554 5.6.0 refused\r\n"},
+		{"content rate", func(l *Limits) { l.MinRate, l.Grace = 10, 20*time.Second }, dribble,
+			22 * time.Second, ErrTooSlow, "554 5.6.0 refused\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -467,7 +476,8 @@ func TestSteadySlowContentIsTaken(t *testing.T) {
 	})
 }
 
-// TestMinimumRateIsExact: content that comes as fast as it must is taken for as long as it likes, and a tenth slower it is not.
+// TestMinimumRateIsExact: content that comes as fast as it must is taken for as long as it likes, and a
+// tenth slower it is not.
 func TestMinimumRateIsExact(t *testing.T) {
 	for rate, taken := range map[int64]bool{10: true, 11: false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -523,7 +533,8 @@ func TestDrain(t *testing.T) {
 			io.WriteString(client, ".\r\n")
 			got := <-out
 			wait()
-			if !strings.HasSuffix(got, "250 2.0.0 OK: queued\r\n421 4.3.2 Shutting down, please try again later\r\n") {
+			if !strings.HasSuffix(got,
+				"250 2.0.0 OK: queued\r\n421 4.3.2 Shutting down, please try again later\r\n") {
 				t.Errorf("%q", got)
 			}
 			if c := b.contents(); len(c) != 1 || c[0] != "first\r\nsecond\r\n" {
@@ -536,7 +547,8 @@ func TestDrain(t *testing.T) {
 func TestLongCommandLine(t *testing.T) {
 	b := &backend{}
 	client, _, _ := serve(t, b, &Config{})
-	got := transcript(client, "NOOP "+strings.Repeat("x", 994), "\r\nNOOP "+strings.Repeat("x", 996), "\r\nNOOP\r\n")
+	got := transcript(client, "NOOP "+strings.Repeat("x", 994), "\r\nNOOP "+strings.Repeat("x", 996),
+		"\r\nNOOP\r\n")
 	if !strings.HasSuffix(got, "done nothing\r\n500 5.5.6 Line too long\r\n") {
 		t.Errorf("%q", got)
 	}
@@ -551,7 +563,8 @@ func TestLongCommandLine(t *testing.T) {
 func TestSASLLines(t *testing.T) {
 	d := &dialogue{}
 	client, _, _ := serve(t, &backend{}, &Config{Dialogue: d})
-	got := transcript(client, "EHLO me\r\nAUTH PLAIN\r\nDATA\r\nAUTH PLAIN\r\n"+strings.Repeat("QUFB", 2000)+"\r\nAUTH PLAIN\r\n*\r\nQUIT\r\n")
+	got := transcript(client, "EHLO me\r\nAUTH PLAIN\r\nDATA\r\nAUTH PLAIN\r\n"+strings.Repeat("QUFB", 2000)+
+		"\r\nAUTH PLAIN\r\n*\r\nQUIT\r\n")
 	if strings.Count(got, "\r\n334 \r\n") != 3 || !strings.HasSuffix(got, "Bye\r\n") {
 		t.Errorf("%q", got)
 	}
@@ -581,7 +594,8 @@ func testTLS(t testing.TB) (server *tls.Config, client *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"test"}, NotAfter: time.Now().Add(time.Hour)}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"test"},
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -616,7 +630,8 @@ func TestStartTLS(t *testing.T) {
 	serverTLS, clientTLS := testTLS(t)
 	client, server := tcpPair(t)
 	b := &backend{}
-	_, w, wait := serveOn(t, b, &Config{Dialogue: &dialogue{tls: true}, TLS: func() *tls.Config { return serverTLS }}, client, server)
+	_, w, wait := serveOn(t, b,
+		&Config{Dialogue: &dialogue{tls: true}, TLS: func() *tls.Config { return serverTLS }}, client, server)
 	c, err := smtp.NewClientStartTLS(client, clientTLS)
 	if err != nil {
 		t.Fatal(err)
@@ -636,7 +651,8 @@ func TestStartTLS(t *testing.T) {
 func TestStartTLSForgetsTheTransaction(t *testing.T) {
 	serverTLS, clientTLS := testTLS(t)
 	client, server := tcpPair(t)
-	serveOn(t, &backend{}, &Config{Dialogue: &dialogue{tls: true}, TLS: func() *tls.Config { return serverTLS }}, client, server)
+	serveOn(t, &backend{}, &Config{Dialogue: &dialogue{tls: true},
+		TLS: func() *tls.Config { return serverTLS }}, client, server)
 	r := bufio.NewReader(client)
 	for _, step := range []struct{ send, last string }{
 		{"", "220 "}, {"EHLO me\r\n", "250 "}, {"MAIL FROM:<a@b>\r\n", "250 "}, {"STARTTLS\r\n", "220 "},
@@ -659,7 +675,8 @@ func TestStartTLSForgetsTheTransaction(t *testing.T) {
 
 func TestStartTLSInjection(t *testing.T) {
 	serverTLS, _ := testTLS(t)
-	client, _, _ := serve(t, &backend{}, &Config{Dialogue: &dialogue{tls: true}, TLS: func() *tls.Config { return serverTLS }})
+	client, _, _ := serve(t, &backend{},
+		&Config{Dialogue: &dialogue{tls: true}, TLS: func() *tls.Config { return serverTLS }})
 	got := transcript(client, "EHLO me\r\nSTARTTLS\r\nMAIL FROM:<injected@evil>\r\n")
 	if !strings.HasSuffix(got, "501 5.5.2 Unexpected input after STARTTLS\r\n") {
 		t.Errorf("%q", got)
@@ -668,7 +685,8 @@ func TestStartTLSInjection(t *testing.T) {
 
 func TestFailedHandshakeEndsTheConnection(t *testing.T) {
 	serverTLS, _ := testTLS(t)
-	for name, after := range map[string]string{"garbage": "EHLO in clear\r\nMAIL FROM:<a@b>\r\n", "silence": ""} {
+	for name, after := range map[string]string{"garbage": "EHLO in clear\r\nMAIL FROM:<a@b>\r\n",
+		"silence": ""} {
 		t.Run(name, func(t *testing.T) {
 			limits := testLimits()
 			limits.Handshake = 200 * time.Millisecond
@@ -700,7 +718,8 @@ func TestFailedHandshakeEndsTheConnection(t *testing.T) {
 }
 
 func TestOpenFailureSaysNothing(t *testing.T) {
-	client, _, _ := serve(t, &backend{}, &Config{Open: func(net.Conn) (net.Conn, error) { return nil, errors.New("no") }})
+	client, _, _ := serve(t, &backend{},
+		&Config{Open: func(net.Conn) (net.Conn, error) { return nil, errors.New("no") }})
 	if got := transcript(client); got != "" {
 		t.Errorf("%q", got)
 	}

@@ -1,10 +1,10 @@
-// Package cpu suits the process to a relay that waits most of its time: it runs on one processor while there is one
-// thing to do (Follow), and lets the kernel wake it a little late (RelaxTimers). serve uses both; docs/performance.md has
-// the measurements.
+// Package cpu suits the process to a relay that waits most of its time: it runs on one processor while
+// there is one thing to do (Follow), and lets the kernel wake it a little late (RelaxTimers). serve uses
+// both; docs/performance.md has the measurements.
 //
-// What always holds: it changes how much CPU time the relay takes, never what the relay does. Where the operating
-// system does not allow a change the process goes on without it. MAILWHY_CPU_TUNING=off turns all of it off, and a
-// GOMAXPROCS in the environment leaves the number of processors alone.
+// What always holds: it changes how much CPU time the relay takes, never what the relay does. Where the
+// operating system does not allow a change the process goes on without it. MAILWHY_CPU_TUNING=off turns all
+// of it off, and a GOMAXPROCS in the environment leaves the number of processors alone.
 package cpu
 
 import (
@@ -27,14 +27,14 @@ const (
 	fullAt     = 0.8 // of one processor in use: a second one may have work too
 )
 
-// Follow has the process run on one processor while busy reports that there is at most one thing to do, and otherwise on
-// as many as Go finds: those of the machine or of the container's limit. It returns when ctx ends, with Go's own number
-// in force.
+// Follow has the process run on one processor while busy reports that there is at most one thing to do, and
+// otherwise on as many as Go finds: those of the machine or of the container's limit. It returns when ctx
+// ends, with Go's own number in force.
 //
-// For a single client there is only ever one thing to do, handed from one goroutine to the next; with a second processor
-// each hand-over wakes a thread there that finds nothing: a tenth of the CPU time and more. For several clients more
-// processors are faster, most of all on a slow disk, whose syncs each hold one for a while. So the first sign of more is
-// enough to have them all back.
+// For a single client there is only ever one thing to do, handed from one goroutine to the next; with a
+// second processor each hand-over wakes a thread there that finds nothing: a tenth of the CPU time and
+// more. For several clients more processors are faster, most of all on a slow disk, whose syncs each hold
+// one for a while. So the first sign of more is enough to have them all back.
 func Follow(ctx context.Context, busy func() bool) { newProcessors(busy).run(ctx) }
 
 // processors decides on how many processors the process runs.

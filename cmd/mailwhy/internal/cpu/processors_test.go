@@ -47,13 +47,17 @@ func TestProcessors(t *testing.T) {
 	}
 }
 
-// TestProcessorsOfEnvironment shows that a number that the operator gave stays, and that all can be turned off.
+// TestProcessorsOfEnvironment shows that a number that the operator gave stays, and that all can be turned
+// off.
 func TestProcessorsOfEnvironment(t *testing.T) {
 	for name, value := range map[string]string{"GOMAXPROCS": "2", Switch: "off"} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("GOMAXPROCS", "")
 			t.Setenv(name, value)
-			p := &processors{set: func(bool) { t.Errorf("%s=%s, and the number of processors was changed", name, value) }}
+			p := &processors{set: func(bool) {
+				t.Errorf("%s=%s, and the number of processors was changed",
+					name, value)
+			}}
 			p.run(t.Context()) // returns
 		})
 	}

@@ -9,23 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timerSlack is how late the kernel may wake the relay from a timed sleep. Nothing that it waits for is measured in less.
+// timerSlack is how late the kernel may wake the relay from a timed sleep. Nothing that it waits for is
+// measured in less.
 const timerSlack = time.Millisecond
 
 // slackGiven is the variable that tells the process started by RelaxTimers that it is that one.
 const slackGiven = "_MAILWHY_TIMER_SLACK"
 
-// RelaxTimers gives the process timerSlack, where the kernel's default is 50 microseconds. It is for the first lines of
-// main: it executes the program anew.
+// RelaxTimers gives the process timerSlack, where the kernel's default is 50 microseconds. It is for the
+// first lines of main: it executes the program anew.
 //
-// The runtime's thread that watches over the others (sysmon) sleeps for 20 microseconds at a time for as long as some of
-// them block in system calls, as the writer of a spool does many times a second. With one session these wake-ups were a
-// sixth of all CPU time; what they are for, to give the processor of a blocked thread to another one, is soon enough a
-// millisecond later.
+// The runtime's thread that watches over the others (sysmon) sleeps for 20 microseconds at a time for as
+// long as some of them block in system calls, as the writer of a spool does many times a second. With one
+// session these wake-ups were a sixth of all CPU time; what they are for, to give the processor of a
+// blocked thread to another one, is soon enough a millisecond later.
 //
-// The slack is a thread's own, and inherited by the threads that it starts (PR_SET_TIMERSLACK in prctl(2)). sysmon is
-// started before main, and to change that of another thread takes a privilege. So the process sets its own and executes
-// itself anew, which keeps the slack, the process id, and what is open.
+// The slack is a thread's own, and inherited by the threads that it starts (PR_SET_TIMERSLACK in prctl(2)).
+// sysmon is started before main, and to change that of another thread takes a privilege. So the process
+// sets its own and executes itself anew, which keeps the slack, the process id, and what is open.
 func RelaxTimers() {
 	if os.Getenv(slackGiven) != "" {
 		os.Unsetenv(slackGiven)

@@ -20,8 +20,9 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
 }
 
-// printTimerSlack is the command timerslack of the scripts: it relaxes the timers as serve does, and says how often it began, the slack
-// of a new thread, its arguments, and what is left of the mark in the environment.
+// printTimerSlack is the command timerslack of the scripts: it relaxes the timers as serve does, and says
+// how often it began, the slack of a new thread, its arguments, and what is left of the mark in the
+// environment.
 func printTimerSlack() {
 	fmt.Println("begun")
 	RelaxTimers()
