@@ -1,9 +1,8 @@
 package diagnose
 
 import (
-	"bufio"
-	"encoding/json"
-	"os"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -34,27 +33,6 @@ func TestNoReply(t *testing.T) {
 	}
 }
 
-// jsonRows are the rows of a file, a JSON object a line; there must be so many at least.
-func jsonRows[T any](t *testing.T, file string, least int) (rows []T) {
-	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var row T
-		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, row)
-	}
-	if len(rows) < least {
-		t.Fatalf("%s has only %d rows", file, len(rows))
-	}
-	return rows
-}
-
 // TestNetworkKinds holds that each kind of failure without a reply has a reason of its own.
 func TestNetworkKinds(t *testing.T) {
 	e := newEngine(t)
@@ -74,6 +52,88 @@ func TestNetworkKinds(t *testing.T) {
 	} {
 		if d := e.Diagnose(Symptom{NetErr: NetErr{Kind: NetOAuthToken, Text: text}}); d.Reason != want || d.Scope != ScopeUpstream {
 			t.Errorf("%q: %s, scope %s, want %s, scope upstream", text, d.Reason, d.Scope, want)
+		}
+	}
+}
+
+// TestKinds runs several wordings of each kind of refusal that was once taken for another: each must get its
+// reason, and what looks like it must not.
+func TestKinds(t *testing.T) {
+	e := newEngine(t)
+	type row struct {
+		Kind, Reply, Text string
+		Stage             Stage
+		Reason            Reason
+	}
+	for _, row := range jsonRows[row](t, "testdata/kinds.jsonl", 100) {
+		s := Symptom{Stage: row.Stage, Text: row.Text}
+		if row.Reply != "" {
+			s.Reply = ParseReply(row.Reply)
+		}
+		if d := e.Diagnose(s); d.Reason != row.Reason {
+			t.Errorf("%s: %q is %s (by %s), want %s", row.Kind, row.Reply+row.Text, d.Reason, d.Rule, row.Reason)
+		}
+	}
+}
+
+// TestBoilerplateSaysNothingBesideACause puts the usual texts of RFC 5321 in front of the example of every
+// rule that names a cause, on a line of their own and on the same one: the reason must stay.
+func TestBoilerplateSaysNothingBesideACause(t *testing.T) {
+	e := newEngine(t)
+	forms := []string{"%[1]d-%[2]s\r\n%[1]d %[3]s%[4]s", "%[1]d %[3]s%[2]s: %[4]s", "%[1]d %[3]s%[2]s; %[4]s"}
+	tried := 0
+	for i := range e.rules {
+		r := &e.rules[i]
+		for _, example := range r.Example {
+			reply := ParseReply(example)
+			want := e.Diagnose(Symptom{Reply: reply})
+			if r.weight < normalWeight || reply.Class() != 5 || strings.Contains(strings.ToLower(example), "unavailable") {
+				continue
+			}
+			for _, stock := range []string{
+				"Requested action not taken: mailbox unavailable", "Requested mail action aborted", "Transaction failed",
+				"Message rejected",
+			} {
+				for _, form := range forms {
+					enhanced := reply.Enhanced.String()
+					if enhanced != "" {
+						enhanced += " "
+					}
+					said := fmt.Sprintf(form, reply.Code, stock, enhanced, reply.Text)
+					tried++
+					if d := e.Diagnose(Symptom{Reply: ParseReply(said)}); d.Reason != want.Reason {
+						t.Errorf("%q is %s by %s, without %q it is %s by %s",
+							said, d.Reason, d.Rule, stock, want.Reason, want.Rule)
+					}
+				}
+			}
+		}
+	}
+	if tried < 3000 {
+		t.Errorf("only %d replies", tried)
+	}
+}
+
+// TestOfSeveralLinesTheSpecificOneSpeaks holds for replies as servers give them.
+func TestOfSeveralLinesTheSpecificOneSpeaks(t *testing.T) {
+	e := newEngine(t)
+	const rfc = "550-Requested action not taken: mailbox unavailable\r\n550 "
+	const pointer = ". For more information, please check the inbox of the email address associated with your account."
+	for _, tt := range []struct {
+		reply string
+		want  Reason
+	}{
+		{rfc + "invalid DNS MX or A/AAAA resource record", "sender_domain_dns"},
+		{"550 Requested action not taken: mailbox unavailable; invalid DNS MX or A/AAAA record", "sender_domain_dns"},
+		{rfc + "Failure sending mail. Try again later", "server_unavailable"},
+		{rfc + "Sender address is not allowed.", "send_as_denied"},
+		{"550 Requested action not taken: mailbox unavailable - Sender address is not allowed.", "send_as_denied"},
+		{rfc + "Zork nargle frobnicated", refusedUnexplained},
+		{"550 5.1.1 Requested action not taken: mailbox unavailable", userUnknown},
+		{"554 Message rejected: zork nargle" + pointer, refusedUnexplained},
+	} {
+		if d := e.Diagnose(Symptom{Reply: ParseReply(tt.reply)}); d.Reason != tt.want {
+			t.Errorf("%q is %s by %s, want %s", tt.reply, d.Reason, d.Rule, tt.want)
 		}
 	}
 }

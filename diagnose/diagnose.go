@@ -1,6 +1,9 @@
 package diagnose
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Diagnose says what a symptom means. It answers every symptom.
 func (e *Engine) Diagnose(s Symptom) Diagnosis {
@@ -24,24 +27,6 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	e.specialise(&s, &d)
 	return d
 }
-
-// The reasons that the code itself refers to; the others live in guide.toml alone.
-const (
-	noRefusal          Reason = "not_a_refusal"
-	unknownReason      Reason = "unexplained"
-	refusedUnexplained Reason = "refused_unexplained"
-	authFailed         Reason = "auth_failed"
-	authTemporary      Reason = "auth_temporary"
-	sessionRefused     Reason = "session_refused"
-	sessionDeferred    Reason = "session_deferred"
-	senderRejected     Reason = "sender_rejected"
-	mailRefused        Reason = "mail_refused"
-	networkFailure     Reason = "network_failure"
-	oauthTokenFailed   Reason = "oauth_token_failed"
-	tooLarge           Reason = "message_too_large"
-	featureUnsupported Reason = "feature_unsupported"
-	userUnknown        Reason = "user_unknown"
-)
 
 // judge weighs the signals and fills the diagnosis in. stock tells that it rests on boilerplate alone.
 func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, stock bool) {
@@ -91,108 +76,6 @@ func (e *Engine) judgeNothing(s *Symptom) Diagnosis {
 		return e.explain(s, unknownReason, "", BasisText, Low, "no rule")
 	}
 	return e.explain(s, unknownReason, "", BasisCode, Low, "code class")
-}
-
-// reasonOf names the reason of the winning vote, the rule that decided and what it rests on.
-func (e *Engine) reasonOf(v *vote) (Reason, string, Basis) {
-	if v.basis == BasisText {
-		return v.top.rule.Reason, v.top.rule.ID, BasisText
-	}
-	if v.top.rule != nil && v.top.weight >= codeWeight {
-		return v.top.rule.Reason, v.row, v.basis
-	}
-	if info := e.reasons[v.reason]; info != nil && info.Category == v.category {
-		return v.reason, v.row, v.basis
-	}
-	if info, ok := e.Gloss(v.category); ok && v.reason == "" {
-		return info.Reason, v.row, v.basis
-	}
-	if v.reason == "" {
-		return unknownReason, v.row, v.basis
-	}
-	return e.fitting(v), v.row, v.basis
-}
-
-// fitting gives the reason of a table where it belongs to the category, else the category's own.
-func (e *Engine) fitting(v *vote) Reason {
-	info := e.reasons[v.reason]
-	if info.Category == v.category || slices.Contains(info.Alt, v.category) {
-		return v.reason
-	}
-	gloss, _ := e.Gloss(v.category)
-	return gloss.Reason
-}
-
-// confidence says how sure the winner is. worded tells that the reply has words: where a table decided all
-// the same, nobody understood them, and the guide's pair is then right less than half of the time.
-func (e *Engine) confidence(v *vote, b ballot, worded bool) Confidence {
-	if v.basis != BasisText {
-		if v.conf != "" {
-			return v.conf
-		}
-		if v.basis == BasisPair && v.score >= pairWeight && !worded {
-			return Medium
-		}
-		return Low
-	}
-	second := 0.0
-	for i := range b {
-		if o := &b[i]; o.category != v.category && o.top.rule != nil && !slices.Contains(v.top.rule.Alt, o.category) {
-			second = max(second, o.top.weight)
-		}
-	}
-	got := Low
-	switch {
-	case v.top.weight >= sureWeight && v.top.weight-second >= sureMargin:
-		got = High
-	case v.top.weight >= fairWeight:
-		got = Medium
-	}
-	return lesser(got, v.top.rule.Confidence)
-}
-
-// lesser gives the lower of two confidences; limit may be empty.
-func lesser(c, limit Confidence) Confidence {
-	if limit == Low || limit == Medium && c == High {
-		return limit
-	}
-	return c
-}
-
-// maxAlternatives bounds the list of alternatives.
-const maxAlternatives = 5
-
-// alternatives lists what else the answer could be: what the rule allows, what other signals say, and what
-// the guide's table names for the pair.
-func (e *Engine) alternatives(s *Symptom, v *vote, b ballot) []Category {
-	var out []Category
-	add := func(cats ...Category) {
-		for _, c := range cats {
-			if c != v.category && c.InGuide() && !slices.Contains(out, c) && len(out) < maxAlternatives {
-				out = append(out, c)
-			}
-		}
-	}
-	if p := e.pairs[pair{s.Reply.Code, s.Reply.Enhanced}]; p != nil && v.basis != BasisText {
-		add(p.Categories...)
-	}
-	if v.basis == BasisText {
-		add(v.top.rule.Alt...)
-		if len(v.top.rule.Alt) == 0 && v.top.rule.Category == "" {
-			add(e.reasons[v.top.rule.Reason].Alt...)
-		}
-	} else {
-		add(v.alt...)
-	}
-	for i := range b {
-		if o := &b[i]; o.top.rule != nil && o.top.weight >= v.score-3 {
-			add(o.category)
-		}
-	}
-	if p := e.pairs[pair{s.Reply.Code, s.Reply.Enhanced}]; p != nil {
-		add(p.Categories...)
-	}
-	return out
 }
 
 // explain fills in what a reason says.
@@ -261,4 +144,78 @@ func pick(first bool, a, b Reason) Reason {
 		return a
 	}
 	return b
+}
+
+// quotesAnother reports whether a text is one server's report of what another one said.
+func quotesAnother(text string) bool {
+	return strings.Contains(text, " said: ") || strings.Contains(text, "remote server returned") ||
+		strings.Contains(text, "Remote Server returned") || strings.Contains(text, " returned '")
+}
+
+// An address is given up by whoever reads the answer, often by a program, and is hard to get back. So the
+// hint remove_address needs a server that says of this address, for good, that it is at fault: a wording that
+// was understood, with at least medium confidence, or an enhanced code of the address itself, and nothing
+// beside it that nobody understood. What falls short keeps its reason, if that rests on words, and asks to
+// wait.
+
+// removes reports whether the hint of a reason is to remove the address.
+func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }
+
+// blames reports whether a reason finds the fault in the address, for the application to mend.
+func (e *Engine) blames(r Reason) bool {
+	info := e.reasons[r]
+	return info.Scope == ScopeRecipient && info.Owner == OwnerApplication
+}
+
+// unexplained reports whether a table's reason must not speak: it would give up the address, or blame it by a
+// bare code, beside words that nobody understood, or after the content, where a code says nothing of an
+// address (RFC 5321, 4.2.3).
+func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) bool {
+	if !e.removes(reason) && !(s.Reply.Enhanced.IsZero() && e.blames(reason)) {
+		return false
+	}
+	if v.basis == BasisText {
+		return f.unread && v.top.stock
+	}
+	if e.namesAddress(s) {
+		return false // the code says what the words may only repeat; the address is kept all the same
+	}
+	return f.unread || s.Stage == StageEndOfData
+}
+
+// namesAddress reports whether the enhanced code says of the address itself that it is at fault (RFC 3463,
+// 3.2 and 3.3).
+func (e *Engine) namesAddress(s *Symptom) bool {
+	row := e.enhancedRow(s.Reply.Enhanced)
+	return row != nil && row.Address
+}
+
+// keep takes the hint to remove the address back where it is not certain enough.
+func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, stock bool) {
+	switch {
+	case d.Action != ActionRemoveAddress:
+		return
+	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4:
+		d.Fix = slices.Clone(e.keepNow)
+	case e.certain(s, d, f, stock):
+		return
+	default:
+		d.Fix = slices.Clone(e.keepUnsure)
+	}
+	d.Action = ActionWait
+}
+
+// certain reports whether the answer may give up the address.
+func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, stock bool) bool {
+	switch {
+	case d.Scope != ScopeRecipient:
+		return false
+	case f.unread && d.Basis != BasisText && d.Basis != BasisNetwork:
+		return false
+	case e.namesAddress(s) || d.Basis == BasisNetwork:
+		return true
+	case stock: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
+		return s.Stage == StageRcpt && s.Reply.Code == 550
+	}
+	return d.Basis == BasisText && d.Confidence != Low
 }

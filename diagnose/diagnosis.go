@@ -28,6 +28,38 @@ func (c Category) InGuide() bool { return c != "" && c != ConnectionFailure }
 // Reason is the finer cause under a category: snake_case, stable, defined once in guide.toml.
 type Reason string
 
+// The reasons that say whose a limit is or that only a session ended. The relay acts on them, beyond explaining them:
+// it waits, slows down or pauses. All other reasons are known by name to the guide alone.
+const (
+	ReasonTooManyConnections Reason = "too_many_connections"
+	ReasonSessionTimeout     Reason = "session_timeout"
+	ReasonSessionMessages    Reason = "too_many_messages_session"
+	ReasonSessionErrors      Reason = "too_many_errors"
+	ReasonUnconfirmedIP      Reason = "ip_unconfirmed_rate"
+	ReasonQuotaExceeded      Reason = "quota_exceeded"
+	ReasonTenantThreshold    Reason = "tenant_threshold"
+	ReasonGreylisted         Reason = "greylisted"
+	ReasonRecipientRate      Reason = "recipient_rate_limited"
+)
+
+// The reasons that the code itself refers to; the others live in guide.toml alone.
+const (
+	noRefusal          Reason = "not_a_refusal"
+	unknownReason      Reason = "unexplained"
+	refusedUnexplained Reason = "refused_unexplained"
+	authFailed         Reason = "auth_failed"
+	authTemporary      Reason = "auth_temporary"
+	sessionRefused     Reason = "session_refused"
+	sessionDeferred    Reason = "session_deferred"
+	senderRejected     Reason = "sender_rejected"
+	mailRefused        Reason = "mail_refused"
+	networkFailure     Reason = "network_failure"
+	oauthTokenFailed   Reason = "oauth_token_failed"
+	tooLarge           Reason = "message_too_large"
+	featureUnsupported Reason = "feature_unsupported"
+	userUnknown        Reason = "user_unknown"
+)
+
 // Scope says whom a diagnosis concerns, and so what may be done about it.
 type Scope string
 

@@ -1,6 +1,11 @@
 package diagnose
 
-import "time"
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
 
 // Stage is the point of an SMTP exchange at which a reply was given or a failure met.
 type Stage string
@@ -32,6 +37,64 @@ type Symptom struct {
 	Upstream string // host name of the next hop that spoke
 	Final    bool   // the message will not be tried again, whatever the reply's class: its time is over
 	Facts    Facts
+}
+
+// Reply is what a server said (RFC 5321, 4.2). The zero Reply means that nothing was said.
+type Reply struct {
+	Raw      string   // the bytes as received, line ends included
+	Code     int      // the basic code, 200 to 799; 0 when there is none
+	Enhanced Enhanced // RFC 3463; zero when there is none. A mismatch with Code is kept as it came
+	Text     string   // the wording without the codes at the line starts, lines joined by a space
+}
+
+// IsZero reports whether nothing was said.
+func (r Reply) IsZero() bool { return r.Raw == "" && r.Code == 0 }
+
+// Class is the first digit of the basic code: 2, 4, 5 ... or 0.
+func (r Reply) Class() int { return r.Code / 100 }
+
+// replyJSON is how a Reply is stored: by its bytes alone, since the rest follows from them.
+type replyJSON struct {
+	Raw   string `json:"raw,omitempty"`
+	Bytes []byte `json:"bytes,omitempty"` // in place of Raw where that is no valid UTF-8
+}
+
+// MarshalJSON writes r so that UnmarshalJSON restores every byte.
+func (r Reply) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(r.Raw) {
+		return json.Marshal(replyJSON{Raw: r.Raw})
+	}
+	return json.Marshal(replyJSON{Bytes: []byte(r.Raw)})
+}
+
+// UnmarshalJSON restores a Reply written by MarshalJSON.
+func (r *Reply) UnmarshalJSON(b []byte) error {
+	var j replyJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	if j.Bytes != nil {
+		j.Raw = string(j.Bytes)
+	}
+	*r = Reply{}
+	if j.Raw != "" {
+		*r = ParseReply(j.Raw)
+	}
+	return nil
+}
+
+// Enhanced is an enhanced mail system status code (RFC 3463, 2). Details of three digits are in use (5.7.705).
+type Enhanced struct{ Class, Subject, Detail int }
+
+// IsZero reports whether e is absent.
+func (e Enhanced) IsZero() bool { return e == Enhanced{} }
+
+// String writes e as "5.1.1", or "" when it is absent.
+func (e Enhanced) String() string {
+	if e.IsZero() {
+		return ""
+	}
+	return strconv.Itoa(e.Class) + "." + strconv.Itoa(e.Subject) + "." + strconv.Itoa(e.Detail)
 }
 
 // NetErr says why an exchange with the upstream ended without a reply. It is made from a Go error by the side that

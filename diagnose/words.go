@@ -4,8 +4,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // wordKind tells plain words from the things that wordings are filled with.
@@ -109,78 +107,6 @@ func separator(s string, i int) int {
 		return 1
 	}
 	return 0
-}
-
-// fold lowers the case and strips accents, so that a phrase written either way is found. Bytes that are no
-// UTF-8 are taken for Latin-1, which is what old mailers send.
-func fold(s string) string {
-	if isLowerASCII(s) {
-		return s
-	}
-	b := make([]byte, 0, len(s)+16)
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if 'A' <= c && c <= 'Z' {
-				c |= 0x20
-			}
-			b = append(b, c)
-			i++
-			continue
-		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && n == 1 {
-			r = rune(c)
-		}
-		b = appendFolded(b, r)
-		i += n
-	}
-	return string(b)
-}
-
-func isLowerASCII(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= utf8.RuneSelf || 'A' <= s[i] && s[i] <= 'Z' {
-			return false
-		}
-	}
-	return true
-}
-
-// appendFolded appends r without its accents. Only scripts whose accents writers leave out are taken apart.
-func appendFolded(b []byte, r rune) []byte {
-	switch r {
-	case '\u2018', '\u2019', '\u00b4':
-		return append(b, '\'')
-	case 'ß':
-		return append(b, "ss"...)
-	case 'ø', 'Ø':
-		return append(b, 'o')
-	case 'ł', 'Ł':
-		return append(b, 'l')
-	case 'đ', 'Đ':
-		return append(b, 'd')
-	case 'ı', 'İ':
-		return append(b, 'i')
-	case 'æ', 'Æ':
-		return append(b, "ae"...)
-	}
-	if r < 0x0590 || 0x1e00 <= r && r < 0x2000 || 0xff00 <= r && r < 0xff60 {
-		var raw [utf8.UTFMax]byte
-		n := utf8.EncodeRune(raw[:], r)
-		if d := norm.NFKD.Properties(raw[:n]).Decomposition(); d != nil {
-			for _, x := range string(d) {
-				if !unicode.Is(unicode.Mn, x) {
-					b = utf8.AppendRune(b, unicode.ToLower(x))
-				}
-			}
-			return b
-		}
-		if unicode.Is(unicode.Mn, r) {
-			return b
-		}
-	}
-	return utf8.AppendRune(b, unicode.ToLower(r))
 }
 
 // splitChunk takes apart what stands between two separators.

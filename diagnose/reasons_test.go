@@ -1,10 +1,56 @@
 package diagnose
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// TestReasonConstants holds that the guide defines every reason that the code knows by name. It reads the
+// source, so that no constant can be left out here.
+func TestReasonConstants(t *testing.T) {
+	known := newEngine(t).Reasons()
+	seen := 0
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			if typ, ok := spec.Type.(*ast.Ident); !ok || typ.Name != "Reason" {
+				return false
+			}
+			seen++
+			id, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(known, func(r ReasonInfo) bool { return r.ID == Reason(id) }) {
+				t.Errorf("%s: the guide does not define the reason %q", spec.Names[0].Name, id)
+			}
+			return false
+		})
+	}
+	if seen < 20 {
+		t.Errorf("only %d constants were seen", seen)
+	}
+}
 
 // The first step speaks to the one who is said to act. Whose words a step has shows in these.
 var (
@@ -67,4 +113,31 @@ func names(step string, those []string) bool {
 	return slices.ContainsFunc(those, func(one string) bool {
 		return strings.Contains(strings.ToLower(step), one)
 	})
+}
+
+// TestFixFollowsWhetherItIsTriedAgain: nobody is told to wait for an attempt that will not come.
+func TestFixFollowsWhetherItIsTriedAgain(t *testing.T) {
+	e, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		s     Symptom
+		again bool
+	}{
+		{"temporary", Symptom{Reply: ParseReply("452 4.2.2 mailbox full")}, true},
+		{"permanent", Symptom{Reply: ParseReply("552 5.2.2 mailbox full")}, false},
+		{"expired", Symptom{Reply: ParseReply("452 4.2.2 mailbox full"), Final: true}, false},
+	} {
+		d := e.Diagnose(tt.s)
+		if got := strings.Contains(strings.Join(d.Fix, " "), "tried again"); got != tt.again {
+			t.Errorf("%s: fix %q", tt.name, d.Fix)
+		}
+	}
+	for _, r := range e.Reasons() {
+		if strings.Contains(strings.Join(r.FixFinal, " "), "tried again") {
+			t.Errorf("%s: the final fix promises another attempt", r.ID)
+		}
+	}
 }
