@@ -10,7 +10,7 @@ func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
 	stages := []Stage{StageUnknown, StageHello, StageAuth, StageMail, StageRcpt, StageData, StageEndOfData}
 	removed := 0
 	for _, file := range []string{"replies", "templates", "blind"} {
-		for _, row := range labelledReplies(t, "testdata/"+file+".jsonl") {
+		for _, row := range labelledReplies(t, file) {
 			for _, stage := range stages {
 				s := symptomOf(row.Reply)
 				s.Stage = stage
@@ -45,14 +45,15 @@ func TestUnreadWordsBesideACodeAreUnexplained(t *testing.T) {
 		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
 			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})
 			if d.Reason != refusedUnexplained || d.Action != ActionWait || d.Confidence != Low {
-				t.Errorf("%q at %q is %s, %s, %s by %s", reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
+				t.Errorf("%q at %q is %s, %s, %s by %s",
+					reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
 			}
 		}
 	}
 }
 
-// TestUnreadWordsBesideACodeOfTheAddress holds that an enhanced code of the address keeps its meaning beside words that
-// nobody understood, and that the address is not given up for it.
+// TestUnreadWordsBesideACodeOfTheAddress holds that an enhanced code of the address keeps its meaning beside
+// words that nobody understood, and that the address is not given up for it.
 func TestUnreadWordsBesideACodeOfTheAddress(t *testing.T) {
 	e := newEngine(t)
 	for _, reply := range []string{
@@ -60,8 +61,10 @@ func TestUnreadWordsBesideACodeOfTheAddress(t *testing.T) {
 	} {
 		for _, stage := range []Stage{StageUnknown, StageRcpt, StageEndOfData} {
 			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(reply)})
-			if d.Category != InvalidAddress || d.Action != ActionWait || d.Confidence != Low || d.Reason == refusedUnexplained {
-				t.Errorf("%q at %q is %s, %s, %s by %s", reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
+			if d.Category != InvalidAddress || d.Action != ActionWait || d.Confidence != Low ||
+				d.Reason == refusedUnexplained {
+				t.Errorf("%q at %q is %s, %s, %s by %s",
+					reply, stage, d.Reason, d.Action, d.Confidence, d.Rule)
 			}
 		}
 	}
@@ -88,6 +91,7 @@ func TestTemporaryReplyKeepsTheAddress(t *testing.T) {
 // address, after the content only an enhanced code of the address is.
 func TestCodeAfterTheContentSaysNothingOfTheAddress(t *testing.T) {
 	e := newEngine(t)
+	const unavailable = "550 Requested action not taken: mailbox unavailable"
 	for _, tt := range []struct {
 		reply  string
 		stage  Stage
@@ -101,9 +105,9 @@ func TestCodeAfterTheContentSaysNothingOfTheAddress(t *testing.T) {
 		{"550 5.1.1", StageEndOfData, userUnknown, ActionRemoveAddress},
 		{"550 5.1.1", StageRcpt, userUnknown, ActionRemoveAddress},
 		{"550 5.1.1 <user@example.com>", StageRcpt, userUnknown, ActionRemoveAddress},
-		{"550 Requested action not taken: mailbox unavailable", StageRcpt, "mailbox_unavailable", ActionRemoveAddress},
-		{"550 Requested action not taken: mailbox unavailable", StageEndOfData, "mailbox_unavailable", ActionWait},
-		{"550 Requested action not taken: mailbox unavailable", StageUnknown, "mailbox_unavailable", ActionWait},
+		{unavailable, StageRcpt, "mailbox_unavailable", ActionRemoveAddress},
+		{unavailable, StageEndOfData, "mailbox_unavailable", ActionWait},
+		{unavailable, StageUnknown, "mailbox_unavailable", ActionWait},
 		{"550 5.1.1 User unknown", StageEndOfData, userUnknown, ActionRemoveAddress},
 	} {
 		d := e.Diagnose(Symptom{Stage: tt.stage, Reply: ParseReply(tt.reply)})

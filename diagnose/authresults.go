@@ -4,8 +4,9 @@ import "slices"
 
 // A check that a reply names (SPF, DKIM, DMARC) is a fact with its result, in the forms of RFC 8601 and of
 // sentences: "spf=pass", "SPF (pass)", "SPF and DKIM checks passed", "passed SPF". A check that passed says
-// nothing of the cause, so that its words become a name. One that failed goes on speaking; so does one
-// without a result ("none") where nothing passed and the enhanced code is about security (RFC 3463, 3.8).
+// nothing about the cause, so its words become a name. The words of one that failed stay words; so do those
+// of one without a result ("none") where nothing passed and the enhanced code is about security (RFC 3463,
+// 3.8).
 
 // checkClasses are the ids of the classes that name checks and results.
 type checkClasses struct {

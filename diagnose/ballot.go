@@ -2,7 +2,7 @@ package diagnose
 
 import "slices"
 
-// vote is what speaks for one category.
+// vote is the support for one category.
 type vote struct {
 	category Category
 	score    float64
@@ -27,7 +27,7 @@ func (b *ballot) of(c Category) *vote {
 	return &(*b)[len(*b)-1]
 }
 
-// add lets a signal of the given weight speak for v: the strongest counts whole, the others a little.
+// add counts a signal of the given weight for v: the strongest counts in full, the others a little.
 func (v *vote) add(weight float64, basis Basis) (strongest bool) {
 	if weight > v.score {
 		v.score = weight + support*v.score
@@ -66,7 +66,7 @@ func (e *Engine) count(s *Symptom, f *finding) ballot {
 	return b
 }
 
-// countTables lets the pair, the enhanced code and the basic code speak.
+// countTables counts what the tables say of the pair, the enhanced code and the basic code.
 func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 	r, key := s.Reply, ""
 	unknown := len(f.signals) == 0 && f.words > 0
@@ -74,15 +74,15 @@ func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 		key = pairKey(r.Code, r.Enhanced)
 	}
 	if unknown && slices.Contains(e.unread, key) {
-		b.table(SenderReputation, sharedWeight, BasisCode, refusedUnexplained, "unread words beside "+key, Low, []Category{RecipientError, Blocked})
-	} else if p := e.pairs[pair{r.Code, r.Enhanced}]; p != nil && !(unknown && slices.Contains(e.unreadCode, key)) {
-		order := e.byStage(p.Categories, s.Stage)
+		b.table(SenderReputation, sharedWeight, BasisCode, unreadRow(key))
+	} else if p := e.pairOf(r); p != nil && !(unknown && slices.Contains(e.unreadCode, key)) {
+		row, order := &codeRow{Reason: p.Reason, row: p.row}, e.byStage(p.Categories, s.Stage)
 		for i, c := range order {
 			weight := sharedWeight - 0.1*float64(i)
 			if len(order) == 1 {
 				weight = pairWeight
 			}
-			b.table(c, weight, BasisPair, p.Reason, p.row, "", nil)
+			b.table(c, weight, BasisPair, row)
 		}
 	}
 	if row := e.enhancedRow(r.Enhanced); row != nil {
@@ -90,21 +90,35 @@ func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 		if len(f.signals) > 0 && row.Confidence != Low {
 			weight = preciseWeight
 		}
-		b.table(e.rowCategory(row), weight, BasisEnhanced, row.Reason, row.row, row.Confidence, row.Alt)
+		b.table(e.rowCategory(row), weight, BasisEnhanced, row)
 	}
 	if row := e.codes[r.Code]; row != nil {
-		b.table(e.rowCategory(row), codeWeight, BasisCode, row.Reason, row.row, Low, row.Alt)
+		low := *row
+		low.Confidence = Low
+		b.table(e.rowCategory(row), codeWeight, BasisCode, &low)
 	}
 }
 
-// table lets a row of a table speak for a category.
-func (b *ballot) table(c Category, weight float64, basis Basis, reason Reason, id string, conf Confidence, alt []Category) {
+// unreadRow stands for the words that no rule knows beside the codes of key.
+func unreadRow(key string) *codeRow {
+	return &codeRow{Reason: refusedUnexplained, Confidence: Low, Alt: []Category{RecipientError, Blocked},
+		row: unreadBeside + key}
+}
+
+// unreadBeside begins the name of a rule that stands for words that no rule knows.
+const unreadBeside = "unread words beside "
+
+// pairOf finds the row of the guide's table for the codes of a reply.
+func (e *Engine) pairOf(r Reply) *Pair { return e.pairs[pair{r.Code, r.Enhanced}] }
+
+// table counts a row of a table for a category.
+func (b *ballot) table(c Category, weight float64, basis Basis, row *codeRow) {
 	v := b.of(c)
 	if v.add(weight, basis) {
-		v.row, v.conf, v.alt = id, conf, alt
+		v.row, v.conf, v.alt = row.row, row.Confidence, row.Alt
 	}
 	if v.reason == "" {
-		v.reason = reason
+		v.reason = row.Reason
 	}
 }
 
@@ -187,8 +201,8 @@ func (e *Engine) fitting(v *vote) Reason {
 	return gloss.Reason
 }
 
-// confidence says how sure the winner is. worded tells that the reply has words: where a table decided all
-// the same, nobody understood them, and the guide's pair is then right less than half of the time.
+// confidence says how sure the winner is. worded means that the reply has words: where a table decided all
+// the same, no rule knows them, and the guide's pair is then right less than half of the time.
 func (e *Engine) confidence(v *vote, b ballot, worded bool) Confidence {
 	if v.basis != BasisText {
 		if v.conf != "" {
@@ -199,20 +213,26 @@ func (e *Engine) confidence(v *vote, b ballot, worded bool) Confidence {
 		}
 		return Low
 	}
-	second := 0.0
-	for i := range b {
-		if o := &b[i]; o.category != v.category && o.top.rule != nil && !slices.Contains(v.top.rule.Alt, o.category) {
-			second = max(second, o.top.weight)
-		}
-	}
 	got := Low
 	switch {
-	case v.top.weight >= sureWeight && v.top.weight-second >= sureMargin:
+	case v.top.weight >= sureWeight && v.top.weight-b.against(v) >= sureMargin:
 		got = High
 	case v.top.weight >= fairWeight:
 		got = Medium
 	}
 	return lesser(got, v.top.rule.Confidence)
+}
+
+// against is the weight of the strongest wording that speaks against v.
+func (b ballot) against(v *vote) float64 {
+	second := 0.0
+	for i := range b {
+		o := &b[i]
+		if o.category != v.category && o.top.rule != nil && !slices.Contains(v.top.rule.Alt, o.category) {
+			second = max(second, o.top.weight)
+		}
+	}
+	return second
 }
 
 // lesser gives the lower of two confidences; limit may be empty.
@@ -237,7 +257,7 @@ func (e *Engine) alternatives(s *Symptom, v *vote, b ballot) []Category {
 			}
 		}
 	}
-	if p := e.pairs[pair{s.Reply.Code, s.Reply.Enhanced}]; p != nil && v.basis != BasisText {
+	if p := e.pairOf(s.Reply); p != nil && v.basis != BasisText {
 		add(p.Categories...)
 	}
 	if v.basis == BasisText {
@@ -253,7 +273,7 @@ func (e *Engine) alternatives(s *Symptom, v *vote, b ballot) []Category {
 			add(o.category)
 		}
 	}
-	if p := e.pairs[pair{s.Reply.Code, s.Reply.Enhanced}]; p != nil {
+	if p := e.pairOf(s.Reply); p != nil {
 		add(p.Categories...)
 	}
 	return out

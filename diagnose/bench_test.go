@@ -7,7 +7,10 @@ import (
 	"time"
 )
 
-const typicalReply = "550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n550-5.1.1 double-checking the recipient's email address for typos or\r\n550-5.1.1 unnecessary spaces. For more information, go to\r\n550 5.1.1 https://support.google.com/mail/?p=NoSuchUser a1-gsmtp\r\n"
+const typicalReply = "550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n" +
+	"550-5.1.1 double-checking the recipient's email address for typos or\r\n" +
+	"550-5.1.1 unnecessary spaces. For more information, go to\r\n" +
+	"550 5.1.1 https://support.google.com/mail/?p=NoSuchUser a1-gsmtp\r\n"
 
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
@@ -19,7 +22,8 @@ func BenchmarkNew(b *testing.B) {
 
 func BenchmarkDiagnose(b *testing.B) {
 	e := newEngine(b)
-	long := strings.Repeat("The message was not accepted by policy of example.com for 192.0.2.1, user is over quota or unknown; ", 700)
+	long := strings.Repeat("The message was not accepted by policy of example.com for 192.0.2.1, "+
+		"user is over quota or unknown; ", 700)
 	for _, c := range []struct{ name, reply string }{
 		{"short", "550 5.1.1 <user@example.com>: Recipient address rejected: User unknown"},
 		{"typical", typicalReply},
@@ -50,7 +54,8 @@ func BenchmarkParseReply(b *testing.B) {
 func BenchmarkRules(b *testing.B) {
 	var rules strings.Builder
 	for i := range 1000 {
-		fmt.Fprintf(&rules, "[[rule]]\nid = \"more-%d\"\nreason = \"policy_rejected\"\nany = [\"wording number w%d of many\"]\n", i, i)
+		fmt.Fprintf(&rules, "[[rule]]\nid = \"more-%d\"\nreason = \"policy_rejected\"\n", i)
+		fmt.Fprintf(&rules, "any = [\"wording number w%d of many\"]\n", i)
 	}
 	e, err := New(Options{Rules: []byte(rules.String())})
 	if err != nil {
@@ -62,8 +67,8 @@ func BenchmarkRules(b *testing.B) {
 	}
 }
 
-// TestLinear holds that a text of eight times the length takes no more than about that: the bound is generous, a
-// quadratic search would exceed it many times over.
+// TestLinear holds that a text of eight times the length takes no more than about that: the bound is
+// generous, a quadratic search would exceed it many times over.
 func TestLinear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipping: it measures time")
@@ -80,8 +85,10 @@ func TestLinear(t *testing.T) {
 		return best
 	}
 	for _, unit := range []string{
-		"user is unknown over quota blocked using zen.spamhaus.org the the the 550 5.1.1 ", "ab.", "a=b@", "550-ab.",
-		"http://a,b;", "/a/", "'x-a' header ", "not spf pass ", "requested action not taken mailbox unavailable ",
+		"user is unknown over quota blocked using zen.spamhaus.org the the the 550 5.1.1 ", "ab.", "a=b@",
+		"550-ab.",
+		"http://a,b;", "/a/", "'x-a' header ", "not spf pass ",
+		"requested action not taken mailbox unavailable ",
 	} {
 		small, large := took(unit, 4<<10), took(unit, 32<<10)
 		if large > 40*small {

@@ -6,19 +6,20 @@ import (
 	"testing"
 )
 
-// TestTemplates runs wordings of known providers and servers, written down from their pages and from practice: the answer must be
-// one of those that the row accepts.
+// TestTemplates runs wordings of known providers and servers, written down from their pages and from
+// practice: the answer must be one of those that the row accepts.
 func TestTemplates(t *testing.T) {
 	e := newEngine(t)
-	for _, row := range labelledReplies(t, "testdata/templates.jsonl") {
+	for _, row := range labelledReplies(t, "templates") {
 		if d := e.Diagnose(symptomOf(row.Reply)); !row.accepts(d.Category) {
-			t.Errorf("%q is %s (%s by %s), want %s or %v", row.Reply, d.Category, d.Reason, d.Rule, *row.Category, row.Alt)
+			t.Errorf("%q is %s (%s by %s), want %s or %v",
+				row.Reply, d.Category, d.Reason, d.Rule, *row.Category, row.Alt)
 		}
 	}
 }
 
-// TestNoReply runs failures that are no reply: of the network, of names and of TLS, and foreign mailers' words without a
-// code.
+// TestNoReply runs failures without a reply: of the network, of names and of TLS, and foreign mailers'
+// words without a code.
 func TestNoReply(t *testing.T) {
 	e := newEngine(t)
 	type row struct {
@@ -26,9 +27,10 @@ func TestNoReply(t *testing.T) {
 		Category Category
 		Reason   Reason
 	}
-	for _, row := range jsonRows[row](t, "testdata/no-reply.jsonl", 70) {
+	for _, row := range jsonRows[row](t, "no-reply", 70) {
 		if d := e.Diagnose(Symptom{Text: row.Text}); d.Category != row.Category || d.Reason != row.Reason {
-			t.Errorf("%q is %s, %s (by %s), want %s, %s", row.Text, d.Category, d.Reason, d.Rule, row.Category, row.Reason)
+			t.Errorf("%q is %s, %s (by %s), want %s, %s",
+				row.Text, d.Category, d.Reason, d.Rule, row.Category, row.Reason)
 		}
 	}
 }
@@ -50,7 +52,8 @@ func TestNetworkKinds(t *testing.T) {
 		"AADSTS53003: Access has been blocked":                       "oauth_sign_in_blocked",
 		"the token end point answered with something unintelligible": "oauth_token_failed",
 	} {
-		if d := e.Diagnose(Symptom{NetErr: NetErr{Kind: NetOAuthToken, Text: text}}); d.Reason != want || d.Scope != ScopeUpstream {
+		d := e.Diagnose(Symptom{NetErr: NetErr{Kind: NetOAuthToken, Text: text}})
+		if d.Reason != want || d.Scope != ScopeUpstream {
 			t.Errorf("%q: %s, scope %s, want %s, scope upstream", text, d.Reason, d.Scope, want)
 		}
 	}
@@ -65,13 +68,14 @@ func TestKinds(t *testing.T) {
 		Stage             Stage
 		Reason            Reason
 	}
-	for _, row := range jsonRows[row](t, "testdata/kinds.jsonl", 100) {
+	for _, row := range jsonRows[row](t, "kinds", 100) {
 		s := Symptom{Stage: row.Stage, Text: row.Text}
 		if row.Reply != "" {
 			s.Reply = ParseReply(row.Reply)
 		}
 		if d := e.Diagnose(s); d.Reason != row.Reason {
-			t.Errorf("%s: %q is %s (by %s), want %s", row.Kind, row.Reply+row.Text, d.Reason, d.Rule, row.Reason)
+			t.Errorf("%s: %q is %s (by %s), want %s",
+				row.Kind, row.Reply+row.Text, d.Reason, d.Rule, row.Reason)
 		}
 	}
 }
@@ -87,11 +91,13 @@ func TestBoilerplateSaysNothingBesideACause(t *testing.T) {
 		for _, example := range r.Example {
 			reply := ParseReply(example)
 			want := e.Diagnose(Symptom{Reply: reply})
-			if r.weight < normalWeight || reply.Class() != 5 || strings.Contains(strings.ToLower(example), "unavailable") {
+			unavailable := strings.Contains(strings.ToLower(example), "unavailable")
+			if r.weight < normalWeight || reply.Class() != 5 || unavailable {
 				continue
 			}
-			for _, stock := range []string{
-				"Requested action not taken: mailbox unavailable", "Requested mail action aborted", "Transaction failed",
+			for _, boilerplate := range []string{
+				"Requested action not taken: mailbox unavailable", "Requested mail action aborted",
+				"Transaction failed",
 				"Message rejected",
 			} {
 				for _, form := range forms {
@@ -99,11 +105,11 @@ func TestBoilerplateSaysNothingBesideACause(t *testing.T) {
 					if enhanced != "" {
 						enhanced += " "
 					}
-					said := fmt.Sprintf(form, reply.Code, stock, enhanced, reply.Text)
+					said := fmt.Sprintf(form, reply.Code, boilerplate, enhanced, reply.Text)
 					tried++
-					if d := e.Diagnose(Symptom{Reply: ParseReply(said)}); d.Reason != want.Reason {
+					if d := e.answer(said); d.Reason != want.Reason {
 						t.Errorf("%q is %s by %s, without %q it is %s by %s",
-							said, d.Reason, d.Rule, stock, want.Reason, want.Rule)
+							said, d.Reason, d.Rule, boilerplate, want.Reason, want.Rule)
 					}
 				}
 			}
@@ -117,23 +123,18 @@ func TestBoilerplateSaysNothingBesideACause(t *testing.T) {
 // TestOfSeveralLinesTheSpecificOneSpeaks holds for replies as servers give them.
 func TestOfSeveralLinesTheSpecificOneSpeaks(t *testing.T) {
 	e := newEngine(t)
-	const rfc = "550-Requested action not taken: mailbox unavailable\r\n550 "
-	const pointer = ". For more information, please check the inbox of the email address associated with your account."
-	for _, tt := range []struct {
-		reply string
-		want  Reason
-	}{
-		{rfc + "invalid DNS MX or A/AAAA resource record", "sender_domain_dns"},
-		{"550 Requested action not taken: mailbox unavailable; invalid DNS MX or A/AAAA record", "sender_domain_dns"},
-		{rfc + "Failure sending mail. Try again later", "server_unavailable"},
-		{rfc + "Sender address is not allowed.", "send_as_denied"},
-		{"550 Requested action not taken: mailbox unavailable - Sender address is not allowed.", "send_as_denied"},
-		{rfc + "Zork nargle frobnicated", refusedUnexplained},
-		{"550 5.1.1 Requested action not taken: mailbox unavailable", userUnknown},
-		{"554 Message rejected: zork nargle" + pointer, refusedUnexplained},
-	} {
-		if d := e.Diagnose(Symptom{Reply: ParseReply(tt.reply)}); d.Reason != tt.want {
-			t.Errorf("%q is %s by %s, want %s", tt.reply, d.Reason, d.Rule, tt.want)
-		}
-	}
+	const text = "Requested action not taken: mailbox unavailable"
+	const line = "550-" + text + "\r\n550 "
+	const pointer = ". For more information, please check the inbox of the email address " +
+		"associated with your account."
+	checkReasons(t, e, map[string]Reason{
+		line + "invalid DNS MX or A/AAAA resource record":   "sender_domain_dns",
+		"550 " + text + "; invalid DNS MX or A/AAAA record": "sender_domain_dns",
+		line + "Failure sending mail. Try again later":      "server_unavailable",
+		line + "Sender address is not allowed.":             "send_as_denied",
+		"550 " + text + " - Sender address is not allowed.": "send_as_denied",
+		line + "Zork nargle frobnicated":                    refusedUnexplained,
+		"550 5.1.1 " + text:                                 userUnknown,
+		"554 Message rejected: zork nargle" + pointer:       refusedUnexplained,
+	})
 }

@@ -20,16 +20,16 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	r := e.rows.Get().(*row)
 	defer e.rows.Put(r)
 	f := e.read(r, text, &s)
-	d, stock := e.judge(&s, &f)
+	d, boilerplate := e.judge(&s, &f)
 	e.overrule(&s, &d, text)
-	e.keep(&s, &d, &f, stock)
+	e.keep(&s, &d, &f, boilerplate)
 	e.addFacts(&s, &d, &f, r)
 	e.specialise(&s, &d)
 	return d
 }
 
-// judge weighs the signals and fills the diagnosis in. stock tells that it rests on boilerplate alone.
-func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, stock bool) {
+// judge weighs the signals and fills in the diagnosis. boilerplate means that it rests on boilerplate alone.
+func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, boilerplate bool) {
 	b := e.count(s, f)
 	if s.Reply.Code == 0 && s.NetErr.Kind != NetNone {
 		return e.judgeNetwork(s, b), false
@@ -44,14 +44,14 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, stock bool) {
 	case e.unexplained(s, f, v, reason):
 		reason, conf = refusedUnexplained, Low
 		if f.unread {
-			rule = "unread words beside " + pairKey(s.Reply.Code, s.Reply.Enhanced)
+			rule = unreadBeside + pairKey(s.Reply.Code, s.Reply.Enhanced)
 		}
 	case basis != BasisText && conf == Low && !f.unread && e.removes(reason) && e.namesAddress(s):
 		conf = Medium
 	}
 	d = e.explain(s, reason, v.category, basis, conf, rule)
 	d.Alternatives = e.alternatives(s, v, b)
-	return d, basis == BasisText && v.top.stock
+	return d, basis == BasisText && v.top.boilerplate
 }
 
 // judgeNetwork diagnoses a failure of a known kind. Its words only make a token error more precise.
@@ -61,7 +61,8 @@ func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
 		reason = networkFailure
 	}
 	rule := "network " + string(s.NetErr.Kind)
-	if v := b.winner(); reason == oauthTokenFailed && v != nil && v.category == ConnectionFailure && v.top.rule != nil {
+	v := b.winner()
+	if reason == oauthTokenFailed && v != nil && v.category == ConnectionFailure && v.top.rule != nil {
 		reason, rule = v.top.rule.Reason, v.top.rule.ID
 	}
 	return e.explain(s, reason, "", BasisNetwork, High, rule)
@@ -79,7 +80,9 @@ func (e *Engine) judgeNothing(s *Symptom) Diagnosis {
 }
 
 // explain fills in what a reason says.
-func (e *Engine) explain(s *Symptom, reason Reason, c Category, basis Basis, conf Confidence, rule string) Diagnosis {
+func (e *Engine) explain(
+	s *Symptom, reason Reason, c Category, basis Basis, conf Confidence, rule string,
+) Diagnosis {
 	info := e.reasons[reason]
 	if c == "" {
 		c = info.Category
@@ -112,7 +115,8 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		}
 	case StageConnect, StageGreeting, StageHello, StageTLS:
 		if d.Scope == ScopeRecipient || d.Scope == ScopeMessage {
-			e.become(s, d, pick(temporary, sessionDeferred, sessionRefused), BasisStage, "stage "+string(s.Stage))
+			reason := pick(temporary, sessionDeferred, sessionRefused)
+			e.become(s, d, reason, BasisStage, "stage "+string(s.Stage))
 		}
 		d.Scope = ScopeUpstream
 	case StageMail:
@@ -126,9 +130,9 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 	}
 }
 
-// aboutSender reports whether d, said at MAIL for good, is about the account or the sender, whatever its words
-// seem to say: no recipient has been named yet, and of the message only its size and the extensions it needs
-// (RFC 5321, 3.3).
+// aboutSender reports whether d, a permanent refusal of MAIL, is about the account or the sender, whatever
+// its words seem to say: no recipient has been named yet, and of the message only its size and the
+// extensions that it needs (RFC 5321, 3.3).
 func aboutSender(d *Diagnosis) bool {
 	switch d.Scope {
 	case ScopeRecipient:
@@ -152,30 +156,29 @@ func quotesAnother(text string) bool {
 		strings.Contains(text, "Remote Server returned") || strings.Contains(text, " returned '")
 }
 
-// An address is given up by whoever reads the answer, often by a program, and is hard to get back. So the
-// hint remove_address needs a server that says of this address, for good, that it is at fault: a wording that
-// was understood, with at least medium confidence, or an enhanced code of the address itself, and nothing
-// beside it that nobody understood. What falls short keeps its reason, if that rests on words, and asks to
-// wait.
+// Whoever reads the answer, often a program, deletes the address, and it is hard to get back. So the action
+// remove_address needs a permanent reply that finds the fault in this address: a wording that was understood,
+// with at least medium confidence, or an enhanced code of the address itself, with no words beside it that no
+// rule knows. An answer that falls short keeps its reason, if that rests on words, and says wait.
 
-// removes reports whether the hint of a reason is to remove the address.
+// removes reports whether the action of a reason is to remove the address.
 func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }
 
-// blames reports whether a reason finds the fault in the address, for the application to mend.
+// blames reports whether a reason finds the fault in the address, for the application to correct.
 func (e *Engine) blames(r Reason) bool {
 	info := e.reasons[r]
 	return info.Scope == ScopeRecipient && info.Owner == OwnerApplication
 }
 
-// unexplained reports whether a table's reason must not speak: it would give up the address, or blame it by a
-// bare code, beside words that nobody understood, or after the content, where a code says nothing of an
-// address (RFC 5321, 4.2.3).
+// unexplained reports whether the reason of a table must not be given: it would remove the address, or blame
+// it by a bare code, beside words that no rule knows, or after the content, where a code says nothing about
+// an address (RFC 5321, 4.2.3).
 func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) bool {
 	if !e.removes(reason) && !(s.Reply.Enhanced.IsZero() && e.blames(reason)) {
 		return false
 	}
 	if v.basis == BasisText {
-		return f.unread && v.top.stock
+		return f.unread && v.top.boilerplate
 	}
 	if e.namesAddress(s) {
 		return false // the code says what the words may only repeat; the address is kept all the same
@@ -190,14 +193,14 @@ func (e *Engine) namesAddress(s *Symptom) bool {
 	return row != nil && row.Address
 }
 
-// keep takes the hint to remove the address back where it is not certain enough.
-func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, stock bool) {
+// keep replaces the advice to remove the address where that is not certain enough.
+func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, boilerplate bool) {
 	switch {
 	case d.Action != ActionRemoveAddress:
 		return
 	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4:
 		d.Fix = slices.Clone(e.keepNow)
-	case e.certain(s, d, f, stock):
+	case e.certain(s, d, f, boilerplate):
 		return
 	default:
 		d.Fix = slices.Clone(e.keepUnsure)
@@ -205,8 +208,8 @@ func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, stock bool) {
 	d.Action = ActionWait
 }
 
-// certain reports whether the answer may give up the address.
-func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, stock bool) bool {
+// certain reports whether the answer may say that the address should be removed.
+func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, boilerplate bool) bool {
 	switch {
 	case d.Scope != ScopeRecipient:
 		return false
@@ -214,7 +217,7 @@ func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, stock bool) bool 
 		return false
 	case e.namesAddress(s) || d.Basis == BasisNetwork:
 		return true
-	case stock: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
+	case boilerplate: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
 		return s.Stage == StageRcpt && s.Reply.Code == 550
 	}
 	return d.Basis == BasisText && d.Confidence != Low

@@ -28,8 +28,8 @@ func (c Category) InGuide() bool { return c != "" && c != ConnectionFailure }
 // Reason is the finer cause under a category: snake_case, stable, defined once in guide.toml.
 type Reason string
 
-// The reasons that say whose a limit is or that only a session ended. The relay acts on them, beyond explaining them:
-// it waits, slows down or pauses. All other reasons are known by name to the guide alone.
+// The reasons that say whose limit was reached, or that only a session ended. The relay acts on them: it
+// waits, slows down or pauses. It knows no other reason by name.
 const (
 	ReasonTooManyConnections Reason = "too_many_connections"
 	ReasonSessionTimeout     Reason = "session_timeout"
@@ -42,7 +42,7 @@ const (
 	ReasonRecipientRate      Reason = "recipient_rate_limited"
 )
 
-// The reasons that the code itself refers to; the others live in guide.toml alone.
+// The reasons that this package refers to; all others are in guide.toml alone.
 const (
 	noRefusal          Reason = "not_a_refusal"
 	unknownReason      Reason = "unexplained"
@@ -84,8 +84,8 @@ const (
 	OwnerUpstreamProvider Owner = "upstream_provider"
 )
 
-// Action is a hint of what would help, for whoever owns the problem. It never decides a message's fate: the reply's
-// class does.
+// Action is what would help, for whoever must act. It never decides what becomes of a message: the class of
+// the reply does.
 type Action string
 
 // The actions.
@@ -110,7 +110,8 @@ const (
 	BasisNetwork  Basis = "network"  // there was no reply
 )
 
-// Confidence says how sure a diagnosis is. Of the answers called high, at least 97 % are acceptable on the corpus.
+// Confidence says how sure a diagnosis is. On the labelled replies, at least 97 % of the answers called high
+// are acceptable.
 type Confidence string
 
 // The confidences.
@@ -120,8 +121,8 @@ const (
 	Low    Confidence = "low"
 )
 
-// Diagnosis is what a refusal means and what to do about it. The same object stands in the delivery log, the DSN, the
-// command line and the API.
+// Diagnosis is what a refusal means and what to do about it. The delivery log, the DSN, the command line and
+// the API all carry this object.
 type Diagnosis struct {
 	Category     Category   `json:"category"`
 	InGuide      bool       `json:"in_guide"`
@@ -136,7 +137,7 @@ type Diagnosis struct {
 	Confidence   Confidence `json:"confidence"`
 	Rule         string     `json:"rule"` // id of the rule or table row that decided
 	Alternatives []Category `json:"alternatives,omitempty"`
-	Provider     string     `json:"provider,omitempty"` // who speaks, as far as the text tells
+	Provider     string     `json:"provider,omitempty"` // who replied, as far as the text tells
 	RetryAfter   Seconds    `json:"retry_after,omitempty"`
 	Blocklist    *Blocklist `json:"blocklist,omitempty"`
 	SizeLimit    int64      `json:"size_limit,omitempty"` // bytes, as the text names it

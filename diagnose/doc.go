@@ -11,22 +11,21 @@
 // How an answer is found:
 //
 //  1. ParseReply takes the reply apart (RFC 5321, 4.2; RFC 2034; RFC 3463) and keeps its bytes.
-//  2. The wording becomes a row of words: lower case, accents folded, a slip in a key word mended where it
-//     makes no word. What the reply names (addresses, hosts, numbers, paths, references, header fields,
-//     checks that passed) is told from what it says.
-//  3. One pass finds the phrases of all rules at once, in a trie of words, so that the time does not grow
-//     with the number of rules and is linear in the text. Beside a wording that names a cause, boilerplate is
-//     silent.
-//  4. Every rule that holds is a signal with a weight. Signals of one category support each other; the (code,
-//     enhanced code) pair of the guide's table, the enhanced code and the basic code speak last and softly,
-//     and alone only when the wording says nothing. They never blame an address beside words that nobody
-//     understood.
-//  5. The reason that won fixes scope, owner and fix; stage, provider and the message's own facts make them
+//  2. The wording becomes a row of words: lower case, accents folded, one wrong letter in a key word
+//     corrected where the result is not a word of its own. What the reply names (addresses, hosts,
+//     numbers, paths, references, header fields, checks that passed) is separated from what it says.
+//  3. One pass finds the phrases of all rules at once, in a trie of words, so that the time hardly depends
+//     on the number of rules and is linear in the text. Beside a wording that names a cause, boilerplate
+//     does not count.
+//  4. Every rule that holds is a signal with a weight. Signals of one category support each other; the
+//     (code, enhanced code) pair of the guide's table, the enhanced code and the basic code count last and
+//     little, and decide only when the wording says nothing. They never blame an address beside words that
+//     no rule knows.
+//  5. The reason that won decides scope, owner and fix; stage, provider and facts of the message make them
 //     specific.
 //
 // What always holds: Diagnose answers every Symptom; every 4yz, 5yz and 221 has a category of the guide; a
-// failure that came without a reply is a Connection Failure unless its wording says more; the basis and the
-// confidence tell what the answer rests on; nothing in a Diagnosis grows with the length of the reply; an
-// address is given up (ActionRemoveAddress) only by a permanent reply about this recipient that was
-// understood.
+// failure that came without a reply is a Connection Failure unless its wording says more; basis and
+// confidence say what the answer rests on; nothing in a Diagnosis grows with the length of the reply; only a
+// permanent reply about this recipient that was understood says to remove the address (ActionRemoveAddress).
 package diagnose

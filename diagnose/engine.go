@@ -52,15 +52,16 @@ type compiled struct {
 	beats    []*compiled // rules that say nothing where this one holds
 }
 
-// New makes an Engine from the built-in guide and rules, and a user's on top. An error names the file, the line and
-// the rule; all of them are reported at once.
+// New makes an Engine from the built-in guide and rules, and a user's on top. An error names the file, the
+// line and the rule; all of them are reported at once.
 func New(opts Options) (*Engine, error) {
 	f, err := load(opts)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{categories: f.Categories, reasonList: f.Reasons, reasons: map[Reason]*ReasonInfo{},
-		network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode, keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
+		network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode,
+		keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
 		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{},
 		stages: map[Stage][]Category{}, x: newIndex(f.Words)}
 	for i := range e.reasonList {
@@ -86,21 +87,13 @@ func New(opts Options) (*Engine, error) {
 // load reads the built-in files and the user's, and checks them together.
 func load(opts Options) (*file, error) {
 	f := &file{}
-	if err := errors.Join(parseFile("guide.toml", guideFile, f), parseFile(builtinRules, rulesFile, f)); err != nil {
+	err := errors.Join(parseFile("guide.toml", guideFile, f), parseFile(builtinRules, rulesFile, f))
+	if err != nil {
 		return nil, err
 	}
 	if opts.Rules != nil {
-		user, name := &file{}, opts.RulesName
-		if name == "" {
-			name = "rules"
-		}
-		if err := parseFile(name, opts.Rules, user); err != nil {
-			return nil, err
-		}
-		if user.changesGuide() {
-			return nil, fmt.Errorf("%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
-		}
-		if err := user.checkIDs(name, opts.Rules); err != nil {
+		user, err := loadUser(cmp.Or(opts.RulesName, "rules"), opts.Rules)
+		if err != nil {
 			return nil, err
 		}
 		f.merge(user)
@@ -112,11 +105,24 @@ func load(opts Options) (*file, error) {
 	return f, nil
 }
 
+// loadUser reads a user's file, which errors call name.
+func loadUser(name string, rules []byte) (*file, error) {
+	user := &file{}
+	if err := parseFile(name, rules, user); err != nil {
+		return nil, err
+	}
+	if user.changesGuide() {
+		return nil, fmt.Errorf(
+			"%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
+	}
+	return user, user.checkIDs(name, rules)
+}
+
 // changesGuide reports whether a user's file holds what is the guide's own.
 func (f *file) changesGuide() bool {
 	return len(f.Categories) > 0 || f.Unread != nil || f.UnreadCode != nil || f.Boilerplate != nil ||
-		f.Pointers != nil || f.KeepNow != nil || f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil ||
-		f.Network != nil || f.Stages != nil
+		f.Pointers != nil || f.KeepNow != nil || f.KeepUnsure != nil || f.Pairs != nil ||
+		f.PairsAdded != nil || f.Network != nil || f.Stages != nil
 }
 
 // addPairs fills the guide's table.
@@ -144,7 +150,8 @@ func (e *Engine) addPairs(f *file) error {
 	}
 	slices.SortFunc(e.pairList, func(a, b Pair) int {
 		x, y := a.Enhanced, b.Enhanced
-		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(x.Subject, y.Subject), cmp.Compare(x.Class, y.Class), cmp.Compare(x.Detail, y.Detail))
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(x.Subject, y.Subject),
+			cmp.Compare(x.Class, y.Class), cmp.Compare(x.Detail, y.Detail))
 	})
 	for i := range e.pairList {
 		p := &e.pairList[i]
@@ -241,7 +248,7 @@ func (e *Engine) addPhrases(f *file) error {
 	for i, b := range f.Blocklists {
 		add("blocklist "+b.ID, b.Match, i, roleBlocklist)
 	}
-	add("boilerplate", f.Boilerplate, 0, roleStock)
+	add("boilerplate", f.Boilerplate, 0, roleBoilerplate)
 	add("pointers", f.Pointers, 0, rolePointer)
 	return errors.Join(append(errs, e.x.finish())...)
 }

@@ -14,7 +14,8 @@ const maxLinks = 6
 // maxNamed bounds what is copied out of a reply.
 const maxNamed = 255
 
-// addFacts takes from the text what it says itself: who speaks, which list, how long to wait, which size, whose domain.
+// addFacts takes from the text what it says itself: who replies, which list, how long to wait, which size,
+// whose domain.
 func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
 	d.Provider = e.providerOf(s, f)
 	d.IP = namedIP(r.words)
@@ -25,7 +26,8 @@ func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
 	d.Domain = e.namedDomain(r.words)
 	if d.Reason == tooLarge {
 		d.SizeLimit = sizeLimit(r.words)
-		if size := s.Facts.Size; d.SizeLimit == 0 && (size <= 0 || size > s.Facts.UpstreamSize) { // else it ran into another limit
+		size := s.Facts.Size
+		if d.SizeLimit == 0 && (size <= 0 || size > s.Facts.UpstreamSize) { // else another limit was applied
 			d.SizeLimit = s.Facts.UpstreamSize
 		}
 	}
@@ -35,7 +37,7 @@ func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
 	}
 }
 
-// providerOf names who speaks: by the wording first, by the host that was spoken to second.
+// providerOf names who replied: by the wording first, by the host that was contacted second.
 func (e *Engine) providerOf(s *Symptom, f *finding) string {
 	if f.provider >= 0 {
 		return e.providers[f.provider].ID
@@ -129,7 +131,8 @@ func blames(words []word, i int) bool {
 	return false
 }
 
-// retryAfter reads "in 5 minutes", "after 300 seconds", "wait 1 hour" or "00:05:00"; zero when nothing is said.
+// retryAfter reads "in 5 minutes", "after 300 seconds", "wait 1 hour" or "00:05:00"; zero when there is no
+// such time.
 func retryAfter(words []word) time.Duration {
 	for i, w := range words {
 		if w.url || i == 0 || !digit(w.text[0]) || !waits(words, i) {
@@ -142,7 +145,7 @@ func retryAfter(words []word) time.Duration {
 			unit = words[i+1].text
 		}
 		v, err := strconv.Atoi(n)
-		if err == nil && v == 0 && i+2 < len(words) && words[i+1].kind == numberWord && words[i+2].kind == numberWord && len(n) == 2 {
+		if err == nil && v == 0 && len(n) == 2 && isClock(words[i:]) {
 			return clock(words[i : i+3])
 		}
 		per := unitOf(unit)
@@ -160,22 +163,29 @@ func retryAfter(words []word) time.Duration {
 func waits(words []word, i int) bool {
 	for k := i - 1; k >= 0 && k >= i-4; k-- {
 		switch words[k].text {
-		case "in", "after", "wait", "within", "retry", "least", "dans", "nach", "tras", "later", "greylisted", "another":
+		case "in", "after", "wait", "within", "retry", "least", "dans", "nach", "tras", "later", "greylisted",
+			"another":
 			return asksAgain(words, k)
 		}
 	}
 	return false
 }
 
-// asksAgain keeps durations apart that tell of the past ("timed out after 300 seconds").
+// asksAgain leaves out durations that are about the past ("timed out after 300 seconds").
 func asksAgain(words []word, k int) bool {
 	for j := max(0, k-14); j < min(len(words), k+14); j++ {
 		switch words[j].text {
-		case "try", "retry", "again", "wait", "later", "greylisted", "greylist", "graylisted", "graylist", "greylisting", "resend", "reconnect", "back", "reessayer", "erneut", "intente", "delayed":
+		case "try", "retry", "again", "wait", "later", "greylisted", "greylist", "graylisted", "graylist",
+			"greylisting", "resend", "reconnect", "back", "reessayer", "erneut", "intente", "delayed":
 			return true
 		}
 	}
 	return false
+}
+
+// isClock reports whether words begin with three numbers.
+func isClock(words []word) bool {
+	return len(words) > 2 && words[1].kind == numberWord && words[2].kind == numberWord
 }
 
 // clock reads hours, minutes and seconds.
@@ -202,11 +212,13 @@ func splitUnit(s string) (n, unit string) {
 
 func unitOf(s string) time.Duration {
 	switch s {
-	case "s", "sec", "secs", "second", "seconds", "seconde", "secondes", "sekunden", "segundos", "secondi", "seconden":
+	case "s", "sec", "secs", "second", "seconds", "seconde", "secondes", "sekunden", "segundos", "secondi",
+		"seconden":
 		return time.Second
 	case "m", "min", "mins", "minute", "minutes", "minuten", "minutos", "minuti":
 		return time.Minute
-	case "h", "hr", "hrs", "hour", "hours", "heure", "heures", "stunde", "stunden", "hora", "horas", "ora", "ore", "uur":
+	case "h", "hr", "hrs", "hour", "hours", "heure", "heures", "stunde", "stunden", "hora", "horas", "ora",
+		"ore", "uur":
 		return time.Hour
 	case "day", "days", "jour", "jours", "tag", "tage", "dia", "dias":
 		return 24 * time.Hour
@@ -256,18 +268,29 @@ func sizeOf(words []word, i int) (int64, bool) {
 	if err != nil || v <= 0 {
 		return 0, false
 	}
-	factor, known := map[string]float64{"kb": 1 << 10, "k": 1 << 10, "kib": 1 << 10, "mb": 1 << 20, "m": 1 << 20, "mib": 1 << 20, "meg": 1 << 20,
-		"megabytes": 1 << 20, "gb": 1 << 30, "bytes": 1, "byte": 1, "octets": 1}[unit]
-	if !known {
-		if v < 1000 {
-			return 0, false
-		}
-		factor = 1
+	factor := bytesOf(unit)
+	if factor == 0 && v < 1000 {
+		return 0, false
 	}
-	if v *= factor; v > math.MaxInt64/4 {
+	if v *= max(factor, 1); v > math.MaxInt64/4 {
 		return 0, false
 	}
 	return int64(v), true
+}
+
+// bytesOf is how many bytes a unit of size has; zero when there is none of this name.
+func bytesOf(unit string) float64 {
+	switch unit {
+	case "byte", "bytes", "octets":
+		return 1
+	case "k", "kb", "kib":
+		return 1 << 10
+	case "m", "mb", "mib", "meg", "megabytes":
+		return 1 << 20
+	case "gb":
+		return 1 << 30
+	}
+	return 0
 }
 
 // limits reports whether the number at i is introduced as a limit.
@@ -277,12 +300,19 @@ func limits(words []word, i int) bool {
 		case "limit", "maximum", "max", "exceed", "exceeds", "exceeded", "over", "than", "allowed":
 			return true
 		case "size":
-			if k > 0 && (words[k-1].text == "message" && k > 1 && words[k-2].text == "maximum" || words[k-1].text == "max") {
+			if isMaximum(words[:k]) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// isMaximum reports whether words end in "max" or "maximum message".
+func isMaximum(words []word) bool {
+	n := len(words)
+	return n > 0 && words[n-1].text == "max" ||
+		n > 1 && words[n-1].text == "message" && words[n-2].text == "maximum"
 }
 
 func mentions(words []word, any ...string) bool {

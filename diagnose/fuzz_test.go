@@ -15,7 +15,8 @@ func FuzzDiagnose(f *testing.F) {
 	e := newEngine(f)
 	f.Fuzz(func(t *testing.T, raw, stage, recipient string) {
 		for _, s := range []Symptom{
-			{Stage: Stage(stage), Reply: ParseReply(raw), Facts: Facts{Recipient: recipient, HeaderFrom: recipient}},
+			{Stage: Stage(stage), Reply: ParseReply(raw),
+				Facts: Facts{Recipient: recipient, HeaderFrom: recipient}},
 			{Text: raw, Upstream: recipient},
 		} {
 			d := e.Diagnose(s)
@@ -32,7 +33,8 @@ func checkSound(t *testing.T, e *Engine, s *Symptom, d *Diagnosis) {
 	t.Helper()
 	refusal := s.Reply.Code >= 400 || s.Reply.Code == 221
 	switch {
-	case d.Cause == "" || len(d.Fix) == 0 || d.Rule == "" || d.Basis == "" || d.Confidence == "" || d.Scope == "" || d.Owner == "" || d.Action == "":
+	case d.Cause == "" || len(d.Fix) == 0 || d.Rule == "" || d.Basis == "" || d.Confidence == "",
+		d.Scope == "", d.Owner == "", d.Action == "":
 		t.Fatalf("incomplete: %+v", d)
 	case refusal && !d.Category.InGuide():
 		t.Fatalf("%q has category %q", s.Reply.Raw, d.Category)

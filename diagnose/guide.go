@@ -24,7 +24,7 @@ type CategoryInfo struct {
 	Definition string   `toml:"definition" json:"definition"`
 	Cause      string   `toml:"cause" json:"cause"`
 	Fix        []string `toml:"fix" json:"fix"`
-	Reason     Reason   `toml:"reason" json:"reason"` // when a bare code names the category and nothing says more
+	Reason     Reason   `toml:"reason" json:"reason"` // where only a bare code names the category
 	Links      []string `toml:"links" json:"links,omitempty"`
 }
 
@@ -36,7 +36,7 @@ type ReasonInfo struct {
 	Definition string     `toml:"definition" json:"definition"`
 	Cause      string     `toml:"cause" json:"cause"`
 	Fix        []string   `toml:"fix" json:"fix"`
-	FixFinal   []string   `toml:"fix_final" json:"fix_final,omitempty"` // in place of Fix when the message is not tried again
+	FixFinal   []string   `toml:"fix_final" json:"fix_final,omitempty"` // after the last attempt
 	Scope      Scope      `toml:"scope" json:"scope"`
 	Owner      Owner      `toml:"owner" json:"owner"`
 	Action     Action     `toml:"action" json:"action"`
@@ -71,7 +71,7 @@ type advice struct {
 	Links    []string `toml:"links"`
 }
 
-// provider is somebody whose replies can be told by their wording.
+// provider is somebody whose replies can be recognised by their wording.
 type provider struct {
 	ID    string   `toml:"id"`
 	Name  string   `toml:"name"`
@@ -146,18 +146,18 @@ type codeRow struct {
 	Category   Category   `toml:"category"`
 	Alt        []Category `toml:"alt"`
 	Confidence Confidence `toml:"confidence"`
-	Address    bool       `toml:"address"` // it says of the address itself that it is at fault
+	Address    bool       `toml:"address"` // it says that the address itself is at fault
 	row        string     // what Diagnosis.Rule calls it
 }
 
 // file is the form of guide.toml, rules.toml and a user's rules.
 type file struct {
 	Unread     []string            `toml:"unread"`       // pairs that say little beside unknown words
-	UnreadCode []string            `toml:"unread_codes"` // pairs that yield to the basic code beside unknown words
+	UnreadCode []string            `toml:"unread_codes"` // pairs that beside unknown words lose to the code
 	Categories []CategoryInfo      `toml:"category"`
 	Reasons    []ReasonInfo        `toml:"reason"`
 	Pairs      map[string][]string `toml:"pairs"`        // "550 5.2.2" -> categories, the guide's own first
-	PairsAdded map[string][]string `toml:"pairs_added"`  // those of Pairs that only the guide's full table names
+	PairsAdded map[string][]string `toml:"pairs_added"`  // those of Pairs that are only in its full table
 	PairReason map[string]Reason   `toml:"pair_reasons"` // "550 5.2.1" -> the reason that the guide names
 	Enhanced   []codeRow           `toml:"enhanced"`
 	Codes      []codeRow           `toml:"code"`
@@ -193,7 +193,8 @@ func parseFile(name string, data []byte, f *file) error {
 		errs := make([]error, 0, len(strict.Errors))
 		for i := range strict.Errors {
 			line, _ := strict.Errors[i].Position()
-			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s", name, line, strings.Join(strict.Errors[i].Key(), ".")))
+			key := strings.Join(strict.Errors[i].Key(), ".")
+			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s", name, line, key))
 		}
 		return errors.Join(errs...)
 	case errors.As(err, &bad):
@@ -208,8 +209,8 @@ func parseFile(name string, data []byte, f *file) error {
 	return nil
 }
 
-// merge puts the user's file over ours: rules and reasons of the same id are replaced, new ones come first, so that
-// they win where weights are equal. What else is in it extends our tables.
+// merge puts the user's file over ours: rules and reasons of the same id are replaced, new ones come first,
+// so that they win where weights are equal. Its other tables extend ours.
 func (f *file) merge(user *file) {
 	for i := len(user.Rules) - 1; i >= 0; i-- {
 		r := user.Rules[i]

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestGuidePairs gives each row of the guide's table as a bare reply: the answer is one of the categories that the row
-// names, the others are among the alternatives.
+// TestGuidePairs gives each row of the guide's table as a bare reply: the answer is one of the categories
+// that the row names, the others are among the alternatives.
 func TestGuidePairs(t *testing.T) {
 	e := newEngine(t)
 	data, err := os.ReadFile("testdata/guide-pairs.tsv")
@@ -31,72 +31,29 @@ func TestGuidePairs(t *testing.T) {
 				named = append(named, Category(name))
 			}
 		}
-		d := e.Diagnose(Symptom{Reply: ParseReply(reply)})
+		d := e.answer(reply)
 		if !slices.Contains(named, d.Category) {
 			t.Errorf("%s is %s (by %s), want one of %v", reply, d.Category, d.Rule, named)
 			continue
 		}
 		for _, c := range named {
 			if c != d.Category && !slices.Contains(d.Alternatives, c) {
-				t.Errorf("%s is %s; %s is not among the alternatives %v", reply, d.Category, c, d.Alternatives)
+				t.Errorf("%s is %s; %s is not among the alternatives %v",
+					reply, d.Category, c, d.Alternatives)
 			}
 		}
 	}
 }
 
-// TestGuideAdvice lists each piece of the guide's advice and where it is carried: all the words must stand in what that
-// reason or category says.
+// TestGuideAdvice holds each piece of the guide's advice against the reason or category that carries it: all
+// its words must be in what that says.
 func TestGuideAdvice(t *testing.T) {
 	e := newEngine(t)
-	for _, c := range []struct{ advice, id, words string }{
-		{"blocked: a policy or rule", "Blocked", "rule policy organisation"},
-		{"blocked: mailbox quotas", "Blocked", "mailbox allowance"},
-		{"blocked: size limits", "message_too_large", "larger allows"},
-		{"DMARC: From agrees with the sending domain", "DMARC Errors", "from domain spf dkim"},
-		{"DMARC: SPF is right", "spf_fail", "spf"},
-		{"DMARC: DKIM is right", "dkim_fail", "dkim"},
-		{"DMARC: confirm the match", "dmarc_fail", "from spf dkim"},
-		{"invalid: typo", "user_unknown", "typo"},
-		{"invalid: validation service", "Invalid Address", "validation service"},
-		{"invalid: on the bounce list, revalidate", "on_bounce_list", "validate bounce list"},
-		{"invalid: drop bounced addresses", "Invalid Address", "bounced list"},
-		{"invalid: the recipient's MX is misconfigured or out", "recipient_mx_fault", "misconfigured outage mx"},
-		{"invalid: the account is inactive", "account_inactive", "inactive"},
-		{"mailbox: validate before campaigns", "Mailbox Issues", "validation campaign"},
-		{"mailbox: typing errors", "mailbox_unavailable", "typing errors"},
-		{"mailbox: the domain is active", "Mailbox Issues", "domain active"},
-		{"mailbox: no mailbox, takes no mail", "no_mail_service", "no mailboxes no mail"},
-		{"mailbox: a valid address", "mailbox_unavailable", "valid address"},
-		{"full: wait and retry", "mailbox_full", "wait tried again"},
-		{"full: tell the recipient otherwise", "mailbox_full", "phone"},
-		{"full: tell the recipient otherwise", "Mailbox Full", "phone social network"},
-		{"rate: throttle", "throttled", "lower rate"},
-		{"rate: queues and batches", "Rate Limit Issues", "queue batches"},
-		{"rate: allow list by the recipient's IT", "Rate Limit Issues", "it department allow list"},
-		{"rate: reach the recipient otherwise", "Rate Limit Issues", "another way"},
-		{"recipient error: outside senders are blocked", "restricted_recipient", "outside"},
-		{"recipient error: reach the recipient otherwise", "Recipient Error", "another channel"},
-		{"recipient error: Cloudflare's routing service", "routing_service_fault", "cloudflare"},
-		{"recipient error: the retry limit", "expired", "retry limit"},
-		{"recipient error: Microsoft 365 tenant's threshold", "tenant_threshold", "microsoft 365 threshold"},
-		{"rejection: DNS records of the sending domain", "sender_domain_dns", "dns provider records"},
-		{"rejection: the recipient's size limit", "message_too_large", "recipient"},
-		{"rejection: too many hops", "too_many_hops", "servers loop"},
-		{"rejection: a mail loop", "loop_detected", "circle"},
-		{"rejection: poor reputation or invalid MAIL FROM", "sender_rejected", "mail from reputation"},
-		{"reputation: blocklists and their removal", "Sender Reputation", "blocklists removal"},
-		{"reputation: SPF, DKIM, DMARC, MXToolbox", "Sender Reputation", "spf dkim dmarc mxtoolbox"},
-		{"reputation: SNDS and Postmaster Tools", "Sender Reputation", "snds postmaster tools"},
-		{"reputation: warm up", "Sender Reputation", "small batches slowly idle"},
-		{"reputation: clean lists", "Sender Reputation", "inactive validate segmented"},
-		{"reputation: complaints", "Sender Reputation", "reports"},
-		{"reputation: content", "Sender Reputation", "subjects images links"},
-		{"reputation: unsubscribe, CAN-SPAM, GDPR", "Sender Reputation", "unsubscribe can-spam gdpr"},
-	} {
-		said := strings.ToLower(e.allSaid(c.id))
-		for w := range strings.FieldsSeq(c.words) {
+	for _, c := range jsonRows[struct{ Advice, ID, Words string }](t, "guide-advice", 40) {
+		said := strings.ToLower(e.allSaid(c.ID))
+		for w := range strings.FieldsSeq(c.Words) {
 			if !strings.Contains(said, w) {
-				t.Errorf("%s: %s does not say %q: %s", c.advice, c.id, w, said)
+				t.Errorf("%s: %s does not say %q: %s", c.Advice, c.ID, w, said)
 			}
 		}
 	}
@@ -111,8 +68,8 @@ func (e *Engine) allSaid(id string) string {
 	return strings.Join(append([]string{r.Definition, r.Cause}, append(r.Fix, r.Links...)...), "\n")
 }
 
-// TestGuideNotCopied holds that our data repeats no eight words in a row of the guide. testdata/guide-runs.txt holds the hashes
-// of all such runs.
+// TestGuideNotCopied holds that our data repeats no eight words in a row of the guide.
+// testdata/guide-runs.txt holds the hashes of all such runs.
 func TestGuideNotCopied(t *testing.T) {
 	f, err := os.Open("testdata/guide-runs.txt")
 	if err != nil {
@@ -157,7 +114,9 @@ func copied(t *testing.T, runs map[string]bool, where, text string) {
 
 // lettersOf gives the words of a text in lower case, without anything but letters and digits.
 func lettersOf(text string) []string {
-	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
 }
 
 func hashOf(s string) string {
@@ -188,7 +147,7 @@ func TestStepsAreSteps(t *testing.T) {
 	for id, fix := range steps {
 		for _, step := range fix {
 			if first, _, _ := strings.Cut(step, " "); first == "It" || first == "Nothing" || first == "This" {
-				t.Errorf("%s: %q is no step", id, step)
+				t.Errorf("%s: %q is not a step", id, step)
 			}
 		}
 	}

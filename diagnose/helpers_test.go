@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"bufio"
 	"encoding/json"
 	"os"
 	"slices"
@@ -25,7 +24,20 @@ func symptomOf(s string) Symptom {
 	return Symptom{Text: s}
 }
 
-// labelled is a row of testdata/replies.jsonl.
+// answer diagnoses a reply of which nothing else is known.
+func (e *Engine) answer(reply string) Diagnosis { return e.Diagnose(Symptom{Reply: ParseReply(reply)}) }
+
+// checkReasons holds that each reply has the reason that is wanted for it.
+func checkReasons(t *testing.T, e *Engine, wanted map[string]Reason) {
+	t.Helper()
+	for reply, want := range wanted {
+		if d := e.answer(reply); d.Reason != want {
+			t.Errorf("%q is %s by %s, want %s", reply, d.Reason, d.Rule, want)
+		}
+	}
+}
+
+// labelled is a row of replies.jsonl, templates.jsonl and blind.jsonl.
 type labelled struct {
 	Reply    string     `json:"reply"`
 	Category *Category  `json:"guide_category"`
@@ -36,43 +48,26 @@ func (l *labelled) accepts(c Category) bool {
 	return l.Category != nil && *l.Category == c || slices.Contains(l.Alt, c)
 }
 
-func labelledReplies(t testing.TB, path string) []labelled {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var rows []labelled
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var row labelled
-		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
+// labelledReplies are the rows of replies, templates or blind.
+func labelledReplies(t testing.TB, name string) []labelled { return jsonRows[labelled](t, name, 300) }
 
-// jsonRows are the rows of a file, a JSON object a line; there must be so many at least.
-func jsonRows[T any](t *testing.T, file string, least int) (rows []T) {
+// jsonRows are the rows of a file in testdata, a JSON object a line; there must be so many at least.
+func jsonRows[T any](t testing.TB, name string, least int) (rows []T) {
 	t.Helper()
-	f, err := os.Open(file)
+	f, err := os.Open("testdata/" + name + ".jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	for rest := json.NewDecoder(f); rest.More(); {
 		var row T
-		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			t.Fatal(err)
+		if err := rest.Decode(&row); err != nil {
+			t.Fatalf("%s, row %d: %v", name, len(rows)+1, err)
 		}
 		rows = append(rows, row)
 	}
 	if len(rows) < least {
-		t.Fatalf("%s has only %d rows", file, len(rows))
+		t.Fatalf("%s has %d rows, want at least %d", name, len(rows), least)
 	}
 	return rows
 }

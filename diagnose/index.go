@@ -12,23 +12,23 @@ var builtinNames = [kinds]string{addressWord: "addr", hostWord: "host", ipWord: 
 
 // index finds all phrases in a row of words in one pass. It is immutable once built.
 type index struct {
-	ids        map[string]int32 // of words, classes ("{who}") and beginnings ("block*")
-	members    [][]int32        // by id of a word: every id that it answers to
-	begins     []int            // lengths of the beginnings, ascending
-	hosts      map[string]int32 // hosts that phrases name; they match their subdomains too
-	links      map[string]int32 // words of web addresses that phrases name
-	skip       int32            // of the class skip
-	checks     checkClasses
-	trie       trie
-	phrases    []phrase
-	segments   []int32 // of phrases that have several: all but the last
-	closes     []int32 // by segment: the newest phrase whose last segment it is, counted from 1
-	stocks     []int32 // the same for boilerplate and pointers, which closes leaves out
-	classWords map[string][]string
-	spelling   *speller
-	pieces     map[string][]int32 // ids of the pieces of phrases seen so far, while the index is built
-	variants   [][]int32          // memory of compile
-	words      []word             // memory of piece
+	ids         map[string]int32 // of words, classes ("{who}") and beginnings ("block*")
+	members     [][]int32        // by id of a word: every id that it answers to
+	begins      []int            // lengths of the beginnings, ascending
+	hosts       map[string]int32 // hosts that phrases name; they match their subdomains too
+	links       map[string]int32 // words of web addresses that phrases name
+	skip        int32            // of the class skip
+	checks      checkClasses
+	trie        trie
+	phrases     []phrase
+	segments    []int32 // of phrases that have several: all but the last
+	closes      []int32 // by segment: the newest phrase whose last segment it is, counted from 1
+	boilerplate []int32 // the same for boilerplate and pointers, which closes leaves out
+	classWords  map[string][]string
+	spelling    *speller
+	pieces      map[string][]int32 // ids of the pieces of phrases seen so far, while the index is built
+	variants    [][]int32          // memory of compile
+	words       []word             // memory of piece
 }
 
 func newIndex(classes map[string][]string) *index {
@@ -170,8 +170,8 @@ func (x *index) hostAnswers(w word, dst []int32) []int32 {
 	}
 }
 
-// trie holds rows of ids, the segments of phrases. Its edges lie in one hash table with open addressing, since most
-// look-ups of a search find nothing and must be cheap.
+// trie holds rows of ids, the segments of phrases. Its edges are in one hash table with open addressing,
+// since most look-ups of a search find nothing and must be cheap.
 type trie struct {
 	keys []uint64 // node<<32 | id; 0 where the slot is free, since no id is zero
 	to   []int32  // by slot: the node that the edge leads to
@@ -181,7 +181,8 @@ type trie struct {
 
 func newTrie() trie {
 	const slots = 1 << 14 // our own rules need no more
-	return trie{keys: make([]uint64, slots), to: make([]int32, slots), ends: append(make([]int32, 0, 3*slots/4), -1)}
+	ends := append(make([]int32, 0, 3*slots/4), -1)
+	return trie{keys: make([]uint64, slots), to: make([]int32, slots), ends: ends}
 }
 
 // slot is where the edge is, or where it would be put.

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestTrieGrows holds that segments keep their numbers, and stay to be found, when the table has become larger.
+// TestTrieGrows holds that segments keep their numbers, and stay to be found, when the table has become
+// larger.
 func TestTrieGrows(t *testing.T) {
 	tr := newTrie()
 	slots, segments := len(tr.keys), int32(len(tr.keys))
@@ -41,7 +42,8 @@ func TestTrieGrows(t *testing.T) {
 func TestSpelling(t *testing.T) {
 	s := newSpeller([]string{"quota", "recipient", "mailbox"})
 	for in, want := range map[string]string{
-		"qouta": "quota", "quata": "quota", "quotaa": "quota", "recepient": "recipient", "recipent": "recipient", "mailbx": "mailbox",
+		"qouta": "quota", "quata": "quota", "quotaa": "quota", "recepient": "recipient",
+		"recipent": "recipient", "mailbx": "mailbox",
 		"qutoaa": "", "box": "", "kuota": "", "resilient": "", "": "",
 	} {
 		if got, _ := s.meant(in); got != want {
@@ -49,16 +51,19 @@ func TestSpelling(t *testing.T) {
 		}
 	}
 	e := newEngine(t)
-	for reply, want := range map[string]Category{"552 Over qouta": MailboxFull, "550 5.7.1 Blocked attachement": Blocked, "550 5.1.1 Recepient not found": InvalidAddress} {
-		if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Category != want {
+	for reply, want := range map[string]Category{
+		"552 Over qouta": MailboxFull, "550 5.7.1 Blocked attachement": Blocked,
+		"550 5.1.1 Recepient not found": InvalidAddress,
+	} {
+		if d := e.answer(reply); d.Category != want {
 			t.Errorf("%q is %s by %s, want %s", reply, d.Category, d.Rule, want)
 		}
 	}
 }
 
-// TestRealWordsAreNeverMended holds for every word of the class "real" that it is read as itself, although
+// TestRealWordsAreNeverCorrected holds for every word of the class "real" that it is read as itself, although
 // one letter makes it a key word; and that the class holds nothing that needs no protection.
-func TestRealWordsAreNeverMended(t *testing.T) {
+func TestRealWordsAreNeverCorrected(t *testing.T) {
 	e := newEngine(t)
 	keys := e.x.classWords["spell"]
 	for _, w := range e.x.classWords["real"] {
@@ -77,7 +82,7 @@ func TestRealWordsAreNeverMended(t *testing.T) {
 		"554 5.7.1 Message rejected. Please quote reference ABC123 when contacting support",
 		"550 5.1.1 please see our price quote department", "550 5.7.1 Please quote this number",
 	} {
-		if d := e.Diagnose(Symptom{Reply: ParseReply(reply)}); d.Category == MailboxFull {
+		if d := e.answer(reply); d.Category == MailboxFull {
 			t.Errorf("%q is %s by %s", reply, d.Category, d.Rule)
 		}
 	}

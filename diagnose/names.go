@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// What a wording names is no part of what it says: the words of a web address, a path, a reference number, an
-// account or a header field are facts. This file tells them from words.
+// What a wording names is not part of what it says: the words of a web address, a path, a reference number,
+// an account or a header field are facts. This file separates them from words.
 
 // inLink reports whether the separator at s[i] stands inside a web address: an address goes on behind it.
 func inLink(s string, i int) bool {
@@ -174,11 +174,11 @@ func dotted(s string) wordKind {
 // space.
 func topLevel(s string) bool {
 	switch s {
-	case "com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "example", "invalid", "test", "local",
-		"lan":
+	case "com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "example", "invalid", "test",
+		"local", "lan":
 		return true
-	case "it", "is", "in", "at", "no", "me", "my", "be", "so", "to", "as", "do", "us", "if", "or", "an", "by", "we",
-		"id", "ip", "mx":
+	case "it", "is", "in", "at", "no", "me", "my", "be", "so", "to", "as", "do", "us", "if", "or", "an",
+		"by", "we", "id", "ip", "mx":
 		return false
 	}
 	return len(s) == 2 && letter(s[0]) && letter(s[1])
@@ -229,7 +229,7 @@ func isProperty(s string) bool {
 	return ok && (kind == "header" || kind == "smtp" || kind == "policy" || kind == "body")
 }
 
-// quotedName reports whether s[start:end] is one word in quotes beside the word "header" or "field"
+// quotedName reports whether s[start:end] is one word in quotes beside the word "header" or "field".
 func quotedName(before []word, s string, start, end int) bool {
 	chunk := s[start:end]
 	if chunk[0] != '\'' && (start == 0 || s[start-1] != '"' && s[start-1] != '`') { // as most words

@@ -203,7 +203,7 @@ func scanEnhanced(s string) (Enhanced, int) {
 	return Enhanced{int(s[0] - '0'), subject, detail}, at
 }
 
-// scanNumber reads one to three digits; more than three are no number of an enhanced code.
+// scanNumber reads one to three digits; more than three are not part of an enhanced code.
 func scanNumber(s string) (v, n int) {
 	for n < len(s) && digit(s[n]) {
 		if n == 3 {
@@ -248,7 +248,9 @@ func introduces(before string) bool {
 	if t == "" {
 		return false
 	}
-	for _, end := range [...]string{":", ";", " said", " returned", " replied", " response", " error", " code", "=", ">>>", "<<<"} {
+	for _, end := range [...]string{
+		":", ";", " said", " returned", " replied", " response", " error", " code", "=", ">>>", "<<<",
+	} {
 		if len(t) >= len(end) && strings.EqualFold(t[len(t)-len(end):], end) {
 			return true
 		}

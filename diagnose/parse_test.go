@@ -35,10 +35,13 @@ func TestRefusedGreetingIsARefusal(t *testing.T) {
 // seeds are replies as they really arrive: whole, cut, repeated, mangled.
 func seeds() []string {
 	return []string{
-		"", "5", "550", "550 ", "550-", "550 5.1.1", "550 5.1.1 User unknown\r\n", typicalReply, "550 (#5.1.1) sorry", "550 #5.7.1 no", "550 5.7.1: x",
-		"550 4.2.2 over quota", "550 5.7.705 tenant", "550 05.01.01 x", "host mx.example.com said: 550 5.1.1 unknown (in reply to RCPT TO)",
-		"550-5.7.1 one 550-5.7.1 two 550 5.7.1 three", "\xff\xfe550\x00", "550 caf\xe9 \xe9teint", "999 x", "221 2.0.0 bye", "452-4.2.2 a\n452 4.2.2 b",
-		strings.Repeat("550-x\r\n", 50), "550 " + strings.Repeat("::1 ", 40), "550 用户不存在", "450 try again in 00:05:00", "552 exceeds 1e309 MB limit",
+		"", "5", "550", "550 ", "550-", "550 5.1.1", "550 5.1.1 User unknown\r\n", typicalReply,
+		"550 (#5.1.1) sorry", "550 #5.7.1 no", "550 5.7.1: x", "550 4.2.2 over quota", "550 5.7.705 tenant",
+		"550 05.01.01 x", "host mx.example.com said: 550 5.1.1 unknown (in reply to RCPT TO)",
+		"550-5.7.1 one 550-5.7.1 two 550 5.7.1 three", "\xff\xfe550\x00", "550 caf\xe9 \xe9teint", "999 x",
+		"221 2.0.0 bye", "452-4.2.2 a\n452 4.2.2 b", strings.Repeat("550-x\r\n", 50),
+		"550 " + strings.Repeat("::1 ", 40), "550 用户不存在", "450 try again in 00:05:00",
+		"552 exceeds 1e309 MB limit",
 	}
 }
 

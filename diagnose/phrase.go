@@ -45,8 +45,8 @@ const (
 	roleNone
 	roleProvider
 	roleBlocklist
-	roleStock   // boilerplate: it says nothing beside other words
-	rolePointer // it says where to read more, and nothing else
+	roleBoilerplate // boilerplate: it says nothing beside other words
+	rolePointer     // it says where to read more, and nothing else
 )
 
 // hit is a segment found at the words [start, end); prev is the hit of the same segment before it, counted
@@ -74,8 +74,8 @@ func (x *index) add(text string, p phrase) error {
 		last := x.segment(row)
 		q.words += int32(len(row))
 		closes := x.closes
-		if q.role >= roleStock {
-			closes = x.stocks
+		if q.role >= roleBoilerplate {
+			closes = x.boilerplate
 		}
 		q.to, q.next = int32(len(x.segments)), closes[last]
 		x.phrases = append(x.phrases, q)
@@ -88,7 +88,7 @@ func (x *index) add(text string, p phrase) error {
 func (x *index) segment(row []int32) int32 {
 	s := x.trie.add(row)
 	if int(s) == len(x.closes) {
-		x.closes, x.stocks = append(x.closes, 0), append(x.stocks, 0)
+		x.closes, x.boilerplate = append(x.closes, 0), append(x.boilerplate, 0)
 	}
 	return s
 }

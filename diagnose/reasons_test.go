@@ -15,7 +15,21 @@ import (
 // source, so that no constant can be left out here.
 func TestReasonConstants(t *testing.T) {
 	known := newEngine(t).Reasons()
-	seen := 0
+	constants := reasonConstants(t)
+	for name, id := range constants {
+		if !slices.ContainsFunc(known, func(r ReasonInfo) bool { return r.ID == id }) {
+			t.Errorf("%s: the guide does not define the reason %q", name, id)
+		}
+	}
+	if len(constants) < 20 {
+		t.Errorf("only %d constants were seen", len(constants))
+	}
+}
+
+// reasonConstants reads the constants of type Reason from the source, by name.
+func reasonConstants(t *testing.T) map[string]Reason {
+	t.Helper()
+	out := map[string]Reason{}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -36,69 +50,62 @@ func TestReasonConstants(t *testing.T) {
 			if typ, ok := spec.Type.(*ast.Ident); !ok || typ.Name != "Reason" {
 				return false
 			}
-			seen++
 			id, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.ContainsFunc(known, func(r ReasonInfo) bool { return r.ID == Reason(id) }) {
-				t.Errorf("%s: the guide does not define the reason %q", spec.Names[0].Name, id)
-			}
+			out[spec.Names[0].Name] = Reason(id)
 			return false
 		})
 	}
-	if seen < 20 {
-		t.Errorf("only %d constants were seen", seen)
-	}
+	return out
 }
 
-// The first step speaks to the one who is said to act. Whose words a step has shows in these.
-var (
-	theirSide = []string{"recipient's administrator", "their administrator", "pass the reply on", "by another channel"}
-	ourSide   = []string{"blocklists", "the upstream's", "your spf", "the provider's console"}
-)
-
-// TestOwnerActionAndFirstStepAgree holds over all reasons that an address is removed only for a fault of its own, by
-// the application; that whoever is to mend something and send again is on our side; and that the first step speaks to
-// the one who is said to act, and does not contradict the action.
+// TestOwnerActionAndFirstStepAgree holds over all reasons that an address is removed only for a fault of its
+// own, by the application; that whoever has to correct something and send again is on our side; and that the
+// first step is for the one who must act, and does not contradict the action.
 func TestOwnerActionAndFirstStepAgree(t *testing.T) {
-	mends := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain}
-	patient := []string{"wait", "leave it", "let ", "keep"}
+	ours := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain}
+	corrections := []Action{ActionFixAndResend, ActionSlowDown}
+	patient := []string{"wait", "leave it", "let ", "keep", "administrator"}
 	for _, r := range newEngine(t).Reasons() {
 		switch {
 		case r.Action == ActionRemoveAddress && (r.Scope != ScopeRecipient || r.Owner != OwnerApplication):
 			t.Errorf("%s: the address is removed, but scope is %s and %s must act", r.ID, r.Scope, r.Owner)
-		case (r.Action == ActionFixAndResend || r.Action == ActionSlowDown) && !slices.Contains(mends, r.Owner):
-			t.Errorf("%s: to be mended here (%s), but %s must act", r.ID, r.Action, r.Owner)
+		case slices.Contains(corrections, r.Action) && !slices.Contains(ours, r.Owner):
+			t.Errorf("%s: to be corrected here (%s), but %s must act", r.ID, r.Action, r.Owner)
 		}
 		for _, fix := range [][]string{r.Fix, r.FixFinal} {
 			if len(fix) > 0 {
 				checkFirstStep(t, string(r.ID), r.Owner, fix[0])
 			}
 		}
-		if r.Action == ActionRetry && r.Owner == OwnerRecipientAdmin && !names(r.Fix[0], patient) && !names(r.Fix[0], []string{"administrator"}) {
+		if r.Action == ActionRetry && r.Owner == OwnerRecipientAdmin && !names(r.Fix[0], patient) {
 			t.Errorf("%s: it is tried again by itself, but the first step is %q", r.ID, r.Fix[0])
 		}
 	}
 }
 
-// checkFirstStep holds a first step against who must act.
+// checkFirstStep holds a first step against who must act: some words show whose step it is.
 func checkFirstStep(t *testing.T, what string, owner Owner, step string) {
 	t.Helper()
-	if owner == OwnerOperator && names(step, theirSide) {
+	theirs := []string{"recipient's administrator", "their administrator", "pass the reply on",
+		"by another channel"}
+	ours := []string{"blocklists", "the upstream's", "your spf", "the provider's console"}
+	if owner == OwnerOperator && names(step, theirs) {
 		t.Errorf("%s: the operator must act, but the first step asks the recipient's side: %q", what, step)
 	}
-	if (owner == OwnerRecipientAdmin || owner == OwnerRecipient) && names(step, ourSide) {
+	if (owner == OwnerRecipientAdmin || owner == OwnerRecipient) && names(step, ours) {
 		t.Errorf("%s: %s must act, but the first step is ours: %q", what, owner, step)
 	}
 }
 
-// TestFirstStepOfEveryAnswer holds the same over the answers to all replies that are kept, with the providers' own
+// TestFirstStepOfEveryAnswer holds the same over the answers to all labelled replies, with the providers' own
 // advice in front, at each stage.
 func TestFirstStepOfEveryAnswer(t *testing.T) {
 	e := newEngine(t)
 	for _, file := range []string{"replies", "templates", "blind"} {
-		for _, row := range labelledReplies(t, "testdata/"+file+".jsonl") {
+		for _, row := range labelledReplies(t, file) {
 			for _, stage := range []Stage{StageHello, StageAuth, StageMail, StageRcpt, StageEndOfData} {
 				s := symptomOf(row.Reply)
 				s.Stage = stage
@@ -109,6 +116,7 @@ func TestFirstStepOfEveryAnswer(t *testing.T) {
 	}
 }
 
+// names reports whether a step has one of these words.
 func names(step string, those []string) bool {
 	return slices.ContainsFunc(those, func(one string) bool {
 		return strings.Contains(strings.ToLower(step), one)
@@ -117,10 +125,7 @@ func names(step string, those []string) bool {
 
 // TestFixFollowsWhetherItIsTriedAgain: nobody is told to wait for an attempt that will not come.
 func TestFixFollowsWhetherItIsTriedAgain(t *testing.T) {
-	e, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := newEngine(t)
 	for _, tt := range []struct {
 		name  string
 		s     Symptom

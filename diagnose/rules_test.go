@@ -31,7 +31,8 @@ func TestRuleExamples(t *testing.T) {
 			}
 			d := e.Diagnose(s)
 			if want := e.categoryFor(r, &s); d.Category != want {
-				t.Errorf("rule %q says %s, but %q is %s (%s) by %q", r.ID, want, example, d.Category, d.Reason, d.Rule)
+				t.Errorf("rule %q says %s, but %q is %s (%s) by %q",
+					r.ID, want, example, d.Category, d.Reason, d.Rule)
 			} else if d.Reason != r.Reason {
 				t.Errorf("rule %q says %s, but %q is %s by %q", r.ID, r.Reason, example, d.Reason, d.Rule)
 			}
@@ -39,7 +40,8 @@ func TestRuleExamples(t *testing.T) {
 	}
 }
 
-// categoryFor is the category that a rule gives: a Connection Failure that was told in a reply is filed under the guide's.
+// categoryFor is the category that a rule gives: a Connection Failure that was told in a reply is filed
+// under the guide's.
 func (e *Engine) categoryFor(r *compiled, s *Symptom) Category {
 	if r.category == ConnectionFailure && s.Reply.Code != 0 {
 		return RecipientError
@@ -64,15 +66,32 @@ reason = "restricted_recipient"
 any = ["user unknown"]
 `
 
-// TestUserRules holds that a user's rules add to ours, replace them by id, and can switch them off.
-func TestUserRules(t *testing.T) {
-	for _, c := range []struct {
-		name, rules string
-		reply       string // "550 5.1.1 User unknown" when empty
-		category    Category
-		reason      Reason
-		rule        string
-	}{
+// userCase is a user's file and the answer that it leads to.
+type userCase struct {
+	name, rules string
+	reply       string // "550 5.1.1 User unknown" when empty
+	category    Category
+	reason      Reason
+	rule        string
+}
+
+func (c *userCase) check(t *testing.T) {
+	t.Helper()
+	e, err := New(Options{Rules: []byte(c.rules)})
+	if err != nil {
+		t.Errorf("%s: %v", c.name, err)
+		return
+	}
+	d := e.answer(cmp.Or(c.reply, "550 5.1.1 User unknown"))
+	if d.Category != c.category || d.Reason != c.reason || d.Rule != c.rule {
+		t.Errorf("%s: %s, %s by %s, want %s, %s by %s",
+			c.name, d.Category, d.Reason, d.Rule, c.category, c.reason, c.rule)
+	}
+}
+
+// TestUserRulesAdd holds that a user's rules add to ours, by band and by beats.
+func TestUserRulesAdd(t *testing.T) {
+	for _, c := range []userCase{
 		{
 			name:     "added, and it wins in the band of the built-in rule",
 			rules:    ownRule,
@@ -96,13 +115,6 @@ any = ["mailbox full"]`,
 			reply:    "552 Mailbox full",
 			category: RecipientError, reason: "server_full", rule: "ours",
 		}, {
-			name: "replaced",
-			rules: `[[rule]]
-id = "user-unknown"
-reason = "account_inactive"
-any = ["user unknown"]`,
-			category: InvalidAddress, reason: "account_inactive", rule: "user-unknown",
-		}, {
 			name: "with a category that is not its reason's",
 			rules: `[[rule]]
 id = "ours"
@@ -111,6 +123,23 @@ category = "Mailbox Issues"
 weight = "certain"
 any = ["user unknown"]`,
 			category: MailboxIssues, reason: "user_unknown", rule: "ours",
+		},
+	} {
+		c.check(t)
+	}
+}
+
+// TestUserRulesReplace holds that a user's file replaces rules of ours by id, switches them off, and defines
+// reasons.
+func TestUserRulesReplace(t *testing.T) {
+	for _, c := range []userCase{
+		{
+			name: "replaced",
+			rules: `[[rule]]
+id = "user-unknown"
+reason = "account_inactive"
+any = ["user unknown"]`,
+			category: InvalidAddress, reason: "account_inactive", rule: "user-unknown",
 		}, {
 			name: "switched off",
 			rules: `[[rule]]
@@ -138,85 +167,99 @@ any = ["user unknown"]`,
 			category: Blocked, reason: "house_rule", rule: "ours",
 		},
 	} {
-		e, err := New(Options{Rules: []byte(c.rules)})
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		reply := cmp.Or(c.reply, "550 5.1.1 User unknown")
-		d := e.Diagnose(Symptom{Reply: ParseReply(reply)})
-		if d.Category != c.category || d.Reason != c.reason || d.Rule != c.rule {
-			t.Errorf("%s: %s, %s by %s, want %s, %s by %s",
-				c.name, d.Category, d.Reason, d.Rule, c.category, c.reason, c.rule)
-		}
+		c.check(t)
+	}
+}
+
+// aRule is a user's rule without a phrase; wordedRule has one.
+const (
+	aRule      = "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\n"
+	wordedRule = aRule + "any = [\"x y\"]\n"
+)
+
+// userMistake is a user's file and what the error about it says.
+type userMistake struct{ name, rules, want string }
+
+func (c *userMistake) check(t *testing.T) {
+	t.Helper()
+	_, err := New(Options{Rules: []byte(c.rules), RulesName: "my.toml"})
+	if err == nil || !strings.Contains(err.Error(), c.want) {
+		t.Errorf("%s: %v, want %q", c.name, err, c.want)
 	}
 }
 
 // TestUserRulesErrors holds that an error about a user's file names the file, the line and the rule.
 func TestUserRulesErrors(t *testing.T) {
-	const rule = "[[rule]]\nid = \"a\"\nreason = \"user_unknown\"\n"
-	const worded = rule + "any = [\"x y\"]\n"
-	for _, c := range []struct{ name, rules, want string }{
+	for _, c := range []userMistake{
 		{
 			name:  "unknown key",
 			rules: "[[rule]]\nid = \"a\"\nreson = \"user_unknown\"",
 			want:  "my.toml:3: unknown key rule.reson",
 		}, {
 			name:  "a key that would be ignored",
-			rules: worded + `provider = ["gmail"]`,
+			rules: wordedRule + `provider = ["gmail"]`,
 			want:  "my.toml:5: unknown key rule.provider",
 		}, {
-			name: "no TOML", rules: "[[rule]\n", want: "my.toml:1:",
+			name: "not TOML", rules: "[[rule]\n", want: "my.toml:1:",
 		}, {
-			name: "wrong type", rules: rule + `any = "x y"`, want: "my.toml:4:",
+			name: "wrong type", rules: aRule + `any = "x y"`, want: "my.toml:4:",
 		}, {
 			name:  "no such reason",
 			rules: "# mine\n[[rule]]\nid = \"a\"\nreason = \"nonsense\"\nany = [\"x y\"]",
 			want:  `my.toml:3: rule "a": there is no reason "nonsense"`,
 		}, {
 			name:  "no such category",
-			rules: worded + `category = "Bounced"`,
+			rules: wordedRule + `category = "Bounced"`,
 			want:  `there is no category "Bounced"`,
 		}, {
-			name: "no phrase", rules: rule, want: `my.toml:2: rule "a": it has no phrase`,
+			name: "no phrase", rules: aRule, want: `my.toml:2: rule "a": it has no phrase`,
 		}, {
 			name:  "no such class",
-			rules: rule + `any = ["{nobody} here"]`,
+			rules: aRule + `any = ["{nobody} here"]`,
 			want:  `rule "a": phrase "{nobody} here": there is no class "nobody"`,
 		}, {
-			name: "gap at the end", rules: rule + `any = ["x .."]`, want: "no words beside a gap",
+			name: "gap at the end", rules: aRule + `any = ["x .."]`, want: "no words beside a gap",
 		}, {
 			name:  "bad code",
-			rules: worded + `code = ["55"]`,
+			rules: wordedRule + `code = ["55"]`,
 			want:  `rule "a": code "55" is not three digits or x`,
 		}, {
 			name:  "bad enhanced code",
-			rules: worded + `enhanced = ["5.1"]`,
+			rules: wordedRule + `enhanced = ["5.1"]`,
 			want:  `rule "a": enhanced "5.1" is not like 5.1.1`,
-		}, {
+		},
+	} {
+		c.check(t)
+	}
+}
+
+// TestUserRulesOrderErrors holds the same for what orders rules: bands, beats and ids.
+func TestUserRulesOrderErrors(t *testing.T) {
+	for _, c := range []userMistake{
+		{
 			name:  "unknown band",
-			rules: worded + `weight = "much"`,
+			rules: wordedRule + `weight = "much"`,
 			want: `my.toml:2: rule "a": there is no weight "much": ` +
 				`write certain, strong, normal, hint or vague`,
 		}, {
 			name:  "a number for a band",
-			rules: worded + `weight = 9`,
+			rules: wordedRule + `weight = 9`,
 			want:  `my.toml:2: rule "a": weight 9 is a number: write weight = "certain"`,
 		}, {
 			name:  "a fraction for a band",
-			rules: worded + `weight = 5.5`,
+			rules: wordedRule + `weight = 5.5`,
 			want:  `weight 5.5 is a number: write weight = "hint"`,
 		}, {
 			name:  "an unknown rule to beat",
-			rules: worded + `beats = ["nobody"]`,
+			rules: wordedRule + `beats = ["nobody"]`,
 			want:  `my.toml:2: rule "a": beats "nobody", but there is no rule of this id`,
 		}, {
 			name:  "a rule that beats itself",
-			rules: worded + `beats = ["a"]`,
+			rules: wordedRule + `beats = ["a"]`,
 			want:  `my.toml:2: rule "a": a beats a: take one of these beats out`,
 		}, {
 			name: "a circle of rules",
-			rules: worded + "beats = [\"b\"]\n[[rule]]\nid = \"b\"\nreason = \"mailbox_full\"\n" +
+			rules: wordedRule + "beats = [\"b\"]\n[[rule]]\nid = \"b\"\nreason = \"mailbox_full\"\n" +
 				"any = [\"z\"]\nbeats = [\"a\"]",
 			want: `my.toml:2: rule "a": a beats b beats a: take one of these beats out`,
 		}, {
@@ -225,14 +268,11 @@ func TestUserRulesErrors(t *testing.T) {
 			want:  "cannot be changed",
 		}, {
 			name:  "two of one id",
-			rules: worded + "[[rule]]\nid = \"a\"\nreason = \"mailbox_full\"\nany = [\"z\"]",
+			rules: wordedRule + "[[rule]]\nid = \"a\"\nreason = \"mailbox_full\"\nany = [\"z\"]",
 			want:  "there are two of this id",
 		},
 	} {
-		_, err := New(Options{Rules: []byte(c.rules), RulesName: "my.toml"})
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.want)
-		}
+		c.check(t)
 	}
 }
 
@@ -258,11 +298,11 @@ func TestDocumentedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := e.Diagnose(Symptom{Reply: ParseReply("550 5.7.1 Message held by ACME gateway")})
+	d := e.answer("550 5.7.1 Message held by ACME gateway")
 	if d.Rule != "acme-gateway-quarantine" {
 		t.Errorf("decided by %s", d.Rule)
 	}
-	if d := e.Diagnose(Symptom{Reply: ParseReply("451 SPAM not accepted")}); d.Rule == "spam-word" {
+	if d := e.answer("451 SPAM not accepted"); d.Rule == "spam-word" {
 		t.Error("spam-word is still there")
 	}
 }

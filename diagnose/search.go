@@ -4,11 +4,11 @@ import "slices"
 
 // row is a row of words made ready for the search, and the working memory of one.
 type row struct {
-	words []word
-	ids   []int32 // of all words, one after the other
-	from  []int32 // by word: where its ids begin; one more at the end
-	skips []bool  // by word
-	stock []int32 // by word: where the boilerplate or pointer ends that it stands in, or one before it
+	words       []word
+	ids         []int32 // of all words, one after the other
+	from        []int32 // by word: where its ids begin; one more at the end
+	skips       []bool  // by word
+	boilerplate []int32 // by word: where the boilerplate or pointer ends that it stands in, or one before it
 
 	pointer []int32 // the same for pointers alone
 	hits    []hit
@@ -117,17 +117,17 @@ func (r *row) found(x *index, closes []int32, do func(p *phrase, start, end int3
 	}
 }
 
-// markStock notes where boilerplate and pointers stand.
-func (r *row) markStock(x *index) {
-	r.stock, r.pointer = reach(r.stock, len(r.words)), reach(r.pointer, len(r.words))
-	r.found(x, x.stocks, func(p *phrase, start, end int32) {
-		r.stock[start] = max(r.stock[start], end)
+// markBoilerplate notes where boilerplate and pointers stand.
+func (r *row) markBoilerplate(x *index) {
+	r.boilerplate, r.pointer = reach(r.boilerplate, len(r.words)), reach(r.pointer, len(r.words))
+	r.found(x, x.boilerplate, func(p *phrase, start, end int32) {
+		r.boilerplate[start] = max(r.boilerplate[start], end)
 		if p.role == rolePointer {
 			r.pointer[start] = max(r.pointer[start], end)
 		}
 	})
 	for i := 1; i < len(r.words); i++ {
-		r.stock[i] = max(r.stock[i], r.stock[i-1])
+		r.boilerplate[i] = max(r.boilerplate[i], r.boilerplate[i-1])
 		r.pointer[i] = max(r.pointer[i], r.pointer[i-1])
 	}
 }
@@ -142,17 +142,17 @@ func reach(dst []int32, n int) []int32 {
 	return dst
 }
 
-// inStock reports whether the words [start, end) stand in one piece of boilerplate or one pointer.
-func (r *row) inStock(start, end int32) bool { return r.stock[start] >= end }
+// inBoilerplate reports whether the words [start, end) stand in one piece of boilerplate or one pointer.
+func (r *row) inBoilerplate(start, end int32) bool { return r.boilerplate[start] >= end }
 
-// fromStock reports whether a phrase with a gap takes its first words out of the middle of a piece of
+// fromBoilerplate reports whether a phrase with a gap takes its first words out of the middle of a piece of
 // boilerplate, and the others from behind it: "mailbox .. exceeds" in "mailbox unavailable; message exceeds".
-func (r *row) fromStock(p *phrase, start, end int32) bool {
+func (r *row) fromBoilerplate(p *phrase, start, end int32) bool {
 	if p.from == p.to || start == 0 {
 		return false
 	}
-	at := r.stock[start]
-	return at > start && at == r.stock[start-1] && at < end
+	at := r.boilerplate[start]
+	return at > start && at == r.boilerplate[start-1] && at < end
 }
 
 // inPointer reports whether the words [start, end) stand in one pointer.
@@ -162,7 +162,7 @@ func (r *row) inPointer(start, end int32) bool { return r.pointer[start] >= end 
 func (r *row) unread() int {
 	n := 0
 	for i, w := range r.words {
-		if w.wording() && !r.skips[i] && !r.inStock(int32(i), int32(i)+1) {
+		if w.wording() && !r.skips[i] && !r.inBoilerplate(int32(i), int32(i)+1) {
 			n++
 		}
 	}

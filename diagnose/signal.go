@@ -2,28 +2,28 @@ package diagnose
 
 import "slices"
 
-// Weights. A wording of defaultWeight or more decides against every code; the tables of codes weigh so much
-// that only vague wordings ("rejected") lose to them.
+// Weights. A wording of the band hint or a higher one decides against every code: the tables of codes weigh
+// so little that only vague wordings ("rejected") lose to them.
 const (
-	vagueWeight    = 4.6
-	hintWeight     = 5.6
-	normalWeight   = 6.8
-	strongWeight   = 8.2
-	certainWeight  = 9.2
-	pairWeight     = 3.5 // a pair with one category
-	sharedWeight   = 3.3 // a pair with several
-	enhancedWeight = 3.2
-	preciseWeight  = 5.1 // an enhanced code of one meaning beside a wording: "5.1.1 rejected" is about the address
-	codeWeight     = 2.0
-	support        = 0.15 // of each further signal that points the same way
-	supportCap     = 0.4  // for all wordings together
-	wordWeight     = 0.1  // for each word of a phrase: of two wordings the longer one says more
-	maxWordWeight  = 0.8
-	sureWeight     = 6.5 // from here on, and with sureMargin, a wording is sure
-	fairWeight     = 4.5
-	sureMargin     = 1.0
-	specificWeight = 5.0 // from here on a wording names a cause, beside which boilerplate is silent
-	stockWeight    = 5.0 // boilerplate alone weighs no more: less than an enhanced code of one meaning
+	vagueWeight       = 4.6
+	hintWeight        = 5.6
+	normalWeight      = 6.8
+	strongWeight      = 8.2
+	certainWeight     = 9.2
+	pairWeight        = 3.5 // a pair with one category
+	sharedWeight      = 3.3 // a pair with several
+	enhancedWeight    = 3.2
+	preciseWeight     = 5.1 // an enhanced code of one meaning beside a wording, as "5.1.1 rejected"
+	codeWeight        = 2.0
+	support           = 0.15 // of each further signal that points the same way
+	supportCap        = 0.4  // for all wordings together
+	wordWeight        = 0.1  // for each word of a phrase: of two wordings the longer one says more
+	maxWordWeight     = 0.8
+	sureWeight        = 6.5 // from here on, and with sureMargin, confidence is high
+	fairWeight        = 4.5
+	sureMargin        = 1.0
+	specificWeight    = 5.0 // from here on a wording names a cause, beside which boilerplate is silent
+	boilerplateWeight = 5.0 // boilerplate alone weighs no more: less than an enhanced code of one meaning
 )
 
 // finding is everything that one text showed.
@@ -37,10 +37,10 @@ type finding struct {
 
 // signal is a rule that holds.
 type signal struct {
-	rule   *compiled
-	weight float64
-	stock  bool // by boilerplate alone
-	beaten bool // by another that holds too
+	rule        *compiled
+	weight      float64
+	boilerplate bool // by boilerplate alone
+	beaten      bool // by another that holds too
 }
 
 // tally is what the phrases found so far say about one rule: those outside boilerplate, and all of them.
@@ -59,17 +59,17 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	r.load(e.x, text)
 	r.quiet(e.x, s.Reply.Enhanced)
 	r.search(e.x)
-	r.markStock(e.x)
+	r.markBoilerplate(e.x)
 	f := finding{words: len(r.words), provider: -1, blocklist: -1}
 	r.clearTallies(len(e.rules))
 	r.found(e.x, e.x.closes, func(p *phrase, start, end int32) {
 		if !r.inPointer(start, end) {
-			f.note(p, r, r.inStock(start, end) || r.fromStock(p, start, end))
+			f.note(p, r, r.inBoilerplate(start, end) || r.fromBoilerplate(p, start, end))
 		}
 	})
 	slices.Sort(r.touched)
 	f.signals = e.signals(r, s)
-	understood := slices.ContainsFunc(f.signals, func(g signal) bool { return !g.stock })
+	understood := slices.ContainsFunc(f.signals, func(g signal) bool { return !g.boilerplate })
 	f.unread = !understood && r.unread() > 0
 	return f
 }
@@ -77,16 +77,16 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 // signals gives the rules that hold. Beside one that holds by words outside boilerplate, boilerplate says
 // nothing.
 func (e *Engine) signals(r *row, s *Symptom) (out []signal) {
-	stock := !slices.ContainsFunc(r.touched, func(o int32) bool {
+	boilerplate := !slices.ContainsFunc(r.touched, func(o int32) bool {
 		return e.rules[o].weight >= specificWeight && e.rules[o].holds(r.tallies[o].specific(), s)
 	})
 	for _, o := range r.touched {
 		c, t := &e.rules[o], r.tallies[o].all
-		if !stock {
+		if !boilerplate {
 			t = r.tallies[o].specific()
 		}
 		if c.holds(t, s) {
-			out = append(out, c.signal(t, stock && !c.holds(r.tallies[o].own, s)))
+			out = append(out, c.signal(t, boilerplate && !c.holds(r.tallies[o].own, s)))
 		}
 	}
 	return withoutBeaten(out)
@@ -99,7 +99,7 @@ func withoutBeaten(signals []signal) []signal {
 			continue
 		}
 		for k := range signals {
-			if o := &signals[k]; g.rule.over(o.rule) && (o.stock || !g.stock) {
+			if o := &signals[k]; g.rule.over(o.rule) && (o.boilerplate || !g.boilerplate) {
 				o.beaten = true
 			}
 		}
@@ -116,17 +116,17 @@ func (c *compiled) over(o *compiled) bool {
 	return slices.Contains(c.beats, o)
 }
 
-// signal weighs what is said. stock tells that only boilerplate says it.
-func (c *compiled) signal(t said, stock bool) signal {
+// signal weighs what is said. boilerplate means that only boilerplate says it.
+func (c *compiled) signal(t said, boilerplate bool) signal {
 	weight := c.weight + min(maxWordWeight, wordWeight*float64(t.words))
-	if stock {
-		weight = min(weight, stockWeight)
+	if boilerplate {
+		weight = min(weight, boilerplateWeight)
 	}
-	return signal{rule: c, weight: weight, stock: stock}
+	return signal{rule: c, weight: weight, boilerplate: boilerplate}
 }
 
-// specific is what is said where boilerplate is silent. It counts for a rule that something outside speaks
-// for, since the rule was written for both: "access denied" with "try again later".
+// specific is what is said where boilerplate is silent. It counts for a rule that something outside
+// supports, since the rule was written for both: "access denied" with "try again later".
 func (t *tally) specific() said {
 	if !t.own.any && t.own.all == 0 {
 		return said{}
@@ -152,7 +152,7 @@ func (r *row) clearTallies(n int) {
 }
 
 // note records that a phrase was found, in boilerplate or outside.
-func (f *finding) note(p *phrase, r *row, stock bool) {
+func (f *finding) note(p *phrase, r *row, boilerplate bool) {
 	switch p.role {
 	case roleProvider:
 		if f.provider < 0 || int(p.owner) < f.provider {
@@ -170,7 +170,7 @@ func (f *finding) note(p *phrase, r *row, stock bool) {
 		r.touched = append(r.touched, p.owner)
 	}
 	t.all.note(p)
-	if !stock {
+	if !boilerplate {
 		t.own.note(p)
 	}
 }
@@ -195,7 +195,7 @@ func (c *compiled) applies(s *Symptom) bool {
 	switch {
 	case c.When == "reply" && !hasReply, c.When == "no_reply" && hasReply:
 		return false
-	case len(c.Code) > 0 && !slices.ContainsFunc(c.Code, func(p string) bool { return matchCode(p, s.Reply.Code) }):
+	case len(c.Code) > 0 && !matchesAny(c.Code, s.Reply.Code):
 		return false
 	case len(c.enhanced) > 0 && !slices.ContainsFunc(c.enhanced, s.Reply.Enhanced.matches):
 		return false
@@ -203,6 +203,11 @@ func (c *compiled) applies(s *Symptom) bool {
 		return false
 	}
 	return true
+}
+
+// matchesAny compares a code with several patterns.
+func matchesAny(patterns []string, code int) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matchCode(p, code) })
 }
 
 // matchCode compares a code with a pattern such as "55x".
@@ -217,5 +222,6 @@ func matchCode(p string, code int) bool {
 
 // matches compares e with a pattern in which -1 stands for any number.
 func (e Enhanced) matches(p [3]int) bool {
-	return !e.IsZero() && (p[0] < 0 || p[0] == e.Class) && (p[1] < 0 || p[1] == e.Subject) && (p[2] < 0 || p[2] == e.Detail)
+	fits := func(p, n int) bool { return p < 0 || p == n }
+	return !e.IsZero() && fits(p[0], e.Class) && fits(p[1], e.Subject) && fits(p[2], e.Detail)
 }

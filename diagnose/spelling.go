@@ -7,8 +7,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// fold lowers the case and strips accents, so that a phrase written either way is found. Bytes that are no
-// UTF-8 are taken for Latin-1, which is what old mailers send.
+// fold lowers the case and strips accents, so that a phrase written either way is found. Bytes that are not
+// UTF-8 are read as Latin-1, which is what old mailers send.
 func fold(s string) string {
 	if isLowerASCII(s) {
 		return s
@@ -79,15 +79,15 @@ func appendFolded(b []byte, r rune) []byte {
 	return utf8.AppendRune(b, unicode.ToLower(r))
 }
 
-// speller finds the word that a misspelt one was meant for, among the words of the class "spell". Two words at one edit
-// (a letter left out, added, replaced or swapped with its neighbour) become the same when one letter is left out of
-// each, so the candidates are found by look-up.
+// speller finds the word that a misspelt one was meant for, among the words of the class "spell". Two words
+// that are one edit apart (a letter left out, added, replaced or swapped with its neighbour) become the same
+// when one letter is left out of each, so the candidates are found by look-up.
 type speller struct {
 	words   []string
 	without map[string][]int32 // a word, or one with a letter left out -> words
 }
 
-// Words shorter than minSpelled are too alike, longer ones than maxSpelled are no words.
+// Words shorter than minSpelled are too alike, longer ones than maxSpelled are not words.
 const minSpelled, maxSpelled = 5, 16
 
 func newSpeller(words []string) *speller {

@@ -24,18 +24,18 @@ const (
 	StageEndOfData Stage = "end_of_data" // the content and its final dot
 	StageReset     Stage = "rset"        // RSET
 	StageQuit      Stage = "quit"        // QUIT
-	StageQueue     Stage = "queue"       // ours: decided without asking the upstream (expired, too large, cancelled)
+	StageQueue     Stage = "queue"       // ours: decided without the upstream (expired, too large, cancelled)
 )
 
-// Symptom is everything known of one refusal: what was said, where in the exchange, by whom, and about which message.
-// The zero value of each field means that it is not known.
+// Symptom is everything known about one refusal: what was said, where in the exchange, by whom, and about
+// which message. The zero value of a field means that it is not known.
 type Symptom struct {
 	Stage    Stage
 	Reply    Reply  // the zero Reply when the upstream said nothing
 	NetErr   NetErr // why there is no reply; the zero NetErr when there is one
 	Text     string // wording that carries no code, as in a foreign mailer's report
 	Upstream string // host name of the next hop that spoke
-	Final    bool   // the message will not be tried again, whatever the reply's class: its time is over
+	Final    bool   // the message will not be tried again, whatever the reply's class: it has expired
 	Facts    Facts
 }
 
@@ -56,7 +56,7 @@ func (r Reply) Class() int { return r.Code / 100 }
 // replyJSON is how a Reply is stored: by its bytes alone, since the rest follows from them.
 type replyJSON struct {
 	Raw   string `json:"raw,omitempty"`
-	Bytes []byte `json:"bytes,omitempty"` // in place of Raw where that is no valid UTF-8
+	Bytes []byte `json:"bytes,omitempty"` // in place of Raw where that is not valid UTF-8
 }
 
 // MarshalJSON writes r so that UnmarshalJSON restores every byte.
@@ -83,7 +83,7 @@ func (r *Reply) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Enhanced is an enhanced mail system status code (RFC 3463, 2). Details of three digits are in use (5.7.705).
+// Enhanced is an enhanced mail system status code (RFC 3463, 2). Details of three digits occur (5.7.705).
 type Enhanced struct{ Class, Subject, Detail int }
 
 // IsZero reports whether e is absent.
@@ -97,8 +97,8 @@ func (e Enhanced) String() string {
 	return strconv.Itoa(e.Class) + "." + strconv.Itoa(e.Subject) + "." + strconv.Itoa(e.Detail)
 }
 
-// NetErr says why an exchange with the upstream ended without a reply. It is made from a Go error by the side that
-// met it; diagnose itself does no I/O.
+// NetErr says why an exchange with the upstream ended without a reply. The caller makes it from a Go error;
+// diagnose itself does no I/O.
 type NetErr struct {
 	Kind NetKind
 	Text string // the error in words, for the log: addresses and names, never secrets
@@ -120,7 +120,7 @@ const (
 	NetNoGreeting       NetKind = "no_greeting"             // connected, and the server never greeted
 	NetReset            NetKind = "connection_reset"        // connected, then RST
 	NetClosed           NetKind = "connection_closed"       // connected, then EOF without a reply
-	NetProtocol         NetKind = "protocol_error"          // bytes that are no SMTP reply
+	NetProtocol         NetKind = "protocol_error"          // bytes that are not an SMTP reply
 	NetTLSAuthority     NetKind = "tls_unknown_authority"   // certificate not signed by a known authority
 	NetTLSExpired       NetKind = "tls_certificate_expired" // certificate expired or not yet valid
 	NetTLSName          NetKind = "tls_wrong_name"          // certificate for another name
@@ -128,20 +128,20 @@ const (
 	NetTLSProtocol      NetKind = "tls_handshake"           // versions, ciphers, alerts, not TLS at all
 	NetTLSUnavailable   NetKind = "tls_unavailable"         // TLS required, STARTTLS not offered
 	NetAuthUnavailable  NetKind = "auth_unavailable"        // credentials set, no usable mechanism offered
-	NetProxy            NetKind = "proxy"                   // the way to the upstream failed, not the upstream
+	NetProxy            NetKind = "proxy"                   // the proxy failed, not the upstream
 	NetOAuthToken       NetKind = "oauth_token"             // the token end point refused or failed
 	NetLocal            NetKind = "local"                   // our own machine: no file descriptors, no port
 	NetCanceled         NetKind = "canceled"                // we stopped the exchange ourselves
-	NetSizeExceeded     NetKind = "size_exceeded"           // RFC 1870: larger than the upstream's SIZE; not sent
-	NetUTF8Unavailable  NetKind = "smtputf8_unavailable"    // RFC 6531: the message needs SMTPUTF8; not sent
-	NetEightUnavailable NetKind = "8bitmime_unavailable"    // RFC 6152: the message needs 8BITMIME; not sent
-	NetExtensionMissing NetKind = "extension_missing"       // RFC 5321, 2.2.1: offered before, or EHLO failed; not sent yet
+	NetSizeExceeded     NetKind = "size_exceeded"           // RFC 1870: larger than the upstream's SIZE
+	NetUTF8Unavailable  NetKind = "smtputf8_unavailable"    // RFC 6531: the message needs SMTPUTF8
+	NetEightUnavailable NetKind = "8bitmime_unavailable"    // RFC 6152: the message needs 8BITMIME
+	NetExtensionMissing NetKind = "extension_missing"       // RFC 5321, 2.2.1: offered before, or EHLO failed
 	NetCorrupt          NetKind = "content_corrupt"         // ours: the stored content is damaged or gone
-	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: given up after the retry limit
+	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: the retry limit was reached
 )
 
-// Facts are what the caller knows of the message itself. A fix names them where they explain the refusal. All are
-// optional.
+// Facts are what the caller knows about the message itself. The evidence names them where they explain the
+// refusal. All are optional.
 type Facts struct {
 	HeaderFrom    string    // domain of the From header
 	EnvelopeFrom  string    // domain of MAIL FROM; empty for the null sender

@@ -8,8 +8,8 @@ import (
 )
 
 // guideCategories are the nine names, in the guide's order.
-var guideCategories = [...]Category{Blocked, DMARCErrors, InvalidAddress, MailboxIssues, MailboxFull, RateLimitIssues,
-	RecipientError, RejectionErrors, SenderReputation}
+var guideCategories = [...]Category{Blocked, DMARCErrors, InvalidAddress, MailboxIssues, MailboxFull,
+	RateLimitIssues, RecipientError, RejectionErrors, SenderReputation}
 
 func knownCategory(c Category) bool {
 	return c == ConnectionFailure || slices.Contains(guideCategories[:], c)
@@ -20,7 +20,7 @@ type checker struct {
 	f       *file
 	reasons map[Reason]bool
 	ids     map[string]bool
-	user    []byte // the user's file, to tell lines
+	user    []byte // the user's file, to find lines
 	errs    []error
 }
 
@@ -51,10 +51,12 @@ func (f *file) checkIDs(name string, data []byte) error {
 	var errs []error
 	seen := map[string]bool{}
 	for i := range f.Rules {
-		if id := f.Rules[i].ID; seen[id] {
-			errs = append(errs, fmt.Errorf("%s:%d: rule %q: there are two of this id", name, lineOf(data, id), id))
+		id := f.Rules[i].ID
+		if seen[id] {
+			err := fmt.Errorf("%s:%d: rule %q: there are two of this id", name, lineOf(data, id), id)
+			errs = append(errs, err)
 		}
-		seen[f.Rules[i].ID] = true
+		seen[id] = true
 	}
 	return errors.Join(errs...)
 }
@@ -86,15 +88,16 @@ func (c *checker) reason(r *ReasonInfo) {
 		c.errorf("%s: definition, cause and fix must be set", where)
 	}
 	if !slices.Contains([]Scope{ScopeRecipient, ScopeMessage, ScopeSender, ScopeUpstream}, r.Scope) {
-		c.errorf("%s: scope %q is none of recipient, message, sender, upstream", where, r.Scope)
+		c.errorf("%s: scope %q is not one of recipient, message, sender, upstream", where, r.Scope)
 	}
-	owners := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain, OwnerRecipient, OwnerRecipientAdmin, OwnerUpstreamProvider}
+	owners := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain, OwnerRecipient, OwnerRecipientAdmin,
+		OwnerUpstreamProvider}
 	if !slices.Contains(owners, r.Owner) {
-		c.errorf("%s: owner %q is none of %v", where, r.Owner, owners)
+		c.errorf("%s: owner %q is not one of %v", where, r.Owner, owners)
 	}
 	actions := []Action{ActionRetry, ActionWait, ActionFixAndResend, ActionRemoveAddress, ActionSlowDown}
 	if !slices.Contains(actions, r.Action) {
-		c.errorf("%s: action %q is none of %v", where, r.Action, actions)
+		c.errorf("%s: action %q is not one of %v", where, r.Action, actions)
 	}
 }
 
@@ -133,7 +136,7 @@ func (c *checker) rule(r *rule) {
 		c.errorf("%s: when %q is neither reply nor no_reply", where, r.When)
 	}
 	if r.Confidence != "" && r.Confidence != High && r.Confidence != Medium && r.Confidence != Low {
-		c.errorf("%s: confidence %q is none of high, medium, low", where, r.Confidence)
+		c.errorf("%s: confidence %q is not one of high, medium, low", where, r.Confidence)
 	}
 	for _, p := range r.Code {
 		if len(p) != 3 || strings.Trim(p, "0123456789x") != "" {
@@ -187,7 +190,8 @@ func (c *checker) beats() {
 		rules[r.ID] = r
 		for _, id := range r.Beats {
 			if !c.ids[id] {
-				c.errorf("%s: beats %q, but there is no rule of this id: correct the id or take it out", c.where(r), id)
+				c.errorf("%s: beats %q, but there is no rule of this id: correct the id or take it out",
+					c.where(r), id)
 			}
 		}
 	}

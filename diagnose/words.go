@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// wordKind tells plain words from the things that wordings are filled with.
+// wordKind separates plain words from the things that a wording names.
 type wordKind uint8
 
 const (
@@ -22,7 +22,7 @@ const (
 )
 
 // word is one word of a wording: lower case, accents folded, no punctuation. All kinds but plainWord and
-// numberWord are facts: they say of what the wording speaks and never what it says. A phrase finds a fact
+// numberWord are facts: they are what the wording is about, never what it says. A phrase finds a fact
 // only by its whole name.
 type word struct {
 	text string
@@ -65,7 +65,7 @@ func splitWords(dst []word, s string) []word {
 		start := i
 		i = chunkEnd(s, i)
 		switch chunk := s[start:i]; {
-		case chunk == "unknown" && i < len(s) && s[i] == '[': // unknown[192.0.2.1]: Postfix's host without a name
+		case chunk == "unknown" && i < len(s) && s[i] == '[': // unknown[192.0.2.1]: Postfix's nameless host
 		case quotedName(dst, s, start, i):
 			dst = append(dst, word{text: strings.Trim(chunk, "'"), kind: nameWord})
 		default:
@@ -99,7 +99,8 @@ func separator(s string, i int) int {
 	case ' ', '<', '>', '(', ')', '[', ']', '{', '}', '"', ',', ';', '|', '!', '*', '`':
 		return 1
 	case 0xe3:
-		if r, n := utf8.DecodeRuneInString(s[i:]); '\u3000' <= r && r <= '\u3002' { // ideographic space, comma and full stop
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if '\u3000' <= r && r <= '\u3002' { // ideographic space, comma and full stop
 			return n
 		}
 	}
@@ -199,11 +200,13 @@ func splitPlain(dst []word, s string) []word {
 func runEnd(s string, i int) int {
 	end := i // after the last letter or digit
 	for j := i; j < len(s); {
-		if c := s[j]; letter(c) || digit(c) {
+		c := s[j]
+		if letter(c) || digit(c) {
 			j++
 			end = j
 			continue
-		} else if inRun(c) && (c != '.' || j+1 == len(s) || s[j+1] != '.') { // "denied...7d39d529" is two runs
+		}
+		if inRun(c) && !strings.HasPrefix(s[j:], "..") { // "denied...7d39d529" is two runs
 			j++
 			continue
 		}
@@ -236,7 +239,8 @@ func appendRun(dst []word, s string) []word {
 	if isName(s) {
 		return append(dst, word{text: s, kind: nameWord})
 	}
-	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '.' || r == '-' || r == '_' }) {
+	mark := func(r rune) bool { return r == '.' || r == '-' || r == '_' }
+	for part := range strings.FieldsFuncSeq(s, mark) {
 		dst = appendPart(dst, strings.ReplaceAll(part, "'", ""))
 	}
 	return dst
@@ -282,5 +286,6 @@ func wordRune(r rune) bool {
 
 // wide reports whether r belongs to a script that puts no spaces between words, or glues particles to them.
 func wide(r rune) bool {
-	return r >= 0x2e80 && (r < 0xa000 || 0xac00 <= r && r < 0xd7b0 || 0xf900 <= r && r < 0xfb00 || 0xff60 <= r && r < 0xffe0)
+	return 0x2e80 <= r && r < 0xa000 || 0xac00 <= r && r < 0xd7b0 || 0xf900 <= r && r < 0xfb00 ||
+		0xff60 <= r && r < 0xffe0
 }
