@@ -62,7 +62,7 @@ func withoutSpace(b []byte) []byte {
 	return out
 }
 
-// words are the beginning of what p says to a person: a text as it is, HTML without its marks, of several
+// words are the beginning of what p says to a person: a text as it is, HTML without its tags, of several
 // parts the first that says anything.
 func (p *part) words() string {
 	if p.prose == nil {

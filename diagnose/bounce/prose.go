@@ -47,7 +47,7 @@ func (p *part) inProse() Notification {
 	return n
 }
 
-// looksLikeBounce tells a bounce by its header, or by its first words.
+// looksLikeBounce recognises a bounce by its header, or by its first words.
 func (p *part) looksLikeBounce() bool {
 	if p.kind == "multipart/report" || p.fields.get("X-Failed-Recipients") != "" {
 		return true

@@ -14,11 +14,11 @@ type outcome int
 const (
 	unknown  outcome = iota
 	accepted         // delivered, relayed or expanded
-	delayed          // it is tried again
-	failed           // it is given up
+	delayed          // it will be tried again
+	failed           // it will not be tried again
 )
 
-// outcome is told by the Action, and where there is none that is known, by the class of the Status (RFC 3464,
+// outcome follows from the Action or, where that is unknown or missing, from the class of the Status (RFC 3464,
 // 2.3.4).
 func (r *Recipient) outcome() outcome {
 	switch r.Action {

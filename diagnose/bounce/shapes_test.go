@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,27 +43,43 @@ const (
 	original = "\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
 )
 
+// statusOf is a report with these blocks of a delivery status.
+func statusOf(blocks string) string { return report("Sorry.", statusType+"\r\n"+ofMessage+blocks) }
+
+// proseOf is a bounce that is written for a person alone.
+func proseOf(text string) string {
+	return "From: MAILER-DAEMON@a.example\r\nSubject: failure notice\r\n\r\n" + text
+}
+
+func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
 func shapes() []shape {
-	status := func(blocks string) string { return report("Sorry.", statusType+"\r\n"+ofMessage+blocks) }
-	prose := func(text string) string {
-		return "From: MAILER-DAEMON@a.example\r\nSubject: failure notice\r\n\r\n" + text
-	}
-	base64Of := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	return slices.Concat(fieldShapes(), partShapes(), lineShapes(), statusShapes(), proseShapes(), oddShapes())
+}
+
+// fieldShapes have many fields or long ones.
+func fieldShapes() []shape {
 	return []shape{
 		{"a folded field of the header", func(n int) string {
-			return "X: a\r\n" + repeated(" b\r\n", n) + "\r\n" + status(ofBob)
+			return "X: a\r\n" + repeated(" b\r\n", n) + "\r\n" + statusOf(ofBob)
 		}},
 		{"a folded field of the status", func(n int) string {
-			return status(ofBob + "Diagnostic-Code: smtp; 552 full\r\n" + repeated(" b\r\n", n))
+			return statusOf(ofBob + "Diagnostic-Code: smtp; 552 full\r\n" + repeated(" b\r\n", n))
 		}},
 		{"a folded field of the original", func(n int) string {
 			return report("", statusType+"\r\n"+ofBob+original+"Subject: a\r\n"+repeated(" b\r\n", n))
 		}},
-		{"many fields", func(n int) string { return numbered("X-%d: a\r\n", n) + status(ofBob) }},
+		{"many fields", func(n int) string { return numbered("X-%d: a\r\n", n) + statusOf(ofBob) }},
 		{"many fields of the status", func(n int) string {
-			return status(numbered("X-%d: a\r\n", n) + ofBob)
+			return statusOf(numbered("X-%d: a\r\n", n) + ofBob)
 		}},
-		{"lines that are not fields", func(n int) string { return repeated("x y\r\n", n) + status(ofBob) }},
+		{"lines that are not fields", func(n int) string { return repeated("x y\r\n", n) + statusOf(ofBob) }},
+	}
+}
+
+// partShapes are made of many parts or of deeply nested ones.
+func partShapes() []shape {
+	return []shape{
 		{"many parts", func(n int) string { return report("", repeated("--b\r\n\r\nx\r\n", n)) }},
 		{"boundaries without parts", func(n int) string { return report("", repeated("--b\r\n", n)) }},
 		{"nested with the same boundary", func(n int) string {
@@ -76,7 +93,7 @@ func shapes() []shape {
 				"Content-Type: multipart/mixed; boundary=bb\r\n\r\n" + numbered("--b%d\r\n", n)
 		}},
 		{"messages in messages", func(n int) string {
-			return repeated("Content-Type: message/rfc822\r\n\r\n", n) + status(ofBob)
+			return repeated("Content-Type: message/rfc822\r\n\r\n", n) + statusOf(ofBob)
 		}},
 		{"messages in base64 in messages", func(n int) string {
 			s := repeated("x", n/3)
@@ -85,13 +102,19 @@ func shapes() []shape {
 			}
 			return s
 		}},
+	}
+}
+
+// lineShapes have lines without an end, or parts that are encoded so.
+func lineShapes() []shape {
+	return []shape{
 		{"one line of a header", func(n int) string {
-			return "X: " + repeated("a", n) + "\r\n" + status(ofBob)
+			return "X: " + repeated("a", n) + "\r\n" + statusOf(ofBob)
 		}},
-		{"one line of a body", func(n int) string { return prose(repeated("a", n)) }},
-		{"one line of spaces", func(n int) string { return prose(repeated(" ", n) + "x") }},
+		{"one line of a body", func(n int) string { return proseOf(repeated("a", n)) }},
+		{"one line of spaces", func(n int) string { return proseOf(repeated(" ", n) + "x") }},
 		{"one line of a status", func(n int) string {
-			return status("Diagnostic-Code: smtp; 550 " + repeated("a ", n) + "\r\n" + ofBob)
+			return statusOf("Diagnostic-Code: smtp; 550 " + repeated("a ", n) + "\r\n" + ofBob)
 		}},
 		{"base64 without line ends", func(n int) string {
 			return report("", statusType+"Content-Transfer-Encoding: base64\r\n\r\n"+
@@ -109,6 +132,12 @@ func shapes() []shape {
 			return report("", statusType+"Content-Transfer-Encoding: quoted-printable\r\n\r\nX: "+
 				repeated("=\r\n", n)+"\r\n\r\n"+ofBob)
 		}},
+	}
+}
+
+// statusShapes report many recipients or hold many delivery statuses.
+func statusShapes() []shape {
+	return []shape{
 		{"many recipients", func(n int) string {
 			return report(numbered("user%d@c.example: 550 5.1.1 no\r\n", min(n, maxProse)), statusType+
 				"\r\n"+ofMessage+numbered(aRecipient, n))
@@ -118,13 +147,13 @@ func shapes() []shape {
 				numbered(aRecipient, n))
 		}},
 		{"many recipients without empty lines", func(n int) string {
-			return status(numbered("Final-Recipient: rfc822; u%d@c.example\r\nStatus: 5.1.1\r\n", n))
+			return statusOf(numbered("Final-Recipient: rfc822; u%d@c.example\r\nStatus: 5.1.1\r\n", n))
 		}},
 		{"recipients without a name", func(n int) string {
-			return status(repeated("Final-Recipient:\r\n", n))
+			return statusOf(repeated("Final-Recipient:\r\n", n))
 		}},
 		{"recipients behind many fields", func(n int) string {
-			return status(repeated("X: a\r\n", 8000) + repeated("Final-Recipient: a\r\n", n))
+			return statusOf(repeated("X: a\r\n", 8000) + repeated("Final-Recipient: a\r\n", n))
 		}},
 		{"many fields of the original and many recipients", func(n int) string {
 			return report("", statusType+"\r\n"+numbered(aRecipient, n/2)+original+
@@ -141,19 +170,25 @@ func shapes() []shape {
 			return "Content-Type: multipart/report; boundary=other\r\n\r\n" + repeated("--b\r\n", n) +
 				"\r\n" + ofBob
 		}},
+	}
+}
+
+// proseShapes are bounces without a delivery status.
+func proseShapes() []shape {
+	return []shape{
 		{"recipients in the text", func(n int) string {
-			return prose(numbered("<user%d@c.example>:\r\n550 5.1.1 no\r\n", n))
+			return proseOf(numbered("<user%d@c.example>:\r\n550 5.1.1 no\r\n", n))
 		}},
 		{"recipients without words", func(n int) string {
-			return prose(numbered("<user%d@c.example>\r\n", n))
+			return proseOf(numbered("<user%d@c.example>\r\n", n))
 		}},
 		{"one recipient with many words", func(n int) string {
-			return prose("<bob@c.example>:\r\n" + repeated("word\r\n", n))
+			return proseOf("<bob@c.example>:\r\n" + repeated("word\r\n", n))
 		}},
 		{"transcripts of the session", func(n int) string {
-			return prose(repeated("a word\r\n--- transcript of session\r\n", n))
+			return proseOf(repeated("a word\r\n--- transcript of session\r\n", n))
 		}},
-		{"codes in the text", func(n int) string { return prose(repeated("250 ", n)) }},
+		{"codes in the text", func(n int) string { return proseOf(repeated("250 ", n)) }},
 		{"recipients in the header", func(n int) string {
 			return "X-Failed-Recipients: " + numbered("user%d@c.example,\r\n ", n) +
 				"x\r\n\r\nIt was not delivered.\r\n"
@@ -167,6 +202,12 @@ func shapes() []shape {
 		{"entities", func(n int) string {
 			return "Subject: failure notice\r\nContent-Type: text/html\r\n\r\n" + repeated("&#", n)
 		}},
+	}
+}
+
+// oddShapes have parameters, encoded words and bytes that are rare.
+func oddShapes() []shape {
+	return []shape{
 		{"encoded words", func(n int) string {
 			return report("", statusType+"\r\n"+ofBob+original+"Subject: "+repeated("=?utf-8?q?a?=\r\n ",
 				n)+"x\r\n\r\n")
@@ -180,10 +221,10 @@ func shapes() []shape {
 				ofBob
 		}},
 		{"CR alone", func(n int) string {
-			return strings.ReplaceAll(status(numbered(aRecipient, n)), "\r\n", "\r")
+			return strings.ReplaceAll(statusOf(numbered(aRecipient, n)), "\r\n", "\r")
 		}},
 		{"NUL", func(n int) string { return repeated("\x00", n) }},
-		{"Latin-1", func(n int) string { return prose(repeated("\xe4", n)) }},
+		{"Latin-1", func(n int) string { return proseOf(repeated("\xe4", n)) }},
 	}
 }
 
