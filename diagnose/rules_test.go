@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"cmp"
-	"os"
 	"strings"
 	"testing"
 )
@@ -280,29 +279,5 @@ func TestUserRulesOrderErrors(t *testing.T) {
 func TestBeatenRuleSwitchedOff(t *testing.T) {
 	if _, err := New(Options{Rules: []byte("[[rule]]\nid = \"blocklist\"\ndisabled = true")}); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestDocumentedRules holds that the file shown in docs/diagnosis.md loads and does what it says.
-func TestDocumentedRules(t *testing.T) {
-	doc, err := os.ReadFile("../docs/diagnosis.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(doc), "```toml\n")
-	rules, _, ok := strings.Cut(after, "```\n")
-	if !ok {
-		t.Fatal("there is no block of toml")
-	}
-	e, err := New(Options{Rules: []byte(rules)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := e.answer("550 5.7.1 Message held by ACME gateway")
-	if d.Rule != "acme-gateway-quarantine" {
-		t.Errorf("decided by %s", d.Rule)
-	}
-	if d := e.answer("451 SPAM not accepted"); d.Rule == "spam-word" {
-		t.Error("spam-word is still there")
 	}
 }

@@ -18,8 +18,8 @@ const (
 	failed           // it will not be tried again
 )
 
-// outcome follows from the Action or, where that is unknown or missing, from the class of the Status (RFC 3464,
-// 2.3.4).
+// outcome follows from the Action or, where that is unknown or missing, from the class of the Status (RFC
+// 3464, 2.3.4).
 func (r *Recipient) outcome() outcome {
 	switch r.Action {
 	case "delivered", "relayed", "expanded":

@@ -54,7 +54,8 @@ func proseOf(text string) string {
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 func shapes() []shape {
-	return slices.Concat(fieldShapes(), partShapes(), lineShapes(), statusShapes(), proseShapes(), oddShapes())
+	return slices.Concat(fieldShapes(), partShapes(), lineShapes(), statusShapes(), proseShapes(),
+		oddShapes())
 }
 
 // fieldShapes have many fields or long ones.

@@ -2,10 +2,11 @@
 //
 //	go run ./scripts/accuracy [-rows FILE] [-part work|aside|all] [-misses]
 //
-// The rows are split once and for all by a hash of the reply: about 70 % to write rules by ("work") and 30 % kept aside,
-// to be scored at the end of a round of work only. It prints for each part: strict (equal to the label), lenient (the
-// label or one of the row's acceptable categories), strict with Invalid Address and Mailbox Issues taken for one, macro-F1, and how
-// sure the engine was of what; for all rows, precision and recall by category and the table of confusions.
+// The rows are split once and for all by a hash of the reply: about 70 % to write rules by ("work") and 30 %
+// set aside, to be scored only at the end of a round of work. It prints for each part: strict (equal to the
+// label), merged (strict, with Invalid Address and Mailbox Issues taken as one), lenient (the label or one
+// of the row's acceptable categories), macro-F1, and how sure the engine was of its answers; for all rows,
+// precision and recall by category and the table of confusions. docs/accuracy.md says what was measured.
 package main
 
 import (
@@ -29,7 +30,7 @@ type labelled struct {
 	Alt      []diagnose.Category `json:"alt"`
 }
 
-// aside reports whether the row is kept aside.
+// aside reports whether the row is set aside.
 func (l labelled) aside() bool {
 	h := fnv.New32a()
 	io.WriteString(h, l.Reply)
@@ -41,10 +42,16 @@ func (l labelled) accepts(c diagnose.Category) bool {
 	return l.Category != nil && *l.Category == c || slices.Contains(l.Alt, c)
 }
 
+// right reports whether c is the label, or acceptable where there is no label.
+func (l labelled) right(c diagnose.Category) bool {
+	return l.accepts(c) && (l.Category == nil || *l.Category == c)
+}
+
 func main() {
 	path := flag.String("rows", "diagnose/testdata/replies.jsonl", "labelled replies, one JSON object a line")
 	part := flag.String("part", "", "work or aside; all prints the misses of both parts")
-	misses := flag.Bool("misses", false, "print the rows that are not answered with their label, those kept aside only with -part all")
+	misses := flag.Bool("misses", false,
+		"print the rows that are not answered with their label, those set aside only with -part all")
 	flag.Parse()
 	if err := run(os.Stdout, *path, *part, *misses); err != nil {
 		fmt.Fprintln(os.Stderr, "accuracy:", err)
@@ -64,7 +71,7 @@ func run(w io.Writer, path, part string, misses bool) error {
 	var work, aside, all score
 	for _, row := range rows {
 		d := engine.Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply(row.Reply)})
-		if misses && (part == "all" || !row.aside()) && (row.Category != nil && *row.Category != d.Category || !row.accepts(d.Category)) {
+		if misses && (part == "all" || !row.aside()) && !row.right(d.Category) {
 			report(w, row, d)
 		}
 		all.add(row, d)
@@ -98,7 +105,8 @@ func report(w io.Writer, row labelled, d diagnose.Diagnosis) {
 	if row.accepts(d.Category) {
 		verdict = "alt "
 	}
-	fmt.Fprintf(w, "%s want %s %v, got %s by %s (%s, %s)\n     %.230s\n", verdict, label, row.Alt, d.Category, d.Rule, d.Basis, d.Confidence, row.Reply)
+	fmt.Fprintf(w, "%s want %s %v, got %s by %s (%s, %s)\n     %.230s\n",
+		verdict, label, row.Alt, d.Category, d.Rule, d.Basis, d.Confidence, row.Reply)
 }
 
 func read(path string) ([]labelled, error) {

@@ -17,7 +17,7 @@ type score struct {
 }
 
 // tally is how many answers were given, and how many were acceptable.
-type tally struct{ given, accepted, strict int }
+type tally struct{ given, accepted int }
 
 func (s *score) add(row labelled, d diagnose.Diagnosis) {
 	if s.said == nil {
@@ -41,14 +41,13 @@ func (s *score) add(row labelled, d diagnose.Diagnosis) {
 	s.confusion[[2]diagnose.Category{*row.Category, d.Category}]++
 	if *row.Category == d.Category {
 		s.strict++
-		t.strict++
 	}
 	if merged(*row.Category) == merged(d.Category) {
 		s.merged++
 	}
 }
 
-// merged takes the two categories for one that the guide defines in nearly the same words.
+// merged makes one of the two categories that the guide defines in nearly the same words.
 func merged(c diagnose.Category) diagnose.Category {
 	if c == diagnose.MailboxIssues {
 		return diagnose.InvalidAddress
@@ -65,11 +64,12 @@ func percent(n, of int) string {
 
 func (s *score) print(w io.Writer, name string) {
 	fmt.Fprintf(w, "%s: %d rows, %d with a label\n", name, s.rows, s.named)
-	fmt.Fprintf(w, "  strict %s  merged %s  lenient %s  macro-F1 %.3f\n", percent(s.strict, s.named), percent(s.merged, s.named),
-		percent(s.lenient, s.rows), s.macroF1())
+	fmt.Fprintf(w, "  strict %s  merged %s  lenient %s  macro-F1 %.3f\n", percent(s.strict, s.named),
+		percent(s.merged, s.named), percent(s.lenient, s.rows), s.macroF1())
 	for _, c := range []diagnose.Confidence{diagnose.High, diagnose.Medium, diagnose.Low} {
 		if t := s.said[c]; t != nil {
-			fmt.Fprintf(w, "  said %-6s %4d times (%s), %s acceptable\n", c, t.given, percent(t.given, s.rows), percent(t.accepted, t.given))
+			fmt.Fprintf(w, "  said %-6s %4d times (%s), %s acceptable\n", c, t.given,
+				percent(t.given, s.rows), percent(t.accepted, t.given))
 		}
 	}
 }
