@@ -33,7 +33,8 @@ func killedJournal(t *testing.T, n int) (file string, ids []string) {
 			Envelope: relay.Envelope{From: "app@shop.example"}}
 		m.Recipients = []relay.Recipient{{Address: fmt.Sprintf("to%d@there.example", i), State: relay.Queued,
 			NextAttempt: time.Now()}}
-		if err := s.Put(t.Context(), m, strings.NewReader("Subject: x\r\n\r\nbody\r\n")); err != nil {
+		if err := s.Put(t.Context(), []*relay.Message{m},
+			strings.NewReader("Subject: x\r\n\r\nbody\r\n")); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, m.ID)

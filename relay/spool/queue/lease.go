@@ -104,15 +104,15 @@ func (q *Queue) IsLeased(seq int64) bool {
 	return q.leased[seq] != nil
 }
 
-// Extend moves the deadline of a lease.
-func (q *Queue) Extend(t relay.Token, until time.Time) error {
+// Extend moves the deadline of a lease to d from now.
+func (q *Queue) Extend(t relay.Token, d time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	le, err := q.current(t)
 	if err != nil {
 		return err
 	}
-	le.deadline = time.Now().Add(until.Sub(q.o.Now()))
+	le.deadline = time.Now().Add(d)
 	q.sweepBy(le.deadline)
 	return nil
 }
@@ -148,7 +148,8 @@ func (q *Queue) AbortSettle(le *Lease) {
 	le.settling = false
 }
 
-// EndSettle ends a lease whose settlement is durable. r is the message as it was stored; nil when it was removed.
+// EndSettle ends a lease whose settlement is durable. r is the message as it was stored; nil when it was
+// removed.
 func (q *Queue) EndSettle(le *Lease, r *spool.Record) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

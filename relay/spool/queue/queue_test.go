@@ -21,7 +21,8 @@ func open(t *testing.T, memory int64) *Queue {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { run.Close(false) })
-	return New(Options{MaxDelay: time.Hour, Memory: memory, Run: run, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	return New(Options{MaxDelay: time.Hour, Memory: memory, Run: run, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler)})
 }
 
 // arrive has a new message arrive.
@@ -34,14 +35,13 @@ func arrive(q *Queue, seq int64, sender string) {
 
 // lease leases up to max messages from memory.
 func lease(q *Queue, max int) []relay.Lease {
-	now := time.Now()
-	lq := relay.LeaseQuery{Lane: "default", Now: now, Max: max, Until: now.Add(time.Minute)}
+	lq := relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: max, For: time.Minute}
 	ls, _, _ := q.Lane("default").LeaseInMemory(lq)
 	return ls
 }
 
-// TestThrottle has the lane take what is in memory while a message waits: that one goes on as soon as there is less.
-// Where the lane takes nothing it does not wait.
+// TestThrottle has the lane take what is in memory while a message waits: that one goes on as soon as there
+// is less. Where the lane takes nothing it does not wait.
 func TestThrottle(t *testing.T) { synctest.Test(t, testThrottle) }
 
 func testThrottle(t *testing.T) {
