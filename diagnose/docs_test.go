@@ -13,8 +13,8 @@ var update = flag.Bool("update", false, "write the reasons into docs/diagnosis.m
 // diagnosisPage is the page for users.
 const diagnosisPage = "../docs/diagnosis.md"
 
-// TestDocumentedReasons holds that the page lists every category and reason of the guide, in its words. Run the
-// test with -update to write the list.
+// TestDocumentedReasons holds that the page lists every category and reason of the guide, in its words. Run
+// the test with -update to write the list.
 func TestDocumentedReasons(t *testing.T) {
 	const begin, end = "<!-- reasons -->\n", "<!-- end of reasons -->\n"
 	text, err := os.ReadFile(diagnosisPage)

@@ -205,7 +205,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 	if err := q.head(ctx, cfg, w, time.Now()); err != nil {
 		return err
 	}
-	return printStory(w, m, time.Now())
+	return printMessage(w, m, time.Now())
 }
 
 // act changes the messages that are selected, and prints what became of each.

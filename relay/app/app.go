@@ -55,7 +55,7 @@ type Options struct {
 }
 
 // ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New is
-// trouble of the machine: a port in use, a disk that cannot be written.
+// the machine's: a port in use, a disk that cannot be written.
 type ConfigError struct{ Err error }
 
 // Error implements error.

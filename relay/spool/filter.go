@@ -19,9 +19,13 @@ func Selects(f relay.QueueFilter, m *relay.Message) bool {
 	if f.Recipient == "" && f.Category == "" && f.State == "" {
 		return true
 	}
-	return anyRecipient(m, func(r *relay.Recipient) bool { return f.Recipient == "" || addressMatches(f.Recipient, r.Address) }) &&
+	return anyRecipient(m, func(r *relay.Recipient) bool {
+		return f.Recipient == "" ||
+			addressMatches(f.Recipient, r.Address)
+	}) &&
 		anyRecipient(m, func(r *relay.Recipient) bool {
-			return f.Category == "" || r.Diagnosis != nil && strings.EqualFold(string(r.Diagnosis.Category), f.Category)
+			return f.Category == "" || r.Diagnosis != nil &&
+				strings.EqualFold(string(r.Diagnosis.Category), f.Category)
 		}) &&
 		anyRecipient(m, func(r *relay.Recipient) bool { return f.State == "" || r.State == f.State })
 }
@@ -35,8 +39,8 @@ func anyRecipient(m *relay.Message, is func(*relay.Recipient) bool) bool {
 	return false
 }
 
-// addressMatches reports whether address is pattern, or in the domain that the pattern "@domain" names; "<>" is the
-// null sender.
+// addressMatches reports whether address is pattern, or in the domain that the pattern "@domain" names;
+// "<>" is the null sender.
 func addressMatches(pattern, address string) bool {
 	if pattern == "<>" {
 		return address == ""

@@ -45,7 +45,8 @@ func sum(parts ...string) uint32 {
 	var c uint32
 	end := []byte{0}
 	for _, p := range parts {
-		// A conversion would copy the text, which is as long as a list of recipients. Nothing writes to these bytes.
+		// A conversion would copy the text, which is as long as a list of recipients. Nothing writes to
+		// these bytes.
 		c = crc32.Update(c, Castagnoli(), unsafe.Slice(unsafe.StringData(p), len(p)))
 		c = crc32.Update(c, Castagnoli(), end)
 	}
@@ -125,8 +126,8 @@ func (r *Record) Decode() (*relay.Message, error) {
 	return r.DecodeAnyway()
 }
 
-// DecodeAnyway restores what it can of the message, whatever the checksums say: on an error the message, which is never
-// nil, is incomplete.
+// DecodeAnyway restores what it can of the message, whatever the checksums say: on an error the message,
+// which is never nil, is incomplete.
 func (r *Record) DecodeAnyway() (*relay.Message, error) {
 	var head storedHead
 	err := json.Unmarshal([]byte(r.Head), &head)
@@ -165,9 +166,9 @@ func (r *Record) CheckContent() error {
 	return nil
 }
 
-// Tombstone is what a damaged message leaves behind so that its sender is told: the message without its content, due
-// now. Who comes to relay it finds that the content is damaged, and fails it. It is nil where the sender is not known for
-// sure, or nothing is left to fail.
+// Tombstone is what a damaged message leaves behind so that its sender is told: the message without its
+// content, due now. Who comes to relay it finds that the content is damaged, and fails it. It is nil where
+// the sender is not known for sure, or nothing is left to fail.
 func (r *Record) Tombstone(now time.Time) *Record {
 	m, err := r.DecodeAnyway()
 	if err != nil || m.Report || m.Envelope.From == "" || !strings.EqualFold(m.Envelope.From, r.Sender) {

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// storedHead is the JSON of a message without its recipients. JSON has no strings that are not UTF-8; where a client
-// sent such bytes they stand in Octets, under the number of the text.
+// storedHead is the JSON of a message without its recipients. JSON has no strings that are not UTF-8; where
+// a client sent such bytes they stand in Octets, under the number of the text.
 type storedHead struct {
 	relay.Message
 	Octets map[int][]byte `json:"octets,omitempty"`

@@ -56,7 +56,7 @@ func ioFaults(full bool) []ioFault {
 }
 
 // testIOError makes the calls of a running relay fail for a while, under load. It must refuse what it cannot
-// keep, accept again by itself when the trouble is over, and forget nothing; every other time it is killed in
+// keep, accept again by itself when the fault is over, and forget nothing; every other time it is killed in
 // the middle of it.
 func testIOError(ctx context.Context, s *site, r *result) {
 	t := newTrial(s, r, "")
@@ -100,8 +100,8 @@ func (t *trial) spoolFiles() []string {
 	return files
 }
 
-// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of the
-// trouble the relay accepted again.
+// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of
+// the fault the relay accepted again.
 func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int, again time.Duration) {
 	rule := "error=" + f.error
 	if f.when != "" {
@@ -131,7 +131,7 @@ func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int,
 func (t *trial) acceptsAgain(ctx context.Context, after string) time.Duration {
 	begin, before := time.Now(), t.ledger.Acked()
 	if !t.until(ctx, 40*time.Second, func() bool { return t.ledger.Acked() > before+5 }) && ctx.Err() == nil {
-		t.result.fail("%s: nothing is accepted 40 s after the trouble ended: %s", after,
+		t.result.fail("%s: nothing is accepted 40 s after the fault ended: %s", after,
 			process.Tail(t.setup.log()))
 	}
 	return time.Since(begin)

@@ -24,10 +24,10 @@ const (
 	tabColumns = 4
 )
 
-// coined are words that have a plain one: pending, tombstone, throttle, report job, practice log, wake, evict,
-// checkpoint, summary, fault.
-var coined = regexp.MustCompile(`(?i)\b(young|husks?|brakes?|parcels?|tellers?|poke[ds]?|spill(s|ed)?|absorb(s|ed)?|` +
-	`stor(y|ies)|troubles?)\b|(print|unit|new|the)(Story|Trouble|Parcel|Teller)\b`)
+// coined are words that have a plain one: pending, tombstone, throttle, report job, practice log, wake,
+// evict, checkpoint, summary, fault.
+var coined = regexp.MustCompile(`(?i)\b(young|husks?|brakes?|parcels?|tellers?|poke[ds]?|spill(s|ed)?|` +
+	`absorb(s|ed)?|stor(y|ies)|troubles?)\b|(print|unit|new|the)(Story|Trouble|Parcel|Teller)\b`)
 
 func main() {
 	names := os.Args[1:]

@@ -1,12 +1,13 @@
 // Package durable writes files that outlive a power cut.
 //
-// A file is on disk only once its bytes are (fsync of the file) and its name is (fsync of the directory that holds
-// it). This package does both, in that order, and reports every error: after nil the file is there whatever happens
-// next, and after an error no file of that name was left behind that was not there before. It is called by every room
-// that keeps something: the spool for large contents, the delivery of bounces to a file, the configuration.
+// A file is on disk only once its bytes are (fsync of the file) and its name is (fsync of the directory
+// that holds it). This package does both, in that order, and reports every error: after nil the file is
+// there whatever happens next, and after an error no file of that name was left behind that was not there
+// before. It is called by every room that keeps something: the spool for large contents, the delivery of
+// bounces to a file, the configuration.
 //
-// An error of fsync is final for the file it concerns: the kernel may have dropped the pages, so asking again would say
-// yes without having written anything. The caller has to write the whole file anew.
+// An error of fsync is final for the file it concerns: the kernel may have dropped the pages, so asking
+// again would say yes without having written anything. The caller has to write the whole file anew.
 package durable
 
 import (
@@ -56,11 +57,12 @@ func (f *File) Abort() {
 	os.Remove(f.name)
 }
 
-// WriteFile replaces the file name, or makes it. A reader sees the old bytes or the new ones, never a part of them, and
-// so does a machine that lost its power.
+// WriteFile replaces the file name, or makes it. A reader sees the old bytes or the new ones, never a part
+// of them, and so does a machine that lost its power.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
-	// The order of system calls: open(O_EXCL) of a name beside, write, fsync, close, fsync of the directory, rename over,
-	// fsync of the directory. The first fsync of the directory costs little and comes with Commit.
+	// The order of system calls: open(O_EXCL) of a name beside, write, fsync, close, fsync of the
+	// directory, rename over, fsync of the directory. The first fsync of the directory costs little and
+	// comes with Commit.
 	f, err := Create(name+".tmp-"+rand.Text(), perm)
 	if err != nil {
 		return err
@@ -88,8 +90,9 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Reserve makes sure that the file name exists and holds at least size bytes of disk space of its own, so that removing
-// it gives that space back. The bytes have no meaning. On a file system that cannot reserve, zeros are written.
+// Reserve makes sure that the file name exists and holds at least size bytes of disk space of its own, so
+// that removing it gives that space back. The bytes have no meaning. On a file system that cannot reserve,
+// zeros are written.
 func Reserve(name string, size int64) error {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

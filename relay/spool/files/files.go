@@ -1,15 +1,16 @@
-// Package files is the directory of a spool on this machine: the names of its files and their modes, the lock, the room
-// on its disk, and where damaged originals are set aside. The embedded engine and the repair of its files use it.
+// Package files is the directory of a spool on this machine: the names of its files and their modes, the
+// lock, the room on its disk, and where damaged originals are set aside. The embedded engine and the repair
+// of its files use it.
 //
 // # What always holds
 //
-//   - All files of a spool are its owner's alone, whatever the umask and the mode of the directory: mail is for nobody
-//     else to read. Files of ours that are found wider are narrowed and named in the log; files that are not ours are
-//     left alone.
-//   - One process has the directory open for writing, or several have it open for reading. The kernel lets the lock go
-//     with the process, however that ends.
-//   - Nothing is deleted because it is damaged or not understood: SetAside copies it into the directory damaged, and
-//     MoveAside moves it there.
+//   - All files of a spool are its owner's alone, whatever the umask and the mode of the directory: mail is
+//     for nobody else to read. Files of ours that are found wider are narrowed and named in the log; files
+//     that are not ours are left alone.
+//   - One process has the directory open for writing, or several have it open for reading. The kernel lets
+//     the lock go with the process, however that ends.
+//   - Nothing is deleted because it is damaged or not understood: SetAside copies it into the directory
+//     damaged, and MoveAside moves it there.
 package files
 
 import (
@@ -30,8 +31,9 @@ import (
 
 // The files of a spool's directory, and those that it had in format 1.
 const (
-	Database  = "spool.db"
-	Rebuild   = "rebuild.db" // into which a damaged database is salvaged; it takes its place when it is complete
+	Database = "spool.db"
+	// into which a damaged database is salvaged; it takes its place when it is complete
+	Rebuild   = "rebuild.db"
 	Lock      = "lock"
 	RunState  = "marks-2"
 	RunState1 = "marks"
@@ -80,7 +82,8 @@ func makeDirs(dirs ...string) error {
 	return nil
 }
 
-// Take takes the lock of the directory: for writing it alone, or for reading with others. It fails with ErrInUse.
+// Take takes the lock of the directory: for writing it alone, or for reading with others. It fails with
+// ErrInUse.
 func (d Dir) Take(alone bool) (*os.File, error) {
 	how, flags := unix.LOCK_EX, os.O_RDWR|os.O_CREATE
 	if !alone {
@@ -151,7 +154,8 @@ func IgnoreMissing(err error) error {
 	return err
 }
 
-// CreatePrivate makes an empty file, if it is not there, before somebody else does who would make it under the umask.
+// CreatePrivate makes an empty file, if it is not there, before somebody else does who would make it under
+// the umask.
 func CreatePrivate(name string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, Perm)
 	if errors.Is(err, fs.ErrExist) {

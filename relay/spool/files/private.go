@@ -79,7 +79,8 @@ func (d Dir) warnOpenDir() error {
 		return &fs.PathError{Op: "stat", Path: d.Path, Err: err}
 	}
 	if st.Mode&0o077 != 0 {
-		d.Log.Warn("the spool's directory can be entered by others on this machine; it is for the relay alone",
+		d.Log.Warn("the spool's directory can be entered by others on this machine; "+
+			"it is for the relay alone",
 			"dir", d.Path, "mode", fmt.Sprintf("%04o", st.Mode&0o7777), "fix", "chmod 0700 "+d.Path)
 	}
 	return nil

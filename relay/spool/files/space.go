@@ -46,8 +46,9 @@ func (f *FreeSpace) Bytes(dir string) (int64, error) {
 	return n, err
 }
 
-// Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or the container:
-// tmpfs, ramfs and overlay do. A directory that is not there yet is judged by the nearest one above it that is.
+// Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or
+// the container: tmpfs, ramfs and overlay do. A directory that is not there yet is judged by the nearest
+// one above it that is.
 func Ephemeral(dir string) (fs string, ephemeral bool) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

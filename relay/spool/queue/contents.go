@@ -6,8 +6,8 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// cache keeps the small contents of the newest leases in memory, so that a lane need not read them back. Its owner
-// guards it.
+// cache keeps the small contents of the newest leases in memory, so that a lane need not read them back.
+// Its owner guards it.
 type cache struct {
 	max, size int64
 	data      map[string][]byte

@@ -89,7 +89,8 @@ func (l *Lane) forget() {
 	}
 }
 
-// stepBack makes sure that the message at p is found by the next scan, and so are those in memory. q.mu is held.
+// stepBack makes sure that the message at p is found by the next scan, and so are those in memory. q.mu is
+// held.
 func (l *Lane) stepBack(p Position) {
 	if len(l.inMemory) > 0 && l.inMemory[0].position().compare(p) < 0 {
 		p = l.inMemory[0].position()
@@ -106,7 +107,8 @@ func (l *Lane) stepBack(p Position) {
 	}
 }
 
-// StartScan begins a scan of the stored messages and says from where, unless nothing can be found. HandOut ends it.
+// StartScan begins a scan of the stored messages and says from where, unless nothing can be found. HandOut
+// ends it.
 func (l *Lane) StartScan() (from Position, worth bool) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
@@ -137,13 +139,14 @@ type Scanned struct {
 	Failed   bool             // nothing is known
 }
 
-// earlyBy is how far ahead of now a message with a slot may be due without losing its slot: it was put there after the
-// caller looked at the clock, or the clock was set back a little.
+// earlyBy is how far ahead of now a message with a slot may be due without losing its slot: it was put
+// there after the caller looked at the clock, or the clock was set back a little.
 const earlyBy = time.Minute
 
-// HandOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet: the first of
-// those that keep their slot is due at soon, and early have to lose theirs.
-func (l *Lane) HandOut(found Scanned, lq relay.LeaseQuery) (leases []relay.Lease, soon time.Time, early []int64) {
+// HandOut makes leases of what a scan found, and ends the scan. Some messages turn out not to be due yet:
+// the first of those that keep their slot is due at soon, and early have to lose theirs.
+func (l *Lane) HandOut(found Scanned, lq relay.LeaseQuery) (leases []relay.Lease, soon time.Time,
+	early []int64) {
 	q := l.q
 	deadline := time.Now().Add(lq.Until.Sub(lq.Now))
 	far := FarAhead(lq.Now, q.o.MaxDelay)
@@ -175,10 +178,11 @@ func (l *Lane) HandOut(found Scanned, lq relay.LeaseQuery) (leases []relay.Lease
 	return leases, soon, early
 }
 
-// Waiting returns when the earliest message of the lane without a slot is due; never when there is none. What is not
-// known look reads from the database. jumped says that the clock was set back since the last time, or that this is the
-// first.
-func (l *Lane) Waiting(now int64, look func() (due int64, ok bool, err error)) (due int64, jumped bool, err error) {
+// Waiting returns when the earliest message of the lane without a slot is due; never when there is none.
+// What is not known look reads from the database. jumped says that the clock was set back since the last
+// time, or that this is the first.
+func (l *Lane) Waiting(now int64, look func() (due int64, ok bool, err error)) (due int64, jumped bool,
+	err error) {
 	l.q.mu.Lock()
 	jumped = now < l.clock
 	l.clock = now

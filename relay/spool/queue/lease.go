@@ -148,7 +148,8 @@ func (q *Queue) AbortSettle(le *Lease) {
 	le.settling = false
 }
 
-// EndSettle ends a lease whose settlement is durable. r is the message as it was stored; nil when it was removed.
+// EndSettle ends a lease whose settlement is durable. r is the message as it was stored; nil when it was
+// removed.
 func (q *Queue) EndSettle(le *Lease, r *spool.Record) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// inMemory is a message that was just put, as it is to be leased: a lane that is not behind gets it from memory, and the
-// database is written only.
+// inMemory is a message that was just put, as it is to be leased: a lane that is not behind gets it from
+// memory, and the database is written only.
 type inMemory struct {
 	r *spool.Record // without its texts, with the content unless that is in a file
 	m *relay.Message
@@ -21,7 +21,8 @@ func (f *inMemory) position() Position { return positionOf(f.r) }
 // bytes is about how much memory it takes.
 func (f *inMemory) bytes() int64 { return int64(len(f.r.Data)) + 1024 + 256*int64(len(f.m.Recipients)) }
 
-// Leasable is the message that a lease of m gives out: a copy, with the times as the database would give them.
+// Leasable is the message that a lease of m gives out: a copy, with the times as the database would give
+// them.
 func Leasable(m *relay.Message) *relay.Message {
 	c := *m
 	c.Arrived = c.Arrived.Round(0)
@@ -32,8 +33,8 @@ func Leasable(m *relay.Message) *relay.Message {
 	return &c
 }
 
-// ArriveNew tells the lane of a new message that was committed. m, which must be Leasable's, is kept, and so is r
-// without its texts.
+// ArriveNew tells the lane of a new message that was committed. m, which must be Leasable's, is kept, and
+// so is r without its texts.
 func (q *Queue) ArriveNew(r *spool.Record, m *relay.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,7 +59,8 @@ func (l *Lane) InMemory() int {
 	return len(l.inMemory)
 }
 
-// keep puts f in its place among the messages in memory; false when they would take more than max bytes. q.mu is held.
+// keep puts f in its place among the messages in memory; false when they would take more than max bytes.
+// q.mu is held.
 func (l *Lane) keep(f inMemory, max int64) bool {
 	if l.weight+f.bytes() > max {
 		return false
@@ -100,8 +102,8 @@ func (l *Lane) evict() {
 	}
 }
 
-// LeaseInMemory leases from memory, and returns when the first that stays is due. It reports false when that is not
-// possible, and nothing was leased.
+// LeaseInMemory leases from memory, and returns when the first that stays is due. It reports false when
+// that is not possible, and nothing was leased.
 func (l *Lane) LeaseInMemory(lq relay.LeaseQuery) (leases []relay.Lease, next time.Time, ok bool) {
 	q := l.q
 	deadline := time.Now().Add(lq.Until.Sub(lq.Now))
@@ -141,10 +143,11 @@ const throttleAt = 100
 // throttleMax is how long a message waits at most for the lane to catch up.
 const throttleMax = 10 * time.Millisecond
 
-// Throttle lets a new message wait a moment while many of its lane are in memory, or the memory for them is half full,
-// and the lane is taking them. Clients, of which there may be many more than connections to the upstream, would
-// otherwise run away from the lane, and all would have to be read back: in the end everything takes longer. A lane that
-// does not keep up all the same soon has more than fits into the memory, and then nobody waits.
+// Throttle lets a new message wait a moment while many of its lane are in memory, or the memory for them is
+// half full, and the lane is taking them. Clients, of which there may be many more than connections to the
+// upstream, would otherwise run away from the lane, and all would have to be read back: in the end
+// everything takes longer. A lane that does not keep up all the same soon has more than fits into the
+// memory, and then nobody waits.
 func (q *Queue) Throttle(ctx context.Context, lane string) {
 	lighter := q.catchingUp(lane)
 	if lighter == nil {
@@ -164,8 +167,8 @@ func (q *Queue) Throttle(ctx context.Context, lane string) {
 	}
 }
 
-// catchingUp returns what is closed when the lane has taken more of its messages in memory, if it is worth waiting for
-// that.
+// catchingUp returns what is closed when the lane has taken more of its messages in memory, if it is worth
+// waiting for that.
 func (q *Queue) catchingUp(lane string) (lighter <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -106,8 +106,8 @@ func (q *Queue) EvictAll() {
 	}
 }
 
-// Restore tells a lane, when the spool is opened, that stored messages with slots wait in it: the first of them has the
-// slot head, and newest has the newest slot of each sender, as far as these are known.
+// Restore tells a lane, when the spool is opened, that stored messages with slots wait in it: the first of
+// them has the slot head, and newest has the newest slot of each sender, as far as these are known.
 func (q *Queue) Restore(name string, head int64, newest map[string]int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -143,7 +143,8 @@ func (q *Queue) Content(id string) ([]byte, bool) {
 	return q.contents.get(id)
 }
 
-// KeepContents keeps the contents that were read with records, as far as they are whole: they are about to be asked for.
+// KeepContents keeps the contents that were read with records, as far as they are whole: they are about to
+// be asked for.
 func (q *Queue) KeepContents(records []*spool.Record) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -21,7 +21,8 @@ func open(t *testing.T, memory int64) *Queue {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { run.Close(false) })
-	return New(Options{MaxDelay: time.Hour, Memory: memory, Run: run, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	return New(Options{MaxDelay: time.Hour, Memory: memory, Run: run, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler)})
 }
 
 // arrive has a new message arrive.
@@ -40,8 +41,8 @@ func lease(q *Queue, max int) []relay.Lease {
 	return ls
 }
 
-// TestThrottle has the lane take what is in memory while a message waits: that one goes on as soon as there is less.
-// Where the lane takes nothing it does not wait.
+// TestThrottle has the lane take what is in memory while a message waits: that one goes on as soon as there
+// is less. Where the lane takes nothing it does not wait.
 func TestThrottle(t *testing.T) { synctest.Test(t, testThrottle) }
 
 func testThrottle(t *testing.T) {

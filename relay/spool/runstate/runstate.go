@@ -1,15 +1,17 @@
-// Package runstate is a small file beside a spool's database for what must survive the end of the process but is not
-// worth a transaction: how many transactions were committed, whether the spool was closed in order, and which messages
-// are leased. The engine opens it before anything else, reads what the last run left, and keeps it up to date.
+// Package runstate is a small file beside a spool's database for what must survive the end of the process
+// but is not worth a transaction: how many transactions were committed, whether the spool was closed in
+// order, and which messages are leased. The engine opens it before anything else, reads what the last run
+// left, and keeps it up to date.
 //
-// It is written with plain writes: the kernel keeps those through kill -9. Through a power cut it may keep none of them,
-// and then the file says less than was, never more.
+// It is written with plain writes: the kernel keeps those through kill -9. Through a power cut it may keep
+// none of them, and then the file says less than was, never more.
 //
-// From the number of commits an opening spool sees that the end of its log is missing; from the leases it sees what was
-// being tried when the process ended, and does not try it again in a tight loop.
+// From the number of commits an opening spool sees that the end of its log is missing; from the leases it
+// sees what was being tried when the process ended, and does not try it again in a tight loop.
 //
-// The file: a header of four numbers of eight bytes (magic, commits, 1 if closed in order, checksum), and from 4096
-// on rows of 32 bytes (id, its checksum, padding), free ones zero or with the id of a message that has gone.
+// The file: a header of four numbers of eight bytes (magic, commits, 1 if closed in order, checksum), and
+// from 4096 on rows of 32 bytes (id, its checksum, padding), free ones zero or with the id of a message
+// that has gone.
 package runstate
 
 import (
@@ -103,7 +105,8 @@ func read(r io.ReaderAt) (was Last, err error) {
 		if _, err := io.ReadFull(rows, b[:]); err != nil {
 			return was, nil
 		}
-		if id := string(b[:24]); relay.ValidID(id) && binary.LittleEndian.Uint32(b[24:]) == crc32.Checksum(b[:24], spool.Castagnoli()) {
+		if id := string(b[:24]); relay.ValidID(id) &&
+			binary.LittleEndian.Uint32(b[24:]) == crc32.Checksum(b[:24], spool.Castagnoli()) {
 			was.Leased = append(was.Leased, id)
 		}
 	}
@@ -136,7 +139,8 @@ func (f *File) header(clean bool) error {
 	return err
 }
 
-// Committed records the number of a commit. A write that fails is left out: it would only have helped to tell of a loss.
+// Committed records the number of a commit. A write that fails is left out: it would only have helped to
+// tell of a loss.
 func (f *File) Committed(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

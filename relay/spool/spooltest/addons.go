@@ -49,7 +49,8 @@ func runNotices(t *testing.T, open func(t *testing.T) relay.Spool) {
 	}
 }
 
-// fail stores a message and settles it as failed for all recipients, with a notice for each that is due at due.
+// fail stores a message and settles it as failed for all recipients, with a notice for each that is due at
+// due.
 func fail(t *testing.T, s relay.Spool, due time.Time, recipients ...string) *relay.Message {
 	t.Helper()
 	put(t, s, message(recipients...), "original")
@@ -57,7 +58,8 @@ func fail(t *testing.T, s relay.Spool, due time.Time, recipients ...string) *rel
 	all(l.Message, relay.Failed, time.Time{})
 	var notices []relay.Notice
 	for i := range l.Message.Recipients {
-		notices = append(notices, relay.Notice{Message: l.Message.ID, Recipient: i, Kind: relay.NoticeFailed, Due: due})
+		notices = append(notices,
+			relay.Notice{Message: l.Message.ID, Recipient: i, Kind: relay.NoticeFailed, Due: due})
 	}
 	settle(t, s, l, notices...)
 	return l.Message
@@ -121,7 +123,8 @@ func noticesMax(t *testing.T, s noticeSpool) {
 	first := d[0].Message.ID
 	d, next, err := s.DueNotices(t.Context(), time.Now(), 1, func(id string) bool { return id == first })
 	if err != nil || len(d) != 1 || d[0].Message.ID != last.ID || !next.IsZero() {
-		t.Errorf("with the older message skipped: %+v, next %v, %v; want the other one, and no more", d, next, err)
+		t.Errorf("with the older message skipped: %+v, next %v, %v; want the other one, and no more", d, next,
+			err)
 	}
 	d, _ = due(t, s, 1)
 	report(t, s, d[0].Notices, nil)
@@ -171,7 +174,8 @@ func reportOverSeveral(t *testing.T, s noticeSpool) {
 	l.Message.Recipients[0].State = relay.Failed
 	l.Message.Recipients[1].State = relay.Deferred
 	l.Message.Recipients[1].NextAttempt = time.Now().Add(time.Hour)
-	settle(t, s, l, relay.Notice{Message: l.Message.ID, Recipient: 0, Kind: relay.NoticeFailed, Due: time.Now()})
+	settle(t, s, l, relay.Notice{Message: l.Message.ID, Recipient: 0, Kind: relay.NoticeFailed,
+		Due: time.Now()})
 	d, _ := due(t, s, 10)
 	var consumed []relay.Notice
 	for _, n := range d {
@@ -301,7 +305,8 @@ func listing(t *testing.T, s queueSpool) {
 		{"waiting", relay.QueueFilter{Waiting: true}, []int{0, 1, 3}},
 		{"waiting in a lane after one", relay.QueueFilter{Lane: ms[1].Lane, Waiting: true, After: ms[1].ID},
 			[]int{3}},
-		{"old and waiting in a lane", relay.QueueFilter{Lane: ms[1].Lane, Waiting: true, OlderThan: ms[3].Arrived},
+		{"old and waiting in a lane",
+			relay.QueueFilter{Lane: ms[1].Lane, Waiting: true, OlderThan: ms[3].Arrived},
 			[]int{1}},
 		{"ids in a lane", relay.QueueFilter{Lane: "other", IDs: []string{ms[0].ID, ms[1].ID}}, []int{0}},
 		{"an unknown lane", relay.QueueFilter{Lane: "nowhere"}, nil},
@@ -316,7 +321,8 @@ func listing(t *testing.T, s queueSpool) {
 		}
 	}
 	n := 0
-	if err := s.List(t.Context(), relay.QueueFilter{}, func(*relay.Message) bool { n++; return n < 2 }); err != nil || n != 2 {
+	if err := s.List(t.Context(), relay.QueueFilter{},
+		func(*relay.Message) bool { n++; return n < 2 }); err != nil || n != 2 {
 		t.Errorf("List went on for %d messages after it was told to stop at 2: %v", n, err)
 	}
 }
@@ -331,7 +337,8 @@ func stat(t *testing.T, s queueSpool) {
 		t.Fatal(err)
 	}
 	oldest := st.Oldest.Sub(first.Arrived).Abs() < time.Millisecond // ids tell no finer
-	if st.Messages != 2 || st.Bytes != 8 || st.Leased != 1 || st.Notices != 0 || !oldest || st.FreeBytes <= 0 {
+	if st.Messages != 2 || st.Bytes != 8 || st.Leased != 1 || st.Notices != 0 || !oldest ||
+		st.FreeBytes <= 0 {
 		t.Errorf("Stat gives %+v", st)
 	}
 }

@@ -88,7 +88,8 @@ func notDue(t *testing.T, s relay.Spool) {
 	if len(ls) != 0 || !next.Equal(due) {
 		t.Errorf("%d leases, next %v; want none, and %v", len(ls), next, due)
 	}
-	ls, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: lane, Now: due, Max: 3, Until: due.Add(time.Minute)})
+	ls, _, err := s.Lease(t.Context(),
+		relay.LeaseQuery{Lane: lane, Now: due, Max: 3, Until: due.Add(time.Minute)})
 	if err != nil || len(ls) != 1 {
 		t.Errorf("%d leases at the due time, %v; want 1", len(ls), err)
 	}
@@ -99,7 +100,8 @@ func leaseLapses(t *testing.T, s relay.Spool) {
 	ls, _ := leaseUntil(t, s, 1, 50*time.Millisecond)
 	old := ls[0]
 	var again []relay.Lease
-	for end := time.Now().Add(10 * time.Second); len(again) == 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); len(again) == 0 &&
+		time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		again = lease(t, s, 1)
 	}
 	if len(again) != 1 {
@@ -109,7 +111,8 @@ func leaseLapses(t *testing.T, s relay.Spool) {
 	if !errors.Is(err, relay.ErrStaleLease) {
 		t.Errorf("Settle by the lapsed lease: %v", err)
 	}
-	if err := s.Extend(t.Context(), old.Token, time.Now().Add(time.Hour)); !errors.Is(err, relay.ErrStaleLease) {
+	if err := s.Extend(t.Context(), old.Token, time.Now().Add(time.Hour)); !errors.Is(err,
+		relay.ErrStaleLease) {
 		t.Errorf("Extend of the lapsed lease: %v", err)
 	}
 	all(again[0].Message, relay.Relayed, time.Time{})

@@ -1,12 +1,13 @@
-// Package spooltest is the conformance suite of relay.Spool. An engine passes it by calling Run from one test of its own:
+// Package spooltest is the conformance suite of relay.Spool. An engine passes it by calling Run from one
+// test of its own:
 //
 //	func TestSpool(t *testing.T) {
 //		spooltest.Run(t, func(t *testing.T) relay.Spool { ... })
 //	}
 //
-// It tests what the port promises and no more: fairness, order and atomicity across messages are promises of single
-// engines. The add-ons (NoticeSpool, Lister, Editor, Releaser) are tested where the engine has them. All times are taken
-// from the machine's clock, and each sub-test has a spool of its own.
+// It tests what the port promises and no more: fairness, order and atomicity across messages are promises
+// of single engines. The add-ons (NoticeSpool, Lister, Editor, Releaser) are tested where the engine has
+// them. All times are taken from the machine's clock, and each sub-test has a spool of its own.
 package spooltest
 
 import (
@@ -65,7 +66,8 @@ func message(recipients ...string) *relay.Message {
 		recipients = []string{"someone@there.example"}
 	}
 	for _, r := range recipients {
-		m.Recipients = append(m.Recipients, relay.Recipient{Address: r, State: relay.Queued, NextAttempt: now})
+		m.Recipients = append(m.Recipients,
+			relay.Recipient{Address: r, State: relay.Queued, NextAttempt: now})
 	}
 	return m
 }
@@ -109,7 +111,8 @@ func leaseOne(t *testing.T, s relay.Spool) relay.Lease {
 // settle stores the state of a leased message's recipients as they stand in it.
 func settle(t *testing.T, s relay.Spool, l relay.Lease, notices ...relay.Notice) {
 	t.Helper()
-	err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: notices})
+	err := s.Settle(t.Context(), l.Token,
+		relay.Settlement{Recipients: l.Message.Recipients, Notices: notices})
 	if err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
@@ -186,14 +189,18 @@ func fullMessage() *relay.Message {
 	return &relay.Message{
 		ID: relay.NewID(now), Lane: lane, Arrived: now,
 		Envelope: relay.Envelope{
-			From: `"Odd one"@Sender.example`, Body: relay.Body8BitMIME, SMTPUTF8: true, Ret: relay.RetFull, EnvID: "id=1+2",
+			From: `"Odd one"@Sender.example`, Body: relay.Body8BitMIME, SMTPUTF8: true, Ret: relay.RetFull,
+			EnvID: "id=1+2",
 		},
 		Recipients: []relay.Recipient{
-			{Address: "Grüße@there.example", ORCPT: "rfc822;x+2By@there.example", Notify: relay.NotifySuccess | relay.NotifyDelay, State: relay.Queued, NextAttempt: now},
+			{Address: "Grüße@there.example", ORCPT: "rfc822;x+2By@there.example",
+				Notify: relay.NotifySuccess | relay.NotifyDelay, State: relay.Queued, NextAttempt: now},
 			{Address: "b@there.example", Notify: relay.NotifyNever, State: relay.Relayed},
 		},
-		Client:    relay.Client{Name: "web", User: "u", Addr: "192.0.2.1", Hello: "host\xff", TLS: "TLS1.3", Protocol: "ESMTPSA"},
-		MessageID: "<1@sender.example>", Subject: "caf\xe9 \x00 <&> \u2028", HeaderFrom: "sender.example", DKIM: []string{"a.example", "b.example"},
+		Client: relay.Client{Name: "web", User: "u", Addr: "192.0.2.1", Hello: "host\xff", TLS: "TLS1.3",
+			Protocol: "ESMTPSA"},
+		MessageID: "<1@sender.example>", Subject: "caf\xe9 \x00 <&> \u2028", HeaderFrom: "sender.example",
+		DKIM:   []string{"a.example", "b.example"},
 		Report: true,
 	}
 }
@@ -202,13 +209,19 @@ func fullMessage() *relay.Message {
 func fullRecipient() relay.Recipient {
 	now := time.Now()
 	return relay.Recipient{
-		Address: "Grüße@there.example", ORCPT: "rfc822;x+2By@there.example", Notify: relay.NotifySuccess | relay.NotifyDelay,
-		State: relay.Deferred, Attempts: 3, DelayReported: true, HeldFrom: relay.Deferred, HeldWhy: "asked for",
+		Address: "Grüße@there.example", ORCPT: "rfc822;x+2By@there.example",
+		Notify: relay.NotifySuccess | relay.NotifyDelay,
+		State:  relay.Deferred, Attempts: 3, DelayReported: true, HeldFrom: relay.Deferred,
+		HeldWhy: "asked for",
 		Last: &relay.Attempt{
-			Time: now, Duration: 1234567, Upstream: "provider", Host: "mx.example", Remote: "192.0.2.9:25", TLS: "TLS1.3",
-			Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("450 4.2.1 mailbox \xe9 busy\r\n"), UpstreamID: "q", Uncertain: true, DSN: true,
+			Time: now, Duration: 1234567, Upstream: "provider", Host: "mx.example", Remote: "192.0.2.9:25",
+			TLS:   "TLS1.3",
+			Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply("450 4.2.1 mailbox \xe9 busy\r\n"),
+			UpstreamID: "q", Uncertain: true, DSN: true,
 		},
-		Diagnosis: &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full", Fix: []string{"wait", "ask"}, Basis: diagnose.BasisText},
-		History:   []relay.HistoryEntry{{Time: now, Event: relay.EventDeferred, Stage: diagnose.StageRcpt, Reply: "450 \xe9\r\n"}},
+		Diagnosis: &diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full",
+			Fix: []string{"wait", "ask"}, Basis: diagnose.BasisText},
+		History: []relay.HistoryEntry{{Time: now, Event: relay.EventDeferred, Stage: diagnose.StageRcpt,
+			Reply: "450 \xe9\r\n"}},
 	}
 }

@@ -50,9 +50,10 @@ func (c *contents) open(id string) (io.ReadCloser, error) {
 	return rc, err
 }
 
-// locate finds the content of a message, and reads it if it is in the database. A damaged index can lead to the row of
-// another message, whose content is whole and not for these recipients: that the row is the one that was asked for shows
-// its checksum, which has the id in it. On a mismatch this message is the damaged one, whatever the cause.
+// locate finds the content of a message, and reads it if it is in the database. A damaged index can lead to
+// the row of another message, whose content is whole and not for these recipients: that the row is the one
+// that was asked for shows its checksum, which has the id in it. On a mismatch this message is the damaged
+// one, whatever the cause.
 func (c *contents) locate(id string) (r *spool.Record, err error) {
 	err = c.s.read(func(c *conn) error {
 		r = nil
@@ -97,8 +98,8 @@ func openFile(name string, r *spool.Record) (io.ReadCloser, error) {
 	return &verifier{f: f, left: r.Size, want: r.Sum, sum: crc32.New(spool.Castagnoli())}, nil
 }
 
-// verifier reads a content file and ends in relay.ErrCorrupt when it is not what was stored. An error of the disk is given as
-// it is: the message is tried again.
+// verifier reads a content file and ends in relay.ErrCorrupt when it is not what was stored. An error of
+// the disk is given as it is: the message is tried again.
 type verifier struct {
 	f    *os.File
 	left int64
@@ -124,8 +125,9 @@ func (v *verifier) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (v *verifier) Close() error { return v.f.Close() }
 
-// receive reads a content, into memory or, when it is large, into a file that is durable when receive returns. bounded
-// says that the limits hold for it. The record has what is known of the content, and nothing else.
+// receive reads a content, into memory or, when it is large, into a file that is durable when receive
+// returns. bounded says that the limits hold for it. The record has what is known of the content, and
+// nothing else.
 func (c *contents) receive(id string, from io.Reader, bounded bool) (r *spool.Record, err error) {
 	scratch := c.scratch.Get().(*[]byte)
 	defer c.scratch.Put(scratch)
@@ -135,7 +137,8 @@ func (c *contents) receive(id string, from io.Reader, bounded bool) (r *spool.Re
 	}
 	if size := int64(len(data)); size <= c.s.o.Limits.InlineLimit {
 		sum := crc32.Checksum(data, spool.Castagnoli())
-		return &spool.Record{Size: size, Sum: sum, Data: bytes.Clone(data)}, nil // no longer than it has to be
+		// no longer than it has to be
+		return &spool.Record{Size: size, Sum: sum, Data: bytes.Clone(data)}, nil
 	}
 	return c.receiveFile(id, data, from, bounded)
 }
@@ -143,7 +146,8 @@ func (c *contents) receive(id string, from io.Reader, bounded bool) (r *spool.Re
 // readError is an error of the reader that Put was given.
 func readError(err error) error { return fmt.Errorf("reading the content: %w", err) }
 
-// readUpTo reads r to its end, or somewhat more than limit bytes of it, into buf, which it enlarges as needed.
+// readUpTo reads r to its end, or somewhat more than limit bytes of it, into buf, which it enlarges as
+// needed.
 func readUpTo(r io.Reader, buf *[]byte, limit int64) ([]byte, error) {
 	b := (*buf)[:0]
 	for {

@@ -11,7 +11,8 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// TestUnreadableIsNotDamaged reads a content from a file that cannot be read just now: nothing says that it is damaged.
+// TestUnreadableIsNotDamaged reads a content from a file that cannot be read just now: nothing says that it
+// is damaged.
 func TestUnreadableIsNotDamaged(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "content")
 	if err := os.WriteFile(name, []byte("content"), 0o600); err != nil {

@@ -39,11 +39,12 @@ func takeImage(t testing.TB, from string) string {
 	return to
 }
 
-// makeImage makes a spool of n messages with contents of all kinds, some of them changed and settled again, and takes its
-// image. Where checkpoint is set its log is empty.
+// makeImage makes a spool of n messages with contents of all kinds, some of them changed and settled again,
+// and takes its image. Where checkpoint is set its log is empty.
 func makeImage(t testing.TB, n int, checkpoint bool) image {
 	t.Helper()
-	s := openTest(t, Options{Log: slog.New(slog.DiscardHandler), Limits: Limits{InlineLimit: 16 << 10, Reserve: -1}})
+	s := openTest(t, Options{Log: slog.New(slog.DiscardHandler),
+		Limits: Limits{InlineLimit: 16 << 10, Reserve: -1}})
 	im := image{want: map[string]string{}}
 	for i := range n {
 		m := benchMessage(fmt.Sprintf("app%d@sender.example", i%3))
@@ -91,7 +92,8 @@ func settleOne(t testing.TB, s *Spool, want map[string]string, relayed bool) {
 		l.Message.Recipients[0].State = relay.Relayed
 		delete(want, l.Message.ID)
 	}
-	if err := s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+	if err := s.Settle(context.Background(), l.Token,
+		relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -100,7 +102,8 @@ func settleOne(t testing.TB, s *Spool, want map[string]string, relayed bool) {
 func leaseSome(t testing.TB, s *Spool, max int) []relay.Lease {
 	t.Helper()
 	now := s.o.Now()
-	ls, _, err := s.Lease(context.Background(), relay.LeaseQuery{Lane: "default", Now: now, Max: max, Until: now.Add(time.Hour)})
+	ls, _, err := s.Lease(context.Background(),
+		relay.LeaseQuery{Lane: "default", Now: now, Max: max, Until: now.Add(time.Hour)})
 	if err != nil {
 		t.Fatalf("Lease: %v", err)
 	}
@@ -144,12 +147,14 @@ func (w *watcher) open(t testing.TB, dir string) *Spool {
 	return s
 }
 
-// account says what became of the messages of an image: kept whole, named as damaged, or missing without a word.
+// account says what became of the messages of an image: kept whole, named as damaged, or missing without a
+// word.
 func (w *watcher) account(t testing.TB, s *Spool, want map[string]string) (kept, named, missing int) {
 	t.Helper()
 	now := time.Now()
 	for range 50 { // damage may be found, and salvaged, on the way
-		_, _, err := s.Lease(context.Background(), relay.LeaseQuery{Lane: "default", Now: now, Max: 1, Until: now.Add(time.Hour)})
+		_, _, err := s.Lease(context.Background(),
+			relay.LeaseQuery{Lane: "default", Now: now, Max: 1, Until: now.Add(time.Hour)})
 		if err == nil {
 			break
 		}
@@ -215,7 +220,8 @@ func TestCrashKeepsAll(t *testing.T) {
 	defer s.Close()
 	kept, named, missing := w.account(t, s, im.want)
 	if kept != len(im.want) {
-		t.Errorf("of %d messages %d were kept, %d named as damaged, %d missing", len(im.want), kept, named, missing)
+		t.Errorf("of %d messages %d were kept, %d named as damaged, %d missing", len(im.want), kept, named,
+			missing)
 	}
 	st, err := s.Stat(t.Context())
 	if err != nil || st.Messages != int64(len(im.want)) {
@@ -256,7 +262,8 @@ func TestFlippedLog(t *testing.T) {
 			defer s.Close()
 			kept, named, missing := w.account(t, s, im.want)
 			if missing > 0 {
-				t.Errorf("of %d messages %d were kept, %d named as damaged, %d missing\n%s", len(im.want), kept, named, missing, w.String())
+				t.Errorf("of %d messages %d were kept, %d named as damaged, %d missing\n%s", len(im.want),
+					kept, named, missing, w.String())
 			}
 			if kept < len(im.want)-40 {
 				t.Errorf("only %d of %d messages were kept\n%s", kept, len(im.want), w.String())
@@ -265,8 +272,8 @@ func TestFlippedLog(t *testing.T) {
 	}
 }
 
-// TestTornLog cuts the log off at each frame, and inside one. Without the marks that is what a power cut leaves of
-// transactions that were not acknowledged; the marks tell that these were.
+// TestTornLog cuts the log off at each frame, and inside one. Without the marks that is what a power cut
+// leaves of transactions that were not acknowledged; the marks tell that these were.
 func TestTornLog(t *testing.T) {
 	im := makeImage(t, 20, false)
 	name := files.Database + "-wal"
@@ -289,7 +296,8 @@ func TestTornLog(t *testing.T) {
 	}
 }
 
-// TestPowerCutIsNoDamage leaves a part of a transaction at the end of the log, as a power cut may: it was not acknowledged.
+// TestPowerCutIsNoDamage leaves a part of a transaction at the end of the log, as a power cut may: it was
+// not acknowledged.
 func TestPowerCutIsNoDamage(t *testing.T) {
 	im := makeImage(t, 20, false)
 	name := filepath.Join(im.dir, files.Database+"-wal")
@@ -311,7 +319,8 @@ func TestPowerCutIsNoDamage(t *testing.T) {
 	var told watcher
 	s := told.open(t, im.dir)
 	defer s.Close()
-	if kept, _, _ := told.account(t, s, im.want); kept != len(im.want) || strings.Contains(told.String(), "level=ERROR") {
+	if kept, _, _ := told.account(t, s, im.want); kept != len(im.want) ||
+		strings.Contains(told.String(), "level=ERROR") {
 		t.Errorf("%d of %d messages were kept\n%s", kept, len(im.want), told.String())
 	}
 }
@@ -340,8 +349,8 @@ func TestFlippedDatabase(t *testing.T) {
 	t.Logf("%d messages were named as damaged in all", lost)
 }
 
-// TestFlippedClosedDatabase does the same to a spool that was closed in order, which is not checked when it is opened: it
-// opens all the same, and when the damage is met it mends itself.
+// TestFlippedClosedDatabase does the same to a spool that was closed in order, which is not checked when it
+// is opened: it opens all the same, and when the damage is met it mends itself.
 func TestFlippedClosedDatabase(t *testing.T) {
 	im := makeImage(t, 80, true)
 	markClean(t, im.dir, true)
@@ -349,7 +358,8 @@ func TestFlippedClosedDatabase(t *testing.T) {
 		var w watcher
 		s := w.open(t, dir)
 		defer s.Close()
-		s.List(t.Context(), relay.QueueFilter{}, func(*relay.Message) bool { return true }) // meets much of what there is
+		// meets much of what there is
+		s.List(t.Context(), relay.QueueFilter{}, func(*relay.Message) bool { return true })
 		eventually(t, what+": mail is taken", func() bool { _, err := putOne(s, 10); return err == nil })
 	})
 }
@@ -397,7 +407,8 @@ func writeAt(t testing.TB, name string, at int64, b []byte) {
 	}
 }
 
-// TestDamageWhileOpen has a running spool meet a damaged page: it salvages, and goes on with leases that were given.
+// TestDamageWhileOpen has a running spool meet a damaged page: it salvages, and goes on with leases that
+// were given.
 func TestDamageWhileOpen(t *testing.T) {
 	im := makeImage(t, 200, true)
 	var w watcher
@@ -413,7 +424,8 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 	s.pool.start()
 	for page := int64(20); page < fi.Size()/pageSize; page += 9 {
-		writeAt(t, filepath.Join(im.dir, files.Database), page*pageSize, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		writeAt(t, filepath.Join(im.dir, files.Database), page*pageSize,
+			[]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(w.String(), "the spool was salvaged") && time.Now().Before(deadline) {
@@ -422,7 +434,8 @@ func TestDamageWhileOpen(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ls[0].Message.Recipients[0].State = relay.Relayed
-	if err := s.Settle(t.Context(), ls[0].Token, relay.Settlement{Recipients: ls[0].Message.Recipients}); err != nil {
+	if err := s.Settle(t.Context(), ls[0].Token,
+		relay.Settlement{Recipients: ls[0].Message.Recipients}); err != nil {
 		t.Errorf("Settle of a lease given before: %v", err)
 	}
 	delete(im.want, ls[0].Message.ID)
@@ -498,7 +511,8 @@ func TestContentFiles(t *testing.T) {
 	s := w.open(t, im.dir)
 	defer s.Close()
 	if kept, named, missing := w.account(t, s, im.want); named != 3 || missing != 0 {
-		t.Errorf("of %d messages %d were kept, %d have a damaged content, %d are missing", len(im.want), kept, named, missing)
+		t.Errorf("of %d messages %d were kept, %d have a damaged content, %d are missing", len(im.want), kept,
+			named, missing)
 	}
 	if _, err := os.Stat(orphan); !os.IsNotExist(err) {
 		t.Error("a content file that no message refers to was not removed")
@@ -543,7 +557,8 @@ func TestDamagedRow(t *testing.T) {
 			t.Errorf("the content of a damaged message: %v", err)
 		}
 		l.Message.Recipients[0].State = relay.Failed
-		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+		if err := s.Settle(t.Context(), l.Token,
+			relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// conn is one connection to the database, with the statements that it has prepared. It is for one goroutine at a time.
+// conn is one connection to the database, with the statements that it has prepared. It is for one goroutine
+// at a time.
 //
 // It speaks to the driver without database/sql, whose pool and conversions cost as much as the statements
 // themselves here.
@@ -32,7 +33,8 @@ type statement interface {
 	driver.StmtQueryContext
 }
 
-// openConn opens the database file name. Options are URI parameters, "mode=ro" for instance; pragmas are run at once.
+// openConn opens the database file name. Options are URI parameters, "mode=ro" for instance; pragmas are
+// run at once.
 func openConn(name, options string, pragmas ...string) (*conn, error) {
 	uri := url.URL{Scheme: "file", Opaque: escapePath(name), RawQuery: options}
 	dc, err := new(sqlite.Driver).Open(uri.String())
@@ -113,7 +115,8 @@ func (c *conn) query(each func(row []driver.Value) error, query string, args ...
 }
 
 // queryContext is query, interrupted when ctx ends.
-func (c *conn) queryContext(ctx context.Context, each func(row []driver.Value) error, query string, args ...driver.Value) error {
+func (c *conn) queryContext(ctx context.Context, each func(row []driver.Value) error, query string,
+	args ...driver.Value) error {
 	s, err := c.prepare(query)
 	if err != nil {
 		return err

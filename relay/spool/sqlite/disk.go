@@ -10,7 +10,8 @@ import (
 	"mailwhy/relay/spool/files"
 )
 
-// disk is the room that a spool has: its limits, and the reserve that is kept for the time when the disk is full.
+// disk is the room that a spool has: its limits, and the reserve that is kept for the time when the disk is
+// full.
 type disk struct {
 	dir    files.Dir
 	limits *Limits
@@ -39,7 +40,8 @@ func (d *disk) aboveFloor(size int64) error {
 		return fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
 	}
 	if free-size < floor {
-		return fmt.Errorf("%w: %d bytes are free on its disk, and %d are to be left", relay.ErrFull, free, floor)
+		return fmt.Errorf("%w: %d bytes are free on its disk, and %d are to be left", relay.ErrFull, free,
+			floor)
 	}
 	return nil
 }
@@ -52,8 +54,8 @@ func diskError(err error) error {
 	return fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
 }
 
-// The reserve is freed a step at a time, since whatever has filled the disk may take that room as well, and only when
-// an outcome waits for it. The last part is left for a start on the full disk.
+// The reserve is freed a step at a time, since whatever has filled the disk may take that room as well, and
+// only when an outcome waits for it. The last part is left for a start on the full disk.
 const (
 	reserveStep  = 4 << 20
 	startReserve = 1 << 20
@@ -83,8 +85,8 @@ func (d *disk) dropReserve(left int64) bool {
 // dropStep frees a step of the reserve.
 func (d *disk) dropStep() bool { return d.dropReserve(max(startReserve, d.reserved()-reserveStep)) }
 
-// makeReserve puts the reserve in place at a start. A disk without room for it gets along with less, which is all that
-// is asked of it from then on.
+// makeReserve puts the reserve in place at a start. A disk without room for it gets along with less, which
+// is all that is asked of it from then on.
 func (d *disk) makeReserve() {
 	err := d.refillReserve()
 	if err == nil {

@@ -11,7 +11,8 @@ import (
 )
 
 // Edit implements relay.Editor. The change is stored even when ctx ends after change has run.
-func (s *Spool) Edit(ctx context.Context, id string, change func(*relay.Message) (relay.Settlement, bool, error)) error {
+func (s *Spool) Edit(ctx context.Context, id string,
+	change func(*relay.Message) (relay.Settlement, bool, error)) error {
 	le, r, err := s.takeForEdit(ctx, id)
 	if err != nil {
 		return err
@@ -122,7 +123,9 @@ func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, 
 	for {
 		var n int64
 		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *tx) (err error) {
-			n, err = t.exec("UPDATE message SET lane=?, turn=NULL WHERE seq IN (SELECT seq FROM message WHERE lane=? LIMIT ?)",
+			n,
+				err = t.exec("UPDATE message SET lane=?, turn=NULL WHERE seq IN (SELECT seq FROM message "+
+				"WHERE lane=? LIMIT ?)",
 				to, from, int64(rerouteMax))
 			return err
 		}, after: func(error) { s.queue.EvictAll() }})

@@ -81,8 +81,8 @@ func senders(t *testing.T, s *Spool, max int) (list []string) {
 	return list
 }
 
-// TestFairBetweenSenders queues 100,000 messages of one sender and then one each of two others: these are leased next, also
-// after a restart, and also when the many become due at the same moment.
+// TestFairBetweenSenders queues 100,000 messages of one sender and then one each of two others: these are
+// leased next, also after a restart, and also when the many become due at the same moment.
 func TestFairBetweenSenders(t *testing.T) {
 	depth := 100000
 	if raceDetector {
@@ -126,7 +126,8 @@ func TestFairBetweenSenders(t *testing.T) {
 	}
 }
 
-// TestOrder looks that a sender's messages are leased in the order in which they came, across restarts and deferrals.
+// TestOrder looks that a sender's messages are leased in the order in which they came, across restarts and
+// deferrals.
 func TestOrder(t *testing.T) {
 	dir := t.TempDir()
 	var want []string
@@ -159,8 +160,8 @@ func indexOf(list []string, s string) int {
 	return -1
 }
 
-// TestClockJumps sets the clock ten years ahead and back: nothing starves, and what is deferred by minutes is tried within
-// the longest delay.
+// TestClockJumps sets the clock ten years ahead and back: nothing starves, and what is deferred by minutes
+// is tried within the longest delay.
 func TestClockJumps(t *testing.T) {
 	const years = 10 * 365 * 24 * time.Hour
 	for _, jump := range []time.Duration{-years, -time.Hour, -10 * time.Second, 0, time.Hour, years} {
@@ -176,7 +177,8 @@ func TestClockJumps(t *testing.T) {
 			ls := leaseSome(t, s, 2)
 			ls[0].Message.Recipients[0].State = relay.Deferred
 			ls[0].Message.Recipients[0].NextAttempt = c.Now().Add(5 * time.Minute)
-			if err := s.Settle(t.Context(), ls[0].Token, relay.Settlement{Recipients: ls[0].Message.Recipients}); err != nil {
+			if err := s.Settle(t.Context(), ls[0].Token,
+				relay.Settlement{Recipients: ls[0].Message.Recipients}); err != nil {
 				t.Fatal(err)
 			}
 			c.add(jump)
@@ -211,7 +213,8 @@ func TestNoticesAfterClockJump(t *testing.T) {
 	l := leaseSome(t, s, 1)[0]
 	l.Message.Recipients[0].State = relay.Failed
 	n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: c.Now()}
-	if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+	if err := s.Settle(t.Context(), l.Token,
+		relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
 		t.Fatal(err)
 	}
 	c.add(-10 * 365 * 24 * time.Hour)
@@ -234,7 +237,8 @@ func TestLargeNotices(t *testing.T) {
 		r := &l.Message.Recipients[0]
 		r.State, r.HeldWhy = relay.Failed, strings.Repeat("x", noticeBudget-1000)
 		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: c.Now()}
-		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+		if err := s.Settle(t.Context(), l.Token,
+			relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,8 +260,8 @@ func TestLargeNotices(t *testing.T) {
 	}
 }
 
-// TestCrashPutsOff looks that what was leased when the process ended is tried again soon the first time, and later each time
-// in a row, and that a settlement ends the count.
+// TestCrashPutsOff looks that what was leased when the process ended is tried again soon the first time,
+// and later each time in a row, and that a settlement ends the count.
 func TestCrashPutsOff(t *testing.T) {
 	dir := t.TempDir()
 	c := newClock()
@@ -271,7 +275,8 @@ func TestCrashPutsOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for times, limit := range []time.Duration{0, 5 * time.Second, 5 * time.Second, 20 * time.Second, 2 * time.Minute} {
+	for times, limit := range []time.Duration{0, 5 * time.Second, 5 * time.Second, 20 * time.Second,
+		2 * time.Minute} {
 		waited := time.Duration(0)
 		var ls []relay.Lease
 		for ; len(ls) == 0; waited += 500 * time.Millisecond {
@@ -321,7 +326,8 @@ func settleLater(t *testing.T, s *Spool, id string, due time.Time) {
 
 func TestLock(t *testing.T) {
 	s := openTest(t, Options{})
-	if _, err := Open(Options{Dir: s.o.Dir}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), s.o.Dir) {
+	if _, err := Open(Options{Dir: s.o.Dir}); !errors.Is(err, ErrInUse) ||
+		!strings.Contains(err.Error(), s.o.Dir) {
 		t.Errorf("a second Open: %v", err)
 	}
 	if _, err := OpenReadOnly(s.o.Dir); !errors.Is(err, ErrInUse) {
@@ -357,7 +363,8 @@ func TestReadOnly(t *testing.T) {
 		})
 		st, statErr := r.Stat(t.Context())
 		if err != nil || statErr != nil || n != len(im.want) || st.Messages != int64(n) {
-			t.Errorf("closed %v: %d messages of %d are listed, %d counted; %v, %v", closed, n, len(im.want), st.Messages, err, statErr)
+			t.Errorf("closed %v: %d messages of %d are listed, %d counted; %v, %v", closed, n, len(im.want),
+				st.Messages, err, statErr)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -410,7 +417,8 @@ func TestLogStaysSmall(t *testing.T) {
 				}
 				for _, l := range leaseSome(t, s, 1) {
 					l.Message.Recipients[0].State = relay.Relayed
-					if err := s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+					if err := s.Settle(context.Background(), l.Token,
+						relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -436,13 +444,15 @@ func TestVacuum(t *testing.T) {
 	}
 	for _, l := range leaseSome(t, s, 400) {
 		l.Message.Recipients[0].State = relay.Relayed
-		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+		if err := s.Settle(t.Context(), l.Token,
+			relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	eventually(t, "the database shrinks", func() bool {
 		s.w.housekeep()
-		if err := s.w.ops.do(t.Context(), &operation{size: walBytes, apply: func(*tx) error { return nil }}); err != nil {
+		if err := s.w.ops.do(t.Context(),
+			&operation{size: walBytes, apply: func(*tx) error { return nil }}); err != nil {
 			t.Fatal(err)
 		}
 		fi, err := os.Stat(s.dir.File(files.Database))
@@ -462,7 +472,8 @@ func TestReportKnownAfterRestart(t *testing.T) {
 		}
 		for _, l := range leaseSome(t, s, 5) {
 			l.Message.Recipients[0].State = relay.Relayed
-			if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+			if err := s.Settle(t.Context(), l.Token,
+				relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -475,7 +486,8 @@ func TestReportKnownAfterRestart(t *testing.T) {
 	}
 }
 
-// TestSettleOutlivesContext ends the caller's context while the writer is busy: the settlement is written all the same.
+// TestSettleOutlivesContext ends the caller's context while the writer is busy: the settlement is written
+// all the same.
 func TestSettleOutlivesContext(t *testing.T) {
 	s := openTest(t, Options{})
 	defer s.Close()
@@ -489,7 +501,8 @@ func TestSettleOutlivesContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	l.Message.Recipients[0].State = relay.Relayed
-	if err := s.Settle(ctx, l.Token, relay.Settlement{Recipients: l.Message.Recipients}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := s.Settle(ctx, l.Token, relay.Settlement{Recipients: l.Message.Recipients}); !errors.Is(err,
+		context.DeadlineExceeded) {
 		t.Errorf("Settle: %v", err)
 	}
 	release()

@@ -13,14 +13,16 @@ import (
 
 // Where the counters stand in a database's header (https://www.sqlite.org/fileformat2.html#the_database_header).
 const (
-	headerChange   = 24 // change counter; while it differs from headerValidFor the number of pages is not used
+	// change counter; while it differs from headerValidFor the number of pages is not used
+	headerChange   = 24
 	headerFreelist = 32 // first page of the list of free pages, and how many these are
 	headerValidFor = 92
 )
 
-// mendFirstPage puts the first page of a damaged database right if SQLite cannot read the schema from it. All spools
-// have the same schema, made by the same statements, so but for a few counters they have the same first page. The
-// original is set aside. The log may hold the page anew; there, too, it is replaced when that helps.
+// mendFirstPage puts the first page of a damaged database right if SQLite cannot read the schema from it.
+// All spools have the same schema, made by the same statements, so but for a few counters they have the
+// same first page. The original is set aside. The log may hold the page anew; there, too, it is replaced
+// when that helps.
 func mendFirstPage(dir files.Dir) error {
 	if readsSchema(dir.File(files.Database)) {
 		return nil
@@ -77,12 +79,14 @@ func readsSchema(name string) bool {
 		return false
 	}
 	defer c.close()
-	n, _, err := c.integer("SELECT count(*) FROM sqlite_schema WHERE name IN ('message', 'content', 'notice', 'meta')")
+	n, _,
+		err := c.integer("SELECT count(*) FROM sqlite_schema WHERE name IN ('message', 'content', " +
+		"'notice', 'meta')")
 	return err == nil && n == 4
 }
 
-// firstPage is the first page of a new spool, without the counters: SQLite takes the number of pages from the file then, and
-// the free ones are lost only to the damaged file.
+// firstPage is the first page of a new spool, without the counters: SQLite takes the number of pages from
+// the file then, and the free ones are lost only to the damaged file.
 func firstPage(dir files.Dir) ([]byte, error) {
 	temp, err := os.MkdirTemp(dir.Path, "template-")
 	if err != nil {

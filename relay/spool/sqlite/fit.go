@@ -46,8 +46,8 @@ func (o *opener) keepTaken(j *journalled) error {
 	return nil
 }
 
-// reportUnreadable keeps a copy of a journal of which no entry can be read whole: a power cut leaves one when it
-// comes during the first write, which nobody was told of, and damage may.
+// reportUnreadable keeps a copy of a journal of which no entry can be read whole: a power cut leaves one
+// when it comes during the first write, which nobody was told of, and damage may.
 func (o *opener) reportUnreadable(j *journalled) error {
 	aside, err := o.dir.SetAside(j.name)
 	if err != nil {
@@ -103,7 +103,8 @@ func untaken(j *journalled, c *conn, n counts) (why string, err error) {
 			continue
 		}
 		if r.Seq > n.seq {
-			return fmt.Sprintf("message %s has the number %d, and the database has given no more than %d", r.ID,
+			return fmt.Sprintf("message %s has the number %d, and the database has given no more than %d",
+				r.ID,
 				r.Seq, n.seq), nil
 		}
 		stored, err := c.one("seq=?", r.Seq)

@@ -29,8 +29,9 @@ import (
 // errNewer refuses a spool of a later format.
 func errNewer(version int64) error {
 	return fmt.Errorf("it was written by a newer release: its format is %d, and this release knows formats "+
-		"up to %d; nothing was changed. Start the newer release again; to go back to this one, let the newer "+
-		"one empty its queue first, and then give this one another, empty directory", version, schemaVersion)
+		"up to %d; nothing was changed. Start the newer release again; to go back to this one, let the "+
+		"newer one empty its queue first, and then give this one another, empty directory",
+		version, schemaVersion)
 }
 
 // checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
@@ -111,8 +112,8 @@ func journalVersion(dir string) (version int64, err error) {
 	return version, nil
 }
 
-// nameVersion is the format that the name of a journal says: journal-N. A large number is somebody's copy, with
-// the date perhaps.
+// nameVersion is the format that the name of a journal says: journal-N. A large number is somebody's copy,
+// with the date perhaps.
 func nameVersion(name string) int64 {
 	n, err := strconv.ParseInt(strings.TrimPrefix(name, files.Journal1+"-"), 10, 64)
 	if err != nil || n > 1000 {

@@ -204,7 +204,8 @@ func TestDowngradedSpool(t *testing.T) {
 // dropped, or sent.
 func TestJournalOfAnotherSpool(t *testing.T) {
 	im, other := youngImage(t, 30), youngImage(t, 20)
-	if err := os.Rename(filepath.Join(other.dir, files.Journal), filepath.Join(im.dir, files.Journal)); err != nil {
+	if err := os.Rename(filepath.Join(other.dir, files.Journal),
+		filepath.Join(im.dir, files.Journal)); err != nil {
 		t.Fatal(err)
 	}
 	var w watcher
@@ -286,7 +287,8 @@ func readAll(t *testing.T, dir string) map[string]string {
 			t.Fatal(err)
 		}
 		for _, name := range names {
-			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && filepath.Base(name) != files.Lock {
+			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() &&
+				filepath.Base(name) != files.Lock {
 				b, err := os.ReadFile(name)
 				if err != nil {
 					t.Fatal(err)
@@ -298,8 +300,8 @@ func readAll(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// TestUnreadableJournalIsKept damages every entry of a journal, and takes the marks, which would tell of it: a
-// copy is kept all the same, and what it says can be looked at.
+// TestUnreadableJournalIsKept damages every entry of a journal, and takes the marks, which would tell of
+// it: a copy is kept all the same, and what it says can be looked at.
 func TestUnreadableJournalIsKept(t *testing.T) {
 	im := youngImage(t, 2)
 	for at := int64(journalPage); at < liveBytes(t, im.dir); at += journalPage {
@@ -314,7 +316,8 @@ func TestUnreadableJournalIsKept(t *testing.T) {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}
 	list, err := ReadJournal(aside[0])
-	found := slices.ContainsFunc(list, func(r Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
+	found := slices.ContainsFunc(list,
+		func(r Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
 	if err != nil || !found {
 		t.Errorf("the copy has %d messages, %v; want the one that was there among them", len(list), err)
 	}

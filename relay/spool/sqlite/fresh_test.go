@@ -38,7 +38,8 @@ func (s *Spool) held() int {
 	return s.queue.Lane("default").InMemory()
 }
 
-// TestFreshIsTheSame compares what is leased from memory with what the database has: the same messages, in the same order.
+// TestFreshIsTheSame compares what is leased from memory with what the database has: the same messages, in
+// the same order.
 func TestFreshIsTheSame(t *testing.T) {
 	s := atHead(t, Options{})
 	random := rand.New(rand.NewPCG(1, 2))
@@ -124,11 +125,13 @@ func edit(t *testing.T, s *Spool, id string, change func(*relay.Message) (drop b
 	}
 }
 
-// TestRerouteFresh gives messages that another lane has in memory to the lane: that one leases them, and the other none.
+// TestRerouteFresh gives messages that another lane has in memory to the lane: that one leases them, and
+// the other none.
 func TestRerouteFresh(t *testing.T) {
 	s := atHead(t, Options{})
 	query := func(lane string) []relay.Lease {
-		ls, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: lane, Now: time.Now(), Max: 10, Until: time.Now().Add(time.Hour)})
+		ls, _, err := s.Lease(t.Context(),
+			relay.LeaseQuery{Lane: lane, Now: time.Now(), Max: 10, Until: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +151,8 @@ func TestRerouteFresh(t *testing.T) {
 		t.Fatalf("the new lane leased %d messages", len(ls))
 	}
 	ls[0].Message.Recipients[0].State = relay.Relayed
-	if err := s.Settle(t.Context(), ls[0].Token, relay.Settlement{Recipients: ls[0].Message.Recipients}); err != nil {
+	if err := s.Settle(t.Context(), ls[0].Token,
+		relay.Settlement{Recipients: ls[0].Message.Recipients}); err != nil {
 		t.Fatal(err)
 	}
 	if ls := query("old"); len(ls) != 0 {
@@ -183,7 +187,8 @@ func TestFreshOverflows(t *testing.T) {
 	}
 }
 
-// TestFreshClockSetBack sets the clock back while messages are in memory: as long as they lie ahead they are not leased.
+// TestFreshClockSetBack sets the clock back while messages are in memory: as long as they lie ahead they
+// are not leased.
 func TestFreshClockSetBack(t *testing.T) {
 	c := newClock()
 	s := atHead(t, Options{Now: c.Now, MaxDelay: 24 * time.Hour})
@@ -194,7 +199,8 @@ func TestFreshClockSetBack(t *testing.T) {
 	}
 	c.add(-time.Hour)
 	lease := func() int {
-		ls, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: "default", Now: c.Now(), Max: 10, Until: c.Now().Add(time.Hour)})
+		ls, _, err := s.Lease(t.Context(),
+			relay.LeaseQuery{Lane: "default", Now: c.Now(), Max: 10, Until: c.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +215,8 @@ func TestFreshClockSetBack(t *testing.T) {
 	}
 }
 
-// TestFreshUnderRace puts, leases, releases, edits and settles from many sides: each message is settled exactly once.
+// TestFreshUnderRace puts, leases, releases, edits and settles from many sides: each message is settled
+// exactly once.
 func TestFreshUnderRace(t *testing.T) {
 	s := atHead(t, Options{Limits: Limits{Cache: 30000}})
 	const n = 400
@@ -237,7 +244,8 @@ func TestFreshUnderRace(t *testing.T) {
 				continue
 			}
 			l.Message.Recipients[0].State = relay.Relayed
-			if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+			if err := s.Settle(t.Context(), l.Token,
+				relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 				t.Fatal(err)
 			}
 			settled[l.Message.ID] = true

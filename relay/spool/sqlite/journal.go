@@ -17,9 +17,10 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// journal is a file for messages that come and go while their lane keeps up (young.go): they are written to it, with one plain write
-// and one fdatasync for all that wait, and never reach the database. It is as large as it ever gets, so that a write
-// changes no metadata and needs no room, and is written from its beginning again after each transaction of the database.
+// journal is a file for messages that come and go while their lane keeps up (pending.go): they are written to
+// it, with one plain write and one fdatasync for all that wait, and never reach the database. It is as
+// large as it ever gets, so that a write changes no metadata and needs no room, and is written from its
+// beginning again after each transaction of the database.
 //
 // The file: a page with the format and the salt, and transactions, each beginning at a page. A transaction is
 // entries one after the other, padded
@@ -34,9 +35,10 @@ import (
 //	       36  kind, and whether it is the last one of its transaction
 //	       40  CRC-32C of all the rest
 //
-// Numbers are little-endian. Entries count as long as the database has no later transaction than their base: with the next one all
-// that is in the journal is in the database too. That this was the database's own journal it knows by the
-// salt (counts.journal): none is written to before a transaction has noted its salt.
+// Numbers are little-endian. Entries count as long as the database has no later transaction than their
+// base: with the next one all that is in the journal is in the database too. That this was the database's
+// own journal it knows by the salt (counts.journal): none is written to before a transaction has noted its
+// salt.
 type journal struct {
 	f    *os.File
 	salt uint64
@@ -61,13 +63,15 @@ const (
 
 // The kinds of entries.
 const (
-	entryPut    = 1 // a message
-	entryEnd    = 2 // the id of one that has gone
-	entryReport = 3 // the notices that a report of ours tells, and the report: the one does not count without the other
+	entryPut = 1 // a message
+	entryEnd = 2 // the id of one that has gone
+	// the notices that a report of ours tells, and the report: the one does not count without the other
+	entryReport = 3
 	entryLast   = 0x80
 )
 
-// openJournal opens the journal, or makes it, and gives it a salt. What was in it counts no more. It takes size bytes of the disk.
+// openJournal opens the journal, or makes it, and gives it a salt. What was in it counts no more. It takes
+// size bytes of the disk.
 func openJournal(name string, size int64) (*journal, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, files.Perm)
 	if err != nil {
@@ -140,7 +144,8 @@ func (j *journal) report(told []relay.Notice, r *spool.Record) {
 
 // record appends a message.
 func (j *journal) record(r *spool.Record) {
-	for _, n := range []int64{r.Seq, r.Arrived, r.Size, int64(r.Sum), r.Slot, r.Due, r.Open, int64(r.HeadSum), int64(r.StateSum)} {
+	for _, n := range []int64{r.Seq, r.Arrived, r.Size, int64(r.Sum), r.Slot, r.Due, r.Open, int64(r.HeadSum),
+		int64(r.StateSum)} {
 		j.buf = binary.LittleEndian.AppendUint64(j.buf, uint64(n))
 	}
 	for _, s := range []string{r.ID, r.Lane, r.Sender, r.Head, r.Recipients} {

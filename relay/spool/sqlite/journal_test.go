@@ -104,8 +104,8 @@ func TestJournalSurvivesKill(t *testing.T) {
 	}
 }
 
-// TestReadOnlyJournal looks into the spool of a relay that was killed: some messages in the database, some in the journal,
-// some gone from either.
+// TestReadOnlyJournal looks into the spool of a relay that was killed: some messages in the database, some
+// in the journal, some gone from either.
 func TestReadOnlyJournal(t *testing.T) {
 	s := openTest(t, Options{})
 	want := map[string]string{}
@@ -129,7 +129,8 @@ func TestReadOnlyJournal(t *testing.T) {
 	}
 	defer r.Close()
 	if len(r.came) != 20 || len(r.gone) != 2 {
-		t.Fatalf("the journal has %d messages and %d that have gone: this tests nothing", len(r.came), len(r.gone))
+		t.Fatalf("the journal has %d messages and %d that have gone: this tests nothing", len(r.came),
+			len(r.gone))
 	}
 	var oldest time.Time
 	bytes := int64(0)
@@ -183,8 +184,8 @@ func TestJournalTakesFromDatabase(t *testing.T) {
 	holds(t, killed, want)
 }
 
-// TestTornJournal cuts the journal off at each page. What was written before is there, and where the marks tell that there was
-// more, so does the log.
+// TestTornJournal cuts the journal off at each page. What was written before is there, and where the marks
+// tell that there was more, so does the log.
 func TestTornJournal(t *testing.T) {
 	im := youngImage(t, 40)
 	last := 0
@@ -200,12 +201,14 @@ func TestTornJournal(t *testing.T) {
 			var w watcher
 			s := w.open(t, dir)
 			kept, _, missing := w.account(t, s, im.want)
-			told := strings.Contains(w.String(), "is missing") || strings.Contains(w.String(), "journal is damaged")
+			told := strings.Contains(w.String(), "is missing") ||
+				strings.Contains(w.String(), "journal is damaged")
 			if marks && missing > 0 && !told {
 				t.Errorf("cut at %d: %d messages are missing without a word", size, missing)
 			}
 			if !marks && told {
-				t.Errorf("cut at %d: that may be what a power cut left of what nobody was told of:\n%s", size, w.String())
+				t.Errorf("cut at %d: that may be what a power cut left of what nobody was told of:\n%s", size,
+					w.String())
 			}
 			if last != 0 && kept < last-1 {
 				t.Errorf("cut at %d: %d messages, a page later %d", size, kept, last)
@@ -216,7 +219,8 @@ func TestTornJournal(t *testing.T) {
 	}
 }
 
-// TestFlippedJournal flips bits all over the journal. No message comes back altered, and none is missing without a word.
+// TestFlippedJournal flips bits all over the journal. No message comes back altered, and none is missing
+// without a word.
 func TestFlippedJournal(t *testing.T) {
 	im := youngImage(t, 40)
 	step := int64(1201)
@@ -244,8 +248,8 @@ func TestFlippedJournal(t *testing.T) {
 	}
 }
 
-// TestForgedEntry has a client send what looks like an entry of the journal. It is not taken for one even where the entry
-// around it is damaged.
+// TestForgedEntry has a client send what looks like an entry of the journal. It is not taken for one even
+// where the entry around it is damaged.
 func TestForgedEntry(t *testing.T) {
 	s := openTest(t, Options{})
 	want := map[string]string{}
@@ -332,7 +336,8 @@ func TestJournalFails(t *testing.T) {
 	}
 }
 
-// TestJournalHistories does random things to a spool and kills it at random, and compares it with what it should hold.
+// TestJournalHistories does random things to a spool and kills it at random, and compares it with what it
+// should hold.
 func TestJournalHistories(t *testing.T) {
 	histories := 12
 	if os.Getenv("MAILWHY_FULL") != "" {
@@ -368,7 +373,9 @@ func history(t *testing.T, seed uint64) {
 		case n < 40:
 			putContent(t, s, want, random.IntN(20000))
 		case n < 60:
-			ls, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: "default", Now: clock, Max: 1 + random.IntN(4), Until: clock.Add(time.Hour)})
+			ls, _, err := s.Lease(t.Context(),
+				relay.LeaseQuery{Lane: "default", Now: clock, Max: 1 + random.IntN(4),
+					Until: clock.Add(time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -434,12 +441,13 @@ func holds(t *testing.T, s *Spool, want map[string]string) {
 		}
 	}
 	if st, err := s.Stat(t.Context()); err != nil || st.Messages != int64(len(want)) || st.Bytes != size {
-		t.Errorf("Stat: %d messages of %d bytes, %v; want %d of %d", st.Messages, st.Bytes, err, len(want), size)
+		t.Errorf("Stat: %d messages of %d bytes, %v; want %d of %d", st.Messages, st.Bytes, err, len(want),
+			size)
 	}
 }
 
-// TestJournalTellsOfLostLog cuts off the end of the database's log, while the journal has newer messages: they are kept, and the
-// log tells of what is missing, though the marks may not.
+// TestJournalTellsOfLostLog cuts off the end of the database's log, while the journal has newer messages:
+// they are kept, and the log tells of what is missing, though the marks may not.
 func TestJournalTellsOfLostLog(t *testing.T) {
 	s := openTest(t, Options{})
 	defer s.Close()
@@ -468,14 +476,16 @@ func TestJournalTellsOfLostLog(t *testing.T) {
 		_, _, missing := w.account(t, s, want)
 		_, _, older := w.account(t, s, before)
 		if missing == 0 || missing != older || !strings.Contains(w.String(), "is missing") {
-			t.Errorf("marks %v: %d messages are missing, %d of them older than the journal's one\n%s", marks, missing, older, w.String())
+			t.Errorf("marks %v: %d messages are missing, %d of them older than the journal's one\n%s", marks,
+				missing, older, w.String())
 		}
 		s.Close()
 	}
 }
 
-// TestPowerCutInJournal leaves only a part of the journal's last transaction on the disk, the end of it or the beginning. Where the
-// marks say no more, nobody was told that it is there: it is neither taken nor told of.
+// TestPowerCutInJournal leaves only a part of the journal's last transaction on the disk, the end of it or
+// the beginning. Where the marks say no more, nobody was told that it is there: it is neither taken nor
+// told of.
 func TestPowerCutInJournal(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{Journal: 512 << 10}})
 	leaseSome(t, s, 1) // which looks into the database the first time
@@ -519,7 +529,8 @@ func TestPowerCutInJournal(t *testing.T) {
 	}
 }
 
-// TestJournalKnowsIDs puts messages again that are in the database, under ids below and above the greatest one, before and after a start.
+// TestJournalKnowsIDs puts messages again that are in the database, under ids below and above the greatest
+// one, before and after a start.
 func TestJournalKnowsIDs(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, Options{Dir: dir})

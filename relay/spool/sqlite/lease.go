@@ -10,7 +10,8 @@ import (
 	"mailwhy/relay/spool/queue"
 )
 
-// Lease implements relay.Spool. A message whose lease lapses has its slot as before; next does not count it before.
+// Lease implements relay.Spool. A message whose lease lapses has its slot as before; next does not count it
+// before.
 func (s *Spool) Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
 	if err := s.w.ops.stuck(); err != nil {
 		return nil, time.Time{}, err
@@ -75,8 +76,8 @@ func (l stored) lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, t
 // scanBytes bounds the contents that one scan reads, all in all.
 const scanBytes = 1 << 20
 
-// scan reads up to limit records that stand after from and are not leased, with their contents if these are small: to
-// read them one by one would cost more than all the rest.
+// scan reads up to limit records that stand after from and are not leased, with their contents if these are
+// small: to read them one by one would cost more than all the rest.
 func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err error) {
 	err = l.s.read(func(c *conn) error {
 		found = queue.Scanned{End: from}
@@ -121,7 +122,8 @@ func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damag
 func (l stored) waiting(now time.Time) (due int64, jumped bool, err error) {
 	return l.lane.Waiting(spool.Nanos(now), func() (due int64, ok bool, err error) {
 		err = l.s.read(func(c *conn) (err error) {
-			due, ok, err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL"+
+			due, ok,
+				err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL"+
 				" ORDER BY due LIMIT 1", l.lane.Name)
 			return err
 		})
@@ -132,8 +134,8 @@ func (l stored) waiting(now time.Time) (due int64, jumped bool, err error) {
 // enqueueMax is how many messages get their slot in one transaction.
 const enqueueMax = 512
 
-// enqueueDue gives slots to the messages of a lane that have become due since, and to those whose due time lies too far
-// ahead; these there are only when the clock was set back.
+// enqueueDue gives slots to the messages of a lane that have become due since, and to those whose due time
+// lies too far ahead; these there are only when the clock was set back.
 func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 	due, jumped, err := l.waiting(now)
 	if err != nil || due == spool.Never || due > spool.Nanos(now) && !jumped {
@@ -167,10 +169,12 @@ func (l stored) due(t *tx, now time.Time) (up []*spool.Record, err error) {
 		up = append(up, r)
 		return nil
 	}
-	err = t.query(collect, waiting+"due<=?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, spool.Nanos(now), int64(enqueueMax))
+	err = t.query(collect, waiting+"due<=?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, spool.Nanos(now),
+		int64(enqueueMax))
 	if err == nil && len(up) < enqueueMax {
 		far := queue.FarAhead(now, l.s.o.MaxDelay)
-		err = t.query(collect, waiting+"due>?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, far, int64(enqueueMax))
+		err = t.query(collect, waiting+"due>?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, far,
+			int64(enqueueMax))
 	}
 	return up, err
 }
@@ -199,8 +203,8 @@ func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 	}})
 }
 
-// restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far ahead the senders
-// are its end tells, where those stand who have much waiting.
+// restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far ahead
+// the senders are its end tells, where those stand who have much waiting.
 func restoreLanes(q *queue.Queue, c *conn) error {
 	lane, ok := "", true
 	for ok {
@@ -212,7 +216,9 @@ func restoreLanes(q *queue.Queue, c *conn) error {
 		if err != nil || !ok {
 			return err
 		}
-		head, _, err := c.integer("SELECT turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn LIMIT 1", lane)
+		head, _,
+			err := c.integer("SELECT turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn "+
+			"LIMIT 1", lane)
 		if err != nil {
 			return err
 		}
@@ -222,7 +228,8 @@ func restoreLanes(q *queue.Queue, c *conn) error {
 			slot, _ := row[1].(int64)
 			newest[sender] = max(newest[sender], slot)
 			return nil
-		}, "SELECT sender, turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn DESC LIMIT 1000", lane)
+		}, "SELECT sender, turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn DESC LIMIT 1000",
+			lane)
 		if err != nil {
 			return err
 		}

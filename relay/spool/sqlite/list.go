@@ -16,8 +16,8 @@ import (
 // pageRows is how many messages are read at a time: a reader is short-lived, so that the log can be cut.
 const pageRows = 128
 
-// List implements relay.Lister. Messages that come or go while it runs may or may not be among those listed; one that
-// cannot be read is passed over here, and quarantined when it is leased.
+// List implements relay.Lister. Messages that come or go while it runs may or may not be among those
+// listed; one that cannot be read is passed over here, and quarantined when it is leased.
 func (s *Spool) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
 	return list(ctx, s.read, pagesOf(f), f, each)
 }
@@ -37,7 +37,8 @@ func pagesOf(f relay.QueueFilter) pageFunc {
 }
 
 // list is List over pages, reading by read.
-func list(ctx context.Context, read func(func(*conn) error) error, pages pageFunc, f relay.QueueFilter, each func(*relay.Message) bool) error {
+func list(ctx context.Context, read func(func(*conn) error) error, pages pageFunc, f relay.QueueFilter,
+	each func(*relay.Message) bool) error {
 	found := 0
 	for {
 		if err := context.Cause(ctx); err != nil {
@@ -88,7 +89,8 @@ func selectedPages(f relay.QueueFilter) pageFunc {
 	return func(c *conn) (records []*spool.Record, err error) {
 		for end := false; !end && len(records) == 0; {
 			upTo := ""
-			err := c.query(rowInto(&upTo), "SELECT id FROM message WHERE id>? ORDER BY id LIMIT 1 OFFSET ?", after,
+			err := c.query(rowInto(&upTo), "SELECT id FROM message WHERE id>? ORDER BY id LIMIT 1 OFFSET ?",
+				after,
 				int64(lookedAt))
 			if err != nil {
 				return nil, err
@@ -96,7 +98,8 @@ func selectedPages(f relay.QueueFilter) pageFunc {
 			if end = upTo == ""; end {
 				upTo = lastID
 			}
-			records, err = c.records("SELECT "+columns+" FROM message WHERE id>?1 AND id<=?2 AND (?3='' OR lane=?3)"+
+			records, err = c.records("SELECT "+columns+
+				" FROM message WHERE id>?1 AND id<=?2 AND (?3='' OR lane=?3)"+
 				" AND (?4=0 OR due IS NOT NULL) AND arrived<?5 ORDER BY id LIMIT ?6",
 				after, upTo, f.Lane, asInteger(f.Waiting), older, int64(pageRows))
 			if err != nil {

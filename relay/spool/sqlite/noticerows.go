@@ -11,7 +11,9 @@ import (
 // addNotices records notices of a message. One that is recorded already gets the new due time.
 func (t *tx) addNotices(seq int64, notices []relay.Notice) error {
 	for _, n := range notices {
-		added, err := t.exec("INSERT INTO notice (seq, recipient, kind, due, digest) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
+		added,
+			err := t.exec("INSERT INTO notice (seq, recipient, kind, due, digest) VALUES (?,?,?,?,?) ON "+
+			"CONFLICT DO NOTHING",
 			seq, int64(n.Recipient), string(n.Kind), spool.Nanos(n.Due), n.Digest)
 		if err == nil && added == 0 {
 			_, err = t.exec("UPDATE notice SET due=?, digest=? WHERE seq=? AND recipient=? AND kind=?",
@@ -48,9 +50,10 @@ func (t *tx) dropNotices(seq int64) error {
 	return err
 }
 
-// dueSeqs finds the messages that have a notice due, up to max and without those to be skipped, and when the next one is. A due
-// time after far is due.
-func (c *conn) dueSeqs(now, far int64, max int, skip func(id string) bool) (seqs []int64, next time.Time, err error) {
+// dueSeqs finds the messages that have a notice due, up to max and without those to be skipped, and when
+// the next one is. A due time after far is due.
+func (c *conn) dueSeqs(now, far int64, max int, skip func(id string) bool) (seqs []int64, next time.Time,
+	err error) {
 	seen := map[int64]bool{}
 	for _, q := range []struct{ until, from int64 }{{spool.Never, far}, {now, -1}} {
 		err = c.query(func(row []driver.Value) error {
@@ -69,7 +72,9 @@ func (c *conn) dueSeqs(now, far int64, max int, skip func(id string) bool) (seqs
 				seqs = append(seqs, seq)
 			}
 			return nil
-		}, "SELECT n.seq, n.due, m.id FROM notice n CROSS JOIN message m ON m.seq=n.seq WHERE n.due>? ORDER BY n.due", q.from)
+		},
+			"SELECT n.seq, n.due, m.id FROM notice n CROSS JOIN message m ON m.seq=n.seq WHERE n.due>? "+
+				"ORDER BY n.due", q.from)
 		if err != nil || !next.IsZero() {
 			break
 		}
@@ -85,7 +90,8 @@ func (c *conn) noticesOf(r *spool.Record) (notices []relay.Notice, err error) {
 		due, _ := row[2].(int64)
 		digest, _ := row[3].(int64)
 		notices = append(notices, relay.Notice{
-			Message: r.ID, Recipient: int(recipient), Kind: relay.NoticeKind(kind), Due: spool.TimeOf(due), Digest: digest != 0,
+			Message: r.ID, Recipient: int(recipient), Kind: relay.NoticeKind(kind), Due: spool.TimeOf(due),
+			Digest: digest != 0,
 		})
 		return nil
 	}, "SELECT recipient, kind, due, digest FROM notice WHERE seq=? ORDER BY recipient, kind", r.Seq)
@@ -100,7 +106,9 @@ func (t *tx) consume(consumed []relay.Notice) error {
 			t.n.notices--
 			messages[n.Message], _ = row[0].(int64)
 			return nil
-		}, "DELETE FROM notice WHERE seq=(SELECT seq FROM message WHERE id=?) AND recipient=? AND kind=? RETURNING seq",
+		},
+			"DELETE FROM notice WHERE seq=(SELECT seq FROM message WHERE id=?) AND recipient=? AND kind=? "+
+				"RETURNING seq",
 			n.Message, int64(n.Recipient), string(n.Kind))
 		if err != nil {
 			return err
@@ -127,7 +135,9 @@ func (t *tx) removeIfDone(seq int64) (removed bool, err error) {
 		size, _ = row[0].(int64)
 		file, _ = row[1].(string)
 		return nil
-	}, "DELETE FROM message WHERE seq=?1 AND open=0 AND NOT EXISTS (SELECT 1 FROM notice WHERE seq=?1) RETURNING size, file", seq)
+	},
+		"DELETE FROM message WHERE seq=?1 AND open=0 AND NOT EXISTS (SELECT 1 FROM notice WHERE seq=?1) "+
+			"RETURNING size, file", seq)
 	if err != nil || !removed {
 		return false, err
 	}
@@ -154,7 +164,8 @@ func (t *tx) takeReported(reported []relay.Notice, reports []*spool.Record) erro
 func (t *tx) postpone(notices []relay.Notice) error {
 	for _, n := range notices {
 		_, err := t.exec(
-			"UPDATE notice SET due=?, digest=? WHERE seq=(SELECT seq FROM message WHERE id=?) AND recipient=? AND kind=?",
+			"UPDATE notice SET due=?, digest=? WHERE seq=(SELECT seq FROM message WHERE id=?) AND "+
+				"recipient=? AND kind=?",
 			spool.Nanos(n.Due), n.Digest, n.Message, int64(n.Recipient), string(n.Kind))
 		if err != nil {
 			return err

@@ -11,15 +11,16 @@ import (
 	"mailwhy/relay/spool/queue"
 )
 
-// noticeBudget is how many bytes of recipients' states DueNotices reads at a time, so that a thousand messages to as many
-// recipients do not fill the memory.
+// noticeBudget is how many bytes of recipients' states DueNotices reads at a time, so that a thousand
+// messages to as many recipients do not fill the memory.
 const noticeBudget = 8 << 20
 
 // noticeContent is the largest content that DueNotices reads with its message, to spare a query.
 const noticeContent = 32 << 10
 
 // DueNotices implements relay.NoticeSpool.
-func (s *Spool) DueNotices(_ context.Context, now time.Time, max int, skip func(id string) bool) (due []relay.Notices, next time.Time, err error) {
+func (s *Spool) DueNotices(_ context.Context, now time.Time, max int,
+	skip func(id string) bool) (due []relay.Notices, next time.Time, err error) {
 	if skip == nil {
 		skip = func(string) bool { return false }
 	}
@@ -73,7 +74,8 @@ func (s *Spool) readable(records []*spool.Record, due []relay.Notices) []relay.N
 		due[i].Notices = slices.DeleteFunc(due[i].Notices, func(n relay.Notice) bool {
 			damaged := n.Recipient < 0 || n.Recipient >= len(m.Recipients)
 			if damaged {
-				s.o.Log.Error("a notice is damaged; it is passed over", "id", m.ID, "recipient", n.Recipient, "kind", n.Kind)
+				s.o.Log.Error("a notice is damaged; it is passed over", "id", m.ID, "recipient", n.Recipient,
+					"kind", n.Kind)
 			}
 			return damaged
 		})
@@ -88,7 +90,8 @@ func (s *Spool) readable(records []*spool.Record, due []relay.Notices) []relay.N
 }
 
 // Report implements relay.NoticeSpool. The spool's limits do not hold for a report: it lets messages go.
-func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.Message, content io.Reader) error {
+func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.Message,
+	content io.Reader) error {
 	after := func(err error) {
 		if err == nil {
 			s.uncache(consumed)
@@ -125,7 +128,8 @@ func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.
 	return err
 }
 
-// journalReport stores the report in the journal, with what it reports, if its lane is going to get it from memory.
+// journalReport stores the report in the journal, with what it reports, if its lane is going to get it from
+// memory.
 func (p *putting) journalReport(j *journaling, reported []relay.Notice) (bool, error) {
 	p.stored = false
 	if !p.fitsJournal() {

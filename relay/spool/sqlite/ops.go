@@ -12,18 +12,19 @@ const batchOps = 2048
 
 // operation is one change of the spool. It is applied within a transaction that it shares with others.
 type operation struct {
-	// apply makes the change. It may run more than once, and nothing that it did counts before after. An error that
-	// is not SQLite's must come before its first write: it concerns this operation only.
+	// apply makes the change. It may run more than once, and nothing that it did counts before after. An
+	// error that is not SQLite's must come before its first write: it concerns this operation only.
 	apply func(*tx) error
-	after func(error) // runs once, when the change is durable or refused, before the caller hears of it; may be nil
-	size  int         // bytes that it adds to the batch, roughly
+	// runs once, when the change is durable or refused, before the caller hears of it; may be nil
+	after func(error)
+	size  int // bytes that it adds to the batch, roughly
 
 	mustWrite bool     // it waits through any outage of the disk; others are refused
 	grows     bool     // it is refused while the disk is full
 	put       *putting // the message that it stores; nil for none
 
-	// journal makes the change in the journal alone, if that can be; it is nil if it never can. As with apply,
-	// nothing that it did counts before after.
+	// journal makes the change in the journal alone, if that can be; it is nil if it never can. As with
+	// apply, nothing that it did counts before after.
 	journal func(*journaling) (done bool, err error)
 	doubt   bool // set with a refusal: its commit failed, and may be on the disk all the same
 	done    chan error
@@ -62,8 +63,8 @@ func (op *operation) applyGuarded(t *tx) (result, err error) {
 	return result, err
 }
 
-// operations are what the writer is to write, and what it says of the state of the disk. They are safe for concurrent
-// use.
+// operations are what the writer is to write, and what it says of the state of the disk. They are safe for
+// concurrent use.
 type operations struct {
 	mu      sync.Mutex
 	queue   []*operation
@@ -77,8 +78,8 @@ type operations struct {
 
 func newOperations() *operations { return &operations{woken: make(chan struct{}, 1)} }
 
-// do has op written and waits for it. When ctx ends first, an operation that the writer has not taken is withdrawn, and
-// nothing of it happens; one that must be written stays.
+// do has op written and waits for it. When ctx ends first, an operation that the writer has not taken is
+// withdrawn, and nothing of it happens; one that must be written stays.
 func (o *operations) do(ctx context.Context, op *operation) error {
 	op.done = make(chan error, 1)
 	o.mu.Lock()
@@ -133,8 +134,8 @@ func (o *operations) withdraw(op *operation) bool {
 	return i >= 0
 }
 
-// gather takes the next batch: what could not be written before first, then in the order of arrival. It takes none while
-// there is an alarm or the database is closed.
+// gather takes the next batch: what could not be written before first, then in the order of arrival. It
+// takes none while there is an alarm or the database is closed.
 func (o *operations) gather() (batch []*operation, alarm error, closing bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -155,7 +156,8 @@ func (o *operations) gather() (batch []*operation, alarm error, closing bool) {
 	return batch, nil, o.closing
 }
 
-// onlySettlements reports whether nothing but settlements waits, few of them, and they need not be written at once.
+// onlySettlements reports whether nothing but settlements waits, few of them, and they need not be written
+// at once.
 func (o *operations) onlySettlements() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -163,9 +165,10 @@ func (o *operations) onlySettlements() bool {
 	if n == 0 || n > holdMost || len(o.retry) > 0 || o.refuse != nil || o.alarm != nil || o.closing {
 		return false
 	}
-	// What must be written and cannot go into the journal is an operator's edit, or brings what is pending to a reader
-	// who waits for it.
-	return !slices.ContainsFunc(o.queue, func(op *operation) bool { return !op.mustWrite || op.journal == nil })
+	// What must be written and cannot go into the journal is an operator's edit, or brings what is pending
+	// to a reader who waits for it.
+	return !slices.ContainsFunc(o.queue,
+		func(op *operation) bool { return !op.mustWrite || op.journal == nil })
 }
 
 // refused returns the error that new messages are refused with, nil when they are taken.
@@ -175,8 +178,8 @@ func (o *operations) refused() error {
 	return o.refuse
 }
 
-// stuck returns an error while settlements cannot be written. Nothing is leased then: a lane must not relay what it
-// cannot settle.
+// stuck returns an error while settlements cannot be written. Nothing is leased then: a lane must not relay
+// what it cannot settle.
 func (o *operations) stuck() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -199,8 +202,9 @@ func (o *operations) suspect(err error) {
 	o.wake()
 }
 
-// fail takes note that a batch could not be written. What must be written is kept for the next batch; the rest, and what
-// may not wait in the queue now, is returned and must be answered. first is false when there was an outage before.
+// fail takes note that a batch could not be written. What must be written is kept for the next batch; the
+// rest, and what may not wait in the queue now, is returned and must be answered. first is false when there
+// was an outage before.
 func (o *operations) fail(batch []*operation, refuse error, full bool) (out []*operation, first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -261,8 +265,8 @@ func (o *operations) retries() bool {
 	return len(o.retry) > 0
 }
 
-// workDuringOutage reports whether there is something to do before the outage is over: settlements while the disk is
-// full, or the end.
+// workDuringOutage reports whether there is something to do before the outage is over: settlements while
+// the disk is full, or the end.
 func (o *operations) workDuringOutage() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

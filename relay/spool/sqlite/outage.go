@@ -9,14 +9,15 @@ import (
 	"mailwhy/relay"
 )
 
-// How long the writer waits before it tries again what the disk did not let it do: the first time, and at most.
+// How long the writer waits before it tries again what the disk did not let it do: the first time, and at
+// most.
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMax   = 5 * time.Second
 )
 
-// pause waits before the next attempt to end the outage. While the disk is full settlements go on: then it waits for
-// work, too, unless there was some just now.
+// pause waits before the next attempt to end the outage. While the disk is full settlements go on: then it
+// waits for work, too, unless there was some just now.
 func (w *writer) pause(busy bool) {
 	if busy || w.delay == 0 {
 		return
@@ -38,9 +39,10 @@ func (w *writer) pause(busy bool) {
 // delayMore doubles the time before the next attempt.
 func (w *writer) delayMore() { w.delay = min(max(2*w.delay, retryFirst), retryMax) }
 
-// failed deals with a batch that could not be written. Settlements are kept for the next batch; the rest is refused, so
-// that the client hears of it. On anything but a full disk the database is closed: after an fsync that failed the kernel
-// may have dropped pages that SQLite believes written, and only what a fresh look at the disk finds is true.
+// failed deals with a batch that could not be written. Settlements are kept for the next batch; the rest is
+// refused, so that the client hears of it. On anything but a full disk the database is closed: after an
+// fsync that failed the kernel may have dropped pages that SQLite believes written, and only what a fresh
+// look at the disk finds is true.
 func (w *writer) failed(batch []*operation, err error) {
 	full := isFull(err) && w.c != nil
 	refuse := fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
@@ -55,7 +57,8 @@ func (w *writer) failed(batch []*operation, err error) {
 	}
 	out, first := w.ops.fail(batch, refuse, full)
 	if first {
-		w.s.o.Log.Error("the spool cannot be written; new messages are refused until it can", "dir", w.s.o.Dir, "err", err)
+		w.s.o.Log.Error("the spool cannot be written; new messages are refused until it can", "dir",
+			w.s.o.Dir, "err", err)
 	}
 	for _, op := range out {
 		op.answer(refuse)
@@ -87,8 +90,8 @@ func (w *writer) freeReserve() {
 		w.delay = 0 // at once: there is room now
 		return
 	}
-	// Others have taken that room. A log that is copied into the database is written anew from its beginning, which
-	// needs none.
+	// Others have taken that room. A log that is copied into the database is written anew from its
+	// beginning, which needs none.
 	if err := w.copyLog(); err != nil && !isFull(err) {
 		w.s.o.Log.Warn("copying the log on a full disk", "dir", w.s.o.Dir, "err", err)
 	}
@@ -136,8 +139,8 @@ func (w *writer) makeRoom() error {
 	return w.s.disk.refillReserve()
 }
 
-// reopen opens the database after shut. It counts as open once everything in its log has been copied into it and synced,
-// and what was refused meanwhile is known not to be there.
+// reopen opens the database after shut. It counts as open once everything in its log has been copied into
+// it and synced, and what was refused meanwhile is known not to be there.
 func (w *writer) reopen() error {
 	if w.c != nil {
 		return nil
@@ -172,8 +175,8 @@ func (w *writer) reopen() error {
 	return nil
 }
 
-// takeBack removes the messages whose callers heard that they were not stored. A transaction whose commit failed may be
-// on the disk all the same.
+// takeBack removes the messages whose callers heard that they were not stored. A transaction whose commit
+// failed may be on the disk all the same.
 func (w *writer) takeBack() error {
 	op := &operation{done: make(chan error, 1), apply: func(t *tx) error {
 		for _, p := range w.undo {

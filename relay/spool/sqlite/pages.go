@@ -9,8 +9,8 @@ import (
 )
 
 // pages reads the pages of a damaged database without SQLite (https://www.sqlite.org/fileformat2.html). Where an inner page of
-// a tree is damaged SQLite finds none of the leaves below it; they are there all the same, and each says by itself what
-// rows it holds. Pages on the list of free pages hold rows that were deleted, and are left out.
+// a tree is damaged SQLite finds none of the leaves below it; they are there all the same, and each says by
+// itself what rows it holds. Pages on the list of free pages hold rows that were deleted, and are left out.
 type pages struct {
 	f    io.ReaderAt
 	n    uint32            // number of pages
@@ -59,7 +59,8 @@ func (p *pages) page(n uint32) []byte {
 	return b
 }
 
-// findFree walks the list of free pages: trunk pages with the number of the next one, a count, and so many numbers.
+// findFree walks the list of free pages: trunk pages with the number of the next one, a count, and so many
+// numbers.
 func (p *pages) findFree() {
 	first := p.page(1)
 	if first == nil {
@@ -79,8 +80,8 @@ func (p *pages) findFree() {
 	}
 }
 
-// rows calls each for every row of columns columns in every leaf of a table. The key of the row stands in place of its
-// first column, where SQLite has NULL for it. Rows that make no sense are passed over.
+// rows calls each for every row of columns columns in every leaf of a table. The key of the row stands in
+// place of its first column, where SQLite has NULL for it. Rows that make no sense are passed over.
 func (p *pages) rows(columns int, each func(row []driver.Value) error) error {
 	for n := uint32(2); n <= p.n; n++ {
 		b := p.page(n)

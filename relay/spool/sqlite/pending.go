@@ -11,14 +11,14 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// pending is what the journal has and the database has not: messages that have come, ids of others that have gone, and
-// notices that were reported. While lanes keep up, most messages are relayed from memory within milliseconds; all that
-// is written of them is an entry when they come and one when they go.
+// pending is what the journal has and the database has not: messages that have come, ids of others that
+// have gone, and notices that were reported. While lanes keep up, most messages are relayed from memory
+// within milliseconds; all that is written of them is an entry when they come and one when they go.
 //
-// Whatever else is done to a message is a transaction of the database, and each of these takes all that is pending with
-// it; so does whoever is about to read from the database. So the journal is never looked at but at a start, and
-// everything else in this package finds all messages where it always did. Only the writer's goroutine touches it, but
-// for count.
+// Whatever else is done to a message is a transaction of the database, and each of these takes all that is
+// pending with it; so does whoever is about to read from the database. So the journal is never looked at
+// but at a start, and everything else in this package finds all messages where it always did. Only the
+// writer's goroutine touches it, but for count.
 type pending struct {
 	s        *Spool
 	journal  *journal                 // nil for none
@@ -45,8 +45,8 @@ func newPending(s *Spool) *pending {
 	}
 }
 
-// open opens the journal, after transaction base of the database. What the file held is in the database already. It
-// reports false where there is to be none, or none can be had.
+// open opens the journal, after transaction base of the database. What the file held is in the database
+// already. It reports false where there is to be none, or none can be had.
 func (p *pending) open(base int64) bool {
 	if p.s.o.Limits.Journal == 0 || p.max() == 0 {
 		return false
@@ -69,8 +69,8 @@ func (p *pending) closeJournal() error {
 	return p.journal.f.Close()
 }
 
-// dropJournal does without the journal, which gave an error. What the error left there counts until the next transaction
-// of the database, which is the one with the same batch.
+// dropJournal does without the journal, which gave an error. What the error left there counts until the
+// next transaction of the database, which is the one with the same batch.
 func (p *pending) dropJournal(err error) {
 	p.s.o.Log.Error("the spool's journal cannot be written; the spool goes on without it, somewhat slower",
 		"dir", p.s.o.Dir, "err", err)
@@ -81,7 +81,8 @@ func (p *pending) dropJournal(err error) {
 // takes reports whether the journal can be written to, and there is memory for more.
 func (p *pending) takes() bool { return p.journal != nil && p.journal.noted && p.bytes <= p.max() }
 
-// max bounds the memory that all this takes. On a full disk the reserve, if there is one, must hold it and the outcomes.
+// max bounds the memory that all this takes. On a full disk the reserve, if there is one, must hold it and
+// the outcomes.
 func (p *pending) max() int64 {
 	lim := &p.s.o.Limits
 	if lim.Reserve == 0 {
@@ -153,11 +154,12 @@ func (p *pending) storeIn(t *tx) error {
 
 // inOrder are records as they came.
 func inOrder(records map[string]*spool.Record) []*spool.Record {
-	return slices.SortedFunc(maps.Values(records), func(a, b *spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
+	return slices.SortedFunc(maps.Values(records),
+		func(a, b *spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
-// recount counts what is pending, after the database was opened anew and holds n; before, it was known to hold known.
-// Some of what is pending may be there: the transaction that took it seemed to fail.
+// recount counts what is pending, after the database was opened anew and holds n; before, it was known to
+// hold known. Some of what is pending may be there: the transaction that took it seemed to fail.
 func (p *pending) recount(c *conn, n, known counts) (counts, error) {
 	for _, r := range p.byID {
 		if ok, err := c.has(r); err != nil {
@@ -244,7 +246,8 @@ func (j *journaling) report(reported []relay.Notice, r *spool.Record) {
 	j.p.journal.report(reported, r)
 }
 
-// count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its texts.
+// count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its
+// texts.
 func (j *journaling) count(r *spool.Record) *spool.Record {
 	j.n.seq++
 	j.n.messages++
@@ -270,7 +273,8 @@ func (j *journaling) end(r *spool.Record) (bool, error) {
 	return true, nil
 }
 
-// mayEnd reports whether a message of the database may go in the journal: nothing there waits for it, and it is there.
+// mayEnd reports whether a message of the database may go in the journal: nothing there waits for it, and
+// it is there.
 func (j *journaling) mayEnd(r *spool.Record) (bool, error) {
 	p := j.p
 	if r.File != "" || len(p.gone) >= goneMax || p.gone[r.ID] != nil || !p.s.queue.KeepsUp(r.Lane) {

@@ -79,7 +79,8 @@ func TestFilesAreOursAlone(t *testing.T) {
 		return
 	}
 	dir := everybodysDir(t)
-	if out, _ := underUmask0(t, dir); !strings.Contains(out, "killed now") || strings.Contains(out, "--- FAIL") {
+	if out, _ := underUmask0(t, dir); !strings.Contains(out, "killed now") ||
+		strings.Contains(out, "--- FAIL") {
 		t.Fatalf("the life that ends with kill -9:\n%s", out)
 	}
 	// Now the database is damaged, and will be salvaged.
@@ -120,7 +121,8 @@ func liveOnce(t *testing.T, dir string) {
 	if _, err := firstPage(s.dir); err != nil { // makes a database beside
 		t.Error(err)
 	}
-	if err := s.List(t.Context(), relay.QueueFilter{}, func(*relay.Message) bool { return true }); err != nil {
+	if err := s.List(t.Context(), relay.QueueFilter{},
+		func(*relay.Message) bool { return true }); err != nil {
 		t.Error(err)
 	}
 	s.w.ops.do(t.Context(), &operation{apply: func(*tx) error { return nil }})
@@ -162,7 +164,8 @@ func TestNarrowsWideFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wide := []string{files.Database, files.Database + "-wal", files.Journal, files.RunState, files.Lock, files.Key, "content"}
+	wide := []string{files.Database, files.Database + "-wal", files.Journal, files.RunState, files.Lock,
+		files.Key, "content"}
 	for _, name := range wide {
 		os.Chmod(filepath.Join(im.dir, name), 0o755)
 	}

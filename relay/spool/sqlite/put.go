@@ -10,9 +10,10 @@ import (
 	"mailwhy/relay/spool/queue"
 )
 
-// Put implements relay.Spool. When ctx ends before the writer has taken the message nothing is stored; after that Put
-// waits for the commit, so that an error always means that nothing was stored. A message may be stored again once it has
-// gone and many others have gone since; our own reports (Message.Report) are known for a week.
+// Put implements relay.Spool. When ctx ends before the writer has taken the message nothing is stored;
+// after that Put waits for the commit, so that an error always means that nothing was stored. A message may
+// be stored again once it has gone and many others have gone since; our own reports (Message.Report) are
+// known for a week.
 func (s *Spool) Put(ctx context.Context, m *relay.Message, content io.Reader) error {
 	p, err := s.receive(m, content, true)
 	if err != nil {
@@ -47,7 +48,8 @@ type putting struct {
 	stored  bool           // by the last run of apply
 }
 
-// receive reads the content of m, into memory or, when it is large, into a file that is durable when receive returns.
+// receive reads the content of m, into memory or, when it is large, into a file that is durable when
+// receive returns.
 func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*putting, error) {
 	if !relay.ValidID(m.ID) {
 		return nil, fmt.Errorf("not a valid queue id: %q", m.ID)
@@ -116,7 +118,8 @@ func (p *putting) journal(j *journaling) (bool, error) {
 	return true, nil
 }
 
-// fitsJournal reports whether the journal may have the message: its content is small, and its lane is going to get it from memory.
+// fitsJournal reports whether the journal may have the message: its content is small, and its lane is going
+// to get it from memory.
 func (p *putting) fitsJournal() bool { return p.r.File == "" && p.s.queue.KeepsUp(p.r.Lane) }
 
 // gone reports whether the message was here before and has gone.
@@ -140,15 +143,16 @@ func (p *putting) after(err error) {
 	}
 }
 
-// finish removes the content file of a message that was not stored. Where that is in doubt the writer does it.
+// finish removes the content file of a message that was not stored. Where that is in doubt the writer does
+// it.
 func (p *putting) finish(op *operation, err error) {
 	if p.r.File != "" && !op.doubt && (err != nil || !p.stored) {
 		p.s.tidy.remove([]string{p.r.File})
 	}
 }
 
-// takeBack removes the message, if it is there, and its content file in any case. A report stays, since the notices that
-// it reports were consumed with it: its id makes it harmless to store it again.
+// takeBack removes the message, if it is there, and its content file in any case. A report stays, since the
+// notices that it reports were consumed with it: its id makes it harmless to store it again.
 func (p *putting) takeBack(t *tx) error {
 	// By the number, too: another message of the same id may have been there before, and was acknowledged.
 	there, err := t.has(p.r)

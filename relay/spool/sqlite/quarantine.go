@@ -40,15 +40,16 @@ func (q *quarantine) add(ctx context.Context, bad []damagedRecord) error {
 		},
 	})
 	if err != nil {
-		q.s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].r.ID, "err", err)
+		q.s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].r.ID, "err",
+			err)
 		return err
 	}
 	q.report(bad)
 	return nil
 }
 
-// move copies a message, with its content as far as that can be read, to where nothing is leased from. In its place it
-// leaves a tombstone, if there is somebody to tell, and else nothing.
+// move copies a message, with its content as far as that can be read, to where nothing is leased from. In
+// its place it leaves a tombstone, if there is somebody to tell, and else nothing.
 func (q *quarantine) move(t *tx, b damagedRecord) (tombstone *spool.Record, err error) {
 	// A content that cannot be read must not keep the rest from being saved.
 	data, err := t.contentOf(b.r.Seq)

@@ -14,8 +14,8 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and keeps a relay
-// from starting on the directory until it is closed.
+// ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and
+// keeps a relay from starting on the directory until it is closed.
 type ReadOnly struct {
 	dir      files.Dir
 	lock     *os.File
@@ -93,7 +93,8 @@ func (r *ReadOnly) readReported(c *conn, told []relay.Notice) error {
 			return err
 		}
 		left := slices.DeleteFunc(notices, func(n relay.Notice) bool {
-			return slices.ContainsFunc(told, func(t relay.Notice) bool { return t.Recipient == n.Recipient && t.Kind == n.Kind })
+			return slices.ContainsFunc(told,
+				func(t relay.Notice) bool { return t.Recipient == n.Recipient && t.Kind == n.Kind })
 		})
 		r.reported += int64(len(notices) - len(left))
 		if len(left) == 0 && m.Open == 0 {
@@ -136,9 +137,11 @@ func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
 			n := len(came)
 			if len(page) > 0 {
 				last := page[len(page)-1].ID
-				n, _ = slices.BinarySearchFunc(came, last, func(x *spool.Record, id string) int { return cmp.Compare(x.ID, id) })
+				n, _ = slices.BinarySearchFunc(came, last,
+					func(x *spool.Record, id string) int { return cmp.Compare(x.ID, id) })
 			}
-			whole := append(slices.DeleteFunc(slices.Clone(page), func(x *spool.Record) bool { return r.gone[x.ID] }), came[:n]...)
+			whole := append(slices.DeleteFunc(slices.Clone(page),
+				func(x *spool.Record) bool { return r.gone[x.ID] }), came[:n]...)
 			came = came[n:]
 			slices.SortFunc(whole, func(a, b *spool.Record) int { return cmp.Compare(a.ID, b.ID) })
 			if len(whole) > 0 || len(page) == 0 {

@@ -59,6 +59,7 @@ func (o *opener) reportMissing(missing int) {
 	}
 	o.lostTail = true
 	aside, err := o.dir.SetAside(o.journal.name)
-	o.dir.Log.Error("the spool's journal is damaged: messages that were accepted may be lost, and others may be sent again",
+	o.dir.Log.Error("the spool's journal is damaged: messages that were accepted may be lost, and others "+
+		"may be sent again",
 		"dir", o.dir.Path, "entries_missing", missing, "original", aside, "err", err)
 }

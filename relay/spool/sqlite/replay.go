@@ -16,7 +16,8 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// journalled is what a journal holds: the entries after the last transaction of the database that it knows of.
+// journalled is what a journal holds: the entries after the last transaction of the database that it knows
+// of.
 type journalled struct {
 	name    string // of its file, in the spool's directory
 	salt    int64  // as the database notes it
@@ -151,8 +152,9 @@ func (j *journalled) last(commits int64) int64 {
 	return j.entries[len(j.entries)-1].commit
 }
 
-// onDisk is the number of the last entry that was on the disk for sure, and so may have been acknowledged, when transactions up to
-// number marked are known to have been: a power cut may leave any part of the last one.
+// onDisk is the number of the last entry that was on the disk for sure, and so may have been acknowledged,
+// when transactions up to number marked are known to have been: a power cut may leave any part of the last
+// one.
 func (j *journalled) onDisk(marked int64) (no uint32) {
 	last := j.entries[len(j.entries)-1]
 	if marked >= last.commit {
@@ -183,8 +185,9 @@ func (c *changes) none() bool {
 	return len(c.come) == 0 && len(c.gone) == 0 && len(c.reported) == 0 && len(c.reports) == 0
 }
 
-// changes are what the journal adds to a database that has had so many transactions. What can be made out of entries that cannot be
-// read whole is among the messages all the same, but for reports: their notices are not told then, and each is made again.
+// changes are what the journal adds to a database that has had so many transactions. What can be made out
+// of entries that cannot be read whole is among the messages all the same, but for reports: their notices
+// are not told then, and each is made again.
 func (j *journalled) changes(commits, marked int64) (c changes) {
 	if !j.counts(commits) {
 		return c
@@ -284,7 +287,8 @@ func cutReported(b []byte) (told []relay.Notice, rest []byte, ok bool) {
 				return nil, nil, false
 			}
 		}
-		told = append(told, relay.Notice{Message: id, Recipient: int(recipient), Kind: relay.NoticeKind(kind)})
+		told = append(told, relay.Notice{Message: id, Recipient: int(recipient),
+			Kind: relay.NoticeKind(kind)})
 	}
 	return told, b, true
 }
@@ -298,11 +302,13 @@ func cutText(b []byte) (text string, rest []byte, ok bool) {
 	return string(b[used : used+int(n)]), b[used+int(n):], true
 }
 
-// record is the message of an entry, read from b; nil when that makes no sense. Its texts and its content have checksums of their own.
+// record is the message of an entry, read from b; nil when that makes no sense. Its texts and its content
+// have checksums of their own.
 func (e *entry) record(b []byte) *spool.Record {
 	r := new(spool.Record)
 	var sum, headSum, stateSum int64
-	for _, p := range []*int64{&r.Seq, &r.Arrived, &r.Size, &sum, &r.Slot, &r.Due, &r.Open, &headSum, &stateSum} {
+	for _, p := range []*int64{&r.Seq, &r.Arrived, &r.Size, &sum, &r.Slot, &r.Due, &r.Open, &headSum,
+		&stateSum} {
 		if len(b) < 8 {
 			return nil
 		}

@@ -21,14 +21,16 @@ func failOne(t *testing.T, s *Spool, want map[string]string) relay.Notice {
 	l := leaseSome(t, s, 1)[0]
 	l.Message.Recipients[0].State = relay.Failed
 	n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: s.o.Now()}
-	if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+	if err := s.Settle(t.Context(), l.Token,
+		relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
 // reportOn stores a report of some size that tells notices.
-func reportOn(t *testing.T, s *Spool, want map[string]string, report *relay.Message, size int, told ...relay.Notice) {
+func reportOn(t *testing.T, s *Spool, want map[string]string, report *relay.Message, size int,
+	told ...relay.Notice) {
 	t.Helper()
 	content := strings.Repeat(report.ID+"\r\n", 1+size/len(report.ID))
 	if err := s.Report(t.Context(), told, report, strings.NewReader(content)); err != nil {
@@ -47,7 +49,8 @@ func newReport() *relay.Message {
 	return m
 }
 
-// TestReportInJournal tells failures by reports that are in the journal only, one of which has been relayed, and one by none.
+// TestReportInJournal tells failures by reports that are in the journal only, one of which has been
+// relayed, and one by none.
 func TestReportInJournal(t *testing.T) {
 	s := openTest(t, Options{})
 	defer s.Close()
@@ -66,7 +69,8 @@ func TestReportInJournal(t *testing.T) {
 	}
 	delete(want, told[2].Message)
 	if len(s.w.pending.reported) != 3 || len(s.w.pending.reports) != 2 {
-		t.Fatalf("%d notices and %d reports are in the journal: this tests nothing", len(s.w.pending.reported), len(s.w.pending.reports))
+		t.Fatalf("%d notices and %d reports are in the journal: this tests nothing",
+			len(s.w.pending.reported), len(s.w.pending.reports))
 	}
 	dir := takeImage(t, s.o.Dir)
 
@@ -75,10 +79,13 @@ func TestReportInJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var listed []string
-	err = r.List(t.Context(), relay.QueueFilter{}, func(m *relay.Message) bool { listed = append(listed, m.ID); return true })
+	err = r.List(t.Context(), relay.QueueFilter{},
+		func(m *relay.Message) bool { listed = append(listed, m.ID); return true })
 	st, errStat := r.Stat(t.Context())
-	if err := errors.Join(err, errStat, r.Close()); err != nil || len(listed) != 2 || st.Messages != 2 || st.Notices != 1 {
-		t.Errorf("killed: %d messages are listed, Stat: %+v, %v; want two messages and a notice", len(listed), st, err)
+	if err := errors.Join(err, errStat, r.Close()); err != nil || len(listed) != 2 || st.Messages != 2 ||
+		st.Notices != 1 {
+		t.Errorf("killed: %d messages are listed, Stat: %+v, %v; want two messages and a notice", len(listed),
+			st, err)
 	}
 	killed := openTest(t, Options{Dir: dir})
 	defer killed.Close()
@@ -95,7 +102,8 @@ func TestReportInJournal(t *testing.T) {
 	}
 }
 
-// TestReportAgainInJournal stores a report twice while it is in the journal only, the second time after it was relayed.
+// TestReportAgainInJournal stores a report twice while it is in the journal only, the second time after it
+// was relayed.
 func TestReportAgainInJournal(t *testing.T) {
 	s := openTest(t, Options{})
 	defer s.Close()
@@ -116,7 +124,8 @@ func TestReportAgainInJournal(t *testing.T) {
 	}
 }
 
-// TestReportGoneInJournal knows a report that told nothing and was relayed while it was in the journal only, after the end of the process.
+// TestReportGoneInJournal knows a report that told nothing and was relayed while it was in the journal
+// only, after the end of the process.
 func TestReportGoneInJournal(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		s := openTest(t, Options{})
@@ -140,7 +149,8 @@ func TestReportGoneInJournal(t *testing.T) {
 	}
 }
 
-// TestTornReports cuts off the journal at each page: of each failure and its report one is there, and not both.
+// TestTornReports cuts off the journal at each page: of each failure and its report one is there, and not
+// both.
 func TestTornReports(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{Journal: 512 << 10}})
 	want := map[string]string{}
@@ -178,7 +188,8 @@ func TestTornReports(t *testing.T) {
 			for i, n := range told {
 				_, err := s.lookUp(reports[i].ID)
 				reported := err == nil
-				owed := slices.ContainsFunc(due, func(d relay.Notices) bool { return d.Message.ID == n.Message })
+				owed := slices.ContainsFunc(due,
+					func(d relay.Notices) bool { return d.Message.ID == n.Message })
 				if reported == owed {
 					t.Errorf("failure %d: owed %v, reported %v", i, owed, reported)
 				}

@@ -11,7 +11,8 @@ func TestReserveIsInPlaceFromTheStart(t *testing.T) {
 	if n := s.disk.reserved(); n != 2<<20 {
 		t.Fatalf("%d bytes in reserve after the first start", n)
 	}
-	if !s.disk.dropReserve(startReserve) || s.disk.reserved() != startReserve || s.disk.dropReserve(startReserve) {
+	if !s.disk.dropReserve(startReserve) || s.disk.reserved() != startReserve ||
+		s.disk.dropReserve(startReserve) {
 		t.Errorf("%d bytes in reserve for a start on the full disk", s.disk.reserved())
 	}
 	if !s.disk.dropReserve(0) || s.disk.reserved() != 0 || s.disk.dropReserve(0) {
@@ -22,8 +23,8 @@ func TestReserveIsInPlaceFromTheStart(t *testing.T) {
 	}
 }
 
-// TestReserveNeverStandsInTheWay opens a spool on a disk that has no room above the floor: it starts, with what there is,
-// and does not ask for more when a trouble is over.
+// TestReserveNeverStandsInTheWay opens a spool on a disk that has no room above the floor: it starts, with
+// what there is, and does not ask for more when a trouble is over.
 func TestReserveNeverStandsInTheWay(t *testing.T) {
 	s := openTest(t, Options{Dir: t.TempDir(), Limits: Limits{FreeFloor: 1 << 60, Reserve: 1 << 20}})
 	defer s.Close()

@@ -6,10 +6,12 @@ import (
 )
 
 // columns are those of a record, in the order in which scan reads them.
-const columns = "seq, id, lane, sender, arrived, size, sum, file, turn, due, open, crashes, head, head_sum, recipients, state_sum"
+const columns = "seq, id, lane, sender, arrived, size, sum, file, turn, due, open, crashes, head, " +
+	"head_sum, recipients, state_sum"
 
 // columnsAndContent are these and the content, if it is not in a file and takes at most ?1 bytes.
-const columnsAndContent = columns + ", (SELECT data FROM content WHERE content.seq=message.seq AND message.size<=?1)"
+const columnsAndContent = columns +
+	", (SELECT data FROM content WHERE content.seq=message.seq AND message.size<=?1)"
 
 // scanRecord reads a row of columns, or of columnsAndContent.
 func scanRecord(row []driver.Value) (*spool.Record, error) {

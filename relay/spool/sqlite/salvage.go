@@ -14,29 +14,32 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// salvage replaces a damaged database by one that holds all that can be read of it. The database must be closed. The
-// damaged files are kept, and what is lost is named in the log and in the table quarantine.
+// salvage replaces a damaged database by one that holds all that can be read of it. The database must be
+// closed. The damaged files are kept, and what is lost is named in the log and in the table quarantine.
 //
 // A crash at any point is made good by finishRebuild at the next start.
 func salvage(dir files.Dir, why string) (lost []damagedRecord, err error) {
-	dir.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir", dir.Path, "why", why)
+	dir.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir",
+		dir.Path, "why", why)
 	if err := removeDatabase(dir.File(files.Rebuild)); err != nil {
 		return nil, err
 	}
 	b := &rebuild{dir: dir, noContent: map[int64]*spool.Record{}, missing: map[int64]damagedRecord{}}
 	if err := b.run(); err != nil {
-		return nil, errors.Join(fmt.Errorf("salvaging the spool: %w", err), removeDatabase(dir.File(files.Rebuild)))
+		return nil, errors.Join(fmt.Errorf("salvaging the spool: %w", err),
+			removeDatabase(dir.File(files.Rebuild)))
 	}
 	if err := finishRebuild(dir); err != nil {
 		return nil, err
 	}
-	dir.Log.Error("the spool was salvaged", "dir", dir.Path, "messages_kept", b.kept, "messages_lost", len(b.bad),
+	dir.Log.Error("the spool was salvaged", "dir", dir.Path, "messages_saved", b.saved, "messages_lost",
+		len(b.bad),
 		"contents_lost", len(b.noContent), "originals", dir.File(files.Damaged))
 	return b.bad, nil
 }
 
-// finishRebuild puts a complete rebuild in the place of the damaged database, whose files it sets aside. Without a rebuild it
-// does nothing.
+// finishRebuild puts a complete rebuild in the place of the damaged database, whose files it sets aside.
+// Without a rebuild it does nothing.
 func finishRebuild(dir files.Dir) error {
 	if _, err := os.Stat(dir.File(files.Rebuild)); err != nil {
 		return files.IgnoreMissing(err)
@@ -45,7 +48,8 @@ func finishRebuild(dir files.Dir) error {
 	if err != nil {
 		return err
 	}
-	// The log goes first: a database without its log is damaged still, but a log must never meet another database.
+	// The log goes first: a database without its log is damaged still, but a log must never meet another
+	// database.
 	for _, suffix := range []string{"-wal", "-shm", ""} {
 		err := os.Rename(dir.File(files.Database+suffix), aside+"-"+files.Database+suffix)
 		if files.IgnoreMissing(err) != nil {
@@ -61,7 +65,8 @@ func finishRebuild(dir files.Dir) error {
 	return durable.SyncDir(dir.Path)
 }
 
-// resumeRebuild deals with a rebuild that a crash interrupted: complete ones are those whose original is set aside already.
+// resumeRebuild deals with a rebuild that a crash interrupted: complete ones are those whose original is
+// set aside already.
 func resumeRebuild(dir files.Dir) error {
 	if _, err := os.Stat(dir.File(files.Database)); errors.Is(err, fs.ErrNotExist) {
 		return finishRebuild(dir)
@@ -78,13 +83,14 @@ func removeDatabase(name string) error {
 	return errors.Join(errs...)
 }
 
-// rebuild copies what can be read of a damaged database. Each table is read through every way there is to it; a row that one
-// way does not reach may be reached by another. Rows of messages are taken only if their checksums are right.
+// rebuild copies what can be read of a damaged database. Each table is read through every way there is to
+// it; a row that one way does not reach may be reached by another. Rows of messages are taken only if their
+// checksums are right.
 type rebuild struct {
 	dir       files.Dir
 	old, c    *conn
 	n         counts
-	kept      int64
+	saved     int64
 	shortened bool                    // a way through the database ended early
 	noContent map[int64]*spool.Record // messages whose content was not found, by seq
 	missing   map[int64]damagedRecord
@@ -96,7 +102,8 @@ func (b *rebuild) run() (err error) {
 	if err := mendFirstPage(b.dir); err != nil {
 		return err
 	}
-	b.old, err = openConn(b.dir.File(files.Database), "mode=ro", "query_only=ON", "writable_schema=ON", "cell_size_check=ON")
+	b.old, err = openConn(b.dir.File(files.Database), "mode=ro", "query_only=ON", "writable_schema=ON",
+		"cell_size_check=ON")
 	if err != nil {
 		return err
 	}
@@ -108,7 +115,8 @@ func (b *rebuild) run() (err error) {
 	if n, err := readCounts(b.old); err == nil {
 		b.n.commits, b.n.seq, b.n.journal = n.commits, n.seq, n.journal
 	}
-	if err := b.c.run("BEGIN IMMEDIATE; CREATE TEMP TABLE known (seq INTEGER PRIMARY KEY, id TEXT)"); err != nil {
+	if err := b.c.run("BEGIN IMMEDIATE; " +
+		"CREATE TEMP TABLE known (seq INTEGER PRIMARY KEY, id TEXT)"); err != nil {
 		return err
 	}
 	if err := b.copyAll(); err != nil {
@@ -158,7 +166,9 @@ func (b *rebuild) findMessages() error {
 	} {
 		var failed error
 		err := b.old.query(func(row []driver.Value) error {
-			_, failed = b.c.exec("INSERT INTO known VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET id=coalesce(id, ?2)", row[0], row[1])
+			_,
+				failed = b.c.exec("INSERT INTO known VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET "+
+				"id=coalesce(id, ?2)", row[0], row[1])
 			return failed
 		}, way)
 		if failed != nil {
@@ -213,13 +223,13 @@ func (b *rebuild) copyMessage(r *spool.Record) error {
 	err = t.addNotices(r.Seq, notices)
 	t.n.seq = max(b.n.seq, r.Seq)
 	b.n = t.n
-	b.kept++
+	b.saved++
 	delete(b.missing, r.Seq)
 	return err
 }
 
-// searchPages looks for what SQLite did not find in the pages themselves: first messages, then contents, since the contents
-// are known by their messages' checksums.
+// searchPages looks for what SQLite did not find in the pages themselves: first messages, then contents,
+// since the contents are known by their messages' checksums.
 func (b *rebuild) searchPages() error {
 	if len(b.missing) == 0 && len(b.noContent) == 0 && !b.shortened {
 		return nil
@@ -245,7 +255,8 @@ func (b *rebuild) searchPages() error {
 		if _, err := r.Decode(); err != nil {
 			return nil
 		}
-		if _, there, err := b.c.integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.Seq, r.ID); err != nil || there {
+		if _, there, err := b.c.integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.Seq,
+			r.ID); err != nil || there {
 			return err
 		}
 		return b.copyMessage(r)
@@ -269,14 +280,15 @@ func (b *rebuild) takeContent(row []driver.Value) error {
 	return err
 }
 
-// giveUp records what was not found anywhere, with whatever is known of it. A message without its content stays: who reads
-// the content hears that it is damaged, and the sender is told.
+// giveUp records what was not found anywhere, with whatever is known of it. A message without its content
+// stays: who reads the content hears that it is damaged, and the sender is told.
 func (b *rebuild) giveUp() error {
 	for _, r := range b.noContent {
 		if _, err := b.c.exec("DELETE FROM content WHERE seq=?", r.Seq); err != nil {
 			return err
 		}
-		b.dir.Log.Error("salvage: the content of a message is lost", "id", r.ID, "from", r.Sender, "size", r.Size)
+		b.dir.Log.Error("salvage: the content of a message is lost", "id", r.ID, "from", r.Sender, "size",
+			r.Size)
 	}
 	for seq, bad := range b.missing {
 		if bad.r.ID == "" {
@@ -297,15 +309,15 @@ func (b *rebuild) giveUp() error {
 	return nil
 }
 
-// leaveTombstone leaves a husk of a damaged message, if there is somebody to tell.
+// leaveTombstone leaves a tombstone of a damaged message, if there is somebody to tell.
 func (b *rebuild) leaveTombstone(r *spool.Record) error {
-	husk := r.Tombstone(b.dir.Now())
-	if husk == nil {
+	tomb := r.Tombstone(b.dir.Now())
+	if tomb == nil {
 		return nil
 	}
 	t := &tx{conn: b.c, n: b.n}
 	t.n.seq = r.Seq - 1
-	stored, err := t.insert(husk, nil)
+	stored, err := t.insert(tomb, nil)
 	if err == nil && stored {
 		_, err = t.exec("DELETE FROM content WHERE seq=?", r.Seq)
 		t.n.seq = b.n.seq

@@ -20,16 +20,17 @@ const pageSize = 4096
 // vacuumStep is how many free pages are given back to the disk in one transaction.
 const vacuumStep = 256
 
-// batchBytes is how much one transaction gathers, which bounds what a batch holds in memory and how long its commit
-// lasts.
+// batchBytes is how much one transaction gathers, which bounds what a batch holds in memory and how long
+// its commit lasts.
 const batchBytes = 4 << 20
 
 // maxGrowth is more pages than one transaction adds.
 const maxGrowth = (2*batchBytes + 64<<20) / pageSize
 
-// The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000, 'unixepoch').
-// head and recipients are JSON: the message without its recipients, and these. head never changes, and the content is in
-// a table of its own, so that a settlement rewrites neither of them. Sums are CRC-32C.
+// The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000,
+// 'unixepoch'). head and recipients are JSON: the message without its recipients, and these. head never
+// changes, and the content is in a table of its own, so that a settlement rewrites neither of them. Sums
+// are CRC-32C.
 const schema = `
 CREATE TABLE message (
 	seq        INTEGER PRIMARY KEY,
@@ -86,7 +87,7 @@ CREATE TABLE meta (               -- one row
 	messages INTEGER NOT NULL,
 	bytes    INTEGER NOT NULL,
 	notices  INTEGER NOT NULL,
-	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; 0: not known
+	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; 0: unknown
 ) STRICT;
 INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
 `
@@ -103,8 +104,10 @@ func openWriter(name string) (*conn, error) {
 		return nil, err
 	}
 	c, err := openConn(name, "mode=rwc",
-		fmt.Sprintf("page_size=%d", pageSize), "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL",
-		"wal_autocheckpoint=0", "cache_size=-4096", "busy_timeout=5000", "temp_store=MEMORY", "trusted_schema=OFF")
+		fmt.Sprintf("page_size=%d", pageSize), "auto_vacuum=INCREMENTAL", "journal_mode=WAL",
+		"synchronous=FULL",
+		"wal_autocheckpoint=0", "cache_size=-4096", "busy_timeout=5000", "temp_store=MEMORY",
+		"trusted_schema=OFF")
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +138,15 @@ func ensureSchema(c *conn) error {
 	case app == applicationID && version > 0:
 		return nil
 	case app != 0 || version != 0 || tables != 0:
-		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version, tables)
+		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version,
+			tables)
 	}
 	return c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
 		schema, applicationID, schemaVersion))
 }
 
-// How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even the log's files
-// need be made.
+// How readers open the database: beside a writer, or when nobody writes and there is no log, so that not
+// even the log's files need be made.
 const (
 	readBeside = "mode=ro"
 	readAlone  = "mode=ro&immutable=1"
@@ -191,7 +195,8 @@ func truncateLog(c *conn) error {
 	return err
 }
 
-// copyLog copies as much of the log into the database as no reader still needs, and returns how many bytes of it are left.
+// copyLog copies as much of the log into the database as no reader still needs, and returns how many bytes
+// of it are left.
 func (c *conn) copyLog() (left int, err error) {
 	var frames, copied int64
 	err = c.query(func(row []driver.Value) error {
@@ -205,5 +210,6 @@ func (c *conn) copyLog() (left int, err error) {
 // giveBack gives so many free pages back to the disk.
 func (c *conn) giveBack(pages int64) error {
 	// Stepped to its end by query: each row is a page.
-	return c.query(func([]driver.Value) error { return nil }, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
+	return c.query(func([]driver.Value) error { return nil },
+		fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
 }

@@ -8,9 +8,9 @@ import (
 	"mailwhy/relay/spool/queue"
 )
 
-// Settle implements relay.Spool. It returns when the settlement is durable. While the disk does not let it be written
-// the settlement waits in memory, first in line, and the message is not leased again; when ctx ends Settle returns its
-// cause, and the settlement goes on waiting.
+// Settle implements relay.Spool. It returns when the settlement is durable. While the disk does not let it
+// be written the settlement waits in memory, first in line, and the message is not leased again; when ctx
+// ends Settle returns its cause, and the settlement goes on waiting.
 func (s *Spool) Settle(ctx context.Context, t relay.Token, st relay.Settlement) error {
 	le, err := s.queue.BeginSettle(t)
 	if err != nil {
@@ -71,13 +71,15 @@ func (se *settling) apply(t *tx) (err error) {
 	return err
 }
 
-// applyState stores the state of a record, for which a recipient or a notice waits, and its notices. It reports a
-// message that has gone before: this very settlement was written then, in a commit that seemed to fail.
+// applyState stores the state of a record, for which a recipient or a notice waits, and its notices. It
+// reports a message that has gone before: this very settlement was written then, in a commit that seemed to
+// fail.
 func (se *settling) applyState(t *tx) (removed bool, err error) {
 	r := se.r
 	r.Slot = 0
 	if r.Due != spool.Never {
-		// The lane and the sender are the row's: the message may have been given to another lane since it was leased.
+		// The lane and the sender are the row's: the message may have been given to another lane since it
+		// was leased.
 		r.Lane = ""
 		err = t.query(rowInto(&r.Lane, &r.Sender), "SELECT lane, sender FROM message WHERE seq=?", r.Seq)
 		if err != nil || r.Lane == "" {

@@ -23,21 +23,22 @@ type Limits struct {
 	FreeFloor   int64 // bytes of the file system that are left free; 0: 64 MiB; negative: none
 	Reserve     int64 // bytes kept on the disk for settlements when it is full; 0: 16 MiB; negative: none
 	InlineLimit int64 // contents up to this many bytes are kept in the database; 0: 128 KiB
-	Cache       int64 // bytes of new messages kept in memory for a lane, and of contents; 0: 4 MiB; negative: none
-	Journal     int64 // bytes that the journal takes of the disk; 0: 8 MiB; negative: no journal
+	// bytes of new messages kept in memory for a lane, and of contents; 0: 4 MiB; negative: none
+	Cache   int64
+	Journal int64 // bytes that the journal takes of the disk; 0: 8 MiB; negative: no journal
 }
 
 // Options configure a spool.
 type Options struct {
 	Dir    string // made if it is missing
 	Limits Limits
-	// MaxDelay is the longest time for which a message can be put off. A due time further ahead shows that the clock
-	// was set back, and counts as due. 0: 7 days.
+	// MaxDelay is the longest time for which a message can be put off. A due time further ahead shows that
+	// the clock was set back, and counts as due. 0: 7 days.
 	MaxDelay time.Duration
 	Now      func() time.Time // wall clock; nil: time.Now
 	Log      *slog.Logger     // nil: slog.Default
-	// Quarantined hears of each message that could not be read and was set aside. It is called without locks held,
-	// from Open too, and must not call the spool. It may be nil.
+	// Quarantined hears of each message that could not be read and was set aside. It is called without
+	// locks held, from Open too, and must not call the spool. It may be nil.
 	Quarantined func(Quarantined)
 
 	at func(step string) // for tests: called between the steps by which a spool is opened
@@ -176,8 +177,9 @@ func (s *Spool) start(was runstate.Last) (*conn, counts, error) {
 	return c, n, err
 }
 
-// Close waits for what is being written, and closes the spool. Callers of other methods get errors from then on. What
-// could not be written because of the disk is lost as in a crash: those messages are tried again.
+// Close waits for what is being written, and closes the spool. Callers of other methods get errors from
+// then on. What could not be written because of the disk is lost as in a crash: those messages are tried
+// again.
 func (s *Spool) Close() error {
 	s.tidy.close()
 	s.w.ops.close()
@@ -188,7 +190,8 @@ func (s *Spool) Close() error {
 	return errors.Join(err, s.run.Close(clean && err == nil), s.lock.Close())
 }
 
-// read runs f with a connection for reading. f may be run again and must not keep what an earlier run gave it.
+// read runs f with a connection for reading. f may be run again and must not keep what an earlier run gave
+// it.
 func (s *Spool) read(f func(*conn) error) error {
 	if err := s.checkpoint(); err != nil {
 		return err
@@ -215,7 +218,8 @@ func (s *Spool) checkpoint() error {
 		return err
 	}
 	// It must be written, since it may need the disk's reserve, as outcomes may.
-	return s.w.ops.do(context.Background(), &operation{mustWrite: true, apply: func(*tx) error { return nil }})
+	return s.w.ops.do(context.Background(),
+		&operation{mustWrite: true, apply: func(*tx) error { return nil }})
 }
 
 // lookUp reads the record of a message.
@@ -235,11 +239,12 @@ func (s *Spool) Extend(_ context.Context, t relay.Token, until time.Time) error 
 // Release implements relay.Releaser.
 func (s *Spool) Release(t relay.Token) error { return s.queue.Release(t) }
 
-// Content implements relay.Spool. Small contents are verified before Content returns, those in files as they are read.
+// Content implements relay.Spool. Small contents are verified before Content returns, those in files as
+// they are read.
 func (s *Spool) Content(_ context.Context, id string) (io.ReadCloser, error) {
 	return s.contents.open(id)
 }
 
-// Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or the
-// container.
+// Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or
+// the container.
 func Ephemeral(dir string) (fs string, ephemeral bool) { return files.Ephemeral(dir) }

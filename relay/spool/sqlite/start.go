@@ -20,8 +20,8 @@ import (
 // checkFor bounds the integrity check of a start after a crash.
 const checkFor = time.Second
 
-// opener opens a spool: it finds out what the run before left, repairs what must be repaired, and brings the files into
-// order.
+// opener opens a spool: it finds out what the run before left, repairs what must be repaired, and brings
+// the files into order.
 type opener struct {
 	s   *Spool
 	dir files.Dir
@@ -98,7 +98,8 @@ func (o *opener) openChecked() (*conn, counts, error) {
 
 // reportLost tells if transactions are missing from a database that has had so many.
 func (o *opener) reportLost(commits int64) {
-	missing := max(0, o.journal.base-commits) // the journal is written only after the transaction that it names
+	// the journal is written only after the transaction that it names
+	missing := max(0, o.journal.base-commits)
 	if last := o.journal.last(commits); o.was.Known {
 		missing = max(missing, o.was.Commits-last)
 	}
@@ -110,8 +111,10 @@ func (o *opener) reportLost(commits int64) {
 	if len(o.journal.broken)+len(o.journal.newer) > 0 { // they may have been there
 		aside, err = o.dir.SetAside(o.journal.name)
 	}
-	o.dir.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
-		"dir", o.dir.Path, "transactions_missing", missing, "transactions", commits, "journal", aside, "err", err)
+	o.dir.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may "+
+		"be lost",
+		"dir", o.dir.Path, "transactions_missing", missing, "transactions", commits, "journal", aside, "err",
+		err)
 }
 
 // openOnce opens the database and looks whether it is whole.
@@ -162,7 +165,8 @@ func (o *opener) check(c *conn, how checking) error {
 	case len(found) > 0:
 		return errDamaged{strings.Join(found, "; ")}
 	case err != nil && ctx.Err() != nil:
-		o.dir.Log.Info("the spool is too large to be checked whole at a start", "dir", o.dir.Path, "checked_for", checkFor)
+		o.dir.Log.Info("the spool is too large to be checked whole at a start", "dir", o.dir.Path,
+			"checked_for", checkFor)
 		return nil
 	}
 	return err
@@ -196,8 +200,9 @@ func (o *opener) putInOrder(t *tx) error {
 	return o.rename1()
 }
 
-// crashDelay is how long a message waits that was leased when the process ended, the times-th time in a row: it may be what
-// ended it. The delays of several are spread, so that a guilty one meets the innocent no more.
+// crashDelay is how long a message waits that was leased when the process ended, the times-th time in a
+// row: it may be what ended it. The delays of several are spread, so that a guilty one meets the innocent
+// no more.
 func crashDelay(times int64) time.Duration {
 	if times <= 1 {
 		return time.Second
@@ -230,8 +235,8 @@ func (o *opener) afterCrash(t *tx) error {
 	return err
 }
 
-// sweepContents removes content files of ours that no message refers to: their messages were never accepted, or are
-// gone. Files that are not ours are left alone and reported.
+// sweepContents removes content files of ours that no message refers to: their messages were never
+// accepted, or are gone. Files that are not ours are left alone and reported.
 func (o *opener) sweepContents(c *conn) error {
 	d, err := os.Open(o.dir.File(files.Contents))
 	if err != nil {
@@ -258,7 +263,8 @@ func (o *opener) sweepContents(c *conn) error {
 		}
 	}
 	if removed > 0 {
-		o.dir.Log.Info("removed content files of messages that were never accepted or are done", "dir", o.dir.Path, "count", removed)
+		o.dir.Log.Info("removed content files of messages that were never accepted or are done", "dir",
+			o.dir.Path, "count", removed)
 	}
 	return nil
 }
@@ -267,10 +273,13 @@ func (o *opener) sweepContents(c *conn) error {
 func (o *opener) sweepContent(c *conn, name string) (removed bool, err error) {
 	id, _, _ := strings.Cut(name, "-")
 	if !files.IsContent(name) {
-		o.dir.Log.Warn("a file in the spool is not ours; it is left alone", "file", o.dir.File(files.Contents, name))
+		o.dir.Log.Warn("a file in the spool is not ours; it is left alone", "file",
+			o.dir.File(files.Contents, name))
 		return false, nil
 	}
-	_, used, err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine WHERE id=?1", id, name)
+	_, used,
+		err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine "+
+		"WHERE id=?1", id, name)
 	if err != nil || used {
 		return false, err
 	}
@@ -280,7 +289,8 @@ func (o *opener) sweepContent(c *conn, name string) (removed bool, err error) {
 		if err == nil {
 			err = os.Rename(o.dir.File(files.Contents, name), aside+"-"+name)
 		}
-		o.dir.Log.Error("a content without its message is set aside", "id", id, "file", aside+"-"+name, "err", err)
+		o.dir.Log.Error("a content without its message is set aside", "id", id, "file", aside+"-"+name, "err",
+			err)
 		return false, nil
 	}
 	if err := os.Remove(o.dir.File(files.Contents, name)); err != nil {
@@ -300,7 +310,8 @@ func (o *opener) behind() bool {
 	}
 	defer c.close()
 	n, err := readCounts(c)
-	return err != nil || n.commits < o.journal.base || o.was.Known && o.journal.last(n.commits) < o.was.Commits
+	return err != nil || n.commits < o.journal.base || o.was.Known &&
+		o.journal.last(n.commits) < o.was.Commits
 }
 
 // rename1 gives the files of format 1 their names of today. The database has all that is in them.

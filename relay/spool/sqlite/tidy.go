@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// tidy does what need not be done at once: it removes content files that nothing refers to any more, and has the database
-// give back pages that it does not use.
+// tidy does what need not be done at once: it removes content files that nothing refers to any more, and
+// has the database give back pages that it does not use.
 type tidy struct {
 	dir   files.Dir
 	woken chan struct{}

@@ -43,8 +43,8 @@ func putOne(s *Spool, size int) (string, error) {
 	return m.ID, s.Put(context.Background(), m, bytes.NewReader(make([]byte, size)))
 }
 
-// TestCommitFails has a commit fail, before it reached the disk and after. Put must say so and leave nothing, a settlement
-// must wait and be written, and all must go on by itself.
+// TestCommitFails has a commit fail, before it reached the disk and after. Put must say so and leave
+// nothing, a settlement must wait and be written, and all must go on by itself.
 func TestCommitFails(t *testing.T) {
 	for _, committed := range []bool{false, true} {
 		var w watcher
@@ -94,10 +94,12 @@ func TestCommitFails(t *testing.T) {
 		settled := make(chan error, 1)
 		go func() {
 			l.Message.Recipients[0].State = relay.Relayed
-			settled <- s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients})
+			settled <- s.Settle(context.Background(), l.Token,
+				relay.Settlement{Recipients: l.Message.Recipients})
 		}()
 		eventually(t, "nothing is leased while outcomes cannot be written", func() bool {
-			_, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1, Until: time.Now().Add(time.Hour)})
+			_, _, err := s.Lease(t.Context(),
+				relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1, Until: time.Now().Add(time.Hour)})
 			return errors.Is(err, relay.ErrUnavailable)
 		})
 		select {
@@ -138,7 +140,8 @@ func TestReportCommitFails(t *testing.T) {
 		l := leaseSome(t, s, 1)[0]
 		l.Message.Recipients[0].State = relay.Failed
 		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: time.Now()}
-		if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+		if err := s.Settle(t.Context(), l.Token,
+			relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
 			t.Fatal(err)
 		}
 		fault := diskFault(t)
@@ -155,7 +158,10 @@ func TestReportCommitFails(t *testing.T) {
 		}})
 		dsn := benchMessage("")
 		dsn.Report = true
-		tell := func() error { return s.Report(t.Context(), []relay.Notice{n}, dsn, strings.NewReader("report")) }
+		tell := func() error {
+			return s.Report(t.Context(), []relay.Notice{n}, dsn,
+				strings.NewReader("report"))
+		}
 		tell() // the operation before it may have met the fault
 		eventually(t, "the report is stored", func() bool { return tell() == nil })
 		if ls := leaseSome(t, s, 5); len(ls) != 1 || ls[0].Message.ID != dsn.ID {
@@ -252,7 +258,8 @@ func TestLimits(t *testing.T) {
 			}
 			l := leaseSome(t, s, 1)[0]
 			l.Message.Recipients[0].State = relay.Relayed
-			if err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
+			if err := s.Settle(t.Context(), l.Token,
+				relay.Settlement{Recipients: l.Message.Recipients}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := putOne(s, tc.size); err != nil {
@@ -273,12 +280,14 @@ func smallDisk(t *testing.T, options string) string {
 	return dir
 }
 
-// TestFullDisk fills the disk to the last byte: new mail is refused, outcomes are written, and with them it ends.
+// TestFullDisk fills the disk to the last byte: new mail is refused, outcomes are written, and with them it
+// ends.
 func TestFullDisk(t *testing.T) {
 	dir := smallDisk(t, "size=32m") // a quarter is the journal
 	var w watcher
 	w.named = map[string]bool{}
-	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&w, nil)), Limits: Limits{FreeFloor: -1, Reserve: 4 << 20}})
+	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&w, nil)),
+		Limits: Limits{FreeFloor: -1, Reserve: 4 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,8 @@ func (t *tx) storeCounts() error {
 	return err
 }
 
-// insert stores a record and, unless it is in a file, its content. It reports false when the id is there already.
+// insert stores a record and, unless it is in a file, its content. It reports false when the id is there
+// already.
 func (t *tx) insert(r *spool.Record, content []byte) (bool, error) {
 	r.Seq = t.n.seq + 1
 	stored, err := t.insertAs(r, content)
@@ -40,8 +41,10 @@ func (t *tx) insert(r *spool.Record, content []byte) (bool, error) {
 func (t *tx) insertAs(r *spool.Record, content []byte) (bool, error) {
 	t.newest = max(t.newest, r.ID)
 	changed, err := t.exec(
-		"INSERT INTO message ("+columns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
-		r.Seq, r.ID, r.Lane, r.Sender, r.Arrived, r.Size, int64(r.Sum), null(r.File, ""), null(r.Slot, 0), null(r.Due, spool.Never),
+		"INSERT INTO message ("+columns+
+			") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+		r.Seq, r.ID, r.Lane, r.Sender, r.Arrived, r.Size, int64(r.Sum), null(r.File, ""), null(r.Slot, 0),
+		null(r.Due, spool.Never),
 		r.Open, r.Crashes, r.Head, int64(r.HeadSum), r.Recipients, int64(r.StateSum))
 	if err != nil || changed == 0 {
 		return false, err
@@ -50,16 +53,19 @@ func (t *tx) insertAs(r *spool.Record, content []byte) (bool, error) {
 		if content == nil {
 			content = []byte{}
 		}
-		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", r.Seq, content); err != nil {
+		if _, err := t.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", r.Seq,
+			content); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-// update stores the recipients' state, the turn and the due time of a record. It returns 0 when the record has gone.
+// update stores the recipients' state, the turn and the due time of a record. It returns 0 when the record
+// has gone.
 func (t *tx) update(r *spool.Record) (changed int64, err error) {
-	return t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=? WHERE seq=?",
+	return t.exec("UPDATE message SET turn=?, due=?, open=?, crashes=?, recipients=?, state_sum=?"+
+		" WHERE seq=?",
 		null(r.Slot, 0), null(r.Due, spool.Never), r.Open, r.Crashes, r.Recipients, int64(r.StateSum), r.Seq)
 }
 
@@ -93,8 +99,9 @@ func (t *tx) deleteCounted(seq int64) error {
 	return err
 }
 
-// hasID reports whether there is a message of this id. It is for the connection that all messages are stored through: ids begin
-// with the time, so most new ones are greater than all that are stored, and nothing has to be looked up.
+// hasID reports whether there is a message of this id. It is for the connection that all messages are
+// stored through: ids begin with the time, so most new ones are greater than all that are stored, and
+// nothing has to be looked up.
 func (c *conn) hasID(id string) (there bool, err error) {
 	if !c.newestKnown {
 		var stored string
@@ -121,7 +128,8 @@ func (c *conn) one(where string, arg driver.Value) (*spool.Record, error) {
 	return c.oneOf("SELECT "+columns+" FROM message WHERE "+where, arg)
 }
 
-// oneWithContent reads the record seq, with its content if that is at most limit bytes long and not in a file.
+// oneWithContent reads the record seq, with its content if that is at most limit bytes long and not in a
+// file.
 func (c *conn) oneWithContent(seq, limit int64) (*spool.Record, error) {
 	return c.oneOf("SELECT "+columnsAndContent+" FROM message WHERE seq=?2", limit, seq)
 }
@@ -139,8 +147,8 @@ func (c *conn) oneOf(query string, args ...driver.Value) (r *spool.Record, err e
 	return r, err
 }
 
-// end removes a message that no recipient waits for, unless a notice does. One that has gone is left so: this very
-// settlement was written before, in a commit that seemed to fail.
+// end removes a message that no recipient waits for, unless a notice does. One that has gone is left so:
+// this very settlement was written before, in a commit that seemed to fail.
 func (t *tx) end(r *spool.Record) (removed bool, err error) {
 	waits, err := t.hasNotices(r.Seq)
 	if err != nil || waits {

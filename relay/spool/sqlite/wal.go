@@ -10,10 +10,11 @@ import (
 )
 
 // SQLite's write-ahead log (https://www.sqlite.org/fileformat2.html#the_write_ahead_log): a header and frames, each a page with
-// the running checksum of all before it. SQLite takes everything from the first frame whose checksum is wrong for what a
-// power cut left of a transaction that was never acknowledged, and drops it without a word. A single flipped bit so
-// undoes every later transaction. mendLog finds that case and gives the frames new checksums, so that SQLite reads them all;
-// what the flipped bit hit is then found by the checksums of our own.
+// the running checksum of all before it. SQLite takes everything from the first frame whose checksum is
+// wrong for what a power cut left of a transaction that was never acknowledged, and drops it without a
+// word. A single flipped bit so undoes every later transaction. mendLog finds that case and gives the
+// frames new checksums, so that SQLite reads them all; what the flipped bit hit is then found by the
+// checksums of our own.
 const (
 	walHeader      = 32
 	walFrameHeader = 24
@@ -71,8 +72,8 @@ func (w *walFile) headerGood() bool {
 // salts are the eight bytes that mark the frames of the current round.
 func salts(b []byte) string { return string(b[8:16]) }
 
-// near reports whether two salts are the same but for a damaged byte or so. Those of the round before differ in half of
-// their bits.
+// near reports whether two salts are the same but for a damaged byte or so. Those of the round before
+// differ in half of their bits.
 func near(a, b string) bool {
 	n := 0
 	for i := range len(a) {
@@ -84,8 +85,9 @@ func near(a, b string) bool {
 // commits reports whether frame f ends a transaction.
 func commits(f []byte) bool { return binary.BigEndian.Uint32(f[4:]) != 0 }
 
-// walk says how far SQLite will read: good is the number of frames with right checksums, read of those up to the last
-// one that ends a transaction. live is the number of frames up to the last one of the current round.
+// walk says how far SQLite will read: good is the number of frames with right checksums, read of those up
+// to the last one that ends a transaction. live is the number of frames up to the last one of the current
+// round.
 func (w *walFile) walk(round string) (good, read, live int) {
 	s := w.sum([2]uint32{}, w.b[:24])
 	whole := w.headerGood()
@@ -126,8 +128,8 @@ func (w *walFile) round() string {
 	return best
 }
 
-// broken reports whether a transaction that was committed is cut off: after the one in which the checksums end there is
-// another one. What a power cut leaves is at most a part of the last.
+// broken reports whether a transaction that was committed is cut off: after the one in which the checksums
+// end there is another one. What a power cut leaves is at most a part of the last.
 func (w *walFile) broken(round string, good, live int) bool {
 	if !w.headerGood() {
 		return live > 0
@@ -143,8 +145,9 @@ func (w *walFile) broken(round string, good, live int) bool {
 	return false
 }
 
-// mend makes all frames of the current round valid, up to the last that ends a transaction. A frame whose page number cannot
-// be right is made a copy of the one before it, which does no harm. It returns how many frames it changed.
+// mend makes all frames of the current round valid, up to the last that ends a transaction. A frame whose
+// page number cannot be right is made a copy of the one before it, which does no harm. It returns how many
+// frames it changed.
 func (w *walFile) mend(round string, live int) (changed int) {
 	if !w.headerGood() {
 		binary.BigEndian.PutUint32(w.b, walMagic)
@@ -173,8 +176,8 @@ func (w *walFile) mend(round string, live int) (changed int) {
 	return changed
 }
 
-// mendSize returns the size of the database in pages that the last transaction says, after putting it right if it is far
-// from what the one before says.
+// mendSize returns the size of the database in pages that the last transaction says, after putting it right
+// if it is far from what the one before says.
 func (w *walFile) mendSize(round string, live int) uint32 {
 	var last []byte
 	var size, before uint32
@@ -191,7 +194,8 @@ func (w *walFile) mendSize(round string, live int) uint32 {
 	return size
 }
 
-// replaceFirst puts page in the place of the content of all frames of page number 1, and reports whether there are any.
+// replaceFirst puts page in the place of the content of all frames of page number 1, and reports whether
+// there are any.
 func (w *walFile) replaceFirst(page []byte, round string, live int) (any bool) {
 	for i := range live {
 		if f := w.frame(i); salts(f) == round && binary.BigEndian.Uint32(f) == 1 {
@@ -211,8 +215,9 @@ func putSum(b []byte, end int, s [2]uint32) {
 // walMendMax bounds the log that is mended, which is held in memory.
 const walMendMax = 256 << 20
 
-// mendLog repairs the log before SQLite opens it after a crash, if SQLite would drop committed transactions: some
-// follow a damaged one, or behind says that there were more. It reports whether it did. The log as it was is set aside.
+// mendLog repairs the log before SQLite opens it after a crash, if SQLite would drop committed
+// transactions: some follow a damaged one, or behind says that there were more. It reports whether it did.
+// The log as it was is set aside.
 func mendLog(dir files.Dir, behind func() bool) (mended bool, err error) {
 	w, err := readLog(dir)
 	if err != nil || w == nil {
@@ -228,8 +233,10 @@ func mendLog(dir files.Dir, behind func() bool) (mended bool, err error) {
 		return false, err
 	}
 	changed := w.mend(round, live)
-	dir.Log.Error("the spool's log is damaged: SQLite would drop transactions that were committed; they are restored",
-		"dir", dir.Path, "pages_read", read, "pages_restored", live-read, "checksums_made", changed, "original", aside)
+	dir.Log.Error("the spool's log is damaged: SQLite would drop transactions that were committed; they "+
+		"are restored",
+		"dir", dir.Path, "pages_read", read, "pages_restored", live-read, "checksums_made", changed,
+		"original", aside)
 	return true, durable.WriteFile(dir.File(files.Database+"-wal"), w.b, files.Perm)
 }
 

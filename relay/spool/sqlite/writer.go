@@ -9,8 +9,9 @@ import (
 	"mailwhy/relay/spool"
 )
 
-// writer is the one goroutine that writes. It starts at once when it is idle, and what comes while a commit is running
-// makes up the next transaction. Settlements alone, for which nobody waits but a lane, may be held for a moment.
+// writer is the one goroutine that writes. It starts at once when it is idle, and what comes while a commit
+// is running makes up the next transaction. Settlements alone, for which nobody waits but a lane, may be
+// held for a moment.
 type writer struct {
 	s      *Spool
 	ops    *operations
@@ -22,7 +23,8 @@ type writer struct {
 
 	pending *pending
 
-	fault func(committed bool) error // for tests: an error that the disk might give before or after a commit; nil
+	// for tests: an error that the disk might give before or after a commit; nil
+	fault func(committed bool) error
 
 	// How an outage stands, if there is one.
 	undo    []*putting    // messages that were refused after their commit had failed
@@ -67,17 +69,17 @@ func (w *writer) run() {
 	}
 }
 
-// How long settlements are held, how lately a message must have been stored for that, and how many are held at most.
-// Each that is held holds up a connection to the upstream.
+// How long settlements are held, how lately a message must have been stored for that, and how many are held
+// at most. Each that is held holds up a connection to the upstream.
 const (
 	holdFor   = 2 * time.Millisecond
 	holdAfter = 5 * time.Millisecond
 	holdMost  = 4
 )
 
-// hold waits a moment for the next message, when messages come one after the other and only settlements wait: one commit
-// does for both then, and the message does not have to wait for that of the settlement. With one session that is half
-// of all commits.
+// hold waits a moment for the next message, when messages come one after the other and only settlements
+// wait: one commit does for both then, and the message does not have to wait for that of the settlement.
+// With one session that is half of all commits.
 func (w *writer) hold() {
 	if !w.ops.onlySettlements() || time.Since(w.stored) > holdAfter {
 		return
@@ -96,12 +98,14 @@ func (w *writer) hold() {
 // abandon answers what can no longer be written.
 func (w *writer) abandon() {
 	if n := w.ops.abandon(); n > 0 {
-		w.s.o.Log.Error("the spool is closed with outcomes that could not be written; those messages are tried again",
+		w.s.o.Log.Error("the spool is closed with outcomes that could not be written; those messages are "+
+			"tried again",
 			"count", n)
 	}
 }
 
-// commit writes a batch and answers its operations. On an error nobody has been answered and nothing was written.
+// commit writes a batch and answers its operations. On an error nobody has been answered and nothing was
+// written.
 func (w *writer) commit(batch []*operation) error {
 	if w.c == nil {
 		return errNoDatabase
@@ -185,7 +189,8 @@ func (w *writer) rollback() error {
 	return nil
 }
 
-// startJournal opens the journal, and has the database note its salt. What it holds is in the database already.
+// startJournal opens the journal, and has the database note its salt. What it holds is in the database
+// already.
 func (w *writer) startJournal() {
 	if !w.pending.open(w.n.commits) {
 		return
@@ -197,10 +202,11 @@ func (w *writer) startJournal() {
 	}
 }
 
-// tryJournal writes a batch to the journal, and answers it. It reports false when that cannot be done: nothing has
-// happened then.
+// tryJournal writes a batch to the journal, and answers it. It reports false when that cannot be done:
+// nothing has happened then.
 func (w *writer) tryJournal(batch []*operation) bool {
-	if !w.pending.takes() || slices.ContainsFunc(batch, func(op *operation) bool { return op.journal == nil }) {
+	if !w.pending.takes() || slices.ContainsFunc(batch,
+		func(op *operation) bool { return op.journal == nil }) {
 		return false
 	}
 	j := &journaling{p: w.pending, c: w.c, n: w.n, had: w.n, puts: map[string]*spool.Record{}}
@@ -245,8 +251,8 @@ func (w *writer) writeJournal(commit int64) (err error) {
 // walBytes is about how large the log grows before it is copied into the database.
 const walBytes = 8 << 20
 
-// trimLog copies the log into the database when it has grown. Readers do not hinder it; what they still need is copied
-// the next time.
+// trimLog copies the log into the database when it has grown. Readers do not hinder it; what they still
+// need is copied the next time.
 func (w *writer) trimLog() error {
 	if w.wal < walBytes {
 		return nil
@@ -283,8 +289,8 @@ func (w *writer) housekeep() {
 	w.ops.doIfQuiet(&operation{done: make(chan error, 1), apply: w.vacuum})
 }
 
-// How many free pages the database keeps for itself, how many are given back at a time, and how long the ids of our own
-// reports are known.
+// How many free pages the database keeps for itself, how many are given back at a time, and how long the
+// ids of our own reports are known.
 const (
 	freePages   = 1024
 	reportedFor = 7 * 24 * time.Hour

@@ -45,10 +45,12 @@ func (m *maker) open() {
 func (m *maker) message() *relay.Message {
 	m.now = m.now.Add(time.Millisecond)
 	return &relay.Message{
-		ID: relay.NewID(m.now), Lane: "default", Arrived: m.now, Subject: "caf\xe9", Envelope: relay.Envelope{From: "app@sender.example"},
+		ID: relay.NewID(m.now), Lane: "default", Arrived: m.now, Subject: "caf\xe9",
+		Envelope: relay.Envelope{From: "app@sender.example"},
 		Recipients: []relay.Recipient{
 			{Address: "one@there.example", State: relay.Queued, NextAttempt: m.now},
-			{Address: "two@there.example", State: relay.Queued, NextAttempt: m.now, ORCPT: "rfc822;two@there.example"},
+			{Address: "two@there.example", State: relay.Queued, NextAttempt: m.now,
+				ORCPT: "rfc822;two@there.example"},
 		},
 	}
 }
@@ -80,8 +82,9 @@ func (m *maker) settle(state relay.State) string {
 			r.NextAttempt = m.now.Add(time.Hour)
 		}
 		if state == relay.Failed {
-			notices = append(notices, relay.Notice{Message: l.Message.ID, Recipient: i, Kind: relay.NoticeFailed,
-				Due: m.now})
+			notices = append(notices,
+				relay.Notice{Message: l.Message.ID, Recipient: i, Kind: relay.NoticeFailed,
+					Due: m.now})
 		}
 	}
 	m.must(m.s.Settle(context.Background(), l.Token, relay.Settlement{Recipients: l.Message.Recipients,
