@@ -30,7 +30,9 @@ func one(b bool) int {
 // atLeast fails where fewer than least percent were reached.
 func atLeast(t *testing.T, what string, n, of int, least float64) {
 	t.Helper()
-	if got := 100 * float64(n) / float64(of); !(got >= least) {
+	got := 100 * float64(n) / float64(of)
+	t.Logf("%s: %.1f %%", what, got)
+	if !(got >= least) {
 		t.Errorf("%s: %.1f %% (%d of %d), want at least %.0f %%", what, got, n, of, least)
 	}
 }
