@@ -14,10 +14,10 @@ func newCheckCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and print what is in force",
-		Long: `Reads the configuration as serve would, with the files that it names, and prints every setting that is in force,
-secrets left out, with where it comes from. Nothing is started, changed or connected to.
+		Long: `Reads the configuration as serve would, with the files that it names, and prints every setting
+in force and where it comes from; secrets are left out. Nothing is started, changed or connected to.
 
-Exit status 2 when there are mistakes; all of them are listed.`,
+The exit status is 2 when there are mistakes; all of them are listed.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(s.source(c))

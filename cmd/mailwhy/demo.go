@@ -53,9 +53,9 @@ func newDemoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show all of it on this machine alone",
-		Long: `Starts a practice upstream and a relay on free ports with a temporary spool, sends a handful of messages through
-the relay, and shows the delivery log, one bounce and the queue. No configuration is needed and nothing leaves
-this machine.`,
+		Long: `Starts a practice upstream and a relay on free ports with a temporary spool, sends a handful
+of messages through the relay, and shows the delivery log, one bounce and the queue. It needs no
+configuration, and nothing leaves this machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := untilFirstSignal(c.Context())
@@ -83,8 +83,8 @@ func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	d := &demoRun{out: out, dir: dir}
-	if d.upstream, err = smtptest.Start(smtptest.Options{Hostname: "practice.test",
-		Script: smtptest.Practice()}); err != nil {
+	practice := smtptest.Options{Hostname: "practice.test", Script: smtptest.Practice()}
+	if d.upstream, err = smtptest.Start(practice); err != nil {
 		return err
 	}
 	defer d.upstream.Close()
@@ -160,8 +160,8 @@ func demoSend(addr string, i int) error {
 		return err
 	}
 	defer c.Close()
-	body := fmt.Sprintf("From: Shop <%s>\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: "+
-		"<demo-%d@shop.example>\r\n\r\nHello from the demo.\r\n",
+	body := fmt.Sprintf("From: Shop <%s>\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\n"+
+		"Message-ID: <demo-%d@shop.example>\r\n\r\nHello from the demo.\r\n",
 		demoSender, strings.Join(m.to, ", "), m.subject, time.Now().Format(time.RFC1123Z), i+1)
 	if err := c.SendMail(demoSender, m.to, strings.NewReader(body)); err != nil {
 		return err

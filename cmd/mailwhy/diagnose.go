@@ -38,9 +38,9 @@ func newDiagnoseCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diagnose [REPLY... | --dsn FILE... | --log | --unmatched FILE...]",
 		Short: "Explain refusals: what they mean and what to do",
-		Long: `Explains each reply that is given, or each line of standard input: the reason and who must act, then the guide's
-category, the cause, the fix, and what the answer rests on. A reply of several lines is one argument, or a line in
-which \r\n or \n stands for each line end.
+		Long: `Explains each reply given as an argument, or each line of standard input: the reason and who
+must act, then the guide's category, the cause, the fix, and what the answer rests on. A reply of
+several lines is one argument, or one line in which \r\n or \n stands for each line end.
 
   mailwhy diagnose '550 5.1.1 user unknown'
   mailwhy diagnose --stage auth '535 5.7.8 authentication failed'
@@ -52,7 +52,7 @@ It also reads whole bounces, logs of Postfix, and mailwhy's own delivery log:
   mailwhy diagnose --dsn bounce.eml              each recipient of a bounce
   mailwhy diagnose --dsn - --enrich < b > c      the bounce with the diagnosis added to it
   mailwhy diagnose --log < /var/log/mail.log     the log with the diagnosis behind each refusal
-  mailwhy diagnose --unmatched delivery.log      the refusals whose wording no rule matched, most frequent first
+  mailwhy diagnose --unmatched delivery.log      the refusals that no rule matched, most frequent first
 
 The exit status is 1 when a line holds no reply; the others are explained all the same.`,
 	}
@@ -150,10 +150,8 @@ func (d *diagnoser) prepare() error {
 func stageNames() []string {
 	stages := []diagnose.Stage{
 		diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS,
-		diagnose.StageAuth,
-		diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData, diagnose.StageEndOfData,
-		diagnose.StageReset,
-		diagnose.StageQuit, diagnose.StageQueue,
+		diagnose.StageAuth, diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData,
+		diagnose.StageEndOfData, diagnose.StageReset, diagnose.StageQuit, diagnose.StageQueue,
 	}
 	names := make([]string, len(stages))
 	for i, s := range stages {
@@ -186,9 +184,11 @@ func (d *diagnoser) replies(args []string) error {
 		}
 		if whole {
 			err = d.reply(strings.TrimRight(string(line), "\r\n"))
-		} else if err = d.print(unreadable(string(line),
-			fmt.Errorf("the line is longer than %d bytes", maxLine))); err == nil {
-			err = lines.rest(io.Discard)
+		} else {
+			tooLong := fmt.Errorf("the line is longer than %d bytes", maxLine)
+			if err = d.print(unreadable(string(line), tooLong)); err == nil {
+				err = lines.rest(io.Discard)
+			}
 		}
 		if err != nil {
 			return err
@@ -210,9 +210,8 @@ func (d *diagnoser) explain(s string) explained {
 		}
 		symptom.Text = s
 	} else if symptom.Reply = diagnose.ParseReply(s); symptom.Reply.Code == 0 {
-		return unreadable(s,
-			errors.New("no reply is found here: a reply begins with a code from 200 to 799 (--text reads "+
-				"wording without one)"))
+		return unreadable(s, errors.New("no reply is found here: "+
+			"a reply begins with a code from 200 to 799 (--text reads wording without one)"))
 	}
 	return explainSymptom(d.engine, &symptom)
 }

@@ -30,13 +30,15 @@ func newDSNPreviewCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "preview",
 		Short: "Print a bounce about made-up mail",
-		Long: `Prints a bounce about made-up mail, as dsn.template_file would have it look, or as it looks without one.
+		Long: `Prints a bounce about made-up mail, as dsn.template_file makes it look, or as it looks without
+one.
 
   mailwhy dsn preview                              the whole message, to be opened by a mail reader
   mailwhy dsn preview --part html > bounce.html    the page, to be opened by a browser
   mailwhy dsn preview --template F --part text     the text, from a template of your own
 
-A template that fails is an error here, with exit status 2; in service the built-in one would take its place.`,
+A template that fails is an error here, with exit status 2; a running relay would use the built-in
+one instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			composer, err := sampleComposer(template, hostname)
@@ -68,8 +70,8 @@ func newDSNCheckCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check a template file for bounces",
-		Long: "Reads a template file and fills it in for each kind of bounce. Exit status 2 when it has a " +
-			"mistake.",
+		Long: "Reads a template file and fills it in for each kind of bounce. " +
+			"The exit status is 2 when it has a mistake.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := sampleComposer(template, "relay.example.com"); err != nil {

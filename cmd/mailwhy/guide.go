@@ -19,8 +19,9 @@ func newGuideCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "guide [CATEGORY | REASON]",
 		Short: "Print the guide: the categories, their codes, causes and fixes",
-		Long: `Prints the guide by which refusals are explained: each category with its definition, its codes, its cause and its
-fix. With a CATEGORY, or the beginning of its name, it prints that one with its reasons; with a REASON, that reason.
+		Long: `Prints the guide by which refusals are explained: each category with its definition, codes,
+cause and fix. With a CATEGORY, or the beginning of its name, it prints that category and its
+reasons; with a REASON, that reason.
 
   mailwhy guide
   mailwhy guide 'Mailbox Full'
@@ -105,8 +106,8 @@ func (g *guide) all() error {
 		g.out.WriteByte('\n')
 	}
 	if !g.json {
-		g.out.WriteString("A code marked * stands only in the guide's full table, for what its text calls " +
-			"a wide range.\n")
+		g.out.WriteString("A code marked * stands only in the guide's full table, " +
+			"for what its text calls a wide range.\n")
 	}
 	return nil
 }

@@ -18,10 +18,11 @@ func newHashPasswordCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "hash-password [USER]",
 		Short: "Make an entry for the users file",
-		Long: `Reads a password and prints its bcrypt hash, or, with a USER, the whole line for access.users_file.
+		Long: `Reads a password and prints its bcrypt hash, or, with a USER, the whole line for
+access.users_file.
 
-At a terminal the password is asked for twice and not shown; else the first line of standard input is it. It is
-never taken from the command line, where others could see it.`,
+At a terminal it asks for the password twice without showing it; otherwise the password is the first
+line of standard input. It is never taken from the command line, where others could see it.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if cost < bcrypt.MinCost || cost > bcrypt.MaxCost {

@@ -19,9 +19,9 @@ func newHealthCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running relay whether it is healthy",
-		Long: `Asks the relay that runs on this spool. The exit status is 0 when it takes mail and its spool answers, and 1 when
-it does not or no relay runs. An upstream that is paused or slowed is named, but the relay counts as healthy: it
-takes mail, and the mail waits.`,
+		Long: `Asks the relay that runs on this spool. The exit status is 0 when it takes mail and its spool
+answers, and 1 when it does not or no relay runs. An upstream that is paused or slowed is named, but
+the relay counts as healthy: it takes mail, and the mail waits.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)

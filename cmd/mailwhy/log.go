@@ -24,9 +24,10 @@ func newLogCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "log [FILE]",
 		Short: "Show a delivery log in words",
-		Long: `Reads a delivery log, from FILE or standard input, and shows each event as a line, and each refusal with its
-category, cause and fix. The flags choose lines; several of them must all hold, and a flag may be given more than once
-for any of its values. Lines that are not events are shown unchanged, unless a filter is given.`,
+		Long: `Reads a delivery log, from FILE or standard input, and shows each event as a line, and each
+refusal with its category, cause and fix. The flags choose lines: a line must match all of them, and
+a flag given more than once matches any of its values. Lines that are not events are shown
+unchanged, unless a filter is given.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")

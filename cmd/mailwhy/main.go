@@ -48,8 +48,8 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mailwhy",
 		Short: "An SMTP relay that explains every refusal",
-		Long: `mailwhy takes an application's mail, relays it to your provider or smarthost, and says of every refusal
-what it means and what to do about it: in the delivery log and in the bounce.
+		Long: `mailwhy takes an application's mail and relays it to your provider or smarthost. For every
+refusal it says what it means and what to do about it, in the delivery log and in the bounce.
 
   mailwhy demo                                   see all of it work, on this machine alone
   mailwhy diagnose '550 5.1.1 user unknown'      explain one reply

@@ -23,8 +23,8 @@ func newPracticeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "practice",
 		Short: "Run an upstream that refuses as asked, for rehearsal",
-		Long: `Takes mail as an upstream does and passes none of it on. What it answers is asked for by the recipient's local
-part; every other recipient is accepted.
+		Long: `Takes mail as an upstream does and passes none of it on. The local part of a recipient's
+address asks for an answer; every other recipient is accepted.
 
   550-5.1.1@any.test         that reply to RCPT; the enhanced code may be left out
   452-4.2.2+data@any.test    that reply to the content
@@ -34,7 +34,8 @@ part; every other recipient is accepted.
 The named cases:
 
 ` + practiceCases() + `
-It takes mail from whoever can reach it, asks for no credentials and has no TLS: keep it on this machine.`,
+It takes mail from whoever can reach it, asks for no credentials and has no TLS: keep it on this
+machine.`,
 		Args: cobra.NoArgs,
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:2526", "`address` to listen on, host:port")

@@ -32,8 +32,8 @@ func newQueueCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "queue",
 		Short: "Look into the queue and change it",
-		Long: `Looks into the queue of the relay that runs on this spool, and changes it. When none runs, list and show read the
-spool itself.`,
+		Long: `Shows and changes the queue of the relay that runs on this spool. When none runs, list and
+show read the spool itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}

@@ -33,11 +33,12 @@ func newRecoverCommand(q *queueFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "recover FILE [ID...]",
 		Short: "Read a journal that was set aside, and put its messages back",
-		Long: `Lists the messages that a journal of a spool holds, of this or any earlier release: one that was set
-aside in the spool's directory "damaged" because it does not belong to the database. With --put they go
-back into the queue under their ids, while no relay runs on the spool. A message that is in the queue, or
-was put back before, is not put back; one that was relayed since the journal was set aside is not known
-any more, and would be sent again. With ids only these messages are meant.`,
+		Long: `Lists the messages in a journal that was set aside, in the spool's directory "damaged",
+because it does not belong to the database. The journal may be of this or any earlier release. With
+--put the messages go back into the queue under their ids; no relay may run on the spool. A message
+that is in the queue, or was put back before, is not put back. One that was relayed since the
+journal was set aside is not known any more, and would be sent again. With ids, only those messages
+are meant.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return r.run(c.Context(), args[0], args[1:], c.OutOrStdout(), c.ErrOrStderr())
@@ -108,8 +109,8 @@ func selectRecovered(list *[]spool.Recovered, ids []string) error {
 // show prints one message.
 func (r *recovery) show(out *listing, m *spool.Recovered) error {
 	if r.json {
-		return json.NewEncoder(out.w).
-			Encode(recoveredLine{Summary: admin.Summarize(m.Message, nil), Damage: m.Damage})
+		line := recoveredLine{Summary: admin.Summarize(m.Message, nil), Damage: m.Damage}
+		return json.NewEncoder(out.w).Encode(line)
 	}
 	err := out.add(admin.Summarize(m.Message, nil))
 	if err == nil && m.Damage != "" {

@@ -62,9 +62,9 @@ func newServeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the relay",
-		Long: `Takes mail in, relays it to the upstream, explains what is refused and bounces what fails.
+		Long: `Takes mail, relays it to the upstream, explains what is refused and bounces what fails.
 
-SIGTERM finishes what is under way and ends; SIGHUP reads the configuration anew.`,
+On SIGTERM it finishes what is under way and ends; on SIGHUP it reads the configuration again.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(c.Context())
