@@ -33,7 +33,7 @@ import (
 // Config is a whole configuration.
 type Config struct {
 	Hostname string `toml:"hostname"` // in EHLO, Received and DSNs
-	// for work in progress at SIGTERM
+	// ShutdownGrace is for work in progress at SIGTERM.
 	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"`
 
 	Listen      []Listen             `toml:"listen"`
@@ -59,7 +59,7 @@ type Config struct {
 // Listen is one address that accepts mail.
 type Listen struct {
 	Address string `toml:"address"` // host:port, or unix:PATH
-	// starttls when [tls] names a certificate, else none
+	// TLS is starttls by default when [tls] names a certificate, else none.
 	TLS           string         `toml:"tls" oneof:"none starttls implicit"`
 	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"` // peers whose PROXY header is trusted
 	Mode          FileMode       `toml:"mode"`           // of a unix socket
@@ -90,11 +90,11 @@ type SMTPD struct {
 	MaxMessagesPerConnection int `toml:"max_messages_per_connection" min:"0"` // 0: no limit
 	MaxErrors                int `toml:"max_errors" min:"1"`
 	MaxAuthFailures          int `toml:"max_auth_failures" min:"1"`
-	// RFC 5321, 4.5.3.1.8
+	// The minimums are those of RFC 5321: 4.5.3.1.8 (recipients), 4.5.3.1.7 (content), 4.5.3.1.6 (lines).
 	MaxRecipients     int           `toml:"max_recipients" min:"100" max:"50000"`
-	MaxMessageSize    Size          `toml:"max_message_size" min:"64kB" max:"2GB"`   // RFC 5321, 4.5.3.1.7
+	MaxMessageSize    Size          `toml:"max_message_size" min:"64kB" max:"2GB"`
 	MaxCommandLength  Size          `toml:"max_command_length" min:"1036" max:"1MB"` // RFC 3461, 5.4
-	MaxLineLength     Size          `toml:"max_line_length" min:"1000" max:"1GB"`    // RFC 5321, 4.5.3.1.6
+	MaxLineLength     Size          `toml:"max_line_length" min:"1000" max:"1GB"`
 	MaxMemory         Size          `toml:"max_memory" min:"4MiB"`
 	IdleTimeout       time.Duration `toml:"idle_timeout" min:"1s" max:"24h"`
 	DataTimeout       time.Duration `toml:"data_timeout" min:"1s" max:"24h"`
@@ -150,7 +150,7 @@ type Upstream struct {
 	Rate                     Rate     `toml:"rate"`
 	MaxMessagesPerConnection int      `toml:"max_messages_per_connection" min:"0"` // 0: no limit
 	MaxRecipients            int      `toml:"max_recipients" min:"1"`              // per transaction
-	// when the server offers it
+	// Pipelining is used when the server offers it.
 	Pipelining       bool          `toml:"pipelining"`
 	IdleTimeout      time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
 	MaxConnectionAge time.Duration `toml:"max_connection_age" min:"1s" max:"24h"`
@@ -177,7 +177,7 @@ type Log struct {
 type DSN struct {
 	Route string `toml:"route" oneof:"sender operator both maildir off"`
 	From  string `toml:"from"` // From header; postmaster at hostname when empty
-	// envelope sender for upstreams that refuse the null sender
+	// FallbackSender is the envelope sender for upstreams that refuse the null sender.
 	FallbackSender string        `toml:"fallback_sender"`
 	Operator       string        `toml:"operator"`
 	Maildir        string        `toml:"maildir"`

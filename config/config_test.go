@@ -256,26 +256,31 @@ func TestEnvironment(t *testing.T) {
 // for a service of our name is none.
 func TestEnvironmentMistakes(t *testing.T) {
 	base := []string{"MAILWHY_UPSTREAM=smtp://mail.example.com"}
-	for pair, want := range map[string]string{
-		"MAILWHY_SPOOL_DIRR=/x":           `MAILWHY_SPOOL_DIRR: unknown setting; did you mean "MAILWHY_SPOOL_DIR"?`,
-		"MAILWHY_FROBNICATE_EVERYTHING=":  `MAILWHY_FROBNICATE_EVERYTHING: unknown setting; relay.example.toml lists them all`,
-		"MAILWHY_SMTPD_IDLE_TIMEOUT=30":   `MAILWHY_SMTPD_IDLE_TIMEOUT: smtpd.idle_timeout: "30" is not a duration; write a number with its unit, as in "30s", "5m", "4h" or "5d"`,
-		"MAILWHY_SMTPD_MAX_RECIPIENTS=x":  `MAILWHY_SMTPD_MAX_RECIPIENTS: smtpd.max_recipients: "x" is not a whole number`,
-		"MAILWHY_UPSTREAM_PASSWORD=s3cr3": `upstream.default.username: is not set, but a password is`,
-		"MAILWHY_UPSTREAM_HOST=x":         `MAILWHY_UPSTREAM_HOST: upstream.default.host: is also set by the URL; set it once`,
-		"MAILWHY_SERVICE_HOST=10.0.0.1":   "",
-		"MAILWHY_PORT=tcp://10.0.0.1:25":  "",
-		"MAILWHY_PORT_25_TCP_ADDR=10.0.1": "",
-		"MAILWHY_SERVICE_PORT_SMTP=25":    "",
-		"MAILWHY_UPSTREAM_PORT=tcp://1:2": "",
+	for _, tt := range []struct{ pair, want string }{
+		{"MAILWHY_SPOOL_DIRR=/x", `MAILWHY_SPOOL_DIRR: unknown setting; did you mean "MAILWHY_SPOOL_DIR"?`},
+		{"MAILWHY_FROBNICATE_EVERYTHING=",
+			"MAILWHY_FROBNICATE_EVERYTHING: unknown setting; relay.example.toml lists them all"},
+		{"MAILWHY_SMTPD_IDLE_TIMEOUT=30",
+			`MAILWHY_SMTPD_IDLE_TIMEOUT: smtpd.idle_timeout: "30" is not a duration; ` +
+				`write a number with its unit, as in "30s", "5m", "4h" or "5d"`},
+		{"MAILWHY_SMTPD_MAX_RECIPIENTS=x",
+			`MAILWHY_SMTPD_MAX_RECIPIENTS: smtpd.max_recipients: "x" is not a whole number`},
+		{"MAILWHY_UPSTREAM_PASSWORD=s3cr3", "upstream.default.username: is not set, but a password is"},
+		{"MAILWHY_UPSTREAM_HOST=x",
+			"MAILWHY_UPSTREAM_HOST: upstream.default.host: is also set by the URL; set it once"},
+		{"MAILWHY_SERVICE_HOST=10.0.0.1", ""},
+		{"MAILWHY_PORT=tcp://10.0.0.1:25", ""},
+		{"MAILWHY_PORT_25_TCP_ADDR=10.0.1", ""},
+		{"MAILWHY_SERVICE_PORT_SMTP=25", ""},
+		{"MAILWHY_UPSTREAM_PORT=tcp://1:2", ""},
 	} {
-		_, err := Load(Source{Env: append(slices.Clone(base), pair)})
+		_, err := Load(Source{Env: append(slices.Clone(base), tt.pair)})
 		got := ""
 		if err != nil {
 			got = err.Error()
 		}
-		if !strings.HasSuffix(got, want) || want == "" && got != "" || strings.Contains(got, "\n") {
-			t.Errorf("%s:\n got %s\nwant %s", pair, got, want)
+		if !strings.HasSuffix(got, tt.want) || tt.want == "" && got != "" || strings.Contains(got, "\n") {
+			t.Errorf("%s:\n got %s\nwant %s", tt.pair, got, tt.want)
 		}
 	}
 }

@@ -70,8 +70,8 @@ func TestSettingsTables(t *testing.T) {
 		return
 	}
 	if got != want {
-		t.Errorf("the tables in %s are out of date; run this test with -update. They should be:\n%s", file,
-			want)
+		t.Errorf("the tables in %s are out of date; run this test with -update. They should be:\n%s",
+			file, want)
 	}
 }
 

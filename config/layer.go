@@ -134,7 +134,9 @@ func serviceLink(name, value string) bool {
 	if strings.HasPrefix(value, "tcp://") || strings.HasPrefix(value, "udp://") || strings.HasPrefix(value, "sctp://") {
 		return regexp.MustCompile(`_PORT(_\d+_(TCP|UDP|SCTP))?$`).MatchString(name)
 	}
-	return regexp.MustCompile(`_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$|^MAILWHY_(\w+_)?ENV_|^MAILWHY_(\w+_)?NAME$`).MatchString(name)
+	return regexp.MustCompile(`_SERVICE_(HOST|PORT(_\w+)?)$` +
+		`|_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$` +
+		`|^MAILWHY_(\w+_)?ENV_|^MAILWHY_(\w+_)?NAME$`).MatchString(name)
 }
 
 // envNames maps the variables to the paths that they set. Those of the default upstream need not name it.

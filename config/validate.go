@@ -91,8 +91,8 @@ func validHost(s string) bool {
 		_, err := netip.ParseAddr(strings.TrimPrefix(strings.TrimSuffix(inner, "]"), "IPv6:"))
 		return err == nil && strings.HasSuffix(s, "]")
 	}
-	return len(s) <= 253 && regexp.MustCompile(
-		`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`).MatchString(s)
+	const label = `[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?`
+	return len(s) <= 253 && regexp.MustCompile(`^(`+label+`\.)*`+label+`$`).MatchString(s)
 }
 
 // validAddress reports whether s is a bare mail address.
@@ -143,8 +143,9 @@ func (c *Config) validateDSN(report reportFunc) {
 		report("dsn.maildir", `is not set, but dsn.route is "maildir"`,
 			"set the directory that the bounces go to")
 	}
-	for _, a := range []struct{ key, value string }{{"from", d.From}, {"fallback_sender", d.FallbackSender},
-		{"operator", d.Operator}} {
+	for _, a := range []struct{ key, value string }{
+		{"from", d.From}, {"fallback_sender", d.FallbackSender}, {"operator", d.Operator},
+	} {
 		if a.value != "" && !validAddress(a.value) {
 			report("dsn."+a.key, fmt.Sprintf("%q is not a mail address", a.value), `write "name@example.com"`)
 		}

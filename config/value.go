@@ -115,7 +115,8 @@ const maxSteps = 1000
 // ParseSchedule reads a comma-separated list of delays, each with an optional repetition: "1m, 5m*2, 30m,
 // 1h*6, 4h".
 func ParseSchedule(s string) (Schedule, error) {
-	const hint = `write "1m, 5m*2, 30m, 1h*6, 4h": delays in order, *N repeats one, the last goes on until retry.expire_after`
+	const hint = `write "1m, 5m*2, 30m, 1h*6, 4h": delays in order, *N repeats one, ` +
+		`the last goes on until retry.expire_after`
 	var out Schedule
 	for step := range strings.SplitSeq(s, ",") {
 		text, times, repeated := strings.Cut(strings.TrimSpace(step), "*")

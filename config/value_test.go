@@ -50,8 +50,9 @@ func TestParseSize(t *testing.T) {
 			t.Errorf("ParseSize(%q) = %d, want an error", s, got)
 		}
 	}
-	for want, n := range map[string]Size{"25MB": 25 * MB, "64KiB": 64 * KiB, "100": 100, "0": 0,
-		"50MB": 50 * MB} {
+	for want, n := range map[string]Size{
+		"25MB": 25 * MB, "64KiB": 64 * KiB, "100": 100, "0": 0, "50MB": 50 * MB,
+	} {
 		if got := n.String(); got != want {
 			t.Errorf("Size(%d) = %q, want %q", n, got, want)
 		}
@@ -74,8 +75,9 @@ func TestParseSchedule(t *testing.T) {
 			t.Errorf("ParseSchedule(%q) = %v, %v; want %v", got.String(), back, err, want)
 		}
 	}
-	for _, s := range []string{"", "1m,,2m", "1m*0", "1m*x", "5", "1m*2000", "0s", "31d", "1ms", "1m*-1",
-		"1m*600,1m*600"} {
+	for _, s := range []string{
+		"", "1m,,2m", "1m*0", "1m*x", "5", "1m*2000", "0s", "31d", "1ms", "1m*-1", "1m*600,1m*600",
+	} {
 		if got, err := ParseSchedule(s); err == nil {
 			t.Errorf("ParseSchedule(%q) = %v, want an error", s, got)
 		}

@@ -66,8 +66,8 @@ func TestDiagnoseExitStatus(t *testing.T) {
 func TestDiagnoseAgreesWithTheEngine(t *testing.T) {
 	const reply = "550 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org; " +
 		"try again in 300 seconds"
-	want := newTestDiagnoser(t).
-		engine.Diagnose(diagnose.Symptom{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply)})
+	symptom := diagnose.Symptom{Stage: diagnose.StageRcpt, Reply: diagnose.ParseReply(reply)}
+	want := newTestDiagnoser(t).engine.Diagnose(symptom)
 	_, stdout, _ := runDiagnose(t, "", "--json", "--stage", "rcpt", reply)
 	var got struct {
 		Code           int
@@ -313,8 +313,8 @@ func TestEnrichOddReports(t *testing.T) {
 			!strings.HasSuffix(strings.TrimSpace(body), "X-Mailwhy-Confidence: high") {
 			t.Errorf("%s: not annotated:\n%s", name, body)
 		}
-		if strings.Contains(report, "\r\n") == bytes.Contains(bytes.ReplaceAll(out, []byte("\r\n"), nil),
-			[]byte("\n")) {
+		bare := bytes.Contains(bytes.ReplaceAll(out, []byte("\r\n"), nil), []byte("\n"))
+		if strings.Contains(report, "\r\n") == bare {
 			t.Errorf("%s: mixed line ends:\n%q", name, out)
 		}
 		if again := d.enriched(out).File; !bytes.Equal(again, out) {
@@ -375,8 +375,8 @@ func TestUnescape(t *testing.T) {
 }
 
 func FuzzDiagnoseLog(f *testing.F) {
-	f.Add([]byte("x status=bounced (host a.example[1.2.3.4] said: 550 5.1.1 no (in reply to RCPT TO " +
-		"command))\n"))
+	f.Add([]byte("x status=bounced (host a.example[1.2.3.4] said: 550 5.1.1 no " +
+		"(in reply to RCPT TO command))\n"))
 	f.Add([]byte("NOQUEUE: reject: RCPT from unknown[1.2.3.4]: 554 5.7.1 <x@y.example>: no; from=<a@b> " +
 		"to=<x@y.example>\r\nx\n"))
 	f.Add([]byte("postfix: host [ said: 450 (in reply to  status=deferred ("))

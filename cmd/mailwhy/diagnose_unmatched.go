@@ -26,7 +26,7 @@ type wording struct {
 	Count    int    `json:"count"`
 	Code     int    `json:"code,omitempty"`
 	Enhanced string `json:"enhanced,omitempty"`
-	// with what changes from reply to reply put in general terms
+	// Wording has what changes from reply to reply in general terms.
 	Wording    string              `json:"wording"`
 	Category   diagnose.Category   `json:"category"`
 	Reason     diagnose.Reason     `json:"reason"`
@@ -175,8 +175,8 @@ func (s *unmatchedSum) print() error {
 		}
 		code := strings.TrimSpace(fmt.Sprintf("%d %s", g.Code, g.Enhanced))
 		fmt.Fprintf(&b, "%6d  %s %s\n", g.Count, code, printable(g.Wording))
-		fmt.Fprintf(&b, "        taken for %s (%s): basis %s, confidence %s\n", g.Category, g.Reason, g.Basis,
-			g.Confidence)
+		fmt.Fprintf(&b, "        taken for %s (%s): basis %s, confidence %s\n",
+			g.Category, g.Reason, g.Basis, g.Confidence)
 		if len(g.Hosts) > 0 {
 			fmt.Fprintf(&b, "        said by %s\n", printable(strings.Join(g.Hosts, ", ")))
 		}
@@ -196,10 +196,12 @@ func newGeneralizer() *generalizer {
 	return &generalizer{
 		address: regexp.MustCompile(`<?[^\s<>@"'(),;:]+@[^\s<>@"'(),;:]+>?`),
 		url:     regexp.MustCompile(`https?://\S+`),
-		ip:      regexp.MustCompile(`\[?(?:\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7}\b)\]?`),
-		host:    regexp.MustCompile(`\b(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?\.)+[a-z]{2,}\b`),
-		id:      regexp.MustCompile(`\b[a-z0-9_.-]*\d[a-z0-9_-]*[a-z_-][a-z0-9_.-]*\b|\b[a-z]+[a-z0-9_.-]*\d[a-z0-9_.-]*\b`),
-		number:  regexp.MustCompile(`\d+`),
+		ip: regexp.MustCompile(`\[?(?:\b\d{1,3}(?:\.\d{1,3}){3}\b` +
+			`|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){3,7}\b)\]?`),
+		host: regexp.MustCompile(`\b(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?\.)+[a-z]{2,}\b`),
+		id: regexp.MustCompile(`\b[a-z0-9_.-]*\d[a-z0-9_-]*[a-z_-][a-z0-9_.-]*\b` +
+			`|\b[a-z]+[a-z0-9_.-]*\d[a-z0-9_.-]*\b`),
+		number: regexp.MustCompile(`\d+`),
 	}
 }
 

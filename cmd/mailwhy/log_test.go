@@ -92,9 +92,11 @@ func TestLogCommandChooses(t *testing.T) {
 
 func TestLogCommandExplains(t *testing.T) {
 	got := logOutput(t, "", "--event", "deferred", writeLog(t))
-	want := "2026-11-23 09:00:00.000Z deferred   M1 <app@x.test> -> <user@y.test>  452 4.2.2 full (at rcpt)\n" +
-		"    reason    mailbox full: the recipient must act (Mailbox Full)\n    cause     The mailbox is " +
-		"full.\n    fix       1. Wait.\n"
+	const want = "2026-11-23 09:00:00.000Z deferred   M1 <app@x.test> -> <user@y.test>  " +
+		"452 4.2.2 full (at rcpt)\n" +
+		"    reason    mailbox full: the recipient must act (Mailbox Full)\n" +
+		"    cause     The mailbox is full.\n" +
+		"    fix       1. Wait.\n"
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -117,14 +117,15 @@ func TestQueueRecoverMistakes(t *testing.T) {
 		t.Errorf("the damaged message is not shown as such:\n%s", out)
 	}
 	out, _, status := recoverFrom("--spool", dir, "--put", file)
-	if status != exitTrouble || !strings.Contains(out, ids[0]+"  put back") || !strings.Contains(out,
-		ids[1]+"  failed: ") {
+	if status != exitTrouble || !strings.Contains(out, ids[0]+"  put back") ||
+		!strings.Contains(out, ids[1]+"  failed: ") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 	other := filepath.Join(t.TempDir(), "mbox")
 	os.WriteFile(other, bytes.Repeat([]byte("From me\n"), 2000), 0o600)
-	for _, args := range [][]string{{other}, {other + "-missing"}, {file, relay.NewID(time.Now())}, {file,
-		"x"}} {
+	for _, args := range [][]string{
+		{other}, {other + "-missing"}, {file, relay.NewID(time.Now())}, {file, "x"},
+	} {
 		if _, stderr, status := recoverFrom(append([]string{"--spool", dir}, args...)...); status == 0 ||
 			stderr == "" {
 			t.Errorf("%q: status %d, %q", args, status, stderr)

@@ -43,8 +43,9 @@ func startRelay(t *testing.T, dir string) (addr string, stop func()) {
 }
 
 // startRelayTo is startRelay to an upstream that follows a script.
-func startRelayTo(t *testing.T, dir string, script func(smtptest.Command) smtptest.Action) (addr string,
-	stop func()) {
+func startRelayTo(
+	t *testing.T, dir string, script func(smtptest.Command) smtptest.Action,
+) (addr string, stop func()) {
 	t.Helper()
 	upstream := smtptest.New(t, smtptest.Options{Script: script})
 	cfg, err := config.Load(config.Source{Flags: []config.Flag{

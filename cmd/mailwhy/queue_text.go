@@ -104,8 +104,9 @@ func printStory(w io.Writer, m *admin.Shown, now time.Time) error {
 // clientText says who handed a message in.
 func clientText(c *relay.Client) string {
 	parts := []string{c.Name}
-	for _, p := range []struct{ name, value string }{{"user", c.User}, {"at", c.Addr}, {"as", c.Hello},
-		{"over", c.TLS}} {
+	for _, p := range []struct{ name, value string }{
+		{"user", c.User}, {"at", c.Addr}, {"as", c.Hello}, {"over", c.TLS},
+	} {
 		if p.value != "" {
 			parts = append(parts, p.name+" "+p.value)
 		}
@@ -190,8 +191,8 @@ func printAttempt(w io.Writer, a *relay.Attempt) {
 
 // printExplanation says what the refusal means and what to do about it.
 func printExplanation(w io.Writer, d *diagnose.Diagnosis) {
-	fmt.Fprintf(w, "  %s: %s (%s confidence, by %s, rule %s)\n", d.Category, d.Reason, d.Confidence, d.Basis,
-		d.Rule)
+	fmt.Fprintf(w, "  %s: %s (%s confidence, by %s, rule %s)\n",
+		d.Category, d.Reason, d.Confidence, d.Basis, d.Rule)
 	fmt.Fprintf(w, "    %s\n", printable(d.Cause))
 	for _, e := range d.Evidence {
 		fmt.Fprintf(w, "    %s\n", printable(e))

@@ -132,8 +132,8 @@ func TestUnmatchedAreBounded(t *testing.T) {
 	line := fmt.Sprintf(`{"v":1,"event":"failed","reply":"550 odd","host":%q,"diagnosis":{"category":%[1]q,`+
 		`"reason":%[1]q,"basis":"code","confidence":"low","rule":%[1]q}}`, long)
 	var out bytes.Buffer
-	if status := run([]string{"diagnose", "--unmatched", "--json"}, strings.NewReader(line), &out,
-		io.Discard); status != 0 {
+	status := run([]string{"diagnose", "--unmatched", "--json"}, strings.NewReader(line), &out, io.Discard)
+	if status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	if out.Len() > 3000 || !strings.Contains(out.String(), `"rule":"hhh`) {
@@ -168,8 +168,8 @@ func TestDiagnoseFailureIsNeverAccepted(t *testing.T) {
 	report := reportWith("", "Final-Recipient: rfc822; eve@c.example\r\nAction: failed\r\nStatus: 5.3.0\r\n"+
 		"Diagnostic-Code: X-Unix; 255\r\n")
 	status, stdout, _ := runDiagnose(t, report, "--json", "--dsn", "-")
-	if status != 0 || strings.Contains(stdout, `"code"`) || !strings.Contains(stdout,
-		`"reason":"system_error"`) {
+	if status != 0 || strings.Contains(stdout, `"code"`) ||
+		!strings.Contains(stdout, `"reason":"system_error"`) {
 		t.Errorf("exit status %d, %s", status, stdout)
 	}
 }

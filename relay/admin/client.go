@@ -39,8 +39,9 @@ func NewClient(path string) *Client {
 
 // do sends a request and returns the answer's body, which the caller closes; an answer of an error is an
 // error.
-func (c *Client) do(ctx context.Context, method, path string, q url.Values, ok ...int) (io.ReadCloser,
-	error) {
+func (c *Client) do(
+	ctx context.Context, method, path string, q url.Values, ok ...int,
+) (io.ReadCloser, error) {
 	u := url.URL{Scheme: "http", Host: "mailwhy", Path: path, RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {

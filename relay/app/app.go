@@ -3,7 +3,7 @@
 // It reads no flags, handles no signals, ends no process and keeps no globals, so that several relays can
 // run in one process.
 //
-//	New     opens the spool, the delivery log and the listeners, so that what cannot be opened is an error here
+//	New     opens the spool, the delivery log and the listeners; what cannot be opened is an error here
 //	Run     serves until its context ends, then finishes what is under way, and closes everything
 //	Reload  puts another configuration in force, whole or not at all
 //	Close   closes a relay that was not run
@@ -149,8 +149,7 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	}
 	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
 		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+
-			"mount a volume",
-			"dir", cfg.Spool.Dir, "filesystem", fs)
+			"mount a volume", "dir", cfg.Spool.Dir, "filesystem", fs)
 	}
 	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
 	return err
@@ -176,8 +175,7 @@ func (r *Relay) joinEngine() {
 		Destination:    func(*relay.Message) report.Destination { return destination(r.cfg.Load()) },
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
 		Expires: func(m *relay.Message) time.Time {
-			return m.Arrived.Add(r.cfg.Load().
-				Retry.ExpireAfter)
+			return m.Arrived.Add(r.cfg.Load().Retry.ExpireAfter)
 		},
 		Paused:   r.paused,
 		EightBit: r.eightBit,
@@ -256,8 +254,8 @@ func (r *Relay) rerouteAstray(ctx context.Context) {
 		case <-r.astray:
 		}
 		if err := r.reroute(ctx); err != nil && ctx.Err() == nil {
-			r.log.Error("mail of a removed upstream cannot be given to another one; it is tried again", "err",
-				err)
+			r.log.Error("mail of a removed upstream cannot be given to another one; it is tried again",
+				"err", err)
 			time.AfterFunc(rerouteRetry, r.findAstray)
 		}
 	}

@@ -258,8 +258,8 @@ func TestNeverRelaysForAStranger(t *testing.T) {
 			d.write("users", userLine(t, "app", "right"))
 			d.write("crt", string(id.CertPEM))
 			d.write("key", string(id.KeyPEM))
-			conf := strings.NewReplacer("USERS", dir+"/users", "CERT", dir+"/crt", "KEY", dir+"/key").
-				Replace(tt.conf)
+			files := strings.NewReplacer("USERS", dir+"/users", "CERT", dir+"/crt", "KEY", dir+"/key")
+			conf := files.Replace(tt.conf)
 			d, err := openDoor(t, dir, plainDoor(dir, upstream.URL())+conf)
 			if (err == nil) != tt.starts {
 				t.Fatalf("start: %v", err)

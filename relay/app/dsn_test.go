@@ -113,9 +113,8 @@ s = smtplib.SMTP(host, int(port), local_hostname="app.example.com")
 s.sendmail(sender, sys.argv[7:], content.encode(), mail_options=mail.split(), rcpt_options=rcpt.split())
 s.quit()
 `
-	out, err := exec.Command(python,
-		append([]string{"-c", script, host, port, from, mailOptions, rcptOptions, content}, to...)...).
-		CombinedOutput()
+	args := append([]string{"-c", script, host, port, from, mailOptions, rcptOptions, content}, to...)
+	out, err := exec.Command(python, args...).CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}
@@ -199,9 +198,8 @@ func (r *dsnRelay) read(m smtptest.Message) (x takenApart) {
 		switch i {
 		case 1:
 			for block := range strings.SplitSeq(string(b), "\r\n\r\n") {
-				h, err := textproto.NewReader(
-					bufio.NewReader(strings.NewReader(strings.TrimRight(block, "\r\n") + "\r\n\r\n"))).
-					ReadMIMEHeader()
+				fields := strings.NewReader(strings.TrimRight(block, "\r\n") + "\r\n\r\n")
+				h, err := textproto.NewReader(bufio.NewReader(fields)).ReadMIMEHeader()
 				if err != nil {
 					r.t.Fatal(err)
 				}

@@ -71,8 +71,8 @@ func TestReloadOfEverything(t *testing.T) {
 		if err := tls.Client(implicit.Conn, trusting(renewed)).Handshake(); err != nil {
 			t.Error(err)
 		}
-		got := d.app.engine.Load().
-			Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply("550 5.7.1 held by ACME gateway")})
+		reply := diagnose.ParseReply("550 5.7.1 held by ACME gateway")
+		got := d.app.engine.Load().Diagnose(diagnose.Symptom{Reply: reply})
 		if got.Rule != "acme-held" {
 			t.Errorf("rule %q", got.Rule)
 		}

@@ -10,7 +10,10 @@ import (
 func TestAnnotation(t *testing.T) {
 	d := diagnose.Diagnosis{Category: diagnose.MailboxFull, Reason: "mailbox_full", Rule: "full",
 		Confidence: diagnose.High,
-		Fix:        []string{"Wait until the recipient makes room, which may take a while, and send it again.", "Tell them: reçu\r\nStatus: 2.0.0"}}
+		Fix: []string{
+			"Wait until the recipient makes room, which may take a while, and send it again.",
+			"Tell them: reçu\r\nStatus: 2.0.0",
+		}}
 	got := string(Annotation(&d))
 	for line := range strings.Lines(got) {
 		if !strings.HasSuffix(line, "\r\n") || !strings.HasPrefix(line, "X-Mailwhy-") && line[0] != ' ' {

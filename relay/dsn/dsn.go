@@ -193,7 +193,7 @@ func mtaName(host string) string {
 	if isDomain(host) {
 		return "dns; " + host
 	}
-	// no half a comment
+	// a lone parenthesis would begin or end a comment
 	return "x-local-hostname; " + strings.NewReplacer("(", "?", ")", "?", `\`, "?").Replace(host)
 }
 

@@ -8,7 +8,7 @@ import (
 
 // functions are those that templates have beside Go's own:
 //
-//	say KEY DATA       the words for KEY, filled in with DATA: the View, one of its recipients, a number or an id
+//	say KEY DATA       the words for KEY, filled in with DATA: the View, a recipient, a number or an id
 //	word KEY           the words for KEY that need no data
 //	choose KIND NAME   the words for KIND_NAME, "" when there are none
 //	date TIME          a date and time, "" for the zero time
@@ -31,14 +31,12 @@ func (l language) functions() texttemplate.FuncMap {
 		"say": func(key string, data any) (string, error) {
 			return said(func(s *speaker) string { return s.say(key, s.factsOf(data)) })
 		},
-		"word": func(key string) (string,
-			error) {
+		"word": func(key string) (string, error) {
 			return said(func(s *speaker) string { return s.word(key) })
 		},
 		"choose": func(kind, name string) string { return (&speaker{language: l}).choose(kind, name) },
 		"date":   date,
-		"span": func(d time.Duration) (string,
-			error) {
+		"span": func(d time.Duration) (string, error) {
 			return said(func(s *speaker) string { return s.span(d) })
 		},
 		"join": strings.Join,

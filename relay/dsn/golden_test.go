@@ -269,8 +269,8 @@ func TestPython(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no golden files", err)
 	}
-	out, err := exec.Command(python, append([]string{filepath.Join("testdata", "read.py")}, files...)...).
-		CombinedOutput()
+	args := append([]string{filepath.Join("testdata", "read.py")}, files...)
+	out, err := exec.Command(python, args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -12,8 +12,8 @@ import (
 // gmailFull is a reply of five lines.
 const gmailFull = "552-5.2.2 The recipient's inbox is out of storage space and inactive. Please\r\n" +
 	"552-5.2.2 direct the recipient to\r\n552-5.2.2  https://support.google.com/mail/?p=OverQuotaPerm\r\n" +
-	"552-5.2.2 and ask them to free some space, or reach them in another\r\n552 5.2.2 way. 4fb4d7f45d1cf - " +
-	"gsmtp\r\n"
+	"552-5.2.2 and ask them to free some space, or reach them in another\r\n" +
+	"552 5.2.2 way. 4fb4d7f45d1cf - gsmtp\r\n"
 
 // TestThousandRecipients: a bounce for a thousand with one reply is one block of words that begins with
 // what happened, and under 150 KB, and each of them is in it for a person and for a program.

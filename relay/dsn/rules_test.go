@@ -268,8 +268,8 @@ func statusOf(kind relay.NoticeKind, rc *relay.Recipient) string {
 	if rc.Last == nil || rc.Last.Reply.Raw == "" {
 		return ""
 	}
-	m := regexp.MustCompile(`^([245])[0-9][0-9](?:[ -]([245]\.[0-9]+\.[0-9]+)\b)?`).
-		FindStringSubmatch(rc.Last.Reply.Raw)
+	codes := regexp.MustCompile(`^([245])[0-9][0-9](?:[ -]([245]\.[0-9]+\.[0-9]+)\b)?`)
+	m := codes.FindStringSubmatch(rc.Last.Reply.Raw)
 	code := m[1] + ".0.0"
 	if m[2] != "" && (kind == relay.NoticeRelayed) == (m[2][0] == '2') {
 		code = m[2]
@@ -422,8 +422,8 @@ func checkSame(t testing.TB, r *relay.Report, body, kind string) {
 		t.Errorf("returned: %q, sent: %q", body, want)
 	}
 	// RFC 6533, 4
-	if utf8 := strings.ContainsFunc(header, func(c rune) bool { return c >= 0x80 }); global != (utf8 &&
-		r.Message.Envelope.SMTPUTF8) {
+	utf8 := strings.ContainsFunc(header, func(c rune) bool { return c >= 0x80 })
+	if global != (utf8 && r.Message.Envelope.SMTPUTF8) {
 		t.Errorf("part 3 is %s", kind)
 	}
 }

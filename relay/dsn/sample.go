@@ -19,10 +19,9 @@ const kindDigest = "digest"
 const (
 	sampleID      = "01J9ZQ4T5W6X7Y8Z9A0BCDEF"
 	sampleDSNID   = "01J9ZQ5A1B2C3D4E5F6G7H8J"
-	sampleContent = "From: Shop <shop@example.com>\r\nTo: jane@example.net, raj@example.org\r\nSubject: " +
-		"Your order 1042\r\n" +
-		"Message-ID: <1042@shop.example.com>\r\nDate: Mon, 23 Nov 2026 09:00:00 +0000\r\n\r\nThank you for " +
-		"your order.\r\n"
+	sampleContent = "From: Shop <shop@example.com>\r\nTo: jane@example.net, raj@example.org\r\n" +
+		"Subject: Your order 1042\r\nMessage-ID: <1042@shop.example.com>\r\n" +
+		"Date: Mon, 23 Nov 2026 09:00:00 +0000\r\n\r\nThank you for your order.\r\n"
 )
 
 // Preview composes a notice of a kind from made-up facts.

@@ -103,10 +103,10 @@ func TestReaderIsStrict(t *testing.T) {
 		{"RFC 3464, 2.2.5: a numeric zone", "failed", "Arrival-Date: Mon, 23 Nov 2026 10:00:01 +0100",
 			"Arrival-Date: Mon, 23 Nov 2026 09:00:01 GMT"},
 		{"RFC 3464, 2.2: the order", "failed",
-			"Received-From-MTA: x-local-hostname; shop ([192.0.2.10])\r\nArrival-Date: Mon, 23 Nov 2026 " +
-				"10:00:01 +0100",
-			"Arrival-Date: Mon, 23 Nov 2026 10:00:01 +0100\r\nReceived-From-MTA: x-local-hostname; shop " +
-				"([192.0.2.10])"},
+			"Received-From-MTA: x-local-hostname; shop ([192.0.2.10])\r\n" +
+				"Arrival-Date: Mon, 23 Nov 2026 10:00:01 +0100",
+			"Arrival-Date: Mon, 23 Nov 2026 10:00:01 +0100\r\n" +
+				"Received-From-MTA: x-local-hostname; shop ([192.0.2.10])"},
 		// RFC 3464, 2.3
 		{"RFC 3464, 2.3.1: Original-Recipient decoded", "failed-multi", "rfc822; Jane+Doe@",
 			"rfc822; Jane+2BDoe@"},

@@ -26,7 +26,9 @@ func factNames() []string {
 	return []string{
 		// of a View
 		"host", "whom", "whom_of_it", "categories", "waited", "subject", "until", "count", "file",
-		"category", "reason", "time", "attempts", "server", "stage", // of a RecipientView
+		// of a RecipientView
+		"category", "reason", "time", "attempts", "server", "stage",
+		// of a number or an id
 		"n", "id",
 	}
 }

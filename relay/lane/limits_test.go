@@ -149,8 +149,8 @@ func TestDelayAfterALimit(t *testing.T) {
 			got := decide(&policy, now, &relay.Message{Arrived: now}, r, a, tt.d, 0.5)
 			if wait := got.Next.Sub(now); got.State != relay.Deferred || wait != tt.wait ||
 				got.Counts != tt.counts {
-				t.Errorf("%s, waits %v, counts %v; want %v, %v", got.State, wait, got.Counts, tt.wait,
-					tt.counts)
+				t.Errorf("%s, waits %v, counts %v; want %v, %v",
+					got.State, wait, got.Counts, tt.wait, tt.counts)
 			}
 		})
 	}

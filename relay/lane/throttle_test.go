@@ -144,8 +144,8 @@ func TestSessionEndsCostNothing(t *testing.T) {
 					reason, got, b.lane.State().Slowed)
 			}
 			if r := b.spool.recipient("M000001", 0); r.Attempts != 1 {
-				t.Errorf("%s: %d steps of the schedule used up, want that of the success only", reason,
-					r.Attempts)
+				t.Errorf("%s: %d steps of the schedule used up, want that of the success only",
+					reason, r.Attempts)
 			}
 		})
 	}

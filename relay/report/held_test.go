@@ -95,8 +95,8 @@ func TestHeldReportsEnd(t *testing.T) {
 	}
 	w.sweepOnce(14 * day)
 	if left := w.left(); len(left) != 252 || left[old] || !left[recent] || !left[ours] {
-		t.Errorf("%d left; old %v, recent %v, the operator's %v", len(left), left[old], left[recent],
-			left[ours])
+		t.Errorf("%d left; old %v, recent %v, the operator's %v",
+			len(left), left[old], left[recent], left[ours])
 	}
 	if len(w.events) != 1 {
 		t.Fatalf("%+v", w.events)

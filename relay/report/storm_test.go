@@ -73,8 +73,8 @@ func (w *world) checkStorm(failures, threshold, digests int) {
 		}
 	}
 	if single > threshold || folded > digests || folded == 0 {
-		w.t.Errorf("%d reports and %d digests, at most %d and %d are allowed", single, folded, threshold,
-			digests)
+		w.t.Errorf("%d reports and %d digests, at most %d and %d are allowed",
+			single, folded, threshold, digests)
 	}
 }
 

@@ -92,10 +92,9 @@ func CheckOpen(listens []Listen, a Access) error {
 		}
 		if everybody(prefixes) {
 			errs = append(errs,
-				fmt.Errorf("listener %s would relay for anybody: the networks that may send contain most "+
-					"of the Internet; list only your own networks, require AUTH, or list the allowed "+
-					"recipients%s",
-					l.Addr, openEntry(a.AllowRecipients)))
+				fmt.Errorf("listener %s would relay for anybody: the networks that may send contain "+
+					"most of the Internet; list only your own networks, require AUTH, "+
+					"or list the allowed recipients%s", l.Addr, openEntry(a.AllowRecipients)))
 		}
 		if len(prefixes) > 0 && everybody(l.Proxy) {
 			errs = append(errs,

@@ -405,8 +405,8 @@ func TestMissingHeaders(t *testing.T) {
 	c.mail("DATE: x\r\nmessage-id : <1@x>\r\n\r\nb\r\n", "250")
 	c.mail("DKIM-Signature: d=x.test\r\n\r\nb\r\n", "250")
 	got := st.messages()
-	want := "Message-ID: <" + got[0].m.ID + "@relay.test>\r\nDate: " + at.Local().
-		Format(timeFormat) + "\r\nSubject: x\r\n\r\nb\r\n"
+	want := "Message-ID: <" + got[0].m.ID + "@relay.test>\r\n" +
+		"Date: " + at.Local().Format(timeFormat) + "\r\nSubject: x\r\n\r\nb\r\n"
 	if got[0].body() != want || got[0].m.MessageID != "<"+got[0].m.ID+"@relay.test>" {
 		t.Errorf("%q", got[0].body())
 	}
@@ -638,7 +638,8 @@ func TestPythonSmtplib(t *testing.T) {
 import smtplib
 s = smtplib.SMTP(%q, %s)
 s.login("app", "pass")
-refused = s.sendmail("a@b.test", ["joe@example.test", "postmaster"], "Subject: hi\r\n\r\n.dot\nline\n", rcpt_options=["NOTIFY=FAILURE"])
+refused = s.sendmail("a@b.test", ["joe@example.test", "postmaster"], "Subject: hi\r\n\r\n.dot\nline\n",
+    rcpt_options=["NOTIFY=FAILURE"])
 assert refused == {}, refused
 try:
     s.sendmail("a@b.test", ["not an address"], "x")

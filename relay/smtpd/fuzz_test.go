@@ -46,7 +46,8 @@ var replyLines = regexp.MustCompile(`\A(?:[2-5][0-9][0-9][ -][ -~]*\r\n)*\z`)
 // an acknowledgement without a message, or stored content with bare line ends.
 func FuzzSession(f *testing.F) {
 	for _, seed := range []string{
-		"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nSubject: x\r\n\r\nb\r\n.\r\nQUIT\r\n",
+		"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" +
+			"Subject: x\r\n\r\nb\r\n.\r\nQUIT\r\n",
 		"EHLO x\r\nMAIL FROM:<> SIZE=10 BODY=8BITMIME ENVID=a+2Bb RET=HDRS SMTPUTF8\r\nRCPT TO:<\"a b\"@d> " +
 			"NOTIFY=NEVER ORCPT=rfc822;x\r\nDATA\r\n..\r\n.\r\n",
 		"EHLO x\r\nAUTH PLAIN\r\nAGFwcABwYXNz\r\nAUTH LOGIN\r\nYXBw\r\n*\r\nSTARTTLS\r\nBDAT 3 LAST\r\nabc",

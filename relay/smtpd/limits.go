@@ -23,7 +23,8 @@ type Limits struct {
 	ContentLine   int   // bytes
 	HeaderPeek    int   // bytes of the header that are read into memory and looked at
 	Memory        int64 // bytes of memory for all contents being received
-	// the store puts larger contents on disk, so only their buffer counts against Memory
+	// InlineLimit is the size above which the store puts contents on disk, so that only their buffer counts
+	// against Memory.
 	InlineLimit     int64
 	Received        int   // Received fields in a message; as many mean a loop (RFC 5321, 6.3)
 	OwnReceived     int   // Received fields of our own

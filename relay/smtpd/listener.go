@@ -107,7 +107,7 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 // turnAway closes a connection at once, with a reply if that needs no handshake.
 func (l *listener) turnAway(raw net.Conn, reply string) {
 	if !l.conf.TLS && len(l.conf.Proxy) == 0 {
-		// a new socket's buffer is empty: this does not wait
+		// The buffer of a new socket is empty, so the write does not wait.
 		raw.SetWriteDeadline(time.Now().Add(time.Second))
 		raw.Write([]byte(reply + "\r\n"))
 	}

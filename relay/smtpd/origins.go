@@ -33,10 +33,8 @@ func (g *origins) note(o *Options, addr netip.Addr) {
 	}
 	if g.gateway.Add(1) == originsEnough && !g.other.Load() {
 		o.Log.Warn("every client so far has the address of the container gateway, so networks cannot tell "+
-			"clients apart and "+
-			"whoever reaches the published port counts as the gateway; publish the port on 127.0.0.1 only, "+
-			"or use AUTH "+
-			"or the PROXY protocol",
+			"clients apart and whoever reaches the published port counts as the gateway; "+
+			"publish the port on 127.0.0.1 only, or use AUTH or the PROXY protocol",
 			"gateway", addr.String())
 	}
 }

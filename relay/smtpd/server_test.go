@@ -243,8 +243,8 @@ func TestMessage(t *testing.T) {
 	c.say(`RCPT TO:<"a b"@example.test>`, "250 2.1.5 ")
 	c.say(`RCPT TO:<PostMaster>`, "250 2.1.5 ")
 	c.say("DATA", "354 ")
-	const content = "From: App <app@Client.test>\r\nSubject: =?utf-8?q?hi?=\r\n there\r\nMessage-ID: " +
-		"<1@client.test>\r\n" +
+	const content = "From: App <app@Client.test>\r\nSubject: =?utf-8?q?hi?=\r\n there\r\n" +
+		"Message-ID: <1@client.test>\r\n" +
 		"DKIM-Signature: v=1; a=rsa-sha256; d=Client.Test; s=x\r\n\r\nHello\r\n.dot\r\n"
 	id := strings.TrimPrefix(c.say(strings.TrimSuffix(dotStuff(content), "\r\n")+"\r\n.",
 		"250 2.0.0 Ok: queued as "), "250 2.0.0 Ok: queued as ")

@@ -257,16 +257,14 @@ func (s *session) logFailure(err error) {
 	var netErr net.Error
 	switch {
 	case errors.Is(err, wire.ErrBareLF):
-		log.Warn("refused content with bare LF: the client ends its lines with LF only; configure it to " +
-			"send CRLF, " +
-			`or set smtpd.bare_newline = "normalize"`)
+		log.Warn("refused content with bare LF: the client ends its lines with LF only; " +
+			`configure it to send CRLF, or set smtpd.bare_newline = "normalize"`)
 	case s.lfOnly:
-		log.Warn("content never ended: the client ends its lines with LF only, so its final dot does not " +
-			"end the content; " +
-			"configure it to send CRLF")
+		log.Warn("content never ended: the client ends its lines with LF only, " +
+			"so its final dot does not end the content; configure it to send CRLF")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
 		log.Warn("refused content", "err", err)
-	// includes probes
+	// also those of port scans and health checks
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF), errors.As(err, &netErr):
 		log.Debug("connection ended", "err", err)
 	default:

@@ -165,8 +165,8 @@ func parseArgon(s string) (h argonHash, err error) {
 		return h, errors.New("malformed argon2id hash")
 	}
 	if h.time < 1 || h.time > argonMaxTime || h.memory < 8 || h.memory > argonMaxMemory || h.threads < 1 {
-		return h, fmt.Errorf("argon2id parameters out of bounds: t is at most %d, m at most %d", argonMaxTime,
-			argonMaxMemory)
+		return h, fmt.Errorf("argon2id parameters out of bounds: t is at most %d, m at most %d",
+			argonMaxTime, argonMaxMemory)
 	}
 	return h, nil
 }

@@ -136,8 +136,8 @@ func writable(t *relay.Transaction) error {
 	for _, i := range t.Recipients {
 		r := &t.Message.Recipients[i]
 		if r.Address == "" || !path(r.Address) || !plainText(r.ORCPT) {
-			return fmt.Errorf("the recipient %q (ORCPT %q) cannot be written in a command", r.Address,
-				r.ORCPT)
+			return fmt.Errorf("the recipient %q (ORCPT %q) cannot be written in a command",
+				r.Address, r.ORCPT)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ type cutTrial struct {
 	proxy    *smtptest.Proxy
 	end      smtptest.End
 	toServer bool
-	// how often each content may arrive: once, and once more for each uncertain attempt
+	// allowed is how often each content may arrive: once, and once more for each uncertain attempt.
 	allowed map[string]int
 }
 

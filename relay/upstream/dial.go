@@ -71,8 +71,9 @@ type dialed struct {
 // dialFirst connects to the first of addrs that answers, giving each a head start over the next (RFC 8305,
 // 5). rest are the addresses that are still worth trying. If none answers, at and err are those of the
 // first.
-func (p *Pool) dialFirst(ctx context.Context, addrs []netip.AddrPort) (nc net.Conn, at netip.AddrPort,
-	rest []netip.AddrPort, err error) {
+func (p *Pool) dialFirst(
+	ctx context.Context, addrs []netip.AddrPort,
+) (nc net.Conn, at netip.AddrPort, rest []netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan dialed, len(addrs))

@@ -133,8 +133,9 @@ func tooMany(r reply) bool {
 }
 
 // ask sends one command, unless it was sent already, and reads its reply.
-func (x *exchange) ask(stage diagnose.Stage, limit time.Duration, command func([]byte) []byte) (reply,
-	*loss) {
+func (x *exchange) ask(
+	stage diagnose.Stage, limit time.Duration, command func([]byte) []byte,
+) (reply, *loss) {
 	if !x.c.ext.Pipelining {
 		x.buf.out = command(x.buf.out[:0])
 		if err := x.c.write(x.buf.out, x.p.opt.Timeouts.Write); err != nil {

@@ -151,8 +151,7 @@ func TestOddGreetings(t *testing.T) {
 				o.Lookup = func(context.Context, string) ([]netip.Addr, error) {
 					return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 				}
-				o.Dial = func(context.Context, string, string) (net.Conn,
-					error) {
+				o.Dial = func(context.Context, string, string) (net.Conn, error) {
 					return net.Dial("tcp", s.addr)
 				}
 			})

@@ -17,8 +17,8 @@ import (
 const eightBitContent = "Subject: x\r\n\r\n\xc3\xbc\r\n"
 
 // wholeOffer is what the tests' upstream offers as a rule.
-const wholeOffer = "250-x\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-PIPELINING\r\n250 SIZE " +
-	"50000000\r\n"
+const wholeOffer = "250-x\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-PIPELINING\r\n" +
+	"250 SIZE 50000000\r\n"
 
 // less is wholeOffer without one extension.
 func less(extension string) string {

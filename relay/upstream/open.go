@@ -49,8 +49,9 @@ type opening struct {
 // fault. AUTH is tried once: credentials that fail at one address fail everywhere, and providers lock
 // accounts. need, if not nil, says what the extensions of a connection lack; if one lacks something and all
 // others fail, that is the fault.
-func (p *Pool) open(ctx context.Context, probe bool, need func(*extensions) *netError) (*conn,
-	*relay.Attempt) {
+func (p *Pool) open(
+	ctx context.Context, probe bool, need func(*extensions) *netError,
+) (*conn, *relay.Attempt) {
 	o := &opening{p: p, ctx: ctx, probe: probe, need: need}
 	began := p.opt.Now()
 	addrs, err := p.resolve(ctx)

@@ -238,8 +238,7 @@ func TestConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPool(t, "mail.test:25", func(o *Options) {
 				o.Lookup, o.Timeouts.Connect = tt.lookup, 400*time.Millisecond
-				o.Dial = func(ctx context.Context, _, address string) (net.Conn,
-					error) {
+				o.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
 					return dials[address](ctx)
 				}
 				if tt.local != "" {

@@ -328,13 +328,13 @@ func TestCancelledBetween(t *testing.T) {
 		return smtptest.Action{}
 	}})
 	asked := 0
-	newPool(t, s.Addr(), nil).
-		Relay(ctx, message(content, "a@b.test"), func() *relay.Transaction { asked++; return nil },
-			func(_ *relay.Transaction, r relay.Result) {
-				if r.Attempts == nil || !r.Attempts[0].Accepted() {
-					t.Errorf("%+v", r)
-				}
-			})
+	next := func() *relay.Transaction { asked++; return nil }
+	done := func(_ *relay.Transaction, r relay.Result) {
+		if r.Attempts == nil || !r.Attempts[0].Accepted() {
+			t.Errorf("%+v", r)
+		}
+	}
+	newPool(t, s.Addr(), nil).Relay(ctx, message(content, "a@b.test"), next, done)
 	if asked > 0 {
 		t.Error("asked for more after the end")
 	}

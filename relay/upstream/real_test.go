@@ -67,8 +67,8 @@ func TestReal(t *testing.T) {
 				s.arrives(t, p, message(content, "a@b.test"))
 			})
 			t.Run("wrong password", func(t *testing.T) {
-				f := newPool(t, s.clear, func(o *Options) { inTLS(o); o.Auth = secret("wrong") }).
-					Probe(t.Context())
+				p := newPool(t, s.clear, func(o *Options) { inTLS(o); o.Auth = secret("wrong") })
+				f := p.Probe(t.Context())
 				if f == nil || f.Stage != diagnose.StageAuth || f.Reply.Code != 535 {
 					t.Errorf("%+v", f)
 				}
@@ -80,8 +80,8 @@ func TestReal(t *testing.T) {
 				}
 			})
 			t.Run("wrong name", func(t *testing.T) {
-				f := newPool(t, s.clear, func(o *Options) { inTLS(o); o.TLS.ServerName = "other.test" }).
-					Probe(t.Context())
+				p := newPool(t, s.clear, func(o *Options) { inTLS(o); o.TLS.ServerName = "other.test" })
+				f := p.Probe(t.Context())
 				if f == nil || f.NetErr.Kind != diagnose.NetTLSName {
 					t.Errorf("%+v", f)
 				}
@@ -432,7 +432,8 @@ func startExim(t *testing.T) *real {
 	os.Chown(dir+"/key.pem", 8, 8)
 	exim := filepath.Join(root, "usr/sbin/exim4")
 	cmd := exec.Command("unshare", "-m", "sh", "-c",
-		`mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group && exec "$2" -C "$1/exim.conf" -bdf -q1m`, "sh", dir, exim)
+		`mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group && `+
+			`exec "$2" -C "$1/exim.conf" -bdf -q1m`, "sh", dir, exim)
 	cmd.Env = libraries(root)
 	launch(t, dir+"/log", s.clear, cmd)
 	return s

@@ -6,8 +6,9 @@ import "strings"
 // and providers; "" if there is none.
 func upstreamID(text string) string {
 	lower := strings.ToLower(text)
-	for _, lead := range []string{"queued as ", "queued as: ", "queued mail with id ", "ok id=",
-		"message queued ("} {
+	for _, lead := range []string{
+		"queued as ", "queued as: ", "queued mail with id ", "ok id=", "message queued (",
+	} {
 		if i := strings.Index(lower, lead); i >= 0 && len(lower) == len(text) {
 			return token(text[i+len(lead):]) // Postfix, SendGrid, Mailjet, Brevo, mailwhy; Exim; Haraka
 		}

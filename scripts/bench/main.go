@@ -70,7 +70,7 @@ func parseOptions(args []string) (*options, error) {
 	relays := f.String("relays", "direct,postfix,mailwhy",
 		"which to run, and in which order; mailwhy=PATH is another binary of it")
 	f.StringVar(&o.dir, "dir", "",
-		"where to make the scratch directory: on a disk, not tmpfs; default: the system's temporary directory")
+		"where to make the scratch directory: on a disk, not tmpfs (default: the system's temporary one)")
 	f.StringVar(&o.packages, "packages", "", "directory with postfix's .deb files (apt-get download)")
 	f.BoolVar(&o.pipelining, "pipelining", false, "let the load use PIPELINING; most applications do not")
 	f.BoolVar(&o.strace, "fsyncs", true, "count fsyncs in a separate short run, if strace is installed")
@@ -97,8 +97,8 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	cases := slices.DeleteFunc(allCases(), func(c testCase) bool { return !o.cases.MatchString(c.name) })
-	fmt.Printf("%d cores, %s, Linux %s, scratch in %s\n", runtime.NumCPU(), runtime.Version(), kernel(),
-		o.dir)
+	fmt.Printf("%d cores, %s, Linux %s, scratch in %s\n",
+		runtime.NumCPU(), runtime.Version(), kernel(), o.dir)
 	all := make(results)
 	for round := range o.rounds {
 		for _, c := range cases {
@@ -152,8 +152,8 @@ func (o *options) scratch() (remove func(), err error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(o.dir, &fs); err == nil && fs.Type == 0x01021994 { // TMPFS_MAGIC
 		remove()
-		return nil, fmt.Errorf("%s is on tmpfs, where an fsync costs nothing: choose another with -dir",
-			o.dir)
+		return nil, fmt.Errorf(
+			"%s is on tmpfs, where an fsync costs nothing: choose another with -dir", o.dir)
 	}
 	return remove, os.Chmod(o.dir, 0o755) // Postfix's processes must get in
 }

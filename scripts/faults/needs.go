@@ -54,8 +54,8 @@ func install(ctx context.Context, program, pkg string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%s is not installed, and there is no apt-get", program)
 	}
-	if err := process.Run(ctx, "", "apt-get", "install", "-y", "-q", "--no-install-recommends",
-		pkg); err != nil {
+	install := []string{"install", "-y", "-q", "--no-install-recommends", pkg}
+	if err := process.Run(ctx, "", "apt-get", install...); err != nil {
 		return err
 	}
 	_, err := exec.LookPath(program)

@@ -34,7 +34,8 @@ type Client struct {
 	Mode       Mode   // "" is None
 	ServerName string // the name that the certificate must be for; "" is the host's
 	CAFile     string // PEM; in place of the system's authorities
-	// SHA-256 of the server's certificate, in hex, colons allowed; any of them; in place of the authorities
+	// Fingerprint lists the SHA-256 sums, in hex with or without colons, of the certificates that the server
+	// may show; they take the place of the authorities.
 	Fingerprint []string
 	CertFile    string // PEM; the client certificate with its chain
 	KeyFile     string // PEM; "" is CertFile

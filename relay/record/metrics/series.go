@@ -81,8 +81,8 @@ func newSeries() *series {
 			"Recipients of accepted messages, by client.", "client"),
 		refused: counter("mailwhy_refused_total", "Refusals at the front door, by client.", "client"),
 		outcomes: counter("mailwhy_recipients_total",
-			"What became of recipients, by event, upstream and category; a deferred one is counted at each "+
-				"attempt.",
+			"What became of recipients, by event, upstream and category; "+
+				"a deferred one is counted at each attempt.",
 			"event", "upstream", "category"),
 		reasons: counter("mailwhy_recipient_reasons_total",
 			"The same, of those with a diagnosis, by its reason.",

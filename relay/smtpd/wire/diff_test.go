@@ -60,8 +60,8 @@ func TestRandomSessionsAsPlain(t *testing.T) {
 		want, wantBodies := session1(t, nil, parts...)
 		got, gotBodies := session1(t, &Config{}, parts...)
 		if got != want || !slices.Equal(gotBodies, wantBodies) {
-			t.Fatalf("seed %d, input %q:\n got %q %q\nwant %q %q", seed, input, got, gotBodies, want,
-				wantBodies)
+			t.Fatalf("seed %d, input %q:\n got %q %q\nwant %q %q",
+				seed, input, got, gotBodies, want, wantBodies)
 		}
 	}
 }

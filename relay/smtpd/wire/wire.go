@@ -64,7 +64,7 @@ type Limits struct {
 	ContentTotal time.Duration // from 354 to the final dot
 	MinRate      int64         // bytes of content per second, after Grace
 	Grace        time.Duration
-	// from STARTTLS, or from the start of the connection, to the end of the handshake
+	// Handshake runs from STARTTLS, or from the start of the connection, to the end of the handshake.
 	Handshake time.Duration
 	Write     time.Duration // of one write
 }

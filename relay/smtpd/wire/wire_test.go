@@ -685,8 +685,10 @@ func TestStartTLSInjection(t *testing.T) {
 
 func TestFailedHandshakeEndsTheConnection(t *testing.T) {
 	serverTLS, _ := testTLS(t)
-	for name, after := range map[string]string{"garbage": "EHLO in clear\r\nMAIL FROM:<a@b>\r\n",
-		"silence": ""} {
+	for name, after := range map[string]string{
+		"garbage": "EHLO in clear\r\nMAIL FROM:<a@b>\r\n",
+		"silence": "",
+	} {
 		t.Run(name, func(t *testing.T) {
 			limits := testLimits()
 			limits.Handshake = 200 * time.Millisecond

@@ -5,8 +5,8 @@ import "testing"
 // TestParse: series are found by their labels in any order, and a page that is not right is an error.
 func TestParse(t *testing.T) {
 	const head = "# HELP a_total x\n# TYPE a_total counter\n"
-	const hist = "# HELP h x\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum " +
-		"7.5\nh_count 3\n"
+	const hist = "# HELP h x\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\n" +
+		"h_sum 7.5\nh_count 3\n"
 	p, err := Parse(head + "a_total{k=\"a\\\"\\\\\\n\",b=\"}\"} 1\na_total 3\n" + hist)
 	if err != nil {
 		t.Fatal(err)
