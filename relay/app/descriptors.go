@@ -66,5 +66,6 @@ func fitUpstreams(c *config.Config, most, limit int) (total int) {
 
 func tooFew(setting string, wanted, fit, limit int) string {
 	return fmt.Sprintf("%s is %d, but the limit of open files (%d) has room for %d, which is in force; "+
-		"raise it with ulimit -n, LimitNOFILE= of systemd, or docker run --ulimit nofile=", setting, wanted, limit, fit)
+		"raise it with ulimit -n, LimitNOFILE= of systemd, or docker run --ulimit nofile=",
+		setting, wanted, limit, fit)
 }
