@@ -96,7 +96,7 @@ func (d *diagnoser) run(args []string) error {
 		err = d.replies(args)
 	}
 	if err == nil && d.failed {
-		return &exitError{code: exitTrouble} // what could not be read was said where it stood
+		return &exitError{code: exitFailure} // what could not be read was said where it stood
 	}
 	return err
 }
@@ -206,7 +206,7 @@ func (d *diagnoser) explain(s string) explained {
 	symptom := diagnose.Symptom{Stage: diagnose.Stage(d.stage)}
 	if d.text {
 		if strings.TrimSpace(s) == "" {
-			return unreadable(s, errors.New("there is no wording here"))
+			return unreadable(s, errors.New("the line is empty"))
 		}
 		symptom.Text = s
 	} else if symptom.Reply = diagnose.ParseReply(s); symptom.Reply.Code == 0 {

@@ -205,7 +205,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 	if err := q.head(ctx, cfg, w, time.Now()); err != nil {
 		return err
 	}
-	return printStory(w, m, time.Now())
+	return printSummary(w, m, time.Now())
 }
 
 // act changes the messages that are selected, and prints what became of each.
@@ -253,7 +253,7 @@ func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io
 		return err
 	}
 	if failed > 0 {
-		return &exitError{code: exitTrouble}
+		return &exitError{code: exitFailure}
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func TestQueueCommands(t *testing.T) {
 	if left := listed(t, in()...); len(left) != 1 || left[0].From != "app@shop.example" {
 		t.Errorf("after the drop: %+v", left)
 	}
-	if status, out, _ := command(t, in("queue", "drop", id)...); status != exitTrouble ||
+	if status, out, _ := command(t, in("queue", "drop", id)...); status != exitFailure ||
 		!strings.Contains(out, "not in the queue") {
 		t.Errorf("drop again: exit status %d, %s", status, out)
 	}
@@ -175,7 +175,7 @@ func TestQueueCommands(t *testing.T) {
 	if out := must(t, in("queue", "list")...); !strings.Contains(out, "1 message, 2 recipients") {
 		t.Errorf("list after the end of the relay:\n%s", out)
 	}
-	if status, _, err := command(t, in("queue", "drop", left[0].ID)...); status != exitTrouble ||
+	if status, _, err := command(t, in("queue", "drop", left[0].ID)...); status != exitFailure ||
 		!strings.Contains(err, "no relay is running") {
 		t.Errorf("drop after the end of the relay: %d, %s", status, err)
 	}

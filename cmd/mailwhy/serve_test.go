@@ -108,7 +108,7 @@ func sendThrough(t *testing.T, c *smtp.Client) {
 	}
 }
 
-// TestReloadOn: at each signal the configuration is read anew, and a mistake leaves the old one in force.
+// TestReloadOn: at each signal the configuration is read again, and a mistake leaves the old one in force.
 func TestReloadOn(t *testing.T) {
 	upstream := smtptest.New(t, smtptest.Options{})
 	dir := t.TempDir()

@@ -493,7 +493,7 @@ func TestLaneDamagedContentFailsAlone(t *testing.T) {
 	})
 }
 
-func TestLaneOwnTroubleDefers(t *testing.T) {
+func TestLaneOwnFaultDefers(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench()

@@ -580,7 +580,7 @@ func TestOtherCommandsLimitIsExact(t *testing.T) {
 	for range 9 {
 		c.say("NOOP", "250")
 	}
-	c.mail("x\r\n", "250") // starts anew
+	c.mail("x\r\n", "250") // starts again
 	for range 10 {
 		c.say("NOOP", "250")
 	}

@@ -255,7 +255,7 @@ func TestTrapFailedHandshakeGoesOnInClear(t *testing.T) {
 	theirs.say("STARTTLS", "220")
 	io.WriteString(theirs, "not a handshake, but long enough to be one\r\n")
 	for line, err := theirs.r.ReadString('\n'); err == nil && !strings.HasPrefix(line, "550"); {
-		line, err = theirs.r.ReadString('\n') // after the alert, which is no text
+		line, err = theirs.r.ReadString('\n') // after the alert, which is binary
 	}
 	theirs.say("MAIL FROM:<a@b.test>", "250")
 

@@ -157,7 +157,7 @@ func coded(code, enhanced string) Case {
 	return c
 }
 
-// first reports whether a pair was not seen before. Past maxSeen it starts afresh, so that its memory is
+// first reports whether a pair was not seen before. Past maxSeen it forgets them all, so that its memory is
 // bounded.
 func (p *practice) first(pair string) bool {
 	p.mu.Lock()
