@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -79,16 +78,6 @@ func startRelayTo(
 	return r.Addrs()[0].String(), stop
 }
 
-// waitFor calls ok until it is true.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // listed returns the summaries that `queue list --json` prints.
 func listed(t *testing.T, args ...string) (all []admin.Summary) {
 	t.Helper()
@@ -117,7 +106,8 @@ func TestQueueCommands(t *testing.T) {
 		}
 	}
 	in := func(args ...string) []string { return append(args, "--spool", dir) }
-	waitFor(t, "two deferrals", func() bool { return len(listed(t, in("--state", "deferred")...)) == 2 })
+	smtptest.WaitFor(t, "two deferrals",
+		func() bool { return len(listed(t, in("--state", "deferred")...)) == 2 })
 	cron := listed(t, in("--sender", "cron@shop.example", "--category", "mailbox_full")...)
 	if len(cron) != 1 || cron[0].Recipients[0].Code != 452 || cron[0].Recipients[0].NextAttempt.IsZero() {
 		t.Fatalf("cron's mail: %+v", cron)
@@ -144,9 +134,11 @@ func TestQueueCommands(t *testing.T) {
 		if !strings.Contains(out, step.says) {
 			t.Errorf("%s: %s", step.action, out)
 		}
-		waitFor(t, step.action, func() bool { return len(listed(t, in("--state", step.state, id)...)) == 1 })
+		smtptest.WaitFor(t, step.action,
+			func() bool { return len(listed(t, in("--state", step.state, id)...)) == 1 })
 	}
-	waitFor(t, "a second attempt", func() bool { return listed(t, in(id)...)[0].Recipients[0].Attempts >= 2 })
+	smtptest.WaitFor(t, "a second attempt",
+		func() bool { return listed(t, in(id)...)[0].Recipients[0].Attempts >= 2 })
 	if out := must(t, in("health")...); !strings.HasPrefix(out, "healthy: 2 messages in the spool") {
 		t.Errorf("health: %s", out)
 	}
@@ -191,7 +183,7 @@ func TestPrintableStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	var id string
-	waitFor(t, "the message", func() bool {
+	smtptest.WaitFor(t, "the message", func() bool {
 		if all := listed(t, "--spool", dir); len(all) == 1 {
 			id = all[0].ID
 		}

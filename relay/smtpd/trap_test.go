@@ -19,6 +19,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"mailwhy/relay"
+	"mailwhy/relay/smtptest"
 )
 
 // Each test here is named after a trap of go-smtp v0.25.1. It shows what the library does alone, so that a
@@ -659,7 +660,7 @@ func TestTrapNoConnectionLimit(t *testing.T) {
 	a.say("QUIT", "221")
 	a.want("")
 	b.say("NOOP", "250")
-	waitFor(t, func() bool {
+	smtptest.WaitFor(t, "room for a connection", func() bool {
 		d := dial(t, addr)
 		return strings.HasPrefix(d.reply(), "220")
 	})
@@ -706,7 +707,7 @@ func TestTrapLFOnlyClient(t *testing.T) {
 	if time.Since(began) < 250*time.Millisecond {
 		t.Error("plain: answered before the time-out")
 	}
-	var logged lockedBuffer
+	var logged smtptest.Buffer
 	o := testOptions(&store{})
 	o.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	_, addr := start(t, o, Listen{})
@@ -718,7 +719,8 @@ func TestTrapLFOnlyClient(t *testing.T) {
 	ours.want("554 5.6.0 Bare LF in content")
 	ours.want("")
 	ours.Close()
-	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
+	smtptest.WaitFor(t, "the warning",
+		func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 }
 
 // TestRefusedAtOnce: a client that ends its content with a dot and LF alone hears why that is refused
@@ -742,7 +744,7 @@ func TestRefusedAtOnce(t *testing.T) {
 // LF.LF still does not end the content, since taking it for the end is what SMTP smuggling lives from. The
 // client waits until the time-out; the log says why.
 func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
-	var logged lockedBuffer
+	var logged smtptest.Buffer
 	st := &store{}
 	o := testOptions(st)
 	o.NormalizeNewlines = true
@@ -757,7 +759,8 @@ func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
 	c.want("421 4.4.2 ")
 	c.want("")
 	c.Close()
-	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
+	smtptest.WaitFor(t, "the warning",
+		func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 	if len(st.messages()) != 0 {
 		t.Error("stored")
 	}
@@ -772,34 +775,4 @@ func TestTodayPanicReply(t *testing.T) {
 	c := hello(t, addr)
 	c.mail("x\r\n", "421 4.0.0 Internal server error")
 	c.want("")
-}
-
-// lockedBuffer is a buffer that a log writes to and a test reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// waitFor waits until a condition that another goroutine brings about holds.
-func waitFor(t testing.TB, cond func() bool) {
-	t.Helper()
-	for range 500 {
-		if cond() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("did not happen within five seconds")
 }
