@@ -424,9 +424,7 @@ func TestMemoryLimit(t *testing.T) {
 	srv, addr := start(t, o, Listen{})
 	big := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 800)
 	a := hello(t, addr)
-	a.say("MAIL FROM:<a@b.test>", "250")
-	a.say("RCPT TO:<c@d.test>", "250")
-	a.say("DATA", "354")
+	a.toData()
 	io.WriteString(a, big)
 	smtptest.WaitFor(t, "the memory to be used", func() bool { return srv.memory.used.Load() >= 75_000 })
 	b := hello(t, addr)
@@ -456,9 +454,7 @@ func TestStuckClientsLeaveRoom(t *testing.T) {
 	big := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 98)+"\r\n", 2000)
 	for i := range 3 {
 		stuck := hello(t, addr)
-		stuck.say("MAIL FROM:<a@b.test>", "250")
-		stuck.say("RCPT TO:<c@d.test>", "250")
-		stuck.say("DATA", "354")
+		stuck.toData()
 		io.WriteString(stuck, big)
 		smtptest.WaitFor(t, "the memory to be used",
 			func() bool { return srv.memory.used.Load() == int64(i+1)*contentBuffer })

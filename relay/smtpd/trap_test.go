@@ -123,8 +123,7 @@ func TestTrapChunkingAdvertised(t *testing.T) {
 func TestTrapBDATTruncated(t *testing.T) {
 	theirs, ours, b, st := both(t)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
+		c.toRcpt()
 	}
 	io.WriteString(theirs, "BDAT 1000 LAST\r\nonly this")
 	theirs.Conn.(*net.TCPConn).CloseWrite()
@@ -356,9 +355,7 @@ func TestTrapSizeOver32Bits(t *testing.T) {
 func TestTrapLineLimitInData(t *testing.T) {
 	theirs, ours, _, st := both(t)
 	content := strings.Repeat("x", 1<<20-2) + "\r\n"
-	theirs.say("MAIL FROM:<a@b.test>", "250")
-	theirs.say("RCPT TO:<c@d.test>", "250")
-	theirs.say("DATA", "354")
+	theirs.toData()
 	go io.WriteString(theirs, content+".\r\n")
 	theirs.want("554 5.0.0 Error: transaction failed: smtp: too long a line")
 	ours.mail(content, "250")
@@ -379,9 +376,7 @@ func TestTrapReadTimeoutCoversData(t *testing.T) {
 	_, addr := start(t, o, Listen{})
 	ours := hello(t, addr)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 	}
 	for range 8 {
 		io.WriteString(theirs, "steady\r\n")
@@ -402,9 +397,7 @@ func TestTrapDataTimeoutDesync(t *testing.T) {
 	ours := hello(t, addr)
 	const evil = "MAIL FROM:<evil@b.test>\r\nRCPT TO:<victim@d.test>\r\nDATA\r\nsmuggled\r\n.\r\n"
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 		io.WriteString(c, "first part\r\n")
 	}
 	theirs.want("554")
@@ -541,9 +534,7 @@ func TestTrapBareNewlinesAccepted(t *testing.T) {
 	} {
 		theirs, ours, b, st := both(t)
 		for _, c := range []*client{theirs, ours} {
-			c.say("MAIL FROM:<a@b.test>", "250")
-			c.say("RCPT TO:<c@d.test>", "250")
-			c.say("DATA", "354")
+			c.toData()
 			io.WriteString(c, content)
 		}
 		theirs.want("250")
@@ -567,9 +558,7 @@ func TestTrapCRLostInDotLine(t *testing.T) {
 	} {
 		theirs, ours, b, st := both(t)
 		for _, c := range []*client{theirs, ours} {
-			c.say("MAIL FROM:<a@b.test>", "250")
-			c.say("RCPT TO:<c@d.test>", "250")
-			c.say("DATA", "354")
+			c.toData()
 			io.WriteString(c, content)
 		}
 		theirs.want("250")
@@ -587,9 +576,7 @@ func TestTrapCRLostInDotLine(t *testing.T) {
 func TestTrapEndMissedAfterDoubleCR(t *testing.T) {
 	theirs, ours, b, _ := both(t)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 	}
 	io.WriteString(theirs, "a\r\r\n.\r\nNOOP\r\n.\r\n")
 	theirs.want("250 2.0.0 OK: queued")
@@ -604,8 +591,7 @@ func TestTrapEndMissedAfterDoubleCR(t *testing.T) {
 func TestTrapNestedMail(t *testing.T) {
 	theirs, ours, b, _ := both(t)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
+		c.toRcpt()
 	}
 	theirs.say("MAIL FROM:<second@b.test>", "250")
 	theirs.say("DATA", "354") // with the first one's recipient
@@ -698,9 +684,7 @@ func TestTrapQueueIDIn250(t *testing.T) {
 func TestTrapLFOnlyClient(t *testing.T) {
 	theirs := hello(t, plain(t, &plainBackend{},
 		func(s *smtp.Server) { s.ReadTimeout = 300 * time.Millisecond }))
-	theirs.say("MAIL FROM:<a@b.test>", "250")
-	theirs.say("RCPT TO:<c@d.test>", "250")
-	theirs.say("DATA", "354")
+	theirs.toData()
 	began := time.Now()
 	io.WriteString(theirs, "Subject: x\n\nbody\n.\n")
 	theirs.want("554 5.0.0 Error: transaction failed: read tcp")
@@ -712,9 +696,7 @@ func TestTrapLFOnlyClient(t *testing.T) {
 	o.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	_, addr := start(t, o, Listen{})
 	ours := hello(t, addr)
-	ours.say("MAIL FROM:<a@b.test>", "250")
-	ours.say("RCPT TO:<c@d.test>", "250")
-	ours.say("DATA", "354")
+	ours.toData()
 	io.WriteString(ours, "Subject: x\n\nbody\n.\n")
 	ours.want("554 5.6.0 Bare LF in content")
 	ours.want("")
@@ -729,9 +711,7 @@ func TestRefusedAtOnce(t *testing.T) {
 	_, addr := start(t, testOptions(&store{}), Listen{})
 	for _, end := range []string{"\r\n.\n", "\n.\n", "\r\n.x\n", "\n"} {
 		c := hello(t, addr)
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 		io.WriteString(c, "Subject: x\r\n\r\nbody"+end)
 		c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		c.want("554 5.6.0 Bare LF in content")
@@ -752,9 +732,7 @@ func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
 	o.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	_, addr := start(t, o, Listen{})
 	c := hello(t, addr)
-	c.say("MAIL FROM:<a@b.test>", "250")
-	c.say("RCPT TO:<c@d.test>", "250")
-	c.say("DATA", "354")
+	c.toData()
 	io.WriteString(c, "Subject: x\n\nbody\n.\n")
 	c.want("421 4.4.2 ")
 	c.want("")
