@@ -113,15 +113,15 @@ func TestQueueCommands(t *testing.T) {
 		t.Fatalf("cron's mail: %+v", cron)
 	}
 	id := cron[0].ID
-	story := must(t, in("queue", "show", id)...)
+	shown := must(t, in("queue", "show", id)...)
 	for _, want := range []string{
 		id, "<cron@shop.example>", "order 7", "<7@shop.example>",
 		"452-4.2.2@customer.example: deferred after 1 attempt, due in ",
 		"stage rcpt", "    452 4.2.2 ", "Mailbox Full: mailbox_full", "    1. ",
 		"fine@customer.example: relayed", "What happened:",
 	} {
-		if !strings.Contains(story, want) {
-			t.Errorf("the story lacks %q:\n%s", want, story)
+		if !strings.Contains(shown, want) {
+			t.Errorf("it lacks %q:\n%s", want, shown)
 		}
 	}
 
@@ -173,8 +173,8 @@ func TestQueueCommands(t *testing.T) {
 	}
 }
 
-// TestPrintableStory: what strangers wrote reaches the terminal without its controls.
-func TestPrintableStory(t *testing.T) {
+// TestPrintableSummary: what strangers wrote reaches the terminal without its controls.
+func TestPrintableSummary(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	addr, _ := startRelay(t, dir)
 	err := smtp.SendMail(addr, nil, "app@shop.example", []string{"452-4.2.2@customer.example"},

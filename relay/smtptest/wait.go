@@ -9,7 +9,7 @@ import (
 // patience is how long WaitFor waits: long enough for a loaded machine.
 const patience = 20 * time.Second
 
-// WaitFor calls ok until it is true, and fails the test when that takes too long. What says what is waited for.
+// WaitFor calls ok until it is true. A test that waits too long fails, and says what it waited for.
 func WaitFor(tb TB, what string, ok func() bool) {
 	tb.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
