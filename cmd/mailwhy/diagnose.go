@@ -131,7 +131,8 @@ func (d *diagnoser) checkModes(args []string) error {
 func (d *diagnoser) prepare() error {
 	d.stage = strings.ReplaceAll(strings.ToLower(d.stage), "-", "_")
 	if d.stage != "" && !slices.Contains(stageNames(), d.stage) {
-		return fmt.Errorf("--stage %s: there are %s", printable(d.stage), strings.Join(stageNames(), ", "))
+		return fmt.Errorf("--stage %s: not a stage; use one of %s",
+			printable(d.stage), strings.Join(stageNames(), ", "))
 	}
 	o := diagnose.Options{}
 	if d.rules != "" {

@@ -97,7 +97,11 @@ func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, e
 		}
 	}
 	if f.State != "" && !slices.Contains(admin.States(), f.State) {
-		return f, fmt.Errorf("--state %q is not one of %v", q.state, admin.States())
+		var names []string
+		for _, s := range admin.States() {
+			names = append(names, string(s))
+		}
+		return f, fmt.Errorf("--state %q: not a state; use one of %s", q.state, strings.Join(names, ", "))
 	}
 	if q.category != "" {
 		if f.Category, err = category(q.category); err != nil {
@@ -132,7 +136,7 @@ func category(s string) (string, error) {
 		}
 		names = append(names, string(c))
 	}
-	return "", fmt.Errorf("--category %q is not one of: %s", s, strings.Join(names, ", "))
+	return "", fmt.Errorf("--category %q: not a category; use one of: %s", s, strings.Join(names, ", "))
 }
 
 // prepare reads the configuration and the filter.

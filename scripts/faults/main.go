@@ -110,7 +110,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 func run(ctx context.Context, o options, out io.Writer) int {
 	chosen := choose(o.only)
 	if len(chosen) == 0 {
-		fmt.Fprintf(out, "there is no test called %q; there are:\n", o.only)
+		fmt.Fprintf(out, "not a test: %q; the tests are:\n", o.only)
 		for _, t := range tests() {
 			fmt.Fprintf(out, "  %-10s %s\n", t.name, t.does)
 		}
