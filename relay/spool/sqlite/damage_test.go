@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"mailwhy/relay/spool/files"
-	"mailwhy/relay/spool/runstate"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,6 +18,8 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/runstate"
 )
 
 // image is a spool as it stands on the disk when its process is killed.

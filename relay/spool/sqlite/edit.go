@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"slices"
 
 	"mailwhy/relay"
@@ -96,17 +95,15 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 	lane := ""
 	for {
 		var ok bool
-		err := s.read(func(c *conn) error {
-			ok = false
-			return c.query(func(row []driver.Value) error {
-				lane, ok = row[0].(string)
-				return errStop
-			}, "SELECT lane FROM message WHERE lane>? ORDER BY lane LIMIT 1", lane)
+		next := ""
+		err := s.read(func(c *conn) (err error) {
+			next, ok, err = nextLane(c, lane)
+			return err
 		})
 		if err != nil || !ok {
 			return total, err
 		}
-		if lane == to || slices.Contains(known, lane) {
+		if lane = next; lane == to || slices.Contains(known, lane) {
 			continue
 		}
 		n, err := s.rerouteLane(ctx, lane, to)
@@ -122,8 +119,7 @@ func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, 
 	for {
 		var n int64
 		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *tx) (err error) {
-			n, err = t.exec("UPDATE message SET lane=?, turn=NULL WHERE seq IN (SELECT seq FROM message WHERE lane=? LIMIT ?)",
-				to, from, int64(rerouteMax))
+			n, err = t.lane(from).moveTo(to, rerouteMax)
 			return err
 		}, after: func(error) { s.queue.EvictAll() }})
 		total += n

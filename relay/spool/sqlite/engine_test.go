@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // clock is a wall clock that a test sets.

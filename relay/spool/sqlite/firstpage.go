@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool/files"
 )
 
 // Where the counters stand in a database's header (https://www.sqlite.org/fileformat2.html#the_database_header).

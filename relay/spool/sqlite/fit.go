@@ -106,7 +106,7 @@ func untaken(j *journalled, c *conn, n counts) (why string, err error) {
 			return fmt.Sprintf("message %s has the number %d, and the database has given no more than %d", r.ID,
 				r.Seq, n.seq), nil
 		}
-		stored, err := c.one("seq=?", r.Seq)
+		stored, err := c.recordAt(r.Seq)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
 		}

@@ -2,36 +2,14 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"fmt"
 	"io"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"mailwhy/relay/spool/files"
 )
-
-// A format has one number for all files of a spool: the database has it as PRAGMA user_version, the journal
-// in its first page and in the magic number of its entries.
-//
-//	1  until 28 November 2026. The first releases had no journal, the ones after them a file "journal",
-//	   in which reports came later. None of them looked whether another one had written to the spool
-//	   since: going back lost what was in the journal.
-//	2  the row of meta says which journal the database has taken in (counts.journal). The journal and the
-//	   marks have names of their own, so that a release of format 1, which refuses the database, neither
-//	   reads nor changes them before it does.
-//
-// A spool of an earlier format becomes one of this format when it is opened, with the one transaction that
-// takes in its journal (replay.go). Before that commit it is of the earlier format, whole, and after it of
-// this one; the files that are renamed afterwards have nothing in them that the database has not. A spool of
-// a later format is refused before anything is changed.
-
-// errNewer refuses a spool of a later format.
-func errNewer(version int64) error {
-	return fmt.Errorf("it was written by a newer release: its format is %d, and this release knows formats "+
-		"up to %d; nothing was changed. Start the newer release again; to go back to this one, let the newer "+
-		"one empty its queue first, and then give this one another, empty directory", version, schemaVersion)
-}
 
 // checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
 // salvaging it comes later, and must not begin when the journal is of a later format.
@@ -44,8 +22,8 @@ func checkFormat(dir files.Dir) error {
 	if err != nil {
 		return err
 	}
-	if version = max(version, journal); version > schemaVersion {
-		return errNewer(version)
+	if version = max(version, journal); version > files.Format {
+		return files.NewerFormat(version)
 	}
 	return nil
 }
@@ -139,12 +117,4 @@ func firstPageVersion(name string) (version int64, ok bool, err error) {
 	}
 	version, _, ok = parseFirstPage(page)
 	return version, ok, nil
-}
-
-// migrate makes a database of format 1 one of this format, within the transaction under way.
-func (t *tx) migrate() error {
-	if _, err := t.exec("ALTER TABLE meta ADD COLUMN journal INTEGER NOT NULL DEFAULT 0"); err != nil {
-		return err
-	}
-	return t.run(fmt.Sprintf("PRAGMA user_version=%d", schemaVersion))
 }

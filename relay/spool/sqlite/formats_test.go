@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"mailwhy/relay/spool/files"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
 )
 
 // earlier is a spool that an earlier release has written: see testdata/formats.

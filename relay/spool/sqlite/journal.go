@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"mailwhy/relay/spool/files"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // journal is a file for messages that come and go while their lane keeps up (young.go): they are written to it, with one plain write
@@ -96,7 +96,7 @@ func (j *journal) prepare() error {
 	}
 	var page [journalPage]byte
 	binary.LittleEndian.PutUint32(page[:], journalMagic)
-	binary.LittleEndian.PutUint32(page[4:], schemaVersion)
+	binary.LittleEndian.PutUint32(page[4:], files.Format)
 	binary.LittleEndian.PutUint64(page[8:], j.salt)
 	binary.LittleEndian.PutUint32(page[entrySum:], crc32.Checksum(page[:entrySum], spool.Castagnoli()))
 	if _, err := j.f.WriteAt(page[:], 0); err != nil {

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"time"
 
 	"mailwhy/relay"
@@ -80,11 +79,8 @@ const scanBytes = 1 << 20
 func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err error) {
 	err = l.s.read(func(c *conn) error {
 		found = queue.Scanned{End: from}
-		return c.query(func(row []driver.Value) error {
-			r, err := scanRecord(row)
-			if err != nil {
-				return err
-			}
+		limitBytes := int64(scanBytes / max(limit, 1))
+		return c.lane(l.lane.Name).scan(from.Slot, from.Seq, limitBytes, func(r *spool.Record) error {
 			leased := l.s.queue.IsLeased(r.Seq)
 			if !leased && len(found.Records) >= limit {
 				found.More = true
@@ -95,9 +91,7 @@ func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err e
 				found.Records = append(found.Records, r)
 			}
 			return nil
-		}, "SELECT "+columnsAndContent+" FROM message"+
-			" WHERE lane=?2 AND turn>=?3 AND (turn, seq) > (?3, ?4) ORDER BY turn, seq",
-			int64(scanBytes/max(limit, 1)), l.lane.Name, from.Slot, from.Seq)
+		})
 	})
 	return found, err
 }
@@ -121,8 +115,7 @@ func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damag
 func (l stored) waiting(now time.Time) (due int64, jumped bool, err error) {
 	return l.lane.Waiting(spool.Nanos(now), func() (due int64, ok bool, err error) {
 		err = l.s.read(func(c *conn) (err error) {
-			due, ok, err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL"+
-				" ORDER BY due LIMIT 1", l.lane.Name)
+			due, ok, err = c.lane(l.lane.Name).firstDue()
 			return err
 		})
 		return due, ok, err
@@ -148,7 +141,8 @@ func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 	return l.s.w.ops.do(ctx, &operation{
 		size: enqueueMax * 256,
 		apply: func(t *tx) (err error) {
-			if up, err = l.due(t, now); err != nil {
+			far := queue.FarAhead(now, l.s.o.MaxDelay)
+			if up, err = t.lane(l.lane.Name).due(spool.Nanos(now), far, enqueueMax); err != nil {
 				return err
 			}
 			return l.giveSlots(t, up)
@@ -157,29 +151,11 @@ func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 	})
 }
 
-// due finds messages of the lane without a slot that are due.
-func (l stored) due(t *tx, now time.Time) (up []*spool.Record, err error) {
-	const waiting = "SELECT seq, sender FROM message WHERE lane=?1 AND turn IS NULL AND due IS NOT NULL AND "
-	collect := func(row []driver.Value) error {
-		r := &spool.Record{Lane: l.lane.Name}
-		r.Seq, _ = row[0].(int64)
-		r.Sender, _ = row[1].(string)
-		up = append(up, r)
-		return nil
-	}
-	err = t.query(collect, waiting+"due<=?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, spool.Nanos(now), int64(enqueueMax))
-	if err == nil && len(up) < enqueueMax {
-		far := queue.FarAhead(now, l.s.o.MaxDelay)
-		err = t.query(collect, waiting+"due>?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, far, int64(enqueueMax))
-	}
-	return up, err
-}
-
 // giveSlots writes the slots of records that have become due.
 func (l stored) giveSlots(t *tx, up []*spool.Record) error {
 	for _, r := range up {
 		r.Slot = l.lane.Next(r.Sender)
-		if _, err := t.exec("UPDATE message SET turn=? WHERE seq=?", r.Slot, r.Seq); err != nil {
+		if err := t.setSlot(r.Seq, r.Slot); err != nil {
 			return err
 		}
 	}
@@ -191,7 +167,7 @@ func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 	defer l.s.queue.ForgetWaits()
 	return l.s.w.ops.do(ctx, &operation{apply: func(t *tx) error {
 		for _, seq := range seqs {
-			if _, err := t.exec("UPDATE message SET turn=NULL WHERE seq=?", seq); err != nil {
+			if err := t.setSlot(seq, 0); err != nil {
 				return err
 			}
 		}
@@ -202,31 +178,21 @@ func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 // restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far ahead the senders
 // are its end tells, where those stand who have much waiting.
 func restoreLanes(q *queue.Queue, c *conn) error {
-	lane, ok := "", true
-	for ok {
-		ok = false
-		err := c.query(func(row []driver.Value) error {
-			lane, ok = row[0].(string)
-			return errStop
-		}, "SELECT lane FROM message WHERE lane>? AND turn IS NOT NULL ORDER BY lane LIMIT 1", lane)
+	for after := ""; ; {
+		name, ok, err := nextQueuedLane(c, after)
 		if err != nil || !ok {
 			return err
 		}
-		head, _, err := c.integer("SELECT turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn LIMIT 1", lane)
+		lane := c.lane(name)
+		head, err := lane.head()
 		if err != nil {
 			return err
 		}
-		newest := map[string]int64{}
-		err = c.query(func(row []driver.Value) error {
-			sender, _ := row[0].(string)
-			slot, _ := row[1].(int64)
-			newest[sender] = max(newest[sender], slot)
-			return nil
-		}, "SELECT sender, turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn DESC LIMIT 1000", lane)
+		newest, err := lane.newest()
 		if err != nil {
 			return err
 		}
-		q.Restore(lane, head, newest)
+		q.Restore(name, head, newest)
+		after = name
 	}
-	return nil
 }

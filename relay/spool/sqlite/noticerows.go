@@ -134,22 +134,6 @@ func (t *tx) removeIfDone(seq int64) (removed bool, err error) {
 	return true, t.deleted(seq, size, file)
 }
 
-// remember remembers the id of a report of our own, and reports whether it was known.
-func (t *tx) remember(id string, at int64) (known bool, err error) {
-	n, err := t.exec("INSERT INTO reported (id, at) VALUES (?,?) ON CONFLICT (id) DO NOTHING", id, at)
-	return n == 0, err
-}
-
-// takeReported consumes notices that were reported, and remembers the reports.
-func (t *tx) takeReported(reported []relay.Notice, reports []*spool.Record) error {
-	for _, r := range reports {
-		if _, err := t.remember(r.ID, r.Arrived); err != nil {
-			return err
-		}
-	}
-	return t.consume(reported)
-}
-
 // postpone gives those notices that are still there the due time and the digest that stand in them.
 func (t *tx) postpone(notices []relay.Notice) error {
 	for _, n := range notices {

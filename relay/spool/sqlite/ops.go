@@ -42,26 +42,6 @@ func (op *operation) answer(err error) {
 	op.done <- err
 }
 
-// applyGuarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
-func (op *operation) applyGuarded(t *tx) (result, err error) {
-	if _, err := t.exec("SAVEPOINT op"); err != nil {
-		return nil, err
-	}
-	n, remove, gone := t.n, len(t.remove), len(t.gone)
-	result = op.apply(t)
-	if broken(result) {
-		return nil, result
-	}
-	if code(result) != 0 {
-		t.n, t.remove, t.gone = n, t.remove[:remove], t.gone[:gone]
-		if _, err := t.exec("ROLLBACK TO op"); err != nil {
-			return nil, err
-		}
-	}
-	_, err = t.exec("RELEASE op")
-	return result, err
-}
-
 // operations are what the writer is to write, and what it says of the state of the disk. They are safe for concurrent
 // use.
 type operations struct {

@@ -3,10 +3,10 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
 )
 
 // How long the writer waits before it tries again what the disk did not let it do: the first time, and at most.

@@ -2,13 +2,13 @@ package sqlite
 
 import (
 	"cmp"
-	"mailwhy/relay/spool/files"
 	"maps"
 	"slices"
 	"sync/atomic"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // pending is what the journal has and the database has not: messages that have come, ids of others that have gone, and
@@ -224,8 +224,7 @@ func (j *journaling) knowsReport(id string) (bool, error) {
 	if inBatch || j.p.reports[id] != nil {
 		return true, nil
 	}
-	_, there, err := j.c.integer("SELECT 1 FROM reported WHERE id=?", id)
-	return there, err
+	return j.c.hasReport(id)
 }
 
 // put adds a message.

@@ -5,6 +5,9 @@ import (
 	"sync"
 )
 
+// errClosed is returned once the pool, or the spool that it is of, is closed.
+var errClosed = errors.New("spool closed")
+
 // readers is how many connections read at the same time.
 const readers = 3
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"mailwhy/relay/spool/files"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
 )
 
 // envPrivate names the directory in the process that underUmask0 starts.

@@ -159,7 +159,7 @@ func (p *putting) takeBack(t *tx) error {
 	case there && !p.report:
 		return t.delete(p.r.Seq, p.r.Size, p.r.File)
 	case !there && p.r.File != "":
-		t.remove = append(t.remove, p.r.File)
+		t.unused = append(t.unused, p.r.File)
 	}
 	return nil
 }

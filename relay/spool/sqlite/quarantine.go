@@ -67,9 +67,9 @@ func (q *quarantine) move(t *tx, b damagedRecord) (tombstone *spool.Record, err 
 	if err := t.dropNotices(b.r.Seq); err != nil {
 		return nil, err
 	}
-	files := len(t.remove)
+	unused := len(t.unused)
 	err = t.delete(b.r.Seq, b.r.Size, b.r.File)
-	t.remove = t.remove[:files] // the content file stays with the quarantined message
+	t.unused = t.unused[:unused] // the content file stays with the quarantined message
 	return nil, err
 }
 

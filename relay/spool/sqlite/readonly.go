@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"os"
 	"slices"
 	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and keeps a relay
@@ -47,12 +47,12 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 
 // readJournal reads what a relay that was killed has in its journal only.
 func (r *ReadOnly) readJournal(c *conn) error {
-	version, _, err := c.integer("PRAGMA user_version")
+	format, err := version(c)
 	if err != nil {
 		return err
 	}
-	if version > schemaVersion {
-		return errNewer(version)
+	if format > files.Format {
+		return files.NewerFormat(format)
 	}
 	j, err := readJournal(r.dir.Path)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *ReadOnly) readReported(c *conn, told []relay.Notice) error {
 		byMessage[n.Message] = append(byMessage[n.Message], n)
 	}
 	for id, told := range byMessage {
-		m, err := c.one("id=?", id)
+		m, err := c.record(id)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
 		}
@@ -156,7 +156,7 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 			return err
 		}
 		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices - r.reported}
-		if st.Oldest, err = c.oldest(); err != nil {
+		if st.Oldest, err = oldest(c); err != nil {
 			return err
 		}
 		return r.countJournal(c, &st)
@@ -171,7 +171,7 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 // countJournal adds what the journal knows to st.
 func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
 	for id := range r.gone {
-		x, err := c.one("id=?", id)
+		x, err := c.record(id)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
 		}

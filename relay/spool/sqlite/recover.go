@@ -9,6 +9,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // Recovered is a message that a journal holds.
@@ -26,9 +27,9 @@ func ReadJournal(name string) ([]Recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if version, _, ok := parseFirstPage(b); ok && version > schemaVersion {
+	if version, _, ok := parseFirstPage(b); ok && version > files.Format {
 		return nil, fmt.Errorf("%s was written by a newer release: its format is %d, and this release "+
-			"knows formats up to %d; read it with the newer one", name, version, schemaVersion)
+			"knows formats up to %d; read it with the newer one", name, version, files.Format)
 	}
 	j := parseJournal(b)
 	if _, _, ok := parseFirstPage(b); !ok && j.empty() {

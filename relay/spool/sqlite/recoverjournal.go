@@ -1,9 +1,11 @@
 package sqlite
 
+import "mailwhy/relay/spool/files"
+
 // replay brings what is in the journal into the database. One of an earlier format becomes one of this format
 // with the same commit.
 func (o *opener) replay(t *tx) error {
-	version, _, err := t.integer("PRAGMA user_version")
+	format, err := version(t.conn)
 	if err != nil {
 		return err
 	}
@@ -12,14 +14,14 @@ func (o *opener) replay(t *tx) error {
 	}
 	c := o.journal.changes(t.n.commits, o.was.Commits)
 	o.reportMissing(c.missing)
-	if c.none() && version == schemaVersion {
+	if c.none() && format == files.Format {
 		return nil
 	}
 	last := o.journal.last(t.n.commits)
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := t.begin(); err != nil {
 		return err
 	}
-	if version < schemaVersion {
+	if format < files.Format {
 		if err := t.migrate(); err != nil {
 			return err
 		}
@@ -32,7 +34,7 @@ func (o *opener) replay(t *tx) error {
 		return err
 	}
 	o.s.o.at("before the commit")
-	_, err = t.exec("COMMIT")
+	err = t.commit()
 	o.s.o.at("committed")
 	return err
 }

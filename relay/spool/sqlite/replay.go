@@ -6,7 +6,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
-	"mailwhy/relay/spool/files"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // journalled is what a journal holds: the entries after the last transaction of the database that it knows of.

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
 )
 
 // failOne puts a message, settles it as failed, and returns its notice.

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"mailwhy/relay/spool/files"
 	"os"
 	"strings"
 
 	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
 )
 
 // salvage replaces a damaged database by one that holds all that can be read of it. The database must be closed. The
@@ -142,7 +142,7 @@ func (b *rebuild) copyAll() error {
 		return err
 	}
 	// The number of commits stays, so that what the journal holds beyond it goes on to count.
-	return (&tx{conn: b.c, n: b.n}).storeCounts()
+	return newTx(b.c, b.n).storeCounts()
 }
 
 // findMessages collects the numbers, and where it can the ids, of all messages that there is a trace of.
@@ -178,7 +178,7 @@ func (b *rebuild) copyMessages() error {
 		seq, _ := row[0].(int64)
 		id, _ := row[1].(string)
 		b.n.seq = max(b.n.seq, seq)
-		r, err := b.old.one("seq=?", seq)
+		r, err := b.old.recordAt(seq)
 		if err == nil {
 			_, err = r.Decode()
 		}
@@ -199,7 +199,7 @@ func (b *rebuild) copyMessage(r *spool.Record) error {
 	if r.File == "" && (err != nil || data == nil) {
 		b.noContent[r.Seq] = r
 	}
-	t := &tx{conn: b.c, n: b.n}
+	t := newTx(b.c, b.n)
 	t.n.seq = r.Seq - 1 // insert gives the next one
 	content, _ := data.([]byte)
 	stored, err := t.insert(r, content)
@@ -303,7 +303,7 @@ func (b *rebuild) leaveTombstone(r *spool.Record) error {
 	if husk == nil {
 		return nil
 	}
-	t := &tx{conn: b.c, n: b.n}
+	t := newTx(b.c, b.n)
 	t.n.seq = r.Seq - 1
 	stored, err := t.insert(husk, nil)
 	if err == nil && stored {

@@ -2,17 +2,13 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"errors"
 	"fmt"
+
 	"mailwhy/relay/spool/files"
 )
 
 // applicationID marks the file as a spool of ours: "mwhy" (PRAGMA application_id).
 const applicationID = 0x6d776879
-
-// schemaVersion is the format of the spool, of which the layout below is a part (PRAGMA user_version);
-// format.go tells of the earlier ones.
-const schemaVersion = 2
 
 // pageSize of the database in bytes.
 const pageSize = 4096
@@ -23,9 +19,6 @@ const vacuumStep = 256
 // batchBytes is how much one transaction gathers, which bounds what a batch holds in memory and how long its commit
 // lasts.
 const batchBytes = 4 << 20
-
-// maxGrowth is more pages than one transaction adds.
-const maxGrowth = (2*batchBytes + 64<<20) / pageSize
 
 // The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000, 'unixepoch').
 // head and recipients are JSON: the message without its recipients, and these. head never changes, and the content is in
@@ -130,15 +123,15 @@ func ensureSchema(c *conn) error {
 	switch {
 	case err != nil:
 		return err
-	case app == applicationID && version > schemaVersion:
-		return errNewer(version)
+	case app == applicationID && version > files.Format:
+		return files.NewerFormat(version)
 	case app == applicationID && version > 0:
 		return nil
 	case app != 0 || version != 0 || tables != 0:
 		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version, tables)
 	}
 	return c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-		schema, applicationID, schemaVersion))
+		schema, applicationID, files.Format))
 }
 
 // How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even the log's files
@@ -175,35 +168,4 @@ func readCounts(c *conn) (n counts, err error) {
 		err = errDamaged{"the table meta is empty"}
 	}
 	return n, err
-}
-
-// errDamaged is a database whose content contradicts itself.
-type errDamaged struct{ what string }
-
-func (e errDamaged) Error() string { return "spool damaged: " + e.what }
-
-// truncateLog copies the whole log into the database, syncs it, and empties the log.
-func truncateLog(c *conn) error {
-	busy, _, err := c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
-	if err == nil && busy != 0 {
-		err = errors.New("the log cannot be emptied while the database is being read")
-	}
-	return err
-}
-
-// copyLog copies as much of the log into the database as no reader still needs, and returns how many bytes of it are left.
-func (c *conn) copyLog() (left int, err error) {
-	var frames, copied int64
-	err = c.query(func(row []driver.Value) error {
-		frames, _ = row[1].(int64)
-		copied, _ = row[2].(int64)
-		return errStop
-	}, "PRAGMA wal_checkpoint(PASSIVE)")
-	return int(frames-copied) * pageSize, err
-}
-
-// giveBack gives so many free pages back to the disk.
-func (c *conn) giveBack(pages int64) error {
-	// Stepped to its end by query: each row is a page.
-	return c.query(func([]driver.Value) error { return nil }, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
 }

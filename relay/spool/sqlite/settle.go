@@ -78,9 +78,7 @@ func (se *settling) applyState(t *tx) (removed bool, err error) {
 	r.Slot = 0
 	if r.Due != spool.Never {
 		// The lane and the sender are the row's: the message may have been given to another lane since it was leased.
-		r.Lane = ""
-		err = t.query(rowInto(&r.Lane, &r.Sender), "SELECT lane, sender FROM message WHERE seq=?", r.Seq)
-		if err != nil || r.Lane == "" {
+		if r.Lane, r.Sender, err = laneOf(t.conn, r.Seq); err != nil || r.Lane == "" {
 			return err == nil, err
 		}
 		se.s.queue.GiveSlot(r)

@@ -84,9 +84,6 @@ func (o Options) withDefaults() Options {
 // ErrInUse is returned by Open and OpenReadOnly when another process has the spool open.
 var ErrInUse = files.ErrInUse
 
-// errClosed is returned by every method after Close.
-var errClosed = errors.New("spool closed")
-
 // Spool is an open spool. It is safe for concurrent use.
 type Spool struct {
 	o    Options
@@ -221,7 +218,7 @@ func (s *Spool) checkpoint() error {
 // lookUp reads the record of a message.
 func (s *Spool) lookUp(id string) (r *spool.Record, err error) {
 	err = s.read(func(c *conn) (err error) {
-		r, err = c.one("id=?", id)
+		r, err = c.record(id)
 		return err
 	})
 	return r, err

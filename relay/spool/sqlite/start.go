@@ -2,19 +2,18 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"mailwhy/relay/spool/files"
-	"mailwhy/relay/spool/runstate"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
 
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/runstate"
 )
 
 // checkFor bounds the integrity check of a start after a crash.
@@ -41,7 +40,7 @@ func (o *opener) start() (*conn, counts, error) {
 	if err != nil {
 		return nil, n, err
 	}
-	t := &tx{conn: c, n: n}
+	t := newTx(c, n)
 	if err = o.putInOrder(t); !damage(err) {
 		return o.started(t, err)
 	}
@@ -55,7 +54,7 @@ func (o *opener) start() (*conn, counts, error) {
 	if c, n, err = o.openOnce(checkNone); err != nil {
 		return nil, n, err
 	}
-	t = &tx{conn: c, n: n}
+	t = newTx(c, n)
 	return o.started(t, o.putInOrder(t))
 }
 
@@ -141,28 +140,18 @@ const (
 
 // check has SQLite check the database.
 func (o *opener) check(c *conn, how checking) error {
-	ctx, query := context.Background(), "PRAGMA integrity_check(10)"
 	switch how {
 	case checkNone:
 		return nil
-	case checkQuick:
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, checkFor)
-		defer cancel()
-		query = "PRAGMA quick_check(10)"
+	case checkAll:
+		return check(context.Background(), c, true)
 	}
-	var found []string
-	err := c.queryContext(ctx, func(row []driver.Value) error {
-		if text, _ := row[0].(string); text != "ok" {
-			found = append(found, text)
-		}
-		return nil
-	}, query)
-	switch {
-	case len(found) > 0:
-		return errDamaged{strings.Join(found, "; ")}
-	case err != nil && ctx.Err() != nil:
-		o.dir.Log.Info("the spool is too large to be checked whole at a start", "dir", o.dir.Path, "checked_for", checkFor)
+	ctx, cancel := context.WithTimeout(context.Background(), checkFor)
+	defer cancel()
+	err := check(ctx, c, false)
+	if err != nil && ctx.Err() != nil && !isDamaged(err) {
+		o.dir.Log.Info("the spool is too large to be checked whole at a start",
+			"dir", o.dir.Path, "checked_for", checkFor)
 		return nil
 	}
 	return err
@@ -184,7 +173,7 @@ func (o *opener) putInOrder(t *tx) error {
 	if err := restoreLanes(o.s.queue, t.conn); err != nil {
 		return err
 	}
-	q, _, err := t.integer("SELECT count(*) FROM quarantine")
+	q, err := quarantined(t.conn)
 	if err != nil {
 		return err
 	}
@@ -209,25 +198,20 @@ func crashDelay(times int64) time.Duration {
 // afterCrash puts off the messages that were being tried when the process ended.
 func (o *opener) afterCrash(t *tx) error {
 	now := o.dir.Now()
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := t.begin(); err != nil {
 		return err
 	}
+	due := func(crashes int64) int64 { return spool.Nanos(now.Add(crashDelay(crashes))) }
 	for _, id := range o.was.Leased {
-		crashes, ok, err := t.integer("SELECT crashes FROM message WHERE id=? AND due IS NOT NULL", id)
-		if err == nil && ok {
-			_, err = t.exec("UPDATE message SET crashes=?, turn=NULL, due=max(due, ?) WHERE id=?",
-				crashes+1, spool.Nanos(now.Add(crashDelay(crashes+1))), id)
-		}
-		if err != nil {
+		if err := t.putOff(id, due); err != nil {
 			return err
 		}
 	}
 	t.n.commits++
-	if _, err := t.exec("UPDATE meta SET commits=?", t.n.commits); err != nil {
+	if err := t.storeCounts(); err != nil {
 		return err
 	}
-	_, err := t.exec("COMMIT")
-	return err
+	return t.commit()
 }
 
 // sweepContents removes content files of ours that no message refers to: their messages were never accepted, or are
@@ -270,7 +254,7 @@ func (o *opener) sweepContent(c *conn, name string) (removed bool, err error) {
 		o.dir.Log.Warn("a file in the spool is not ours; it is left alone", "file", o.dir.File(files.Contents, name))
 		return false, nil
 	}
-	_, used, err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine WHERE id=?1", id, name)
+	used, err := c.usesFile(id, name)
 	if err != nil || used {
 		return false, err
 	}

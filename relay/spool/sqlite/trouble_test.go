@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"mailwhy/relay/spool/files"
 	"os"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
 )
 
 // diskFault is an error of SQLite as a failing disk gives it.

@@ -2,11 +2,11 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"mailwhy/relay/spool/files"
 	"math/bits"
 	"os"
 
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool/files"
 )
 
 // SQLite's write-ahead log (https://www.sqlite.org/fileformat2.html#the_write_ahead_log): a header and frames, each a page with
@@ -14,6 +14,9 @@ import (
 // power cut left of a transaction that was never acknowledged, and drops it without a word. A single flipped bit so
 // undoes every later transaction. mendLog finds that case and gives the frames new checksums, so that SQLite reads them all;
 // what the flipped bit hit is then found by the checksums of our own.
+// maxGrowth is more pages than one transaction adds.
+const maxGrowth = (2*batchBytes + 64<<20) / pageSize
+
 const (
 	walHeader      = 32
 	walFrameHeader = 24

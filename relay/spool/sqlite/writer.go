@@ -122,7 +122,7 @@ func (w *writer) commit(batch []*operation) error {
 	for _, op := range batch {
 		w.wal += op.size + 6*pageSize
 	}
-	w.conclude(batch, results, t.n, t.remove)
+	w.conclude(batch, results, t.n, t.unused)
 	return nil
 }
 
@@ -142,22 +142,22 @@ func (w *writer) conclude(batch []*operation, results []error, n counts, remove 
 
 // attempt applies a batch in one transaction and commits it. The results are the operations' own.
 func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []error, err error) {
-	if _, err = w.c.exec("BEGIN IMMEDIATE"); err != nil {
+	t = newTx(w.c, w.n)
+	if err = t.begin(); err != nil {
 		return nil, nil, err
 	}
-	t = &tx{conn: w.c, n: w.n}
 	if err = w.pending.storeIn(t); err != nil {
-		return nil, nil, errors.Join(err, w.rollback())
+		return nil, nil, errors.Join(err, t.rollback())
 	}
 	results = make([]error, len(batch))
 	for i, op := range batch {
 		if savepoints {
-			results[i], err = op.applyGuarded(t)
+			results[i], err = t.guard(op.apply)
 		} else if results[i] = op.apply(t); code(results[i]) != 0 {
 			err = results[i]
 		}
 		if err != nil {
-			return nil, nil, errors.Join(err, w.rollback())
+			return nil, nil, errors.Join(err, t.rollback())
 		}
 	}
 	t.n.commits++
@@ -166,23 +166,15 @@ func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []
 		err = w.fault(false)
 	}
 	if err == nil {
-		_, err = t.exec("COMMIT")
+		err = t.commit()
 	}
 	if err == nil && w.fault != nil {
 		err = w.fault(true)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, w.rollback())
+		return nil, nil, errors.Join(err, t.rollback())
 	}
 	return t, results, nil
-}
-
-// rollback ends a transaction that failed. SQLite may have done so itself.
-func (w *writer) rollback() error {
-	if _, err := w.c.exec("ROLLBACK"); broken(err) {
-		return err
-	}
-	return nil
 }
 
 // startJournal opens the journal, and has the database note its salt. What it holds is in the database already.
@@ -261,7 +253,7 @@ func (w *writer) trimLog() error {
 
 // copyLog copies as much of the log into the database as no reader still needs.
 func (w *writer) copyLog() error {
-	left, err := w.c.copyLog()
+	left, err := copyLog(w.c)
 	w.wal = left
 	return err
 }
@@ -292,13 +284,8 @@ const (
 
 // vacuum is the operation of housekeep.
 func (w *writer) vacuum(t *tx) error {
-	_, err := t.exec("DELETE FROM reported WHERE at<?", spool.Nanos(w.s.o.Now().Add(-reportedFor)))
-	if err != nil {
+	if err := t.forgetReports(spool.Nanos(w.s.o.Now().Add(-reportedFor))); err != nil {
 		return err
 	}
-	free, _, err := t.integer("PRAGMA freelist_count")
-	if err != nil || free <= freePages {
-		return err
-	}
-	return t.giveBack(min(free-freePages, vacuumStep))
+	return giveBack(t.conn, freePages)
 }
