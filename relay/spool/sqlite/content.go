@@ -15,6 +15,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -51,8 +52,8 @@ func (c *contents) open(id string) (io.ReadCloser, error) {
 
 // locate finds the content of a message, and reads it if it is in the database.
 func (c *contents) locate(id string) (r *spool.Record, err error) {
-	err = c.s.read(func(c *conn) (err error) {
-		r, err = c.findContent(id)
+	err = c.s.read(func(c *database.Conn) (err error) {
+		r, err = c.FindContent(id)
 		return err
 	})
 	return r, err

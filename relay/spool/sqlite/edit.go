@@ -6,6 +6,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -18,7 +19,7 @@ func (s *Spool) Edit(ctx context.Context, id string, change func(*relay.Message)
 	m, err := r.Decode()
 	if err != nil {
 		s.queue.Release(le.Token)
-		s.quarantine.add(ctx, []damagedRecord{{r, err.Error()}})
+		s.quarantine.add(ctx, []database.Damaged{{Record: r, Why: err.Error()}})
 		return errQuarantined
 	}
 	st, drop, err := change(m)
@@ -44,11 +45,11 @@ func (s *Spool) Edit(ctx context.Context, id string, change func(*relay.Message)
 func (s *Spool) dropping(le *queue.Lease) *operation {
 	return &operation{
 		mustWrite: true,
-		apply: func(t *tx) error {
-			if err := t.dropNotices(le.Seq); err != nil {
+		apply: func(t *database.Tx) error {
+			if err := t.DropNotices(le.Seq); err != nil {
 				return err
 			}
-			return t.delete(le.Seq, le.Size, le.File)
+			return t.Delete(le.Seq, le.Size, le.File)
 		},
 		after: func(err error) {
 			if err != nil {
@@ -96,8 +97,8 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 	for {
 		var ok bool
 		next := ""
-		err := s.read(func(c *conn) (err error) {
-			next, ok, err = nextLane(c, lane)
+		err := s.read(func(c *database.Conn) (err error) {
+			next, ok, err = database.NextLane(c, lane)
 			return err
 		})
 		if err != nil || !ok {
@@ -118,8 +119,8 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, err error) {
 	for {
 		var n int64
-		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *tx) (err error) {
-			n, err = t.lane(from).moveTo(to, rerouteMax)
+		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *database.Tx) (err error) {
+			n, err = t.Lane(from).MoveTo(to, rerouteMax)
 			return err
 		}, after: func(error) { s.queue.EvictAll() }})
 		total += n

@@ -6,24 +6,25 @@ import (
 	"os"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
 // fit looks whether the journal belongs to the database, which is open and has not taken it in in this
 // process. One that does not is set aside, with whatever it holds.
-func (o *opener) fit(t *tx) error {
+func (o *opener) fit(t *database.Tx) error {
 	if err := o.leftover(); err != nil {
 		return err
 	}
 	j := &o.journal
-	why, err := foreign(j, t.conn, t.n)
+	why, err := foreign(j, t.Conn, t.Counts)
 	if err != nil {
 		return err
 	}
 	switch {
 	case why != "":
 		err = o.reportForeign(j, why)
-	case len(j.entries) > 0 && j.base < t.n.commits && t.n.journal == 0:
+	case len(j.entries) > 0 && j.base < t.Counts.Commits && t.Counts.Journal == 0:
 		err = o.keepTaken(j)
 	case len(j.entries) == 0 && !j.empty():
 		return o.reportUnreadable(j)
@@ -76,15 +77,15 @@ func (o *opener) leftover() error {
 
 // foreign says why a journal is not, or not for sure, the one that the database was last written with; ""
 // when it is, or holds nothing.
-func foreign(j *journalled, c *conn, n counts) (why string, err error) {
+func foreign(j *journalled, c *database.Conn, n database.Counts) (why string, err error) {
 	switch {
-	case len(j.entries) == 0 || j.salt == n.journal || j.base > n.commits:
+	case len(j.entries) == 0 || j.salt == n.Journal || j.base > n.Commits:
 		// With a base that the database has not reached it is the database whose end is missing, see
 		// tellLost.
 		return "", nil
-	case n.journal == 0 && j.base == n.commits:
+	case n.Journal == 0 && j.base == n.Commits:
 		return "", nil
-	case n.journal == 0:
+	case n.Journal == 0:
 		return untaken(j, c, n)
 	}
 	return "the database was last written with another one", nil
@@ -92,21 +93,21 @@ func foreign(j *journalled, c *conn, n counts) (why string, err error) {
 
 // untaken looks in a database that does not know which journal it has taken in for signs that it was not this
 // one: a release without a journal went on writing to it. Why is "" when there are none.
-func untaken(j *journalled, c *conn, n counts) (why string, err error) {
-	if last := j.entries[len(j.entries)-1].commit; n.commits <= last {
+func untaken(j *journalled, c *database.Conn, n database.Counts) (why string, err error) {
+	if last := j.entries[len(j.entries)-1].commit; n.Commits <= last {
 		return fmt.Sprintf("it goes up to transaction %d and the database, which has %d, has not taken it in",
-			last, n.commits), nil
+			last, n.Commits), nil
 	}
 	for i := range j.entries {
 		r := new(changes).add(&j.entries[i])
 		if r == nil {
 			continue
 		}
-		if r.Seq > n.seq {
+		if r.Seq > n.Seq {
 			return fmt.Sprintf("message %s has the number %d, and the database has given no more than %d", r.ID,
-				r.Seq, n.seq), nil
+				r.Seq, n.Seq), nil
 		}
-		stored, err := c.recordAt(r.Seq)
+		stored, err := c.RecordAt(r.Seq)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
 		}

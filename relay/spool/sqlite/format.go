@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -43,7 +44,7 @@ func databaseVersion(dir files.Dir) (version int64, err error) {
 		return 0, files.IgnoreMissing(err)
 	}
 	defer f.Close()
-	page := make([]byte, pageSize)
+	page := make([]byte, database.PageSize)
 	if _, err := io.ReadFull(f, page); err != nil {
 		return 0, nil
 	}
@@ -63,7 +64,7 @@ func databaseVersion(dir files.Dir) (version int64, err error) {
 
 // pageVersion is the format that the first page of a database says; 0 if it is not of ours.
 func pageVersion(page []byte) int64 {
-	if binary.BigEndian.Uint32(page[headerApplication:]) != applicationID {
+	if binary.BigEndian.Uint32(page[headerApplication:]) != database.ApplicationID {
 		return 0
 	}
 	return int64(binary.BigEndian.Uint32(page[headerVersion:]))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -229,7 +230,7 @@ func TestJournalOfAnotherSpool(t *testing.T) {
 // is refused with both numbers, and no byte of the spool changes.
 func TestRefusesLaterFormats(t *testing.T) {
 	later := func(t *testing.T, s *Spool) {
-		op := &operation{apply: func(t *tx) error { return t.run("PRAGMA user_version=7") }}
+		op := &operation{apply: func(t *database.Tx) error { return t.Run("PRAGMA user_version=7") }}
 		if err := s.w.ops.do(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -72,10 +73,10 @@ func TestJournalSurvivesKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = r.read(func(c *conn) error {
-		n, err := readCounts(c)
-		if n.messages != 0 {
-			t.Errorf("the database has %d messages: this tests nothing", n.messages)
+	err = r.read(func(c *database.Conn) error {
+		n, err := database.ReadCounts(c)
+		if n.Messages != 0 {
+			t.Errorf("the database has %d messages: this tests nothing", n.Messages)
 		}
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -53,7 +54,7 @@ func (l stored) lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, t
 	}
 	found, err := l.scan(from, q.Max)
 	found.Failed = err != nil
-	var bad []damagedRecord
+	var bad []database.Damaged
 	found.Messages, bad = decodeAll(&found.Records)
 	leases, next, early := l.lane.HandOut(found, q)
 	if err != nil {
@@ -77,14 +78,14 @@ const scanBytes = 1 << 20
 // scan reads up to limit records that stand after from and are not leased, with their contents if these are small: to
 // read them one by one would cost more than all the rest.
 func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err error) {
-	err = l.s.read(func(c *conn) error {
+	err = l.s.read(func(c *database.Conn) error {
 		found = queue.Scanned{End: from}
 		limitBytes := int64(scanBytes / max(limit, 1))
-		return c.lane(l.lane.Name).scan(from.Slot, from.Seq, limitBytes, func(r *spool.Record) error {
+		return c.Lane(l.lane.Name).Scan(from.Slot, from.Seq, limitBytes, func(r *spool.Record) error {
 			leased := l.s.queue.IsLeased(r.Seq)
 			if !leased && len(found.Records) >= limit {
 				found.More = true
-				return errStop
+				return database.ErrStop
 			}
 			found.End = queue.Position{Slot: r.Slot, Seq: r.Seq}
 			if !leased {
@@ -97,12 +98,12 @@ func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err e
 }
 
 // decodeAll restores the messages of records; those that are damaged are taken out of them.
-func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damagedRecord) {
+func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []database.Damaged) {
 	whole := (*records)[:0]
 	for _, r := range *records {
 		m, err := r.Decode()
 		if err != nil {
-			bad = append(bad, damagedRecord{r, err.Error()})
+			bad = append(bad, database.Damaged{Record: r, Why: err.Error()})
 			continue
 		}
 		whole, messages = append(whole, r), append(messages, m)
@@ -114,8 +115,8 @@ func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damag
 // waiting returns when the earliest message of the lane without a slot is due; see queue.Lane.Waiting.
 func (l stored) waiting(now time.Time) (due int64, jumped bool, err error) {
 	return l.lane.Waiting(spool.Nanos(now), func() (due int64, ok bool, err error) {
-		err = l.s.read(func(c *conn) (err error) {
-			due, ok, err = c.lane(l.lane.Name).firstDue()
+		err = l.s.read(func(c *database.Conn) (err error) {
+			due, ok, err = c.Lane(l.lane.Name).FirstDue()
 			return err
 		})
 		return due, ok, err
@@ -140,9 +141,9 @@ func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 	defer l.s.queue.ForgetWaits()
 	return l.s.w.ops.do(ctx, &operation{
 		size: enqueueMax * 256,
-		apply: func(t *tx) (err error) {
+		apply: func(t *database.Tx) (err error) {
 			far := queue.FarAhead(now, l.s.o.MaxDelay)
-			if up, err = t.lane(l.lane.Name).due(spool.Nanos(now), far, enqueueMax); err != nil {
+			if up, err = t.Lane(l.lane.Name).Due(spool.Nanos(now), far, enqueueMax); err != nil {
 				return err
 			}
 			return l.giveSlots(t, up)
@@ -152,10 +153,10 @@ func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 }
 
 // giveSlots writes the slots of records that have become due.
-func (l stored) giveSlots(t *tx, up []*spool.Record) error {
+func (l stored) giveSlots(t *database.Tx, up []*spool.Record) error {
 	for _, r := range up {
 		r.Slot = l.lane.Next(r.Sender)
-		if err := t.setSlot(r.Seq, r.Slot); err != nil {
+		if err := t.SetSlot(r.Seq, r.Slot); err != nil {
 			return err
 		}
 	}
@@ -165,9 +166,9 @@ func (l stored) giveSlots(t *tx, up []*spool.Record) error {
 // sendBack takes the slots of messages that turn out not to be due, because the clock was set back.
 func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 	defer l.s.queue.ForgetWaits()
-	return l.s.w.ops.do(ctx, &operation{apply: func(t *tx) error {
+	return l.s.w.ops.do(ctx, &operation{apply: func(t *database.Tx) error {
 		for _, seq := range seqs {
-			if err := t.setSlot(seq, 0); err != nil {
+			if err := t.SetSlot(seq, 0); err != nil {
 				return err
 			}
 		}
@@ -177,18 +178,18 @@ func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 
 // restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far ahead the senders
 // are its end tells, where those stand who have much waiting.
-func restoreLanes(q *queue.Queue, c *conn) error {
+func restoreLanes(q *queue.Queue, c *database.Conn) error {
 	for after := ""; ; {
-		name, ok, err := nextQueuedLane(c, after)
+		name, ok, err := database.NextQueuedLane(c, after)
 		if err != nil || !ok {
 			return err
 		}
-		lane := c.lane(name)
-		head, err := lane.head()
+		lane := c.Lane(name)
+		head, err := lane.Head()
 		if err != nil {
 			return err
 		}
-		newest, err := lane.newest()
+		newest, err := lane.Newest()
 		if err != nil {
 			return err
 		}

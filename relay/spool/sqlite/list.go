@@ -6,24 +6,25 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
 // List implements relay.Lister. Messages that come or go while it runs may or may not be among those listed; one that
 // cannot be read is passed over here, and quarantined when it is leased.
 func (s *Spool) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
-	return list(ctx, s.read, pagesOf(f), f, each)
+	return list(ctx, s.read, database.Pages(f), f, each)
 }
 
 // list is List over pages, reading by read.
-func list(ctx context.Context, read func(func(*conn) error) error, pages pageFunc, f relay.QueueFilter, each func(*relay.Message) bool) error {
+func list(ctx context.Context, read func(func(*database.Conn) error) error, pages database.Page, f relay.QueueFilter, each func(*relay.Message) bool) error {
 	found := 0
 	for {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		var records []*spool.Record
-		err := read(func(c *conn) (err error) {
+		err := read(func(c *database.Conn) (err error) {
 			records, err = pages(c)
 			return err
 		})
@@ -45,16 +46,16 @@ func list(ctx context.Context, read func(func(*conn) error) error, pages pageFun
 // stat counts what is committed. It is safe for concurrent use.
 type stat struct{ messages, bytes, notices, quarantined atomic.Int64 }
 
-func (st *stat) set(n counts) {
-	st.messages.Store(n.messages)
-	st.bytes.Store(n.bytes)
-	st.notices.Store(n.notices)
+func (st *stat) set(n database.Counts) {
+	st.messages.Store(n.Messages)
+	st.bytes.Store(n.Bytes)
+	st.notices.Store(n.Notices)
 }
 
 // Stat implements relay.Lister.
 func (s *Spool) Stat(context.Context) (st relay.SpoolStat, err error) {
-	err = s.read(func(c *conn) (err error) { // first: it has all counted
-		st.Oldest, err = oldest(c)
+	err = s.read(func(c *database.Conn) (err error) { // first: it has all counted
+		st.Oldest, err = database.Oldest(c)
 		return err
 	})
 	st.Messages, st.Bytes, st.Notices = s.stat.messages.Load(), s.stat.bytes.Load(), s.stat.notices.Load()

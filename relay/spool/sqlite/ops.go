@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"mailwhy/relay/spool/database"
 )
 
 // batchOps is how many operations one transaction takes at most.
@@ -14,7 +16,7 @@ const batchOps = 2048
 type operation struct {
 	// apply makes the change. It may run more than once, and nothing that it did counts before after. An error that
 	// is not SQLite's must come before its first write: it concerns this operation only.
-	apply func(*tx) error
+	apply func(*database.Tx) error
 	after func(error) // runs once, when the change is durable or refused, before the caller hears of it; may be nil
 	size  int         // bytes that it adds to the batch, roughly
 
@@ -31,7 +33,7 @@ type operation struct {
 
 // nothing is an operation that changes nothing: its transaction takes what is pending with it.
 func nothing() *operation {
-	return &operation{done: make(chan error, 1), apply: func(*tx) error { return nil }}
+	return &operation{done: make(chan error, 1), apply: func(*database.Tx) error { return nil }}
 }
 
 // answer ends an operation.
@@ -64,7 +66,7 @@ func (o *operations) do(ctx context.Context, op *operation) error {
 	o.mu.Lock()
 	err := o.takes(op)
 	if o.closing {
-		err = errClosed
+		err = database.ErrClosed
 	}
 	if err != nil {
 		o.mu.Unlock()
@@ -123,7 +125,7 @@ func (o *operations) gather() (batch []*operation, alarm error, closing bool) {
 	}
 	batch, o.retry = o.retry, nil
 	size := 0
-	for len(o.queue) > 0 && size < batchBytes && len(batch) < batchOps {
+	for len(o.queue) > 0 && size < database.BatchBytes && len(batch) < batchOps {
 		size += o.queue[0].size
 		batch = append(batch, o.queue[0])
 		o.queue[0] = nil
@@ -168,7 +170,7 @@ func (o *operations) stuck() error {
 
 // suspect tells the writer of an error that a reader met.
 func (o *operations) suspect(err error) {
-	if errors.Is(err, errNoDatabase) {
+	if errors.Is(err, database.ErrNotOpen) {
 		return
 	}
 	o.mu.Lock()
@@ -256,7 +258,7 @@ func (o *operations) abandon() int {
 	o.retry, o.queue = nil, nil
 	o.mu.Unlock()
 	for _, op := range rest {
-		op.answer(errClosed)
+		op.answer(database.ErrClosed)
 	}
 	return len(rest)
 }

@@ -8,6 +8,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -137,18 +138,18 @@ func (p *pending) checkpointed(commits int64) {
 }
 
 // storeIn brings all into the database. It is counted already, but for the notices.
-func (p *pending) storeIn(t *tx) error {
+func (p *pending) storeIn(t *database.Tx) error {
 	for _, r := range inOrder(p.byID) {
-		if _, err := t.insertAs(r, r.Data); err != nil {
+		if _, err := t.InsertCounted(r, r.Data); err != nil {
 			return err
 		}
 	}
 	for _, r := range inOrder(p.gone) {
-		if err := t.deleteCounted(r.Seq); err != nil {
+		if err := t.DeleteCounted(r.Seq); err != nil {
 			return err
 		}
 	}
-	return t.takeReported(p.reported, slices.Collect(maps.Values(p.reports)))
+	return t.TakeReported(p.reported, slices.Collect(maps.Values(p.reports)))
 }
 
 // inOrder are records as they came.
@@ -158,34 +159,34 @@ func inOrder(records map[string]*spool.Record) []*spool.Record {
 
 // recount counts what is pending, after the database was opened anew and holds n; before, it was known to hold known.
 // Some of what is pending may be there: the transaction that took it seemed to fail.
-func (p *pending) recount(c *conn, n, known counts) (counts, error) {
+func (p *pending) recount(c *database.Conn, n, known database.Counts) (database.Counts, error) {
 	for _, r := range p.byID {
-		if ok, err := c.has(r); err != nil {
+		if ok, err := c.Has(r); err != nil {
 			return n, err
 		} else if !ok {
-			n.messages++
-			n.bytes += r.Size
+			n.Messages++
+			n.Bytes += r.Size
 		}
 	}
 	for _, r := range p.gone {
-		if ok, err := c.has(r); err != nil {
+		if ok, err := c.Has(r); err != nil {
 			return n, err
 		} else if ok {
-			n.messages--
-			n.bytes -= r.Size
+			n.Messages--
+			n.Bytes -= r.Size
 		}
 	}
-	n.seq = max(n.seq, known.seq)
-	n.commits = max(n.commits, known.commits)
-	n.journal = known.journal
+	n.Seq = max(n.Seq, known.Seq)
+	n.Commits = max(n.Commits, known.Commits)
+	n.Journal = known.Journal
 	return n, nil
 }
 
 // journaling is a batch that is to be written to the journal alone.
 type journaling struct {
 	p       *pending
-	c       *conn
-	n, had  counts // with the batch, and without
+	c       *database.Conn
+	n, had  database.Counts // with the batch, and without
 	puts    map[string]*spool.Record
 	ends    []*spool.Record
 	reports []reporting
@@ -215,7 +216,7 @@ func (j *journaling) knows(id string) (bool, error) {
 	if j.puts[id] != nil || j.p.byID[id] != nil {
 		return true, nil
 	}
-	return j.c.hasID(id)
+	return j.c.HasID(id)
 }
 
 // knowsReport reports whether there is, or was, a report of this id.
@@ -224,7 +225,7 @@ func (j *journaling) knowsReport(id string) (bool, error) {
 	if inBatch || j.p.reports[id] != nil {
 		return true, nil
 	}
-	return j.c.hasReport(id)
+	return j.c.HasReport(id)
 }
 
 // put adds a message.
@@ -245,10 +246,10 @@ func (j *journaling) report(reported []relay.Notice, r *spool.Record) {
 
 // count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its texts.
 func (j *journaling) count(r *spool.Record) *spool.Record {
-	j.n.seq++
-	j.n.messages++
-	j.n.bytes += r.Size
-	r.Seq = j.n.seq
+	j.n.Seq++
+	j.n.Messages++
+	j.n.Bytes += r.Size
+	r.Seq = j.n.Seq
 	whole := *r
 	return &whole
 }
@@ -262,8 +263,8 @@ func (j *journaling) end(r *spool.Record) (bool, error) {
 	} else if own.Seq != r.Seq {
 		return false, nil
 	}
-	j.n.messages--
-	j.n.bytes -= r.Size
+	j.n.Messages--
+	j.n.Bytes -= r.Size
 	j.ends = append(j.ends, r)
 	j.p.journal.end(r.ID)
 	return true, nil
@@ -275,10 +276,10 @@ func (j *journaling) mayEnd(r *spool.Record) (bool, error) {
 	if r.File != "" || len(p.gone) >= goneMax || p.gone[r.ID] != nil || !p.s.queue.KeepsUp(r.Lane) {
 		return false, nil
 	}
-	if j.had.notices > 0 {
-		if waits, err := j.c.hasNotices(r.Seq); waits || err != nil {
+	if j.had.Notices > 0 {
+		if waits, err := j.c.HasNotices(r.Seq); waits || err != nil {
 			return false, err
 		}
 	}
-	return j.c.has(r)
+	return j.c.Has(r)
 }

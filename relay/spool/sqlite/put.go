@@ -7,6 +7,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -30,7 +31,7 @@ func (s *Spool) admit(size int64) error {
 	if err := s.w.ops.refused(); err != nil {
 		return err
 	}
-	n := counts{messages: s.stat.messages.Load(), bytes: s.stat.bytes.Load()}
+	n := database.Counts{Messages: s.stat.messages.Load(), Bytes: s.stat.bytes.Load()}
 	if err := s.disk.room(n, size); err != nil {
 		return err
 	}
@@ -78,10 +79,10 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 func (p *putting) bytes() int { return len(p.r.Data) + len(p.r.Head) + len(p.r.Recipients) }
 
 // apply stores the message within a transaction. An id that is known already is no error, and stores nothing.
-func (p *putting) apply(t *tx) error {
+func (p *putting) apply(t *database.Tx) error {
 	p.stored = false
 	if p.bounded {
-		if err := p.s.disk.room(t.n, p.r.Size); err != nil {
+		if err := p.s.disk.room(t.Counts, p.r.Size); err != nil {
 			return err
 		}
 	}
@@ -90,7 +91,7 @@ func (p *putting) apply(t *tx) error {
 		return err
 	}
 	p.s.queue.GiveSlot(p.r)
-	p.stored, err = t.insert(p.r, p.r.Data)
+	p.stored, err = t.Insert(p.r, p.r.Data)
 	return err
 }
 
@@ -123,14 +124,14 @@ func (p *putting) fitsJournal() bool { return p.r.File == "" && p.s.queue.KeepsU
 func (p *putting) gone() bool { return p.s.queue.HasGone(p.r.ID) }
 
 // known is gone, and more certain for our own reports.
-func (p *putting) known(t *tx) (bool, error) {
+func (p *putting) known(t *database.Tx) (bool, error) {
 	if p.gone() {
 		return true, nil
 	}
 	if !p.report {
 		return false, nil
 	}
-	return t.remember(p.r.ID, spool.Nanos(p.s.o.Now()))
+	return t.Remember(p.r.ID, spool.Nanos(p.s.o.Now()))
 }
 
 // after tells the lane of the message.
@@ -149,17 +150,17 @@ func (p *putting) finish(op *operation, err error) {
 
 // takeBack removes the message, if it is there, and its content file in any case. A report stays, since the notices that
 // it reports were consumed with it: its id makes it harmless to store it again.
-func (p *putting) takeBack(t *tx) error {
+func (p *putting) takeBack(t *database.Tx) error {
 	// By the number, too: another message of the same id may have been there before, and was acknowledged.
-	there, err := t.has(p.r)
+	there, err := t.Has(p.r)
 	there = there && p.stored
 	switch {
 	case err != nil:
 		return err
 	case there && !p.report:
-		return t.delete(p.r.Seq, p.r.Size, p.r.File)
+		return t.Delete(p.r.Seq, p.r.Size, p.r.File)
 	case !there && p.r.File != "":
-		t.unused = append(t.unused, p.r.File)
+		t.Unused = append(t.Unused, p.r.File)
 	}
 	return nil
 }

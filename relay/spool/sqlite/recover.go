@@ -9,6 +9,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -68,13 +69,13 @@ func (s *Spool) Recover(ctx context.Context, r Recovered) (stored bool, err erro
 	if err != nil {
 		return false, err
 	}
-	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after, apply: func(t *tx) error {
+	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after, apply: func(t *database.Tx) error {
 		p.stored = false
-		if known, err := t.remember(p.r.ID, spool.Nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
+		if known, err := t.Remember(p.r.ID, spool.Nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
 			return err
 		}
 		s.queue.GiveSlot(p.r)
-		p.stored, err = t.insert(p.r, p.r.Data)
+		p.stored, err = t.Insert(p.r, p.r.Data)
 		return err
 	}}
 	err = s.w.ops.do(ctx, op)

@@ -1,4 +1,4 @@
-package sqlite
+package database
 
 import (
 	"database/sql/driver"
@@ -7,22 +7,23 @@ import (
 	"mailwhy/relay/spool/files"
 )
 
-// applicationID marks the file as a spool of ours: "mwhy" (PRAGMA application_id).
-const applicationID = 0x6d776879
+// ApplicationID says that the file is a spool of ours: "mwhy" (PRAGMA application_id).
+const ApplicationID = 0x6d776879
 
-// pageSize of the database in bytes.
-const pageSize = 4096
+// PageSize of the database in bytes.
+const PageSize = 4096
 
-// vacuumStep is how many free pages are given back to the disk in one transaction.
-const vacuumStep = 256
+// VacuumStep is how many free pages are given back to the disk in one transaction.
+const VacuumStep = 256
 
-// batchBytes is how much one transaction gathers, which bounds what a batch holds in memory and how long its commit
-// lasts.
-const batchBytes = 4 << 20
+// BatchBytes is how much one transaction gathers, which bounds what a batch holds in memory and how long its
+// commit lasts.
+const BatchBytes = 4 << 20
 
-// The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000, 'unixepoch').
-// head and recipients are JSON: the message without its recipients, and these. head never changes, and the content is in
-// a table of its own, so that a settlement rewrites neither of them. Sums are CRC-32C.
+// The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000,
+// 'unixepoch'). turn is the slot of a message, its place in the order of its lane. head and recipients are
+// JSON: the message without its recipients, and these. head never changes, and the content is in a table of
+// its own, so that a settlement rewrites neither of them. Sums are CRC-32C.
 const schema = `
 CREATE TABLE message (
 	seq        INTEGER PRIMARY KEY,
@@ -79,76 +80,79 @@ CREATE TABLE meta (               -- one row
 	messages INTEGER NOT NULL,
 	bytes    INTEGER NOT NULL,
 	notices  INTEGER NOT NULL,
-	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; 0: not known
+	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that ` +
+	`the last transaction took in; 0: not known
 ) STRICT;
 INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
 `
 
-// counts is the row of meta.
-type counts struct {
-	commits, seq, messages, bytes, notices int64
-	journal                                int64 // 0 in format 1, and after meta was lost
+// Counts is the row of meta: what the database holds, and how often it was written.
+type Counts struct {
+	Commits, Seq, Messages, Bytes, Notices int64
+	Journal                                int64 // 0 in format 1, and after meta was lost
 }
 
-// openWriter opens the database for the writer, and makes it if it is not there.
-func openWriter(name string) (*conn, error) {
+// OpenWriter opens the database for the writer, and makes it if it is not there.
+func OpenWriter(name string) (*Conn, error) {
 	if err := files.CreatePrivate(name); err != nil {
 		return nil, err
 	}
-	c, err := openConn(name, "mode=rwc",
-		fmt.Sprintf("page_size=%d", pageSize), "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL",
-		"wal_autocheckpoint=0", "cache_size=-4096", "busy_timeout=5000", "temp_store=MEMORY", "trusted_schema=OFF")
+	c, err := Open(name, "mode=rwc",
+		fmt.Sprintf("page_size=%d", PageSize), "auto_vacuum=INCREMENTAL", "journal_mode=WAL",
+		"synchronous=FULL", "wal_autocheckpoint=0", "cache_size=-4096", "busy_timeout=5000",
+		"temp_store=MEMORY", "trusted_schema=OFF")
 	if err != nil {
 		return nil, err
 	}
 	if err := ensureSchema(c); err != nil {
-		c.close()
+		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
 // ensureSchema makes the tables in a new database, and refuses one that is not ours or of a later format. One
-// of an earlier format is left as it is, see replay.
-func ensureSchema(c *conn) error {
-	app, _, err := c.integer("PRAGMA application_id")
+// of an earlier format is left as it is: Tx.Migrate.
+func ensureSchema(c *Conn) error {
+	app, _, err := c.Integer("PRAGMA application_id")
 	if err != nil {
 		return err
 	}
-	version, _, err := c.integer("PRAGMA user_version")
+	version, _, err := c.Integer("PRAGMA user_version")
 	if err != nil {
 		return err
 	}
-	tables, _, err := c.integer("SELECT count(*) FROM sqlite_schema")
+	tables, _, err := c.Integer("SELECT count(*) FROM sqlite_schema")
 	switch {
 	case err != nil:
 		return err
-	case app == applicationID && version > files.Format:
+	case app == ApplicationID && version > files.Format:
 		return files.NewerFormat(version)
-	case app == applicationID && version > 0:
+	case app == ApplicationID && version > 0:
 		return nil
 	case app != 0 || version != 0 || tables != 0:
-		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version, tables)
+		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version,
+			tables)
 	}
-	return c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-		schema, applicationID, files.Format))
+	return c.Run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		schema, ApplicationID, files.Format))
 }
 
-// How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even the log's files
-// need be made.
+// How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even
+// the log's files need be made.
 const (
-	readBeside = "mode=ro"
-	readAlone  = "mode=ro&immutable=1"
+	ReadBeside = "mode=ro"
+	ReadAlone  = "mode=ro&immutable=1"
 )
 
-// openReader opens the database for reading.
-func openReader(name, how string) (*conn, error) {
-	return openConn(name, how, "query_only=ON", "cache_size=-1024", "busy_timeout=5000", "trusted_schema=OFF")
+// OpenReader opens the database for reading.
+func OpenReader(name, how string) (*Conn, error) {
+	return Open(name, how, "query_only=ON", "cache_size=-1024", "busy_timeout=5000", "trusted_schema=OFF")
 }
 
-// readCounts reads the row of meta.
-func readCounts(c *conn) (n counts, err error) {
-	version, _, err := c.integer("PRAGMA user_version")
+// ReadCounts reads the row of meta.
+func ReadCounts(c *Conn) (n Counts, err error) {
+	version, _, err := c.Integer("PRAGMA user_version")
 	if err != nil {
 		return n, err
 	}
@@ -157,15 +161,15 @@ func readCounts(c *conn) (n counts, err error) {
 		query = "SELECT commits, seq, messages, bytes, notices, 0 FROM meta"
 	}
 	found := false
-	err = c.query(func(row []driver.Value) error {
+	err = c.Query(func(row []driver.Value) error {
 		found = true
-		for i, p := range []*int64{&n.commits, &n.seq, &n.messages, &n.bytes, &n.notices, &n.journal} {
+		for i, p := range []*int64{&n.Commits, &n.Seq, &n.Messages, &n.Bytes, &n.Notices, &n.Journal} {
 			*p, _ = row[i].(int64)
 		}
-		return errStop
+		return ErrStop
 	}, query)
 	if err == nil && !found {
-		err = errDamaged{"the table meta is empty"}
+		err = DamagedError{"the table meta is empty"}
 	}
 	return n, err
 }

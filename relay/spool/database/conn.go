@@ -1,4 +1,4 @@
-package sqlite
+package database
 
 import (
 	"context"
@@ -11,16 +11,17 @@ import (
 	"modernc.org/sqlite"
 )
 
-// conn is one connection to the database, with the statements that it has prepared. It is for one goroutine at a time.
+// Conn is one connection to the database, with the statements that it has prepared. It is for one goroutine
+// at a time.
 //
 // It speaks to the driver without database/sql, whose pool and conversions cost as much as the statements
 // themselves here.
-type conn struct {
+type Conn struct {
 	c     driver.Conn
 	stmts map[string]statement
 	args  []driver.NamedValue
 
-	newest      string // no message has a greater id; see hasID
+	newest      string // no message has a greater id; see HasID
 	newestKnown bool
 }
 
@@ -31,17 +32,18 @@ type statement interface {
 	driver.StmtQueryContext
 }
 
-// openConn opens the database file name. Options are URI parameters, "mode=ro" for instance; pragmas are run at once.
-func openConn(name, options string, pragmas ...string) (*conn, error) {
+// Open opens the database file name. Options are URI parameters, "mode=ro" for instance; pragmas are run at
+// once.
+func Open(name, options string, pragmas ...string) (*Conn, error) {
 	uri := url.URL{Scheme: "file", Opaque: escapePath(name), RawQuery: options}
 	dc, err := new(sqlite.Driver).Open(uri.String())
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{c: dc, stmts: map[string]statement{}}
+	c := &Conn{c: dc, stmts: map[string]statement{}}
 	for _, p := range pragmas {
-		if err := c.run("PRAGMA " + p); err != nil {
-			c.close()
+		if err := c.Run("PRAGMA " + p); err != nil {
+			c.Close()
 			return nil, err
 		}
 	}
@@ -54,7 +56,7 @@ func escapePath(name string) string {
 }
 
 // prepare returns the statement for a query, from the second time on without parsing it.
-func (c *conn) prepare(query string) (statement, error) {
+func (c *Conn) prepare(query string) (statement, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}
@@ -72,7 +74,7 @@ func (c *conn) prepare(query string) (statement, error) {
 }
 
 // named gives args in the driver's form. It is valid until the next call.
-func (c *conn) named(args []driver.Value) []driver.NamedValue {
+func (c *Conn) named(args []driver.Value) []driver.NamedValue {
 	c.args = c.args[:0]
 	for i, a := range args {
 		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: a})
@@ -80,8 +82,8 @@ func (c *conn) named(args []driver.Value) []driver.NamedValue {
 	return c.args
 }
 
-// exec runs a statement that gives no rows, and returns how many it changed.
-func (c *conn) exec(query string, args ...driver.Value) (int64, error) {
+// Exec runs a statement that gives no rows, and returns how many it changed.
+func (c *Conn) Exec(query string, args ...driver.Value) (int64, error) {
 	s, err := c.prepare(query)
 	if err != nil {
 		return 0, err
@@ -93,8 +95,8 @@ func (c *conn) exec(query string, args ...driver.Value) (int64, error) {
 	return r.RowsAffected()
 }
 
-// run runs statements that are used once, without keeping them prepared.
-func (c *conn) run(script string) error {
+// Run runs statements that are used once, without keeping them prepared.
+func (c *Conn) Run(script string) error {
 	s, err := c.c.Prepare(script)
 	if err != nil {
 		return err
@@ -103,16 +105,17 @@ func (c *conn) run(script string) error {
 	return errors.Join(err, s.Close())
 }
 
-// errStop ends a query early without being an error.
-var errStop = errors.New("stop")
+// ErrStop, returned for a row, ends a query early without being an error.
+var ErrStop = errors.New("stop")
 
-// query calls each for every row. The row is valid during the call only; its byte slices may be kept.
-func (c *conn) query(each func(row []driver.Value) error, query string, args ...driver.Value) error {
-	return c.queryContext(context.Background(), each, query, args...)
+// Query calls each for every row. The row is valid during the call only; its byte slices may be kept.
+func (c *Conn) Query(each func(row []driver.Value) error, query string, args ...driver.Value) error {
+	return c.QueryContext(context.Background(), each, query, args...)
 }
 
-// queryContext is query, interrupted when ctx ends.
-func (c *conn) queryContext(ctx context.Context, each func(row []driver.Value) error, query string, args ...driver.Value) error {
+// QueryContext is Query, interrupted when ctx ends.
+func (c *Conn) QueryContext(ctx context.Context, each func(row []driver.Value) error, query string,
+	args ...driver.Value) error {
 	s, err := c.prepare(query)
 	if err != nil {
 		return err
@@ -130,23 +133,23 @@ func (c *conn) queryContext(ctx context.Context, each func(row []driver.Value) e
 			break
 		}
 	}
-	if err == io.EOF || err == errStop {
+	if err == io.EOF || err == ErrStop {
 		err = nil
 	}
 	return errors.Join(err, rows.Close())
 }
 
-// integer returns the first column of the first row; ok is false when there is no row or it is NULL.
-func (c *conn) integer(query string, args ...driver.Value) (n int64, ok bool, err error) {
-	err = c.query(func(row []driver.Value) error {
+// Integer returns the first column of the first row; ok is false when there is no row or it is NULL.
+func (c *Conn) Integer(query string, args ...driver.Value) (n int64, ok bool, err error) {
+	err = c.Query(func(row []driver.Value) error {
 		n, ok = row[0].(int64)
-		return errStop
+		return ErrStop
 	}, query, args...)
 	return n, ok, err
 }
 
-// close closes the connection and its statements.
-func (c *conn) close() error {
+// Close closes the connection and its statements.
+func (c *Conn) Close() error {
 	var errs []error
 	for _, s := range c.stmts {
 		errs = append(errs, s.Close())
@@ -161,6 +164,6 @@ func rowInto(texts ...*string) func([]driver.Value) error {
 		for i, t := range texts {
 			*t, _ = row[i].(string)
 		}
-		return errStop
+		return ErrStop
 	}
 }
