@@ -76,6 +76,9 @@ func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
 		reason = networkFailure
 	}
 	rule := "network " + string(s.NetErr.Kind)
+	if e.reasons[s.NetErr.Reason] != nil {
+		return e.explain(s, s.NetErr.Reason, "", BasisNetwork, High, rule)
+	}
 	if v := b.winner(); reason == oauthTokenFailed && v != nil && v.category == ConnectionFailure && v.top.rule != nil {
 		reason, rule = v.top.rule.Reason, v.top.rule.ID
 	}

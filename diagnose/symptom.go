@@ -27,7 +27,7 @@ const (
 type Symptom struct {
 	Stage    Stage
 	Reply    Reply  // the zero Reply when the upstream said nothing
-	NetErr   NetErr // why there is no reply; the zero NetErr when there is one
+	NetErr   NetErr // why there is no reply
 	Text     string // wording that carries no code, as in a foreign mailer's report
 	Upstream string // host name of the next hop that spoke
 	Final    bool   // the message will not be tried again, whatever the reply's class: its time is over
@@ -36,9 +36,12 @@ type Symptom struct {
 
 // NetErr says why an exchange with the upstream ended without a reply. It is made from a Go error by the side that
 // met it; diagnose itself does no I/O.
+//
+// Beside a reply only Text is set, to what the server said before it: the explanation of a refused login.
 type NetErr struct {
-	Kind NetKind
-	Text string // the error in words, for the log: addresses and names, never secrets
+	Kind   NetKind
+	Text   string // the error in words, for the log: addresses and names, never secrets
+	Reason Reason `json:",omitempty"` // what it means, where that side knows; "": the words are read
 }
 
 // NetKind is the kind of a failure that came without a reply.
