@@ -87,7 +87,8 @@ CREATE TABLE meta (               -- one row
 	messages INTEGER NOT NULL,
 	bytes    INTEGER NOT NULL,
 	notices  INTEGER NOT NULL,
-	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; 0: unknown
+	journal  INTEGER NOT NULL DEFAULT 0  -- salt of the journal that the last transaction took in; ` +
+	`0: not known
 ) STRICT;
 INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
 `
