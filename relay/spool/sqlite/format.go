@@ -4,12 +4,10 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
@@ -19,11 +17,11 @@ func checkFormat(dir files.Dir) error {
 	if err != nil {
 		return err
 	}
-	journal, err := journalVersion(dir.Path)
+	ofJournal, err := journal.LatestVersion(dir.Path)
 	if err != nil {
 		return err
 	}
-	if version = max(version, journal); version > files.Format {
+	if version = max(version, ofJournal); version > files.Format {
 		return files.NewerFormat(version)
 	}
 	return nil
@@ -68,54 +66,4 @@ func pageVersion(page []byte) int64 {
 		return 0
 	}
 	return int64(binary.BigEndian.Uint32(page[headerVersion:]))
-}
-
-// journalVersion is the latest format of a journal in dir, by its first page or, where that is damaged, its
-// name.
-func journalVersion(dir string) (version int64, err error) {
-	names, err := filepath.Glob(filepath.Join(escapeGlob(dir), files.Journal1+"*"))
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range names {
-		n, ok, err := firstPageVersion(name)
-		if err != nil {
-			return 0, err
-		}
-		if !ok {
-			n = nameVersion(filepath.Base(name))
-		}
-		version = max(version, n)
-	}
-	return version, nil
-}
-
-// nameVersion is the format that the name of a journal says: journal-N. A large number is somebody's copy, with
-// the date perhaps.
-func nameVersion(name string) int64 {
-	n, err := strconv.ParseInt(strings.TrimPrefix(name, files.Journal1+"-"), 10, 64)
-	if err != nil || n > 1000 {
-		return 0
-	}
-	return n
-}
-
-// escapeGlob escapes what a pattern would take for more than a letter.
-func escapeGlob(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
-}
-
-// firstPageVersion is the format in the first page of a journal; ok is false when that is damaged.
-func firstPageVersion(name string) (version int64, ok bool, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return 0, false, files.IgnoreMissing(err)
-	}
-	defer f.Close()
-	page := make([]byte, journalPage)
-	if _, err := io.ReadFull(f, page); err != nil {
-		return 0, false, nil
-	}
-	version, _, ok = parseFirstPage(page)
-	return version, ok, nil
 }

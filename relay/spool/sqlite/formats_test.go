@@ -18,6 +18,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // earlier is a spool that an earlier release has written: see testdata/formats.
@@ -177,7 +178,7 @@ func TestDowngradedSpool(t *testing.T) {
 	if kept, _, missing := w.account(t, s, e.want); missing < 5 || kept+missing != len(e.want) {
 		t.Fatalf("%d messages kept, %d in the journal only: this tests nothing", kept, missing)
 	}
-	list, err := ReadJournal(aside[0])
+	list, err := journal.ReadMessages(aside[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func TestJournalOfAnotherSpool(t *testing.T) {
 	if len(aside) != 1 || !strings.Contains(w.String(), "level=ERROR") {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}
-	list, err := ReadJournal(aside[0])
+	list, err := journal.ReadMessages(aside[0])
 	if err != nil || len(list) != len(other.want) {
 		t.Errorf("%d messages are read, want %d; %v", len(list), len(other.want), err)
 	}
@@ -303,8 +304,9 @@ func readAll(t *testing.T, dir string) map[string]string {
 // copy is kept all the same, and what it says can be looked at.
 func TestUnreadableJournalIsKept(t *testing.T) {
 	im := youngImage(t, 2)
-	for at := int64(journalPage); at < liveBytes(t, im.dir); at += journalPage {
-		flip(t, filepath.Join(im.dir, files.Journal), at+entryHeader+2, 3)
+	const inBody = 50 // of the entry with which a page begins
+	for at := int64(journal.PageSize); at < liveBytes(t, im.dir); at += journal.PageSize {
+		flip(t, filepath.Join(im.dir, files.Journal), at+inBody, 3)
 	}
 	os.Remove(filepath.Join(im.dir, files.RunState))
 	var w watcher
@@ -314,8 +316,8 @@ func TestUnreadableJournalIsKept(t *testing.T) {
 	if len(aside) != 1 || !strings.Contains(w.String(), "mailwhy queue recover "+aside[0]) {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}
-	list, err := ReadJournal(aside[0])
-	found := slices.ContainsFunc(list, func(r Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
+	list, err := journal.ReadMessages(aside[0])
+	found := slices.ContainsFunc(list, func(r journal.Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
 	if err != nil || !found {
 		t.Errorf("the copy has %d messages, %v; want the one that was there among them", len(list), err)
 	}

@@ -10,6 +10,7 @@ import (
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // pending is what the journal has and the database has not: messages that have come, ids of others that have gone, and
@@ -22,7 +23,8 @@ import (
 // for count.
 type pending struct {
 	s        *Spool
-	journal  *journal                 // nil for none
+	journal  *journal.File            // nil for none
+	noted    bool                     // the database has noted its salt: it may be written to
 	byID     map[string]*spool.Record // whole, with their contents
 	bytes    int64                    // about what all this takes in memory
 	gone     map[string]*spool.Record // from the database, as far as a settlement knows them
@@ -52,13 +54,13 @@ func (p *pending) open(base int64) bool {
 	if p.s.o.Limits.Journal == 0 || p.max() == 0 {
 		return false
 	}
-	j, err := openJournal(p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
+	j, err := journal.Open(p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
 	if err != nil {
 		p.s.o.Log.Warn("the spool goes on without its journal, somewhat slower", "dir", p.s.o.Dir, "err", err)
 		return false
 	}
-	j.restart(base)
-	p.journal = j
+	j.Restart(base)
+	p.journal, p.noted = j, false
 	return true
 }
 
@@ -67,7 +69,7 @@ func (p *pending) closeJournal() error {
 	if p.journal == nil {
 		return nil
 	}
-	return p.journal.f.Close()
+	return p.journal.Close()
 }
 
 // dropJournal does without the journal, which gave an error. What the error left there counts until the next transaction
@@ -75,12 +77,12 @@ func (p *pending) closeJournal() error {
 func (p *pending) dropJournal(err error) {
 	p.s.o.Log.Error("the spool's journal cannot be written; the spool goes on without it, somewhat slower",
 		"dir", p.s.o.Dir, "err", err)
-	p.journal.f.Close()
+	p.journal.Close()
 	p.journal = nil
 }
 
 // takes reports whether the journal can be written to, and there is memory for more.
-func (p *pending) takes() bool { return p.journal != nil && p.journal.noted && p.bytes <= p.max() }
+func (p *pending) takes() bool { return p.journal != nil && p.noted && p.bytes <= p.max() }
 
 // max bounds the memory that all this takes. On a full disk the reserve, if there is one, must hold it and the outcomes.
 func (p *pending) max() int64 {
@@ -132,8 +134,8 @@ func (p *pending) checkpointed(commits int64) {
 	p.reported, p.bytes = nil, 0
 	p.counted()
 	if p.journal != nil {
-		p.journal.restart(commits)
-		p.journal.noted = true
+		p.journal.Restart(commits)
+		p.noted = true
 	}
 }
 
@@ -232,7 +234,7 @@ func (j *journaling) knowsReport(id string) (bool, error) {
 func (j *journaling) put(r *spool.Record) {
 	whole := j.count(r)
 	j.puts[r.ID] = whole
-	j.p.journal.put(whole)
+	j.p.journal.Put(whole)
 }
 
 // report adds that notices are reported, by r unless that is nil.
@@ -241,7 +243,7 @@ func (j *journaling) report(reported []relay.Notice, r *spool.Record) {
 		r = j.count(r)
 	}
 	j.reports = append(j.reports, reporting{reported, r})
-	j.p.journal.report(reported, r)
+	j.p.journal.Report(reported, r)
 }
 
 // count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its texts.
@@ -266,7 +268,7 @@ func (j *journaling) end(r *spool.Record) (bool, error) {
 	j.n.Messages--
 	j.n.Bytes -= r.Size
 	j.ends = append(j.ends, r)
-	j.p.journal.end(r.ID)
+	j.p.journal.End(r.ID)
 	return true, nil
 }
 

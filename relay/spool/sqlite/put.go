@@ -1,13 +1,16 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/journal"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -163,4 +166,31 @@ func (p *putting) takeBack(t *database.Tx) error {
 		t.Unused = append(t.Unused, p.r.File)
 	}
 	return nil
+}
+
+// recoveredFor is how long the ids of messages that were put back are known.
+const recoveredFor = 10 * 365 * 24 * time.Hour
+
+// Recover puts a message of a journal back under its id. It reports false when the message is there, or was
+// put back before. The limits of the spool do not hold for it.
+func (s *Spool) Recover(ctx context.Context, r journal.Recovered) (stored bool, err error) {
+	if r.Damage != "" {
+		return false, fmt.Errorf("%s is damaged: %s", r.Message.ID, r.Damage)
+	}
+	p, err := s.receive(r.Message, bytes.NewReader(r.Content), false)
+	if err != nil {
+		return false, err
+	}
+	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after, apply: func(t *database.Tx) error {
+		p.stored = false
+		if known, err := t.Remember(p.r.ID, spool.Nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
+			return err
+		}
+		s.queue.GiveSlot(p.r)
+		p.stored, err = t.Insert(p.r, p.r.Data)
+		return err
+	}}
+	err = s.w.ops.do(ctx, op)
+	p.finish(op, err)
+	return p.stored && err == nil, err
 }

@@ -13,6 +13,7 @@ import (
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and keeps a relay
@@ -55,7 +56,7 @@ func (r *ReadOnly) readJournal(c *database.Conn) error {
 	if format > files.Format {
 		return files.NewerFormat(format)
 	}
-	j, err := readJournal(r.dir.Path)
+	j, err := journal.Read(r.dir.Path)
 	if err != nil {
 		return err
 	}
@@ -63,16 +64,16 @@ func (r *ReadOnly) readJournal(c *database.Conn) error {
 	if err != nil {
 		return err
 	}
-	if why, err := foreign(&j, c, n); why != "" || err != nil {
+	if why, err := j.Foreign(knowledgeOf(c, n)); why != "" || err != nil {
 		return err // a relay that starts sets it aside
 	}
-	changes := j.changes(n.Commits, 0)
-	r.came, r.gone = changes.come, map[string]bool{}
+	changes := j.Changes(n.Commits, 0)
+	r.came, r.gone = changes.Added, map[string]bool{}
 	slices.SortFunc(r.came, func(a, b *spool.Record) int { return cmp.Compare(a.ID, b.ID) })
-	for _, id := range changes.gone {
+	for _, id := range changes.Removed {
 		r.gone[id] = true
 	}
-	return r.readReported(c, changes.reported)
+	return r.readReported(c, changes.Reported)
 }
 
 // readReported notes which messages wait for nothing once notices are told.

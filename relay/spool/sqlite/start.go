@@ -14,6 +14,7 @@ import (
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 	"mailwhy/relay/spool/runstate"
 )
 
@@ -27,14 +28,14 @@ type opener struct {
 	dir files.Dir
 	was runstate.Last
 
-	journal  journalled // what the journal holds that the run before has left
-	lostTail bool       // transactions are missing
+	journal  journal.Journal // what the journal holds that the run before has left
+	lostTail bool            // transactions are missing
 }
 
 // start opens the database, and brings it into order after whatever ended the previous process.
 func (o *opener) start() (*database.Conn, database.Counts, error) {
 	var err error
-	if o.journal, err = readJournal(o.dir.Path); err != nil {
+	if o.journal, err = journal.Read(o.dir.Path); err != nil {
 		return nil, database.Counts{}, err
 	}
 	c, n, err := o.openChecked()
@@ -98,8 +99,8 @@ func (o *opener) openChecked() (*database.Conn, database.Counts, error) {
 
 // reportLost tells if transactions are missing from a database that has had so many.
 func (o *opener) reportLost(commits int64) {
-	missing := max(0, o.journal.base-commits) // the journal is written only after the transaction that it names
-	if last := o.journal.last(commits); o.was.Known {
+	missing := max(0, o.journal.Base-commits) // the journal is written only after the transaction that it names
+	if last := o.journal.Last(commits); o.was.Known {
 		missing = max(missing, o.was.Commits-last)
 	}
 	if missing == 0 {
@@ -107,8 +108,8 @@ func (o *opener) reportLost(commits int64) {
 	}
 	o.lostTail = true
 	aside, err := "", error(nil)
-	if len(o.journal.broken)+len(o.journal.newer) > 0 { // they may have been there
-		aside, err = o.dir.SetAside(o.journal.name)
+	if o.journal.Damaged() { // they may have been there
+		aside, err = o.dir.SetAside(o.journal.Name)
 	}
 	o.dir.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may be lost",
 		"dir", o.dir.Path, "transactions_missing", missing, "transactions", commits, "journal", aside, "err", err)
@@ -276,7 +277,7 @@ func (o *opener) sweepContent(c *database.Conn, name string) (removed bool, err 
 
 // behind reports whether SQLite finds fewer transactions than were committed. It only reads.
 func (o *opener) behind() bool {
-	if !o.was.Known && o.journal.base == 0 {
+	if !o.was.Known && o.journal.Base == 0 {
 		return false
 	}
 	c, err := database.OpenReader(o.dir.File(files.Database), database.ReadBeside)
@@ -285,7 +286,7 @@ func (o *opener) behind() bool {
 	}
 	defer c.Close()
 	n, err := database.ReadCounts(c)
-	return err != nil || n.Commits < o.journal.base || o.was.Known && o.journal.last(n.Commits) < o.was.Commits
+	return err != nil || n.Commits < o.journal.Base || o.was.Known && o.journal.Last(n.Commits) < o.was.Commits
 }
 
 // rename1 gives the files of format 1 their names of today. The database has all that is in them.

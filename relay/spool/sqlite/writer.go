@@ -183,7 +183,7 @@ func (w *writer) startJournal() {
 	if !w.pending.open(w.n.Commits) {
 		return
 	}
-	w.n.Journal = int64(w.pending.journal.salt)
+	w.n.Journal = w.pending.journal.Salt()
 	// Where the disk is full the first transaction that succeeds notes it.
 	if err := w.commit([]*operation{nothing()}); err != nil && !database.IsFull(err) {
 		w.ops.suspect(err)
@@ -197,7 +197,7 @@ func (w *writer) tryJournal(batch []*operation) bool {
 		return false
 	}
 	j := &journaling{p: w.pending, c: w.c, n: w.n, had: w.n, puts: map[string]*spool.Record{}}
-	w.pending.journal.clear()
+	w.pending.journal.Clear()
 	results := make([]error, len(batch))
 	for i, op := range batch {
 		ok, err := op.journal(j)
@@ -206,8 +206,8 @@ func (w *writer) tryJournal(batch []*operation) bool {
 		}
 		results[i] = err
 	}
-	if w.pending.journal.n > 0 {
-		if !w.pending.journal.fits() {
+	if !w.pending.journal.Empty() {
+		if !w.pending.journal.Fits() {
 			return false
 		}
 		j.n.Commits++
@@ -227,7 +227,7 @@ func (w *writer) writeJournal(commit int64) (err error) {
 		err = w.fault(false)
 	}
 	if err == nil {
-		err = w.pending.journal.write(commit)
+		err = w.pending.journal.Write(commit)
 	}
 	if err == nil && w.fault != nil {
 		err = w.fault(true)
