@@ -53,7 +53,7 @@ func TestReal(t *testing.T) {
 					CAFile: ca}
 				o.Auth = secret("secret")
 			}
-			for _, mech := range []string{plain, login, cramMD5} {
+			for _, mech := range []string{"PLAIN", "LOGIN", "CRAM-MD5"} {
 				t.Run(mech, func(t *testing.T) {
 					p := newPool(t, s.clear, func(o *Options) {
 						inTLS(o)
