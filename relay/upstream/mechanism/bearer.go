@@ -109,7 +109,10 @@ func (c *BearerClient) explain(challenge []byte) string {
 		{"status", status}, {"schemes", j.Schemes}, {"scope", j.Scope}, {"openid-configuration", j.OpenID},
 	} {
 		if field.value != "" {
-			value := strings.ReplaceAll(field.value, c.token, "[hidden]")
+			value := field.value
+			if len(c.token) >= 4 {
+				value = strings.ReplaceAll(value, c.token, "[hidden]")
+			}
 			said = append(said, field.name+" "+clean.Line(value, maxExplained))
 		}
 	}
