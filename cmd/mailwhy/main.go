@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/authcmd"
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -69,6 +70,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newLogCommand(),
 		newDSNCommand(),
 		newHealthCommand(),
+		authcmd.New(func(err error) error { return &exitError{exitUsage, err} }),
 		newHashPasswordCommand(),
 		newPracticeCommand(),
 		newDemoCommand(),

@@ -28,6 +28,7 @@ type Options struct {
 	Rotate   bool           // each refresh gives a new refresh token
 	Once     bool           // a refresh token that was used is dead
 	Pending  int            // polls of a device code before the person has entered it
+	Interval int            // seconds between two polls; 5 when zero
 	Skew     time.Duration  // of the Date header
 	Script   func(Request) *Answer
 	Marked   string // begins each secret that the server makes; "marked" when empty

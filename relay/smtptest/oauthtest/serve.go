@@ -91,7 +91,7 @@ func (s *Server) device(w http.ResponseWriter) {
 	code := s.secret("device")
 	s.codes[code] = url.Values{}
 	reply(w, map[string]any{"device_code": code, "user_code": "ABCD-EFGH",
-		"verification_uri": "https://login.test/device", "expires_in": 900, "interval": 5})
+		"verification_uri": "https://login.test/device", "expires_in": 900, "interval": cmp.Or(s.opt.Interval, 5)})
 }
 
 // authorize is the page of a browser: its person agrees at once.
