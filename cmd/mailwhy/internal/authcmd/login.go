@@ -22,13 +22,14 @@ func newLogin(usage func(error) error) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "login --provider NAME --client-id ID --token-file FILE",
 		Short: "Log in to the account that mail is sent with",
-		Long: `Logs a person in and writes the refresh token that the relay uses from then on to a file, which it replaces as
-the provider replaces the token. Only the file's owner can read it. No password is asked for or kept.
+		Long: `Logs a person in and writes the refresh token that the relay uses from then on to a
+file, which it replaces as the provider replaces the token. Only the file's owner can
+read it. No password is asked for or kept.
 
-Without a flag the login is in a browser on this machine. On a machine without one use --device, which shows a
-code to enter elsewhere, or, as Google gives no code for mail, --paste: open the address anywhere,
-	and paste the
-address that the browser ends at, though it shows an error there.`,
+Without a flag the login is in a browser on this machine. On a machine without one use
+--device, which shows a code to enter elsewhere, or, as Google gives no code for mail,
+--paste: open the address anywhere, and paste the address that the browser ends at,
+though it shows an error there.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if a.tokenFile == "" || a.clientID == "" {

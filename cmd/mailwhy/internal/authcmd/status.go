@@ -22,8 +22,9 @@ func newStatus(usage func(error) error) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status --token-file FILE",
 		Short: "Show whose login a token file holds, and whether it works",
-		Long: `Shows what a token file holds, the token left out. With --try it gets an access token, as the relay would, and
-shows what that token says of itself; a refresh token that the provider replaces is written to the file.
+		Long: `Shows what a token file holds, the token left out. With --try it gets an access token,
+as the relay would, and shows what that token says of itself; a refresh token that the
+provider replaces is written to the file.
 
 Exit status 1 when the file cannot be used or the provider refuses.`,
 		Args: cobra.NoArgs,
