@@ -90,7 +90,7 @@ func TestExample(t *testing.T) {
 		delete(shown, plain)
 	}
 	for path := range shown {
-		t.Errorf("the example shows %s, which is no key", path)
+		t.Errorf("the example shows %s, which is not a key", path)
 	}
 }
 
@@ -253,7 +253,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 // TestEnvironmentMistakes: what viper cannot see, a misspelt variable, is a mistake; what Kubernetes sets
-// for a service of our name is none.
+// for a service of our name is not.
 func TestEnvironmentMistakes(t *testing.T) {
 	base := []string{"MAILWHY_UPSTREAM=smtp://mail.example.com"}
 	for _, tt := range []struct{ pair, want string }{

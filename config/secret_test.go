@@ -63,7 +63,7 @@ func TestSecretFile(t *testing.T) {
 	}
 }
 
-func TestSecretFileTrouble(t *testing.T) {
+func TestUnreadableSecretFile(t *testing.T) {
 	load := func(file string) (*Config, error) {
 		return Load(Source{Env: []string{"MAILWHY_UPSTREAM=smtp://u@mail.example.com", "MAILWHY_UPSTREAM_PASSWORD_FILE=" + file}})
 	}

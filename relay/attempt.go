@@ -48,7 +48,7 @@ type Transaction struct {
 // and the lane goes on.
 type Result struct {
 	Attempts []Attempt // one for each of Transaction.Recipients, in their order
-	Fault    *Attempt  // met before MAIL: it concerns the lane, and is no recipient's attempt
+	Fault    *Attempt  // met before MAIL: it concerns the lane, and is not an attempt for a recipient
 	Err      error     // the content could not be read; nothing was completed at the upstream
 }
 

@@ -87,7 +87,7 @@ python3 - <<'PY'
 import smtplib
 with smtplib.SMTP("127.0.0.1", 2525, timeout=20) as s:
     print(s.sendmail("app@shop.example", ["alice@customer.example", "550-5.1.1@any.test"],
-        "From: app@shop.example\r\nTo: alice@customer.example\r\nSubject: compose trial\r\n\r\nhello\r\n"))
+        "From: app@shop.example\r\nTo: alice@customer.example\r\nSubject: compose test\r\n\r\nhello\r\n"))
 PY
 
 # The image has no shell, so files are read through docker cp.
@@ -95,7 +95,7 @@ practice=$(compose ps -q practice)
 found() {
   rm -rf "$scratch/mail"
   docker cp "$practice:/mail" "$scratch/mail" >/dev/null
-  grep -lq 'Subject: compose trial' "$scratch"/mail/*.eml 2>/dev/null && grep -lq 'X-Mailwhy-Category' "$scratch"/mail/*.eml 2>/dev/null
+  grep -lq 'Subject: compose test' "$scratch"/mail/*.eml 2>/dev/null && grep -lq 'X-Mailwhy-Category' "$scratch"/mail/*.eml 2>/dev/null
 }
 for _ in $(seq 30); do found && break; sleep 1; done
 found || { echo "the message or its bounce did not arrive"; ls "$scratch/mail"; exit 1; }

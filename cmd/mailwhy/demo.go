@@ -52,7 +52,7 @@ func newDemoCommand() *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show all of it on this machine alone",
+		Short: "Show the whole relay at work, on this machine alone",
 		Long: `Starts a practice upstream and a relay on free ports with a temporary spool, sends a handful
 of messages through the relay, and shows the delivery log, one bounce and the queue. It needs no
 configuration, and nothing leaves this machine.`,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -33,7 +32,7 @@ func TestFewDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	upstream := smtptest.New(t, smtptest.Options{})
-	var log lockedBuffer
+	var log smtptest.Buffer
 	cmd := exec.Command("sh", "-c",
 		"ulimit -n 64; exec ./mailwhy serve --listen "+addr+" --spool spool --upstream '"+upstream.URL()+"'")
 	cmd.Dir, cmd.Stderr = dir, &log
@@ -41,7 +40,8 @@ func TestFewDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Signal(os.Interrupt); cmd.Wait() }()
-	waitFor(t, "the relay to listen", func() bool { return strings.Contains(log.String(), "listening") })
+	smtptest.WaitFor(t, "the relay to listen",
+		func() bool { return strings.Contains(log.String(), "listening") })
 	if !strings.Contains(log.String(),
 		"smtpd.max_connections is 1000, but the limit of open files (64) has room for 8") {
 		t.Errorf("logged: %s", log.String())
@@ -64,7 +64,8 @@ func TestFewDescriptors(t *testing.T) {
 	if said["250"] < 8 || said["250"]+said["421"] != 30 {
 		t.Errorf("answers: %v", said)
 	}
-	waitFor(t, "what was taken to arrive", func() bool { return len(upstream.Messages()) == said["250"] })
+	smtptest.WaitFor(t, "what was taken to arrive",
+		func() bool { return len(upstream.Messages()) == said["250"] })
 }
 
 // sendLarge sends a message that is kept in a file of its own, and returns the code of the last reply.
@@ -90,22 +91,4 @@ func sendLarge(addr string) string {
 	io.WriteString(c, ".\r\n")
 	reply, _ := r.ReadString('\n')
 	return reply[:min(3, len(reply))]
-}
-
-// lockedBuffer is a buffer that a process writes to and a test reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -96,7 +96,7 @@ func (d *diagnoser) run(args []string) error {
 		err = d.replies(args)
 	}
 	if err == nil && d.failed {
-		return &exitError{code: exitTrouble} // what could not be read was said where it stood
+		return &exitError{code: exitFailure} // what could not be read was said where it stood
 	}
 	return err
 }
@@ -131,7 +131,8 @@ func (d *diagnoser) checkModes(args []string) error {
 func (d *diagnoser) prepare() error {
 	d.stage = strings.ReplaceAll(strings.ToLower(d.stage), "-", "_")
 	if d.stage != "" && !slices.Contains(stageNames(), d.stage) {
-		return fmt.Errorf("--stage %s: there are %s", printable(d.stage), strings.Join(stageNames(), ", "))
+		return fmt.Errorf("--stage %s: not a stage; use one of %s",
+			printable(d.stage), strings.Join(stageNames(), ", "))
 	}
 	o := diagnose.Options{}
 	if d.rules != "" {
@@ -206,7 +207,7 @@ func (d *diagnoser) explain(s string) explained {
 	symptom := diagnose.Symptom{Stage: diagnose.Stage(d.stage)}
 	if d.text {
 		if strings.TrimSpace(s) == "" {
-			return unreadable(s, errors.New("there is no wording here"))
+			return unreadable(s, errors.New("the line is empty"))
 		}
 		symptom.Text = s
 	} else if symptom.Reply = diagnose.ParseReply(s); symptom.Reply.Code == 0 {

@@ -142,16 +142,7 @@ func (d *diagnoser) printReported(r *reported) error {
 	if r.Error != "" {
 		d.failed = true
 	}
-	if d.json {
-		return d.printJSON(r)
-	}
-	var b bytes.Buffer
-	if d.blocks++; d.blocks > 1 {
-		b.WriteByte('\n')
-	}
-	r.writeReport(&b)
-	_, err := d.out.Write(b.Bytes())
-	return err
+	return d.printBlock(r, r.writeReport)
 }
 
 // writeReport writes for a person what a bounce says of one recipient.

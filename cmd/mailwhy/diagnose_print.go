@@ -55,14 +55,19 @@ func (d *diagnoser) print(x explained) error {
 	if x.Error != "" {
 		d.failed = true
 	}
+	return d.printBlock(x, x.write)
+}
+
+// printBlock prints v as JSON, or a block of text for a person, in one write.
+func (d *diagnoser) printBlock(v any, text func(*bytes.Buffer)) error {
 	if d.json {
-		return d.printJSON(x)
+		return d.printJSON(v)
 	}
 	var b bytes.Buffer
 	if d.blocks++; d.blocks > 1 {
 		b.WriteByte('\n')
 	}
-	x.write(&b)
+	text(&b)
 	_, err := d.out.Write(b.Bytes())
 	return err
 }

@@ -15,10 +15,11 @@ import (
 	"mailwhy/relay/record"
 )
 
-// maxWordings bounds how many wordings are told apart, so that a log of random ones costs no more memory.
+// maxWordings bounds how many different wordings are counted, so that a log of random ones costs no more
+// memory.
 const maxWordings = 50_000
 
-// maxNamed bounds what is kept of a name in a log, bytes.
+// maxNamed is how many bytes of a name in a log are stored.
 const maxNamed = 255
 
 // wording is one that no rule matched, with the answer that it got.
@@ -104,7 +105,8 @@ func (s *unmatchedSum) file(name string) error {
 	}
 }
 
-// add counts one event, if it tells of a refusal. A user's own rules are asked anew, to show what they leave.
+// add counts one event, if it is about a refusal. A user's own rules are asked again, to show what they
+// leave.
 func (s *unmatchedSum) add(l *record.Event) {
 	if l.Diagnosis == nil || l.Reply == "" {
 		return

@@ -43,7 +43,8 @@ one instead.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			composer, err := sampleComposer(template, hostname)
 			if err == nil && !slices.Contains(dsn.Kinds(), kind) {
-				err = fmt.Errorf("--kind %s: there are %s", kind, strings.Join(dsn.Kinds(), ", "))
+				err = fmt.Errorf("--kind %s: not a kind of bounce; use one of %s",
+					kind, strings.Join(dsn.Kinds(), ", "))
 			}
 			var out string
 			if err == nil {
@@ -127,5 +128,5 @@ func preview(c *dsn.Composer, kind, part string) (string, error) {
 	case "html":
 		return html, nil
 	}
-	return "", fmt.Errorf("--part %s: there are all, subject, text, html", part)
+	return "", fmt.Errorf("--part %s: not a part; use one of all, subject, text, html", part)
 }

@@ -27,7 +27,7 @@ the relay counts as healthy: it takes mail, and the mail waits.`,
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
 			defer cancel()
 			if err := health(ctx, &l, asJSON, c.OutOrStdout()); err != nil {
-				return &exitError{code: exitTrouble, err: err} // not exitUsage: Docker knows 0 and 1
+				return &exitError{code: exitFailure, err: err} // not exitUsage: Docker knows 0 and 1
 			}
 			return nil
 		},

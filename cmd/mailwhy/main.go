@@ -30,7 +30,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole command. It returns the exit status: 0, 1 for an error at run time, 2 for a mistake in
+// run is the whole command. It returns the exit status: 0, 1 for a failure at run time, 2 for a mistake in
 // usage or configuration.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	began := false
@@ -78,7 +78,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 
 // The exit statuses.
 const (
-	exitTrouble = 1 // an error at run time
+	exitFailure = 1 // a failure at run time
 	exitUsage   = 2 // a mistake in usage or configuration
 )
 
@@ -103,7 +103,7 @@ func exitStatus(stderr io.Writer, err error, began bool) int {
 	if err == nil {
 		return 0
 	}
-	status := exitTrouble
+	status := exitFailure
 	if !began {
 		status = exitUsage
 	}

@@ -86,7 +86,7 @@ func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error)
 				var err error
 				if path, err = files.Write(m); err != nil {
 					log.line("failed", m.From, m.To, err.Error())
-					return fmt.Errorf("the message cannot be kept")
+					return fmt.Errorf("the message cannot be stored")
 				}
 			}
 			log.line("accepted", m.From, m.To, strings.TrimSpace(fmt.Sprintf("%d bytes  %s", m.Size, path)))

@@ -95,7 +95,7 @@ func TestPracticeDefersWhatItCannotKeep(t *testing.T) {
 	if !lines.Scan() || !strings.Contains(lines.Text(), " failed ") {
 		t.Errorf("printed %q", lines.Text())
 	}
-	if err := <-sent; err == nil || !strings.Contains(err.Error(), "4.3.0 the message cannot be kept") {
+	if err := <-sent; err == nil || !strings.Contains(err.Error(), "4.3.0 the message cannot be stored") {
 		t.Errorf("answered %v", err)
 	}
 	end()

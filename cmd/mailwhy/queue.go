@@ -97,7 +97,11 @@ func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, e
 		}
 	}
 	if f.State != "" && !slices.Contains(admin.States(), f.State) {
-		return f, fmt.Errorf("--state %q is not one of %v", q.state, admin.States())
+		var names []string
+		for _, s := range admin.States() {
+			names = append(names, string(s))
+		}
+		return f, fmt.Errorf("--state %q: not a state; use one of %s", q.state, strings.Join(names, ", "))
 	}
 	if q.category != "" {
 		if f.Category, err = category(q.category); err != nil {
@@ -132,7 +136,7 @@ func category(s string) (string, error) {
 		}
 		names = append(names, string(c))
 	}
-	return "", fmt.Errorf("--category %q is not one of: %s", s, strings.Join(names, ", "))
+	return "", fmt.Errorf("--category %q: not a category; use one of: %s", s, strings.Join(names, ", "))
 }
 
 // prepare reads the configuration and the filter.
@@ -205,7 +209,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 	if err := q.head(ctx, cfg, w, time.Now()); err != nil {
 		return err
 	}
-	return printMessage(w, m, time.Now())
+	return printSummary(w, m, time.Now())
 }
 
 // act changes the messages that are selected, and prints what became of each.
@@ -253,7 +257,7 @@ func (q *queueFlags) act(ctx context.Context, a admin.Action, ids []string, w io
 		return err
 	}
 	if failed > 0 {
-		return &exitError{code: exitTrouble}
+		return &exitError{code: exitFailure}
 	}
 	return nil
 }

@@ -36,7 +36,8 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 		}
 	}
 	in := func(args ...string) []string { return append(args, "--spool", dir) }
-	waitFor(t, "the pause", func() bool { return strings.Contains(must(t, in("health")...), "paused") })
+	smtptest.WaitFor(t, "the pause",
+		func() bool { return strings.Contains(must(t, in("health")...), "paused") })
 	has := func(what, text string, parts ...string) {
 		t.Helper()
 		for _, want := range parts {
@@ -74,7 +75,7 @@ func TestOperatorSeesAPausedUpstream(t *testing.T) {
 	used.Store(false)
 	has("retry", must(t, in("queue", "retry", "--all")...),
 		"resumed upstream default; 1", " messages are due now")
-	waitFor(t, "all to be relayed", func() bool { return len(listed(t, in()...)) == 0 })
+	smtptest.WaitFor(t, "all to be relayed", func() bool { return len(listed(t, in()...)) == 0 })
 	if out := must(t, in("queue", "list")...); strings.Contains(out, "Upstream") {
 		t.Errorf("list of a relay that is well:\n%s", out)
 	}
@@ -103,16 +104,16 @@ func TestOperatorSeesAPausedSender(t *testing.T) {
 	in := func(args ...string) []string { return append(args, "--spool", dir) }
 	left := func(from string) int { return len(listed(t, in("--sender", from)...)) }
 	send("full@shop.example", 1)
-	waitFor(t, "the quota", func() bool { return contents.Load() > 0 })
+	smtptest.WaitFor(t, "the quota", func() bool { return contents.Load() > 0 })
 	send("other@shop.example", 5)
-	waitFor(t, "the others", func() bool { return left("other@shop.example") == 0 })
+	smtptest.WaitFor(t, "the others", func() bool { return left("other@shop.example") == 0 })
 	send("full@shop.example", 50)
 	paused := func() bool {
 		return strings.Contains(must(t, in("queue", "list")...), "waits: sender paused, next try in ")
 	}
-	waitFor(t, "the sender's pause", paused)
+	smtptest.WaitFor(t, "the sender's pause", paused)
 	send("other@shop.example", 5)
-	waitFor(t, "the others again", func() bool { return left("other@shop.example") == 0 })
+	smtptest.WaitFor(t, "the others again", func() bool { return left("other@shop.example") == 0 })
 	if n := contents.Load(); n > 10 || left("full@shop.example") != 51 {
 		t.Errorf("%d contents were offered, %d messages are left; want few, and all", n,
 			left("full@shop.example"))

@@ -142,7 +142,7 @@ func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []spool
 		}
 	}
 	if failed {
-		return &exitError{code: exitTrouble}
+		return &exitError{code: exitFailure}
 	}
 	return nil
 }

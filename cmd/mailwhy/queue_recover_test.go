@@ -103,7 +103,7 @@ func TestQueueRecover(t *testing.T) {
 	}
 }
 
-// TestQueueRecoverMistakes: what cannot be read or put back is said, and is no success.
+// TestQueueRecoverMistakes: what cannot be read or put back is reported, and the exit status is not 0.
 func TestQueueRecoverMistakes(t *testing.T) {
 	file, ids := killedJournal(t, 2)
 	b, err := os.ReadFile(file)
@@ -117,7 +117,7 @@ func TestQueueRecoverMistakes(t *testing.T) {
 		t.Errorf("the damaged message is not shown as such:\n%s", out)
 	}
 	out, _, status := recoverFrom("--spool", dir, "--put", file)
-	if status != exitTrouble || !strings.Contains(out, ids[0]+"  put back") ||
+	if status != exitFailure || !strings.Contains(out, ids[0]+"  put back") ||
 		!strings.Contains(out, ids[1]+"  failed: ") {
 		t.Errorf("status %d:\n%s", status, out)
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -79,16 +78,6 @@ func startRelayTo(
 	return r.Addrs()[0].String(), stop
 }
 
-// waitFor calls ok until it is true.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // listed returns the summaries that `queue list --json` prints.
 func listed(t *testing.T, args ...string) (all []admin.Summary) {
 	t.Helper()
@@ -117,21 +106,22 @@ func TestQueueCommands(t *testing.T) {
 		}
 	}
 	in := func(args ...string) []string { return append(args, "--spool", dir) }
-	waitFor(t, "two deferrals", func() bool { return len(listed(t, in("--state", "deferred")...)) == 2 })
+	smtptest.WaitFor(t, "two deferrals",
+		func() bool { return len(listed(t, in("--state", "deferred")...)) == 2 })
 	cron := listed(t, in("--sender", "cron@shop.example", "--category", "mailbox_full")...)
 	if len(cron) != 1 || cron[0].Recipients[0].Code != 452 || cron[0].Recipients[0].NextAttempt.IsZero() {
 		t.Fatalf("cron's mail: %+v", cron)
 	}
 	id := cron[0].ID
-	story := must(t, in("queue", "show", id)...)
+	shown := must(t, in("queue", "show", id)...)
 	for _, want := range []string{
 		id, "<cron@shop.example>", "order 7", "<7@shop.example>",
 		"452-4.2.2@customer.example: deferred after 1 attempt, due in ",
 		"stage rcpt", "    452 4.2.2 ", "Mailbox Full: mailbox_full", "    1. ",
 		"fine@customer.example: relayed", "What happened:",
 	} {
-		if !strings.Contains(story, want) {
-			t.Errorf("the story lacks %q:\n%s", want, story)
+		if !strings.Contains(shown, want) {
+			t.Errorf("it lacks %q:\n%s", want, shown)
 		}
 	}
 
@@ -144,9 +134,11 @@ func TestQueueCommands(t *testing.T) {
 		if !strings.Contains(out, step.says) {
 			t.Errorf("%s: %s", step.action, out)
 		}
-		waitFor(t, step.action, func() bool { return len(listed(t, in("--state", step.state, id)...)) == 1 })
+		smtptest.WaitFor(t, step.action,
+			func() bool { return len(listed(t, in("--state", step.state, id)...)) == 1 })
 	}
-	waitFor(t, "a second attempt", func() bool { return listed(t, in(id)...)[0].Recipients[0].Attempts >= 2 })
+	smtptest.WaitFor(t, "a second attempt",
+		func() bool { return listed(t, in(id)...)[0].Recipients[0].Attempts >= 2 })
 	if out := must(t, in("health")...); !strings.HasPrefix(out, "healthy: 2 messages in the spool") {
 		t.Errorf("health: %s", out)
 	}
@@ -159,7 +151,7 @@ func TestQueueCommands(t *testing.T) {
 	if left := listed(t, in()...); len(left) != 1 || left[0].From != "app@shop.example" {
 		t.Errorf("after the drop: %+v", left)
 	}
-	if status, out, _ := command(t, in("queue", "drop", id)...); status != exitTrouble ||
+	if status, out, _ := command(t, in("queue", "drop", id)...); status != exitFailure ||
 		!strings.Contains(out, "not in the queue") {
 		t.Errorf("drop again: exit status %d, %s", status, out)
 	}
@@ -175,14 +167,14 @@ func TestQueueCommands(t *testing.T) {
 	if out := must(t, in("queue", "list")...); !strings.Contains(out, "1 message, 2 recipients") {
 		t.Errorf("list after the end of the relay:\n%s", out)
 	}
-	if status, _, err := command(t, in("queue", "drop", left[0].ID)...); status != exitTrouble ||
+	if status, _, err := command(t, in("queue", "drop", left[0].ID)...); status != exitFailure ||
 		!strings.Contains(err, "no relay is running") {
 		t.Errorf("drop after the end of the relay: %d, %s", status, err)
 	}
 }
 
-// TestPrintableStory: what strangers wrote reaches the terminal without its controls.
-func TestPrintableStory(t *testing.T) {
+// TestPrintableSummary: what strangers wrote reaches the terminal without its controls.
+func TestPrintableSummary(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	addr, _ := startRelay(t, dir)
 	err := smtp.SendMail(addr, nil, "app@shop.example", []string{"452-4.2.2@customer.example"},
@@ -191,7 +183,7 @@ func TestPrintableStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	var id string
-	waitFor(t, "the message", func() bool {
+	smtptest.WaitFor(t, "the message", func() bool {
 		if all := listed(t, "--spool", dir); len(all) == 1 {
 			id = all[0].ID
 		}

@@ -75,8 +75,8 @@ func (l *listing) end() error {
 	return err
 }
 
-// printMessage tells all that is known of a message.
-func printMessage(w io.Writer, m *admin.Shown, now time.Time) error {
+// printSummary prints all that is known of a message.
+func printSummary(w io.Writer, m *admin.Shown, now time.Time) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "Message    %s\n", m.ID)
 	row := func(name, value string) {
@@ -132,7 +132,7 @@ func envelopeText(e *relay.Envelope) string {
 	return strings.Join(parts, " ")
 }
 
-// printRecipient prints all that is known of one recipient.
+// printRecipient prints what became of one recipient.
 func printRecipient(w io.Writer, m *admin.Shown, r *relay.Recipient, now time.Time) {
 	fmt.Fprintf(w, "\n%s: %s", printable(r.Address), r.State)
 	if r.Attempts > 0 {

@@ -120,7 +120,7 @@ func limitMemory() {
 	debug.FreeOSMemory() // reading the rules left garbage behind, which an idle relay would keep for minutes
 }
 
-// reloadOn loads the configuration anew at each signal. A mistake in it leaves the old one in force.
+// reloadOn loads the configuration again at each signal. A mistake in it leaves the old one in force.
 func reloadOn(ctx context.Context, hup <-chan os.Signal, src config.Source, r *app.Relay, log *slog.Logger) {
 	for {
 		select {

@@ -75,7 +75,7 @@ func TestServeOnProcessors(t *testing.T) {
 // awaitProcessors waits until the runtime has want processors.
 func awaitProcessors(t *testing.T, when string, want int) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("%d processors: %s", want, when),
+	smtptest.WaitFor(t, fmt.Sprintf("%d processors: %s", want, when),
 		func() bool { return runtime.GOMAXPROCS(0) == want })
 }
 
@@ -108,7 +108,7 @@ func sendThrough(t *testing.T, c *smtp.Client) {
 	}
 }
 
-// TestReloadOn: at each signal the configuration is read anew, and a mistake leaves the old one in force.
+// TestReloadOn: at each signal the configuration is read again, and a mistake leaves the old one in force.
 func TestReloadOn(t *testing.T) {
 	upstream := smtptest.New(t, smtptest.Options{})
 	dir := t.TempDir()
@@ -127,7 +127,7 @@ func TestReloadOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var logged lockedBuffer
+	var logged smtptest.Buffer
 	log := slog.New(slog.NewTextHandler(&logged, nil))
 	r, err := newRelay(cfg, io.Discard, log)
 	if err != nil {
@@ -146,6 +146,7 @@ func TestReloadOn(t *testing.T) {
 		before := len(logged.String())
 		put(tt.conf)
 		hup <- syscall.SIGHUP
-		waitFor(t, tt.logs, func() bool { return strings.Contains(logged.String()[before:], tt.logs) })
+		smtptest.WaitFor(t, tt.logs,
+			func() bool { return strings.Contains(logged.String()[before:], tt.logs) })
 	}
 }

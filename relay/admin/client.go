@@ -76,7 +76,7 @@ func (e *answerError) Is(target error) bool {
 	return target == relay.ErrNotFound && e.status == http.StatusNotFound
 }
 
-// dialError tells a relay that is not there from other errors.
+// dialError is ErrNotRunning when no relay answers, and otherwise what went wrong.
 func (c *Client) dialError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w: nothing answers at %s", ErrNotRunning, c.socket)

@@ -36,13 +36,13 @@ func query(f relay.QueueFilter) url.Values {
 	return v
 }
 
-// filter reads the FILTER of a request. A name that it does not know is an error, lest a misspelt filter
-// select all.
+// filter reads the FILTER of a request. An unknown name is an error: a misspelt filter must not
+// select everything.
 func filter(v url.Values) (f relay.QueueFilter, err error) {
 	for name := range v {
 		if !slices.Contains([]string{"sender", "recipient", "category", "state", "after", "older_than",
 			"limit", "id", "all"}, name) {
-			return f, fmt.Errorf("there is no filter %q", name)
+			return f, fmt.Errorf("not a filter: %q", name)
 		}
 	}
 	f = relay.QueueFilter{

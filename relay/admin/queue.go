@@ -183,7 +183,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	f, err := filter(r.URL.Query())
 	switch {
 	case !known:
-		refuse(w, http.StatusNotFound, fmt.Errorf("there is no action %q", r.PathValue("action")))
+		refuse(w, http.StatusNotFound, fmt.Errorf("not an action: %q", r.PathValue("action")))
 		return
 	case err == nil && !Selects(f) && r.URL.Query().Get("all") != "true":
 		err = errSelectsAll

@@ -54,8 +54,8 @@ type Options struct {
 	Log    *slog.Logger   // the operational log
 }
 
-// ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New is
-// the machine's: a port in use, a disk that cannot be written.
+// ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New
+// comes from the machine: a port in use, a disk that cannot be written.
 type ConfigError struct{ Err error }
 
 // Error implements error.

@@ -29,7 +29,7 @@ type door struct {
 	t      *testing.T
 	dir    string
 	app    *Relay
-	logged *lockedBuffer
+	logged *smtptest.Buffer
 	stop   func()
 }
 
@@ -37,7 +37,7 @@ type door struct {
 // are taken from dir.
 func openDoor(t *testing.T, dir, conf string) (*door, error) {
 	t.Helper()
-	d := &door{t: t, dir: dir, logged: &lockedBuffer{}}
+	d := &door{t: t, dir: dir, logged: &smtptest.Buffer{}}
 	cfg, err := d.load(conf)
 	if err != nil {
 		return nil, err
@@ -85,34 +85,6 @@ func (d *door) mustReload(conf string) {
 	if err := d.reload(conf); err != nil {
 		d.t.Fatal(err)
 	}
-}
-
-// waitFor calls ok until it is true.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
-// lockedBuffer is a buffer that a log writes to and a test reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // visitor is a client of a door.

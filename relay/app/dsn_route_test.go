@@ -38,7 +38,10 @@ func TestDSNChosen(t *testing.T) {
 			t.Parallel()
 			r := newDSNRelay(t, smtptest.Options{Without: []string{"DSN"}})
 			r.pythonFrom(tt.from, "", tt.notify, tt.to)
-			time.Sleep(5500 * time.Millisecond) // past the end of all trying
+			smtptest.WaitFor(t, "the last attempt", func() bool {
+				return r.bounced() >= len(tt.actions) && r.waiting() == 0
+			})
+			r.nothingMore(len(r.upstream.Messages()))
 			var actions []string
 			for _, m := range r.upstream.Messages() {
 				if m.To[0].Address == "app@example.com" {
@@ -71,7 +74,11 @@ func TestDSNRoutes(t *testing.T) {
 			r := newDSNRelay(t, smtptest.Options{}, dsnFlag("route", tt.route),
 				dsnFlag("operator", "ops@example.com"), dsnFlag("maildir", dir))
 			r.python("", "", "unknown@example.net")
-			time.Sleep(1500 * time.Millisecond)
+			smtptest.WaitFor(t, "the bounce", func() bool {
+				files, _ := os.ReadDir(filepath.Join(dir, "new"))
+				return len(files) == tt.files && r.bounced() >= len(tt.to) && r.waiting() == 0
+			})
+			r.nothingMore(len(r.upstream.Messages()))
 			var to []string
 			for _, m := range r.upstream.Messages() {
 				for _, rcpt := range m.To {
@@ -108,29 +115,23 @@ func TestDSNHeld(t *testing.T) {
 	}})
 	r.python("", "", "unknown@example.net")
 	var held *relay.Message
-	for range 100 {
+	smtptest.WaitFor(t, "the bounce to be held", func() bool {
 		r.list(func(m *relay.Message) {
 			if m.Report && m.Recipients[0].State == relay.Held {
 				held = m
 			}
 		})
-		if held != nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if held == nil {
-		t.Fatal("the bounce is not held")
-	}
+		return held != nil
+	})
 	rc := &held.Recipients[0]
 	if rc.Address != "app@example.com" || rc.Diagnosis == nil || rc.HeldWhy == "" ||
 		rc.Last.Reply.Code != 501 {
 		t.Errorf("held: %+v", rc)
 	}
-	log, err := os.ReadFile(r.log)
-	if err != nil || !strings.Contains(string(log), `"event":"held"`) {
-		t.Errorf("the log does not tell: %v", err)
-	}
+	smtptest.WaitFor(t, "the delivery log to say so", func() bool { // it is written after the settlement
+		log, _ := os.ReadFile(r.log)
+		return strings.Contains(string(log), `"event":"held"`)
+	})
 	r.nothingMore(0)
 	if n := r.waiting(); n != 1 {
 		t.Errorf("%d messages in the queue, only the held bounce should be", n)
@@ -178,6 +179,16 @@ func (r *dsnRelay) list(each func(*relay.Message)) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// bounced is the number of recipients of bounces at the upstream.
+func (r *dsnRelay) bounced() (n int) {
+	for _, m := range r.upstream.Messages() {
+		if m.From == "" {
+			n += len(m.To)
+		}
+	}
+	return n
 }
 
 // waiting is the number of messages in the queue.

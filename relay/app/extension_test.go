@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"mailwhy/config"
 	"mailwhy/relay/smtptest"
@@ -36,20 +35,13 @@ func TestOddSessionFailsNobody(t *testing.T) {
 			}}, config.Flag{Name: "k", Key: "upstream.default.idle_timeout", Value: "0s"},
 				config.Flag{Name: "k", Key: "retry.expire_after", Value: "1m"})
 			content := "Subject: x\r\n\r\n" + strings.Repeat("\xc3\xbcber alles\r\n", 20_000)
-			await := func(what string, so func() bool) {
-				t.Helper()
-				for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
-					if time.Now().After(deadline) {
-						t.Fatal("no " + what)
-					}
-				}
-			}
 			sendContent(t, r.addr, content)
 			r.arrivals(1)
-			await("end of the first session", func() bool { return r.upstream.Stats().Open == 0 })
+			smtptest.WaitFor(t, "the end of the first session",
+				func() bool { return r.upstream.Stats().Open == 0 })
 			odd.Store(true)
 			sendContent(t, r.addr, content)
-			await("odd session", func() bool { return sessions.Load() >= 2 })
+			smtptest.WaitFor(t, "the odd session", func() bool { return sessions.Load() >= 2 })
 			sendContent(t, r.addr, content)
 			odd.Store(false)
 			r.arrivals(3)

@@ -39,7 +39,7 @@ func openTwoLanes(t *testing.T, o smtptest.Options) *twoLanes {
 	o.Script = l.script(smtptest.Practice())
 	l.second = smtptest.New(t, o)
 	dir := t.TempDir()
-	l.door = &door{t: t, dir: dir, logged: &lockedBuffer{}}
+	l.door = &door{t: t, dir: dir, logged: &smtptest.Buffer{}}
 	l.conf = l.withUpstreams(map[string]*smtptest.Server{"default": l.def, "second": l.second})
 	var err error
 	log := slog.New(slog.NewTextHandler(l.logged, nil))
@@ -119,7 +119,7 @@ func (l *twoLanes) send(to string) {
 func (l *twoLanes) counts(want map[string]float64) {
 	l.t.Helper()
 	for series, value := range want {
-		waitFor(l.t, series, func() bool {
+		smtptest.WaitFor(l.t, series, func() bool {
 			got, there := scrape(l.t, "unix", l.conf.Admin.Socket)[series]
 			return there && got == value
 		})
@@ -129,7 +129,7 @@ func (l *twoLanes) counts(want map[string]float64) {
 // settled waits until nothing is under way to an upstream.
 func (l *twoLanes) settled() {
 	l.t.Helper()
-	waitFor(l.t, "all exchanges to be settled", func() bool {
+	smtptest.WaitFor(l.t, "all exchanges to be settled", func() bool {
 		stat, err := l.app.Stat(l.t.Context())
 		return err == nil && stat.Leased == 0
 	})
@@ -205,7 +205,7 @@ func TestOneLanePauses(t *testing.T) {
 	l.secondDown.Store(true)
 	l.send("joe@second.test")
 	var h admin.Health
-	waitFor(t, "the pause", func() bool {
+	smtptest.WaitFor(t, "the pause", func() bool {
 		var err error
 		if h, err = l.client().Health(t.Context()); err != nil {
 			t.Fatal(err)
@@ -218,7 +218,7 @@ func TestOneLanePauses(t *testing.T) {
 	}
 	l.send("joe@first.test")
 	arrives(t, l.def, 1)
-	waitFor(t, "the list of what waits for the second upstream only", func() bool {
+	smtptest.WaitFor(t, "the list of what waits for the second upstream only", func() bool {
 		var waits []string
 		err := l.client().List(t.Context(), relay.QueueFilter{}, func(s admin.Summary) error {
 			waits = append(waits, s.Lane+" "+s.Recipients[0].WaitsFor)
@@ -254,11 +254,11 @@ func TestFallbackSenderOfOneLane(t *testing.T) {
 func TestReloadOfLanes(t *testing.T) {
 	l := openTwoLanes(t, smtptest.Options{})
 	l.send("452-4.2.2@second.test") // waits for an hour
-	waitFor(t, "the first try", func() bool { return len(l.second.Sessions()) > 0 })
+	smtptest.WaitFor(t, "the first try", func() bool { return len(l.second.Sessions()) > 0 })
 	l.settled()
 	l.secondDelay.Store(int64(500 * time.Millisecond))
 	l.send("joe@second.test")
-	waitFor(t, "the content", l.secondBeganData.Load)
+	smtptest.WaitFor(t, "the content", l.secondBeganData.Load)
 	third := smtptest.New(t, smtptest.Options{})
 	if err := l.app.Reload(l.withUpstreams(
 		map[string]*smtptest.Server{"default": l.def, "third": third})); err != nil {
@@ -270,7 +270,7 @@ func TestReloadOfLanes(t *testing.T) {
 	l.send("ann@second.test") // now for the default upstream
 	arrives(t, l.def, 1)
 	arrives(t, l.second, 1)
-	waitFor(t, "the mail to change lanes", func() bool { return l.lanesOfQueue() == "default" })
+	smtptest.WaitFor(t, "the mail to change lanes", func() bool { return l.lanesOfQueue() == "default" })
 	to := "third"
 	l.routed.Store(&to)
 	l.send("joe@first.test")

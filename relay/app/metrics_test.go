@@ -98,7 +98,7 @@ func TestMetricsOfARelay(t *testing.T) {
 
 	overHTTP := d.app.MetricsAddr().String()
 	for network, addr := range map[string]string{"unix": d.app.cfg.Load().Admin.Socket, "tcp": overHTTP} {
-		waitFor(t, "all but the deferred message to leave", func() bool {
+		smtptest.WaitFor(t, "all but the deferred message to leave", func() bool {
 			p := scrape(t, network, addr)
 			return p[`mailwhy_queue_messages`] == 1 &&
 				p[`mailwhy_message_delay_seconds_count{upstream="default"}`] == 4

@@ -95,9 +95,9 @@ func (r *Relay) Reload(cfg *config.Config) error {
 	r.putInForce(cfg, p)
 	r.metrics.Know(r.metricNames(o.Access))
 	r.warn(cfg)
-	r.lanes.tryNow() // what kept an upstream out of reach may be mended
+	r.lanes.tryNow() // what made an upstream unreachable may be repaired
 	if err := r.deliveryLog.Reopen(); err != nil {
-		r.log.Error("the delivery log cannot be opened anew: it goes on in the file as it was", "err", err)
+		r.log.Error("the delivery log cannot be reopened: it goes on in the old file", "err", err)
 	}
 	return nil
 }

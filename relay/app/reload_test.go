@@ -132,7 +132,7 @@ func arrives(t *testing.T, upstream *smtptest.Server, n int) {
 // certificate in force.
 func TestRenewedCertificate(t *testing.T) {
 	dir := t.TempDir()
-	files, logged := &door{t: t, dir: dir}, &lockedBuffer{}
+	files, logged := &door{t: t, dir: dir}, &smtptest.Buffer{}
 	put := func(id *smtptest.Identity) {
 		files.write("crt", string(id.CertPEM))
 		files.write("key", string(id.KeyPEM))

@@ -19,7 +19,7 @@ const (
 )
 
 // ComposeDigest writes a digest: many failures of one kind, in one notice for a person and a list for a
-// program. It is no multipart/report, since a delivery status is about one message (RFC 3464, 2).
+// program. It is not a multipart/report, since a delivery status is about one message (RFC 3464, 2).
 func (c *Composer) ComposeDigest(d *relay.Digest) (*relay.Draft, error) {
 	if len(d.Failures) == 0 {
 		return nil, errors.New("a digest of nothing")

@@ -145,7 +145,7 @@ func (w *words) part() part {
 	})
 }
 
-// header is the outer header but for the content type. To is the address that is told (RFC 3464, 2); the
+// header is the outer header but for the content type. To is the recipient of the report (RFC 3464, 2); the
 // subject is encoded.
 func (c *Composer) header(id, to, subject string, at time.Time) *header {
 	h := &header{}

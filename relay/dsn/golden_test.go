@@ -18,7 +18,7 @@ import (
 	"mailwhy/relay"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // reportOf makes a report of a kind on a message with this content and these recipients.
 func reportOf(kind relay.NoticeKind, content string, rs ...relay.Recipient) *relay.Report {

@@ -2,7 +2,7 @@ package dsn
 
 import "mailwhy/relay"
 
-// A group of more than largeGroup recipients is told of in brief: its addresses come last in part 1, and in
+// A group of more than largeGroup recipients is reported in brief: its addresses come last in part 1, and in
 // part 2 the diagnosis stands in the block of the first alone. Beyond hugeGroup so do Remote-MTA and
 // Diagnostic-Code, which RFC 3461, 6.3 (h) and (i) wants for each: complete blocks for a thousand
 // recipients make a megabyte, which nobody reads and many servers refuse; this makes some 130 KB.

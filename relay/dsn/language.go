@@ -30,7 +30,7 @@ func loadLanguage(name string) (language, error) {
 	for _, l := range []string{English, name} {
 		b, err := fs.ReadFile(files, "templates/"+l+".toml")
 		if err != nil {
-			return nil, fmt.Errorf("no language %q; there are %s", l, strings.Join(Languages(), ", "))
+			return nil, fmt.Errorf("not a language: %q; there are %s", l, strings.Join(Languages(), ", "))
 		}
 		var own map[string]string
 		if err := toml.Unmarshal(b, &own); err != nil {

@@ -46,7 +46,7 @@ func (c *Composer) readOriginal(r *relay.Report) *original {
 	return o
 }
 
-// readUpTo reads at most limit bytes of a content of some size; short content is no error.
+// readUpTo reads at most limit bytes of a content of some size; short content is not an error.
 func readUpTo(open func() (io.ReadCloser, error), limit, size int64) ([]byte, error) {
 	rc, err := open()
 	if err != nil {

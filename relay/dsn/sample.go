@@ -109,7 +109,7 @@ func sampleReport(kind string) (*relay.Report, error) {
 			"250 2.0.0 Ok: queued as 4F1B2\r\n", nil)}
 		m.Recipients[0].Last.Stage = diagnose.StageEndOfData
 	default:
-		return nil, fmt.Errorf("no kind %q; there are %s", kind, strings.Join(Kinds(), ", "))
+		return nil, fmt.Errorf("not a kind of bounce: %q; there are %s", kind, strings.Join(Kinds(), ", "))
 	}
 	return r, nil
 }

@@ -11,7 +11,7 @@ import (
 	"mailwhy/relay/internal/xtext"
 )
 
-// The most bytes that are told of what others wrote.
+// The most bytes that are quoted of what others wrote.
 const (
 	maxAddress   = 500 // RFC 3461, 5.4
 	maxReplyLine = 900

@@ -18,7 +18,7 @@ type View struct {
 	Title      string // the subject, once it is written: not for it itself
 	Kind       string // failed, expired, delayed, relayed or digest
 	Host       string // this system's name
-	To         string // who is told
+	To         string // who gets the report
 	ReportID   string // queue id of this report
 	QueueID    string // queue id of the message; the id to quote to support
 	MessageID  string

@@ -7,8 +7,8 @@ import (
 )
 
 // word is one of a language's words: texts, {names} for which facts are put in, and [parts] that are left
-// out where there is no fact for a name in them. It is no template of Go's, since these would take half the
-// time of a bounce.
+// out where there is no fact for a name in them. Go's own templates would take half the time
+// of a bounce.
 type word []piece
 
 // piece is a part of a word: one of its fields is set.
@@ -56,7 +56,7 @@ func parsePieces(s string) (w word, rest string, err error) {
 			var closed bool
 			p.name, s, closed = strings.Cut(s[1:], "}")
 			if !closed || !slices.Contains(factNames(), p.name) {
-				err = fmt.Errorf("{%s}: there is no such name", p.name)
+				err = fmt.Errorf("{%s}: not a name that words may have", p.name)
 			}
 		default:
 			end := strings.IndexAny(s, "[]{")

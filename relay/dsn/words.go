@@ -29,8 +29,8 @@ type RecipientWords struct {
 	Next      string // whether it will be tried again; not in a digest
 }
 
-// fillIn puts the words and the rows into v. They are no functions for templates to call, since calls are
-// what takes most of their time.
+// fillIn puts the words and the rows into v. Templates do not call functions for
+// them, since calls take most of their time.
 func (l language) fillIn(v *View) error {
 	s := &speaker{language: l}
 	about := s.about(v)

@@ -151,6 +151,14 @@ func (e *eventLog) lane(state string) int {
 	return n
 }
 
+// wantOnePause holds that the lane was paused once and resumed once.
+func (e *eventLog) wantOnePause(t *testing.T) {
+	t.Helper()
+	if p, r := e.lane("paused"), e.lane("resumed"); p != 1 || r != 1 {
+		t.Errorf("%d pause and %d resume events, want one each", p, r)
+	}
+}
+
 // bench is a lane with all around it.
 type bench struct {
 	spool    *memSpool
@@ -493,7 +501,7 @@ func TestLaneDamagedContentFailsAlone(t *testing.T) {
 	})
 }
 
-func TestLaneOwnTroubleDefers(t *testing.T) {
+func TestLaneOwnFaultDefers(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench()

@@ -93,7 +93,7 @@ func ofRecipient(d *diagnose.Diagnosis) bool {
 }
 
 // unexplained reports whether a reply to MAIL asks us to wait though its words do not mention a limit: the
-// server has a fault of its own, or does not disclose its limits.
+// server is failing, or does not disclose its limits.
 func unexplained(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	switch a.Reply.Code {
 	case 450, 451, 454:

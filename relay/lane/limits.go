@@ -41,12 +41,12 @@ const (
 
 // The constants by which limits are judged.
 const (
-	limitForget  = 10 * time.Minute // after which an encounter no longer proves anything
-	limitKept    = 8                // encounters that are remembered
-	limitEnough  = 3                // distinct recipients that make a limit the lane's
-	limitShare   = 10               // at most this many messages taken for each that met a limit ...
-	limitShareOn = 50               // ... or this many while the lane is slowed already
-	limitChance  = 0.05             // below this probability it is not a coincidence
+	limitForget     = 10 * time.Minute // after which an encounter no longer proves anything
+	limitRemembered = 8                // encounters that are remembered
+	limitEnough     = 3                // distinct recipients that make a limit the lane's
+	limitShare      = 10               // at most this many messages taken for each that met a limit ...
+	limitShareOn    = 50               // ... or this many while the lane is slowed already
+	limitChance     = 0.05             // below this probability it is not a coincidence
 )
 
 // accept notes a message that the upstream took.
@@ -112,7 +112,7 @@ func (l *limits) count(m limit, slowed bool) owner {
 // remember adds e, and reports whether its recipient is new: it has not met a limit recently.
 func (l *limits) remember(e encounter) bool {
 	e.taken = l.taken
-	kept, isNew := l.met[:0], true
+	recent, isNew := l.met[:0], true
 	for _, old := range l.met {
 		if since := e.at.Sub(old.at); since < 0 || since > limitForget {
 			continue
@@ -121,12 +121,12 @@ func (l *limits) remember(e encounter) bool {
 			isNew = false
 			old.at = e.at
 		}
-		kept = append(kept, old)
+		recent = append(recent, old)
 	}
 	if isNew {
-		kept = append(kept, e)
+		recent = append(recent, e)
 	}
-	l.met = append(l.met[:0], kept[max(0, len(kept)-limitKept):]...)
+	l.met = append(l.met[:0], recent[max(0, len(recent)-limitRemembered):]...)
 	return isNew
 }
 

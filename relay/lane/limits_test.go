@@ -103,7 +103,7 @@ func TestLimitsAreBounded(t *testing.T) {
 	for i := range 100_000 {
 		l.judge(limit{kind: rateLimit}, encounter{key: fmt.Sprint(i), at: time.Unix(int64(i/1000), 0)}, false)
 	}
-	if len(l.met) > limitKept || cap(l.met) > 4*limitKept {
+	if len(l.met) > limitRemembered || cap(l.met) > 4*limitRemembered {
 		t.Errorf("%d encounters are kept in room for %d", len(l.met), cap(l.met))
 	}
 }

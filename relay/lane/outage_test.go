@@ -40,9 +40,7 @@ func TestLanePausesForOwnFault(t *testing.T) {
 		if got := b.spool.states(); got[relay.Relayed] != 1 {
 			t.Errorf("states %v, want relayed once the upstream is back", got)
 		}
-		if p, r := b.log.lane("paused"), b.log.lane("resumed"); p != 1 || r != 1 {
-			t.Errorf("%d pause and %d resume events, want one each", p, r)
-		}
+		b.log.wantOnePause(t)
 	})
 }
 
@@ -88,9 +86,7 @@ func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
 				if n := len(b.spool.owed()); n != 0 {
 					t.Errorf("%d notices, want none", n)
 				}
-				if p, r := b.log.lane("paused"), b.log.lane("resumed"); p != 1 || r != 1 {
-					t.Errorf("%d pause and %d resume events, want one each", p, r)
-				}
+				b.log.wantOnePause(t)
 				if n := b.upstream.probed(); n > 24*60/5+20 {
 					t.Errorf("%d probes in a day, want one in five minutes at most", n)
 				}

@@ -11,6 +11,18 @@ import (
 	"mailwhy/relay"
 )
 
+// quotaUsedUp takes every refusal for a quota that is used up, until retryAfter if that is not 0.
+func quotaUsedUp(scope diagnose.Scope, retryAfter time.Duration) func(diagnose.Symptom) diagnose.Diagnosis {
+	return func(diagnose.Symptom) diagnose.Diagnosis {
+		return diagnose.Diagnosis{
+			Category:   diagnose.RateLimitIssues,
+			Scope:      scope,
+			Reason:     diagnose.ReasonQuotaExceeded,
+			RetryAfter: diagnose.Seconds(retryAfter),
+		}
+	}
+}
+
 // TestLaneDailyQuotaPauses has an upstream whose daily quota is used up, for all or for mail of one kind, in
 // the words and at the stages at which providers say so. The lane pauses, one message at a time tries, and
 // nothing is bounced.
@@ -62,9 +74,7 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 						t.Errorf("states %v two hours after the day ended, paused %v", got,
 							b.lane.State().Paused)
 					}
-					if p, r := b.log.lane("paused"), b.log.lane("resumed"); p != 1 || r != 1 {
-						t.Errorf("%d pause and %d resume events, want one each", p, r)
-					}
+					b.log.wantOnePause(t)
 				})
 			})
 		}
@@ -75,14 +85,7 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 func TestLaneQuotaThatNamesItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
-		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-			return diagnose.Diagnosis{
-				Category:   diagnose.RateLimitIssues,
-				Scope:      diagnose.ScopeUpstream,
-				Reason:     diagnose.ReasonQuotaExceeded,
-				RetryAfter: diagnose.Seconds(3 * time.Hour),
-			}
-		}
+		b.meaning = quotaUsedUp(diagnose.ScopeUpstream, 3*time.Hour)
 		b.settings.Policy.RetryAfter.Max = 4 * time.Hour
 		b.upstream.answer = always("452 4.7.1 quota exceeded, try again in 3 hours\r\n")
 		stop := b.run(t)
@@ -133,13 +136,7 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 		t.Run(string(scope), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench()
-				b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-					return diagnose.Diagnosis{
-						Category: diagnose.RateLimitIssues,
-						Scope:    scope,
-						Reason:   diagnose.ReasonQuotaExceeded,
-					}
-				}
+				b.meaning = quotaUsedUp(scope, 0)
 				var used atomic.Bool
 				used.Store(true)
 				b.refuse(diagnose.StageEndOfData, sesQuota, func(from, _ string) bool {
@@ -181,13 +178,7 @@ func TestSenderAtItsQuotaWaitsAlone(t *testing.T) {
 func TestMailOfAPausedSenderStillExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
-		b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
-			return diagnose.Diagnosis{
-				Category: diagnose.RateLimitIssues,
-				Scope:    diagnose.ScopeSender,
-				Reason:   diagnose.ReasonQuotaExceeded,
-			}
-		}
+		b.meaning = quotaUsedUp(diagnose.ScopeSender, 0)
 		b.refuse(diagnose.StageMail, sesQuota, func(string, string) bool { return true })
 		stop := b.run(t)
 		defer stop()

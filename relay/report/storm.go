@@ -45,9 +45,9 @@ type stormWindow struct {
 // that overflowed belongs to the same storm: everything in it is postponed.
 func (s *storm) fold(key stormKey, p StormPolicy, now time.Time) (until time.Time, folded bool) {
 	w := s.windows[key]
-	anew := w == nil || w.ends.After(now.Add(p.Window)) // the clock was set back
+	restart := w == nil || w.ends.After(now.Add(p.Window)) // the clock was set back
 	switch {
-	case anew || !now.Before(w.ends.Add(p.Window)):
+	case restart || !now.Before(w.ends.Add(p.Window)):
 		w = &stormWindow{ends: now.Add(p.Window)}
 		s.windows[key] = w
 	case !now.Before(w.ends):

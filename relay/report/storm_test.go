@@ -127,7 +127,7 @@ func TestStormEnds(t *testing.T) {
 }
 
 // TestStormThroughCrash: a crash among the reports before a storm's digest does not make the storm begin
-// anew.
+// again.
 func TestStormThroughCrash(t *testing.T) {
 	w := newWorld(t, newFakeStore(), 1)
 	w.o.Storm = stormAfter(5)

@@ -109,7 +109,7 @@ func (w *world) kill() {
 	w.restart()
 }
 
-// round lets the reporter work for a while, and starts it anew when it crashed.
+// round lets the reporter work for a while, and starts it again when it crashed.
 func (w *world) round(d time.Duration) {
 	switch {
 	case w.rep == nil:

@@ -21,6 +21,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/smtptest"
 )
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -337,7 +338,7 @@ func TestReloadRefusesAnOpenRelay(t *testing.T) {
 	go func() { done <- s.Serve(elsewhere{l}, Listen{}) }()
 	o := testOptions(&store{})
 	o.Access.Networks = nets("0.0.0.0/0")
-	waitFor(t, func() bool {
+	smtptest.WaitFor(t, "the listener to serve", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.listeners) == 1
@@ -423,11 +424,9 @@ func TestMemoryLimit(t *testing.T) {
 	srv, addr := start(t, o, Listen{})
 	big := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 800)
 	a := hello(t, addr)
-	a.say("MAIL FROM:<a@b.test>", "250")
-	a.say("RCPT TO:<c@d.test>", "250")
-	a.say("DATA", "354")
+	a.toData()
 	io.WriteString(a, big)
-	waitFor(t, func() bool { return srv.memory.used.Load() >= 75_000 })
+	smtptest.WaitFor(t, "the memory to be used", func() bool { return srv.memory.used.Load() >= 75_000 })
 	b := hello(t, addr)
 	b.mail(big, "452 4.3.1 ")
 	a.say(".", "250")
@@ -455,11 +454,10 @@ func TestStuckClientsLeaveRoom(t *testing.T) {
 	big := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 98)+"\r\n", 2000)
 	for i := range 3 {
 		stuck := hello(t, addr)
-		stuck.say("MAIL FROM:<a@b.test>", "250")
-		stuck.say("RCPT TO:<c@d.test>", "250")
-		stuck.say("DATA", "354")
+		stuck.toData()
 		io.WriteString(stuck, big)
-		waitFor(t, func() bool { return srv.memory.used.Load() == int64(i+1)*contentBuffer })
+		smtptest.WaitFor(t, "the memory to be used",
+			func() bool { return srv.memory.used.Load() == int64(i+1)*contentBuffer })
 	}
 	hello(t, addr).mail(big, "250")
 }
@@ -580,7 +578,7 @@ func TestOtherCommandsLimitIsExact(t *testing.T) {
 	for range 9 {
 		c.say("NOOP", "250")
 	}
-	c.mail("x\r\n", "250") // starts anew
+	c.mail("x\r\n", "250") // starts again
 	for range 10 {
 		c.say("NOOP", "250")
 	}
@@ -597,7 +595,7 @@ func TestProbesAreNoRefusals(t *testing.T) {
 	c.Close()
 	d := hello(t, addr)
 	d.say("QUIT", "221")
-	waitFor(t, func() bool { return srv.Sessions() == 0 })
+	smtptest.WaitFor(t, "the sessions to end", func() bool { return srv.Sessions() == 0 })
 	if got := st.refusals(); len(got) != 0 {
 		t.Errorf("%+v", got)
 	}

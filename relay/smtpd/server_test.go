@@ -226,6 +226,20 @@ func (c *client) mail(content, prefix string) string {
 	return c.say(strings.TrimSuffix(dotStuff(content), "\r\n")+"\r\n.", prefix)
 }
 
+// toRcpt begins a transaction with one recipient.
+func (c *client) toRcpt() {
+	c.t.Helper()
+	c.say("MAIL FROM:<a@b.test>", "250")
+	c.say("RCPT TO:<c@d.test>", "250")
+}
+
+// toData begins a transaction and goes on to the server's leave to send the content.
+func (c *client) toData() {
+	c.t.Helper()
+	c.toRcpt()
+	c.say("DATA", "354")
+}
+
 // dotStuff doubles dots at line starts (RFC 5321, 4.5.2).
 func dotStuff(s string) string {
 	if strings.HasPrefix(s, ".") {

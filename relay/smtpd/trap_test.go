@@ -19,6 +19,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"mailwhy/relay"
+	"mailwhy/relay/smtptest"
 )
 
 // Each test here is named after a trap of go-smtp v0.25.1. It shows what the library does alone, so that a
@@ -122,8 +123,7 @@ func TestTrapChunkingAdvertised(t *testing.T) {
 func TestTrapBDATTruncated(t *testing.T) {
 	theirs, ours, b, st := both(t)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
+		c.toRcpt()
 	}
 	io.WriteString(theirs, "BDAT 1000 LAST\r\nonly this")
 	theirs.Conn.(*net.TCPConn).CloseWrite()
@@ -255,7 +255,7 @@ func TestTrapFailedHandshakeGoesOnInClear(t *testing.T) {
 	theirs.say("STARTTLS", "220")
 	io.WriteString(theirs, "not a handshake, but long enough to be one\r\n")
 	for line, err := theirs.r.ReadString('\n'); err == nil && !strings.HasPrefix(line, "550"); {
-		line, err = theirs.r.ReadString('\n') // after the alert, which is no text
+		line, err = theirs.r.ReadString('\n') // after the alert, which is binary
 	}
 	theirs.say("MAIL FROM:<a@b.test>", "250")
 
@@ -355,9 +355,7 @@ func TestTrapSizeOver32Bits(t *testing.T) {
 func TestTrapLineLimitInData(t *testing.T) {
 	theirs, ours, _, st := both(t)
 	content := strings.Repeat("x", 1<<20-2) + "\r\n"
-	theirs.say("MAIL FROM:<a@b.test>", "250")
-	theirs.say("RCPT TO:<c@d.test>", "250")
-	theirs.say("DATA", "354")
+	theirs.toData()
 	go io.WriteString(theirs, content+".\r\n")
 	theirs.want("554 5.0.0 Error: transaction failed: smtp: too long a line")
 	ours.mail(content, "250")
@@ -378,9 +376,7 @@ func TestTrapReadTimeoutCoversData(t *testing.T) {
 	_, addr := start(t, o, Listen{})
 	ours := hello(t, addr)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 	}
 	for range 8 {
 		io.WriteString(theirs, "steady\r\n")
@@ -401,9 +397,7 @@ func TestTrapDataTimeoutDesync(t *testing.T) {
 	ours := hello(t, addr)
 	const evil = "MAIL FROM:<evil@b.test>\r\nRCPT TO:<victim@d.test>\r\nDATA\r\nsmuggled\r\n.\r\n"
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 		io.WriteString(c, "first part\r\n")
 	}
 	theirs.want("554")
@@ -540,9 +534,7 @@ func TestTrapBareNewlinesAccepted(t *testing.T) {
 	} {
 		theirs, ours, b, st := both(t)
 		for _, c := range []*client{theirs, ours} {
-			c.say("MAIL FROM:<a@b.test>", "250")
-			c.say("RCPT TO:<c@d.test>", "250")
-			c.say("DATA", "354")
+			c.toData()
 			io.WriteString(c, content)
 		}
 		theirs.want("250")
@@ -566,9 +558,7 @@ func TestTrapCRLostInDotLine(t *testing.T) {
 	} {
 		theirs, ours, b, st := both(t)
 		for _, c := range []*client{theirs, ours} {
-			c.say("MAIL FROM:<a@b.test>", "250")
-			c.say("RCPT TO:<c@d.test>", "250")
-			c.say("DATA", "354")
+			c.toData()
 			io.WriteString(c, content)
 		}
 		theirs.want("250")
@@ -586,9 +576,7 @@ func TestTrapCRLostInDotLine(t *testing.T) {
 func TestTrapEndMissedAfterDoubleCR(t *testing.T) {
 	theirs, ours, b, _ := both(t)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 	}
 	io.WriteString(theirs, "a\r\r\n.\r\nNOOP\r\n.\r\n")
 	theirs.want("250 2.0.0 OK: queued")
@@ -603,8 +591,7 @@ func TestTrapEndMissedAfterDoubleCR(t *testing.T) {
 func TestTrapNestedMail(t *testing.T) {
 	theirs, ours, b, _ := both(t)
 	for _, c := range []*client{theirs, ours} {
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
+		c.toRcpt()
 	}
 	theirs.say("MAIL FROM:<second@b.test>", "250")
 	theirs.say("DATA", "354") // with the first one's recipient
@@ -659,7 +646,7 @@ func TestTrapNoConnectionLimit(t *testing.T) {
 	a.say("QUIT", "221")
 	a.want("")
 	b.say("NOOP", "250")
-	waitFor(t, func() bool {
+	smtptest.WaitFor(t, "room for a connection", func() bool {
 		d := dial(t, addr)
 		return strings.HasPrefix(d.reply(), "220")
 	})
@@ -697,28 +684,25 @@ func TestTrapQueueIDIn250(t *testing.T) {
 func TestTrapLFOnlyClient(t *testing.T) {
 	theirs := hello(t, plain(t, &plainBackend{},
 		func(s *smtp.Server) { s.ReadTimeout = 300 * time.Millisecond }))
-	theirs.say("MAIL FROM:<a@b.test>", "250")
-	theirs.say("RCPT TO:<c@d.test>", "250")
-	theirs.say("DATA", "354")
+	theirs.toData()
 	began := time.Now()
 	io.WriteString(theirs, "Subject: x\n\nbody\n.\n")
 	theirs.want("554 5.0.0 Error: transaction failed: read tcp")
 	if time.Since(began) < 250*time.Millisecond {
 		t.Error("plain: answered before the time-out")
 	}
-	var logged lockedBuffer
+	var logged smtptest.Buffer
 	o := testOptions(&store{})
 	o.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	_, addr := start(t, o, Listen{})
 	ours := hello(t, addr)
-	ours.say("MAIL FROM:<a@b.test>", "250")
-	ours.say("RCPT TO:<c@d.test>", "250")
-	ours.say("DATA", "354")
+	ours.toData()
 	io.WriteString(ours, "Subject: x\n\nbody\n.\n")
 	ours.want("554 5.6.0 Bare LF in content")
 	ours.want("")
 	ours.Close()
-	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
+	smtptest.WaitFor(t, "the warning",
+		func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 }
 
 // TestRefusedAtOnce: a client that ends its content with a dot and LF alone hears why that is refused
@@ -727,9 +711,7 @@ func TestRefusedAtOnce(t *testing.T) {
 	_, addr := start(t, testOptions(&store{}), Listen{})
 	for _, end := range []string{"\r\n.\n", "\n.\n", "\r\n.x\n", "\n"} {
 		c := hello(t, addr)
-		c.say("MAIL FROM:<a@b.test>", "250")
-		c.say("RCPT TO:<c@d.test>", "250")
-		c.say("DATA", "354")
+		c.toData()
 		io.WriteString(c, "Subject: x\r\n\r\nbody"+end)
 		c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		c.want("554 5.6.0 Bare LF in content")
@@ -742,7 +724,7 @@ func TestRefusedAtOnce(t *testing.T) {
 // LF.LF still does not end the content, since taking it for the end is what SMTP smuggling lives from. The
 // client waits until the time-out; the log says why.
 func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
-	var logged lockedBuffer
+	var logged smtptest.Buffer
 	st := &store{}
 	o := testOptions(st)
 	o.NormalizeNewlines = true
@@ -750,14 +732,13 @@ func TestTodayLFOnlyClientWaitsWhenNormalized(t *testing.T) {
 	o.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	_, addr := start(t, o, Listen{})
 	c := hello(t, addr)
-	c.say("MAIL FROM:<a@b.test>", "250")
-	c.say("RCPT TO:<c@d.test>", "250")
-	c.say("DATA", "354")
+	c.toData()
 	io.WriteString(c, "Subject: x\n\nbody\n.\n")
 	c.want("421 4.4.2 ")
 	c.want("")
 	c.Close()
-	waitFor(t, func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
+	smtptest.WaitFor(t, "the warning",
+		func() bool { return strings.Contains(logged.String(), "ends its lines with LF only") })
 	if len(st.messages()) != 0 {
 		t.Error("stored")
 	}
@@ -772,34 +753,4 @@ func TestTodayPanicReply(t *testing.T) {
 	c := hello(t, addr)
 	c.mail("x\r\n", "421 4.0.0 Internal server error")
 	c.want("")
-}
-
-// lockedBuffer is a buffer that a log writes to and a test reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// waitFor waits until a condition that another goroutine brings about holds.
-func waitFor(t testing.TB, cond func() bool) {
-	t.Helper()
-	for range 500 {
-		if cond() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("did not happen within five seconds")
 }

@@ -13,9 +13,9 @@ import (
 	"mailwhy/relay/smtptest/ledger"
 )
 
-// Client is one connection of an SMTP client that says what it is told, in order or not, and whole or not.
-// What it is told to say is buffered until it reads a reply, so that commands can be pipelined. The error of
-// a call that writes shows at the next reply. One goroutine may read replies while others write to Conn
+// Client is one connection of an SMTP client that says what its caller wants, in order or not, and whole or
+// not. What it says is buffered until it reads a reply, so that commands can be pipelined. The error of a
+// call that writes shows at the next reply. One goroutine may read replies while others write to Conn
 // themselves.
 type Client struct {
 	Conn    net.Conn      // for what no client should do: half a line, a reset, silence

@@ -23,7 +23,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*session]struct{}
-	kept     []*Session
+	begun    []*Session
 	accepted []*Message
 	arrival  chan struct{} // closed, and replaced, when a message was accepted and somebody waits
 	waiting  int
@@ -138,7 +138,7 @@ func (s *Server) enter(c *session) bool {
 	c.info.ID = int(s.sessions.Add(1))
 	s.conns[c] = struct{}{}
 	if !s.opt.Forget {
-		s.kept = append(s.kept, &c.info)
+		s.begun = append(s.begun, &c.info)
 	}
 	s.wg.Add(1)
 	return true
@@ -203,8 +203,8 @@ func (s *Server) Messages() []Message {
 func (s *Server) Sessions() []Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Session, len(s.kept))
-	for i, k := range s.kept {
+	all := make([]Session, len(s.begun))
+	for i, k := range s.begun {
 		all[i] = *k
 		all[i].Commands = slices.Clone(k.Commands)
 	}

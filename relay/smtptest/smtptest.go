@@ -1,5 +1,5 @@
-// Package smtptest is an SMTP upstream that does as it is told, and what goes with it: a proxy that damages
-// the way to it, a client that says what it is told, a load generator, and certificates.
+// Package smtptest is a scripted SMTP upstream, and what goes with it: a proxy that damages the
+// way to it, a scripted client, a load generator, and certificates.
 //
 // It is used by the tests of every room, by `mailwhy practice`, and by the scripts. Its rooms are ledger,
 // which compares what was acknowledged with what arrived, and process, which starts a built relay and

@@ -28,8 +28,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// cutTrial is a server behind a way that can be cut, and what it should have by the end.
-type cutTrial struct {
+// cutCase is a server behind a way that can be cut, and what it should have by the end.
+type cutCase struct {
 	server   *smtptest.Server
 	proxy    *smtptest.Proxy
 	end      smtptest.End
@@ -40,7 +40,7 @@ type cutTrial struct {
 
 func cutEverywhere(t *testing.T, o smtptest.Options, end smtptest.End, toServer bool) {
 	s := smtptest.New(t, o)
-	c := &cutTrial{s, smtptest.NewProxy(t, s.Addr()), end, toServer, map[string]int{}}
+	c := &cutCase{s, smtptest.NewProxy(t, s.Addr()), end, toServer, map[string]int{}}
 	step := int64(1)
 	if testing.Short() {
 		step = 7
@@ -70,7 +70,7 @@ func cutEverywhere(t *testing.T, o smtptest.Options, end smtptest.End, toServer 
 }
 
 // cutAt runs one exchange whose connections are cut after the given byte.
-func (c *cutTrial) cutAt(t *testing.T, after int64) {
+func (c *cutCase) cutAt(t *testing.T, after int64) {
 	cut := smtptest.Faults{Cut: &smtptest.Cut{After: after, End: c.end}}
 	if c.toServer {
 		c.proxy.Damage(cut, smtptest.Faults{})
@@ -97,7 +97,7 @@ func (c *cutTrial) cutAt(t *testing.T, after int64) {
 }
 
 // again are the transactions that were not accepted.
-func (c *cutTrial) again(t *testing.T, out []outcome) (ts []*relay.Transaction) {
+func (c *cutCase) again(t *testing.T, out []outcome) (ts []*relay.Transaction) {
 	for _, o := range out {
 		switch {
 		case o.r.Err != nil:

@@ -1,13 +1,11 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,24 +15,6 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/smtptest"
 )
-
-// logBuffer is where a test's log goes. It is safe for concurrent use.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // TestSilentServer: no greeting is a fault after half a minute, whose words fit port and mode.
 func TestSilentServer(t *testing.T) {
@@ -76,7 +56,7 @@ func TestSilentServer(t *testing.T) {
 // TestSilenceIsLogged: once, after ten seconds, and again only after a greeting has come in between.
 func TestSilenceIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log smtptest.Buffer
 		silent, sound := &pipeServer{mute: "greeting"}, &pipeServer{}
 		var server atomic.Pointer[pipeServer]
 		server.Store(silent)
@@ -167,7 +147,7 @@ func TestOddGreetings(t *testing.T) {
 // TestGreetingCancelled: who cancels hears of no timeout, and nothing is logged.
 func TestGreetingCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log smtptest.Buffer
 		p := pipePool(t, &pipeServer{mute: "greeting"},
 			func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		ctx, cancel := context.WithCancel(t.Context())

@@ -62,8 +62,8 @@ func needing(extension string) *relay.Transaction {
 	return m
 }
 
-// anew sends over a new session.
-func anew(t *testing.T, p *Pool, ts ...*relay.Transaction) []outcome {
+// newly sends over a new session.
+func newly(t *testing.T, p *Pool, ts ...*relay.Transaction) []outcome {
 	t.Helper()
 	for c := p.get(); c != nil; c = p.get() {
 		c.quit()
@@ -99,7 +99,7 @@ func TestExtensionMissing(t *testing.T) {
 			}
 			before, _ := p.Capabilities()
 			s.ehlo.Store(tt.then)
-			out := anew(t, p, message("x\r\n", "1@b.test"), needing(tt.extension),
+			out := newly(t, p, message("x\r\n", "1@b.test"), needing(tt.extension),
 				message("x\r\n", "2@b.test"))
 			if a := attempts(t, out[1])[0]; !waits(a) {
 				t.Errorf("missing: %+v", a)
@@ -147,7 +147,7 @@ func TestFailedEHLO(t *testing.T) {
 	}
 }
 
-// TestImpossibleSize: a limit below what every server takes is no limit.
+// TestImpossibleSize: a limit below what every server takes is ignored.
 func TestImpossibleSize(t *testing.T) {
 	s := newChanging(t, sized("10"))
 	p := newPool(t, s.Addr(), nil)
@@ -155,7 +155,7 @@ func TestImpossibleSize(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	s.ehlo.Store(sized("100000")) // the first limit that is believed
-	if a := attempts(t, anew(t, p, needing("SIZE"))[0])[0]; a.NetErr.Kind != diagnose.NetSizeExceeded {
+	if a := attempts(t, newly(t, p, needing("SIZE"))[0])[0]; a.NetErr.Kind != diagnose.NetSizeExceeded {
 		t.Errorf("%+v", a)
 	}
 }
@@ -181,7 +181,7 @@ func TestLessIsBelieved(t *testing.T) {
 				func(o *Options) { o.Now = func() time.Time { return time.Unix(now.Load(), 0) } })
 			at := func(minute int64) relay.Attempt {
 				now.Store(60 * minute)
-				return attempts(t, anew(t, p, needing(tt.extension))[0])[0]
+				return attempts(t, newly(t, p, needing(tt.extension))[0])[0]
 			}
 			at(0)
 			s.ehlo.Store(tt.then)
@@ -243,14 +243,14 @@ func TestExtensionAtAnotherAddress(t *testing.T) {
 	p := newPool(t, "mail.test:25", addresses(poor.Addr(), rich.Addr()))
 	send(t, p, message(content, "a@b.test"))
 	poor.ehlo.Store(less("8BITMIME"))
-	out := anew(t, p, message("x\r\n", "1@b.test"), needing("8BITMIME"), needing("8BITMIME"))
+	out := newly(t, p, message("x\r\n", "1@b.test"), needing("8BITMIME"), needing("8BITMIME"))
 	for i, at := range []string{"192.0.2.0:25", "192.0.2.1:25", "192.0.2.1:25"} {
 		if a := attempts(t, out[i])[0]; !a.Accepted() || a.Remote != at {
 			t.Errorf("message %d: %+v, want it taken at %s", i, a, at)
 		}
 	}
 	rich.Close()
-	if a := attempts(t, anew(t, p, needing("8BITMIME"))[0])[0]; !waits(a) || a.Remote != "192.0.2.0:25" {
+	if a := attempts(t, newly(t, p, needing("8BITMIME"))[0])[0]; !waits(a) || a.Remote != "192.0.2.0:25" {
 		t.Errorf("the other address is down: %+v", a)
 	}
 }
@@ -268,7 +268,7 @@ func TestAuthAtAnotherAddress(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	rich.Close()
-	if f := anew(t, p, message(content, "a@b.test"))[0].r.Fault; f == nil {
+	if f := newly(t, p, message(content, "a@b.test"))[0].r.Fault; f == nil {
 		t.Error("no fault where no address offers AUTH")
 	}
 }
@@ -298,13 +298,13 @@ func TestStartTLSMissing(t *testing.T) {
 		strip.Store(ehlo)
 		for _, second := range []int64{60, 120, 3659} {
 			now.Store(second)
-			f := anew(t, p, message(content, "a@b.test"))[0].r.Fault
+			f := newly(t, p, message(content, "a@b.test"))[0].r.Fault
 			if f == nil || f.Stage != diagnose.StageTLS || f.NetErr.Kind != diagnose.NetExtensionMissing {
 				t.Errorf("%q after %d s: %+v", ehlo, second, f)
 			}
 		}
 		now.Store(3660)
-		if a := attempts(t, anew(t, p, message(content, "a@b.test"))[0])[0]; a.TLS != "" || !a.Accepted() {
+		if a := attempts(t, newly(t, p, message(content, "a@b.test"))[0])[0]; a.TLS != "" || !a.Accepted() {
 			t.Errorf("%q after an hour: %+v", ehlo, a)
 		}
 	}

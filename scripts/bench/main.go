@@ -2,7 +2,7 @@
 //
 //	go run ./scripts/bench                         all cases, five rounds
 //	go run ./scripts/bench -cases 4k-10 -rounds 9  some of them
-//	go run ./scripts/bench -scale 0.02 -rounds 1   a trial that shows that everything works
+//	go run ./scripts/bench -scale 0.02 -rounds 1   a quick run to see that everything works
 //
 // Each round runs each case through each relay in turn, so that a noisy machine is noisy for all of them; the
 // figures are medians over the rounds, and what counts is the ratio to Postfix. Each run starts a fresh relay
@@ -170,7 +170,7 @@ func (o *options) prepare(ctx context.Context) (relays []relay, err error) {
 		case "mailwhy":
 			r, err = buildMailwhy(ctx, o.dir, path)
 		default:
-			err = fmt.Errorf("no relay is named %q", name)
+			err = fmt.Errorf("not a relay: %q", name)
 		}
 		if errors.Is(err, errUnavailable) {
 			fmt.Println("skipping:", err)

@@ -65,7 +65,7 @@ func download(ctx context.Context, dir string) error {
 	}
 	debs, err := filepath.Glob(filepath.Join(dir, "postfix_*.deb"))
 	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("no package came: %v", err)
+		return fmt.Errorf("apt-get downloaded no package: %v", err)
 	}
 	depends, err := exec.CommandContext(ctx, "dpkg-deb", "-f", debs[0], "Depends").Output()
 	if err != nil {

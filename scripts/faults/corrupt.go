@@ -76,7 +76,7 @@ func testCorrupt(ctx context.Context, s *site, r *result) {
 
 // corruptOnce fills a spool, kills the relay, damages a file and starts it again.
 func (s *site) corruptOnce(ctx context.Context, r *result, target string, d damage, seen *counter) {
-	t := newTrial(s, r, "")
+	t := newScenario(s, r, "")
 	t.client.Drops = false
 	t.sink.Hold()
 	t.start(ctx)
@@ -120,7 +120,7 @@ func (s *site) corruptOnce(ctx context.Context, r *result, target string, d dama
 }
 
 // closeInOrder starts the relay without an upstream and stops it, so that the database is closed in order.
-func (t *trial) closeInOrder(ctx context.Context) {
+func (t *scenario) closeInOrder(ctx context.Context) {
 	upstream := t.setup.upstream
 	t.setup.upstream = "smtp://user@" + t.site.freePort() + "?tls=none"
 	t.start(ctx)
@@ -129,7 +129,7 @@ func (t *trial) closeInOrder(ctx context.Context) {
 }
 
 // corrupt damages one file of a kind, and says which.
-func (t *trial) corrupt(target string, d damage) string {
+func (t *scenario) corrupt(target string, d damage) string {
 	patterns := map[string]string{"database": "*.db", "closed database": "*.db", "run state": "marks-*",
 		"journal": "journal-*",
 		"wal":     "*-wal", "content": "content*/*"}
@@ -164,7 +164,7 @@ func usedPart(b []byte) []byte {
 }
 
 // announced reports whether the operational log says, as an error, that the spool is damaged.
-func (t *trial) announced() bool {
+func (t *scenario) announced() bool {
 	for line := range strings.Lines(string(readFile(t.setup.log()))) {
 		if !strings.Contains(line, "level=ERROR") {
 			continue

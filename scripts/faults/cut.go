@@ -71,9 +71,9 @@ func (c *dialogueCut) faults() (toServer, toClient smtptest.Faults) {
 // cutMessages are the messages that meet the cuts: small, so that each byte can be cut at.
 func cutMessages() traffic.Mix { return traffic.Mix{Plain: true, Size: 320} }
 
-// cutTrial is a trial with the proxy before its sink, one message a connection, and no AUTH.
-func (s *site) cutTrial(r *result) (*trial, *smtptest.Proxy) {
-	t := newTrial(s, r, "")
+// cutScenario is a scenario with the proxy before its sink, one message a connection, and no AUTH.
+func (s *site) cutScenario(r *result) (*scenario, *smtptest.Proxy) {
+	t := newScenario(s, r, "")
 	p, err := smtptest.StartProxy(t.sink.Addr())
 	must(err, "starting the proxy")
 	s.later(func() { p.Close() })
@@ -82,7 +82,7 @@ func (s *site) cutTrial(r *result) (*trial, *smtptest.Proxy) {
 }
 
 // through has the relay go through an address, in clear and without AUTH, a connection for each message.
-func (t *trial) through(addr string) {
+func (t *scenario) through(addr string) {
 	t.setup.upstream = "smtp://" + addr + "?tls=none"
 	t.setup.env = []string{
 		"MAILWHY_UPSTREAM_CONCURRENCY=5", "MAILWHY_DSN_COLLECT=100ms",
@@ -93,7 +93,7 @@ func (t *trial) through(addr string) {
 
 // cutTransactions cuts after the greeting: no other message may notice.
 func (s *site) cutTransactions(ctx context.Context, r *result, cuts []dialogueCut) {
-	t, p := s.cutTrial(r)
+	t, p := s.cutScenario(r)
 	var used atomic.Int64
 	p.DamageEach(func(n int) (toServer, toClient smtptest.Faults) {
 		if n > len(cuts) {
@@ -120,7 +120,7 @@ func (s *site) cutTransactions(ctx context.Context, r *result, cuts []dialogueCu
 // cutGreetings cuts before MAIL: the lane pauses, and probes. So as not to wait for that each time, the relay
 // is stopped and started; the last cuts are left to the lane.
 func (s *site) cutGreetings(ctx context.Context, r *result, cuts []dialogueCut) {
-	t, p := s.cutTrial(r)
+	t, p := s.cutScenario(r)
 	var at, met atomic.Int64
 	p.DamageEach(func(int) (toServer, toClient smtptest.Faults) {
 		met.Add(1)
@@ -154,7 +154,7 @@ type dialogue struct{ toServer, toClient string }
 
 // listenIn relays one message undisturbed and returns what relay and upstream said.
 func (s *site) listenIn(ctx context.Context, r *result) dialogue {
-	t := newTrial(s, r, "")
+	t := newScenario(s, r, "")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err, "listening")
 	heard := make(chan dialogue, 1)

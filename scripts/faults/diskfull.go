@@ -77,7 +77,7 @@ func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
 	must(err, "making a disk")
 	must(d.Mount(ctx), "mounting the disk")
 	s.later(func() { d.Unmount() })
-	t := newTrial(s, r, filepath.Join(d.Dir, "spool"))
+	t := newScenario(s, r, filepath.Join(d.Dir, "spool"))
 	t.rules.RefusedMay = true
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -97,7 +97,7 @@ func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
 	}
 	traffic.Sleep(ctx, time.Second)
 	refusals := t.refusals() - before
-	if refusals == 0 && !f.kill { // a relay that starts anew may have found some room
+	if refusals == 0 && !f.kill { // a relay that starts again may have found some room
 		r.fail("%s: the client was never refused", f.name)
 	}
 	t.sink.Release()
@@ -119,11 +119,11 @@ func (s *site) fillUp(ctx context.Context, r *result, f *fullness) {
 
 // backlog are the outstanding recipients, without those that the sink refuses for good, whose senders get a
 // bounce later.
-func (t *trial) backlog() []ledger.Recipient {
+func (t *scenario) backlog() []ledger.Recipient {
 	return slices.DeleteFunc(t.ledger.Waiting(), func(r ledger.Recipient) bool {
 		return strings.HasPrefix(r.To, traffic.BadUser+".")
 	})
 }
 
 // refusals is how many messages were refused with 452 or 451.
-func (t *trial) refusals() int { return t.ledger.RefusedWith(452) + t.ledger.RefusedWith(451) }
+func (t *scenario) refusals() int { return t.ledger.RefusedWith(452) + t.ledger.RefusedWith(451) }

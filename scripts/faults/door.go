@@ -13,7 +13,7 @@ import (
 // testDoor sees that the relay does not start without an upstream, that a second one does not open the spool
 // of the first, and that strangers cannot relay.
 func testDoor(ctx context.Context, s *site, r *result) {
-	t := newTrial(s, r, "")
+	t := newScenario(s, r, "")
 	withoutUpstream := exec.CommandContext(ctx, s.binary, "serve", "--listen", s.freePort(), "--spool",
 		t.setup.spool+"-none")
 	if b, err := withoutUpstream.CombinedOutput(); err == nil || !strings.Contains(string(b), "upstream") {
@@ -47,7 +47,7 @@ func testDoor(ctx context.Context, s *site, r *result) {
 }
 
 // stranger tries to relay from an address that is not loopback, and returns what it is refused with.
-func (t *trial) stranger(ctx context.Context, addr string) string {
+func (t *scenario) stranger(ctx context.Context, addr string) string {
 	s, err := traffic.Greet(ctx, addr)
 	if err != nil {
 		return err.Error()

@@ -56,10 +56,10 @@ func ioFaults(full bool) []ioFault {
 }
 
 // testIOError makes the calls of a running relay fail for a while, under load. It must refuse what it cannot
-// keep, accept again by itself when the fault is over, and forget nothing; every other time it is killed in
+// keep, accept again by itself when the faults end, and forget nothing; every other time it is killed in
 // the middle of it.
 func testIOError(ctx context.Context, s *site, r *result) {
-	t := newTrial(s, r, "")
+	t := newScenario(s, r, "")
 	t.rules.RefusedMay = true
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -91,7 +91,7 @@ func testIOError(ctx context.Context, s *site, r *result) {
 }
 
 // spoolFiles are the files and directories of the spool, for strace's path filter.
-func (t *trial) spoolFiles() []string {
+func (t *scenario) spoolFiles() []string {
 	files := []string{t.setup.spool}
 	entries, _ := os.ReadDir(t.setup.spool)
 	for _, e := range entries {
@@ -100,9 +100,9 @@ func (t *trial) spoolFiles() []string {
 	return files
 }
 
-// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of
-// the fault the relay accepted again.
-func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int, again time.Duration) {
+// failFor injects one fault for a moment. It returns how many calls failed, and how long after the end of the
+// fault the relay accepted again.
+func (t *scenario) failFor(ctx context.Context, f *ioFault, kill bool) (failed int, again time.Duration) {
 	rule := "error=" + f.error
 	if f.when != "" {
 		rule += ":when=" + f.when
@@ -128,7 +128,7 @@ func (t *trial) failFor(ctx context.Context, f *ioFault, kill bool) (failed int,
 }
 
 // acceptsAgain waits until the relay acknowledges mail, and returns how long that took.
-func (t *trial) acceptsAgain(ctx context.Context, after string) time.Duration {
+func (t *scenario) acceptsAgain(ctx context.Context, after string) time.Duration {
 	begin, before := time.Now(), t.ledger.Acked()
 	if !t.until(ctx, 40*time.Second, func() bool { return t.ledger.Acked() > before+5 }) && ctx.Err() == nil {
 		t.result.fail("%s: nothing is accepted 40 s after the fault ended: %s", after,
@@ -146,7 +146,7 @@ func (s *site) failThenCut(ctx context.Context, r *result, n int) {
 	must(err, "making a disk")
 	must(d.Mount(ctx), "mounting the disk")
 	s.later(func() { d.Unmount() })
-	t := newTrial(s, r, filepath.Join(d.Dir, "spool"))
+	t := newScenario(s, r, filepath.Join(d.Dir, "spool"))
 	t.rules.RefusedMay = true
 	loading, stop := context.WithCancel(ctx)
 	defer stop()

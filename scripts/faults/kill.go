@@ -8,7 +8,7 @@ import (
 
 // testKill kills the relay again and again under load, and starts it again as it is.
 func testKill(ctx context.Context, s *site, r *result) {
-	t := newTrial(s, r, "")
+	t := newScenario(s, r, "")
 	cycles := s.pick(20, 200)
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -34,7 +34,7 @@ func testKill(ctx context.Context, s *site, r *result) {
 
 // checkpoint sees, with the load going on, that what was acknowledged so far does not stay away for good:
 // that the backlog does not grow from cycle to cycle.
-func (t *trial) checkpoint(ctx context.Context, cycle int) {
+func (t *scenario) checkpoint(ctx context.Context, cycle int) {
 	if !t.until(ctx, 30*time.Second, func() bool { return t.ledger.Outstanding() < 200 }) {
 		t.result.fail("after cycle %d, %d recipients wait for more than 30 s", cycle, t.ledger.Outstanding())
 	}

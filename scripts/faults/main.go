@@ -10,10 +10,10 @@
 // It needs root: it mounts file systems of its own and traces the relay. What it starts and mounts lives in a
 // mount namespace and a scratch directory of its own, and goes with it, even if it is killed.
 //
-// Each test has a trial or several: a spool, a relay, an upstream (the sink) and a client. Three ledgers are
-// kept, each record fsynced before its writer goes on: the client's says what was offered and what was
-// acknowledged, the sink's what arrived, the bounce ledger what came back as undeliverable. At the end they
-// are compared (relay/smtptest/ledger):
+// Each test has one scenario or several: a spool, a relay, an upstream (the sink) and a client. There are
+// three ledgers, and each record is fsynced before its writer goes on: the client's says what was offered and
+// what was acknowledged, the sink's what arrived, the bounce ledger what came back as undeliverable. At the
+// end they are compared (relay/smtptest/ledger):
 //
 //	I1 every recipient of an acknowledged message got it, or its sender got a bounce
 //	I2 duplicates only after a crash or an ambiguous end of data, at most the concurrency for one crash
@@ -101,7 +101,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	o.full = form == "full"
 	if form != "full" && form != "quick" {
 		fs.Usage()
-		return o, errors.New("no form")
+		return o, errors.New("name a form: quick or full")
 	}
 	return o, nil
 }
@@ -110,7 +110,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 func run(ctx context.Context, o options, out io.Writer) int {
 	chosen := choose(o.only)
 	if len(chosen) == 0 {
-		fmt.Fprintf(out, "there is no test called %q; there are:\n", o.only)
+		fmt.Fprintf(out, "not a test: %q; the tests are:\n", o.only)
 		for _, t := range tests() {
 			fmt.Fprintf(out, "  %-10s %s\n", t.name, t.does)
 		}

@@ -79,7 +79,7 @@ func testMatrix(ctx context.Context, s *site, r *result) {
 
 // tryCell is one cell.
 func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counter) {
-	t := newTrial(s, r, "")
+	t := newScenario(s, r, "")
 	t.client.Drops = false
 	upstream := s.freePort()
 	maildir := filepath.Join(t.dir, "maildir")
@@ -99,9 +99,9 @@ func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counte
 	traffic.Sleep(ctx, 200*time.Millisecond)
 	faulty()
 	t.readDumps(c, m)
-	mended, err := traffic.StartSink(t.ledger, upstream, secret)
-	must(err, "starting the mended upstream")
-	s.later(func() { mended.Close() })
+	repaired, err := traffic.StartSink(t.ledger, upstream, secret)
+	must(err, "starting the repaired upstream")
+	s.later(func() { repaired.Close() })
 	t.until(ctx, 20*time.Second, func() bool { t.readMaildir(maildir); return t.ledger.Outstanding() == 0 })
 	t.stop()
 	t.readMaildir(maildir)
@@ -122,7 +122,7 @@ func (s *site) tryCell(ctx context.Context, r *result, c *cell, outcomes *counte
 }
 
 // lastRefusal is the last reply in the delivery log.
-func (t *trial) lastRefusal() string {
+func (t *scenario) lastRefusal() string {
 	last := "no attempt"
 	for _, e := range t.events() {
 		if e.Stage != "" {
@@ -155,7 +155,7 @@ func (s *site) startFaulty(dir, addr string, c *cell) (stop func(), err error) {
 }
 
 // sawEnd reports whether the delivery log has an attempt, or the lane's pause.
-func (t *trial) sawEnd() bool {
+func (t *scenario) sawEnd() bool {
 	for _, e := range t.events() {
 		switch e.Event {
 		case "relayed", "deferred", "failed", "lane":
@@ -167,7 +167,7 @@ func (t *trial) sawEnd() bool {
 
 // readDumps enters what the faulty sink kept as arrived, where it also said so, and returns how many files
 // there are. smtp-sink keeps lines without their CR, and one line more than it got.
-func (t *trial) readDumps(c *cell, m *traffic.Message) int {
+func (t *scenario) readDumps(c *cell, m *traffic.Message) int {
 	files, _ := filepath.Glob(filepath.Join(t.dir, "dump.*"))
 	n := 0
 	for _, f := range files {
@@ -194,13 +194,13 @@ func (t *trial) readDumps(c *cell, m *traffic.Message) int {
 }
 
 // stillBeingWritten reports whether a file is so new that smtp-sink may be at it.
-func (t *trial) stillBeingWritten(name string) bool {
+func (t *scenario) stillBeingWritten(name string) bool {
 	st, err := os.Stat(name)
 	return err == nil && time.Since(st.ModTime()) < time.Second
 }
 
 // readMaildir enters the reports in a maildir into the bounce ledger, each once.
-func (t *trial) readMaildir(dir string) {
+func (t *scenario) readMaildir(dir string) {
 	files, _ := filepath.Glob(filepath.Join(dir, "new", "*"))
 	for _, f := range files {
 		if r := t.ledger.Read(toCRLF(readFile(f))); r.What == ledger.Bounced &&
@@ -211,7 +211,7 @@ func (t *trial) readMaildir(dir string) {
 }
 
 // maildirText is all that the maildir holds.
-func (t *trial) maildirText(dir string) (all []byte) {
+func (t *scenario) maildirText(dir string) (all []byte) {
 	files, _ := filepath.Glob(filepath.Join(dir, "*", "*"))
 	for _, f := range files {
 		all = append(all, readFile(f)...)

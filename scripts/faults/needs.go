@@ -108,7 +108,7 @@ func (s *site) trySink(ctx context.Context) error {
 	}
 	debs, _ := filepath.Glob(filepath.Join(dir, "postfix_*.deb"))
 	if len(debs) == 0 {
-		return fmt.Errorf("apt-get download brought no postfix package")
+		return fmt.Errorf("apt-get downloaded no postfix package")
 	}
 	return process.Run(ctx, dir, "dpkg", "-x", debs[0], dir)
 }

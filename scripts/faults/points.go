@@ -106,9 +106,9 @@ func counted(n map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// traced prepares a trial whose relay is traced, and returns the calls on its spool.
-func (s *site) traced(r *result) (*trial, *strace.Tracer) {
-	t := newTrial(s, r, "")
+// traced prepares a scenario whose relay is traced, and returns the calls on its spool.
+func (s *site) traced(r *result) (*scenario, *strace.Tracer) {
+	t := newScenario(s, r, "")
 	tr, wrap, err := strace.New(t.dir, t.setup.spool)
 	must(err, "making the pipe for strace")
 	s.later(tr.Close)
@@ -118,7 +118,7 @@ func (s *site) traced(r *result) (*trial, *strace.Tracer) {
 }
 
 // oneLife offers the message and waits until it is settled and reported.
-func (t *trial) oneLife(ctx context.Context, size int) {
+func (t *scenario) oneLife(ctx context.Context, size int) {
 	m := traffic.Mix{Users: traffic.GoodUser + "," + traffic.BadUser, Size: size}.Message("p000001")
 	for ctx.Err() == nil {
 		err := t.client.Offer(ctx, m)

@@ -27,7 +27,7 @@ func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts in
 	d.Options += ",data=" + journal
 	must(d.Mount(ctx), "mounting the disk")
 	s.later(func() { d.Unmount() })
-	t := newTrial(s, r, filepath.Join(d.Dir, "spool"))
+	t := newScenario(s, r, filepath.Join(d.Dir, "spool"))
 	t.rules.RefusedMay = true // its commit failed for the relay, and was on the disk all the same
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -60,7 +60,7 @@ func (s *site) powerCuts(ctx context.Context, r *result, journal string, cuts in
 // cutByShutdown leaves the relay alive for a moment after the power of its disk was cut. The relay is stopped
 // for the cut itself: an fsync that is under way when ext4 is shut down may return success although nothing
 // was written (seen on Linux 6.18 without any of our code), which no power cut does.
-func (t *trial) cutByShutdown(d *disk.Disk) {
+func (t *scenario) cutByShutdown(d *disk.Disk) {
 	must(t.relay.Freeze(), "stopping the relay")
 	must(d.Shutdown(), "shutting the file system down")
 	t.relay.Thaw()
@@ -70,7 +70,7 @@ func (t *trial) cutByShutdown(d *disk.Disk) {
 }
 
 // cutByCopy goes on with a copy of the disk as it was at one moment.
-func (t *trial) cutByCopy(ctx context.Context, d *disk.Disk) {
+func (t *scenario) cutByCopy(ctx context.Context, d *disk.Disk) {
 	must(t.relay.Freeze(), "stopping the relay")
 	copied := d.Image + ".cut"
 	must(d.CopyImage(ctx, copied), "copying the disk")

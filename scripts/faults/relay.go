@@ -47,7 +47,7 @@ type relayProcess struct {
 }
 
 // freePort is a port of the loopback that nobody listens on, nor will before the relay does. It is given out
-// once: a trial whose relay has just been killed must not find another trial's in its place.
+// once: a scenario whose relay has just been killed must not find another scenario's in its place.
 func (s *site) freePort() string {
 	for {
 		addr, err := smtptest.FreeAddr()

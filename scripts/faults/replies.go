@@ -70,7 +70,7 @@ func testReplies(ctx context.Context, s *site, r *result) {
 			return
 		}
 		stage, o := order[i%len(order)], odd[i/len(order)]
-		t := newTrial(s, r, "")
+		t := newScenario(s, r, "")
 		t.client.Drops = false
 		t.through(t.sink.Addr())
 		said := o.bytes(stages[stage])

@@ -75,7 +75,7 @@ type result struct {
 	took    time.Duration
 	out     io.Writer
 
-	mu sync.Mutex // tests run trials side by side
+	mu sync.Mutex // tests run scenarios side by side
 }
 
 // ran counts n faults.
@@ -85,7 +85,7 @@ func (r *result) ran(n int) {
 	r.runs += n
 }
 
-// add enters the verdict of a trial.
+// add enters the verdict of a scenario.
 func (r *result) add(v *ledger.Verdict) {
 	r.mu.Lock()
 	r.tally.Add(&v.Tally)

@@ -16,18 +16,18 @@ func testTerm(ctx context.Context, s *site, r *result) {
 	for range s.pick(1, 5) {
 		for _, phase := range []struct {
 			name string
-			run  func(*trial, context.Context)
+			run  func(*scenario, context.Context)
 		}{
-			{"idle", (*trial).termIdle},
-			{"client in the middle of a content", (*trial).termInContent},
-			{"upstream slow to answer the content", (*trial).termAtDot},
-			{"upstream silent after the content", (*trial).termAtSilence},
-			{"under load", (*trial).termUnderLoad},
+			{"idle", (*scenario).termIdle},
+			{"client in the middle of a content", (*scenario).termInContent},
+			{"upstream slow to answer the content", (*scenario).termAtDot},
+			{"upstream silent after the content", (*scenario).termAtSilence},
+			{"under load", (*scenario).termUnderLoad},
 		} {
 			if ctx.Err() != nil {
 				return
 			}
-			t := newTrial(s, r, "")
+			t := newScenario(s, r, "")
 			t.client.Drops = false
 			t.start(ctx)
 			begin := len(r.broken)
@@ -42,7 +42,7 @@ func testTerm(ctx context.Context, s *site, r *result) {
 }
 
 // termIdle has a client connected that says nothing: it must read 421.
-func (t *trial) termIdle(ctx context.Context) {
+func (t *scenario) termIdle(ctx context.Context) {
 	s, err := traffic.Greet(ctx, t.setup.listen)
 	must(err, "connecting")
 	defer s.Close()
@@ -53,7 +53,7 @@ func (t *trial) termIdle(ctx context.Context) {
 }
 
 // termInContent stops while the client is between 354 and its dot, which it says a moment later.
-func (t *trial) termInContent(ctx context.Context) {
+func (t *scenario) termInContent(ctx context.Context) {
 	m := traffic.Mix{}.Message("t000001")
 	s, err := traffic.Greet(ctx, t.setup.listen)
 	must(err, "connecting")
@@ -77,7 +77,7 @@ func (t *trial) termInContent(ctx context.Context) {
 }
 
 // termAtDot stops while the upstream takes a second for its 250: the exchange is finished, and not doubled.
-func (t *trial) termAtDot(ctx context.Context) {
+func (t *scenario) termAtDot(ctx context.Context) {
 	t.sink.Slow = time.Second
 	must(t.client.Offer(ctx, traffic.Mix{Plain: true}.Message("t000001")), "offering a message")
 	t.until(ctx, 5*time.Second, func() bool { return t.ledger.Outstanding() == 0 })
@@ -87,7 +87,7 @@ func (t *trial) termAtDot(ctx context.Context) {
 
 // termAtSilence stops while the upstream says nothing after the final dot: the relay gives up within its
 // grace, and the message is tried again.
-func (t *trial) termAtSilence(ctx context.Context) {
+func (t *scenario) termAtSilence(ctx context.Context) {
 	reached := make(chan struct{}, 1)
 	t.sink.Script = func(c smtptest.Command) smtptest.Action {
 		if c.Stage == diagnose.StageEndOfData && c.Session == 1 {
@@ -107,7 +107,7 @@ func (t *trial) termAtSilence(ctx context.Context) {
 
 // termUnderLoad stops and starts under load. Whoever is not acknowledged is refused or sees the connection
 // end.
-func (t *trial) termUnderLoad(ctx context.Context) {
+func (t *scenario) termUnderLoad(ctx context.Context) {
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	t.client.Drops = true

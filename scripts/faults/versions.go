@@ -68,7 +68,7 @@ func testUpgrade(ctx context.Context, s *site, r *result) {
 	for _, commit := range s.older() {
 		old := s.release(ctx, commit)
 		for range s.pick(1, 5) {
-			t := newTrial(s, r, "")
+			t := newScenario(s, r, "")
 			t.loadAndKill(ctx, old)
 			t.start(ctx)
 			r.ran(1)
@@ -90,7 +90,7 @@ func testUpgrade(ctx context.Context, s *site, r *result) {
 }
 
 // loadAndKill runs a release under load for a moment and kills it.
-func (t *trial) loadAndKill(ctx context.Context, binary string) {
+func (t *scenario) loadAndKill(ctx context.Context, binary string) {
 	current := t.setup.binary
 	t.setup.binary = binary
 	t.start(ctx)
@@ -146,7 +146,7 @@ func testDowngrade(ctx context.Context, s *site, r *result) {
 	for _, commit := range s.older() {
 		old := s.release(ctx, commit)
 		for i := range s.pick(2, 10) {
-			t := newTrial(s, r, "")
+			t := newScenario(s, r, "")
 			t.loadAndKill(ctx, t.setup.binary)
 			if i%2 == 1 {
 				t.closeInOrder(ctx)
@@ -164,7 +164,7 @@ func testDowngrade(ctx context.Context, s *site, r *result) {
 
 // refusal starts an earlier release, which must end by itself and say why. It does so twice: the first must
 // not change what the second sees.
-func (t *trial) refusal(ctx context.Context, binary string) error {
+func (t *scenario) refusal(ctx context.Context, binary string) error {
 	current := t.setup.binary
 	t.setup.binary = binary
 	defer func() { t.setup.binary = current }()

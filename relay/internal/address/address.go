@@ -31,7 +31,7 @@ const (
 
 // The errors of Parse.
 var (
-	// ErrSyntax is returned for what is no mailbox.
+	// ErrSyntax is returned for what is not a mailbox.
 	ErrSyntax = errors.New("malformed address")
 	// ErrTooLong is returned when the local part, the domain or the whole exceeds its limit.
 	ErrTooLong = errors.New("address too long")

@@ -66,7 +66,7 @@ func clear(path string) error {
 	case err != nil:
 		return err
 	case info.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("a file that is no socket is in the way: %s", path)
+		return fmt.Errorf("a file that is not a socket is in the way: %s", path)
 	}
 	return os.Remove(path)
 }

@@ -3,7 +3,7 @@
 // The upstream room calls it once for each upstream. What always holds: a certificate is verified, for the
 // name that was configured, unless the settings say in so many words that it is not; a pinned fingerprint
 // takes the place of the chain, never of the check; nothing below TLS 1.2 is spoken unless it is asked for
-// (RFC 8996). A client certificate is read anew at every handshake, so that a renewed one needs no restart.
+// (RFC 8996). A client certificate is read again at every handshake, so that a renewed one needs no restart.
 package tlsconf
 
 import (
@@ -61,7 +61,8 @@ func (e *PinError) Error() string {
 // NoVerify.
 func (c Client) Config(host string, verify bool) (*tls.Config, error) {
 	if !c.Mode.valid() {
-		return nil, fmt.Errorf("TLS mode %q is none of none, opportunistic, starttls, implicit", c.Mode)
+		return nil, fmt.Errorf(
+			"not a TLS mode: %q; there are none, opportunistic, starttls and implicit", c.Mode)
 	}
 	if c.Mode == None || c.Mode == "" {
 		return nil, nil
@@ -104,7 +105,7 @@ func (c Client) authorities(conf *tls.Config) error {
 	}
 	conf.RootCAs = x509.NewCertPool()
 	if !conf.RootCAs.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("CA file %s: no PEM certificate in it", c.CAFile)
+		return fmt.Errorf("CA file %s: it holds no PEM certificate", c.CAFile)
 	}
 	return nil
 }

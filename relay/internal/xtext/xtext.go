@@ -97,7 +97,7 @@ func DecodeUTF8(s string) (string, error) {
 }
 
 // ORCPT takes apart the value of an ORCPT parameter (RFC 3461, 4.2; RFC 6533, 3): the address type as
-// written and the decoded address. A type that is not known is no error, only its value must be xtext.
+// written and the decoded address. An unknown type is not an error, but its value must be xtext.
 func ORCPT(s string) (addrType, addr string, err error) {
 	addrType, value, ok := strings.Cut(s, ";")
 	if !ok || value == "" || !isAtom(addrType) {

@@ -193,10 +193,10 @@ func (l *Log) put(b []byte) {
 		l.failing = false
 		return
 	}
-	kept := l.lines(b[:n])
+	written := l.lines(b[:n])
 	l.torn = l.torn || (n > 0 && b[n-1] != '\n')
-	l.written.Add(int64(kept))
-	lost := l.lost.Add(int64(l.lines(b) - kept))
+	l.written.Add(int64(written))
+	lost := l.lost.Add(int64(l.lines(b) - written))
 	if !l.failing {
 		l.o.Log.Error("the delivery log cannot be written: lines are lost", "err", err, "lost", lost)
 	}
@@ -221,7 +221,7 @@ func (l *Log) Flush() {
 	}
 }
 
-// Reopen opens the file anew, for programs that rotate logs by renaming them. After an error the old file
+// Reopen opens the file again, for programs that rotate logs by renaming them. After an error the old file
 // is still written. A Log without a file does nothing.
 func (l *Log) Reopen() error {
 	if !l.toFile() {

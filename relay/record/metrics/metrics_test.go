@@ -192,7 +192,7 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// TestReload: a name that is no longer configured keeps its count; a new one begins at nought.
+// TestReload: a name that is no longer configured keeps its count; a new one begins at 0.
 func TestReload(t *testing.T) {
 	m := fresh("shop")
 	m.Record(relay.Event{Kind: relay.EventRefused, Client: "shop"})
@@ -263,7 +263,7 @@ func TestStuckSpool(t *testing.T) {
 	})
 }
 
-// TestBrokenSpool: an answer that is an error is no measurement.
+// TestBrokenSpool: an answer that is an error is not a measurement.
 func TestBrokenSpool(t *testing.T) {
 	m := freshWith(func(context.Context) (relay.SpoolStat, error) {
 		return relay.SpoolStat{},

@@ -559,7 +559,7 @@ func TestLongCommandLine(t *testing.T) {
 	}
 }
 
-// TestSASLLines holds that the lines after 334 are no commands, and may be longer than those.
+// TestSASLLines holds that the lines after 334 are not commands, and may be longer than those.
 func TestSASLLines(t *testing.T) {
 	d := &dialogue{}
 	client, _, _ := serve(t, &backend{}, &Config{Dialogue: d})

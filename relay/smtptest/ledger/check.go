@@ -62,7 +62,7 @@ func (t *Tally) Add(o *Tally) {
 	t.Crashes += o.Crashes
 }
 
-// Rules say what a trial permits.
+// Rules say what a test permits.
 type Rules struct {
 	Concurrency int                     // messages in flight at a crash, at most
 	Ambiguous   map[string]int          // by queue id: ends of data that the relay itself called uncertain

@@ -80,7 +80,7 @@ func (p *processors) run(ctx context.Context) {
 	}
 }
 
-// look decides anew.
+// look decides again.
 func (p *processors) look(now time.Time) {
 	spent := p.used()
 	full := float64(spent-p.spent) > fullAt*float64(now.Sub(p.then))

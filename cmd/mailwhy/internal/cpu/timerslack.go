@@ -17,7 +17,7 @@ const timerSlack = time.Millisecond
 const slackGiven = "_MAILWHY_TIMER_SLACK"
 
 // RelaxTimers gives the process timerSlack, where the kernel's default is 50 microseconds. It is for the
-// first lines of main: it executes the program anew.
+// first lines of main: it executes the program again.
 //
 // The runtime's thread that watches over the others (sysmon) sleeps for 20 microseconds at a time for as
 // long as some of them block in system calls, as the writer of a spool does many times a second. With one
@@ -26,7 +26,7 @@ const slackGiven = "_MAILWHY_TIMER_SLACK"
 //
 // The slack is a thread's own, and inherited by the threads that it starts (PR_SET_TIMERSLACK in prctl(2)).
 // sysmon is started before main, and to change that of another thread takes a privilege. So the process
-// sets its own and executes itself anew, which keeps the slack, the process id, and what is open.
+// sets its own and executes itself again, which keeps the slack, the process id, and what is open.
 func RelaxTimers() {
 	if os.Getenv(slackGiven) != "" {
 		os.Unsetenv(slackGiven)

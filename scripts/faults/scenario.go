@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// trial is one spool with a relay, a sink, a client and their ledgers.
-type trial struct {
+// scenario is one spool with a relay, a sink, a client and their ledgers.
+type scenario struct {
 	site   *site
 	result *result
 	dir    string
@@ -30,8 +30,8 @@ type trial struct {
 	kills  int
 }
 
-// newTrial prepares a trial. Its spool is spool, or a directory of its own when that is empty.
-func newTrial(s *site, r *result, spool string) *trial {
+// newScenario prepares a scenario. Its spool is spool, or a directory of its own when that is empty.
+func newScenario(s *site, r *result, spool string) *scenario {
 	dir := s.fresh(r.name)
 	l, err := ledger.Open(dir)
 	must(err, "opening the ledgers")
@@ -42,7 +42,7 @@ func newTrial(s *site, r *result, spool string) *trial {
 	if spool == "" {
 		spool = filepath.Join(dir, "spool")
 	}
-	t := &trial{
+	t := &scenario{
 		site: s, result: r, dir: dir, ledger: l, sink: k, rules: ledger.Rules{Concurrency: concurrency},
 	}
 	password := filepath.Join(dir, "password")
@@ -69,7 +69,7 @@ func newTrial(s *site, r *result, spool string) *trial {
 }
 
 // start starts the relay. That it does not start is a violation, and ends the test.
-func (t *trial) start(ctx context.Context) {
+func (t *scenario) start(ctx context.Context) {
 	p, err := t.setup.start(ctx)
 	must(err, "I7 starting the relay")
 	t.relay = p
@@ -77,14 +77,14 @@ func (t *trial) start(ctx context.Context) {
 }
 
 // kill is kill -9, entered into the ledger once all that was under way has ended.
-func (t *trial) kill() {
+func (t *scenario) kill() {
 	t.relay.kill()
 	t.buried()
 	t.kills++
 }
 
 // buried notes that the relay is dead.
-func (t *trial) buried() {
+func (t *scenario) buried() {
 	t.noteUsage()
 	t.relay = nil
 	t.sink.Quiet()
@@ -92,7 +92,7 @@ func (t *trial) buried() {
 }
 
 // stop is SIGTERM: the relay must end by itself, in time, with status 0.
-func (t *trial) stop() {
+func (t *scenario) stop() {
 	took, err := t.relay.stop()
 	if err != nil {
 		t.result.fail("SIGTERM: %v (after %v)", err, took.Round(time.Millisecond))
@@ -102,7 +102,7 @@ func (t *trial) stop() {
 }
 
 // noteUsage keeps the most that was seen.
-func (t *trial) noteUsage() {
+func (t *scenario) noteUsage() {
 	t.relay.unwatch()
 	t.most[0] = max(t.most[0], t.relay.memory)
 	t.most[1] = max(t.most[1], t.relay.files)
@@ -110,14 +110,14 @@ func (t *trial) noteUsage() {
 
 // drain waits until every recipient of an acknowledged message is accounted for, or for limit, and then a
 // moment longer for what should not come.
-func (t *trial) drain(ctx context.Context, limit time.Duration) bool {
+func (t *scenario) drain(ctx context.Context, limit time.Duration) bool {
 	ok := t.until(ctx, limit, func() bool { return t.ledger.Outstanding() == 0 })
 	traffic.Sleep(ctx, 300*time.Millisecond)
 	return ok
 }
 
 // until waits until done, or for limit.
-func (t *trial) until(ctx context.Context, limit time.Duration, done func() bool) bool {
+func (t *scenario) until(ctx context.Context, limit time.Duration, done func() bool) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end) && ctx.Err() == nil; {
 		if done() {
 			return true
@@ -130,7 +130,7 @@ func (t *trial) until(ctx context.Context, limit time.Duration, done func() bool
 // end drains, stops the relay, and holds the ledgers against each other and the logs against I8 and I9. A
 // relay that must not have anything left is then started once more, to see that nothing comes out of the
 // spool any more.
-func (t *trial) end(ctx context.Context, limit time.Duration) *ledger.Verdict {
+func (t *scenario) end(ctx context.Context, limit time.Duration) *ledger.Verdict {
 	t.drain(ctx, limit)
 	if t.relay != nil {
 		t.stop()
@@ -142,7 +142,7 @@ func (t *trial) end(ctx context.Context, limit time.Duration) *ledger.Verdict {
 }
 
 // judge checks the ledgers and the logs, and enters what it finds into the result.
-func (t *trial) judge() *ledger.Verdict {
+func (t *scenario) judge() *ledger.Verdict {
 	t.sink.Quiet()
 	if t.rules.Ambiguous == nil {
 		t.rules.Ambiguous = t.uncertain()
@@ -162,7 +162,7 @@ func (t *trial) judge() *ledger.Verdict {
 
 // checkLogs looks for what no log may hold, and for delivery log lines that are not JSON: at most one a
 // crash.
-func (t *trial) checkLogs(v *ledger.Verdict) {
+func (t *scenario) checkLogs(v *ledger.Verdict) {
 	for _, name := range []string{t.setup.log(), t.setup.deliveryLog()} {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -201,7 +201,7 @@ type event struct {
 }
 
 // events reads the delivery log.
-func (t *trial) events() []event {
+func (t *scenario) events() []event {
 	var all []event
 	for line := range bytes.Lines(readFile(t.setup.deliveryLog())) {
 		var e event
@@ -213,7 +213,7 @@ func (t *trial) events() []event {
 }
 
 // uncertain counts, by queue id, the ends of data that the relay called uncertain.
-func (t *trial) uncertain() map[string]int {
+func (t *scenario) uncertain() map[string]int {
 	n := map[string]int{}
 	for _, e := range t.events() {
 		if e.Uncertain {
@@ -233,7 +233,7 @@ func readFile(name string) []byte {
 }
 
 // named reports whether any log names a message as damaged.
-func (t *trial) named() func(queue string) bool {
+func (t *scenario) named() func(queue string) bool {
 	log, lines := string(readFile(t.setup.log())), t.events()
 	return func(queue string) bool {
 		if queue == "" {
@@ -259,7 +259,7 @@ func between(from, to time.Duration) time.Duration {
 }
 
 // usageNote is the relay's use of the machine, for the result.
-func (t *trial) usageNote() string {
+func (t *scenario) usageNote() string {
 	return fmt.Sprintf("slowest start %v, at most %d MiB resident, %d files",
 		t.slow.Round(time.Millisecond), t.most[0]>>20, t.most[1])
 }
