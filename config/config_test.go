@@ -94,7 +94,8 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// TestMistakes: each testdata/bad-*.toml gives just the mistakes that its "# want:" lines name.
+// TestMistakes: each testdata/bad-*.toml gives just the mistakes that its "# want:" lines name;
+// a line that is indented further goes on with the one before.
 func TestMistakes(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad-*.toml")
 	if err != nil || len(files) == 0 {
@@ -110,6 +111,8 @@ func TestMistakes(t *testing.T) {
 			for line := range strings.Lines(string(text)) {
 				if w, ok := strings.CutPrefix(line, "# want: "); ok {
 					want = append(want, strings.TrimSpace(w))
+				} else if more, ok := strings.CutPrefix(line, "#       "); ok && len(want) > 0 {
+					want[len(want)-1] += " " + strings.TrimSpace(more)
 				}
 			}
 			_, err = Load(Source{File: file})
@@ -145,11 +148,17 @@ func TestUpstreamURL(t *testing.T) {
 		want Upstream
 	}{
 		{"smtp://mail.example.com", Upstream{Host: "mail.example.com", Port: 25, TLS: "opportunistic"}},
-		{"smtp://mail.example.com:2526?tls=none", Upstream{Host: "mail.example.com", Port: 2526, TLS: "none"}},
-		{"smtp://u:p%40ss@mail.example.com", password(Upstream{Host: "mail.example.com", Port: 587, TLS: "starttls", Username: "u"})},
-		{"smtp://u%40example.com:p%40ss@mail.example.com:465", password(Upstream{Host: "mail.example.com", Port: 465, TLS: "implicit", Username: "u@example.com"})},
-		{"smtps://u:p%40ss@mail.example.com", password(Upstream{Host: "mail.example.com", Port: 465, TLS: "implicit", Username: "u"})},
-		{"smtp://u:p%40ss@[2001:db8::1]:587?tls=starttls", password(Upstream{Host: "2001:db8::1", Port: 587, TLS: "starttls", Username: "u"})},
+		{"smtp://mail.example.com:2526?tls=none",
+			Upstream{Host: "mail.example.com", Port: 2526, TLS: "none"}},
+		{"smtp://u:p%40ss@mail.example.com",
+			password(Upstream{Host: "mail.example.com", Port: 587, TLS: "starttls", Username: "u"})},
+		{"smtp://u%40example.com:p%40ss@mail.example.com:465",
+			password(Upstream{Host: "mail.example.com", Port: 465, TLS: "implicit",
+				Username: "u@example.com"})},
+		{"smtps://u:p%40ss@mail.example.com",
+			password(Upstream{Host: "mail.example.com", Port: 465, TLS: "implicit", Username: "u"})},
+		{"smtp://u:p%40ss@[2001:db8::1]:587?tls=starttls",
+			password(Upstream{Host: "2001:db8::1", Port: 587, TLS: "starttls", Username: "u"})},
 	} {
 		got := mustLoad(t, Source{Flags: up(tc.url)}).Upstream["default"]
 		if got.Host != tc.want.Host || got.Port != tc.want.Port || got.TLS != tc.want.TLS ||
@@ -203,7 +212,8 @@ password = "file"
 	secret := writeFile(t, "secret", "from-file\n")
 	c := mustLoad(t, Source{
 		File: file,
-		Env:  []string{"MAILWHY_SPOOL_DIR=/env", "MAILWHY_RETRY_SCHEDULE=2m", "MAILWHY_UPSTREAM=smtp://env@env.example.net", "MAILWHY_DSN_OPERATOR="},
+		Env: []string{"MAILWHY_SPOOL_DIR=/env", "MAILWHY_RETRY_SCHEDULE=2m",
+			"MAILWHY_UPSTREAM=smtp://env@env.example.net", "MAILWHY_DSN_OPERATOR="},
 		Flags: []Flag{
 			{"--spool", "spool.dir", "/flag"},
 			{"--password-file", "upstream.default.password_file", secret},
@@ -330,7 +340,9 @@ func TestOpenRelay(t *testing.T) {
 		{"localhost:2525", "0.0.0.0/0", false},
 		{"unix:/run/x.sock", "0.0.0.0/0", false},
 	} {
-		_, err := Load(Source{Flags: append(up("smtp://mail.example.com:26"), Flag{"--listen", "listen", tc.listen}, Flag{"--client", "client", tc.client})})
+		flags := append(up("smtp://mail.example.com:26"),
+			Flag{"--listen", "listen", tc.listen}, Flag{"--client", "client", tc.client})
+		_, err := Load(Source{Flags: flags})
 		if open := err != nil && strings.Contains(err.Error(), "open relay"); open != tc.open || err != nil &&
 			!open {
 			t.Errorf("listen %s, client %s: %v", tc.listen, tc.client, err)

@@ -131,7 +131,8 @@ func envLayer(env []string, upstreams []string) (layer, Mistakes) {
 // serviceLink reports whether Kubernetes or Docker made the variable for a service whose name begins with
 // "mailwhy".
 func serviceLink(name, value string) bool {
-	if strings.HasPrefix(value, "tcp://") || strings.HasPrefix(value, "udp://") || strings.HasPrefix(value, "sctp://") {
+	if strings.HasPrefix(value, "tcp://") || strings.HasPrefix(value, "udp://") ||
+		strings.HasPrefix(value, "sctp://") {
 		return regexp.MustCompile(`_PORT(_\d+_(TCP|UDP|SCTP))?$`).MatchString(name)
 	}
 	return regexp.MustCompile(`_SERVICE_(HOST|PORT(_\w+)?)$` +

@@ -65,10 +65,11 @@ func (l layer) expandURL(prefix string) (ms Mistakes) {
 	return ms
 }
 
-// parseUpstreamURL reads smtp://user:password@host:port?tls=starttls. Its errors never repeat the URL, which may hold a
-// password.
+// parseUpstreamURL reads smtp://user:password@host:port?tls=starttls. Its errors never repeat the URL,
+// which may hold a password.
 func parseUpstreamURL(s string) (map[string]string, *badValue) {
-	const hint = `write "smtp://user@host:587?tls=starttls" or "smtps://user@host"; characters such as @ / ? # in a user name or password are written %40 %2F %3F %23`
+	const hint = `write "smtp://user@host:587?tls=starttls" or "smtps://user@host"; ` +
+		`characters such as @ / ? # in a user name or password are written %40 %2F %3F %23`
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Hostname() == "" {
 		return nil, &badValue{"is not an upstream URL", hint}
@@ -112,9 +113,11 @@ func urlTLS(u *url.URL) (string, *badValue) {
 	case u.Scheme == "smtps" && (mode == "" || mode == "implicit"):
 		return "implicit", nil
 	case u.Scheme == "smtps":
-		return "", &badValue{"is smtps:// with tls=" + strconv.Quote(mode), "smtps is implicit TLS; for STARTTLS write smtp://"}
+		return "", &badValue{"is smtps:// with tls=" + strconv.Quote(mode),
+			"smtps is implicit TLS; for STARTTLS write smtp://"}
 	}
-	return "", &badValue{"does not begin with smtp:// or smtps://", `write "smtp://host:25" or "smtps://user@host"`}
+	return "", &badValue{"does not begin with smtp:// or smtps://",
+		`write "smtp://host:25" or "smtps://user@host"`}
 }
 
 // settleSecret makes a secret and its _file form exclude each other: in one layer both are a mistake;

@@ -56,7 +56,8 @@ func TestSecretFile(t *testing.T) {
 	for text, want := range map[string]string{"s3cret": "s3cret", "s3cret\n": "s3cret",
 		"s3cret\r\n": "s3cret", "s3cret\n\n": "s3cret\n", " s3 ": " s3 "} {
 		file := writeFile(t, "secret", text)
-		c := mustLoad(t, Source{Flags: append(up("smtp://u@mail.example.com"), Flag{"--password-file", "upstream.default.password_file", file})})
+		c := mustLoad(t, Source{Flags: append(up("smtp://u@mail.example.com"),
+			Flag{"--password-file", "upstream.default.password_file", file})})
 		if got := c.Upstream["default"].Password.Reveal(); got != want || len(c.Warnings) != 0 {
 			t.Errorf("%q: got %q, warnings %v", text, got, c.Warnings)
 		}
@@ -65,7 +66,8 @@ func TestSecretFile(t *testing.T) {
 
 func TestUnreadableSecretFile(t *testing.T) {
 	load := func(file string) (*Config, error) {
-		return Load(Source{Env: []string{"MAILWHY_UPSTREAM=smtp://u@mail.example.com", "MAILWHY_UPSTREAM_PASSWORD_FILE=" + file}})
+		return Load(Source{Env: []string{"MAILWHY_UPSTREAM=smtp://u@mail.example.com",
+			"MAILWHY_UPSTREAM_PASSWORD_FILE=" + file}})
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
 	_, err := load(missing)

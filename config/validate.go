@@ -156,7 +156,8 @@ func (c *Config) validateDSN(report reportFunc) {
 // should take a message.
 func (c *Config) validateUpstreams(local bool, report reportFunc) {
 	if len(c.Upstream) == 0 && !local {
-		report(upstreamSection, "there is no upstream to relay to", `set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
+		report(upstreamSection, "there is no upstream to relay to",
+			`set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
 	}
 	if len(c.Upstream) > 1 {
 		names := sortedKeys(reflect.ValueOf(c.Upstream))

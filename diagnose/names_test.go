@@ -88,9 +88,10 @@ func TestNamesAreNotACause(t *testing.T) {
 // TestLinksAndCodesKeepTheirMeaning holds that rules may still name a link or a code.
 func TestLinksAndCodesKeepTheirMeaning(t *testing.T) {
 	checkReasons(t, newEngine(t), map[string]Reason{
-		"550 5.1.1 https://support.google.com/mail/answer/6596 a1si12 - gsmtp":                        userUnknown,
-		"550 5.1.1 http://support.google.com/mail/bin/answer.py?answer=6596 ad1si1997204pbd.83":       userUnknown,
-		"452 4.2.2 For more information, go to https://support.google.com/mail/?p=OverQuotaTemp x-12": "mailbox_full",
+		"550 5.1.1 https://support.google.com/mail/answer/6596 a1si12 - gsmtp":                  userUnknown,
+		"550 5.1.1 http://support.google.com/mail/bin/answer.py?answer=6596 ad1si1997204pbd.83": userUnknown,
+		"452 4.2.2 For more information, go to " +
+			"https://support.google.com/mail/?p=OverQuotaTemp x-12": "mailbox_full",
 
 		"550 5.1.10 RESOLVER.ADR.RecipientNotFound": userUnknown,
 		"550 OU-002 zork": "poor_reputation",

@@ -33,7 +33,8 @@ func runPractice(t *testing.T, args ...string) (addr string, lines *bufio.Scanne
 	if !lines.Scan() {
 		t.Fatalf("nothing printed: %v", <-done)
 	}
-	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+), for mailwhy serve --upstream 'smtp://`).FindStringSubmatch(lines.Text())
+	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+), for mailwhy serve --upstream 'smtp://`).
+		FindStringSubmatch(lines.Text())
 	if m == nil {
 		t.Fatalf("printed %q", lines.Text())
 	}

@@ -27,7 +27,9 @@ type settings struct {
 // settingFlags are the flags that stand for a configuration key each.
 var settingFlags = []struct{ name, key, usage string }{
 	{"listen", "listen", "address to take mail in at, `host:port` or unix:PATH"},
-	{"upstream", "upstream", "where mail goes, as a `URL`: smtp://user@mail.example.com:587?tls=starttls (tls = none, starttls, implicit; smtps:// is implicit)"},
+	{"upstream", "upstream",
+		"where mail goes, as a `URL`: smtp://user@mail.example.com:587?tls=starttls " +
+			"(tls = none, starttls, implicit; smtps:// is implicit)"},
 	{"password-file", "upstream.default.password_file", "`file` that holds the upstream's password"},
 	{"hostname", "hostname", "own `name`, in EHLO, Received and bounces"},
 	{"spool", "spool.dir", "`directory` where mail waits"},

@@ -157,8 +157,9 @@ func fullDiagnosis() *diagnose.Diagnosis {
 		Cause: "The recipient's mailbox has no room for more mail.",
 		Fix: []string{"Wait and send it again later.",
 			"Tell the recipient by another way that the mailbox is full."},
-		Evidence: []string{"The message has 58 kB."}, Links: []string{"https://example.net/help/mailbox-full"},
-		Scope: diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient, Action: diagnose.ActionWait,
+		Evidence: []string{"The message has 58 kB."},
+		Links:    []string{"https://example.net/help/mailbox-full"},
+		Scope:    diagnose.ScopeRecipient, Owner: diagnose.OwnerRecipient, Action: diagnose.ActionWait,
 		Basis: diagnose.BasisPair, Confidence: diagnose.Medium, Rule: "sample",
 	}
 }

@@ -32,8 +32,10 @@ func refusal() *diagnose.Diagnosis {
 		Rule:         "mailbox_full.storage",
 		Alternatives: []diagnose.Category{diagnose.MailboxIssues, diagnose.Blocked}, Provider: "google",
 		RetryAfter: diagnose.Seconds(1500 * time.Millisecond),
-		Blocklist:  &diagnose.Blocklist{Name: "zen", Lookup: "https://lookup.test/", Removal: "https://removal.test/"},
-		SizeLimit:  1 << 20, Domain: "sender.test", IP: "192.0.2.1", Links: []string{"https://support.test/a?b=c&d=<e>"},
+		Blocklist: &diagnose.Blocklist{Name: "zen", Lookup: "https://lookup.test/",
+			Removal: "https://removal.test/"},
+		SizeLimit: 1 << 20, Domain: "sender.test", IP: "192.0.2.1",
+		Links: []string{"https://support.test/a?b=c&d=<e>"},
 	}
 }
 

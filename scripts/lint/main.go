@@ -18,7 +18,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxColumns is the widest line. A tab counts as tabColumns. A line with a URL may be longer.
+// maxColumns is the widest line. A tab counts as tabColumns. A line may be longer for the sake of a URL that
+// does not fit otherwise.
 const (
 	maxColumns = 110
 	tabColumns = 4
@@ -78,7 +79,7 @@ func check(name string, r io.Reader, breach func(line int, what string)) (found 
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
 		line := lines.Text()
-		if w := columns(line); w > maxColumns && !strings.Contains(line, "://") {
+		if w := columns(line); w > maxColumns && !needsRoom(line) {
 			found = true
 			breach(n, fmt.Sprintf("%d columns; at most %d", w, maxColumns))
 		}
@@ -92,6 +93,18 @@ func check(name string, r io.Reader, breach func(line int, what string)) (found 
 		breach(0, err.Error())
 	}
 	return found
+}
+
+// needsRoom reports whether a line has a URL that would be too long for a line of its own with the same
+// indent.
+func needsRoom(line string) bool {
+	indent := line[:len(line)-len(strings.TrimLeft(line, " \t/"))]
+	for _, word := range strings.Fields(line) {
+		if strings.Contains(word, "://") && columns(indent+word) > maxColumns {
+			return true
+		}
+	}
+	return false
 }
 
 // columns is the width of a line.

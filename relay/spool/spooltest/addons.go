@@ -43,7 +43,7 @@ func runNotices(t *testing.T, open func(t *testing.T) relay.Spool) {
 			if s, ok := open(t).(noticeSpool); ok {
 				tc.test(t, s)
 			} else {
-				t.Skip("skipping: the engine is no NoticeSpool")
+				t.Skip("skipping: this engine keeps no notices")
 			}
 		})
 	}
@@ -230,7 +230,7 @@ func runQueue(t *testing.T, open func(t *testing.T) relay.Spool) {
 			if s, ok := open(t).(queueSpool); ok {
 				tc.test(t, s)
 			} else {
-				t.Skip("skipping: the engine is no Lister and Editor")
+				t.Skip("skipping: this engine cannot be listed and edited")
 			}
 		})
 	}
@@ -238,7 +238,7 @@ func runQueue(t *testing.T, open func(t *testing.T) relay.Spool) {
 		s := open(t)
 		r, ok := s.(relay.Releaser)
 		if !ok {
-			t.Skip("skipping: the engine is no Releaser")
+			t.Skip("skipping: this engine cannot end a lease without a write")
 		}
 		put(t, s, message(), "x")
 		l := leaseOne(t, s)

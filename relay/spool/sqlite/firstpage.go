@@ -11,7 +11,8 @@ import (
 	"mailwhy/relay/internal/durable"
 )
 
-// Where the counters stand in a database's header (https://www.sqlite.org/fileformat2.html#the_database_header).
+// Where the counters stand in a database's header
+// (https://www.sqlite.org/fileformat2.html#the_database_header).
 const (
 	// change counter; while it differs from headerValidFor the number of pages is not used
 	headerChange   = 24

@@ -8,9 +8,10 @@ import (
 	"os"
 )
 
-// pages reads the pages of a damaged database without SQLite (https://www.sqlite.org/fileformat2.html). Where an inner page of
-// a tree is damaged SQLite finds none of the leaves below it; they are there all the same, and each says by
-// itself what rows it holds. Pages on the list of free pages hold rows that were deleted, and are left out.
+// pages reads the pages of a damaged database without SQLite (https://www.sqlite.org/fileformat2.html).
+// Where an inner page of a tree is damaged SQLite finds none of the leaves below it; they are there all the
+// same, and each says by itself what rows it holds. Pages on the list of free pages hold rows that were
+// deleted, and are left out.
 type pages struct {
 	f    io.ReaderAt
 	n    uint32            // number of pages

@@ -9,12 +9,12 @@ import (
 	"mailwhy/relay/internal/durable"
 )
 
-// SQLite's write-ahead log (https://www.sqlite.org/fileformat2.html#the_write_ahead_log): a header and frames, each a page with
-// the running checksum of all before it. SQLite takes everything from the first frame whose checksum is
-// wrong for what a power cut left of a transaction that was never acknowledged, and drops it without a
-// word. A single flipped bit so undoes every later transaction. mendLog finds that case and gives the
-// frames new checksums, so that SQLite reads them all; what the flipped bit hit is then found by the
-// checksums of our own.
+// SQLite's write-ahead log (https://www.sqlite.org/fileformat2.html#the_write_ahead_log): a header and
+// frames, each a page with the running checksum of all before it. SQLite takes everything from the first
+// frame whose checksum is wrong for what a power cut left of a transaction that was never acknowledged, and
+// drops it without a word. A single flipped bit so undoes every later transaction. mendLog finds that case
+// and gives the frames new checksums, so that SQLite reads them all; what the flipped bit hit is then found
+// by the checksums of our own.
 const (
 	walHeader      = 32
 	walFrameHeader = 24
