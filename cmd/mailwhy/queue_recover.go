@@ -18,6 +18,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/app"
+	"mailwhy/relay/spool/journal"
 	spool "mailwhy/relay/spool/sqlite"
 )
 
@@ -63,7 +64,7 @@ func (r *recovery) run(ctx context.Context, file string, ids []string, stdout, s
 	if err != nil {
 		return err
 	}
-	list, err := spool.ReadJournal(file)
+	list, err := journal.ReadMessages(file)
 	if err != nil {
 		return err
 	}
@@ -88,9 +89,9 @@ func (r *recovery) run(ctx context.Context, file string, ids []string, stdout, s
 }
 
 // selectRecovered leaves the messages of ids in the list; no ids leave all.
-func selectRecovered(list *[]spool.Recovered, ids []string) error {
+func selectRecovered(list *[]journal.Recovered, ids []string) error {
 	has := func(id string) bool {
-		return slices.ContainsFunc(*list, func(m spool.Recovered) bool { return m.Message.ID == id })
+		return slices.ContainsFunc(*list, func(m journal.Recovered) bool { return m.Message.ID == id })
 	}
 	for _, id := range ids {
 		if !has(id) {
@@ -98,7 +99,7 @@ func selectRecovered(list *[]spool.Recovered, ids []string) error {
 		}
 	}
 	if len(ids) > 0 {
-		*list = slices.DeleteFunc(*list, func(m spool.Recovered) bool {
+		*list = slices.DeleteFunc(*list, func(m journal.Recovered) bool {
 			return !slices.Contains(ids,
 				m.Message.ID)
 		})
@@ -107,7 +108,7 @@ func selectRecovered(list *[]spool.Recovered, ids []string) error {
 }
 
 // show prints one message.
-func (r *recovery) show(out *listing, m *spool.Recovered) error {
+func (r *recovery) show(out *listing, m *journal.Recovered) error {
 	if r.json {
 		line := recoveredLine{Summary: admin.Summarize(m.Message, nil), Damage: m.Damage}
 		return json.NewEncoder(out.w).Encode(line)
@@ -120,7 +121,7 @@ func (r *recovery) show(out *listing, m *spool.Recovered) error {
 }
 
 // putBack puts the messages back into the spool, and says what became of each.
-func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []spool.Recovered, stdout,
+func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []journal.Recovered, stdout,
 	stderr io.Writer) (err error) {
 	if err := ownSpool(cfg.Spool.Dir); err != nil {
 		return err

@@ -244,9 +244,9 @@ func crash(s *Spool) {
 	s.tidy.close()
 	s.w.ops.close()
 	<-s.w.ended
-	s.pool.close()
+	s.pool.Close()
 	if s.w.c != nil {
-		s.w.c.close()
+		s.w.c.Close()
 	}
 	s.run.Close(false)
 	s.lock.Close()

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"crypto/rand"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash"
@@ -16,6 +15,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -50,31 +50,12 @@ func (c *contents) open(id string) (io.ReadCloser, error) {
 	return rc, err
 }
 
-// locate finds the content of a message, and reads it if it is in the database. A damaged index can lead to
-// the row of another message, whose content is whole and not for these recipients: that the row is the one
-// that was asked for shows its checksum, which has the id in it. On a mismatch this message is the damaged
-// one, whatever the cause.
+// locate finds the content of a message, and reads it if it is in the database.
 func (c *contents) locate(id string) (r *spool.Record, err error) {
-	err = c.s.read(func(c *conn) error {
-		r = nil
-		return c.query(func(row []driver.Value) error {
-			r = &spool.Record{ID: id}
-			r.Size, _ = row[0].(int64)
-			sum, _ := row[1].(int64)
-			r.Sum = uint32(sum)
-			r.File, _ = row[2].(string)
-			r.Head, _ = row[4].(string)
-			if headSum, _ := row[5].(int64); uint32(headSum) != r.SumHead() {
-				return fmt.Errorf("%w: its row is damaged, or another's", relay.ErrCorrupt)
-			}
-			r.Data, _ = row[3].([]byte)
-			return errStop
-		}, "SELECT m.size, m.sum, m.file, c.data, m.head, m.head_sum FROM message m"+
-			" LEFT JOIN content c ON c.seq=m.seq WHERE m.id=?", id)
+	err = c.s.read(func(c *database.Conn) (err error) {
+		r, err = c.FindContent(id)
+		return err
 	})
-	if err == nil && r == nil {
-		err = relay.ErrNotFound
-	}
 	return r, err
 }
 

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"mailwhy/relay/spool/files"
-	"mailwhy/relay/spool/runstate"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,6 +18,9 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/runstate"
 )
 
 // image is a spool as it stands on the disk when its process is killed.
@@ -239,7 +240,7 @@ func TestFlippedLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	frame := int64(walFrameHeader + pageSize)
+	frame := int64(walFrameHeader + database.PageSize)
 	frames := (fi.Size() - walHeader) / frame
 	var offsets []int64
 	for at := int64(0); at < walHeader; at += 5 {
@@ -375,7 +376,7 @@ func damagePages(t *testing.T, im image, open func(what, dir string)) {
 	if os.Getenv("MAILWHY_FULL") != "" {
 		step = 1
 	}
-	for page := int64(0); page < fi.Size()/pageSize; page++ {
+	for page := int64(0); page < fi.Size()/database.PageSize; page++ {
 		if page > 12 && page%step != 0 {
 			continue // the first ones are the roots of the trees
 		}
@@ -384,11 +385,11 @@ func damagePages(t *testing.T, im image, open func(what, dir string)) {
 			file := filepath.Join(dir, files.Database)
 			switch damage {
 			case "bit":
-				flip(t, file, page*pageSize+random.Int64N(pageSize), random.IntN(8))
+				flip(t, file, page*database.PageSize+random.Int64N(database.PageSize), random.IntN(8))
 			case "head":
-				flip(t, file, page*pageSize+random.Int64N(16), random.IntN(8))
+				flip(t, file, page*database.PageSize+random.Int64N(16), random.IntN(8))
 			default:
-				writeAt(t, file, page*pageSize, make([]byte, pageSize))
+				writeAt(t, file, page*database.PageSize, make([]byte, database.PageSize))
 			}
 			open(fmt.Sprintf("page %d, %s", page, damage), dir)
 		}
@@ -419,12 +420,12 @@ func TestDamageWhileOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.pool.stop(); err != nil { // its connections have pages in memory
+	if err := s.pool.Stop(); err != nil { // its connections have pages in memory
 		t.Fatal(err)
 	}
-	s.pool.start()
-	for page := int64(20); page < fi.Size()/pageSize; page += 9 {
-		writeAt(t, filepath.Join(im.dir, files.Database), page*pageSize,
+	s.pool.Start()
+	for page := int64(20); page < fi.Size()/database.PageSize; page += 9 {
+		writeAt(t, filepath.Join(im.dir, files.Database), page*database.PageSize,
 			[]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -535,8 +536,8 @@ func TestDamagedRow(t *testing.T) {
 		"UPDATE message SET open=0 WHERE id=?",
 		"UPDATE content SET data=x'00' WHERE seq=(SELECT seq FROM message WHERE id=?)",
 	} {
-		err := s.w.ops.do(t.Context(), &operation{apply: func(t *tx) error {
-			_, err := t.exec(change, ids[i])
+		err := s.w.ops.do(t.Context(), &operation{apply: func(t *database.Tx) error {
+			_, err := t.Exec(change, ids[i])
 			return err
 		}})
 		if err != nil {

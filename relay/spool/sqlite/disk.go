@@ -7,6 +7,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 )
 
@@ -19,12 +20,12 @@ type disk struct {
 }
 
 // room says whether one more message of size bytes is within the limits of the spool that holds n.
-func (d *disk) room(n counts, size int64) error {
+func (d *disk) room(n database.Counts, size int64) error {
 	switch lim := d.limits; {
-	case lim.MaxMessages > 0 && n.messages >= lim.MaxMessages:
-		return fmt.Errorf("%w: it holds %d messages, its limit", relay.ErrFull, n.messages)
-	case lim.MaxBytes > 0 && n.bytes+size > lim.MaxBytes:
-		return fmt.Errorf("%w: it holds %d bytes of %d", relay.ErrFull, n.bytes, lim.MaxBytes)
+	case lim.MaxMessages > 0 && n.Messages >= lim.MaxMessages:
+		return fmt.Errorf("%w: it holds %d messages, its limit", relay.ErrFull, n.Messages)
+	case lim.MaxBytes > 0 && n.Bytes+size > lim.MaxBytes:
+		return fmt.Errorf("%w: it holds %d bytes of %d", relay.ErrFull, n.Bytes, lim.MaxBytes)
 	}
 	return nil
 }
@@ -48,7 +49,7 @@ func (d *disk) aboveFloor(size int64) error {
 
 // diskError gives an error of the file system its name in the port.
 func diskError(err error) error {
-	if isFull(err) {
+	if database.IsFull(err) {
 		return fmt.Errorf("%w: %w", relay.ErrFull, err)
 	}
 	return fmt.Errorf("%w: %w", relay.ErrUnavailable, err)

@@ -2,11 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"slices"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -20,7 +20,7 @@ func (s *Spool) Edit(ctx context.Context, id string,
 	m, err := r.Decode()
 	if err != nil {
 		s.queue.Release(le.Token)
-		s.quarantine.add(ctx, []damagedRecord{{r, err.Error()}})
+		s.quarantine.add(ctx, []database.Damaged{{Record: r, Why: err.Error()}})
 		return errQuarantined
 	}
 	st, drop, err := change(m)
@@ -46,11 +46,11 @@ func (s *Spool) Edit(ctx context.Context, id string,
 func (s *Spool) dropping(le *queue.Lease) *operation {
 	return &operation{
 		mustWrite: true,
-		apply: func(t *tx) error {
-			if err := t.dropNotices(le.Seq); err != nil {
+		apply: func(t *database.Tx) error {
+			if err := t.DropNotices(le.Seq); err != nil {
 				return err
 			}
-			return t.delete(le.Seq, le.Size, le.File)
+			return t.Delete(le.Seq, le.Size, le.File)
 		},
 		after: func(err error) {
 			if err != nil {
@@ -97,17 +97,15 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 	lane := ""
 	for {
 		var ok bool
-		err := s.read(func(c *conn) error {
-			ok = false
-			return c.query(func(row []driver.Value) error {
-				lane, ok = row[0].(string)
-				return errStop
-			}, "SELECT lane FROM message WHERE lane>? ORDER BY lane LIMIT 1", lane)
+		next := ""
+		err := s.read(func(c *database.Conn) (err error) {
+			next, ok, err = database.NextLane(c, lane)
+			return err
 		})
 		if err != nil || !ok {
 			return total, err
 		}
-		if lane == to || slices.Contains(known, lane) {
+		if lane = next; lane == to || slices.Contains(known, lane) {
 			continue
 		}
 		n, err := s.rerouteLane(ctx, lane, to)
@@ -122,11 +120,8 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, err error) {
 	for {
 		var n int64
-		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *tx) (err error) {
-			n,
-				err = t.exec("UPDATE message SET lane=?, turn=NULL WHERE seq IN (SELECT seq FROM message "+
-				"WHERE lane=? LIMIT ?)",
-				to, from, int64(rerouteMax))
+		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *database.Tx) (err error) {
+			n, err = t.Lane(from).MoveTo(to, rerouteMax)
 			return err
 		}, after: func(error) { s.queue.EvictAll() }})
 		total += n

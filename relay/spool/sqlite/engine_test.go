@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,8 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // clock is a wall clock that a test sets.
@@ -39,7 +40,7 @@ func bulk(t *testing.T, s *Spool, sender string, n int, due time.Time) (first st
 		k := min(n, step)
 		var rs []*spool.Record
 		err := s.w.ops.do(t.Context(), &operation{
-			apply: func(t *tx) error {
+			apply: func(t *database.Tx) error {
 				rs = rs[:0]
 				for range k {
 					m := benchMessage(sender)
@@ -50,7 +51,7 @@ func bulk(t *testing.T, s *Spool, sender string, n int, due time.Time) (first st
 					}
 					r.HeadSum = r.SumHead()
 					s.queue.GiveSlot(r)
-					if _, err := t.insert(r, nil); err != nil {
+					if _, err := t.Insert(r, nil); err != nil {
 						return err
 					}
 					rs = append(rs, r)
@@ -391,11 +392,11 @@ func fileSizes(t *testing.T, dir string) (list string) {
 
 func TestNotASpool(t *testing.T) {
 	dir := t.TempDir()
-	c, err := openConn(filepath.Join(dir, files.Database), "mode=rwc")
+	c, err := database.Open(filepath.Join(dir, files.Database), "mode=rwc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.run("CREATE TABLE other (x)"), c.close()); err != nil {
+	if err := errors.Join(c.Run("CREATE TABLE other (x)"), c.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "not a spool") {
@@ -451,8 +452,8 @@ func TestVacuum(t *testing.T) {
 	}
 	eventually(t, "the database shrinks", func() bool {
 		s.w.housekeep()
-		if err := s.w.ops.do(t.Context(),
-			&operation{size: walBytes, apply: func(*tx) error { return nil }}); err != nil {
+		if err := s.w.ops.do(t.Context(), &operation{size: walBytes,
+			apply: func(*database.Tx) error { return nil }}); err != nil {
 			t.Fatal(err)
 		}
 		fi, err := os.Stat(s.dir.File(files.Database))

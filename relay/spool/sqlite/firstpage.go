@@ -4,11 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // Where the counters stand in a database's header
@@ -61,7 +62,7 @@ func replaceFirstPage(dir files.Dir, page []byte) error {
 	if err != nil {
 		return err
 	}
-	old := make([]byte, pageSize)
+	old := make([]byte, database.PageSize)
 	n, err := f.ReadAt(old, 0)
 	if err != nil && err != io.EOF {
 		return err
@@ -75,14 +76,13 @@ func replaceFirstPage(dir files.Dir, page []byte) error {
 
 // readsSchema reports whether SQLite can read the schema of a database, and it is ours.
 func readsSchema(name string) bool {
-	c, err := openConn(name, "mode=ro", "query_only=ON", "writable_schema=ON")
+	c, err := database.Open(name, "mode=ro", "query_only=ON", "writable_schema=ON")
 	if err != nil {
 		return false
 	}
-	defer c.close()
-	n, _,
-		err := c.integer("SELECT count(*) FROM sqlite_schema WHERE name IN ('message', 'content', " +
-		"'notice', 'meta')")
+	defer c.Close()
+	n, _, err := c.Integer("SELECT count(*) FROM sqlite_schema " +
+		"WHERE name IN ('message', 'content', 'notice', 'meta')")
 	return err == nil && n == 4
 }
 
@@ -95,18 +95,18 @@ func firstPage(dir files.Dir) ([]byte, error) {
 	}
 	defer os.RemoveAll(temp)
 	name := filepath.Join(temp, files.Database)
-	c, err := openWriter(name)
+	c, err := database.OpenWriter(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(truncateLog(c), c.close()); err != nil {
+	if err := errors.Join(database.TruncateLog(c), c.Close()); err != nil {
 		return nil, err
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	page := b[:pageSize]
+	page := b[:database.PageSize]
 	binary.BigEndian.PutUint32(page[headerChange:], binary.BigEndian.Uint32(page[headerValidFor:])+1)
 	binary.BigEndian.PutUint64(page[headerFreelist:], 0)
 	return page, nil

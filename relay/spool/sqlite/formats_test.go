@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"mailwhy/relay/spool/files"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,6 +16,9 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // earlier is a spool that an earlier release has written: see testdata/formats.
@@ -176,7 +178,7 @@ func TestDowngradedSpool(t *testing.T) {
 	if kept, _, missing := w.account(t, s, e.want); missing < 5 || kept+missing != len(e.want) {
 		t.Fatalf("%d messages kept, %d in the journal only: this tests nothing", kept, missing)
 	}
-	list, err := ReadJournal(aside[0])
+	list, err := journal.ReadMessages(aside[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +205,7 @@ func TestDowngradedSpool(t *testing.T) {
 // TestJournalOfAnotherSpool puts a journal beside a database that it does not belong to: nothing in it is
 // dropped, or sent.
 func TestJournalOfAnotherSpool(t *testing.T) {
-	im, other := youngImage(t, 30), youngImage(t, 20)
+	im, other := journalImage(t, 30), journalImage(t, 20)
 	if err := os.Rename(filepath.Join(other.dir, files.Journal),
 		filepath.Join(im.dir, files.Journal)); err != nil {
 		t.Fatal(err)
@@ -215,7 +217,7 @@ func TestJournalOfAnotherSpool(t *testing.T) {
 	if len(aside) != 1 || !strings.Contains(w.String(), "level=ERROR") {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}
-	list, err := ReadJournal(aside[0])
+	list, err := journal.ReadMessages(aside[0])
 	if err != nil || len(list) != len(other.want) {
 		t.Errorf("%d messages are read, want %d; %v", len(list), len(other.want), err)
 	}
@@ -230,7 +232,7 @@ func TestJournalOfAnotherSpool(t *testing.T) {
 // is refused with both numbers, and no byte of the spool changes.
 func TestRefusesLaterFormats(t *testing.T) {
 	later := func(t *testing.T, s *Spool) {
-		op := &operation{apply: func(t *tx) error { return t.run("PRAGMA user_version=7") }}
+		op := &operation{apply: func(t *database.Tx) error { return t.Run("PRAGMA user_version=7") }}
 		if err := s.w.ops.do(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}
@@ -257,7 +259,7 @@ func TestRefusesLaterFormats(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := change(t, youngImage(t, 10).dir)
+			dir := change(t, journalImage(t, 10).dir)
 			before := readAll(t, dir)
 			_, err := Open(Options{Dir: dir})
 			if err == nil || !strings.Contains(err.Error(), "format is 7") || !strings.Contains(err.Error(),
@@ -303,9 +305,10 @@ func readAll(t *testing.T, dir string) map[string]string {
 // TestUnreadableJournalIsKept damages every entry of a journal, and takes the marks, which would tell of
 // it: a copy is kept all the same, and what it says can be looked at.
 func TestUnreadableJournalIsKept(t *testing.T) {
-	im := youngImage(t, 2)
-	for at := int64(journalPage); at < liveBytes(t, im.dir); at += journalPage {
-		flip(t, filepath.Join(im.dir, files.Journal), at+entryHeader+2, 3)
+	im := journalImage(t, 2)
+	const inBody = 50 // of the entry with which a page begins
+	for at := int64(journal.PageSize); at < liveBytes(t, im.dir); at += journal.PageSize {
+		flip(t, filepath.Join(im.dir, files.Journal), at+inBody, 3)
 	}
 	os.Remove(filepath.Join(im.dir, files.RunState))
 	var w watcher
@@ -315,9 +318,9 @@ func TestUnreadableJournalIsKept(t *testing.T) {
 	if len(aside) != 1 || !strings.Contains(w.String(), "mailwhy queue recover "+aside[0]) {
 		t.Fatalf("%q\n%s", aside, w.String())
 	}
-	list, err := ReadJournal(aside[0])
+	list, err := journal.ReadMessages(aside[0])
 	found := slices.ContainsFunc(list,
-		func(r Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
+		func(r journal.Recovered) bool { return im.want[r.Message.ID] == string(r.Content) })
 	if err != nil || !found {
 		t.Errorf("the copy has %d messages, %v; want the one that was there among them", len(list), err)
 	}

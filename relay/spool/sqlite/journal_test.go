@@ -3,10 +3,8 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -18,6 +16,9 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // putContent puts a message of its own content into want.
@@ -32,8 +33,8 @@ func putContent(t testing.TB, s *Spool, want map[string]string, size int) string
 	return m.ID
 }
 
-// youngImage makes a spool all of whose messages are in the journal, and takes its image.
-func youngImage(t testing.TB, n int) image {
+// journalImage makes a spool all of whose messages are in the journal, and takes its image.
+func journalImage(t testing.TB, n int) image {
 	t.Helper()
 	s := openTest(t, Options{Limits: Limits{Journal: 512 << 10, MaxBytes: 1 << 20}})
 	defer s.Close()
@@ -63,19 +64,19 @@ func liveBytes(t testing.TB, dir string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return int64(len(bytes.TrimRight(b, "\x00"))+journalPage-1) / journalPage * journalPage
+	return int64(len(bytes.TrimRight(b, "\x00"))+journal.PageSize-1) / journal.PageSize * journal.PageSize
 }
 
 func TestJournalSurvivesKill(t *testing.T) {
-	im := youngImage(t, 60)
+	im := journalImage(t, 60)
 	r, err := OpenReadOnly(im.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = r.read(func(c *conn) error {
-		n, err := readCounts(c)
-		if n.messages != 0 {
-			t.Errorf("the database has %d messages: this tests nothing", n.messages)
+	err = r.read(func(c *database.Conn) error {
+		n, err := database.ReadCounts(c)
+		if n.Messages != 0 {
+			t.Errorf("the database has %d messages: this tests nothing", n.Messages)
 		}
 		return err
 	})
@@ -187,9 +188,9 @@ func TestJournalTakesFromDatabase(t *testing.T) {
 // TestTornJournal cuts the journal off at each page. What was written before is there, and where the marks
 // tell that there was more, so does the log.
 func TestTornJournal(t *testing.T) {
-	im := youngImage(t, 40)
+	im := journalImage(t, 40)
 	last := 0
-	for size := liveBytes(t, im.dir); size >= 0; size -= journalPage {
+	for size := liveBytes(t, im.dir); size >= 0; size -= journal.PageSize {
 		for _, marks := range []bool{true, false} {
 			dir := takeImage(t, im.dir)
 			if err := os.Truncate(filepath.Join(dir, files.Journal), size); err != nil {
@@ -222,7 +223,7 @@ func TestTornJournal(t *testing.T) {
 // TestFlippedJournal flips bits all over the journal. No message comes back altered, and none is missing
 // without a word.
 func TestFlippedJournal(t *testing.T) {
-	im := youngImage(t, 40)
+	im := journalImage(t, 40)
 	step := int64(1201)
 	if os.Getenv("MAILWHY_FULL") != "" {
 		step = 97
@@ -254,7 +255,10 @@ func TestForgedEntry(t *testing.T) {
 	s := openTest(t, Options{})
 	want := map[string]string{}
 	putContent(t, s, want, 100)
-	forger := &journal{salt: 1, base: s.w.pending.journal.base}
+	now, err := journal.Read(s.o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	forged := benchMessage("forger@sender.example")
 	forged.ID = relay.NewID(time.Now())
 	r, err := spool.Encode(forged)
@@ -262,23 +266,19 @@ func TestForgedEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.HeadSum = r.SumHead()
-	forger.put(r)
-	binary.LittleEndian.PutUint32(forger.buf[entrySum:], sumEntry(forger.buf[:entryLength(forger.buf)]))
-	if e, ok := parseEntry(forger.buf); !ok || !e.whole {
-		t.Fatal("it does not look like an entry: this tests nothing")
-	}
+	entry := forgedEntry(t, r, now.Base)
 	m := benchMessage("app@sender.example")
 	var content bytes.Buffer
 	for content.Len() < 60000 {
 		content.WriteByte(' ') // at each distance from a multiple of eight
-		content.Write(forger.buf)
+		content.Write(entry)
 	}
 	if err := s.Put(t.Context(), m, bytes.NewReader(content.Bytes())); err != nil {
 		t.Fatal(err)
 	}
 	dir := takeImage(t, s.o.Dir)
 	s.Close()
-	flip(t, filepath.Join(dir, files.Journal), 2*journalPage+4, 0) // the length of its entry
+	flip(t, filepath.Join(dir, files.Journal), 2*journal.PageSize+4, 0) // the length of its entry
 	var w watcher
 	s = w.open(t, dir)
 	defer s.Close()
@@ -288,6 +288,32 @@ func TestForgedEntry(t *testing.T) {
 	if !strings.Contains(w.String(), "level=ERROR") {
 		t.Error("the damage is not told of")
 	}
+}
+
+// forgedEntry is the entry of a message in a journal of somebody else.
+func forgedEntry(t *testing.T, r *spool.Record, base int64) []byte {
+	dir := t.TempDir()
+	forger, err := journal.Open(filepath.Join(dir, files.Journal), 64<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Close()
+	forger.Restart(base)
+	forger.Clear()
+	forger.Put(r)
+	if err := forger.Write(base + 1); err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Read(dir)
+	if c := j.All(); err != nil || len(c.Added) != 1 || c.Added[0].ID != r.ID {
+		t.Fatalf("it does not look like an entry: this tests nothing; %v", err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, files.Journal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := bytes.TrimRight(b[journal.PageSize:], "\x00")
+	return append(entry, make([]byte, -len(entry)&7)...) // a multiple of eight
 }
 
 // TestJournalFull writes several times what the journal holds, with some messages always under way.
@@ -321,7 +347,7 @@ func TestJournalFails(t *testing.T) {
 	want := map[string]string{}
 	putContent(t, s, want, 100)
 	putContent(t, s, want, 100)
-	s.w.pending.journal.f.Close()
+	s.w.pending.journal.Close()
 	putContent(t, s, want, 100)
 	settleOne(t, s, want, true)
 	if !strings.Contains(w.String(), "goes on without it") {
@@ -497,14 +523,14 @@ func TestPowerCutInJournal(t *testing.T) {
 	dir := takeImage(t, s.o.Dir)
 	s.Close()
 	end := liveBytes(t, dir)
-	for page := end - 4*journalPage; page < end; page += journalPage {
+	for page := end - 4*journal.PageSize; page < end; page += journal.PageSize {
 		for _, marks := range []bool{true, false} {
 			cut := takeImage(t, dir)
 			f, err := os.OpenFile(filepath.Join(cut, files.Journal), os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.WriteAt(make([]byte, journalPage), page); err != nil {
+			if _, err := f.WriteAt(make([]byte, journal.PageSize), page); err != nil {
 				t.Fatal(err)
 			}
 			f.Close()
@@ -514,15 +540,16 @@ func TestPowerCutInJournal(t *testing.T) {
 			var w watcher
 			s := w.open(t, cut)
 			if kept, _, _ := w.account(t, s, before); kept != len(before) {
-				t.Errorf("page %d: %d of %d older messages were kept", page/journalPage, kept, len(before))
+				t.Errorf("page %d: %d of %d older messages were kept", page/journal.PageSize, kept,
+					len(before))
 			}
 			_, lookUp := s.lookUp(last)
 			told := strings.Contains(w.String(), "level=ERROR")
 			if !marks && (told || !errors.Is(lookUp, relay.ErrNotFound)) {
-				t.Errorf("page %d: the message: %v\n%s", page/journalPage, lookUp, w.String())
+				t.Errorf("page %d: the message: %v\n%s", page/journal.PageSize, lookUp, w.String())
 			}
 			if marks && !told {
-				t.Errorf("page %d: the message is missing without a word", page/journalPage)
+				t.Errorf("page %d: the message is missing without a word", page/journal.PageSize)
 			}
 			s.Close()
 		}

@@ -2,11 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -55,7 +55,7 @@ func (l stored) lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, t
 	}
 	found, err := l.scan(from, q.Max)
 	found.Failed = err != nil
-	var bad []damagedRecord
+	var bad []database.Damaged
 	found.Messages, bad = decodeAll(&found.Records)
 	leases, next, early := l.lane.HandOut(found, q)
 	if err != nil {
@@ -79,37 +79,32 @@ const scanBytes = 1 << 20
 // scan reads up to limit records that stand after from and are not leased, with their contents if these are
 // small: to read them one by one would cost more than all the rest.
 func (l stored) scan(from queue.Position, limit int) (found queue.Scanned, err error) {
-	err = l.s.read(func(c *conn) error {
+	err = l.s.read(func(c *database.Conn) error {
 		found = queue.Scanned{End: from}
-		return c.query(func(row []driver.Value) error {
-			r, err := scanRecord(row)
-			if err != nil {
-				return err
-			}
+		limitBytes := int64(scanBytes / max(limit, 1))
+		return c.Lane(l.lane.Name).Scan(from.Slot, from.Seq, limitBytes, func(r *spool.Record) error {
 			leased := l.s.queue.IsLeased(r.Seq)
 			if !leased && len(found.Records) >= limit {
 				found.More = true
-				return errStop
+				return database.ErrStop
 			}
 			found.End = queue.Position{Slot: r.Slot, Seq: r.Seq}
 			if !leased {
 				found.Records = append(found.Records, r)
 			}
 			return nil
-		}, "SELECT "+columnsAndContent+" FROM message"+
-			" WHERE lane=?2 AND turn>=?3 AND (turn, seq) > (?3, ?4) ORDER BY turn, seq",
-			int64(scanBytes/max(limit, 1)), l.lane.Name, from.Slot, from.Seq)
+		})
 	})
 	return found, err
 }
 
 // decodeAll restores the messages of records; those that are damaged are taken out of them.
-func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damagedRecord) {
+func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []database.Damaged) {
 	whole := (*records)[:0]
 	for _, r := range *records {
 		m, err := r.Decode()
 		if err != nil {
-			bad = append(bad, damagedRecord{r, err.Error()})
+			bad = append(bad, database.Damaged{Record: r, Why: err.Error()})
 			continue
 		}
 		whole, messages = append(whole, r), append(messages, m)
@@ -121,10 +116,8 @@ func decodeAll(records *[]*spool.Record) (messages []*relay.Message, bad []damag
 // waiting returns when the earliest message of the lane without a slot is due; see queue.Lane.Waiting.
 func (l stored) waiting(now time.Time) (due int64, jumped bool, err error) {
 	return l.lane.Waiting(spool.Nanos(now), func() (due int64, ok bool, err error) {
-		err = l.s.read(func(c *conn) (err error) {
-			due, ok,
-				err = c.integer("SELECT due FROM message WHERE lane=? AND turn IS NULL AND due IS NOT NULL"+
-				" ORDER BY due LIMIT 1", l.lane.Name)
+		err = l.s.read(func(c *database.Conn) (err error) {
+			due, ok, err = c.Lane(l.lane.Name).FirstDue()
 			return err
 		})
 		return due, ok, err
@@ -149,8 +142,9 @@ func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 	defer l.s.queue.ForgetWaits()
 	return l.s.w.ops.do(ctx, &operation{
 		size: enqueueMax * 256,
-		apply: func(t *tx) (err error) {
-			if up, err = l.due(t, now); err != nil {
+		apply: func(t *database.Tx) (err error) {
+			far := queue.FarAhead(now, l.s.o.MaxDelay)
+			if up, err = t.Lane(l.lane.Name).Due(spool.Nanos(now), far, enqueueMax); err != nil {
 				return err
 			}
 			return l.giveSlots(t, up)
@@ -159,31 +153,11 @@ func (l stored) enqueueDue(ctx context.Context, now time.Time) error {
 	})
 }
 
-// due finds messages of the lane without a slot that are due.
-func (l stored) due(t *tx, now time.Time) (up []*spool.Record, err error) {
-	const waiting = "SELECT seq, sender FROM message WHERE lane=?1 AND turn IS NULL AND due IS NOT NULL AND "
-	collect := func(row []driver.Value) error {
-		r := &spool.Record{Lane: l.lane.Name}
-		r.Seq, _ = row[0].(int64)
-		r.Sender, _ = row[1].(string)
-		up = append(up, r)
-		return nil
-	}
-	err = t.query(collect, waiting+"due<=?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, spool.Nanos(now),
-		int64(enqueueMax))
-	if err == nil && len(up) < enqueueMax {
-		far := queue.FarAhead(now, l.s.o.MaxDelay)
-		err = t.query(collect, waiting+"due>?2 ORDER BY due, seq LIMIT ?3", l.lane.Name, far,
-			int64(enqueueMax))
-	}
-	return up, err
-}
-
 // giveSlots writes the slots of records that have become due.
-func (l stored) giveSlots(t *tx, up []*spool.Record) error {
+func (l stored) giveSlots(t *database.Tx, up []*spool.Record) error {
 	for _, r := range up {
 		r.Slot = l.lane.Next(r.Sender)
-		if _, err := t.exec("UPDATE message SET turn=? WHERE seq=?", r.Slot, r.Seq); err != nil {
+		if err := t.SetSlot(r.Seq, r.Slot); err != nil {
 			return err
 		}
 	}
@@ -193,9 +167,9 @@ func (l stored) giveSlots(t *tx, up []*spool.Record) error {
 // sendBack takes the slots of messages that turn out not to be due, because the clock was set back.
 func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 	defer l.s.queue.ForgetWaits()
-	return l.s.w.ops.do(ctx, &operation{apply: func(t *tx) error {
+	return l.s.w.ops.do(ctx, &operation{apply: func(t *database.Tx) error {
 		for _, seq := range seqs {
-			if _, err := t.exec("UPDATE message SET turn=NULL WHERE seq=?", seq); err != nil {
+			if err := t.SetSlot(seq, 0); err != nil {
 				return err
 			}
 		}
@@ -203,37 +177,24 @@ func (l stored) sendBack(ctx context.Context, seqs []int64) error {
 	}})
 }
 
-// restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far ahead
-// the senders are its end tells, where those stand who have much waiting.
-func restoreLanes(q *queue.Queue, c *conn) error {
-	lane, ok := "", true
-	for ok {
-		ok = false
-		err := c.query(func(row []driver.Value) error {
-			lane, ok = row[0].(string)
-			return errStop
-		}, "SELECT lane FROM message WHERE lane>? AND turn IS NOT NULL ORDER BY lane LIMIT 1", lane)
+// restoreLanes finds the lanes of the database that was opened. Each goes on behind its head; how far
+// ahead the senders are its end tells, where those stand who have much waiting.
+func restoreLanes(q *queue.Queue, c *database.Conn) error {
+	for after := ""; ; {
+		name, ok, err := database.NextQueuedLane(c, after)
 		if err != nil || !ok {
 			return err
 		}
-		head, _,
-			err := c.integer("SELECT turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn "+
-			"LIMIT 1", lane)
+		lane := c.Lane(name)
+		head, err := lane.Head()
 		if err != nil {
 			return err
 		}
-		newest := map[string]int64{}
-		err = c.query(func(row []driver.Value) error {
-			sender, _ := row[0].(string)
-			slot, _ := row[1].(int64)
-			newest[sender] = max(newest[sender], slot)
-			return nil
-		}, "SELECT sender, turn FROM message WHERE lane=? AND turn IS NOT NULL ORDER BY turn DESC LIMIT 1000",
-			lane)
+		newest, err := lane.Newest()
 		if err != nil {
 			return err
 		}
-		q.Restore(lane, head, newest)
+		q.Restore(name, head, newest)
+		after = name
 	}
-	return nil
 }

@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
 )
 
 // TestListBehindABacklog: what a filter selects by lane and by whether it waits is found behind more others
 // than one statement looks at, page by page and after an id, and in the spool of a relay that does not run.
 func TestListBehindABacklog(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{Reserve: -1}})
-	bulk(t, s, "bulk@sender.example", 2*lookedAt+10, time.Now())
+	bulk(t, s, "bulk@sender.example", 2*database.LookedAt+10, time.Now())
 	var want []string
-	for i := range pageRows + 10 {
+	for i := range database.PageRows + 10 {
 		m := benchMessage("app@sender.example")
 		m.Lane = "other"
 		if i%2 == 0 {
@@ -26,8 +27,8 @@ func TestListBehindABacklog(t *testing.T) {
 		if err := s.Put(t.Context(), m, strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
-		if i == pageRows/2 {
-			bulk(t, s, "bulk@sender.example", lookedAt+10, time.Now())
+		if i == database.PageRows/2 {
+			bulk(t, s, "bulk@sender.example", database.LookedAt+10, time.Now())
 		}
 	}
 	slices.Sort(want)

@@ -8,6 +8,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -25,9 +26,9 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int,
 		skip = func(string) bool { return false }
 	}
 	var records []*spool.Record
-	err = s.read(func(c *conn) error {
+	err = s.read(func(c *database.Conn) error {
 		due, records, next = nil, nil, time.Time{}
-		seqs, at, err := c.dueSeqs(spool.Nanos(now), queue.FarAhead(now, s.o.MaxDelay), max, skip)
+		seqs, at, err := c.DueNotices(spool.Nanos(now), queue.FarAhead(now, s.o.MaxDelay), max, skip)
 		if err != nil {
 			return err
 		}
@@ -38,11 +39,11 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int,
 				next = now
 				break
 			}
-			r, err := c.oneWithContent(seq, min(noticeContent, contents))
+			r, err := c.RecordWithContent(seq, min(noticeContent, contents))
 			if err != nil {
 				return err
 			}
-			notices, err := c.noticesOf(r)
+			notices, err := c.Notices(r)
 			if err != nil {
 				return err
 			}
@@ -62,12 +63,12 @@ func (s *Spool) DueNotices(_ context.Context, now time.Time, max int,
 
 // readable fills in the messages of due, and leaves out those that cannot be read.
 func (s *Spool) readable(records []*spool.Record, due []relay.Notices) []relay.Notices {
-	var bad []damagedRecord
+	var bad []database.Damaged
 	whole := due[:0]
 	for i, r := range records {
 		m, err := r.Decode()
 		if err != nil {
-			bad = append(bad, damagedRecord{r, err.Error()})
+			bad = append(bad, database.Damaged{Record: r, Why: err.Error()})
 			continue
 		}
 		due[i].Message = m
@@ -100,7 +101,7 @@ func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.
 	if dsn == nil {
 		return s.w.ops.do(ctx, &operation{
 			size:    64 * len(consumed),
-			apply:   func(t *tx) error { return t.consume(consumed) },
+			apply:   func(t *database.Tx) error { return t.Consume(consumed) },
 			journal: func(j *journaling) (bool, error) { j.report(consumed, nil); return true, nil },
 			after:   after,
 		})
@@ -114,8 +115,8 @@ func (s *Spool) Report(ctx context.Context, consumed []relay.Notice, dsn *relay.
 	op := &operation{
 		size: 64*len(consumed) + p.bytes(),
 		put:  p,
-		apply: func(t *tx) error {
-			if err := t.consume(consumed); err != nil {
+		apply: func(t *database.Tx) error {
+			if err := t.Consume(consumed); err != nil {
 				return err
 			}
 			return p.apply(t)
@@ -162,6 +163,6 @@ func (s *Spool) uncache(reported []relay.Notice) {
 func (s *Spool) Postpone(ctx context.Context, notices []relay.Notice) error {
 	return s.w.ops.do(ctx, &operation{
 		size:  64 * len(notices),
-		apply: func(t *tx) error { return t.postpone(notices) },
+		apply: func(t *database.Tx) error { return t.Postpone(notices) },
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"mailwhy/relay/spool/database"
 )
 
 // batchOps is how many operations one transaction takes at most.
@@ -14,8 +16,8 @@ const batchOps = 2048
 type operation struct {
 	// apply makes the change. It may run more than once, and nothing that it did counts before after. An
 	// error that is not SQLite's must come before its first write: it concerns this operation only.
-	apply func(*tx) error
-	// runs once, when the change is durable or refused, before the caller hears of it; may be nil
+	apply func(*database.Tx) error
+	// after runs once, when the change is durable or refused, before the caller hears of it; may be nil.
 	after func(error)
 	size  int // bytes that it adds to the batch, roughly
 
@@ -32,7 +34,7 @@ type operation struct {
 
 // nothing is an operation that changes nothing: its transaction takes what is pending with it.
 func nothing() *operation {
-	return &operation{done: make(chan error, 1), apply: func(*tx) error { return nil }}
+	return &operation{done: make(chan error, 1), apply: func(*database.Tx) error { return nil }}
 }
 
 // answer ends an operation.
@@ -43,28 +45,8 @@ func (op *operation) answer(err error) {
 	op.done <- err
 }
 
-// applyGuarded applies op under a savepoint. result is the operation's own error, err one that concerns all.
-func (op *operation) applyGuarded(t *tx) (result, err error) {
-	if _, err := t.exec("SAVEPOINT op"); err != nil {
-		return nil, err
-	}
-	n, remove, gone := t.n, len(t.remove), len(t.gone)
-	result = op.apply(t)
-	if broken(result) {
-		return nil, result
-	}
-	if code(result) != 0 {
-		t.n, t.remove, t.gone = n, t.remove[:remove], t.gone[:gone]
-		if _, err := t.exec("ROLLBACK TO op"); err != nil {
-			return nil, err
-		}
-	}
-	_, err = t.exec("RELEASE op")
-	return result, err
-}
-
-// operations are what the writer is to write, and what it says of the state of the disk. They are safe for
-// concurrent use.
+// operations are what the writer is to write, and what it says of the state of the disk. They are safe
+// for concurrent use.
 type operations struct {
 	mu      sync.Mutex
 	queue   []*operation
@@ -85,7 +67,7 @@ func (o *operations) do(ctx context.Context, op *operation) error {
 	o.mu.Lock()
 	err := o.takes(op)
 	if o.closing {
-		err = errClosed
+		err = database.ErrClosed
 	}
 	if err != nil {
 		o.mu.Unlock()
@@ -144,7 +126,7 @@ func (o *operations) gather() (batch []*operation, alarm error, closing bool) {
 	}
 	batch, o.retry = o.retry, nil
 	size := 0
-	for len(o.queue) > 0 && size < batchBytes && len(batch) < batchOps {
+	for len(o.queue) > 0 && size < database.BatchBytes && len(batch) < batchOps {
 		size += o.queue[0].size
 		batch = append(batch, o.queue[0])
 		o.queue[0] = nil
@@ -191,7 +173,7 @@ func (o *operations) stuck() error {
 
 // suspect tells the writer of an error that a reader met.
 func (o *operations) suspect(err error) {
-	if errors.Is(err, errNoDatabase) {
+	if errors.Is(err, database.ErrNotOpen) {
 		return
 	}
 	o.mu.Lock()
@@ -280,7 +262,7 @@ func (o *operations) abandon() int {
 	o.retry, o.queue = nil, nil
 	o.mu.Unlock()
 	for _, op := range rest {
-		op.answer(errClosed)
+		op.answer(database.ErrClosed)
 	}
 	return len(rest)
 }

@@ -3,10 +3,11 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // How long the writer waits before it tries again what the disk did not let it do: the first time, and at
@@ -44,7 +45,7 @@ func (w *writer) delayMore() { w.delay = min(max(2*w.delay, retryFirst), retryMa
 // fsync that failed the kernel may have dropped pages that SQLite believes written, and only what a fresh
 // look at the disk finds is true.
 func (w *writer) failed(batch []*operation, err error) {
-	full := isFull(err) && w.c != nil
+	full := database.IsFull(err) && w.c != nil
 	refuse := fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
 	if full {
 		refuse = fmt.Errorf("%w: %w", relay.ErrFull, err)
@@ -76,8 +77,8 @@ func (w *writer) shut(cause error) {
 		return
 	}
 	w.s.queue.EvictAll()
-	w.damaged = w.damaged || damage(cause)
-	err := errors.Join(w.s.pool.stop(), w.c.close())
+	w.damaged = w.damaged || database.IsDamage(cause)
+	err := errors.Join(w.s.pool.Stop(), w.c.Close())
 	w.c = nil
 	if err != nil {
 		w.s.o.Log.Warn("closing the spool's database", "dir", w.s.o.Dir, "err", err)
@@ -92,7 +93,7 @@ func (w *writer) freeReserve() {
 	}
 	// Others have taken that room. A log that is copied into the database is written anew from its
 	// beginning, which needs none.
-	if err := w.copyLog(); err != nil && !isFull(err) {
+	if err := w.copyLog(); err != nil && !database.IsFull(err) {
 		w.s.o.Log.Warn("copying the log on a full disk", "dir", w.s.o.Dir, "err", err)
 	}
 	w.delayMore()
@@ -128,7 +129,7 @@ func (w *writer) makeRoom() error {
 	}
 	op := &operation{done: make(chan error, 1), apply: w.vacuum}
 	if e := w.commit([]*operation{op}); e != nil {
-		if !isFull(e) {
+		if !database.IsFull(e) {
 			w.ops.suspect(e)
 		}
 		return errors.Join(err, e)
@@ -151,34 +152,34 @@ func (w *writer) reopen() error {
 		}
 		w.damaged = false
 	}
-	c, err := openWriter(w.s.dir.File(files.Database))
+	c, err := database.OpenWriter(w.s.dir.File(files.Database))
 	if err != nil {
 		return err
 	}
-	n, err := readCounts(c)
+	n, err := database.ReadCounts(c)
 	if err == nil {
-		err = truncateLog(c)
+		err = database.TruncateLog(c)
 	}
 	if err == nil {
 		n, err = w.pending.recount(c, n, w.n)
 	}
 	if err != nil {
-		c.close()
+		c.Close()
 		return err
 	}
 	w.c, w.n, w.wal = c, n, 0
 	if err := w.takeBack(); err != nil {
 		w.c = nil
-		return errors.Join(err, c.close())
+		return errors.Join(err, c.Close())
 	}
-	w.s.pool.start()
+	w.s.pool.Start()
 	return nil
 }
 
 // takeBack removes the messages whose callers heard that they were not stored. A transaction whose commit
 // failed may be on the disk all the same.
 func (w *writer) takeBack() error {
-	op := &operation{done: make(chan error, 1), apply: func(t *tx) error {
+	op := &operation{done: make(chan error, 1), apply: func(t *database.Tx) error {
 		for _, p := range w.undo {
 			if err := p.takeBack(t); err != nil {
 				return err

@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"os"
+
+	"mailwhy/relay/spool/database"
 )
 
 // pages reads the pages of a damaged database without SQLite (https://www.sqlite.org/fileformat2.html).
@@ -23,9 +25,9 @@ type pages struct {
 const (
 	leafOfTable   = 0x0d
 	leafHeader    = 8
-	maxLocal      = pageSize - 35
-	minLocal      = (pageSize-12)*32/255 - 23
-	overflowBytes = pageSize - 4
+	maxLocal      = database.PageSize - 35
+	minLocal      = (database.PageSize-12)*32/255 - 23
+	overflowBytes = database.PageSize - 4
 )
 
 // openPages reads the pages of the database in f, and of its log, which may be nil.
@@ -34,7 +36,8 @@ func openPages(f *os.File, log *walFile) (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pages{f: f, n: uint32(fi.Size() / pageSize), log: map[uint32][]byte{}, free: map[uint32]bool{}}
+	p := &pages{f: f, n: uint32(fi.Size() / database.PageSize), log: map[uint32][]byte{},
+		free: map[uint32]bool{}}
 	if log != nil {
 		_, read, _ := log.walk(log.round())
 		for i := range read {
@@ -53,8 +56,8 @@ func (p *pages) page(n uint32) []byte {
 	if b := p.log[n]; b != nil {
 		return b
 	}
-	b := make([]byte, pageSize)
-	if _, err := p.f.ReadAt(b, int64(n-1)*pageSize); n == 0 || err != nil {
+	b := make([]byte, database.PageSize)
+	if _, err := p.f.ReadAt(b, int64(n-1)*database.PageSize); n == 0 || err != nil {
 		return nil
 	}
 	return b
@@ -73,7 +76,7 @@ func (p *pages) findFree() {
 			return
 		}
 		p.free[n] = true
-		count := min(binary.BigEndian.Uint32(b[4:]), pageSize/4-2)
+		count := min(binary.BigEndian.Uint32(b[4:]), database.PageSize/4-2)
 		for i := range count {
 			p.free[binary.BigEndian.Uint32(b[8+4*i:])] = true
 		}
@@ -89,7 +92,7 @@ func (p *pages) rows(columns int, each func(row []driver.Value) error) error {
 		if b == nil || b[0] != leafOfTable || p.free[n] {
 			continue
 		}
-		cells := min(int(binary.BigEndian.Uint16(b[3:])), (pageSize-leafHeader)/2)
+		cells := min(int(binary.BigEndian.Uint16(b[3:])), (database.PageSize-leafHeader)/2)
 		for i := range cells {
 			at := int(binary.BigEndian.Uint16(b[leafHeader+2*i:]))
 			row := p.row(b, at, columns)
@@ -106,12 +109,12 @@ func (p *pages) rows(columns int, each func(row []driver.Value) error) error {
 
 // row reads the cell at offset at of page b; nil when it is not one of so many columns.
 func (p *pages) row(b []byte, at, columns int) []driver.Value {
-	if at < leafHeader || at >= pageSize {
+	if at < leafHeader || at >= database.PageSize {
 		return nil
 	}
 	size, n := varint(b[at:])
 	key, m := varint(b[at+n:])
-	if n == 0 || m == 0 || size > batchBytes*4 {
+	if n == 0 || m == 0 || size > database.BatchBytes*4 {
 		return nil
 	}
 	row := decodeRow(p.payload(b[at+n+m:], int(size)), columns)

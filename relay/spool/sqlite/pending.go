@@ -2,13 +2,15 @@ package sqlite
 
 import (
 	"cmp"
-	"mailwhy/relay/spool/files"
 	"maps"
 	"slices"
 	"sync/atomic"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // pending is what the journal has and the database has not: messages that have come, ids of others that
@@ -21,7 +23,8 @@ import (
 // writer's goroutine touches it, but for count.
 type pending struct {
 	s        *Spool
-	journal  *journal                 // nil for none
+	journal  *journal.File            // nil for none
+	noted    bool                     // the database has noted its salt: it may be written to
 	byID     map[string]*spool.Record // whole, with their contents
 	bytes    int64                    // about what all this takes in memory
 	gone     map[string]*spool.Record // from the database, as far as a settlement knows them
@@ -51,13 +54,13 @@ func (p *pending) open(base int64) bool {
 	if p.s.o.Limits.Journal == 0 || p.max() == 0 {
 		return false
 	}
-	j, err := openJournal(p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
+	j, err := journal.Open(p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
 	if err != nil {
 		p.s.o.Log.Warn("the spool goes on without its journal, somewhat slower", "dir", p.s.o.Dir, "err", err)
 		return false
 	}
-	j.restart(base)
-	p.journal = j
+	j.Restart(base)
+	p.journal, p.noted = j, false
 	return true
 }
 
@@ -66,7 +69,7 @@ func (p *pending) closeJournal() error {
 	if p.journal == nil {
 		return nil
 	}
-	return p.journal.f.Close()
+	return p.journal.Close()
 }
 
 // dropJournal does without the journal, which gave an error. What the error left there counts until the
@@ -74,12 +77,12 @@ func (p *pending) closeJournal() error {
 func (p *pending) dropJournal(err error) {
 	p.s.o.Log.Error("the spool's journal cannot be written; the spool goes on without it, somewhat slower",
 		"dir", p.s.o.Dir, "err", err)
-	p.journal.f.Close()
+	p.journal.Close()
 	p.journal = nil
 }
 
 // takes reports whether the journal can be written to, and there is memory for more.
-func (p *pending) takes() bool { return p.journal != nil && p.journal.noted && p.bytes <= p.max() }
+func (p *pending) takes() bool { return p.journal != nil && p.noted && p.bytes <= p.max() }
 
 // max bounds the memory that all this takes. On a full disk the reserve, if there is one, must hold it and
 // the outcomes.
@@ -132,24 +135,24 @@ func (p *pending) checkpointed(commits int64) {
 	p.reported, p.bytes = nil, 0
 	p.counted()
 	if p.journal != nil {
-		p.journal.restart(commits)
-		p.journal.noted = true
+		p.journal.Restart(commits)
+		p.noted = true
 	}
 }
 
 // storeIn brings all into the database. It is counted already, but for the notices.
-func (p *pending) storeIn(t *tx) error {
+func (p *pending) storeIn(t *database.Tx) error {
 	for _, r := range inOrder(p.byID) {
-		if _, err := t.insertAs(r, r.Data); err != nil {
+		if _, err := t.InsertCounted(r, r.Data); err != nil {
 			return err
 		}
 	}
 	for _, r := range inOrder(p.gone) {
-		if err := t.deleteCounted(r.Seq); err != nil {
+		if err := t.DeleteCounted(r.Seq); err != nil {
 			return err
 		}
 	}
-	return t.takeReported(p.reported, slices.Collect(maps.Values(p.reports)))
+	return t.TakeReported(p.reported, slices.Collect(maps.Values(p.reports)))
 }
 
 // inOrder are records as they came.
@@ -160,34 +163,34 @@ func inOrder(records map[string]*spool.Record) []*spool.Record {
 
 // recount counts what is pending, after the database was opened anew and holds n; before, it was known to
 // hold known. Some of what is pending may be there: the transaction that took it seemed to fail.
-func (p *pending) recount(c *conn, n, known counts) (counts, error) {
+func (p *pending) recount(c *database.Conn, n, known database.Counts) (database.Counts, error) {
 	for _, r := range p.byID {
-		if ok, err := c.has(r); err != nil {
+		if ok, err := c.Has(r); err != nil {
 			return n, err
 		} else if !ok {
-			n.messages++
-			n.bytes += r.Size
+			n.Messages++
+			n.Bytes += r.Size
 		}
 	}
 	for _, r := range p.gone {
-		if ok, err := c.has(r); err != nil {
+		if ok, err := c.Has(r); err != nil {
 			return n, err
 		} else if ok {
-			n.messages--
-			n.bytes -= r.Size
+			n.Messages--
+			n.Bytes -= r.Size
 		}
 	}
-	n.seq = max(n.seq, known.seq)
-	n.commits = max(n.commits, known.commits)
-	n.journal = known.journal
+	n.Seq = max(n.Seq, known.Seq)
+	n.Commits = max(n.Commits, known.Commits)
+	n.Journal = known.Journal
 	return n, nil
 }
 
 // journaling is a batch that is to be written to the journal alone.
 type journaling struct {
 	p       *pending
-	c       *conn
-	n, had  counts // with the batch, and without
+	c       *database.Conn
+	n, had  database.Counts // with the batch, and without
 	puts    map[string]*spool.Record
 	ends    []*spool.Record
 	reports []reporting
@@ -217,7 +220,7 @@ func (j *journaling) knows(id string) (bool, error) {
 	if j.puts[id] != nil || j.p.byID[id] != nil {
 		return true, nil
 	}
-	return j.c.hasID(id)
+	return j.c.HasID(id)
 }
 
 // knowsReport reports whether there is, or was, a report of this id.
@@ -226,15 +229,14 @@ func (j *journaling) knowsReport(id string) (bool, error) {
 	if inBatch || j.p.reports[id] != nil {
 		return true, nil
 	}
-	_, there, err := j.c.integer("SELECT 1 FROM reported WHERE id=?", id)
-	return there, err
+	return j.c.HasReport(id)
 }
 
 // put adds a message.
 func (j *journaling) put(r *spool.Record) {
 	whole := j.count(r)
 	j.puts[r.ID] = whole
-	j.p.journal.put(whole)
+	j.p.journal.Put(whole)
 }
 
 // report adds that notices are reported, by r unless that is nil.
@@ -243,16 +245,16 @@ func (j *journaling) report(reported []relay.Notice, r *spool.Record) {
 		r = j.count(r)
 	}
 	j.reports = append(j.reports, reporting{reported, r})
-	j.p.journal.report(reported, r)
+	j.p.journal.Report(reported, r)
 }
 
 // count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its
 // texts.
 func (j *journaling) count(r *spool.Record) *spool.Record {
-	j.n.seq++
-	j.n.messages++
-	j.n.bytes += r.Size
-	r.Seq = j.n.seq
+	j.n.Seq++
+	j.n.Messages++
+	j.n.Bytes += r.Size
+	r.Seq = j.n.Seq
 	whole := *r
 	return &whole
 }
@@ -266,10 +268,10 @@ func (j *journaling) end(r *spool.Record) (bool, error) {
 	} else if own.Seq != r.Seq {
 		return false, nil
 	}
-	j.n.messages--
-	j.n.bytes -= r.Size
+	j.n.Messages--
+	j.n.Bytes -= r.Size
 	j.ends = append(j.ends, r)
-	j.p.journal.end(r.ID)
+	j.p.journal.End(r.ID)
 	return true, nil
 }
 
@@ -280,10 +282,10 @@ func (j *journaling) mayEnd(r *spool.Record) (bool, error) {
 	if r.File != "" || len(p.gone) >= goneMax || p.gone[r.ID] != nil || !p.s.queue.KeepsUp(r.Lane) {
 		return false, nil
 	}
-	if j.had.notices > 0 {
-		if waits, err := j.c.hasNotices(r.Seq); waits || err != nil {
+	if j.had.Notices > 0 {
+		if waits, err := j.c.HasNotices(r.Seq); waits || err != nil {
 			return false, err
 		}
 	}
-	return j.c.has(r)
+	return j.c.Has(r)
 }

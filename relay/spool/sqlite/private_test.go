@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"mailwhy/relay/spool/files"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // envPrivate names the directory in the process that underUmask0 starts.
@@ -88,7 +89,7 @@ func TestFilesAreOursAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.WriteAt(bytes.Repeat([]byte{0xa5}, 3*pageSize), 2*pageSize)
+	f.WriteAt(bytes.Repeat([]byte{0xa5}, 3*database.PageSize), 2*database.PageSize)
 	f.Close()
 	out, err := underUmask0(t, dir)
 	if err != nil || !strings.Contains(out, "was salvaged") || !strings.Contains(out,
@@ -125,7 +126,7 @@ func liveOnce(t *testing.T, dir string) {
 		func(*relay.Message) bool { return true }); err != nil {
 		t.Error(err)
 	}
-	s.w.ops.do(t.Context(), &operation{apply: func(*tx) error { return nil }})
+	s.w.ops.do(t.Context(), &operation{apply: func(*database.Tx) error { return nil }})
 	if err := truncateLogOf(s); err != nil {
 		t.Error(err)
 	}
@@ -143,13 +144,13 @@ func liveOnce(t *testing.T, dir string) {
 
 // truncateLogOf has the log copied into the database, so that the damage that a test does to it is met.
 func truncateLogOf(s *Spool) error {
-	return s.read(func(c *conn) error {
-		b, err := openConn(s.dir.File(files.Database), "mode=rw")
+	return s.read(func(c *database.Conn) error {
+		b, err := database.Open(s.dir.File(files.Database), "mode=rw")
 		if err != nil {
 			return err
 		}
-		_, _, err = b.integer("PRAGMA wal_checkpoint(PASSIVE)")
-		return errors.Join(err, b.close())
+		_, _, err = b.Integer("PRAGMA wal_checkpoint(PASSIVE)")
+		return errors.Join(err, b.Close())
 	})
 }
 

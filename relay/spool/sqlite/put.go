@@ -1,12 +1,16 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/journal"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -31,7 +35,7 @@ func (s *Spool) admit(size int64) error {
 	if err := s.w.ops.refused(); err != nil {
 		return err
 	}
-	n := counts{messages: s.stat.messages.Load(), bytes: s.stat.bytes.Load()}
+	n := database.Counts{Messages: s.stat.messages.Load(), Bytes: s.stat.bytes.Load()}
 	if err := s.disk.room(n, size); err != nil {
 		return err
 	}
@@ -80,10 +84,10 @@ func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*put
 func (p *putting) bytes() int { return len(p.r.Data) + len(p.r.Head) + len(p.r.Recipients) }
 
 // apply stores the message within a transaction. An id that is known already is no error, and stores nothing.
-func (p *putting) apply(t *tx) error {
+func (p *putting) apply(t *database.Tx) error {
 	p.stored = false
 	if p.bounded {
-		if err := p.s.disk.room(t.n, p.r.Size); err != nil {
+		if err := p.s.disk.room(t.Counts, p.r.Size); err != nil {
 			return err
 		}
 	}
@@ -92,7 +96,7 @@ func (p *putting) apply(t *tx) error {
 		return err
 	}
 	p.s.queue.GiveSlot(p.r)
-	p.stored, err = t.insert(p.r, p.r.Data)
+	p.stored, err = t.Insert(p.r, p.r.Data)
 	return err
 }
 
@@ -126,14 +130,14 @@ func (p *putting) fitsJournal() bool { return p.r.File == "" && p.s.queue.KeepsU
 func (p *putting) gone() bool { return p.s.queue.HasGone(p.r.ID) }
 
 // known is gone, and more certain for our own reports.
-func (p *putting) known(t *tx) (bool, error) {
+func (p *putting) known(t *database.Tx) (bool, error) {
 	if p.gone() {
 		return true, nil
 	}
 	if !p.report {
 		return false, nil
 	}
-	return t.remember(p.r.ID, spool.Nanos(p.s.o.Now()))
+	return t.Remember(p.r.ID, spool.Nanos(p.s.o.Now()))
 }
 
 // after tells the lane of the message.
@@ -151,19 +155,46 @@ func (p *putting) finish(op *operation, err error) {
 	}
 }
 
-// takeBack removes the message, if it is there, and its content file in any case. A report stays, since the
-// notices that it reports were consumed with it: its id makes it harmless to store it again.
-func (p *putting) takeBack(t *tx) error {
+// takeBack removes the message, if it is there, and its content file in any case. A report stays, since
+// the notices that it reports were consumed with it: its id makes it harmless to store it again.
+func (p *putting) takeBack(t *database.Tx) error {
 	// By the number, too: another message of the same id may have been there before, and was acknowledged.
-	there, err := t.has(p.r)
+	there, err := t.Has(p.r)
 	there = there && p.stored
 	switch {
 	case err != nil:
 		return err
 	case there && !p.report:
-		return t.delete(p.r.Seq, p.r.Size, p.r.File)
+		return t.Delete(p.r.Seq, p.r.Size, p.r.File)
 	case !there && p.r.File != "":
-		t.remove = append(t.remove, p.r.File)
+		t.Unused = append(t.Unused, p.r.File)
 	}
 	return nil
+}
+
+// recoveredFor is how long the ids of messages that were put back are known.
+const recoveredFor = 10 * 365 * 24 * time.Hour
+
+// Recover puts a message of a journal back under its id. It reports false when the message is there, or was
+// put back before. The limits of the spool do not hold for it.
+func (s *Spool) Recover(ctx context.Context, r journal.Recovered) (stored bool, err error) {
+	if r.Damage != "" {
+		return false, fmt.Errorf("%s is damaged: %s", r.Message.ID, r.Damage)
+	}
+	p, err := s.receive(r.Message, bytes.NewReader(r.Content), false)
+	if err != nil {
+		return false, err
+	}
+	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after, apply: func(t *database.Tx) error {
+		p.stored = false
+		if known, err := t.Remember(p.r.ID, spool.Nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
+			return err
+		}
+		s.queue.GiveSlot(p.r)
+		p.stored, err = t.Insert(p.r, p.r.Data)
+		return err
+	}}
+	err = s.w.ops.do(ctx, op)
+	p.finish(op, err)
+	return p.stored && err == nil, err
 }

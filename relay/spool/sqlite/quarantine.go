@@ -7,6 +7,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 )
 
 // errQuarantined is returned for a message that turned out to be damaged and was set aside.
@@ -16,10 +17,10 @@ var errQuarantined = errors.New("the message was damaged and is set aside")
 type quarantine struct{ s *Spool }
 
 // add sets damaged messages aside. The error is that of the disk.
-func (q *quarantine) add(ctx context.Context, bad []damagedRecord) error {
+func (q *quarantine) add(ctx context.Context, bad []database.Damaged) error {
 	var tombstones []*spool.Record
 	err := q.s.w.ops.do(ctx, &operation{
-		apply: func(t *tx) error {
+		apply: func(t *database.Tx) error {
 			tombstones = tombstones[:0]
 			for _, b := range bad {
 				tombstone, err := q.move(t, b)
@@ -34,14 +35,14 @@ func (q *quarantine) add(ctx context.Context, bad []damagedRecord) error {
 		},
 		after: func(error) {
 			for _, b := range bad {
-				q.s.queue.DropContent(b.r.ID)
+				q.s.queue.DropContent(b.Record.ID)
 			}
 			q.s.queue.Arrive(tombstones...)
 		},
 	})
 	if err != nil {
-		q.s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].r.ID, "err",
-			err)
+		q.s.o.Log.Error("cannot set damaged messages aside", "count", len(bad), "first", bad[0].Record.ID,
+			"err", err)
 		return err
 	}
 	q.report(bad)
@@ -50,27 +51,27 @@ func (q *quarantine) add(ctx context.Context, bad []damagedRecord) error {
 
 // move copies a message, with its content as far as that can be read, to where nothing is leased from. In
 // its place it leaves a tombstone, if there is somebody to tell, and else nothing.
-func (q *quarantine) move(t *tx, b damagedRecord) (tombstone *spool.Record, err error) {
+func (q *quarantine) move(t *database.Tx, b database.Damaged) (tombstone *spool.Record, err error) {
 	// A content that cannot be read must not keep the rest from being saved.
-	data, err := t.contentOf(b.r.Seq)
+	data, err := t.Content(b.Record.Seq)
 	if err != nil {
-		b.why += "; its content cannot be read: " + err.Error()
+		b.Why += "; its content cannot be read: " + err.Error()
 	}
 	now := q.s.o.Now()
-	if err := t.keepDamaged(b, data, spool.Nanos(now)); err != nil {
+	if err := t.SaveDamaged(b, data, spool.Nanos(now)); err != nil {
 		return nil, err
 	}
-	if tombstone := b.r.Tombstone(now); tombstone != nil {
+	if tombstone := b.Record.Tombstone(now); tombstone != nil {
 		q.s.queue.GiveSlot(tombstone)
-		t.n.bytes += tombstone.Size - b.r.Size
-		return tombstone, t.rewrite(tombstone)
+		t.Counts.Bytes += tombstone.Size - b.Record.Size
+		return tombstone, t.Rewrite(tombstone)
 	}
-	if err := t.dropNotices(b.r.Seq); err != nil {
+	if err := t.DropNotices(b.Record.Seq); err != nil {
 		return nil, err
 	}
-	files := len(t.remove)
-	err = t.delete(b.r.Seq, b.r.Size, b.r.File)
-	t.remove = t.remove[:files] // the content file stays with the quarantined message
+	unused := len(t.Unused)
+	err = t.Delete(b.Record.Seq, b.Record.Size, b.Record.File)
+	t.Unused = t.Unused[:unused] // the content file stays with the quarantined message
 	return nil, err
 }
 
@@ -86,16 +87,17 @@ func (q *quarantine) salvage(why string) error {
 }
 
 // report tells of messages that were set aside.
-func (q *quarantine) report(bad []damagedRecord) {
+func (q *quarantine) report(bad []database.Damaged) {
 	for _, b := range bad {
 		q.s.stat.quarantined.Add(1)
-		m, err := b.r.DecodeAnyway()
+		m, err := b.Record.DecodeAnyway()
 		if err != nil {
-			b.why += fmt.Sprintf(" (%v)", err)
+			b.Why += fmt.Sprintf(" (%v)", err)
 		}
 		q.s.o.Log.Error("a message in the spool is damaged; it is set aside in the table quarantine",
-			"id", b.r.ID, "from", b.r.Sender, "recipients", addresses(m), "size", b.r.Size, "why", b.why)
-		q.s.o.Quarantined(Quarantined{ID: b.r.ID, Message: m, Why: b.why})
+			"id", b.Record.ID, "from", b.Record.Sender, "recipients", addresses(m), "size", b.Record.Size,
+			"why", b.Why)
+		q.s.o.Quarantined(Quarantined{ID: b.Record.ID, Message: m, Why: b.Why})
 	}
 }
 

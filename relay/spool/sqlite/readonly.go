@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"os"
 	"slices"
 	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // ReadOnly is a spool that is looked into while no relay runs on it. It is safe for concurrent use, and
@@ -19,7 +21,7 @@ import (
 type ReadOnly struct {
 	dir      files.Dir
 	lock     *os.File
-	pool     *pool
+	pool     *database.Pool
 	came     []*spool.Record // by the journal, in the order of their ids
 	gone     map[string]bool // by the journal
 	reported int64           // notices that the journal tells
@@ -34,11 +36,11 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 	if r.lock, err = r.dir.Take(false); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", dir, err)
 	}
-	name, how := r.dir.File(files.Database), readBeside
+	name, how := r.dir.File(files.Database), database.ReadBeside
 	if fi, err := os.Stat(name + "-wal"); err != nil || fi.Size() == 0 {
-		how = readAlone
+		how = database.ReadAlone
 	}
-	r.pool = newPool(name, how)
+	r.pool = database.NewPool(name, how)
 	if err := r.read(r.readJournal); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool %s: %w", dir, err), r.Close())
 	}
@@ -46,49 +48,49 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 }
 
 // readJournal reads what a relay that was killed has in its journal only.
-func (r *ReadOnly) readJournal(c *conn) error {
-	version, _, err := c.integer("PRAGMA user_version")
+func (r *ReadOnly) readJournal(c *database.Conn) error {
+	format, err := database.Version(c)
 	if err != nil {
 		return err
 	}
-	if version > schemaVersion {
-		return errNewer(version)
+	if format > files.Format {
+		return files.NewerFormat(format)
 	}
-	j, err := readJournal(r.dir.Path)
+	j, err := journal.Read(r.dir.Path)
 	if err != nil {
 		return err
 	}
-	n, err := readCounts(c)
+	n, err := database.ReadCounts(c)
 	if err != nil {
 		return err
 	}
-	if why, err := foreign(&j, c, n); why != "" || err != nil {
+	if why, err := j.Foreign(knowledgeOf(c, n)); why != "" || err != nil {
 		return err // a relay that starts sets it aside
 	}
-	changes := j.changes(n.commits, 0)
-	r.came, r.gone = changes.come, map[string]bool{}
+	changes := j.Changes(n.Commits, 0)
+	r.came, r.gone = changes.Added, map[string]bool{}
 	slices.SortFunc(r.came, func(a, b *spool.Record) int { return cmp.Compare(a.ID, b.ID) })
-	for _, id := range changes.gone {
+	for _, id := range changes.Removed {
 		r.gone[id] = true
 	}
-	return r.readReported(c, changes.reported)
+	return r.readReported(c, changes.Reported)
 }
 
 // readReported notes which messages wait for nothing once notices are told.
-func (r *ReadOnly) readReported(c *conn, told []relay.Notice) error {
+func (r *ReadOnly) readReported(c *database.Conn, told []relay.Notice) error {
 	byMessage := map[string][]relay.Notice{}
 	for _, n := range told {
 		byMessage[n.Message] = append(byMessage[n.Message], n)
 	}
 	for id, told := range byMessage {
-		m, err := c.one("id=?", id)
+		m, err := c.Record(id)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		notices, err := c.noticesOf(m)
+		notices, err := c.Notices(m)
 		if err != nil {
 			return err
 		}
@@ -105,30 +107,30 @@ func (r *ReadOnly) readReported(c *conn, told []relay.Notice) error {
 }
 
 // Close ends the reading.
-func (r *ReadOnly) Close() error { return errors.Join(r.pool.close(), r.lock.Close()) }
+func (r *ReadOnly) Close() error { return errors.Join(r.pool.Close(), r.lock.Close()) }
 
 // read lets f use a connection.
-func (r *ReadOnly) read(f func(*conn) error) error {
-	c, err := r.pool.get()
+func (r *ReadOnly) read(f func(*database.Conn) error) error {
+	c, err := r.pool.Get()
 	if err != nil {
 		return err
 	}
 	err = f(c)
-	r.pool.put(c, err)
+	r.pool.Put(c, err)
 	return err
 }
 
 // List implements relay.Lister.
 func (r *ReadOnly) List(ctx context.Context, f relay.QueueFilter, each func(*relay.Message) bool) error {
-	return list(ctx, r.read, r.withJournal(pagesOf(f), f), f, each)
+	return list(ctx, r.read, r.withJournal(database.Pages(f), f), f, each)
 }
 
 // withJournal adds what the journal knows to pages of the database that f asks for.
-func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
+func (r *ReadOnly) withJournal(pages database.Page, f relay.QueueFilter) database.Page {
 	came := slices.DeleteFunc(slices.Clone(r.came), func(x *spool.Record) bool {
 		return x.ID <= f.After || len(f.IDs) > 0 && !slices.Contains(f.IDs, x.ID)
 	})
-	return func(c *conn) ([]*spool.Record, error) {
+	return func(c *database.Conn) ([]*spool.Record, error) {
 		for {
 			page, err := pages(c)
 			if err != nil {
@@ -153,13 +155,13 @@ func (r *ReadOnly) withJournal(pages pageFunc, f relay.QueueFilter) pageFunc {
 
 // Stat implements relay.Lister.
 func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
-	err = r.read(func(c *conn) error {
-		n, err := readCounts(c)
+	err = r.read(func(c *database.Conn) error {
+		n, err := database.ReadCounts(c)
 		if err != nil {
 			return err
 		}
-		st = relay.SpoolStat{Messages: n.messages, Bytes: n.bytes, Notices: n.notices - r.reported}
-		if st.Oldest, err = c.oldest(); err != nil {
+		st = relay.SpoolStat{Messages: n.Messages, Bytes: n.Bytes, Notices: n.Notices - r.reported}
+		if st.Oldest, err = database.Oldest(c); err != nil {
 			return err
 		}
 		return r.countJournal(c, &st)
@@ -172,9 +174,9 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 }
 
 // countJournal adds what the journal knows to st.
-func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
+func (r *ReadOnly) countJournal(c *database.Conn, st *relay.SpoolStat) error {
 	for id := range r.gone {
-		x, err := c.one("id=?", id)
+		x, err := c.Record(id)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
 		}
@@ -193,7 +195,7 @@ func (r *ReadOnly) countJournal(c *conn, st *relay.SpoolStat) error {
 	}
 	// The oldest may have gone, or be in the journal.
 	st.Oldest = time.Time{}
-	page, err := r.withJournal(allPages(""), relay.QueueFilter{})(c)
+	page, err := r.withJournal(database.AllPages(""), relay.QueueFilter{})(c)
 	if len(page) > 0 {
 		st.Oldest = spool.TimeOf(page[0].Arrived)
 	}

@@ -1,337 +1,156 @@
 package sqlite
 
 import (
-	"cmp"
-	"encoding/binary"
-	"errors"
-	"hash/crc32"
-	"io/fs"
-	"mailwhy/relay/spool/files"
-	"math"
 	"os"
-	"path/filepath"
-	"slices"
 
-	"mailwhy/relay"
-	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
-// journalled is what a journal holds: the entries after the last transaction of the database that it knows
-// of.
-type journalled struct {
-	name    string // of its file, in the spool's directory
-	salt    int64  // as the database notes it
-	base    int64
-	entries []entry // with right checksums, by number
-	broken  []entry // with wrong ones, as far as they make sense
-	newer   []entry // ... that say that their base is a later one, of which no entry is right
+// replay brings what is in the journal into the database. One of an earlier format becomes one of this format
+// with the same commit.
+func (o *opener) replay(t *database.Tx) error {
+	format, err := database.Version(t.Conn)
+	if err != nil {
+		return err
+	}
+	if err := o.fit(t); err != nil {
+		return err
+	}
+	c := o.journal.Changes(t.Counts.Commits, o.was.Commits)
+	o.reportMissing(c.Missing)
+	if c.None() && format == files.Format {
+		return nil
+	}
+	last := o.journal.Last(t.Counts.Commits)
+	if err := t.Begin(); err != nil {
+		return err
+	}
+	if format < files.Format {
+		if err := t.Migrate(); err != nil {
+			return err
+		}
+	}
+	if err := applyChanges(t, &c); err != nil {
+		return err
+	}
+	t.Counts.Commits, t.Counts.Journal = last+1, o.journal.Salt
+	if err := t.StoreCounts(); err != nil {
+		return err
+	}
+	o.s.o.at("before the commit")
+	err = t.Commit()
+	o.s.o.at("committed")
+	return err
 }
 
-// entry is one of the journal's (see there for the fields).
-type entry struct {
-	salt   uint64
-	base   int64
-	commit int64
-	no     uint32
-	kind   byte
-	last   bool
-	body   []byte
-	length int // in the file
-	whole  bool
+// applyChanges makes the changes of a journal.
+func applyChanges(t *database.Tx, c *journal.Changes) error {
+	for _, r := range c.Added {
+		if _, err := t.Insert(r, r.Data); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Removed {
+		if err := t.DeleteByID(id); err != nil {
+			return err
+		}
+	}
+	return t.TakeReported(c.Reported, c.Reports)
 }
 
-// readJournal reads the journal that the process before has left: until the files have their names of today,
-// that of format 1.
-func readJournal(dir string) (j journalled, err error) {
-	for _, name := range []string{files.Journal, files.Journal1} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return j, err
-		}
-		j = parseJournal(b)
-		j.name = name
-		return j, nil
+// reportMissing tells of entries of the journal that cannot be read.
+func (o *opener) reportMissing(missing int) {
+	if missing == 0 {
+		return
 	}
-	return j, nil
+	o.lostTail = true
+	aside, err := o.dir.SetAside(o.journal.Name)
+	o.dir.Log.Error("the spool's journal is damaged: messages that were accepted may be lost, and others "+
+		"may be sent again", "dir", o.dir.Path, "entries_missing", missing, "original", aside, "err", err)
 }
 
-// parseJournal finds the entries in b.
-func parseJournal(b []byte) (j journalled) {
-	var all []entry
-	for at := journalPage; at+entryHeader <= len(b); {
-		e, ok := parseEntry(b[at:])
-		if ok {
-			all = append(all, e)
-		}
-		if ok && e.whole {
-			at += e.length
-		} else {
-			at += 8 // what follows something damaged is found again by its magic number
-		}
+// fit looks whether the journal belongs to the database, which is open and has not taken it in in this
+// process. One that does not is set aside, with whatever it holds.
+func (o *opener) fit(t *database.Tx) error {
+	if err := o.leftover(); err != nil {
+		return err
 	}
-	salt := saltOf(b, all)
-	j.salt = int64(salt)
-	for _, e := range all {
-		if e.whole && e.salt == salt {
-			j.base = max(j.base, e.base)
-		}
+	j := &o.journal
+	why, err := j.Foreign(knowledgeOf(t.Conn, t.Counts))
+	if err != nil {
+		return err
 	}
-	for _, e := range all {
-		switch {
-		case e.salt == salt && e.base > j.base:
-			j.newer = append(j.newer, e)
-		case e.salt != salt || e.base != j.base:
-		case e.whole:
-			j.entries = append(j.entries, e)
-		default:
-			j.broken = append(j.broken, e)
-		}
+	switch {
+	case why != "":
+		err = o.reportForeign(j, why)
+	case j.HasEntries() && j.Base < t.Counts.Commits && t.Counts.Journal == 0:
+		err = o.keepTaken(j)
+	case !j.HasEntries() && !j.Empty():
+		return o.reportUnreadable(j)
+	default:
+		return nil
 	}
-	slices.SortStableFunc(j.entries, func(a, b entry) int { return cmp.Compare(a.no, b.no) })
-	return j
+	*j = journal.Journal{}
+	return err
 }
 
-// parseEntry reads what begins with b, if it can be an entry.
-func parseEntry(b []byte) (e entry, ok bool) {
-	n := uint64(binary.LittleEndian.Uint32(b[4:])) + entryHeader
-	if magic := binary.LittleEndian.Uint32(b); magic != journalMagic && magic != journalMagic1 ||
-		n > uint64(len(b)) {
-		return e, false
+// keepTaken keeps a journal that the database has taken in by all signs: format 1 gives no certainty.
+func (o *opener) keepTaken(j *journal.Journal) error {
+	aside, err := o.dir.MoveAside(j.Name)
+	if err != nil {
+		return err
 	}
-	e = entry{
-		salt:   binary.LittleEndian.Uint64(b[8:]),
-		base:   int64(binary.LittleEndian.Uint64(b[16:])),
-		commit: int64(binary.LittleEndian.Uint64(b[24:])),
-		no:     binary.LittleEndian.Uint32(b[32:]),
-		kind:   b[36] &^ entryLast,
-		last:   b[36]&entryLast != 0,
-		body:   b[entryHeader:n],
-		length: int(n+7) &^ 7,
-		whole:  binary.LittleEndian.Uint32(b[entrySum:]) == sumEntry(b[:n]),
-	}
-	return e, true
-}
-
-// parseFirstPage reads a journal's first page; ok is false when it is damaged.
-func parseFirstPage(b []byte) (version int64, salt uint64, ok bool) {
-	if len(b) < journalPage || binary.LittleEndian.Uint32(b[entrySum:]) != crc32.Checksum(b[:entrySum],
-		spool.Castagnoli()) {
-		return 0, 0, false
-	}
-	if version = int64(binary.LittleEndian.Uint32(b[4:])); binary.LittleEndian.Uint32(b) == journalMagic1 {
-		version = 1
-	}
-	return version, binary.LittleEndian.Uint64(b[8:]), true
-}
-
-// saltOf is the salt of the journal: that of its first page or, if that is damaged, of most entries.
-func saltOf(b []byte, all []entry) (salt uint64) {
-	if _, salt, ok := parseFirstPage(b); ok {
-		return salt
-	}
-	votes := map[uint64]int{}
-	for _, e := range all {
-		if votes[e.salt]++; e.whole && votes[e.salt] > votes[salt] {
-			salt = e.salt
-		}
-	}
-	return salt
-}
-
-// counts reports whether the entries are newer than the database, which has had so many transactions.
-func (j *journalled) counts(commits int64) bool { return len(j.entries) > 0 && j.base >= commits }
-
-// last is the number of the last transaction that is known of.
-func (j *journalled) last(commits int64) int64 {
-	if !j.counts(commits) {
-		return commits
-	}
-	return j.entries[len(j.entries)-1].commit
-}
-
-// onDisk is the number of the last entry that was on the disk for sure, and so may have been acknowledged,
-// when transactions up to number marked are known to have been: a power cut may leave any part of the last
-// one.
-func (j *journalled) onDisk(marked int64) (no uint32) {
-	last := j.entries[len(j.entries)-1]
-	if marked >= last.commit {
-		if !last.last {
-			return last.no + 1 // and perhaps more
-		}
-		return last.no
-	}
-	for _, e := range j.entries {
-		if e.commit < last.commit {
-			no = e.no
-		}
-	}
-	return no
-}
-
-// changes are what a journal adds to a database.
-type changes struct {
-	come     []*spool.Record // messages, in their order
-	gone     []string        // ids of messages that have gone from the database
-	reported []relay.Notice  // by reports
-	reports  []*spool.Record // those that told them, whether they are among come or have gone since
-	missing  int             // entries that were on the disk (see onDisk) and cannot be read
-}
-
-// none reports whether there are no changes.
-func (c *changes) none() bool {
-	return len(c.come) == 0 && len(c.gone) == 0 && len(c.reported) == 0 && len(c.reports) == 0
-}
-
-// changes are what the journal adds to a database that has had so many transactions. What can be made out
-// of entries that cannot be read whole is among the messages all the same, but for reports: their notices
-// are not told then, and each is made again.
-func (j *journalled) changes(commits, marked int64) (c changes) {
-	if !j.counts(commits) {
-		return c
-	}
-	return j.read(j.onDisk(marked))
-}
-
-// all is what a journal holds, whatever the database has of it, and all that can be made out of damaged
-// entries.
-func (j *journalled) all() changes {
-	whole := *j
-	whole.broken = slices.Concat(j.broken, j.newer)
-	return whole.read(math.MaxUint32)
-}
-
-// read reads the entries, of which those up to number sure were on the disk for sure.
-func (j *journalled) read(sure uint32) (c changes) {
-	c.missing = int(sure)
-	read := map[uint32]bool{}
-	ended := map[string]bool{}
-	all := slices.Clone(j.entries)
-	for _, e := range j.entries {
-		if !read[e.no] && e.no <= sure {
-			c.missing--
-		}
-		read[e.no] = true
-		switch e.kind {
-		case entryEnd:
-			ended[string(e.body)] = true
-		case entryPut, entryReport:
-		default:
-			c.missing++ // nothing of this format
-		}
-	}
-	for _, e := range j.broken {
-		if !read[e.no] && e.no <= sure {
-			e.kind = entryPut // the kind may be what is damaged: whatever reads as a message is one
-			all = append(all, e)
-		}
-	}
-	seen := map[string]bool{}
-	for i := range all {
-		r := c.add(&all[i])
-		if r == nil || seen[r.ID] {
-			continue
-		}
-		seen[r.ID] = true
-		if !ended[r.ID] {
-			c.come = append(c.come, r)
-		}
-	}
-	slices.SortStableFunc(c.come, func(a, b *spool.Record) int { return cmp.Compare(a.Seq, b.Seq) })
-	for id := range ended {
-		if !seen[id] {
-			c.gone = append(c.gone, id)
-		}
-	}
-	return c
-}
-
-// add takes in what an entry says beside its message, which it returns.
-func (c *changes) add(e *entry) *spool.Record {
-	switch e.kind {
-	case entryPut:
-		return e.record(e.body)
-	case entryReport:
-		told, rest, ok := cutReported(e.body)
-		if !ok {
-			return nil
-		}
-		c.reported = append(c.reported, told...)
-		r := e.record(rest)
-		if r != nil {
-			c.reports = append(c.reports, r)
-		}
-		return r
-	}
+	o.dir.Log.Info("the journal of an earlier release is kept; "+
+		"as far as can be seen its messages have all been in the database since",
+		"dir", o.dir.Path, "file", aside, "look", "mailwhy queue recover "+aside)
 	return nil
 }
 
-// cutReported reads the notices at the beginning of a report's entry.
-func cutReported(b []byte) (told []relay.Notice, rest []byte, ok bool) {
-	n, used := binary.Uvarint(b)
-	if used <= 0 || n > uint64(len(b)) {
-		return nil, nil, false
+// reportUnreadable keeps a copy of a journal of which no entry can be read whole: a power cut leaves one
+// when it comes during the first write, which nobody was told of, and damage may.
+func (o *opener) reportUnreadable(j *journal.Journal) error {
+	aside, err := o.dir.SetAside(j.Name)
+	if err != nil {
+		return err
 	}
-	b = b[used:]
-	for range n {
-		recipient, used := binary.Uvarint(b)
-		if used <= 0 {
-			return nil, nil, false
-		}
-		b = b[used:]
-		var id, kind string
-		for _, p := range []*string{&id, &kind} {
-			if *p, b, ok = cutText(b); !ok {
-				return nil, nil, false
-			}
-		}
-		told = append(told, relay.Notice{Message: id, Recipient: int(recipient),
-			Kind: relay.NoticeKind(kind)})
-	}
-	return told, b, true
+	o.dir.Log.Warn("what is in the spool's journal cannot be read; a copy is kept",
+		"dir", o.dir.Path, "file", aside, "look", "mailwhy queue recover "+aside)
+	return nil
 }
 
-// cutText reads a text that has its length before it.
-func cutText(b []byte) (text string, rest []byte, ok bool) {
-	n, used := binary.Uvarint(b)
-	if used <= 0 || n > uint64(len(b)-used) {
-		return "", nil, false
-	}
-	return string(b[used : used+int(n)]), b[used+int(n):], true
-}
-
-// record is the message of an entry, read from b; nil when that makes no sense. Its texts and its content
-// have checksums of their own.
-func (e *entry) record(b []byte) *spool.Record {
-	r := new(spool.Record)
-	var sum, headSum, stateSum int64
-	for _, p := range []*int64{&r.Seq, &r.Arrived, &r.Size, &sum, &r.Slot, &r.Due, &r.Open, &headSum,
-		&stateSum} {
-		if len(b) < 8 {
-			return nil
-		}
-		*p, b = int64(binary.LittleEndian.Uint64(b)), b[8:]
-	}
-	r.Sum, r.HeadSum, r.StateSum = uint32(sum), uint32(headSum), uint32(stateSum)
-	for _, p := range []*string{&r.ID, &r.Lane, &r.Sender, &r.Head, &r.Recipients} {
-		var ok bool
-		if *p, b, ok = cutText(b); !ok {
-			return nil
-		}
-	}
-	r.Data = b
-	if !relay.ValidID(r.ID) {
+// leftover deals with a journal of format 1 beside one of this format.
+func (o *opener) leftover() error {
+	if o.journal.Name != files.Journal {
 		return nil
 	}
-	if !e.whole {
-		r.Slot, r.Due = 0, min(max(r.Arrived, 0), spool.Never-1) // these have no checksum of their own
+	b, err := os.ReadFile(o.dir.File(files.Journal1))
+	if err != nil {
+		return files.IgnoreMissing(err)
 	}
-	return r
+	j := journal.Parse(b)
+	if j.Name = files.Journal1; j.Empty() {
+		return os.Remove(o.dir.File(j.Name))
+	}
+	return o.reportForeign(&j, "there is a newer one beside it")
 }
 
-// empty reports whether a journal holds nothing.
-func (j *journalled) empty() bool {
-	return len(j.entries) == 0 && len(j.broken) == 0 && len(j.newer) == 0
+// reportForeign sets a journal aside that does not belong to the database, and tells how to get at what it
+// holds.
+func (o *opener) reportForeign(j *journal.Journal, why string) error {
+	aside, err := o.dir.MoveAside(j.Name)
+	if err != nil {
+		return err
+	}
+	o.dir.Log.Error("the spool has a journal that does not belong to its database; "+
+		"it is set aside, and its messages are not in the queue",
+		"dir", o.dir.Path, "why", why, "messages", len(j.All().Added), "file", aside,
+		"fix", "mailwhy queue recover "+aside)
+	return nil
+}
+
+// knowledgeOf is what a database that holds n knows of its journal.
+func knowledgeOf(c *database.Conn, n database.Counts) journal.Database {
+	return journal.Database{Salt: n.Journal, Commits: n.Commits, Seq: n.Seq, Record: c.RecordAt}
 }

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"mailwhy/relay/spool/files"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
 )
 
 // failOne puts a message, settles it as failed, and returns its notice.
@@ -166,8 +167,8 @@ func TestTornReports(t *testing.T) {
 	}
 	dir := takeImage(t, s.o.Dir)
 	s.Close()
-	for page := int64(journalPage); page < liveBytes(t, dir); page += journalPage {
-		t.Run(fmt.Sprint(page/journalPage), func(t *testing.T) {
+	for page := int64(journal.PageSize); page < liveBytes(t, dir); page += journal.PageSize {
+		t.Run(fmt.Sprint(page/journal.PageSize), func(t *testing.T) {
 			cut := takeImage(t, dir)
 			size := liveBytes(t, cut)
 			f, err := os.OpenFile(filepath.Join(cut, files.Journal), os.O_RDWR, 0)

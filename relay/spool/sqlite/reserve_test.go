@@ -1,8 +1,9 @@
 package sqlite
 
 import (
-	"mailwhy/relay/spool/files"
 	"testing"
+
+	"mailwhy/relay/spool/files"
 )
 
 func TestReserveIsInPlaceFromTheStart(t *testing.T) {

@@ -6,25 +6,26 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"mailwhy/relay/spool/files"
 	"os"
 	"strings"
 
 	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // salvage replaces a damaged database by one that holds all that can be read of it. The database must be
 // closed. The damaged files are kept, and what is lost is named in the log and in the table quarantine.
 //
 // A crash at any point is made good by finishRebuild at the next start.
-func salvage(dir files.Dir, why string) (lost []damagedRecord, err error) {
+func salvage(dir files.Dir, why string) (lost []database.Damaged, err error) {
 	dir.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir",
 		dir.Path, "why", why)
 	if err := removeDatabase(dir.File(files.Rebuild)); err != nil {
 		return nil, err
 	}
-	b := &rebuild{dir: dir, noContent: map[int64]*spool.Record{}, missing: map[int64]damagedRecord{}}
+	b := &rebuild{dir: dir, noContent: map[int64]*spool.Record{}, missing: map[int64]database.Damaged{}}
 	if err := b.run(); err != nil {
 		return nil, errors.Join(fmt.Errorf("salvaging the spool: %w", err),
 			removeDatabase(dir.File(files.Rebuild)))
@@ -88,13 +89,13 @@ func removeDatabase(name string) error {
 // checksums are right.
 type rebuild struct {
 	dir       files.Dir
-	old, c    *conn
-	n         counts
+	old, c    *database.Conn
+	n         database.Counts
 	saved     int64
 	shortened bool                    // a way through the database ended early
 	noContent map[int64]*spool.Record // messages whose content was not found, by seq
-	missing   map[int64]damagedRecord
-	bad       []damagedRecord // what is lost for good
+	missing   map[int64]database.Damaged
+	bad       []database.Damaged // what is lost for good
 }
 
 // run makes the rebuild.
@@ -102,30 +103,30 @@ func (b *rebuild) run() (err error) {
 	if err := mendFirstPage(b.dir); err != nil {
 		return err
 	}
-	b.old, err = openConn(b.dir.File(files.Database), "mode=ro", "query_only=ON", "writable_schema=ON",
+	b.old, err = database.Open(b.dir.File(files.Database), "mode=ro", "query_only=ON", "writable_schema=ON",
 		"cell_size_check=ON")
 	if err != nil {
 		return err
 	}
-	defer b.old.close()
-	if b.c, err = openWriter(b.dir.File(files.Rebuild)); err != nil {
+	defer b.old.Close()
+	if b.c, err = database.OpenWriter(b.dir.File(files.Rebuild)); err != nil {
 		return err
 	}
-	defer b.c.close()
-	if n, err := readCounts(b.old); err == nil {
-		b.n.commits, b.n.seq, b.n.journal = n.commits, n.seq, n.journal
+	defer b.c.Close()
+	if n, err := database.ReadCounts(b.old); err == nil {
+		b.n.Commits, b.n.Seq, b.n.Journal = n.Commits, n.Seq, n.Journal
 	}
-	if err := b.c.run("BEGIN IMMEDIATE; " +
-		"CREATE TEMP TABLE known (seq INTEGER PRIMARY KEY, id TEXT)"); err != nil {
+	err = b.c.Run("BEGIN IMMEDIATE; CREATE TEMP TABLE known (seq INTEGER PRIMARY KEY, id TEXT)")
+	if err != nil {
 		return err
 	}
 	if err := b.copyAll(); err != nil {
 		return err
 	}
-	if err := b.c.run("COMMIT; DROP TABLE temp.known"); err != nil {
+	if err := b.c.Run("COMMIT; DROP TABLE temp.known"); err != nil {
 		return err
 	}
-	return truncateLog(b.c)
+	return database.TruncateLog(b.c)
 }
 
 // copyAll copies the tables.
@@ -150,7 +151,7 @@ func (b *rebuild) copyAll() error {
 		return err
 	}
 	// The number of commits stays, so that what the journal holds beyond it goes on to count.
-	return (&tx{conn: b.c, n: b.n}).storeCounts()
+	return database.NewTx(b.c, b.n).StoreCounts()
 }
 
 // findMessages collects the numbers, and where it can the ids, of all messages that there is a trace of.
@@ -165,10 +166,9 @@ func (b *rebuild) findMessages() error {
 		"SELECT seq, NULL FROM content NOT INDEXED ORDER BY seq DESC",
 	} {
 		var failed error
-		err := b.old.query(func(row []driver.Value) error {
-			_,
-				failed = b.c.exec("INSERT INTO known VALUES (?1, ?2) ON CONFLICT (seq) DO UPDATE SET "+
-				"id=coalesce(id, ?2)", row[0], row[1])
+		err := b.old.Query(func(row []driver.Value) error {
+			_, failed = b.c.Exec("INSERT INTO known VALUES (?1, ?2) "+
+				"ON CONFLICT (seq) DO UPDATE SET id=coalesce(id, ?2)", row[0], row[1])
 			return failed
 		}, way)
 		if failed != nil {
@@ -184,11 +184,11 @@ func (b *rebuild) findMessages() error {
 
 // copyMessages copies the messages that were found, with contents and notices.
 func (b *rebuild) copyMessages() error {
-	return b.c.query(func(row []driver.Value) error {
+	return b.c.Query(func(row []driver.Value) error {
 		seq, _ := row[0].(int64)
 		id, _ := row[1].(string)
-		b.n.seq = max(b.n.seq, seq)
-		r, err := b.old.one("seq=?", seq)
+		b.n.Seq = max(b.n.Seq, seq)
+		r, err := b.old.RecordAt(seq)
 		if err == nil {
 			_, err = r.Decode()
 		}
@@ -198,31 +198,31 @@ func (b *rebuild) copyMessages() error {
 		if r == nil {
 			r = &spool.Record{ID: id, Seq: seq}
 		}
-		b.missing[seq] = damagedRecord{r, err.Error()}
+		b.missing[seq] = database.Damaged{Record: r, Why: err.Error()}
 		return nil
 	}, "SELECT seq, id FROM known ORDER BY seq")
 }
 
 // copyMessage copies a message that could be read.
 func (b *rebuild) copyMessage(r *spool.Record) error {
-	data, err := b.old.contentOf(r.Seq)
+	data, err := b.old.Content(r.Seq)
 	if r.File == "" && (err != nil || data == nil) {
 		b.noContent[r.Seq] = r
 	}
-	t := &tx{conn: b.c, n: b.n}
-	t.n.seq = r.Seq - 1 // insert gives the next one
+	t := database.NewTx(b.c, b.n)
+	t.Counts.Seq = r.Seq - 1 // insert gives the next one
 	content, _ := data.([]byte)
-	stored, err := t.insert(r, content)
+	stored, err := t.Insert(r, content)
 	if err != nil || !stored {
 		return err
 	}
-	notices, err := b.old.noticesOf(r)
+	notices, err := b.old.Notices(r)
 	if err != nil {
 		b.dir.Log.Error("salvage: the notices of a message are lost", "id", r.ID, "err", err)
 	}
-	err = t.addNotices(r.Seq, notices)
-	t.n.seq = max(b.n.seq, r.Seq)
-	b.n = t.n
+	err = t.AddNotices(r.Seq, notices)
+	t.Counts.Seq = max(b.n.Seq, r.Seq)
+	b.n = t.Counts
 	b.saved++
 	delete(b.missing, r.Seq)
 	return err
@@ -247,15 +247,15 @@ func (b *rebuild) searchPages() error {
 	if err != nil {
 		return err
 	}
-	err = p.rows(len(strings.Split(columns, ",")), func(row []driver.Value) error {
-		r, err := scanRecord(row)
+	err = p.rows(len(strings.Split(database.Columns, ",")), func(row []driver.Value) error {
+		r, err := database.ScanRecord(row)
 		if err != nil {
 			return nil
 		}
 		if _, err := r.Decode(); err != nil {
 			return nil
 		}
-		if _, there, err := b.c.integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.Seq,
+		if _, there, err := b.c.Integer("SELECT 1 FROM message WHERE seq=? OR id=?", r.Seq,
 			r.ID); err != nil || there {
 			return err
 		}
@@ -276,7 +276,7 @@ func (b *rebuild) takeContent(row []driver.Value) error {
 		return nil
 	}
 	delete(b.noContent, seq)
-	_, err := b.c.exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, data)
+	_, err := b.c.Exec("INSERT OR REPLACE INTO content (seq, data) VALUES (?,?)", seq, data)
 	return err
 }
 
@@ -284,25 +284,25 @@ func (b *rebuild) takeContent(row []driver.Value) error {
 // stays: who reads the content hears that it is damaged, and the sender is told.
 func (b *rebuild) giveUp() error {
 	for _, r := range b.noContent {
-		if _, err := b.c.exec("DELETE FROM content WHERE seq=?", r.Seq); err != nil {
+		if _, err := b.c.Exec("DELETE FROM content WHERE seq=?", r.Seq); err != nil {
 			return err
 		}
 		b.dir.Log.Error("salvage: the content of a message is lost", "id", r.ID, "from", r.Sender, "size",
 			r.Size)
 	}
 	for seq, bad := range b.missing {
-		if bad.r.ID == "" {
-			bad.r.ID = fmt.Sprintf("unknown-%d", seq)
+		if bad.Record.ID == "" {
+			bad.Record.ID = fmt.Sprintf("unknown-%d", seq)
 		}
-		data, err := b.old.contentOf(seq)
+		data, err := b.old.Content(seq)
 		if err != nil {
-			bad.why += "; nor its content: " + err.Error()
+			bad.Why += "; nor its content: " + err.Error()
 		}
 		b.bad = append(b.bad, bad)
-		if err := b.c.keepDamaged(bad, data, spool.Nanos(b.dir.Now())); err != nil {
+		if err := b.c.SaveDamaged(bad, data, spool.Nanos(b.dir.Now())); err != nil {
 			return err
 		}
-		if err := b.leaveTombstone(bad.r); err != nil {
+		if err := b.leaveTombstone(bad.Record); err != nil {
 			return err
 		}
 	}
@@ -315,13 +315,13 @@ func (b *rebuild) leaveTombstone(r *spool.Record) error {
 	if tomb == nil {
 		return nil
 	}
-	t := &tx{conn: b.c, n: b.n}
-	t.n.seq = r.Seq - 1
-	stored, err := t.insert(tomb, nil)
+	t := database.NewTx(b.c, b.n)
+	t.Counts.Seq = r.Seq - 1
+	stored, err := t.Insert(tomb, nil)
 	if err == nil && stored {
-		_, err = t.exec("DELETE FROM content WHERE seq=?", r.Seq)
-		t.n.seq = b.n.seq
-		b.n = t.n
+		_, err = t.Exec("DELETE FROM content WHERE seq=?", r.Seq)
+		t.Counts.Seq = b.n.Seq
+		b.n = t.Counts
 	}
 	return err
 }
@@ -329,8 +329,8 @@ func (b *rebuild) leaveTombstone(r *spool.Record) error {
 // copyTable copies the rows of a small table, up to where it is damaged.
 func (b *rebuild) copyTable(name, columns, marks string) error {
 	var failed error
-	err := b.old.query(func(row []driver.Value) error {
-		_, failed = b.c.exec("INSERT OR IGNORE INTO "+name+" ("+columns+") VALUES ("+marks+")", row...)
+	err := b.old.Query(func(row []driver.Value) error {
+		_, failed = b.c.Exec("INSERT OR IGNORE INTO "+name+" ("+columns+") VALUES ("+marks+")", row...)
 		return failed
 	}, "SELECT "+columns+" FROM "+name)
 	if err != nil && failed == nil {

@@ -5,6 +5,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/queue"
 )
 
@@ -58,9 +59,9 @@ func (se *settling) journal(j *journaling) (_ bool, err error) {
 }
 
 // apply makes the settlement within a transaction.
-func (se *settling) apply(t *tx) (err error) {
+func (se *settling) apply(t *database.Tx) (err error) {
 	if se.ends {
-		if se.removed, err = t.end(se.r); se.removed || err != nil {
+		if se.removed, err = t.End(se.r); se.removed || err != nil {
 			return err
 		}
 		if err := se.r.SetRecipients(se.st.Recipients); err != nil {
@@ -72,26 +73,24 @@ func (se *settling) apply(t *tx) (err error) {
 }
 
 // applyState stores the state of a record, for which a recipient or a notice waits, and its notices. It
-// reports a message that has gone before: this very settlement was written then, in a commit that seemed to
-// fail.
-func (se *settling) applyState(t *tx) (removed bool, err error) {
+// reports a message that has gone before: this very settlement was written then, in a commit that seemed
+// to fail.
+func (se *settling) applyState(t *database.Tx) (removed bool, err error) {
 	r := se.r
 	r.Slot = 0
 	if r.Due != spool.Never {
 		// The lane and the sender are the row's: the message may have been given to another lane since it
 		// was leased.
-		r.Lane = ""
-		err = t.query(rowInto(&r.Lane, &r.Sender), "SELECT lane, sender FROM message WHERE seq=?", r.Seq)
-		if err != nil || r.Lane == "" {
+		if r.Lane, r.Sender, err = database.LaneOf(t.Conn, r.Seq); err != nil || r.Lane == "" {
 			return err == nil, err
 		}
 		se.s.queue.GiveSlot(r)
 	}
-	changed, err := t.update(r)
+	changed, err := t.Update(r)
 	if err != nil || changed == 0 {
 		return err == nil, err
 	}
-	return false, t.addNotices(r.Seq, se.st.Notices)
+	return false, t.AddNotices(r.Seq, se.st.Notices)
 }
 
 // after ends a lease whose settlement is durable.

@@ -11,6 +11,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 	"mailwhy/relay/spool/queue"
 	"mailwhy/relay/spool/runstate"
@@ -85,9 +86,6 @@ func (o Options) withDefaults() Options {
 // ErrInUse is returned by Open and OpenReadOnly when another process has the spool open.
 var ErrInUse = files.ErrInUse
 
-// errClosed is returned by every method after Close.
-var errClosed = errors.New("spool closed")
-
 // Spool is an open spool. It is safe for concurrent use.
 type Spool struct {
 	o    Options
@@ -98,7 +96,7 @@ type Spool struct {
 	queue      *queue.Queue
 	disk       *disk
 	w          *writer
-	pool       *pool
+	pool       *database.Pool
 	tidy       *tidy
 	contents   *contents
 	quarantine *quarantine
@@ -158,7 +156,7 @@ func (s *Spool) open() (err error) {
 		return errors.Join(err, s.run.Close(false))
 	}
 	s.disk.makeReserve()
-	s.pool = newPool(s.dir.File(files.Database), readBeside)
+	s.pool = database.NewPool(s.dir.File(files.Database), database.ReadBeside)
 	s.tidy = newTidy(s.dir)
 	s.contents = newContents(s)
 	s.w = newWriter(s, c, n)
@@ -169,9 +167,9 @@ func (s *Spool) open() (err error) {
 }
 
 // start brings the files into order, and opens the database. On a full disk it has the reserve.
-func (s *Spool) start(was runstate.Last) (*conn, counts, error) {
+func (s *Spool) start(was runstate.Last) (*database.Conn, database.Counts, error) {
 	c, n, err := (&opener{s: s, dir: s.dir, was: was}).start()
-	if isFull(err) && s.disk.dropReserve(0) {
+	if database.IsFull(err) && s.disk.dropReserve(0) {
 		return (&opener{s: s, dir: s.dir, was: was}).start()
 	}
 	return c, n, err
@@ -185,24 +183,24 @@ func (s *Spool) Close() error {
 	s.w.ops.close()
 	<-s.w.ended
 	clean := s.w.c != nil
-	s.pool.close()
+	s.pool.Close()
 	err := s.w.finish()
 	return errors.Join(err, s.run.Close(clean && err == nil), s.lock.Close())
 }
 
-// read runs f with a connection for reading. f may be run again and must not keep what an earlier run gave
-// it.
-func (s *Spool) read(f func(*conn) error) error {
+// read runs f with a connection for reading. f may be run again and must not keep what an earlier run
+// gave it.
+func (s *Spool) read(f func(*database.Conn) error) error {
 	if err := s.checkpoint(); err != nil {
 		return err
 	}
-	c, err := s.pool.get()
+	c, err := s.pool.Get()
 	if err != nil {
 		return err
 	}
 	err = f(c)
-	s.pool.put(c, err)
-	if broken(err) {
+	s.pool.Put(c, err)
+	if database.IsBroken(err) {
 		s.w.ops.suspect(err)
 		return fmt.Errorf("%w: %w", relay.ErrUnavailable, err)
 	}
@@ -218,14 +216,14 @@ func (s *Spool) checkpoint() error {
 		return err
 	}
 	// It must be written, since it may need the disk's reserve, as outcomes may.
-	return s.w.ops.do(context.Background(),
-		&operation{mustWrite: true, apply: func(*tx) error { return nil }})
+	return s.w.ops.do(context.Background(), &operation{mustWrite: true,
+		apply: func(*database.Tx) error { return nil }})
 }
 
 // lookUp reads the record of a message.
 func (s *Spool) lookUp(id string) (r *spool.Record, err error) {
-	err = s.read(func(c *conn) (err error) {
-		r, err = c.one("id=?", id)
+	err = s.read(func(c *database.Conn) (err error) {
+		r, err = c.Record(id)
 		return err
 	})
 	return r, err

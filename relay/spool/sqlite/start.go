@@ -2,19 +2,20 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"mailwhy/relay/spool/files"
-	"mailwhy/relay/spool/runstate"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
 
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
+	"mailwhy/relay/spool/journal"
+	"mailwhy/relay/spool/runstate"
 )
 
 // checkFor bounds the integrity check of a start after a crash.
@@ -27,26 +28,26 @@ type opener struct {
 	dir files.Dir
 	was runstate.Last
 
-	journal  journalled // what the journal holds that the run before has left
-	lostTail bool       // transactions are missing
+	journal  journal.Journal // what the journal holds that the run before has left
+	lostTail bool            // transactions are missing
 }
 
 // start opens the database, and brings it into order after whatever ended the previous process.
-func (o *opener) start() (*conn, counts, error) {
+func (o *opener) start() (*database.Conn, database.Counts, error) {
 	var err error
-	if o.journal, err = readJournal(o.dir.Path); err != nil {
-		return nil, counts{}, err
+	if o.journal, err = journal.Read(o.dir.Path); err != nil {
+		return nil, database.Counts{}, err
 	}
 	c, n, err := o.openChecked()
 	if err != nil {
 		return nil, n, err
 	}
-	t := &tx{conn: c, n: n}
-	if err = o.putInOrder(t); !damage(err) {
+	t := database.NewTx(c, n)
+	if err = o.putInOrder(t); !database.IsDamage(err) {
 		return o.started(t, err)
 	}
 	// A spool that was closed in order is not checked beforehand, and a large one not whole.
-	if err := c.close(); err != nil { // statements repeat their last error here
+	if err := c.Close(); err != nil { // statements repeat their last error here
 		o.dir.Log.Warn("closing the spool's damaged database", "dir", o.dir.Path, "err", err)
 	}
 	if err := o.s.quarantine.salvage(err.Error()); err != nil {
@@ -55,29 +56,29 @@ func (o *opener) start() (*conn, counts, error) {
 	if c, n, err = o.openOnce(checkNone); err != nil {
 		return nil, n, err
 	}
-	t = &tx{conn: c, n: n}
+	t = database.NewTx(c, n)
 	return o.started(t, o.putInOrder(t))
 }
 
 // started is the outcome of a start, err that of putInOrder.
-func (o *opener) started(t *tx, err error) (*conn, counts, error) {
+func (o *opener) started(t *database.Tx, err error) (*database.Conn, database.Counts, error) {
 	if err != nil {
-		return nil, t.n, errors.Join(err, t.close())
+		return nil, t.Counts, errors.Join(err, t.Close())
 	}
-	return t.conn, t.n, nil
+	return t.Conn, t.Counts, nil
 }
 
 // openChecked opens the database; one that turns out to be damaged is salvaged first.
-func (o *opener) openChecked() (*conn, counts, error) {
+func (o *opener) openChecked() (*database.Conn, database.Counts, error) {
 	if err := resumeRebuild(o.dir); err != nil {
-		return nil, counts{}, err
+		return nil, database.Counts{}, err
 	}
 	how := checkNone
 	if !o.was.Clean {
 		how = checkQuick
 		mended, err := mendLog(o.dir, o.behind)
 		if err != nil {
-			return nil, counts{}, err
+			return nil, database.Counts{}, err
 		}
 		if mended {
 			how = checkAll
@@ -85,22 +86,22 @@ func (o *opener) openChecked() (*conn, counts, error) {
 	}
 	c, n, err := o.openOnce(how)
 	if err == nil {
-		o.reportLost(n.commits)
+		o.reportLost(n.Commits)
 	}
-	if err == nil || !damage(err) {
+	if err == nil || !database.IsDamage(err) {
 		return c, n, err
 	}
 	if err := o.s.quarantine.salvage(err.Error()); err != nil {
-		return nil, counts{}, err
+		return nil, database.Counts{}, err
 	}
 	return o.openOnce(checkNone)
 }
 
 // reportLost tells if transactions are missing from a database that has had so many.
 func (o *opener) reportLost(commits int64) {
-	// the journal is written only after the transaction that it names
-	missing := max(0, o.journal.base-commits)
-	if last := o.journal.last(commits); o.was.Known {
+	missing := max(0,
+		o.journal.Base-commits) // the journal is written only after the transaction that it names
+	if last := o.journal.Last(commits); o.was.Known {
 		missing = max(missing, o.was.Commits-last)
 	}
 	if missing == 0 {
@@ -108,8 +109,8 @@ func (o *opener) reportLost(commits int64) {
 	}
 	o.lostTail = true
 	aside, err := "", error(nil)
-	if len(o.journal.broken)+len(o.journal.newer) > 0 { // they may have been there
-		aside, err = o.dir.SetAside(o.journal.name)
+	if o.journal.Damaged() { // they may have been there
+		aside, err = o.dir.SetAside(o.journal.Name)
 	}
 	o.dir.Log.Error("the end of the spool's log is missing: messages that were accepted, or outcomes, may "+
 		"be lost",
@@ -118,17 +119,17 @@ func (o *opener) reportLost(commits int64) {
 }
 
 // openOnce opens the database and looks whether it is whole.
-func (o *opener) openOnce(how checking) (*conn, counts, error) {
-	c, err := openWriter(o.dir.File(files.Database))
+func (o *opener) openOnce(how checking) (*database.Conn, database.Counts, error) {
+	c, err := database.OpenWriter(o.dir.File(files.Database))
 	if err != nil {
-		return nil, counts{}, err
+		return nil, database.Counts{}, err
 	}
-	n, err := readCounts(c)
+	n, err := database.ReadCounts(c)
 	if err == nil {
 		err = o.check(c, how)
 	}
 	if err != nil {
-		return nil, counts{}, errors.Join(err, c.close())
+		return nil, database.Counts{}, errors.Join(err, c.Close())
 	}
 	return c, n, nil
 }
@@ -143,41 +144,30 @@ const (
 )
 
 // check has SQLite check the database.
-func (o *opener) check(c *conn, how checking) error {
-	ctx, query := context.Background(), "PRAGMA integrity_check(10)"
+func (o *opener) check(c *database.Conn, how checking) error {
 	switch how {
 	case checkNone:
 		return nil
-	case checkQuick:
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, checkFor)
-		defer cancel()
-		query = "PRAGMA quick_check(10)"
+	case checkAll:
+		return database.Check(context.Background(), c, true)
 	}
-	var found []string
-	err := c.queryContext(ctx, func(row []driver.Value) error {
-		if text, _ := row[0].(string); text != "ok" {
-			found = append(found, text)
-		}
-		return nil
-	}, query)
-	switch {
-	case len(found) > 0:
-		return errDamaged{strings.Join(found, "; ")}
-	case err != nil && ctx.Err() != nil:
-		o.dir.Log.Info("the spool is too large to be checked whole at a start", "dir", o.dir.Path,
-			"checked_for", checkFor)
+	ctx, cancel := context.WithTimeout(context.Background(), checkFor)
+	defer cancel()
+	err := database.Check(ctx, c, false)
+	if err != nil && ctx.Err() != nil && !database.IsDamagedError(err) {
+		o.dir.Log.Info("the spool is too large to be checked whole at a start",
+			"dir", o.dir.Path, "checked_for", checkFor)
 		return nil
 	}
 	return err
 }
 
 // putInOrder does what a start has to do, in one transaction where it writes.
-func (o *opener) putInOrder(t *tx) error {
+func (o *opener) putInOrder(t *database.Tx) error {
 	if err := o.replay(t); err != nil {
 		return err
 	}
-	if err := o.sweepContents(t.conn); err != nil {
+	if err := o.sweepContents(t.Conn); err != nil {
 		return err
 	}
 	if !o.was.Clean {
@@ -185,15 +175,15 @@ func (o *opener) putInOrder(t *tx) error {
 			return err
 		}
 	}
-	if err := restoreLanes(o.s.queue, t.conn); err != nil {
+	if err := restoreLanes(o.s.queue, t.Conn); err != nil {
 		return err
 	}
-	q, _, err := t.integer("SELECT count(*) FROM quarantine")
+	q, err := database.Quarantined(t.Conn)
 	if err != nil {
 		return err
 	}
 	o.s.stat.quarantined.Store(q)
-	if err := o.s.run.Begin(t.n.commits); err != nil {
+	if err := o.s.run.Begin(t.Counts.Commits); err != nil {
 		return err
 	}
 	o.s.o.at("in order")
@@ -212,32 +202,27 @@ func crashDelay(times int64) time.Duration {
 }
 
 // afterCrash puts off the messages that were being tried when the process ended.
-func (o *opener) afterCrash(t *tx) error {
+func (o *opener) afterCrash(t *database.Tx) error {
 	now := o.dir.Now()
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := t.Begin(); err != nil {
 		return err
 	}
+	due := func(crashes int64) int64 { return spool.Nanos(now.Add(crashDelay(crashes))) }
 	for _, id := range o.was.Leased {
-		crashes, ok, err := t.integer("SELECT crashes FROM message WHERE id=? AND due IS NOT NULL", id)
-		if err == nil && ok {
-			_, err = t.exec("UPDATE message SET crashes=?, turn=NULL, due=max(due, ?) WHERE id=?",
-				crashes+1, spool.Nanos(now.Add(crashDelay(crashes+1))), id)
-		}
-		if err != nil {
+		if err := t.PutOff(id, due); err != nil {
 			return err
 		}
 	}
-	t.n.commits++
-	if _, err := t.exec("UPDATE meta SET commits=?", t.n.commits); err != nil {
+	t.Counts.Commits++
+	if err := t.StoreCounts(); err != nil {
 		return err
 	}
-	_, err := t.exec("COMMIT")
-	return err
+	return t.Commit()
 }
 
 // sweepContents removes content files of ours that no message refers to: their messages were never
 // accepted, or are gone. Files that are not ours are left alone and reported.
-func (o *opener) sweepContents(c *conn) error {
+func (o *opener) sweepContents(c *database.Conn) error {
 	d, err := os.Open(o.dir.File(files.Contents))
 	if err != nil {
 		return err
@@ -270,16 +255,14 @@ func (o *opener) sweepContents(c *conn) error {
 }
 
 // sweepContent looks at one name in the directory of contents.
-func (o *opener) sweepContent(c *conn, name string) (removed bool, err error) {
+func (o *opener) sweepContent(c *database.Conn, name string) (removed bool, err error) {
 	id, _, _ := strings.Cut(name, "-")
 	if !files.IsContent(name) {
 		o.dir.Log.Warn("a file in the spool is not ours; it is left alone", "file",
 			o.dir.File(files.Contents, name))
 		return false, nil
 	}
-	_, used,
-		err := c.integer("SELECT 1 FROM message WHERE id=?1 AND file=?2 UNION ALL SELECT 1 FROM quarantine "+
-		"WHERE id=?1", id, name)
+	used, err := c.UsesFile(id, name)
 	if err != nil || used {
 		return false, err
 	}
@@ -301,17 +284,17 @@ func (o *opener) sweepContent(c *conn, name string) (removed bool, err error) {
 
 // behind reports whether SQLite finds fewer transactions than were committed. It only reads.
 func (o *opener) behind() bool {
-	if !o.was.Known && o.journal.base == 0 {
+	if !o.was.Known && o.journal.Base == 0 {
 		return false
 	}
-	c, err := openReader(o.dir.File(files.Database), readBeside)
+	c, err := database.OpenReader(o.dir.File(files.Database), database.ReadBeside)
 	if err != nil {
 		return true
 	}
-	defer c.close()
-	n, err := readCounts(c)
-	return err != nil || n.commits < o.journal.base || o.was.Known &&
-		o.journal.last(n.commits) < o.was.Commits
+	defer c.Close()
+	n, err := database.ReadCounts(c)
+	return err != nil || n.Commits < o.journal.Base || o.was.Known &&
+		o.journal.Last(n.Commits) < o.was.Commits
 }
 
 // rename1 gives the files of format 1 their names of today. The database has all that is in them.

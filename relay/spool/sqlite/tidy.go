@@ -3,10 +3,11 @@ package sqlite
 import (
 	"errors"
 	"io/fs"
-	"mailwhy/relay/spool/files"
 	"os"
 	"sync"
 	"time"
+
+	"mailwhy/relay/spool/files"
 )
 
 // tidy does what need not be done at once: it removes content files that nothing refers to any more, and

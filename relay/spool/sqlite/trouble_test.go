@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"mailwhy/relay/spool/files"
 	"os"
 	"strings"
 	"sync"
@@ -16,13 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // diskFault is an error of SQLite as a failing disk gives it.
 func diskFault(t *testing.T) error {
 	t.Helper()
-	_, err := openConn(t.TempDir(), "mode=rw")
-	if !broken(err) {
+	_, err := database.Open(t.TempDir(), "mode=rw")
+	if !database.IsBroken(err) {
 		t.Fatalf("opening a directory as a database: %v", err)
 	}
 	return err
@@ -62,7 +63,7 @@ func TestCommitFails(t *testing.T) {
 		var failing atomic.Bool
 		failing.Store(true)
 		passes := 2 // this operation, and that of blockWriter
-		s.w.ops.do(t.Context(), &operation{apply: func(*tx) error {
+		s.w.ops.do(t.Context(), &operation{apply: func(*database.Tx) error {
 			s.w.fault = func(c bool) error {
 				if c != committed || !failing.Load() {
 					return nil
@@ -146,7 +147,7 @@ func TestReportCommitFails(t *testing.T) {
 		}
 		fault := diskFault(t)
 		failing := true
-		s.w.ops.do(t.Context(), &operation{apply: func(*tx) error {
+		s.w.ops.do(t.Context(), &operation{apply: func(*database.Tx) error {
 			s.w.fault = func(c bool) error {
 				if c != committed || !failing {
 					return nil
@@ -178,7 +179,7 @@ func TestReportCommitFails(t *testing.T) {
 func blockWriter(t *testing.T, s *Spool) (release func()) {
 	busy, end := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	go s.w.ops.do(t.Context(), &operation{apply: func(*tx) error {
+	go s.w.ops.do(t.Context(), &operation{apply: func(*database.Tx) error {
 		once.Do(func() { close(busy) })
 		<-end
 		return nil
@@ -197,11 +198,11 @@ func TestBadOperationCostsItself(t *testing.T) {
 	go func() { _, err := putOne(s, 10); errs <- err }()
 	bad := make(chan error, 1)
 	go func() {
-		bad <- s.w.ops.do(t.Context(), &operation{apply: func(t *tx) error {
-			if _, err := t.exec("DELETE FROM message"); err != nil {
+		bad <- s.w.ops.do(t.Context(), &operation{apply: func(t *database.Tx) error {
+			if _, err := t.Exec("DELETE FROM message"); err != nil {
 				return err
 			}
-			_, err := t.exec("INSERT INTO meta VALUES (1, 1, 1, 1, 1, 1, 1)")
+			_, err := t.Exec("INSERT INTO meta VALUES (1, 1, 1, 1, 1, 1, 1)")
 			return err
 		}})
 	}()
@@ -217,7 +218,7 @@ func TestBadOperationCostsItself(t *testing.T) {
 			t.Errorf("a good operation beside a bad one: %v", err)
 		}
 	}
-	if err := <-bad; code(err) != 19 {
+	if err := <-bad; database.Code(err) != 19 {
 		t.Errorf("the bad one: %v, want that a constraint failed", err)
 	}
 	if n := len(leaseSome(t, s, 5)); n != 2 {

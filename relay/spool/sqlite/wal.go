@@ -2,19 +2,22 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"mailwhy/relay/spool/files"
 	"math/bits"
 	"os"
 
 	"mailwhy/relay/internal/durable"
+	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 )
 
 // SQLite's write-ahead log (https://www.sqlite.org/fileformat2.html#the_write_ahead_log): a header and
 // frames, each a page with the running checksum of all before it. SQLite takes everything from the first
-// frame whose checksum is wrong for what a power cut left of a transaction that was never acknowledged, and
-// drops it without a word. A single flipped bit so undoes every later transaction. mendLog finds that case
-// and gives the frames new checksums, so that SQLite reads them all; what the flipped bit hit is then found
-// by the checksums of our own.
+// frame whose checksum is wrong for what a power cut left of a transaction that was never acknowledged,
+// and drops it without a word. A single flipped bit so undoes every later transaction. mendLog finds that
+// case and gives the frames new checksums, so that SQLite reads them all; what the flipped bit hit is
+// then found by the checksums of our own. maxGrowth is more pages than one transaction adds.
+const maxGrowth = (2*database.BatchBytes + 64<<20) / database.PageSize
+
 const (
 	walHeader      = 32
 	walFrameHeader = 24
@@ -31,7 +34,7 @@ type walFile struct {
 
 // parseWAL takes b for a log. ok is false when it holds no frame.
 func parseWAL(b []byte) (w *walFile, ok bool) {
-	w = &walFile{b: b, order: binary.LittleEndian, size: walFrameHeader + pageSize}
+	w = &walFile{b: b, order: binary.LittleEndian, size: walFrameHeader + database.PageSize}
 	if len(b) < walHeader+w.size {
 		return w, false
 	}
@@ -66,7 +69,8 @@ func sumAt(b []byte, end int) [2]uint32 {
 // headerGood reports whether SQLite will accept the header.
 func (w *walFile) headerGood() bool {
 	return binary.BigEndian.Uint32(w.b)&^1 == walMagic && binary.BigEndian.Uint32(w.b[4:]) == walVersion &&
-		binary.BigEndian.Uint32(w.b[8:]) == pageSize && w.sum([2]uint32{}, w.b[:24]) == sumAt(w.b, walHeader)
+		binary.BigEndian.Uint32(w.b[8:]) == database.PageSize &&
+		w.sum([2]uint32{}, w.b[:24]) == sumAt(w.b, walHeader)
 }
 
 // salts are the eight bytes that mark the frames of the current round.
@@ -153,7 +157,7 @@ func (w *walFile) mend(round string, live int) (changed int) {
 		binary.BigEndian.PutUint32(w.b, walMagic)
 		w.order = binary.LittleEndian
 		binary.BigEndian.PutUint32(w.b[4:], walVersion)
-		binary.BigEndian.PutUint32(w.b[8:], pageSize)
+		binary.BigEndian.PutUint32(w.b[8:], database.PageSize)
 		copy(w.b[16:24], round)
 		putSum(w.b, walHeader, w.sum([2]uint32{}, w.b[:24]))
 	}
@@ -187,7 +191,7 @@ func (w *walFile) mendSize(round string, live int) uint32 {
 			last = f
 		}
 	}
-	if before != 0 && (size > before+maxGrowth || size+vacuumStep < before) {
+	if before != 0 && (size > before+maxGrowth || size+database.VacuumStep < before) {
 		size = before
 		binary.BigEndian.PutUint32(last[4:], size)
 	}

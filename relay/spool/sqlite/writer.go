@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mailwhy/relay/spool"
+	"mailwhy/relay/spool/database"
 )
 
 // writer is the one goroutine that writes. It starts at once when it is idle, and what comes while a commit
@@ -15,10 +16,10 @@ import (
 type writer struct {
 	s      *Spool
 	ops    *operations
-	c      *conn     // nil while the database cannot be used
-	n      counts    // as committed, what is pending included
-	wal    int       // bytes written since the log was last copied, roughly
-	stored time.Time // when a message was last stored
+	c      *database.Conn  // nil while the database cannot be used
+	n      database.Counts // as committed, what is pending included
+	wal    int             // bytes written since the log was last copied, roughly
+	stored time.Time       // when a message was last stored
 	ended  chan struct{}
 
 	pending *pending
@@ -32,7 +33,7 @@ type writer struct {
 	delay   time.Duration // before the next attempt
 }
 
-func newWriter(s *Spool, c *conn, n counts) *writer {
+func newWriter(s *Spool, c *database.Conn, n database.Counts) *writer {
 	w := &writer{s: s, ops: newOperations(), c: c, n: n, ended: make(chan struct{}), pending: newPending(s)}
 	w.startJournal()
 	return w
@@ -108,33 +109,33 @@ func (w *writer) abandon() {
 // written.
 func (w *writer) commit(batch []*operation) error {
 	if w.c == nil {
-		return errNoDatabase
+		return database.ErrNotOpen
 	}
 	if w.tryJournal(batch) {
 		return nil
 	}
 	t, results, err := w.attempt(batch, false)
-	if err != nil && !broken(err) {
+	if err != nil && !database.IsBroken(err) {
 		// One of them is bad. Which one shows when each has a savepoint of its own.
 		t, results, err = w.attempt(batch, true)
 	}
 	if err != nil {
 		return err
 	}
-	w.pending.checkpointed(t.n.commits)
-	w.s.queue.Forget(t.gone)
+	w.pending.checkpointed(t.Counts.Commits)
+	w.s.queue.Forget(t.Gone)
 	for _, op := range batch {
-		w.wal += op.size + 6*pageSize
+		w.wal += op.size + 6*database.PageSize
 	}
-	w.conclude(batch, results, t.n, t.remove)
+	w.conclude(batch, results, t.Counts, t.Unused)
 	return nil
 }
 
 // conclude answers the operations of a transaction that is on the disk, which holds n from now on.
-func (w *writer) conclude(batch []*operation, results []error, n counts, remove []string) {
+func (w *writer) conclude(batch []*operation, results []error, n database.Counts, remove []string) {
 	w.n = n
 	w.s.stat.set(n)
-	w.s.run.Committed(n.commits)
+	w.s.run.Committed(n.Commits)
 	for i, op := range batch {
 		if op.put != nil {
 			w.stored = time.Now()
@@ -145,59 +146,51 @@ func (w *writer) conclude(batch []*operation, results []error, n counts, remove 
 }
 
 // attempt applies a batch in one transaction and commits it. The results are the operations' own.
-func (w *writer) attempt(batch []*operation, savepoints bool) (t *tx, results []error, err error) {
-	if _, err = w.c.exec("BEGIN IMMEDIATE"); err != nil {
+func (w *writer) attempt(batch []*operation, savepoints bool) (t *database.Tx, results []error, err error) {
+	t = database.NewTx(w.c, w.n)
+	if err = t.Begin(); err != nil {
 		return nil, nil, err
 	}
-	t = &tx{conn: w.c, n: w.n}
 	if err = w.pending.storeIn(t); err != nil {
-		return nil, nil, errors.Join(err, w.rollback())
+		return nil, nil, errors.Join(err, t.Rollback())
 	}
 	results = make([]error, len(batch))
 	for i, op := range batch {
 		if savepoints {
-			results[i], err = op.applyGuarded(t)
-		} else if results[i] = op.apply(t); code(results[i]) != 0 {
+			results[i], err = t.Guard(op.apply)
+		} else if results[i] = op.apply(t); database.Code(results[i]) != 0 {
 			err = results[i]
 		}
 		if err != nil {
-			return nil, nil, errors.Join(err, w.rollback())
+			return nil, nil, errors.Join(err, t.Rollback())
 		}
 	}
-	t.n.commits++
-	err = t.storeCounts()
+	t.Counts.Commits++
+	err = t.StoreCounts()
 	if err == nil && w.fault != nil {
 		err = w.fault(false)
 	}
 	if err == nil {
-		_, err = t.exec("COMMIT")
+		err = t.Commit()
 	}
 	if err == nil && w.fault != nil {
 		err = w.fault(true)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, w.rollback())
+		return nil, nil, errors.Join(err, t.Rollback())
 	}
 	return t, results, nil
-}
-
-// rollback ends a transaction that failed. SQLite may have done so itself.
-func (w *writer) rollback() error {
-	if _, err := w.c.exec("ROLLBACK"); broken(err) {
-		return err
-	}
-	return nil
 }
 
 // startJournal opens the journal, and has the database note its salt. What it holds is in the database
 // already.
 func (w *writer) startJournal() {
-	if !w.pending.open(w.n.commits) {
+	if !w.pending.open(w.n.Commits) {
 		return
 	}
-	w.n.journal = int64(w.pending.journal.salt)
+	w.n.Journal = w.pending.journal.Salt()
 	// Where the disk is full the first transaction that succeeds notes it.
-	if err := w.commit([]*operation{nothing()}); err != nil && !isFull(err) {
+	if err := w.commit([]*operation{nothing()}); err != nil && !database.IsFull(err) {
 		w.ops.suspect(err)
 	}
 }
@@ -210,7 +203,7 @@ func (w *writer) tryJournal(batch []*operation) bool {
 		return false
 	}
 	j := &journaling{p: w.pending, c: w.c, n: w.n, had: w.n, puts: map[string]*spool.Record{}}
-	w.pending.journal.clear()
+	w.pending.journal.Clear()
 	results := make([]error, len(batch))
 	for i, op := range batch {
 		ok, err := op.journal(j)
@@ -219,12 +212,12 @@ func (w *writer) tryJournal(batch []*operation) bool {
 		}
 		results[i] = err
 	}
-	if w.pending.journal.n > 0 {
-		if !w.pending.journal.fits() {
+	if !w.pending.journal.Empty() {
+		if !w.pending.journal.Fits() {
 			return false
 		}
-		j.n.commits++
-		if err := w.writeJournal(j.n.commits); err != nil {
+		j.n.Commits++
+		if err := w.writeJournal(j.n.Commits); err != nil {
 			w.pending.dropJournal(err)
 			return false
 		}
@@ -240,7 +233,7 @@ func (w *writer) writeJournal(commit int64) (err error) {
 		err = w.fault(false)
 	}
 	if err == nil {
-		err = w.pending.journal.write(commit)
+		err = w.pending.journal.Write(commit)
 	}
 	if err == nil && w.fault != nil {
 		err = w.fault(true)
@@ -258,7 +251,7 @@ func (w *writer) trimLog() error {
 		return nil
 	}
 	err := w.copyLog()
-	if isFull(err) {
+	if database.IsFull(err) {
 		// The log is what has to grow now; the next time is as good as this one.
 		return nil
 	}
@@ -267,7 +260,7 @@ func (w *writer) trimLog() error {
 
 // copyLog copies as much of the log into the database as no reader still needs.
 func (w *writer) copyLog() error {
-	left, err := w.c.copyLog()
+	left, err := database.CopyLog(w.c)
 	w.wal = left
 	return err
 }
@@ -275,13 +268,13 @@ func (w *writer) copyLog() error {
 // finish empties the log and closes the database.
 func (w *writer) finish() error {
 	if w.c == nil {
-		return errors.Join(errNoDatabase, w.pending.closeJournal())
+		return errors.Join(database.ErrNotOpen, w.pending.closeJournal())
 	}
 	var err error
 	if w.pending.count.Load() > 0 {
 		err = w.commit([]*operation{nothing()})
 	}
-	return errors.Join(err, truncateLog(w.c), w.c.close(), w.pending.closeJournal())
+	return errors.Join(err, database.TruncateLog(w.c), w.c.Close(), w.pending.closeJournal())
 }
 
 // housekeep gives free pages back to the disk, a few in each transaction, and forgets old reports.
@@ -297,14 +290,9 @@ const (
 )
 
 // vacuum is the operation of housekeep.
-func (w *writer) vacuum(t *tx) error {
-	_, err := t.exec("DELETE FROM reported WHERE at<?", spool.Nanos(w.s.o.Now().Add(-reportedFor)))
-	if err != nil {
+func (w *writer) vacuum(t *database.Tx) error {
+	if err := t.ForgetReports(spool.Nanos(w.s.o.Now().Add(-reportedFor))); err != nil {
 		return err
 	}
-	free, _, err := t.integer("PRAGMA freelist_count")
-	if err != nil || free <= freePages {
-		return err
-	}
-	return t.giveBack(min(free-freePages, vacuumStep))
+	return database.GiveBack(t.Conn, freePages)
 }
