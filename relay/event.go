@@ -34,6 +34,7 @@ type Event struct {
 	Kind        EventKind
 	First       bool   // of a message's accepted events or of a report's own dsn events
 	ID          string // queue id
+	Mail        string // queue id of the mail that was parted over several lanes; see Message.Mail
 	MessageID   string
 	From        string
 	To          string

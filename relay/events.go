@@ -12,7 +12,7 @@ import (
 // AcceptedEvent says that recipient i of m was accepted: 250 follows.
 func AcceptedEvent(m *Message, i int, now time.Time) Event {
 	e := recipientEvent(EventAccepted, m, &m.Recipients[i], now)
-	e.First, e.Delay = i == 0, 0
+	e.First, e.Delay = i == 0 && m.ID == m.MailID(), 0
 	return e
 }
 
@@ -100,7 +100,7 @@ func QuarantinedEvents(id string, m *Message, why string, now time.Time) []Event
 	if m == nil {
 		return []Event{e}
 	}
-	e.MessageID, e.From, e.Client = m.MessageID, m.Envelope.From, m.Client.Name
+	e.Mail, e.MessageID, e.From, e.Client = m.Mail, m.MessageID, m.Envelope.From, m.Client.Name
 	e.Size, e.Lane = m.Size, m.Lane
 	var events []Event
 	for i := range m.Recipients {
@@ -123,7 +123,8 @@ func LaneEvent(lane, state string, tried *Attempt, d *diagnose.Diagnosis, next t
 // recipientEvent is what all events about a recipient of a message have in common.
 func recipientEvent(kind EventKind, m *Message, r *Recipient, now time.Time) Event {
 	return Event{
-		Time: now, Kind: kind, ID: m.ID, MessageID: m.MessageID, From: m.Envelope.From, To: r.Address,
+		Time: now, Kind: kind, ID: m.ID, Mail: m.Mail, MessageID: m.MessageID, From: m.Envelope.From,
+		To:     r.Address,
 		Client: m.Client.Label(), User: m.Client.User, Size: m.Size, Delay: now.Sub(m.Arrived), Lane: m.Lane,
 	}
 }

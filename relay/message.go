@@ -6,11 +6,14 @@ import (
 	"mailwhy/diagnose"
 )
 
-// Message is one accepted mail: its envelope, where it came from, and the state of each recipient. The Spool
-// keeps the content under the message's ID; it never changes.
+// Message is one accepted mail, or the part of it that goes one way: its envelope, where it came from, and
+// the state of each recipient. It belongs to one lane. Where the recipients of a mail go to several lanes
+// there is a message for each, with a content that they share. The Spool opens it by the message's ID; it
+// never changes.
 type Message struct {
-	ID         string      `json:"id"`   // queue id, see NewID
-	Lane       string      `json:"lane"` // name of the upstream that it waits for
+	ID         string      `json:"id"`             // queue id, see NewID
+	Mail       string      `json:"mail,omitempty"` // see MailID
+	Lane       string      `json:"lane"`           // name of the upstream that it waits for
 	Envelope   Envelope    `json:"envelope"`
 	Recipients []Recipient `json:"recipients"`
 	Client     Client      `json:"client"`
@@ -22,9 +25,21 @@ type Message struct {
 	Arrived    time.Time   `json:"arrived"`
 	Report     bool        `json:"report,omitempty"` // this is a DSN of our own: it is held, never bounced
 
+	// Headers are the values of the header fields, by their names in lower case, that the routes look at.
+	Headers map[string]string `json:"headers,omitempty"`
+
 	// StatusReport says that the content claims to be a delivery status notification (RFC 3464), whoever sent
 	// it. Only the front door knows it; it is not stored.
 	StatusReport bool `json:"-"`
+}
+
+// MailID is the queue id under which the mail was acknowledged. It is the ID of one of the mail's messages,
+// and all of them have it in common.
+func (m *Message) MailID() string {
+	if m.Mail == "" {
+		return m.ID
+	}
+	return m.Mail
 }
 
 // Envelope is what MAIL FROM said (RFC 5321, 3.3).
@@ -125,7 +140,7 @@ type Recipient struct {
 	Last          *Attempt            `json:"last,omitempty"`      // the newest attempt
 	Diagnosis     *diagnose.Diagnosis `json:"diagnosis,omitempty"` // of Last
 	History       []HistoryEntry      `json:"history,omitempty"`   // oldest first, capped at MaxHistory
-	DelayReported bool                `json:"delay_told,omitempty"`
+	DelayReported bool                `json:"delay_reported,omitempty"`
 	HeldFrom      State               `json:"held_from,omitempty"` // the state to go back to at release
 	HeldWhy       string              `json:"held_why,omitempty"`
 }

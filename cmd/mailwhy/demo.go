@@ -178,7 +178,7 @@ func (d *demoRun) wait(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if stat.Messages == 0 && stat.Notices == 0 {
+		if stat.Messages == 0 && stat.Owed == 0 {
 			return nil
 		}
 		select {

@@ -80,7 +80,10 @@ func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 	if !h.Spool.Oldest.IsZero() {
 		fmt.Fprintf(w, ", the oldest of %s ago", ago(h.Spool.Oldest, now))
 	}
-	fmt.Fprintf(w, ", %s of disk free\n", bytesText(h.Spool.FreeBytes))
+	if h.Spool.LocalStat != nil {
+		fmt.Fprintf(w, ", %s of disk free", bytesText(h.Spool.FreeBytes))
+	}
+	fmt.Fprintln(w)
 	for _, n := range h.Notes {
 		fmt.Fprintln(w, "note:", printable(n))
 	}

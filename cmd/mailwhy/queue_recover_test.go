@@ -25,7 +25,7 @@ func killedJournal(t *testing.T, n int) (file string, ids []string) {
 	defer s.Close()
 	// As a lane that has nothing to do looks.
 	if _, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1,
-		Until: time.Now()}); err != nil {
+		For: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
@@ -33,7 +33,8 @@ func killedJournal(t *testing.T, n int) (file string, ids []string) {
 			Envelope: relay.Envelope{From: "app@shop.example"}}
 		m.Recipients = []relay.Recipient{{Address: fmt.Sprintf("to%d@there.example", i), State: relay.Queued,
 			NextAttempt: time.Now()}}
-		if err := s.Put(t.Context(), m, strings.NewReader("Subject: x\r\n\r\nbody\r\n")); err != nil {
+		if err := s.Put(t.Context(), []*relay.Message{m},
+			strings.NewReader("Subject: x\r\n\r\nbody\r\n")); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, m.ID)

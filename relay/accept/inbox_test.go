@@ -17,16 +17,18 @@ type storing struct {
 	relay.Spool
 	err   error
 	steps []string
-	got   *relay.Message
+	got   []*relay.Message
 }
 
-func (s *storing) Put(_ context.Context, m *relay.Message, content io.Reader) error {
+func (s *storing) Put(_ context.Context, ms []*relay.Message, content io.Reader) error {
 	if s.err != nil {
 		return s.err
 	}
 	b, err := io.ReadAll(content)
-	m.Size = int64(len(b))
-	s.steps, s.got = append(s.steps, "put"), m
+	for _, m := range ms {
+		m.Size = int64(len(b))
+	}
+	s.steps, s.got = append(s.steps, "put"), ms
 	return err
 }
 
@@ -36,8 +38,11 @@ var arrived = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 func newInbox(s *storing, events *[]relay.Event) *Inbox {
 	return &Inbox{
 		Spool: s,
-		Route: func(m *relay.Message) string { return "lane of " + m.Envelope.From },
-		Wake:  func(lane string) { s.steps = append(s.steps, "wake "+lane) },
+		Route: func(m *relay.Message, i int) string {
+			_, domain, _ := strings.Cut(m.Recipients[i].Address, "@")
+			return "lane of " + domain
+		},
+		Wake: func(lane string) { s.steps = append(s.steps, "wake "+lane) },
 		Record: recorderFunc(func(e relay.Event) {
 			s.steps = append(s.steps, "record")
 			*events = append(*events, e)
@@ -71,14 +76,14 @@ func TestAccept(t *testing.T) {
 	if err := newInbox(s, &events).Accept(context.Background(), m, content); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"put", "record", "record", "wake lane of app@example.com"}
+	want := []string{"put", "record", "record", "wake lane of example.net"}
 	if !reflect.DeepEqual(s.steps, want) {
 		t.Errorf("steps %q, want %q", s.steps, want)
 	}
-	if s.got.Lane != "lane of app@example.com" {
-		t.Errorf("stored for lane %q", s.got.Lane)
+	if len(s.got) != 1 || s.got[0] != m || m.Lane != "lane of example.net" || m.Mail != "" {
+		t.Fatalf("stored %+v", s.got)
 	}
-	for i, r := range s.got.Recipients {
+	for i, r := range m.Recipients {
 		if r.State != relay.Queued || !r.NextAttempt.Equal(arrived) {
 			t.Errorf("%s is %s, due at %v", r.Address, r.State, r.NextAttempt)
 		}
@@ -102,5 +107,62 @@ func TestAcceptNotStored(t *testing.T) {
 	}
 	if len(s.steps) != 0 || len(events) != 0 {
 		t.Errorf("steps %q, events %v: want none", s.steps, events)
+	}
+}
+
+// TestAcceptForSeveralLanes: a mail is parted by lane, as one mail; the first message has the id that the
+// client is told, and the others' ids are the same when the mail comes again.
+func TestAcceptForSeveralLanes(t *testing.T) {
+	parted := func() ([]*relay.Message, []relay.Event) {
+		var events []relay.Event
+		s := &storing{}
+		m := newMessage()
+		m.ID = relay.DerivedID(arrived, "the mail")
+		m.Recipients = nil
+		for _, a := range []string{"a@one.test", "b@two.test", "c@one.test", "d@three.test", "e@two.test"} {
+			m.Recipients = append(m.Recipients, relay.Recipient{Address: a})
+		}
+		if err := newInbox(s, &events).Accept(context.Background(), m, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		return s.got, events
+	}
+	got, events := parted()
+	var lines []string
+	for _, m := range got {
+		line := m.Lane + ":"
+		for _, r := range m.Recipients {
+			line += " " + r.Address
+		}
+		lines = append(lines, line)
+		if m.Mail != got[0].ID || m.MailID() != got[0].ID || !relay.ValidID(m.ID) ||
+			m.Subject != got[0].Subject {
+			t.Errorf("message %+v", m)
+		}
+	}
+	want := []string{
+		"lane of one.test: a@one.test c@one.test", "lane of two.test: b@two.test e@two.test",
+		"lane of three.test: d@three.test",
+	}
+	if !reflect.DeepEqual(lines, want) {
+		t.Errorf("parts %q, want %q", lines, want)
+	}
+	first := 0
+	for _, e := range events {
+		if e.First {
+			first++
+		}
+		if e.Mail != got[0].ID {
+			t.Errorf("event of %s names the mail %q", e.To, e.Mail)
+		}
+	}
+	if len(events) != 5 || first != 1 {
+		t.Errorf("%d events, %d of them the first", len(events), first)
+	}
+	again, _ := parted()
+	for i := range got {
+		if got[i].ID != again[i].ID || i > 0 && got[i].ID == got[0].ID {
+			t.Errorf("part %d has the ids %s and %s", i, got[i].ID, again[i].ID)
+		}
 	}
 }

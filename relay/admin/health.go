@@ -15,8 +15,14 @@ type Health struct {
 	OK      bool              `json:"ok"`
 	Reasons []string          `json:"reasons,omitempty"` // why it is not
 	Notes   []string          `json:"notes,omitempty"`   // what an operator should know all the same
-	Spool   relay.SpoolStat   `json:"spool,omitzero"`
+	Spool   SpoolHealth       `json:"spool,omitzero"`
 	Lanes   []relay.LaneState `json:"lanes,omitempty"`
+}
+
+// SpoolHealth is what the spool says of itself.
+type SpoolHealth struct {
+	relay.SpoolStat
+	*relay.LocalStat // nil for a spool that is not on this host
 }
 
 // statTimeout is how long the spool may take to answer.
@@ -28,17 +34,16 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), statTimeout)
 	defer cancel()
 	h := Health{Lanes: s.o.Control.Lanes(), Reasons: s.o.Control.Faults()}
-	stat, err := s.o.Queue.Stat(ctx)
-	if err != nil {
+	var err error
+	if h.Spool, err = s.spoolHealth(ctx); err != nil {
 		h.Reasons = append(h.Reasons, "the spool does not answer: "+err.Error())
 	}
-	h.Spool = stat
 	for i := range h.Lanes {
 		h.Notes = append(h.Notes, laneNotes(&h.Lanes[i])...)
 	}
-	if n := stat.Quarantined; n > 0 {
-		h.Notes = append(h.Notes,
-			fmt.Sprintf("%d damaged messages are set aside in the spool; the delivery log names them", n))
+	if l := h.Spool.LocalStat; l != nil && l.Quarantined > 0 {
+		h.Notes = append(h.Notes, fmt.Sprintf(
+			"%d damaged messages are set aside in the spool; the delivery log names them", l.Quarantined))
 	}
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK
@@ -46,6 +51,19 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		code = http.StatusServiceUnavailable
 	}
 	reply(w, code, h)
+}
+
+// spoolHealth asks the spool.
+func (s *Server) spoolHealth(ctx context.Context) (h SpoolHealth, err error) {
+	if h.SpoolStat, err = s.o.Queue.Stat(ctx); err != nil {
+		return h, err
+	}
+	if on, ok := s.o.Queue.(relay.LocalSpool); ok {
+		local, err := on.Local()
+		h.LocalStat = &local
+		return h, err
+	}
+	return h, nil
 }
 
 // laneNotes say of a lane that does not run as it may since when and why, and the same of its paused senders.

@@ -14,6 +14,7 @@ import (
 // Summary is a message in a list.
 type Summary struct {
 	ID         string             `json:"id"`
+	Mail       string             `json:"mail,omitempty"` // see relay.Message
 	Lane       string             `json:"lane"`
 	From       string             `json:"from"`
 	MessageID  string             `json:"message_id,omitempty"`
@@ -43,8 +44,9 @@ type RecipientSummary struct {
 func Summarize(m *relay.Message, lanes []relay.LaneState) Summary {
 	lane := laneOf(m, lanes)
 	s := Summary{
-		ID: m.ID, Lane: m.Lane, From: m.Envelope.From, MessageID: m.MessageID, Client: m.Client.Name,
-		Size: m.Size, Arrived: m.Arrived, Report: m.Report,
+		ID: m.ID, Mail: m.Mail, Lane: m.Lane, From: m.Envelope.From, MessageID: m.MessageID,
+		Client: m.Client.Name,
+		Size:   m.Size, Arrived: m.Arrived, Report: m.Report,
 		Recipients: make([]RecipientSummary, len(m.Recipients)),
 	}
 	for i := range m.Recipients {

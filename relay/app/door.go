@@ -51,7 +51,7 @@ func (r *Relay) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Optio
 	}
 	inbox := accept.Inbox{
 		Spool: r.spool, Record: r.record, Now: time.Now, Wake: r.wake,
-		Route: func(m *relay.Message) string { return r.route(m) },
+		Route: func(m *relay.Message, _ int) string { return r.route(m) },
 	}
 	take := func(ctx context.Context, m *relay.Message, content io.Reader) error {
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
@@ -69,10 +69,20 @@ func (r *Relay) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Optio
 // metricsOptions are the metrics' part. What is read at a scrape need not be there yet.
 func (r *Relay) metricsOptions() metrics.Options {
 	return metrics.Options{
-		Queue: func(ctx context.Context) (relay.SpoolStat, error) { return r.spool.Stat(ctx) },
+		Queue: r.spoolStat,
 		Lanes: r.lanes.states,
 		Now:   time.Now, Version: version(), GoVersion: runtime.Version(),
 	}
+}
+
+// spoolStat is what the metrics say of the spool.
+func (r *Relay) spoolStat(ctx context.Context) (s metrics.Spool, err error) {
+	if s.SpoolStat, err = r.spool.Stat(ctx); err != nil {
+		return s, err
+	}
+	local, err := r.spool.Local()
+	s.Local = &local
+	return s, err
 }
 
 // version is that of the module, as the build recorded it.

@@ -85,7 +85,7 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 				events = append(events, relay.AttemptEvent(m, r, now))
 			}
 		}
-		return relay.Settlement{Recipients: after, Notices: NoticesFor(p, m, after, now)}, false, nil
+		return relay.Settlement{Recipients: after, Owed: owed(p, m, after, now)}, false, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, relay.ErrNotFound) {
 		return nil // being offered, or gone meanwhile

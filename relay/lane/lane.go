@@ -180,7 +180,7 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 			return wait
 		}
 		leases, next, err := l.o.Spool.Lease(ctx,
-			relay.LeaseQuery{Lane: l.o.Name, Now: now, Max: n, Until: now.Add(leaseFor)})
+			relay.LeaseQuery{Lane: l.o.Name, Now: now, Max: n, For: leaseFor})
 		if err != nil {
 			if ctx.Err() == nil {
 				l.o.Log.Error("cannot read the spool", "lane", l.o.Name, "err", err)
@@ -274,7 +274,7 @@ func (l *Lane) renewLeases(ctx context.Context, now time.Time) {
 	}
 	l.renewed = now
 	for token := range l.out {
-		if err := l.o.Spool.Extend(ctx, token, now.Add(leaseFor)); err != nil && ctx.Err() == nil {
+		if err := l.o.Spool.Extend(ctx, token, leaseFor); err != nil && ctx.Err() == nil {
 			l.o.Log.Warn("cannot extend a lease", "lane", l.o.Name, "err", err)
 		}
 	}

@@ -214,7 +214,7 @@ func (b *bench) put(sender string, rcpts ...string) string {
 		m.Recipients = append(m.Recipients,
 			relay.Recipient{Address: r, State: relay.Queued, NextAttempt: m.Arrived})
 	}
-	b.spool.Put(context.Background(), m, strings.NewReader("Subject: x\r\n\r\nbody\r\n"))
+	b.spool.Put(context.Background(), []*relay.Message{m}, strings.NewReader("Subject: x\r\n\r\nbody\r\n"))
 	if b.lane != nil {
 		b.lane.Kick()
 	}
@@ -551,7 +551,7 @@ func TestLaneReportIsHeldNotBounced(t *testing.T) {
 				{Address: "a@example.com", State: relay.Queued, NextAttempt: b.now()},
 			},
 		}
-		b.spool.Put(context.Background(), m, strings.NewReader("x"))
+		b.spool.Put(context.Background(), []*relay.Message{m}, strings.NewReader("x"))
 		b.lane.Kick()
 		synctest.Wait()
 		if r := b.spool.recipient("D1", 0); r.State != relay.Held || r.HeldWhy == "" {

@@ -40,16 +40,18 @@ func clone(m *relay.Message) *relay.Message {
 	return &c
 }
 
-func (s *memSpool) Put(_ context.Context, m *relay.Message, content io.Reader) error {
+func (s *memSpool) Put(_ context.Context, ms []*relay.Message, content io.Reader) error {
 	b, err := io.ReadAll(content)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.Size = int64(len(b))
-	s.messages[m.ID] = clone(m)
-	s.contents[m.ID] = b
+	for _, m := range ms {
+		m.Size = int64(len(b))
+		s.messages[m.ID] = clone(m)
+		s.contents[m.ID] = b
+	}
 	return nil
 }
 
@@ -84,7 +86,7 @@ func (s *memSpool) Lease(_ context.Context, q relay.LeaseQuery) ([]relay.Lease, 
 		}
 		s.tokens++
 		t := relay.Token(strconv.Itoa(s.tokens))
-		s.leased[t], s.until[t] = id, q.Until
+		s.leased[t], s.until[t] = id, q.Now.Add(q.For)
 		out = append(out, relay.Lease{Token: t, Message: clone(s.messages[id])})
 	}
 	return out, time.Time{}, nil
@@ -100,13 +102,13 @@ func (s *memSpool) due(id string) time.Time {
 	return due
 }
 
-func (s *memSpool) Extend(_ context.Context, t relay.Token, until time.Time) error {
+func (s *memSpool) Extend(_ context.Context, t relay.Token, d time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.leased[t]; !ok {
 		return relay.ErrStaleLease
 	}
-	s.until[t] = until
+	s.until[t] = time.Now().Add(d)
 	return nil
 }
 
@@ -135,7 +137,16 @@ func (s *memSpool) Settle(_ context.Context, t relay.Token, st relay.Settlement)
 
 func (s *memSpool) apply(id string, st relay.Settlement) {
 	s.messages[id].Recipients = slices.Clone(st.Recipients)
-	s.notices = append(s.notices, st.Notices...)
+	for _, e := range st.Owed {
+		n, err := relay.NoticeOf(e)
+		if err != nil {
+			panic(err)
+		}
+		s.notices = append(s.notices, n)
+	}
+	if st.Lane != "" {
+		s.messages[id].Lane = st.Lane
+	}
 }
 
 func (s *memSpool) Release(t relay.Token) error {

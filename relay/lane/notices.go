@@ -32,6 +32,11 @@ func NoticesFor(p *Policy, m *relay.Message, after []relay.Recipient, now time.T
 	return notices
 }
 
+// owed are the entries of the outbox that a settlement of m as after leaves, see NoticesFor.
+func owed(p *Policy, m *relay.Message, after []relay.Recipient, now time.Time) []relay.Entry {
+	return relay.NoticeEntries(NoticesFor(p, m, after, now))
+}
+
 // noticeFor says which notice is owed when one recipient goes from before to after. A recipient that was
 // already settled has had its notice.
 func noticeFor(p *Policy, m *relay.Message, before, after *relay.Recipient,

@@ -36,7 +36,7 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		apply(r, &dec, a, d, now)
 		o.events = append(o.events, relay.AttemptEvent(m, r, now))
 	}
-	o.settlement.Notices = NoticesFor(&p, m, o.settlement.Recipients, now)
+	o.settlement.Owed = owed(&p, m, o.settlement.Recipients, now)
 	return o
 }
 

@@ -164,12 +164,12 @@ func (l *Lane) postpone(lm *leased, until time.Time) {
 		for _, i := range lm.tx.Recipients {
 			after[i].NextAttempt = earlier(until, m.Arrived.Add(policy.Expiry))
 		}
-		set := relay.Settlement{Recipients: after, Notices: NoticesFor(&policy, m, after, now)}
+		set := relay.Settlement{Recipients: after, Owed: owed(&policy, m, after, now)}
 		if err := l.o.Spool.Settle(context.Background(), lm.token, set); err != nil {
 			l.o.Log.Error("cannot postpone a message", "lane", l.o.Name, "id", m.ID, "err", err)
 			return
 		}
-		if len(set.Notices) > 0 {
+		if len(set.Owed) > 0 {
 			l.o.NoticesDue()
 		}
 	}()

@@ -135,7 +135,7 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 	for i := range o.events {
 		l.o.Record.Record(o.events[i])
 	}
-	if len(o.settlement.Notices) > 0 {
+	if len(o.settlement.Owed) > 0 {
 		l.o.NoticesDue()
 	}
 }

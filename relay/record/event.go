@@ -30,6 +30,7 @@ type Event struct {
 	Time        time.Time           `json:"time"`
 	Kind        relay.EventKind     `json:"event"`
 	ID          string              `json:"id"`
+	Mail        string              `json:"mail"`
 	MessageID   string              `json:"message_id"`
 	From        string              `json:"from"`
 	To          string              `json:"to"`
@@ -65,7 +66,8 @@ type Event struct {
 // New is the written form of e.
 func New(e *relay.Event) Event {
 	out := Event{
-		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, MessageID: e.MessageID, From: e.From, To: e.To,
+		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
+		To:     e.To,
 		Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Stage: e.Stage, Attempt: e.Attempt,
 		DelayS:      e.Delay.Seconds(),
 		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
@@ -114,6 +116,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = append(b, '"')
 	b = appendField(b, "event", string(e.Kind))
 	b = appendField(b, "id", e.ID)
+	b = appendField(b, "mail", e.Mail)
 	b = appendField(b, "message_id", e.MessageID)
 	if e.HasSender() {
 		b = appendString(append(b, `,"from":`...), e.From)

@@ -60,6 +60,7 @@ func events() map[string]relay.Event {
 	return map[string]relay.Event{
 		"accepted": with(relay.EventAccepted, func(e *relay.Event) { e.User, e.Size = "app", 4096 }),
 		"relayed": with(relay.EventRelayed, func(e *relay.Event) {
+			e.Mail = "06FZQ2"
 			e.Attempt, e.Tried = 1,
 				attempt(diagnose.StageEndOfData, diagnose.ParseReply("250 2.0.0 Ok: queued as 4F\r\n"))
 			e.Tried.UpstreamID = "4F"

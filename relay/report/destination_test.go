@@ -46,9 +46,9 @@ func TestRoutes(t *testing.T) {
 			w.fail("user_unknown")
 			w.round(6 * time.Second)
 			w.round(6 * time.Second)
-			if len(files) != tt.files || len(w.store.(*fakeStore).notices) != 0 {
+			if len(files) != tt.files || len(w.store.(*fakeStore).entries) != 0 {
 				t.Errorf("%d files, want %d; %d notices left", len(files), tt.files,
-					len(w.store.(*fakeStore).notices))
+					len(w.store.(*fakeStore).entries))
 			}
 			var to []string
 			for _, m := range w.stored() {
@@ -86,12 +86,12 @@ func TestMaildirAfterCrash(t *testing.T) {
 	w.restart()
 	w.odds = 1
 	w.round(6 * time.Second)
-	if len(w.store.(*fakeStore).notices) != 1 {
+	if len(w.store.(*fakeStore).entries) != 1 {
 		t.Fatal("the crash did not happen")
 	}
 	w.settleDown()
-	if len(names) != 1 || len(w.store.(*fakeStore).notices) != 0 {
-		t.Errorf("names %v, %d notices left", names, len(w.store.(*fakeStore).notices))
+	if len(names) != 1 || len(w.store.(*fakeStore).entries) != 0 {
+		t.Errorf("names %v, %d notices left", names, len(w.store.(*fakeStore).entries))
 	}
 }
 

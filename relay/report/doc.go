@@ -1,7 +1,7 @@
 // Package report turns the notices that settlements leave into delivery status notifications (RFC 3464) and
 // stores these as messages of their own. relay/app runs one Reporter and one HeldReports.
 //
-// In each round the Reporter reads the due notices, plans (plan.go: which reports to make, which notices to
+// In each round the Reporter claims the due notices, plans (plan.go: which reports to make, which notices to
 // postpone, which are no longer owed; storm.go: which failures go into a digest), has package dsn compose
 // each report, and stores it where the Destination says (write.go, destination.go).
 //

@@ -43,7 +43,7 @@ func (w *heldWorld) hold(report bool, why string, since time.Time) string {
 	}
 	content := "Subject: x\r\n\r\nX-Mailwhy-Queue-ID: ABOUT\r\n\r\n" +
 		"Final-Recipient: rfc822; joe@b.test\r\nAction: failed\r\n"
-	if err := w.store.Put(context.Background(), m, strings.NewReader(content)); err != nil {
+	if err := w.store.Put(context.Background(), []*relay.Message{m}, strings.NewReader(content)); err != nil {
 		w.t.Fatal(err)
 	}
 	return id

@@ -11,7 +11,8 @@ import (
 // noticePlan is what to do about a batch of due notices.
 type noticePlan struct {
 	jobs      []job
-	withdrawn []relay.Notice // no longer true: consumed without a report
+	claims    []relay.Token  // of the whole batch
+	withdrawn []relay.Entry  // no longer true, or not readable: consumed without a report
 	postponed []relay.Notice // with their new Due
 	soonest   time.Time
 }
@@ -40,10 +41,11 @@ func (p *noticePlan) postpone(n relay.Notice, due time.Time) {
 }
 
 // plan sorts a batch of due notices into reports, digests, postponed and withdrawn ones.
-func (r *Reporter) plan(now time.Time, policy StormPolicy, due []relay.Notices) *noticePlan {
+func (r *Reporter) plan(now time.Time, policy StormPolicy, due []relay.Claim) *noticePlan {
 	p := &noticePlan{}
 	digests := map[stormKey]*job{}
 	for i := range due {
+		p.claims = append(p.claims, due[i].Token)
 		r.planMessage(p, now, policy, &due[i], digests)
 	}
 	for _, key := range sortedKeys(digests) {
@@ -54,16 +56,20 @@ func (r *Reporter) plan(now time.Time, policy StormPolicy, due []relay.Notices) 
 }
 
 // planMessage sorts the notices of one message.
-func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy, g *relay.Notices,
+func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy, c *relay.Claim,
 	digests map[stormKey]*job) {
-	m := g.Message
+	m := c.Message
 	byKind := map[relay.NoticeKind][]relay.Notice{}
-	for _, n := range g.Notices {
+	for _, e := range c.Entries {
+		n, err := relay.NoticeOf(e)
 		switch {
+		case err != nil:
+			r.o.Log.Error("a notice cannot be read; no report is made of it", "id", m.ID, "err", err)
+			p.withdrawn = append(p.withdrawn, e)
 		case !stillOwed(m, n):
-			p.withdrawn = append(p.withdrawn, n)
+			p.withdrawn = append(p.withdrawn, e)
 		case n.Digest && n.Due.After(now):
-			// Its digest is not due yet; it was read along with other notices of its message.
+			p.note(n.Due) // it was read along with other notices of its message
 		case n.Digest:
 			gather(digests, stormKeyOf(m, n), m, n)
 		case n.Kind == relay.NoticeDelayed && r.o.Paused(m.Lane):

@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,7 +13,7 @@ import (
 // Options configure a Reporter. Functions are called again each time, so that a changed configuration also
 // applies to notices that already wait.
 type Options struct {
-	Spool    relay.NoticeSpool
+	Spool    relay.Outbox
 	Composer relay.Composer
 	Record   relay.Recorder
 	Log      *slog.Logger
@@ -49,6 +50,7 @@ const (
 	gatherKicks  = 50 * time.Millisecond // settlements come in bursts: one look serves many
 	pauseOnError = 5 * time.Second
 	postponeFor  = time.Minute // for a notice that cannot go out now
+	claimFor     = 10 * time.Minute
 	noticePoll   = time.Minute // longest wait, whatever the clocks say
 )
 
@@ -130,16 +132,17 @@ func (r *Reporter) Run(ctx context.Context) {
 // round reports what is due now and returns how long to wait for the next round. While a batch of reports is
 // being made the next notices are read.
 func (r *Reporter) round(ctx context.Context) time.Duration {
-	before := r.startBatch(ctx, nil)
+	before := r.startBatch(ctx, &noticePlan{})
 	for {
 		now := r.o.Now()
-		due, next, err := r.due(ctx, now, before.isAbout)
+		due, next, err := r.due(ctx, now)
 		p := r.plan(now, r.o.Storm(), due)
 		ok := err == nil && r.writeDown(ctx, p)
 		if !r.endBatch(ctx, before, p) || !ok {
+			r.o.Spool.GiveBack(p.claims...)
 			return pauseOnError
 		}
-		before = r.startBatch(ctx, p.jobs)
+		before = r.startBatch(ctx, p)
 		if !next.IsZero() && !next.After(now) && ctx.Err() == nil {
 			continue
 		}
@@ -150,16 +153,22 @@ func (r *Reporter) round(ctx context.Context) time.Duration {
 	}
 }
 
-// due reads a batch of due notices, except those of messages for which skip is true.
-func (r *Reporter) due(ctx context.Context, now time.Time,
-	skip func(id string) bool) ([]relay.Notices, time.Time, error) {
+// due claims a batch of due notices: none of a message that the batch before is about.
+func (r *Reporter) due(ctx context.Context, now time.Time) ([]relay.Claim, time.Time, error) {
 	limit := noticeBatch
 	if r.o.Storm().on() {
 		limit = digestBatch
 	}
-	due, next, err := r.o.Spool.DueNotices(ctx, now, limit, skip)
+	due, next, err := r.claim(ctx, now, limit)
 	r.written(ctx, "cannot read the due notices", err)
 	return due, next, err
+}
+
+// claim claims the notices that are due at a time, of at most so many messages.
+func (r *Reporter) claim(ctx context.Context, at time.Time, limit int) ([]relay.Claim, time.Time, error) {
+	return r.o.Spool.Claim(ctx, relay.ClaimQuery{
+		Topic: relay.TopicReport, Now: at, Max: limit, For: claimFor,
+	})
 }
 
 // untilNext is the time until the next notice, or the first of the postponed ones, is due.
@@ -178,7 +187,8 @@ func untilNext(now, next, soonest time.Time) time.Duration {
 // hide a storm.
 func (r *Reporter) writeDown(ctx context.Context, p *noticePlan) bool {
 	if len(p.withdrawn) > 0 &&
-		!r.written(ctx, "cannot withdraw notices", r.o.Spool.Report(ctx, p.withdrawn, nil, nil)) {
+		!r.written(ctx, "cannot withdraw notices",
+			r.o.Spool.Consume(ctx, relay.Answer{Entries: p.withdrawn})) {
 		return false
 	}
 	return r.postpone(ctx, p.postponed)
@@ -189,7 +199,7 @@ func (r *Reporter) postpone(ctx context.Context, notices []relay.Notice) bool {
 	if len(notices) == 0 {
 		return true
 	}
-	return r.written(ctx, "cannot postpone notices", r.o.Spool.Postpone(ctx, notices))
+	return r.written(ctx, "cannot postpone notices", r.o.Spool.Postpone(ctx, relay.NoticeEntries(notices)))
 }
 
 // written logs err, if any, and reports whether there was none.
@@ -202,33 +212,26 @@ func (r *Reporter) written(ctx context.Context, what string, err error) bool {
 
 // batch is a batch of reports being made.
 type batch struct {
-	messages map[string]bool // that the reports are about
-	done     chan struct{}
-	failed   []relay.Notice // those that could not be reported; valid once done is closed
+	claims []relay.Token
+	done   chan struct{}
+	failed []relay.Notice // those that could not be reported; valid once done is closed
 }
 
-// isAbout reports whether the batch is about a message.
-func (b *batch) isAbout(id string) bool { return b.messages[id] }
-
-// startBatch starts making reports.
-func (r *Reporter) startBatch(ctx context.Context, jobs []job) *batch {
-	b := &batch{messages: map[string]bool{}, done: make(chan struct{})}
-	for i := range jobs {
-		for _, n := range jobs[i].notices {
-			b.messages[n.Message] = true
-		}
-	}
+// startBatch starts making the planned reports.
+func (r *Reporter) startBatch(ctx context.Context, p *noticePlan) *batch {
+	b := &batch{claims: p.claims, done: make(chan struct{})}
 	go func() {
 		defer close(b.done)
-		b.failed = r.writeAll(ctx, jobs)
+		b.failed = r.writeAll(ctx, p.jobs)
 	}()
 	return b
 }
 
-// endBatch waits for a batch and postpones the notices that failed; p notes until when. It reports whether
-// that was stored.
+// endBatch waits for a batch, postpones the notices that failed and gives back what it had claimed; p notes
+// until when they are postponed. It reports whether that was stored.
 func (r *Reporter) endBatch(ctx context.Context, b *batch, p *noticePlan) bool {
 	<-b.done
+	defer r.o.Spool.GiveBack(b.claims...)
 	for i := range b.failed {
 		b.failed[i].Due = r.o.Now().Add(postponeFor)
 		p.note(b.failed[i].Due)
@@ -248,7 +251,11 @@ func (r *Reporter) writeAll(ctx context.Context, jobs []job) (failed []relay.Not
 	for range min(reportsOpen, len(jobs)) {
 		wg.Go(func() {
 			for j := range work {
-				if err := r.write(ctx, j); err != nil {
+				err := r.write(ctx, j)
+				if errors.Is(err, relay.ErrStaleLease) {
+					continue // it took too long, and another reporter has the notices now
+				}
+				if err != nil {
 					if ctx.Err() == nil {
 						r.o.Log.Error("cannot make a report; it will be tried again", "message", j.message.ID,
 							"kind", j.kind, "err", err)

@@ -66,19 +66,18 @@ func (w *world) checkReport(id string) {
 	}
 }
 
-// readAhead notices when the due notices are read a second time.
+// readAhead notices when the due notices are claimed a second time.
 type readAhead struct {
 	store
 	reads  int
 	second chan struct{}
 }
 
-func (s *readAhead) DueNotices(ctx context.Context, now time.Time, max int,
-	skip func(string) bool) ([]relay.Notices, time.Time, error) {
+func (s *readAhead) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, time.Time, error) {
 	if s.reads++; s.reads == 2 {
 		defer close(s.second)
 	}
-	return s.store.DueNotices(ctx, now, max, skip)
+	return s.store.Claim(ctx, q)
 }
 
 // TestReadsAhead holds that the next notices are read while a batch of reports is being made, and that each
@@ -284,7 +283,7 @@ func TestStoreFails(t *testing.T) {
 	for range 3 {
 		w.round(time.Minute)
 	}
-	if len(w.reports()) != 0 || len(w.store.(*fakeStore).notices) != 1 {
+	if len(w.reports()) != 0 || len(w.store.(*fakeStore).entries) != 1 {
 		t.Fatal("a notice is lost or reported")
 	}
 	broken = false

@@ -2,10 +2,12 @@ package report_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -24,8 +26,8 @@ import (
 
 // store is what both engines are to the tests.
 type store interface {
-	relay.NoticeSpool
-	Put(ctx context.Context, m *relay.Message, content io.Reader) error
+	relay.Outbox
+	Put(ctx context.Context, ms []*relay.Message, content io.Reader) error
 	Lease(ctx context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error)
 	Settle(ctx context.Context, t relay.Token, s relay.Settlement) error
 }
@@ -36,7 +38,8 @@ type fakeStore struct {
 	messages map[string]*relay.Message
 	contents map[string][]byte
 	known    map[string]bool // ids that were ever stored
-	notices  []relay.Notice
+	entries  []relay.Entry
+	claimed  map[relay.Token]bool
 }
 
 func newFakeStore() *fakeStore {
@@ -44,6 +47,7 @@ func newFakeStore() *fakeStore {
 		messages: map[string]*relay.Message{},
 		contents: map[string][]byte{},
 		known:    map[string]bool{},
+		claimed:  map[relay.Token]bool{},
 	}
 }
 
@@ -53,14 +57,16 @@ func clone(m *relay.Message) *relay.Message {
 	return &c
 }
 
-func (s *fakeStore) Put(_ context.Context, m *relay.Message, content io.Reader) error {
+func (s *fakeStore) Put(_ context.Context, ms []*relay.Message, content io.Reader) error {
 	b, err := io.ReadAll(content)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(m, b)
+	for _, m := range ms {
+		s.put(m, b)
+	}
 	return nil
 }
 
@@ -86,8 +92,13 @@ func (s *fakeStore) Settle(_ context.Context, t relay.Token, st relay.Settlement
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.messages[string(t)].Recipients = slices.Clone(st.Recipients)
-	s.notices = append(s.notices, st.Notices...)
-	if len(st.Notices) == 0 {
+	for _, e := range st.Owed {
+		e.Message = string(t)
+		s.entries = slices.DeleteFunc(s.entries,
+			func(o relay.Entry) bool { return entryKey(o) == entryKey(e) })
+		s.entries = append(s.entries, e)
+	}
+	if len(st.Owed) == 0 {
 		s.tidy(map[string]bool{string(t): true})
 	}
 	return nil
@@ -95,8 +106,8 @@ func (s *fakeStore) Settle(_ context.Context, t relay.Token, st relay.Settlement
 
 // tidy removes those of the messages that nothing waits for.
 func (s *fakeStore) tidy(ids map[string]bool) {
-	for _, n := range s.notices {
-		delete(ids, n.Message)
+	for _, e := range s.entries {
+		delete(ids, e.Message)
 	}
 	for id := range ids {
 		m := s.messages[id]
@@ -107,76 +118,81 @@ func (s *fakeStore) tidy(ids map[string]bool) {
 	}
 }
 
-func (s *fakeStore) DueNotices(_ context.Context, now time.Time, max int,
-	skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
+// Claim hands out what is due. Nobody else uses the store, so a claim only has to keep a message from being
+// handed out twice.
+func (s *fakeStore) Claim(_ context.Context, q relay.ClaimQuery) (due []relay.Claim, next time.Time,
+	err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of := map[string][]relay.Notice{}
+	of := map[string][]relay.Entry{}
 	first := map[string]time.Time{}
-	for _, n := range s.notices {
-		of[n.Message] = append(of[n.Message], n)
-		if f, ok := first[n.Message]; !ok || n.Due.Before(f) {
-			first[n.Message] = n.Due
+	for _, e := range s.entries {
+		e.Claim = relay.Token(e.Message)
+		of[e.Message] = append(of[e.Message], e)
+		if f, ok := first[e.Message]; !ok || e.Due.Before(f) {
+			first[e.Message] = e.Due
 		}
 	}
-	ids := make([]string, 0, len(first))
-	for id := range first {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b string) int {
-		if c := first[a].Compare(first[b]); c != 0 {
-			return c
-		}
-		return strings.Compare(a, b)
+	ids := slices.SortedFunc(maps.Keys(first), func(a, b string) int {
+		return cmp.Or(first[a].Compare(first[b]), strings.Compare(a, b))
 	})
 	for _, id := range ids {
-		if skip != nil && skip(id) {
+		if s.claimed[relay.Token(id)] {
 			continue
 		}
-		if first[id].After(now) || len(due) == max {
+		if first[id].After(q.Now) || len(due) == q.Max {
 			return due, first[id], nil
 		}
-		due = append(due, relay.Notices{Message: clone(s.messages[id]), Notices: of[id]})
+		s.claimed[relay.Token(id)] = true
+		due = append(due, relay.Claim{Token: relay.Token(id), Message: clone(s.messages[id]),
+			Entries: of[id]})
 	}
 	return due, time.Time{}, nil
 }
 
-func (s *fakeStore) Report(_ context.Context, consumed []relay.Notice, m *relay.Message,
-	content io.Reader) error {
+func (s *fakeStore) GiveBack(claims ...relay.Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range claims {
+		delete(s.claimed, t)
+	}
+}
+
+// entryKey is what an entry is known by; all are of one topic.
+func entryKey(e relay.Entry) string { return e.Message + " " + e.Key }
+
+func (s *fakeStore) Consume(_ context.Context, a relay.Answer) error {
 	var b []byte
-	if m != nil {
+	if len(a.Messages) > 0 {
 		var err error
-		if b, err = io.ReadAll(content); err != nil {
+		if b, err = io.ReadAll(a.Content); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	gone, of := map[relay.Notice]bool{}, map[string]bool{}
-	for _, n := range consumed {
-		of[n.Message] = true
-		gone[relay.Notice{Message: n.Message, Recipient: n.Recipient, Kind: n.Kind}] = true
+	gone, of := map[string]bool{}, map[string]bool{}
+	for _, e := range a.Entries {
+		of[e.Message], gone[entryKey(e)] = true, true
 	}
-	s.notices = slices.DeleteFunc(s.notices, func(n relay.Notice) bool {
-		return gone[relay.Notice{Message: n.Message, Recipient: n.Recipient, Kind: n.Kind}]
-	})
-	if m != nil {
+	s.entries = slices.DeleteFunc(s.entries, func(e relay.Entry) bool { return gone[entryKey(e)] })
+	for _, m := range a.Messages {
 		s.put(m, b)
 	}
 	s.tidy(of)
 	return nil
 }
 
-func (s *fakeStore) Postpone(_ context.Context, notices []relay.Notice) error {
+func (s *fakeStore) Postpone(_ context.Context, entries []relay.Entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	to := map[relay.Notice]relay.Notice{}
-	for _, n := range notices {
-		to[relay.Notice{Message: n.Message, Recipient: n.Recipient, Kind: n.Kind}] = n
+	to := map[string]relay.Entry{}
+	for _, e := range entries {
+		to[entryKey(e)] = e
 	}
-	for i, n := range s.notices {
-		if p, ok := to[relay.Notice{Message: n.Message, Recipient: n.Recipient, Kind: n.Kind}]; ok {
-			s.notices[i] = p
+	for i, e := range s.entries {
+		if p, ok := to[entryKey(e)]; ok {
+			s.entries[i] = p
 		}
 	}
 	return nil
@@ -223,22 +239,21 @@ func (c *crashing) step(write func() error) error {
 	return errCrashed
 }
 
-func (c *crashing) DueNotices(ctx context.Context, now time.Time, max int,
-	skip func(string) bool) (due []relay.Notices, next time.Time, err error) {
+func (c *crashing) Claim(ctx context.Context, q relay.ClaimQuery) (due []relay.Claim, next time.Time,
+	err error) {
 	err = c.step(func() error {
-		due, next, err = c.store.DueNotices(ctx, now, max, skip)
+		due, next, err = c.store.Claim(ctx, q)
 		return err
 	})
 	return due, next, err
 }
 
-func (c *crashing) Report(ctx context.Context, consumed []relay.Notice, m *relay.Message,
-	content io.Reader) error {
-	return c.step(func() error { return c.store.Report(ctx, consumed, m, content) })
+func (c *crashing) Consume(ctx context.Context, a relay.Answer) error {
+	return c.step(func() error { return c.store.Consume(ctx, a) })
 }
 
-func (c *crashing) Postpone(ctx context.Context, notices []relay.Notice) error {
-	return c.step(func() error { return c.store.Postpone(ctx, notices) })
+func (c *crashing) Postpone(ctx context.Context, entries []relay.Entry) error {
+	return c.step(func() error { return c.store.Postpone(ctx, entries) })
 }
 
 // diskStore is the real engine.

@@ -78,16 +78,18 @@ func (r *Reporter) restoreStorm(ctx context.Context) {
 		return
 	}
 	now := r.o.Now()
-	waiting, _, err := r.o.Spool.DueNotices(ctx, now.Add(policy.Window), digestBatch, nil)
+	waiting, _, err := r.claim(ctx, now.Add(policy.Window), digestBatch)
 	if !r.written(ctx, "cannot read the notices that wait for a digest", err) {
 		return
 	}
-	for _, g := range waiting {
-		for _, n := range g.Notices {
-			if n.Kind == relay.NoticeFailed && stillOwed(g.Message, n) {
-				r.storm.restore(stormKeyOf(g.Message, n), n, policy, now)
+	for _, c := range waiting {
+		for _, e := range c.Entries {
+			n, err := relay.NoticeOf(e)
+			if err == nil && n.Kind == relay.NoticeFailed && stillOwed(c.Message, n) {
+				r.storm.restore(stormKeyOf(c.Message, n), n, policy, now)
 			}
 		}
+		r.o.Spool.GiveBack(c.Token)
 	}
 	for key, w := range r.storm.windows {
 		if w.count <= policy.Threshold {

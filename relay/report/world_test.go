@@ -103,8 +103,11 @@ func (w *world) restart() {
 
 // kill ends the process: what its store has written stays, and no more.
 func (w *world) kill() {
-	if d, ok := w.store.(*diskStore); ok {
-		w.store = d.afterKill(w.now)
+	switch s := w.store.(type) {
+	case *diskStore:
+		w.store = s.afterKill(w.now)
+	case *fakeStore:
+		clear(s.claimed) // claims end with the process
 	}
 	w.restart()
 }
@@ -148,7 +151,8 @@ func (w *world) accept(from string, rs ...relay.Recipient) string {
 	for i := range m.Recipients {
 		m.Recipients[i].State, m.Recipients[i].NextAttempt = relay.Queued, w.now
 	}
-	if err := w.store.Put(context.Background(), m, strings.NewReader("Subject: x\r\n\r\n")); err != nil {
+	if err := w.store.Put(context.Background(), []*relay.Message{m},
+		strings.NewReader("Subject: x\r\n\r\n")); err != nil {
 		w.t.Fatal(err)
 	}
 	return m.ID
@@ -161,7 +165,7 @@ var policy = lane.Policy{Collect: 5 * time.Second, DelayAfter: 4 * time.Hour}
 func (w *world) settle(change func(m *relay.Message, r *relay.Recipient)) {
 	w.t.Helper()
 	leases, _, err := w.store.Lease(context.Background(), relay.LeaseQuery{
-		Lane: "default", Now: w.now, Max: 1 << 20, Until: w.now.Add(time.Minute),
+		Lane: "default", Now: w.now, Max: 1 << 20, For: time.Minute,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -178,7 +182,8 @@ func (w *world) settle(change func(m *relay.Message, r *relay.Recipient)) {
 				change(l.Message, &after[i])
 			}
 		}
-		st := relay.Settlement{Recipients: after, Notices: lane.NoticesFor(&policy, l.Message, after, w.now)}
+		st := relay.Settlement{Recipients: after, Owed: relay.NoticeEntries(
+			lane.NoticesFor(&policy, l.Message, after, w.now))}
 		if l.Message.Report {
 			st.Recipients[0].NextAttempt = w.now.Add(1000 * time.Hour)
 		}

@@ -13,7 +13,7 @@ import (
 func (r *Reporter) write(ctx context.Context, j *job) error {
 	dest := r.o.Destination(j.message)
 	if dest.Off {
-		return r.o.Spool.Report(ctx, j.notices, nil, nil)
+		return r.consume(ctx, j, nil, nil)
 	}
 	to := dest.addressees(j.message)
 	draft, err := r.compose(j, dest, to[0])
@@ -24,7 +24,7 @@ func (r *Reporter) write(ctx context.Context, j *job) error {
 	if dest.Maildir != "" {
 		return r.file(ctx, j, m, dest, draft.Content)
 	}
-	if err := r.o.Spool.Report(ctx, j.notices, m, bytes.NewReader(draft.Content)); err != nil {
+	if err := r.consume(ctx, j, []*relay.Message{m}, bytes.NewReader(draft.Content)); err != nil {
 		return err
 	}
 	r.recordReported(j, m, dest)
@@ -38,11 +38,18 @@ func (r *Reporter) file(ctx context.Context, j *job, m *relay.Message, dest Dest
 	if err := r.o.File(dest.Maildir, m.ID, content); err != nil {
 		return err
 	}
-	if err := r.o.Spool.Report(ctx, j.notices, nil, nil); err != nil {
+	if err := r.consume(ctx, j, nil, nil); err != nil {
 		return err
 	}
 	r.recordReported(j, m, dest)
 	return nil
+}
+
+// consume consumes the notices of a report and stores it, if it is to be stored.
+func (r *Reporter) consume(ctx context.Context, j *job, ms []*relay.Message, content io.Reader) error {
+	return r.o.Spool.Consume(ctx, relay.Answer{
+		Entries: relay.NoticeEntries(j.notices), Messages: ms, Content: content,
+	})
 }
 
 // compose writes the report.

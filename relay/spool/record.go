@@ -23,6 +23,8 @@ type Record struct {
 	Size       int64
 	Sum        uint32
 	File       string // "" when the content is in the database
+	Mail       string // "" when it is the only message of its mail
+	Content    int64  // the number that its content is stored under; 0: its own
 	Slot       int64  // 0 when it is not in the line
 	Due        int64  // never when nothing is to be tried
 	Open       int64
@@ -76,7 +78,7 @@ func (r *Record) sumStateFirst() uint32 {
 // Encode makes the record of a message whose content is stored.
 func Encode(m *relay.Message) (*Record, error) {
 	r := &Record{
-		ID: m.ID, Lane: m.Lane, Sender: strings.ToLower(m.Envelope.From),
+		ID: m.ID, Mail: m.Mail, Lane: m.Lane, Sender: strings.ToLower(m.Envelope.From),
 		Arrived: Nanos(m.Arrived), Size: m.Size,
 	}
 	head := storedHead{Message: *m}

@@ -74,6 +74,8 @@ func encodeRecipients(recipients []relay.Recipient) ([]byte, error) {
 }
 
 func decodeRecipients(b []byte) ([]relay.Recipient, error) {
+	// The name of the key until format 2. Inside a text the quotation marks would be escaped.
+	b = bytes.ReplaceAll(b, []byte(`"delay_told":`), []byte(`"delay_reported":`))
 	if !bytes.Contains(b, []byte(`"octets":{`)) {
 		var recipients []relay.Recipient
 		err := json.Unmarshal(b, &recipients)

@@ -70,14 +70,21 @@ func paused(l *relay.LaneState) float64 {
 	return 0
 }
 
-// queueGauges tell what the spool holds.
-type queueGauges struct {
-	stat   func(context.Context) (relay.SpoolStat, error)
-	asking chan struct{} // holds a token while the spool is asked
-	gauges []gauge[relay.SpoolStat]
+// Spool is what a spool says of itself.
+type Spool struct {
+	relay.SpoolStat
+	Local *relay.LocalStat // nil for one that is not on this host
 }
 
-func newQueueGauges(stat func(context.Context) (relay.SpoolStat, error), now func() time.Time) *queueGauges {
+// queueGauges tell what the spool holds.
+type queueGauges struct {
+	stat   func(context.Context) (Spool, error)
+	asking chan struct{} // holds a token while the spool is asked
+	gauges []gauge[relay.SpoolStat]
+	local  []gauge[relay.LocalStat]
+}
+
+func newQueueGauges(stat func(context.Context) (Spool, error), now func() time.Time) *queueGauges {
 	age := func(st *relay.SpoolStat) float64 {
 		if st.Oldest.IsZero() {
 			return 0
@@ -85,7 +92,8 @@ func newQueueGauges(stat func(context.Context) (relay.SpoolStat, error), now fun
 		return max(0, now().Sub(st.Oldest).Seconds())
 	}
 	type stats = relay.SpoolStat
-	return &queueGauges{stat, make(chan struct{}, 1), []gauge[stats]{
+	g := &queueGauges{stat: stat, asking: make(chan struct{}, 1)}
+	g.gauges = []gauge[stats]{
 		newGauge("mailwhy_queue_messages", "Messages in the spool.",
 			func(st *stats) float64 { return float64(st.Messages) }),
 		newGauge("mailwhy_queue_bytes", "Bytes of contents in the spool.",
@@ -94,19 +102,25 @@ func newQueueGauges(stat func(context.Context) (relay.SpoolStat, error), now fun
 			"Time since the oldest message in the spool was accepted; 0 when it is empty.", age),
 		newGauge("mailwhy_queue_notices",
 			"Reports to senders that are due or being collected, one for each recipient.",
-			func(st *stats) float64 { return float64(st.Notices) }),
+			func(st *stats) float64 { return float64(st.Owed) }),
 		newGauge("mailwhy_queue_leased", "Messages on their way to the upstream.",
 			func(st *stats) float64 { return float64(st.Leased) }),
+	}
+	g.local = []gauge[relay.LocalStat]{
 		newGauge("mailwhy_queue_quarantined", "Damaged messages set aside in the spool.",
-			func(st *stats) float64 { return float64(st.Quarantined) }),
+			func(st *relay.LocalStat) float64 { return float64(st.Quarantined) }),
 		newGauge("mailwhy_spool_free_bytes", "Free bytes on the spool's file system.",
-			func(st *stats) float64 { return float64(st.FreeBytes) }),
-	}}
+			func(st *relay.LocalStat) float64 { return float64(st.FreeBytes) }),
+	}
+	return g
 }
 
 // Describe implements prometheus.Collector.
 func (g *queueGauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, one := range g.gauges {
+		ch <- one.desc
+	}
+	for _, one := range g.local {
 		ch <- one.desc
 	}
 }
@@ -118,22 +132,27 @@ func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, one := range g.gauges {
-		one.send(ch, &st)
+		one.send(ch, &st.SpoolStat)
+	}
+	for _, one := range g.local {
+		if st.Local != nil {
+			one.send(ch, st.Local)
+		}
 	}
 }
 
 // ask asks the spool what it holds, and gives up after a while. While an answer is outstanding nobody else
 // asks, so that a disk that hangs costs one goroutine, however often it is scraped.
-func (g *queueGauges) ask() (relay.SpoolStat, bool) {
+func (g *queueGauges) ask() (Spool, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), statTimeout)
 	defer cancel()
 	select {
 	case g.asking <- struct{}{}:
 	case <-ctx.Done():
-		return relay.SpoolStat{}, false
+		return Spool{}, false
 	}
 	type answer struct {
-		st  relay.SpoolStat
+		st  Spool
 		err error
 	}
 	answers := make(chan answer, 1)
@@ -146,6 +165,6 @@ func (g *queueGauges) ask() (relay.SpoolStat, bool) {
 	case a := <-answers:
 		return a.st, a.err == nil
 	case <-ctx.Done():
-		return relay.SpoolStat{}, false
+		return Spool{}, false
 	}
 }

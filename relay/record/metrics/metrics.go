@@ -31,7 +31,7 @@ import (
 
 // Options are what a Metrics is made of. All are required.
 type Options struct {
-	Queue     func(context.Context) (relay.SpoolStat, error)
+	Queue     func(context.Context) (Spool, error)
 	Lanes     func() []relay.LaneState
 	Now       func() time.Time // wall clock
 	Version   string           // of mailwhy

@@ -23,14 +23,16 @@ var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 // fresh is a Metrics of one upstream with an empty spool, that knows clients and two reasons.
 func fresh(clients ...string) *Metrics {
-	return freshWith(func(context.Context) (relay.SpoolStat, error) {
-		return relay.SpoolStat{Messages: 3, Bytes: 4096, Notices: 2, Oldest: noon.Add(-time.Minute),
-			FreeBytes: 1e9}, nil
+	return freshWith(func(context.Context) (Spool, error) {
+		return Spool{
+			relay.SpoolStat{Messages: 3, Bytes: 4096, Owed: 2, Oldest: noon.Add(-time.Minute)},
+			&relay.LocalStat{FreeBytes: 1e9},
+		}, nil
 	}, clients...)
 }
 
 // freshWith is fresh with a spool that answers so.
-func freshWith(queue func(context.Context) (relay.SpoolStat, error), clients ...string) *Metrics {
+func freshWith(queue func(context.Context) (Spool, error), clients ...string) *Metrics {
 	m := New(Options{
 		Queue: queue,
 		Lanes: func() []relay.LaneState {
@@ -237,10 +239,10 @@ func TestStuckSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		never := make(chan struct{})
-		m := freshWith(func(context.Context) (relay.SpoolStat, error) {
+		m := freshWith(func(context.Context) (Spool, error) {
 			asked.Add(1)
 			<-never
-			return relay.SpoolStat{}, nil
+			return Spool{}, nil
 		}, "shop")
 		for range 3 {
 			began := time.Now()
@@ -265,9 +267,8 @@ func TestStuckSpool(t *testing.T) {
 
 // TestBrokenSpool: an answer that is an error is not a measurement.
 func TestBrokenSpool(t *testing.T) {
-	m := freshWith(func(context.Context) (relay.SpoolStat, error) {
-		return relay.SpoolStat{},
-			errors.New("broken")
+	m := freshWith(func(context.Context) (Spool, error) {
+		return Spool{}, errors.New("broken")
 	})
 	if _, there := read(t, m)["mailwhy_queue_messages"]; there {
 		t.Error("a gauge of a spool that is broken")

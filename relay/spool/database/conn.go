@@ -21,6 +21,8 @@ type Conn struct {
 	stmts map[string]statement
 	args  []driver.NamedValue
 
+	format int64 // of the database; 0 for one that is new, or does not say
+
 	newest      string // no message has a greater id; see HasID
 	newestKnown bool
 }
@@ -46,6 +48,10 @@ func Open(name, options string, pragmas ...string) (*Conn, error) {
 			c.Close()
 			return nil, err
 		}
+	}
+	if c.format, err = c.Version(); err != nil && !IsDamage(err) {
+		c.Close()
+		return nil, err
 	}
 	return c, nil
 }

@@ -29,7 +29,7 @@ func Pages(f relay.QueueFilter) Page {
 // AllPages reads all messages, page by page.
 func AllPages(after string) Page {
 	return func(c *Conn) (records []*spool.Record, err error) {
-		records, err = c.records("SELECT "+Columns+" FROM message WHERE id>? ORDER BY id LIMIT ?", after,
+		records, err = c.records("SELECT "+c.columns()+" FROM message WHERE id>? ORDER BY id LIMIT ?", after,
 			int64(PageRows))
 		if err == nil && len(records) > 0 {
 			after = records[len(records)-1].ID
@@ -59,7 +59,7 @@ func selectedPages(f relay.QueueFilter) Page {
 			if end = upTo == ""; end {
 				upTo = lastID
 			}
-			records, err = c.records("SELECT "+Columns+" FROM message WHERE id>?1 AND id<=?2"+
+			records, err = c.records("SELECT "+c.columns()+" FROM message WHERE id>?1 AND id<=?2"+
 				" AND (?3='' OR lane=?3) AND (?4=0 OR due IS NOT NULL) AND arrived<?5 ORDER BY id LIMIT ?6",
 				after, upTo, f.Lane, asInteger(f.Waiting), older, int64(PageRows))
 			if err != nil {
@@ -97,11 +97,18 @@ func (c *Conn) records(query string, args ...driver.Value) (records []*spool.Rec
 	return records, err
 }
 
-// idPages reads the messages of ids, page by page.
-func idPages(ids []string, after string) Page {
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	ids = slices.DeleteFunc(ids, func(id string) bool { return id <= after })
+// idPages reads the messages of ids, which are those of messages or of mails, page by page.
+func idPages(asked []string, after string) Page {
+	var ids []string
+	found := false
 	return func(c *Conn) (records []*spool.Record, err error) {
+		if !found {
+			if ids, err = c.messagesOf(asked); err != nil {
+				return nil, err
+			}
+			found = true
+			ids = slices.DeleteFunc(ids, func(id string) bool { return id <= after })
+		}
 		i := 0
 		for ; i < len(ids) && len(records) < PageRows; i++ {
 			r, err := c.Record(ids[i])
@@ -116,4 +123,24 @@ func idPages(ids []string, after string) Page {
 		ids = ids[i:]
 		return records, nil
 	}
+}
+
+// messagesOf are the ids of the messages, and of those of the mails, that have these ids, in their order.
+func (c *Conn) messagesOf(ids []string) (all []string, err error) {
+	all = slices.Clone(ids)
+	if c.format == 1 || c.format == 2 {
+		ids = nil // a mail had one message
+	}
+	for _, mail := range ids {
+		err := c.Query(func(row []driver.Value) error {
+			id, _ := row[0].(string)
+			all = append(all, id)
+			return nil
+		}, "SELECT id FROM message WHERE mail=?", mail)
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }

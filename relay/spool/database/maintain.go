@@ -9,7 +9,7 @@ import (
 )
 
 // Version is the number of the format that the database says.
-func Version(c *Conn) (int64, error) {
+func (c *Conn) Version() (int64, error) {
 	n, _, err := c.Integer("PRAGMA user_version")
 	return n, err
 }

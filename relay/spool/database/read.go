@@ -3,19 +3,37 @@ package database
 import (
 	"database/sql/driver"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
 )
 
-// Columns are those of a record, in the order in which scan reads them.
-const Columns = "seq, id, lane, sender, arrived, size, sum, file, turn, due, open, crashes, head, " +
+// Columns are those of a record, in the order in which ScanRecord reads them.
+const Columns = columns2 + ", mail, content"
+
+// columns2 are the columns until format 2.
+const columns2 = "seq, id, lane, sender, arrived, size, sum, file, turn, due, open, crashes, head, " +
 	"head_sum, recipients, state_sum"
+
+// RowLengths are how many columns the rows of the table message have. Those that were written before the
+// database was migrated have fewer than today's; the rest is NULL.
+func RowLengths() []int {
+	return []int{strings.Count(columns2, ",") + 1, strings.Count(Columns, ",") + 1}
+}
+
+// columns are Columns, as the database has them.
+func (c *Conn) columns() string {
+	if c.format == 1 || c.format == 2 {
+		return columns2 + ", NULL, NULL"
+	}
+	return Columns
+}
 
 // columnsAndContent are these and the content, if it is not in a file and takes at most ?1 bytes.
 const columnsAndContent = Columns + ", (SELECT data FROM content" +
-	" WHERE content.seq=message.seq AND message.size<=?1)"
+	" WHERE content.seq=coalesce(message.content, message.seq) AND message.size<=?1)"
 
 // ScanRecord reads a row of columns, or of columnsAndContent.
 func ScanRecord(row []driver.Value) (*spool.Record, error) {
@@ -39,7 +57,10 @@ func ScanRecord(row []driver.Value) (*spool.Record, error) {
 	}
 	r.Head, r.HeadSum, r.Recipients, r.StateSum = text(12), uint32(integer(13)), text(14), uint32(integer(15))
 	if len(row) > 16 {
-		r.Data, _ = row[16].([]byte)
+		r.Mail, r.Content = text(16), integer(17)
+	}
+	if len(row) > 18 {
+		r.Data, _ = row[18].([]byte)
 	}
 	if !ok {
 		return nil, DamagedError{"a row of the table message has values of a wrong type"}
@@ -73,12 +94,12 @@ func (c *Conn) Has(r *spool.Record) (bool, error) {
 
 // Record reads the record of a message. It returns relay.ErrNotFound when there is none.
 func (c *Conn) Record(id string) (*spool.Record, error) {
-	return c.oneOf("SELECT "+Columns+" FROM message WHERE id=?", id)
+	return c.oneOf("SELECT "+c.columns()+" FROM message WHERE id=?", id)
 }
 
-// RecordAt is record for the number of a message.
+// RecordAt is Record for the number of a message.
 func (c *Conn) RecordAt(seq int64) (*spool.Record, error) {
-	return c.oneOf("SELECT "+Columns+" FROM message WHERE seq=?", seq)
+	return c.oneOf("SELECT "+c.columns()+" FROM message WHERE seq=?", seq)
 }
 
 // RecordWithContent reads the record seq, with its content if that is at most limit bytes long and not in a
@@ -100,12 +121,12 @@ func (c *Conn) oneOf(query string, args ...driver.Value) (r *spool.Record, err e
 	return r, err
 }
 
-// Content reads a content from the database; nil when there is none.
-func (c *Conn) Content(seq int64) (data driver.Value, err error) {
+// Content reads the content of a record from the database; nil when there is none.
+func (c *Conn) Content(r *spool.Record) (data driver.Value, err error) {
 	err = c.Query(func(row []driver.Value) error {
 		data = row[0]
 		return ErrStop
-	}, "SELECT data FROM content WHERE seq=?", seq)
+	}, "SELECT data FROM content WHERE seq=?", contentOf(r))
 	return data, err
 }
 
@@ -128,17 +149,27 @@ func (c *Conn) FindContent(id string) (r *spool.Record, err error) {
 		r.Data, _ = row[3].([]byte)
 		return ErrStop
 	}, "SELECT m.size, m.sum, m.file, c.data, m.head, m.head_sum FROM message m"+
-		" LEFT JOIN content c ON c.seq=m.seq WHERE m.id=?", id)
+		" LEFT JOIN content c ON c.seq=coalesce(m.content, m.seq) WHERE m.id=?", id)
 	if err == nil && r == nil {
 		err = relay.ErrNotFound
 	}
 	return r, err
 }
 
-// UsesFile reports whether a message, or one in quarantine, has its content in a file of this name.
-func (c *Conn) UsesFile(id, name string) (bool, error) {
+// contentOf is the number that the content of a record is stored under.
+func contentOf(r *spool.Record) int64 {
+	if r.Content != 0 {
+		return r.Content
+	}
+	return r.Seq
+}
+
+// UsesFile reports whether a message, or one in quarantine, has its content in a file of this name, which
+// begins with the id of its mail.
+func (c *Conn) UsesFile(mail, name string) (bool, error) {
 	_, used, err := c.Integer("SELECT 1 FROM message WHERE id=?1 AND file=?2"+
-		" UNION ALL SELECT 1 FROM quarantine WHERE id=?1", id, name)
+		" UNION ALL SELECT 1 FROM message WHERE mail=?1 AND file=?2"+
+		" UNION ALL SELECT 1 FROM quarantine WHERE id=?1 OR file=?2", mail, name)
 	return used, err
 }
 

@@ -23,12 +23,12 @@ func (t *Tx) ForgetReports(before int64) error {
 	return err
 }
 
-// TakeReported consumes notices that were reported, and remembers the reports.
-func (t *Tx) TakeReported(reported []relay.Notice, reports []*spool.Record) error {
+// TakeAnswered consumes entries that were answered, and remembers the reports that did.
+func (t *Tx) TakeAnswered(answered []relay.Entry, reports []*spool.Record) error {
 	for _, r := range reports {
 		if _, err := t.Remember(r.ID, r.Arrived); err != nil {
 			return err
 		}
 	}
-	return t.Consume(reported)
+	return t.Consume(answered)
 }

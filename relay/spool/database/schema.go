@@ -20,11 +20,15 @@ const VacuumStep = 256
 // commit lasts.
 const BatchBytes = 4 << 20
 
-// The layout. Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000,
-// 'unixepoch'). turn is the slot of a message, its place in the order of its lane. head and recipients are
-// JSON: the message without its recipients, and these. head never changes, and the content is in a table of
-// its own, so that a settlement rewrites neither of them. Sums are CRC-32C.
-const schema = `
+// The layout is the tables of format 2 and the steps from there. New databases are made in the same way as
+// those of earlier formats are migrated, so that all have their tables at the same pages: the repair of a
+// first page relies on that.
+//
+// Times are nanoseconds since 1970; to read one in the sqlite3 shell: datetime(due/1000000000, 'unixepoch').
+// turn is the slot of a message, its place in the order of its lane. head and recipients are JSON: the
+// message without its recipients, and these. head never changes, and the content is in a table of its own,
+// so that a settlement rewrites neither of them. Sums are CRC-32C.
+const schema2 = `
 CREATE TABLE message (
 	seq        INTEGER PRIMARY KEY,
 	id         TEXT    NOT NULL UNIQUE,
@@ -86,10 +90,32 @@ CREATE TABLE meta (               -- one row
 INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
 `
 
+// from2 are the steps from format 2 to 3. The messages of one mail, one for each lane, have its id in mail,
+// and share a row of content or a file; content is the number of the row, where it is not the message's own.
+// The outbox has what is owed to others, and is in the place of the notices.
+const from2 = `
+ALTER TABLE message ADD COLUMN mail TEXT;
+ALTER TABLE message ADD COLUMN content INTEGER;
+CREATE INDEX message_mail ON message (mail) WHERE mail IS NOT NULL;
+CREATE TABLE outbox (
+	seq     INTEGER NOT NULL,  -- of the message
+	topic   TEXT    NOT NULL,  -- who is to answer it
+	key     TEXT    NOT NULL,
+	due     INTEGER NOT NULL,
+	payload BLOB,
+	PRIMARY KEY (seq, topic, key)
+) STRICT, WITHOUT ROWID;
+INSERT INTO outbox SELECT seq, 'report', kind || '/' || recipient, due,
+	CASE WHEN digest THEN CAST('digest' AS BLOB) END FROM notice;
+DROP TABLE notice;
+CREATE INDEX outbox_due ON outbox (topic, due);
+ALTER TABLE meta RENAME COLUMN notices TO owed;
+`
+
 // Counts is the row of meta: what the database holds, and how often it was written.
 type Counts struct {
-	Commits, Seq, Messages, Bytes, Notices int64
-	Journal                                int64 // 0 in format 1, and after meta was lost
+	Commits, Seq, Messages, Bytes, Owed int64
+	Journal                             int64 // 0 in format 1, and after meta was lost
 }
 
 // OpenWriter opens the database for the writer, and makes it if it is not there.
@@ -134,8 +160,9 @@ func ensureSchema(c *Conn) error {
 		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version,
 			tables)
 	}
-	return c.Run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-		schema, ApplicationID, files.Format))
+	c.format = files.Format
+	return c.Run(fmt.Sprintf("BEGIN IMMEDIATE; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d;"+
+		" COMMIT", schema2, from2, ApplicationID, files.Format))
 }
 
 // How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even
@@ -152,18 +179,17 @@ func OpenReader(name, how string) (*Conn, error) {
 
 // ReadCounts reads the row of meta.
 func ReadCounts(c *Conn) (n Counts, err error) {
-	version, _, err := c.Integer("PRAGMA user_version")
-	if err != nil {
-		return n, err
-	}
-	query := "SELECT commits, seq, messages, bytes, notices, journal FROM meta"
-	if version == 1 {
+	query := "SELECT commits, seq, messages, bytes, owed, journal FROM meta"
+	switch c.format {
+	case 1:
 		query = "SELECT commits, seq, messages, bytes, notices, 0 FROM meta"
+	case 2:
+		query = "SELECT commits, seq, messages, bytes, notices, journal FROM meta"
 	}
 	found := false
 	err = c.Query(func(row []driver.Value) error {
 		found = true
-		for i, p := range []*int64{&n.Commits, &n.Seq, &n.Messages, &n.Bytes, &n.Notices, &n.Journal} {
+		for i, p := range []*int64{&n.Commits, &n.Seq, &n.Messages, &n.Bytes, &n.Owed, &n.Journal} {
 			*p, _ = row[i].(int64)
 		}
 		return ErrStop

@@ -11,7 +11,7 @@ type Tx struct {
 	*Conn
 	Counts Counts   // as they are with what the transaction did
 	Unused []string // content files that nothing refers to once it is committed
-	Gone   []string // ids of messages whose last notice was reported
+	Gone   []string // ids of messages that went with their last entry of the outbox
 }
 
 // NewTx makes a transaction on a database that holds n.
@@ -61,15 +61,23 @@ func (t *Tx) Guard(change func(*Tx) error) (result, err error) {
 
 // StoreCounts stores the counts.
 func (t *Tx) StoreCounts() error {
-	_, err := t.Exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, notices=?, journal=?",
-		t.Counts.Commits, t.Counts.Seq, t.Counts.Messages, t.Counts.Bytes, t.Counts.Notices, t.Counts.Journal)
+	_, err := t.Exec("UPDATE meta SET commits=?, seq=?, messages=?, bytes=?, owed=?, journal=?",
+		t.Counts.Commits, t.Counts.Seq, t.Counts.Messages, t.Counts.Bytes, t.Counts.Owed, t.Counts.Journal)
 	return err
 }
 
-// Migrate makes a database of format 1 one of this format, within the transaction.
+// from1 is the step from format 1 to 2.
+const from1 = "ALTER TABLE meta ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;"
+
+// Migrate makes a database of an earlier format one of this format, within the transaction.
 func (t *Tx) Migrate() error {
-	if _, err := t.Exec("ALTER TABLE meta ADD COLUMN journal INTEGER NOT NULL DEFAULT 0"); err != nil {
-		return err
+	steps := from2
+	if t.format == 1 {
+		steps = from1 + from2
 	}
-	return t.Run(fmt.Sprintf("PRAGMA user_version=%d", files.Format))
+	err := t.Run(fmt.Sprintf("%s PRAGMA user_version=%d", steps, files.Format))
+	if err == nil {
+		t.format = files.Format
+	}
+	return err
 }

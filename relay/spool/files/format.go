@@ -12,12 +12,14 @@ import "fmt"
 //	2  the row of meta says which journal the database has taken in. The journal and the run state have
 //	   names of their own, so that a release of format 1, which refuses the database, neither reads nor
 //	   changes them before it does.
+//	3  a message knows its mail, of which there may be others with the same content, one for each lane; the
+//	   outbox, with a topic for each consumer, is in the place of the notices.
 //
 // A spool of an earlier format becomes one of this format when it is opened, with the one transaction
 // that takes in its journal. Before that commit it is of the earlier format, whole, and after it of this
 // one; the files that are renamed afterwards have nothing in them that the database has not. A spool of a
 // later format is refused before anything is changed.
-const Format = 2
+const Format = 3
 
 // NewerFormat is the error that refuses a spool of a later format.
 func NewerFormat(version int64) error {

@@ -12,14 +12,14 @@ import (
 type Changes struct {
 	Added    []*spool.Record // messages, in their order
 	Removed  []string        // ids of messages that have gone from the database
-	Reported []relay.Notice  // by reports
-	Reports  []*spool.Record // those that reported them, whether they are among Added or have gone since
+	Answered []relay.Entry   // of the outbox, by reports
+	Reports  []*spool.Record // those that answered them, whether they are among Added or have gone since
 	Missing  int             // entries that were on the disk (see onDisk) and cannot be read
 }
 
 // None reports whether there are no changes.
 func (c *Changes) None() bool {
-	return len(c.Added) == 0 && len(c.Removed) == 0 && len(c.Reported) == 0 && len(c.Reports) == 0
+	return len(c.Added) == 0 && len(c.Removed) == 0 && len(c.Answered) == 0 && len(c.Reports) == 0
 }
 
 // read reads the entries, of which those up to number sure were on the disk for sure.
@@ -73,11 +73,11 @@ func (c *Changes) add(e *entry) *spool.Record {
 	case entryPut:
 		return e.record(e.body)
 	case entryReport:
-		reported, rest, ok := cutReported(e.body)
+		answered, rest, ok := e.cutAnswered()
 		if !ok {
 			return nil
 		}
-		c.Reported = append(c.Reported, reported...)
+		c.Answered = append(c.Answered, answered...)
 		r := e.record(rest)
 		if r != nil {
 			c.Reports = append(c.Reports, r)

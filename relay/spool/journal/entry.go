@@ -13,7 +13,8 @@ const PageSize = 4096
 
 // The magic numbers of entries, how long their header is, and where in it their checksum is.
 const (
-	entryMagic  = 0x324a574d // "MWJ2"
+	entryMagic  = 0x334a574d // "MWJ3"
+	entryMagic2 = 0x324a574d // "MWJ2", in format 2
 	entryMagic1 = 0x314a574d // "MWJ1", in format 1
 	entryHeader = 48
 	entrySum    = 40
@@ -23,7 +24,7 @@ const (
 const (
 	entryPut = 1 // a message
 	entryEnd = 2 // the id of one that has gone
-	// notices that were reported, and the report: the one does not count without the other
+	// entries of the outbox that were answered, and the report: the one does not count without the other
 	entryReport = 3
 	entryLast   = 0x80 // set in the last entry of a transaction
 )
@@ -35,6 +36,7 @@ type entry struct {
 	commit int64
 	no     uint32
 	kind   byte
+	old    bool // of format 1 or 2
 	last   bool
 	body   []byte
 	length int // in the file
@@ -44,7 +46,9 @@ type entry struct {
 // parseEntry reads what begins with b, if it can be an entry.
 func parseEntry(b []byte) (e entry, ok bool) {
 	n := uint64(binary.LittleEndian.Uint32(b[4:])) + entryHeader
-	if m := binary.LittleEndian.Uint32(b); m != entryMagic && m != entryMagic1 || n > uint64(len(b)) {
+	magic := binary.LittleEndian.Uint32(b)
+	old := magic == entryMagic1 || magic == entryMagic2
+	if magic != entryMagic && !old || n > uint64(len(b)) {
 		return e, false
 	}
 	e = entry{
@@ -53,6 +57,7 @@ func parseEntry(b []byte) (e entry, ok bool) {
 		commit: int64(binary.LittleEndian.Uint64(b[24:])),
 		no:     binary.LittleEndian.Uint32(b[32:]),
 		kind:   b[36] &^ entryLast,
+		old:    old,
 		last:   b[36]&entryLast != 0,
 		body:   b[entryHeader:n],
 		length: int(n+7) &^ 7,
@@ -84,30 +89,55 @@ func sumEntry(e []byte) uint32 {
 	return crc32.Update(sum, spool.Castagnoli(), e[entrySum+4:])
 }
 
-// cutReported reads the notices at the beginning of a report's entry.
-func cutReported(b []byte) (reported []relay.Notice, rest []byte, ok bool) {
+// cutAnswered reads the entries of the outbox at the beginning of the entry of a report.
+func (e *entry) cutAnswered() (answered []relay.Entry, rest []byte, ok bool) {
+	b := e.body
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > uint64(len(b)) {
 		return nil, nil, false
 	}
 	b = b[used:]
+	cut := cutOwed
+	if e.old {
+		cut = cutNotice
+	}
 	for range n {
-		recipient, used := binary.Uvarint(b)
-		if used <= 0 {
+		var owed relay.Entry
+		if owed, b, ok = cut(b); !ok {
 			return nil, nil, false
 		}
-		b = b[used:]
-		var id, kind string
-		for _, p := range []*string{&id, &kind} {
-			if *p, b, ok = cutText(b); !ok {
-				return nil, nil, false
-			}
-		}
-		reported = append(reported, relay.Notice{
-			Message: id, Recipient: int(recipient), Kind: relay.NoticeKind(kind),
-		})
+		answered = append(answered, owed)
 	}
-	return reported, b, true
+	return answered, b, true
+}
+
+// cutOwed reads an entry of the outbox, as far as it says which one it is.
+func cutOwed(b []byte) (e relay.Entry, rest []byte, ok bool) {
+	var topic string
+	for _, p := range []*string{&e.Message, &topic, &e.Key} {
+		if *p, b, ok = cutText(b); !ok {
+			return e, nil, false
+		}
+	}
+	e.Topic = relay.Topic(topic)
+	return e, b, true
+}
+
+// cutNotice reads a notice of an earlier format.
+func cutNotice(b []byte) (e relay.Entry, rest []byte, ok bool) {
+	recipient, used := binary.Uvarint(b)
+	if used <= 0 {
+		return e, nil, false
+	}
+	b = b[used:]
+	var id, kind string
+	for _, p := range []*string{&id, &kind} {
+		if *p, b, ok = cutText(b); !ok {
+			return e, nil, false
+		}
+	}
+	n := relay.Notice{Message: id, Recipient: int(recipient), Kind: relay.NoticeKind(kind)}
+	return n.Entry(), b, true
 }
 
 // cutText reads a text that has its length before it.

@@ -90,14 +90,14 @@ func (j *File) Put(r *spool.Record) {
 	j.closeEntry(start, entryPut)
 }
 
-// Report adds to the transaction that notices are reported, by the report r unless that is nil.
-func (j *File) Report(reported []relay.Notice, r *spool.Record) {
+// Report adds to the transaction that entries of the outbox are answered, by the report r unless that is nil.
+func (j *File) Report(answered []relay.Entry, r *spool.Record) {
 	start := j.openEntry()
-	j.buf = binary.AppendUvarint(j.buf, uint64(len(reported)))
-	for _, n := range reported {
-		j.buf = binary.AppendUvarint(j.buf, uint64(n.Recipient))
-		j.text(n.Message)
-		j.text(string(n.Kind))
+	j.buf = binary.AppendUvarint(j.buf, uint64(len(answered)))
+	for _, e := range answered {
+		j.text(e.Message)
+		j.text(string(e.Topic))
+		j.text(e.Key)
 	}
 	if r != nil {
 		j.record(r)

@@ -71,16 +71,16 @@ func read(t *testing.T, dir string) Journal {
 // TestReadsWhatWasWritten writes all kinds of entries, and reads them as changes of the database.
 func TestReadsWhatWasWritten(t *testing.T) {
 	stays, goes, report := record(t, 1, "stays"), record(t, 2, "goes"), record(t, 3, "report")
-	notice := relay.Notice{Message: goes.ID, Recipient: 3, Kind: relay.NoticeFailed}
+	owed := relay.Notice{Message: goes.ID, Recipient: 3, Kind: relay.NoticeFailed}.Entry()
 	j := read(t, written(t,
 		func(f *File) { f.Put(stays); f.Put(goes) },
 		func(f *File) { f.End(goes.ID); f.End("of the database") },
-		func(f *File) { f.Report([]relay.Notice{notice}, report) },
+		func(f *File) { f.Report([]relay.Entry{owed}, report) },
 	))
 	got := j.Changes(testBase, testBase+3)
 	want := Changes{
 		Added: []*spool.Record{stays, report}, Removed: []string{"of the database"},
-		Reported: []relay.Notice{notice}, Reports: []*spool.Record{report},
+		Answered: []relay.Entry{owed}, Reports: []*spool.Record{report},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v\nwant %+v", got, want)

@@ -121,8 +121,8 @@ func (j *Journal) onDisk(marked int64) (no uint32) {
 }
 
 // Changes are what the journal adds to a database that has had so many transactions. What can be made out of
-// entries that cannot be read whole is among the messages all the same, but for reports: their notices do
-// not count as reported then, and each is made again.
+// entries that cannot be read whole is among the messages all the same, but for reports: what they
+// answer does not count as answered then, and each is made again.
 func (j *Journal) Changes(commits, marked int64) (c Changes) {
 	if !j.counts(commits) {
 		return c

@@ -148,7 +148,7 @@ const earlyBy = time.Minute
 func (l *Lane) HandOut(found Scanned, lq relay.LeaseQuery) (leases []relay.Lease, soon time.Time,
 	early []int64) {
 	q := l.q
-	deadline := time.Now().Add(lq.Until.Sub(lq.Now))
+	deadline := time.Now().Add(lq.For)
 	far := FarAhead(lq.Now, q.o.MaxDelay)
 	q.mu.Lock()
 	defer q.mu.Unlock()

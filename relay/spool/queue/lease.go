@@ -16,7 +16,10 @@ type Lease struct {
 	Lane  string
 	Seq   int64
 	Size  int64
-	File  string // of the content; "" when that is in the database
+	// Where the content is: see spool.Record.
+	File    string
+	Mail    string
+	Content int64
 
 	// Under Queue.mu.
 	position Position      // zero for a message that had no slot
@@ -31,8 +34,8 @@ func (q *Queue) grant(r *spool.Record, deadline time.Time) *Lease {
 	q.tokens++
 	le := &Lease{
 		Token: relay.Token(strconv.FormatUint(q.tokens, 36) + "-" + r.ID), ID: r.ID, Lane: r.Lane,
-		Seq: r.Seq, Size: r.Size, File: r.File, position: positionOf(r), deadline: deadline,
-		row: q.o.Run.Add(r.ID), ended: make(chan struct{}),
+		Seq: r.Seq, Size: r.Size, File: r.File, Mail: r.Mail, Content: r.Content,
+		position: positionOf(r), deadline: deadline, row: q.o.Run.Add(r.ID), ended: make(chan struct{}),
 	}
 	q.leased[r.Seq] = le
 	q.byToken[le.Token] = le
@@ -81,6 +84,14 @@ func (q *Queue) findAgain(le *Lease) {
 	}
 }
 
+// Record is the message of a lease, as far as the lease knows it.
+func (le *Lease) Record() *spool.Record {
+	return &spool.Record{
+		Seq: le.Seq, ID: le.ID, Lane: le.Lane, Size: le.Size, File: le.File, Mail: le.Mail,
+		Content: le.Content,
+	}
+}
+
 // current returns the lease of a token that is not being settled. q.mu is held.
 func (q *Queue) current(t relay.Token) (*Lease, error) {
 	le := q.byToken[t]
@@ -104,15 +115,15 @@ func (q *Queue) IsLeased(seq int64) bool {
 	return q.leased[seq] != nil
 }
 
-// Extend moves the deadline of a lease.
-func (q *Queue) Extend(t relay.Token, until time.Time) error {
+// Extend moves the deadline of a lease to d from now.
+func (q *Queue) Extend(t relay.Token, d time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	le, err := q.current(t)
 	if err != nil {
 		return err
 	}
-	le.deadline = time.Now().Add(until.Sub(q.o.Now()))
+	le.deadline = time.Now().Add(d)
 	q.sweepBy(le.deadline)
 	return nil
 }

@@ -106,7 +106,7 @@ func (l *Lane) evict() {
 // that is not possible, and nothing was leased.
 func (l *Lane) LeaseInMemory(lq relay.LeaseQuery) (leases []relay.Lease, next time.Time, ok bool) {
 	q := l.q
-	deadline := time.Now().Add(lq.Until.Sub(lq.Now))
+	deadline := time.Now().Add(lq.For)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.lapse(time.Now())

@@ -35,8 +35,7 @@ func arrive(q *Queue, seq int64, sender string) {
 
 // lease leases up to max messages from memory.
 func lease(q *Queue, max int) []relay.Lease {
-	now := time.Now()
-	lq := relay.LeaseQuery{Lane: "default", Now: now, Max: max, Until: now.Add(time.Minute)}
+	lq := relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: max, For: time.Minute}
 	ls, _, _ := q.Lane("default").LeaseInMemory(lq)
 	return ls
 }

@@ -88,8 +88,7 @@ func notDue(t *testing.T, s relay.Spool) {
 	if len(ls) != 0 || !next.Equal(due) {
 		t.Errorf("%d leases, next %v; want none, and %v", len(ls), next, due)
 	}
-	ls, _, err := s.Lease(t.Context(),
-		relay.LeaseQuery{Lane: lane, Now: due, Max: 3, Until: due.Add(time.Minute)})
+	ls, _, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: lane, Now: due, Max: 3, For: time.Minute})
 	if err != nil || len(ls) != 1 {
 		t.Errorf("%d leases at the due time, %v; want 1", len(ls), err)
 	}
@@ -111,8 +110,7 @@ func leaseLapses(t *testing.T, s relay.Spool) {
 	if !errors.Is(err, relay.ErrStaleLease) {
 		t.Errorf("Settle by the lapsed lease: %v", err)
 	}
-	if err := s.Extend(t.Context(), old.Token, time.Now().Add(time.Hour)); !errors.Is(err,
-		relay.ErrStaleLease) {
+	if err := s.Extend(t.Context(), old.Token, time.Hour); !errors.Is(err, relay.ErrStaleLease) {
 		t.Errorf("Extend of the lapsed lease: %v", err)
 	}
 	all(again[0].Message, relay.Relayed, time.Time{})
@@ -122,14 +120,14 @@ func leaseLapses(t *testing.T, s relay.Spool) {
 func extend(t *testing.T, s relay.Spool) {
 	put(t, s, message(), "x")
 	ls, _ := leaseUntil(t, s, 1, 200*time.Millisecond)
-	if err := s.Extend(t.Context(), ls[0].Token, time.Now().Add(time.Hour)); err != nil {
+	if err := s.Extend(t.Context(), ls[0].Token, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(300 * time.Millisecond)
 	if again := lease(t, s, 1); len(again) != 0 {
 		t.Error("an extended lease lapsed")
 	}
-	if err := s.Extend(t.Context(), "no-such-token", time.Now()); !errors.Is(err, relay.ErrStaleLease) {
+	if err := s.Extend(t.Context(), "no-such-token", time.Hour); !errors.Is(err, relay.ErrStaleLease) {
 		t.Errorf("Extend of a token that was never given: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func putReaderFails(t *testing.T, s relay.Spool) {
 	broken := errors.New("the client went away")
 	for _, size := range []int{10, 5 << 20} {
 		r := io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(broken))
-		if err := s.Put(t.Context(), message(), r); !errors.Is(err, broken) {
+		if err := s.Put(t.Context(), []*relay.Message{message()}, r); !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: %v, want the reader's error", size, err)
 		}
 	}
@@ -70,7 +70,7 @@ func putCancelled(t *testing.T, s relay.Spool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m := message()
-	err := s.Put(ctx, m, bytes.NewReader(nil))
+	err := s.Put(ctx, []*relay.Message{m}, bytes.NewReader(nil))
 	if stored := len(lease(t, s, 10)) == 1; stored != (err == nil) {
 		t.Errorf("Put returned %v, and stored is %v", err, stored)
 	}

@@ -2,17 +2,18 @@
 // test of its own:
 //
 //	func TestSpool(t *testing.T) {
-//		spooltest.Run(t, func(t *testing.T) relay.Spool { ... })
+//		spooltest.Run(t, func(t *testing.T) spooltest.Store { ... })
 //	}
 //
-// It tests what the port promises and no more: fairness, order and atomicity across messages are promises
-// of single engines. The add-ons (NoticeSpool, Lister, Editor, Releaser) are tested where the engine has
-// them. All times are taken from the machine's clock, and each sub-test has a spool of its own.
+// It tests what the port promises and no more: fairness and order are promises of single engines. The add-ons
+// (Outbox, Lister, Editor, Releaser, Watcher) are tested where the engine has them. All times are taken from
+// the machine's clock, and each test has a store of its own.
 package spooltest
 
 import (
 	"bytes"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,12 +22,18 @@ import (
 	"mailwhy/relay"
 )
 
-// Run runs the suite. open gives an empty spool, which it also closes when the test ends.
-func Run(t *testing.T, open func(t *testing.T) relay.Spool) {
-	for _, tc := range []struct {
-		name string
-		test func(*testing.T, relay.Spool)
-	}{
+// Store is where an engine keeps messages: a directory, a database.
+type Store struct {
+	// Open opens the store, and makes it the first time. What it returns has a Close method.
+	Open func() (relay.Spool, error)
+	// Shared says that several may have the store open at a time. Of an engine that cannot, a second Open
+	// must fail while the first is open.
+	Shared bool
+}
+
+// Run runs the suite. newStore gives a store that is empty.
+func Run(t *testing.T, newStore func(t *testing.T) Store) {
+	run(t, newStore, "", []test[relay.Spool]{
 		{"KeepsEverything", keepsEverything},
 		{"PutTwice", putTwice},
 		{"PutAfterSettled", putAfterSettled},
@@ -45,11 +52,56 @@ func Run(t *testing.T, open func(t *testing.T) relay.Spool) {
 		{"SettleHolds", settleHolds},
 		{"SettleStale", settleStale},
 		{"ManyAtOnce", manyAtOnce},
-	} {
-		t.Run(tc.name, func(t *testing.T) { tc.test(t, open(t)) })
+		{"PartsShareContent", partsShareContent},
+		{"PartsTwice", partsTwice},
+		{"Move", move},
+		{"MoveWithEntries", moveWithEntries},
+	})
+	run(t, newStore, "an outbox", outboxTests)
+	run(t, newStore, "a list of its messages, and edits", queueTests)
+	run(t, newStore, "leases that end without a write", []test[releaser]{{"Release", release}})
+	run(t, newStore, "a watch", []test[watcher]{{"Watch", watch}})
+	t.Run("Reopen", func(t *testing.T) { reopen(t, newStore(t)) })
+	t.Run("TwoHandles", func(t *testing.T) { twoHandles(t, newStore(t)) })
+}
+
+// test is a test of an engine that has what S has.
+type test[S any] struct {
+	name string
+	test func(*testing.T, S)
+}
+
+// run runs tests, each on a store of its own. Of an engine without the add-on that they are about, which
+// has is the words for, they are skipped.
+func run[S any](t *testing.T, newStore func(t *testing.T) Store, has string, tests []test[S]) {
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			s, ok := newStore(t).open(t).(S)
+			if !ok {
+				t.Skip("skipping: this engine does not have " + has)
+			}
+			tc.test(t, s)
+		})
 	}
-	runNotices(t, open)
-	runQueue(t, open)
+}
+
+// open opens the store until the test ends.
+func (st Store) open(t *testing.T) relay.Spool {
+	t.Helper()
+	s, err := st.Open()
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() { closeSpool(t, s) })
+	return s
+}
+
+// closeSpool closes s; a second time is harmless.
+func closeSpool(t *testing.T, s relay.Spool) {
+	t.Helper()
+	if err := s.(io.Closer).Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
 }
 
 // lane is the lane of all messages that do not say otherwise.
@@ -75,7 +127,13 @@ func message(recipients ...string) *relay.Message {
 // put stores m.
 func put(t *testing.T, s relay.Spool, m *relay.Message, content string) {
 	t.Helper()
-	if err := s.Put(t.Context(), m, bytes.NewReader([]byte(content))); err != nil {
+	putParts(t, s, content, m)
+}
+
+// putParts stores the messages of one mail.
+func putParts(t *testing.T, s relay.Spool, content string, ms ...*relay.Message) {
+	t.Helper()
+	if err := s.Put(t.Context(), ms, bytes.NewReader([]byte(content))); err != nil {
 		t.Fatalf("Put: %v", err)
 	}
 }
@@ -90,8 +148,13 @@ func lease(t *testing.T, s relay.Spool, max int) []relay.Lease {
 // leaseUntil leases up to max messages of the lane for d.
 func leaseUntil(t *testing.T, s relay.Spool, max int, d time.Duration) ([]relay.Lease, time.Time) {
 	t.Helper()
-	now := time.Now()
-	ls, next, err := s.Lease(t.Context(), relay.LeaseQuery{Lane: lane, Now: now, Max: max, Until: now.Add(d)})
+	return leaseOf(t, s, relay.LeaseQuery{Lane: lane, Now: time.Now(), Max: max, For: d})
+}
+
+// leaseOf leases what q says.
+func leaseOf(t *testing.T, s relay.Spool, q relay.LeaseQuery) ([]relay.Lease, time.Time) {
+	t.Helper()
+	ls, next, err := s.Lease(t.Context(), q)
 	if err != nil {
 		t.Fatalf("Lease: %v", err)
 	}
@@ -108,11 +171,10 @@ func leaseOne(t *testing.T, s relay.Spool) relay.Lease {
 	return ls[0]
 }
 
-// settle stores the state of a leased message's recipients as they stand in it.
-func settle(t *testing.T, s relay.Spool, l relay.Lease, notices ...relay.Notice) {
+// settle stores the state of a leased message's recipients as they stand in it, and what is owed.
+func settle(t *testing.T, s relay.Spool, l relay.Lease, owed ...relay.Entry) {
 	t.Helper()
-	err := s.Settle(t.Context(), l.Token,
-		relay.Settlement{Recipients: l.Message.Recipients, Notices: notices})
+	err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: l.Message.Recipients, Owed: owed})
 	if err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
@@ -149,7 +211,7 @@ func manyAtOnce(t *testing.T, s relay.Spool) {
 		wg.Go(func() {
 			for range each {
 				m := message()
-				if err := s.Put(t.Context(), m, bytes.NewReader([]byte(m.ID))); err != nil {
+				if err := s.Put(t.Context(), []*relay.Message{m}, strings.NewReader(m.ID)); err != nil {
 					t.Errorf("Put: %v", err)
 				}
 			}

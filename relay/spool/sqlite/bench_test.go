@@ -62,7 +62,8 @@ func BenchmarkPut(b *testing.B) {
 				b.ReportAllocs()
 				b.ResetTimer()
 				atOnce(b.N, sessions, func() {
-					if err := s.Put(context.Background(), benchMessage("app@sender.example"),
+					if err := s.Put(context.Background(),
+						[]*relay.Message{benchMessage("app@sender.example")},
 						bytes.NewReader(content)); err != nil {
 						b.Error(err)
 					}
@@ -93,7 +94,7 @@ func BenchmarkInlineLimit(b *testing.B) {
 
 // passThrough puts one message, and leases, reads and settles one.
 func passThrough(b *testing.B, s *Spool, content []byte) {
-	if err := s.Put(context.Background(), benchMessage("app@sender.example"),
+	if err := s.Put(context.Background(), []*relay.Message{benchMessage("app@sender.example")},
 		bytes.NewReader(content)); err != nil {
 		b.Error(err)
 		return
@@ -108,7 +109,7 @@ func relayNext(b *testing.B, s *Spool, state relay.State) {
 		var err error
 		now := time.Now()
 		leases, _, err = s.Lease(context.Background(),
-			relay.LeaseQuery{Lane: "default", Now: now, Max: 1, Until: now.Add(time.Hour)})
+			relay.LeaseQuery{Lane: "default", Now: now, Max: 1, For: time.Hour})
 		if err != nil {
 			b.Error(err)
 			return
@@ -119,7 +120,8 @@ func relayNext(b *testing.B, s *Spool, state relay.State) {
 	l.Message.Recipients[0].State = state
 	st := relay.Settlement{Recipients: l.Message.Recipients}
 	if state == relay.Failed {
-		st.Notices = []relay.Notice{{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: time.Now()}}
+		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: time.Now()}
+		st.Owed = []relay.Entry{n.Entry()}
 	}
 	if err := s.Settle(context.Background(), l.Token, st); err != nil {
 		b.Error(err)
@@ -164,13 +166,15 @@ func BenchmarkRefused(b *testing.B) {
 	for left := b.N; left > 0; left -= 256 {
 		n := min(left, 256)
 		atOnce(n, 32, func() {
-			if err := s.Put(context.Background(), benchMessage("app@sender.example"),
+			if err := s.Put(context.Background(), []*relay.Message{benchMessage("app@sender.example")},
 				bytes.NewReader(content)); err != nil {
 				b.Error(err)
 			}
 		})
 		atOnce(n, 32, func() { relayNext(b, s, relay.Failed) })
-		due, _, err := s.DueNotices(context.Background(), time.Now().Add(time.Second), n, nil)
+		due, _, err := s.Claim(context.Background(), relay.ClaimQuery{
+			Topic: relay.TopicReport, Now: time.Now().Add(time.Second), Max: n, For: time.Hour,
+		})
 		if err != nil || len(due) != n {
 			b.Fatalf("%d of %d messages have notices: %v", len(due), n, err)
 		}
@@ -180,11 +184,14 @@ func BenchmarkRefused(b *testing.B) {
 			readContent(b, s, of.Message.ID)
 			report := benchMessage("")
 			report.Report = true
-			err := s.Report(context.Background(), of.Notices, report,
-				io.MultiReader(bytes.NewReader(content), bytes.NewReader(content)))
+			err := s.Consume(context.Background(), relay.Answer{
+				Entries: of.Entries, Messages: []*relay.Message{report},
+				Content: io.MultiReader(bytes.NewReader(content), bytes.NewReader(content)),
+			})
 			if err != nil {
 				b.Error(err)
 			}
+			s.GiveBack(of.Token)
 		})
 		atOnce(n, 32, func() { relayNext(b, s, relay.Relayed) })
 	}
@@ -200,7 +207,7 @@ func fill(b testing.TB, s *Spool, n, senders int) {
 		wg.Go(func() {
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 				sender := fmt.Sprintf("app%d@sender.example", i%int64(senders))
-				if err := s.Put(context.Background(), benchMessage(sender),
+				if err := s.Put(context.Background(), []*relay.Message{benchMessage(sender)},
 					bytes.NewReader(content)); err != nil {
 					b.Error(err)
 					return
@@ -228,7 +235,7 @@ func BenchmarkRestart(b *testing.B) {
 		s := openTest(b, Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 		now := time.Now()
 		leases, _, err := s.Lease(context.Background(),
-			relay.LeaseQuery{Lane: "default", Now: now, Max: 50, Until: now.Add(time.Hour)})
+			relay.LeaseQuery{Lane: "default", Now: now, Max: 50, For: time.Hour})
 		if err != nil || len(leases) != 50 {
 			b.Fatalf("%d leases: %v", len(leases), err)
 		}

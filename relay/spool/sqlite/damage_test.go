@@ -53,7 +53,7 @@ func makeImage(t testing.TB, n int, checkpoint bool) image {
 		if i%20 == 7 {
 			content = strings.Repeat(m.ID, 1000)
 		}
-		if err := s.Put(context.Background(), m, strings.NewReader(content)); err != nil {
+		if err := s.Put(context.Background(), []*relay.Message{m}, strings.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 		im.want[m.ID] = content
@@ -104,7 +104,7 @@ func leaseSome(t testing.TB, s *Spool, max int) []relay.Lease {
 	t.Helper()
 	now := s.o.Now()
 	ls, _, err := s.Lease(context.Background(),
-		relay.LeaseQuery{Lane: "default", Now: now, Max: max, Until: now.Add(time.Hour)})
+		relay.LeaseQuery{Lane: "default", Now: now, Max: max, For: time.Hour})
 	if err != nil {
 		t.Fatalf("Lease: %v", err)
 	}
@@ -155,7 +155,7 @@ func (w *watcher) account(t testing.TB, s *Spool, want map[string]string) (kept,
 	now := time.Now()
 	for range 50 { // damage may be found, and salvaged, on the way
 		_, _, err := s.Lease(context.Background(),
-			relay.LeaseQuery{Lane: "default", Now: now, Max: 1, Until: now.Add(time.Hour)})
+			relay.LeaseQuery{Lane: "default", Now: now, Max: 1, For: time.Hour})
 		if err == nil {
 			break
 		}
@@ -343,7 +343,8 @@ func TestFlippedDatabase(t *testing.T) {
 		if kept < len(im.want)*2/3 {
 			t.Errorf("%s: only %d of %d messages were kept\n%s", what, kept, len(im.want), w.String())
 		}
-		if err := s.Put(t.Context(), benchMessage("a@b.example"), strings.NewReader("x")); err != nil {
+		if err := s.Put(t.Context(), []*relay.Message{benchMessage("a@b.example")},
+			strings.NewReader("x")); err != nil {
 			t.Errorf("%s: Put after the damage: %v", what, err)
 		}
 	})
@@ -440,7 +441,8 @@ func TestDamageWhileOpen(t *testing.T) {
 		t.Errorf("Settle of a lease given before: %v", err)
 	}
 	delete(im.want, ls[0].Message.ID)
-	if err := s.Put(t.Context(), benchMessage("a@b.example"), strings.NewReader("x")); err != nil {
+	if err := s.Put(t.Context(), []*relay.Message{benchMessage("a@b.example")},
+		strings.NewReader("x")); err != nil {
 		t.Errorf("Put: %v\n%s", err, w.String())
 	}
 	if _, _, missing := w.account(t, s, im.want); missing > 0 {
@@ -572,13 +574,14 @@ func TestDamagedRow(t *testing.T) {
 		t.Errorf("a damaged content: %v", err)
 	}
 	st, err := s.Stat(t.Context())
-	if err != nil || st.Quarantined != 3 || st.Messages != int64(len(im.want)-3) {
-		t.Errorf("Stat gives %+v, %v", st, err)
+	local, errLocal := s.Local()
+	if errors.Join(err, errLocal) != nil || local.Quarantined != 3 || st.Messages != int64(len(im.want)-3) {
+		t.Errorf("Stat gives %+v, Local %+v, %v", st, local, errors.Join(err, errLocal))
 	}
 	s.Close()
 	s = w.open(t, im.dir)
 	defer s.Close()
-	if st, err := s.Stat(t.Context()); err != nil || st.Quarantined != 3 {
-		t.Errorf("after a restart Stat gives %+v, %v", st, err)
+	if local, err := s.Local(); err != nil || local.Quarantined != 3 {
+		t.Errorf("after a restart Local gives %+v, %v", local, err)
 	}
 }

@@ -42,15 +42,15 @@ func (s *Spool) Edit(ctx context.Context, id string,
 	return s.w.ops.do(ctx, op)
 }
 
-// dropping is the operation that removes a leased message and its notices.
+// dropping is the operation that removes a leased message and its entries of the outbox.
 func (s *Spool) dropping(le *queue.Lease) *operation {
 	return &operation{
 		mustWrite: true,
 		apply: func(t *database.Tx) error {
-			if err := t.DropNotices(le.Seq); err != nil {
+			if err := t.DropEntries(le.Seq); err != nil {
 				return err
 			}
-			return t.Delete(le.Seq, le.Size, le.File)
+			return t.Delete(le.Record())
 		},
 		after: func(err error) {
 			if err != nil {
@@ -92,8 +92,13 @@ const rerouteMax = 1024
 
 // Reroute implements relay.Editor.
 func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, error) {
-	defer s.queue.ForgetWaits()
 	var total int64
+	defer func() {
+		s.queue.ForgetWaits()
+		if total > 0 {
+			s.watchers.tell(to)
+		}
+	}()
 	lane := ""
 	for {
 		var ok bool

@@ -215,12 +215,12 @@ func TestNoticesAfterClockJump(t *testing.T) {
 	l.Message.Recipients[0].State = relay.Failed
 	n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: c.Now()}
 	if err := s.Settle(t.Context(), l.Token,
-		relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+		relay.Settlement{Recipients: l.Message.Recipients, Owed: []relay.Entry{n.Entry()}}); err != nil {
 		t.Fatal(err)
 	}
 	c.add(-10 * 365 * 24 * time.Hour)
-	if due, _, err := s.DueNotices(t.Context(), c.Now(), 5, nil); err != nil || len(due) != 1 {
-		t.Errorf("%d due notices, %v", len(due), err)
+	if due := dueReports(t, s, c.Now()); len(due) != 1 {
+		t.Errorf("%d due notices", len(due))
 	}
 }
 
@@ -236,22 +236,24 @@ func TestLargeNotices(t *testing.T) {
 	}
 	for _, l := range leaseSome(t, s, 3) {
 		r := &l.Message.Recipients[0]
-		r.State, r.HeldWhy = relay.Failed, strings.Repeat("x", noticeBudget-1000)
+		r.State, r.HeldWhy = relay.Failed, strings.Repeat("x", claimBudget-1000)
 		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: c.Now()}
 		if err := s.Settle(t.Context(), l.Token,
-			relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+			relay.Settlement{Recipients: l.Message.Recipients, Owed: []relay.Entry{n.Entry()}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	seen := map[string]bool{}
 	for _, want := range []int{2, 1} {
-		due, next, err := s.DueNotices(t.Context(), c.Now(), 5, nil)
+		due, next, err := s.Claim(t.Context(), relay.ClaimQuery{
+			Topic: relay.TopicReport, Now: c.Now(), Max: 5, For: time.Hour,
+		})
 		if err != nil || len(due) != want || want > 1 && !next.Equal(c.Now()) {
 			t.Fatalf("%d messages, next %v, %v", len(due), next, err)
 		}
 		for _, d := range due {
 			seen[d.Message.ID] = true
-			if err := s.Report(t.Context(), d.Notices, nil, nil); err != nil {
+			if err := s.Consume(t.Context(), relay.Answer{Entries: d.Entries}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -468,7 +470,7 @@ func TestReportKnownAfterRestart(t *testing.T) {
 	dsn := benchMessage("")
 	dsn.Report = true
 	for range 2 {
-		if err := s.Report(t.Context(), nil, dsn, strings.NewReader("report")); err != nil {
+		if err := s.Consume(t.Context(), answer(dsn, "report")); err != nil {
 			t.Fatal(err)
 		}
 		for _, l := range leaseSome(t, s, 5) {

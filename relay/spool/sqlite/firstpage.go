@@ -82,7 +82,7 @@ func readsSchema(name string) bool {
 	}
 	defer c.Close()
 	n, _, err := c.Integer("SELECT count(*) FROM sqlite_schema " +
-		"WHERE name IN ('message', 'content', 'notice', 'meta')")
+		"WHERE name IN ('message', 'content', 'outbox', 'meta')")
 	return err == nil && n == 4
 }
 

@@ -92,9 +92,15 @@ func (e *earlier) comesBack(t *testing.T, s *Spool) {
 		states[relay.Failed] != len(e.Owed) {
 		t.Errorf("states %v, want one held, one deferred and %d failed; %v", states, len(e.Owed), err)
 	}
-	due, _, err := s.DueNotices(t.Context(), time.Now(), 10, nil)
-	if err != nil || len(due) != len(e.Owed) {
-		t.Errorf("notices of %d messages are due, want %d; %v", len(due), len(e.Owed), err)
+	due := dueReports(t, s, time.Now())
+	if len(due) != len(e.Owed) {
+		t.Errorf("notices of %d messages are due, want %d", len(due), len(e.Owed))
+	}
+	for _, d := range due {
+		n, err := relay.NoticeOf(d.Entries[0])
+		if err != nil || len(d.Entries) != 2 || n.Kind != relay.NoticeFailed || n.Recipient != 0 {
+			t.Errorf("due are %+v, %v; want one for each recipient", d.Entries, err)
+		}
 	}
 }
 
@@ -102,7 +108,7 @@ func (e *earlier) comesBack(t *testing.T, s *Spool) {
 // then with one, and once more: everything is there.
 func TestOpensEarlierFormats(t *testing.T) {
 	for _, name := range []string{"first-killed", "database-killed", "journal-killed", "reports-killed",
-		"reports-closed"} {
+		"reports-closed", "notices-killed", "notices-closed"} {
 		t.Run(name, func(t *testing.T) {
 			e := unpackEarlier(t, name)
 			os.WriteFile(filepath.Join(e.dir, files.Lock), nil, files.Perm)
@@ -263,7 +269,7 @@ func TestRefusesLaterFormats(t *testing.T) {
 			before := readAll(t, dir)
 			_, err := Open(Options{Dir: dir})
 			if err == nil || !strings.Contains(err.Error(), "format is 7") || !strings.Contains(err.Error(),
-				"up to 2") {
+				"up to 3") {
 				t.Errorf("Open: %v", err)
 			}
 			if after := readAll(t, dir); !maps.Equal(before, after) {

@@ -15,11 +15,7 @@ import (
 
 // TestConformanceFromDatabase is the suite for a spool whose lanes are always behind.
 func TestConformanceFromDatabase(t *testing.T) {
-	spooltest.Run(t, func(t *testing.T) relay.Spool {
-		s := openTest(t, Options{Limits: Limits{Cache: -1}})
-		t.Cleanup(func() { s.Close() })
-		return s
-	})
+	spooltest.Run(t, func(t *testing.T) spooltest.Store { return testStore(t, Limits{Cache: -1}) })
 }
 
 // atHead opens a spool whose lane has nothing waiting, so that what is put now is leased from memory.
@@ -47,7 +43,7 @@ func TestFreshIsTheSame(t *testing.T) {
 	for range n {
 		m := benchMessage(fmt.Sprintf("%d@sender.example", random.IntN(20)))
 		m.Subject, m.DKIM = "caf\xe9", []string{"sender.example"}
-		if err := s.Put(t.Context(), m, strings.NewReader("x")); err != nil {
+		if err := s.Put(t.Context(), []*relay.Message{m}, strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,7 +127,7 @@ func TestRerouteFresh(t *testing.T) {
 	s := atHead(t, Options{})
 	query := func(lane string) []relay.Lease {
 		ls, _, err := s.Lease(t.Context(),
-			relay.LeaseQuery{Lane: lane, Now: time.Now(), Max: 10, Until: time.Now().Add(time.Hour)})
+			relay.LeaseQuery{Lane: lane, Now: time.Now(), Max: 10, For: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +136,7 @@ func TestRerouteFresh(t *testing.T) {
 	query("old")
 	m := benchMessage("app@sender.example")
 	m.Lane = "old"
-	if err := s.Put(t.Context(), m, strings.NewReader("x")); err != nil {
+	if err := s.Put(t.Context(), []*relay.Message{m}, strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.Reroute(t.Context(), []string{"default"}, "default"); err != nil || n != 1 {
@@ -194,13 +190,13 @@ func TestFreshClockSetBack(t *testing.T) {
 	s := atHead(t, Options{Now: c.Now, MaxDelay: 24 * time.Hour})
 	m := benchMessage("app@sender.example")
 	m.Recipients[0].NextAttempt = c.Now()
-	if err := s.Put(t.Context(), m, strings.NewReader("x")); err != nil {
+	if err := s.Put(t.Context(), []*relay.Message{m}, strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
 	c.add(-time.Hour)
 	lease := func() int {
 		ls, _, err := s.Lease(t.Context(),
-			relay.LeaseQuery{Lane: "default", Now: c.Now(), Max: 10, Until: c.Now().Add(time.Hour)})
+			relay.LeaseQuery{Lane: "default", Now: c.Now(), Max: 10, For: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +219,7 @@ func TestFreshUnderRace(t *testing.T) {
 	go func() {
 		for i := range n {
 			m := benchMessage(fmt.Sprintf("%d@sender.example", i%7))
-			if err := s.Put(context.Background(), m, strings.NewReader("x")); err != nil {
+			if err := s.Put(context.Background(), []*relay.Message{m}, strings.NewReader("x")); err != nil {
 				t.Error(err)
 			}
 			if i%10 == 0 {

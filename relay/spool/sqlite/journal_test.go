@@ -26,7 +26,7 @@ func putContent(t testing.TB, s *Spool, want map[string]string, size int) string
 	t.Helper()
 	m := benchMessage("app@sender.example")
 	content := strings.Repeat(m.ID+"\r\n", 1+size/len(m.ID))
-	if err := s.Put(context.Background(), m, strings.NewReader(content)); err != nil {
+	if err := s.Put(context.Background(), []*relay.Message{m}, strings.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	want[m.ID] = content
@@ -273,7 +273,7 @@ func TestForgedEntry(t *testing.T) {
 		content.WriteByte(' ') // at each distance from a multiple of eight
 		content.Write(entry)
 	}
-	if err := s.Put(t.Context(), m, bytes.NewReader(content.Bytes())); err != nil {
+	if err := s.Put(t.Context(), []*relay.Message{m}, bytes.NewReader(content.Bytes())); err != nil {
 		t.Fatal(err)
 	}
 	dir := takeImage(t, s.o.Dir)
@@ -381,17 +381,14 @@ func history(t *testing.T, seed uint64) {
 	s := openTest(t, o)
 	want := map[string]string{}
 	var leased []relay.Lease
-	var told []relay.Notice // by reports, the last of which is
+	var told []relay.Entry // by reports, the last of which is
 	report := newReport()
 	for range 300 {
 		switch n := random.IntN(100); {
 		case n < 5:
-			due, _, err := s.DueNotices(t.Context(), clock, 1+random.IntN(4), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, d := range due {
-				told, report = d.Notices, newReport()
+			due := dueReports(t, s, clock)
+			for _, d := range due[:min(len(due), 1+random.IntN(4))] {
+				told, report = d.Entries, newReport()
 				reportOn(t, s, want, report, random.IntN(20000), told...)
 			}
 		case n < 8 && told != nil:
@@ -401,7 +398,7 @@ func history(t *testing.T, seed uint64) {
 		case n < 60:
 			ls, _, err := s.Lease(t.Context(),
 				relay.LeaseQuery{Lane: "default", Now: clock, Max: 1 + random.IntN(4),
-					Until: clock.Add(time.Hour)})
+					For: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -417,7 +414,8 @@ func history(t *testing.T, seed uint64) {
 				to.State, to.NextAttempt = relay.Deferred, clock.Add(time.Minute)
 			case n < 72 && !l.Message.Report:
 				to.State = relay.Failed
-				st.Notices = []relay.Notice{{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: clock}}
+				n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: clock}
+				st.Owed = []relay.Entry{n.Entry()}
 			default:
 				to.State = relay.Relayed
 				delete(want, l.Message.ID)
@@ -572,7 +570,7 @@ func TestJournalKnowsIDs(t *testing.T) {
 		leaseSome(t, s, 3) // by which the lane takes new messages from memory
 		for range 2 {
 			for _, m := range stored {
-				if err := s.Put(t.Context(), m, strings.NewReader(m.ID)); err != nil {
+				if err := s.Put(t.Context(), []*relay.Message{m}, strings.NewReader(m.ID)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -45,12 +45,12 @@ func list(ctx context.Context, read func(func(*database.Conn) error) error, page
 }
 
 // stat counts what is committed. It is safe for concurrent use.
-type stat struct{ messages, bytes, notices, quarantined atomic.Int64 }
+type stat struct{ messages, bytes, owed, quarantined atomic.Int64 }
 
 func (st *stat) set(n database.Counts) {
 	st.messages.Store(n.Messages)
 	st.bytes.Store(n.Bytes)
-	st.notices.Store(n.Notices)
+	st.owed.Store(n.Owed)
 }
 
 // Stat implements relay.Lister.
@@ -59,12 +59,14 @@ func (s *Spool) Stat(context.Context) (st relay.SpoolStat, err error) {
 		st.Oldest, err = database.Oldest(c)
 		return err
 	})
-	st.Messages, st.Bytes, st.Notices = s.stat.messages.Load(), s.stat.bytes.Load(), s.stat.notices.Load()
-	st.Quarantined = s.stat.quarantined.Load()
+	st.Messages, st.Bytes, st.Owed = s.stat.messages.Load(), s.stat.bytes.Load(), s.stat.owed.Load()
 	st.Leased = s.queue.Leased()
-	if err != nil {
-		return st, err
-	}
+	return st, err
+}
+
+// Local implements relay.LocalSpool.
+func (s *Spool) Local() (st relay.LocalStat, err error) {
+	st.Quarantined = s.stat.quarantined.Load()
 	st.FreeBytes, err = files.FreeBytes(s.o.Dir)
 	return st, err
 }

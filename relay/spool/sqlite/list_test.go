@@ -24,7 +24,7 @@ func TestListBehindABacklog(t *testing.T) {
 		} else {
 			want = append(want, m.ID)
 		}
-		if err := s.Put(t.Context(), m, strings.NewReader("x")); err != nil {
+		if err := s.Put(t.Context(), []*relay.Message{m}, strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
 		if i == database.PageRows/2 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 
 	"mailwhy/relay/spool/database"
 )
@@ -84,9 +85,10 @@ func (p *pages) findFree() {
 	}
 }
 
-// rows calls each for every row of columns columns in every leaf of a table. The key of the row stands in
-// place of its first column, where SQLite has NULL for it. Rows that make no sense are passed over.
-func (p *pages) rows(columns int, each func(row []driver.Value) error) error {
+// rows calls each for every row in every leaf of a table that has as many columns as one of lengths, which
+// rise; the columns up to the last of lengths are NULL. The key of the row stands in place of its first
+// column, where SQLite has NULL for it. Rows that make no sense are passed over.
+func (p *pages) rows(lengths []int, each func(row []driver.Value) error) error {
 	for n := uint32(2); n <= p.n; n++ {
 		b := p.page(n)
 		if b == nil || b[0] != leafOfTable || p.free[n] {
@@ -95,10 +97,11 @@ func (p *pages) rows(columns int, each func(row []driver.Value) error) error {
 		cells := min(int(binary.BigEndian.Uint16(b[3:])), (database.PageSize-leafHeader)/2)
 		for i := range cells {
 			at := int(binary.BigEndian.Uint16(b[leafHeader+2*i:]))
-			row := p.row(b, at, columns)
-			if row == nil {
+			row := p.row(b, at, lengths[len(lengths)-1])
+			if row == nil || !slices.Contains(lengths, len(row)) {
 				continue
 			}
+			row = append(row, make([]driver.Value, lengths[len(lengths)-1]-len(row))...)
 			if err := each(row); err != nil {
 				return err
 			}
@@ -107,7 +110,7 @@ func (p *pages) rows(columns int, each func(row []driver.Value) error) error {
 	return nil
 }
 
-// row reads the cell at offset at of page b; nil when it is not one of so many columns.
+// row reads the cell at offset at of page b; nil when it is none of up to so many columns.
 func (p *pages) row(b []byte, at, columns int) []driver.Value {
 	if at < leafHeader || at >= database.PageSize {
 		return nil
@@ -118,7 +121,7 @@ func (p *pages) row(b []byte, at, columns int) []driver.Value {
 		return nil
 	}
 	row := decodeRow(p.payload(b[at+n+m:], int(size)), columns)
-	if row != nil && row[0] == nil {
+	if len(row) > 0 && row[0] == nil {
 		row[0] = int64(key)
 	}
 	return row
@@ -167,7 +170,7 @@ func varint(b []byte) (v uint64, n int) {
 	return 0, 0
 }
 
-// decodeRow reads a record (section 2.1 of the format) of so many columns; nil when b is none.
+// decodeRow reads a record (section 2.1 of the format) of up to so many columns; nil when b is none.
 func decodeRow(b []byte, columns int) []driver.Value {
 	size, n := varint(b)
 	if n == 0 || size > uint64(len(b)) || size < uint64(n) {
@@ -186,9 +189,6 @@ func decodeRow(b []byte, columns int) []driver.Value {
 			return nil
 		}
 		row, body = append(row, v), body[used:]
-	}
-	if len(row) != columns {
-		return nil
 	}
 	return row
 }

@@ -14,8 +14,9 @@ import (
 )
 
 // pending is what the journal has and the database has not: messages that have come, ids of others that
-// have gone, and notices that were reported. While lanes keep up, most messages are relayed from memory
-// within milliseconds; all that is written of them is an entry when they come and one when they go.
+// have gone, and entries of the outbox that were answered. While lanes keep up, most messages are relayed
+// from memory within milliseconds; all that is written of them is an entry when they come and one when
+// they go.
 //
 // Whatever else is done to a message is a transaction of the database, and each of these takes all that is
 // pending with it; so does whoever is about to read from the database. So the journal is never looked at
@@ -28,8 +29,8 @@ type pending struct {
 	byID     map[string]*spool.Record // whole, with their contents
 	bytes    int64                    // about what all this takes in memory
 	gone     map[string]*spool.Record // from the database, as far as a settlement knows them
-	reported []relay.Notice           // still counted
-	reports  map[string]*spool.Record // that reported them: the ids and the times
+	answered []relay.Entry            // still counted
+	reports  map[string]*spool.Record // that answered them: the ids and the times
 	count    atomic.Int64             // of all
 }
 
@@ -101,10 +102,10 @@ func (p *pending) add(r *spool.Record) {
 	p.counted()
 }
 
-// addReport notes that notices are reported, by r unless that is nil.
-func (p *pending) addReport(reported []relay.Notice, r *spool.Record) {
-	p.reported = append(p.reported, reported...)
-	p.bytes += int64(len(reported)) * 192
+// addReport notes that entries are answered, by r unless that is nil.
+func (p *pending) addReport(answered []relay.Entry, r *spool.Record) {
+	p.answered = append(p.answered, answered...)
+	p.bytes += int64(len(answered)) * 192
 	if r != nil {
 		p.reports[r.ID] = &spool.Record{ID: r.ID, Arrived: r.Arrived}
 		p.add(r)
@@ -124,7 +125,7 @@ func (p *pending) end(r *spool.Record) {
 }
 
 func (p *pending) counted() {
-	p.count.Store(int64(len(p.byID) + len(p.gone) + len(p.reported) + len(p.reports)))
+	p.count.Store(int64(len(p.byID) + len(p.gone) + len(p.answered) + len(p.reports)))
 }
 
 // checkpointed notes that all is in the database, with transaction number commits.
@@ -132,7 +133,7 @@ func (p *pending) checkpointed(commits int64) {
 	clear(p.byID)
 	clear(p.gone)
 	clear(p.reports)
-	p.reported, p.bytes = nil, 0
+	p.answered, p.bytes = nil, 0
 	p.counted()
 	if p.journal != nil {
 		p.journal.Restart(commits)
@@ -140,7 +141,7 @@ func (p *pending) checkpointed(commits int64) {
 	}
 }
 
-// storeIn brings all into the database. It is counted already, but for the notices.
+// storeIn brings all into the database. It is counted already, but for the entries.
 func (p *pending) storeIn(t *database.Tx) error {
 	for _, r := range inOrder(p.byID) {
 		if _, err := t.InsertCounted(r, r.Data); err != nil {
@@ -152,7 +153,7 @@ func (p *pending) storeIn(t *database.Tx) error {
 			return err
 		}
 	}
-	return t.TakeReported(p.reported, slices.Collect(maps.Values(p.reports)))
+	return t.TakeAnswered(p.answered, slices.Collect(maps.Values(p.reports)))
 }
 
 // inOrder are records as they came.
@@ -196,9 +197,9 @@ type journaling struct {
 	reports []reporting
 }
 
-// reporting is a report and the notices that it reports.
+// reporting is a report and the entries that it answers.
 type reporting struct {
-	reported []relay.Notice
+	answered []relay.Entry
 	r        *spool.Record // nil for none
 }
 
@@ -208,7 +209,7 @@ func (j *journaling) conclude() {
 		j.p.add(r)
 	}
 	for _, r := range j.reports {
-		j.p.addReport(r.reported, r.r)
+		j.p.addReport(r.answered, r.r)
 	}
 	for _, r := range j.ends {
 		j.p.end(r)
@@ -239,13 +240,13 @@ func (j *journaling) put(r *spool.Record) {
 	j.p.journal.Put(whole)
 }
 
-// report adds that notices are reported, by r unless that is nil.
-func (j *journaling) report(reported []relay.Notice, r *spool.Record) {
+// report adds that entries are answered, by r unless that is nil.
+func (j *journaling) report(answered []relay.Entry, r *spool.Record) {
 	if r != nil {
 		r = j.count(r)
 	}
-	j.reports = append(j.reports, reporting{reported, r})
-	j.p.journal.Report(reported, r)
+	j.reports = append(j.reports, reporting{answered, r})
+	j.p.journal.Report(answered, r)
 }
 
 // count gives a message its number and counts it. It returns a copy: r goes on in memory, and loses its
@@ -279,11 +280,12 @@ func (j *journaling) end(r *spool.Record) (bool, error) {
 // it is there.
 func (j *journaling) mayEnd(r *spool.Record) (bool, error) {
 	p := j.p
-	if r.File != "" || len(p.gone) >= goneMax || p.gone[r.ID] != nil || !p.s.queue.KeepsUp(r.Lane) {
+	if r.File != "" || r.Mail != "" || len(p.gone) >= goneMax || p.gone[r.ID] != nil ||
+		!p.s.queue.KeepsUp(r.Lane) {
 		return false, nil
 	}
-	if j.had.Notices > 0 {
-		if waits, err := j.c.HasNotices(r.Seq); waits || err != nil {
+	if j.had.Owed > 0 {
+		if waits, err := j.c.IsOwed(r.Seq); waits || err != nil {
 			return false, err
 		}
 	}

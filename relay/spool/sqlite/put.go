@@ -3,8 +3,10 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"mailwhy/relay"
@@ -14,16 +16,16 @@ import (
 	"mailwhy/relay/spool/queue"
 )
 
-// Put implements relay.Spool. When ctx ends before the writer has taken the message nothing is stored;
-// after that Put waits for the commit, so that an error always means that nothing was stored. A message may
-// be stored again once it has gone and many others have gone since; our own reports (Message.Report) are
-// known for a week.
-func (s *Spool) Put(ctx context.Context, m *relay.Message, content io.Reader) error {
-	p, err := s.receive(m, content, true)
+// Put implements relay.Spool. When ctx ends before the writer has taken the mail nothing is stored; after
+// that Put waits for the commit, so that an error always means that nothing was stored. A message may be
+// stored again once it has gone and many others have gone since; our own reports (Message.Report) are known
+// for a week.
+func (s *Spool) Put(ctx context.Context, ms []*relay.Message, content io.Reader) error {
+	p, err := s.receive(ms, content, true)
 	if err != nil {
 		return err
 	}
-	s.queue.Throttle(ctx, m.Lane)
+	p.throttle(ctx)
 	op := &operation{apply: p.apply, journal: p.journal, after: p.after, size: p.bytes(), grows: true, put: p}
 	err = s.w.ops.do(ctx, op)
 	p.finish(op, err)
@@ -42,132 +44,209 @@ func (s *Spool) admit(size int64) error {
 	return s.disk.aboveFloor(size)
 }
 
-// putting is a message on its way into the spool.
+// putting is a mail on its way into the spool.
 type putting struct {
 	s       *Spool
-	r       *spool.Record
-	report  bool
-	bounded bool           // the limits hold for it
-	m       *relay.Message // as it is to be leased
-	stored  bool           // by the last run of apply
+	parts   []part // one for each lane
+	content *spool.Record
+	report  bool // of our own
+	bounded bool // the limits hold for it
 }
 
-// receive reads the content of m, into memory or, when it is large, into a file that is durable when
+// part is one message of a mail.
+type part struct {
+	r      *spool.Record
+	m      *relay.Message // as it is to be leased
+	stored bool           // by the last run of apply or journal
+}
+
+// receive reads the content of a mail, into memory or, when it is large, into a file that is durable when
 // receive returns.
-func (s *Spool) receive(m *relay.Message, content io.Reader, bounded bool) (*putting, error) {
-	if !relay.ValidID(m.ID) {
-		return nil, fmt.Errorf("not a valid queue id: %q", m.ID)
+func (s *Spool) receive(ms []*relay.Message, content io.Reader, bounded bool) (*putting, error) {
+	if len(ms) == 0 {
+		return nil, errors.New("no message to store")
+	}
+	for _, m := range ms {
+		if !relay.ValidID(m.ID) || !relay.ValidID(m.MailID()) {
+			return nil, fmt.Errorf("not a valid queue id: %q, of the mail %q", m.ID, m.MailID())
+		}
 	}
 	if bounded {
 		if err := s.admit(0); err != nil {
 			return nil, err
 		}
 	}
-	c, err := s.contents.receive(m.ID, content, bounded)
+	c, err := s.contents.receive(ms[0].MailID(), content, bounded)
 	if err != nil {
 		return nil, err
 	}
-	m.Size = c.Size
-	p := &putting{s: s, report: m.Report, bounded: bounded, m: queue.Leasable(m)}
-	if p.r, err = spool.Encode(m); err == nil {
-		p.r.File, p.r.Sum, p.r.Data = c.File, c.Sum, c.Data
-		p.r.HeadSum = p.r.SumHead()
-		return p, nil
+	p := &putting{s: s, content: c, bounded: bounded}
+	for _, m := range ms {
+		m.Size = c.Size
+		p.report = p.report || m.Report
+		r, err := spool.Encode(m)
+		if err != nil {
+			p.removeFile()
+			return nil, err
+		}
+		r.File, r.Sum, r.Data = c.File, c.Sum, c.Data
+		r.HeadSum = r.SumHead()
+		p.parts = append(p.parts, part{r: r, m: queue.Leasable(m)})
 	}
-	if c.File != "" {
-		s.tidy.remove([]string{c.File})
-	}
-	return nil, err
+	return p, nil
 }
 
-// bytes is how much the message adds to a batch.
-func (p *putting) bytes() int { return len(p.r.Data) + len(p.r.Head) + len(p.r.Recipients) }
+// removeFile removes the content's file, if it has one.
+func (p *putting) removeFile() {
+	if p.content.File != "" {
+		p.s.tidy.remove([]string{p.content.File})
+	}
+}
 
-// apply stores the message within a transaction. An id that is known already is no error, and stores nothing.
+// throttle lets the mail wait for its lanes.
+func (p *putting) throttle(ctx context.Context) {
+	for i := range p.parts {
+		p.s.queue.Throttle(ctx, p.parts[i].r.Lane)
+	}
+}
+
+// bytes is how much the mail adds to a batch.
+func (p *putting) bytes() int {
+	n := len(p.content.Data)
+	for i := range p.parts {
+		n += len(p.parts[i].r.Head) + len(p.parts[i].r.Recipients)
+	}
+	return n
+}
+
+// apply stores the mail within a transaction. An id that is known already is no error, and stores nothing.
 func (p *putting) apply(t *database.Tx) error {
-	p.stored = false
 	if p.bounded {
-		if err := p.s.disk.room(t.Counts, p.r.Size); err != nil {
+		if err := p.s.disk.room(t.Counts, p.content.Size); err != nil {
 			return err
 		}
 	}
-	known, err := p.known(t)
-	if err != nil || known {
-		return err
-	}
-	p.s.queue.GiveSlot(p.r)
-	p.stored, err = t.Insert(p.r, p.r.Data)
-	return err
+	return p.insert(t, p.known)
 }
 
-// journal stores the message in the journal, if its lane is going to get it from memory.
+// insert stores those of the messages that are not known. The first of them stores the content.
+func (p *putting) insert(t *database.Tx, known func(*database.Tx, *spool.Record) (bool, error)) error {
+	shared := int64(0)
+	for i := range p.parts {
+		p.parts[i].stored = false
+	}
+	for i := range p.parts {
+		pt := &p.parts[i]
+		if known, err := known(t, pt.r); err != nil {
+			return err
+		} else if known {
+			continue
+		}
+		p.s.queue.GiveSlot(pt.r)
+		data := pt.r.Data
+		if pt.r.Content = shared; shared != 0 {
+			data = nil
+		}
+		var err error
+		if pt.stored, err = t.Insert(pt.r, data); err != nil {
+			return err
+		}
+		if pt.stored && shared == 0 {
+			shared = pt.r.Seq
+		}
+	}
+	return nil
+}
+
+// journal stores the mail in the journal, if it has one message whose lane is going to get it from memory.
 func (p *putting) journal(j *journaling) (bool, error) {
-	p.stored = false
+	pt := &p.parts[0]
+	pt.stored = false
 	if p.report || !p.fitsJournal() {
 		return false, nil
 	}
 	if p.bounded {
-		if err := p.s.disk.room(j.n, p.r.Size); err != nil {
+		if err := p.s.disk.room(j.n, p.content.Size); err != nil {
 			return true, err
 		}
 	}
-	if known, err := j.knows(p.r.ID); known || err != nil || p.gone() {
+	if known, err := j.knows(pt.r.ID); known || err != nil || p.gone(pt.r) {
 		return err == nil, nil
 	}
-	if p.s.queue.GiveSlot(p.r); p.r.Slot == 0 {
+	if p.s.queue.GiveSlot(pt.r); pt.r.Slot == 0 {
 		return false, nil
 	}
-	j.put(p.r)
-	p.stored = true
+	j.put(pt.r)
+	pt.stored = true
 	return true, nil
 }
 
-// fitsJournal reports whether the journal may have the message: its content is small, and its lane is going
-// to get it from memory.
-func (p *putting) fitsJournal() bool { return p.r.File == "" && p.s.queue.KeepsUp(p.r.Lane) }
+// fitsJournal reports whether the journal may have the mail: one message with a small content, whose lane is
+// going to get it from memory.
+func (p *putting) fitsJournal() bool {
+	r := p.parts[0].r
+	return len(p.parts) == 1 && r.Mail == "" && r.File == "" && p.s.queue.KeepsUp(r.Lane)
+}
 
-// gone reports whether the message was here before and has gone.
-func (p *putting) gone() bool { return p.s.queue.HasGone(p.r.ID) }
+// gone reports whether a message was here before and has gone.
+func (p *putting) gone(r *spool.Record) bool { return p.s.queue.HasGone(r.ID) }
 
 // known is gone, and more certain for our own reports.
-func (p *putting) known(t *database.Tx) (bool, error) {
-	if p.gone() {
+func (p *putting) known(t *database.Tx, r *spool.Record) (bool, error) {
+	if p.gone(r) {
 		return true, nil
 	}
 	if !p.report {
 		return false, nil
 	}
-	return t.Remember(p.r.ID, spool.Nanos(p.s.o.Now()))
+	return t.Remember(r.ID, spool.Nanos(p.s.o.Now()))
 }
 
-// after tells the lane of the message.
+// after tells the lanes of the messages.
 func (p *putting) after(err error) {
-	if err == nil && p.stored {
-		p.s.queue.ArriveNew(p.r, p.m)
+	for i := range p.parts {
+		if pt := &p.parts[i]; err == nil && pt.stored {
+			p.s.queue.ArriveNew(pt.r, pt.m)
+		}
 	}
 }
 
-// finish removes the content file of a message that was not stored. Where that is in doubt the writer does
-// it.
+// stored reports whether any of the messages was stored.
+func (p *putting) stored() bool {
+	return slices.ContainsFunc(p.parts, func(pt part) bool { return pt.stored })
+}
+
+// finish removes the content file of a mail that was not stored. Where that is in doubt the writer does it.
 func (p *putting) finish(op *operation, err error) {
-	if p.r.File != "" && !op.doubt && (err != nil || !p.stored) {
-		p.s.tidy.remove([]string{p.r.File})
+	if !op.doubt && (err != nil || !p.stored()) {
+		p.removeFile()
 	}
 }
 
-// takeBack removes the message, if it is there, and its content file in any case. A report stays, since
-// the notices that it reports were consumed with it: its id makes it harmless to store it again.
+// takeBack removes the messages that are there, and the content file in any case. A report stays, since the
+// entries that it answers were consumed with it: its id makes it harmless to store it again.
 func (p *putting) takeBack(t *database.Tx) error {
-	// By the number, too: another message of the same id may have been there before, and was acknowledged.
-	there, err := t.Has(p.r)
-	there = there && p.stored
-	switch {
-	case err != nil:
-		return err
-	case there && !p.report:
-		return t.Delete(p.r.Seq, p.r.Size, p.r.File)
-	case !there && p.r.File != "":
-		t.Unused = append(t.Unused, p.r.File)
+	unused := p.content.File != ""
+	for i := range p.parts {
+		pt := &p.parts[i]
+		// By the number, too: another message of the same id may have been there before, and was
+		// acknowledged.
+		there, err := t.Has(pt.r)
+		if err != nil {
+			return err
+		}
+		if !there || !pt.stored {
+			continue
+		}
+		unused = false
+		if !p.report {
+			if err := t.Delete(pt.r); err != nil {
+				return err
+			}
+		}
+	}
+	if unused {
+		t.Unused = append(t.Unused, p.content.File)
 	}
 	return nil
 }
@@ -181,20 +260,16 @@ func (s *Spool) Recover(ctx context.Context, r journal.Recovered) (stored bool, 
 	if r.Damage != "" {
 		return false, fmt.Errorf("%s is damaged: %s", r.Message.ID, r.Damage)
 	}
-	p, err := s.receive(r.Message, bytes.NewReader(r.Content), false)
+	p, err := s.receive([]*relay.Message{r.Message}, bytes.NewReader(r.Content), false)
 	if err != nil {
 		return false, err
 	}
-	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after, apply: func(t *database.Tx) error {
-		p.stored = false
-		if known, err := t.Remember(p.r.ID, spool.Nanos(s.o.Now().Add(recoveredFor))); known || err != nil {
-			return err
-		}
-		s.queue.GiveSlot(p.r)
-		p.stored, err = t.Insert(p.r, p.r.Data)
-		return err
-	}}
+	known := func(t *database.Tx, r *spool.Record) (bool, error) {
+		return t.Remember(r.ID, spool.Nanos(s.o.Now().Add(recoveredFor)))
+	}
+	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after,
+		apply: func(t *database.Tx) error { return p.insert(t, known) }}
 	err = s.w.ops.do(ctx, op)
 	p.finish(op, err)
-	return p.stored && err == nil, err
+	return p.stored() && err == nil, err
 }

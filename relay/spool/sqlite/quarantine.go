@@ -53,7 +53,7 @@ func (q *quarantine) add(ctx context.Context, bad []database.Damaged) error {
 // its place it leaves a tombstone, if there is somebody to tell, and else nothing.
 func (q *quarantine) move(t *database.Tx, b database.Damaged) (tombstone *spool.Record, err error) {
 	// A content that cannot be read must not keep the rest from being saved.
-	data, err := t.Content(b.Record.Seq)
+	data, err := t.Content(b.Record)
 	if err != nil {
 		b.Why += "; its content cannot be read: " + err.Error()
 	}
@@ -63,16 +63,9 @@ func (q *quarantine) move(t *database.Tx, b database.Damaged) (tombstone *spool.
 	}
 	if tombstone := b.Record.Tombstone(now); tombstone != nil {
 		q.s.queue.GiveSlot(tombstone)
-		t.Counts.Bytes += tombstone.Size - b.Record.Size
-		return tombstone, t.Rewrite(tombstone)
+		return tombstone, t.Rewrite(b.Record, tombstone)
 	}
-	if err := t.DropNotices(b.Record.Seq); err != nil {
-		return nil, err
-	}
-	unused := len(t.Unused)
-	err = t.Delete(b.Record.Seq, b.Record.Size, b.Record.File)
-	t.Unused = t.Unused[:unused] // the content file stays with the quarantined message
-	return nil, err
+	return nil, t.DeleteDamaged(b.Record)
 }
 
 // salvage replaces the damaged database, which must be closed, by one with all that can be read of it.

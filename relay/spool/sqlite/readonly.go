@@ -24,10 +24,13 @@ type ReadOnly struct {
 	pool     *database.Pool
 	came     []*spool.Record // by the journal, in the order of their ids
 	gone     map[string]bool // by the journal
-	reported int64           // notices that the journal tells
+	answered int64           // entries of the outbox that the journal answers
 }
 
-var _ relay.Lister = (*ReadOnly)(nil)
+var (
+	_ relay.Lister     = (*ReadOnly)(nil)
+	_ relay.LocalSpool = (*ReadOnly)(nil)
+)
 
 // OpenReadOnly opens the spool in dir for reading. It fails with ErrInUse while a relay has it open.
 func OpenReadOnly(dir string) (*ReadOnly, error) {
@@ -49,7 +52,7 @@ func OpenReadOnly(dir string) (*ReadOnly, error) {
 
 // readJournal reads what a relay that was killed has in its journal only.
 func (r *ReadOnly) readJournal(c *database.Conn) error {
-	format, err := database.Version(c)
+	format, err := c.Version()
 	if err != nil {
 		return err
 	}
@@ -73,16 +76,16 @@ func (r *ReadOnly) readJournal(c *database.Conn) error {
 	for _, id := range changes.Removed {
 		r.gone[id] = true
 	}
-	return r.readReported(c, changes.Reported)
+	return r.readAnswered(c, changes.Answered)
 }
 
-// readReported notes which messages wait for nothing once notices are told.
-func (r *ReadOnly) readReported(c *database.Conn, told []relay.Notice) error {
-	byMessage := map[string][]relay.Notice{}
-	for _, n := range told {
-		byMessage[n.Message] = append(byMessage[n.Message], n)
+// readAnswered notes which messages wait for nothing once entries are answered.
+func (r *ReadOnly) readAnswered(c *database.Conn, answered []relay.Entry) error {
+	byMessage := map[string][]relay.Entry{}
+	for _, e := range answered {
+		byMessage[e.Message] = append(byMessage[e.Message], e)
 	}
-	for id, told := range byMessage {
+	for id, answered := range byMessage {
 		m, err := c.Record(id)
 		if errors.Is(err, relay.ErrNotFound) {
 			continue
@@ -90,15 +93,15 @@ func (r *ReadOnly) readReported(c *database.Conn, told []relay.Notice) error {
 		if err != nil {
 			return err
 		}
-		notices, err := c.Notices(m)
+		entries, err := c.AllEntries(m)
 		if err != nil {
 			return err
 		}
-		left := slices.DeleteFunc(notices, func(n relay.Notice) bool {
-			return slices.ContainsFunc(told,
-				func(t relay.Notice) bool { return t.Recipient == n.Recipient && t.Kind == n.Kind })
+		left := slices.DeleteFunc(slices.Clone(entries), func(e relay.Entry) bool {
+			return slices.ContainsFunc(answered,
+				func(a relay.Entry) bool { return a.Topic == e.Topic && a.Key == e.Key })
 		})
-		r.reported += int64(len(notices) - len(left))
+		r.answered += int64(len(entries) - len(left))
 		if len(left) == 0 && m.Open == 0 {
 			r.gone[id] = true
 		}
@@ -160,11 +163,20 @@ func (r *ReadOnly) Stat(context.Context) (st relay.SpoolStat, err error) {
 		if err != nil {
 			return err
 		}
-		st = relay.SpoolStat{Messages: n.Messages, Bytes: n.Bytes, Notices: n.Notices - r.reported}
+		st = relay.SpoolStat{Messages: n.Messages, Bytes: n.Bytes, Owed: n.Owed - r.answered}
 		if st.Oldest, err = database.Oldest(c); err != nil {
 			return err
 		}
 		return r.countJournal(c, &st)
+	})
+	return st, err
+}
+
+// Local implements relay.LocalSpool.
+func (r *ReadOnly) Local() (st relay.LocalStat, err error) {
+	err = r.read(func(c *database.Conn) (err error) {
+		st.Quarantined, err = database.Quarantined(c)
+		return err
 	})
 	if err != nil {
 		return st, err

@@ -11,7 +11,7 @@ import (
 // replay brings what is in the journal into the database. One of an earlier format becomes one of this format
 // with the same commit.
 func (o *opener) replay(t *database.Tx) error {
-	format, err := database.Version(t.Conn)
+	format, err := t.Version()
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func applyChanges(t *database.Tx, c *journal.Changes) error {
 			return err
 		}
 	}
-	return t.TakeReported(c.Reported, c.Reports)
+	return t.TakeAnswered(c.Answered, c.Reports)
 }
 
 // reportMissing tells of entries of the journal that cannot be read.

@@ -16,25 +16,25 @@ import (
 )
 
 // failOne puts a message, settles it as failed, and returns its notice.
-func failOne(t *testing.T, s *Spool, want map[string]string) relay.Notice {
+func failOne(t *testing.T, s *Spool, want map[string]string) relay.Entry {
 	t.Helper()
 	putContent(t, s, want, 500)
 	l := leaseSome(t, s, 1)[0]
 	l.Message.Recipients[0].State = relay.Failed
 	n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: s.o.Now()}
 	if err := s.Settle(t.Context(), l.Token,
-		relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+		relay.Settlement{Recipients: l.Message.Recipients, Owed: []relay.Entry{n.Entry()}}); err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return n.Entry()
 }
 
 // reportOn stores a report of some size that tells notices.
 func reportOn(t *testing.T, s *Spool, want map[string]string, report *relay.Message, size int,
-	told ...relay.Notice) {
+	told ...relay.Entry) {
 	t.Helper()
 	content := strings.Repeat(report.ID+"\r\n", 1+size/len(report.ID))
-	if err := s.Report(t.Context(), told, report, strings.NewReader(content)); err != nil {
+	if err := s.Consume(t.Context(), answer(report, content, told...)); err != nil {
 		t.Fatal(err)
 	}
 	want[report.ID] = content
@@ -56,7 +56,7 @@ func TestReportInJournal(t *testing.T) {
 	s := openTest(t, Options{})
 	defer s.Close()
 	want := map[string]string{}
-	var told []relay.Notice
+	var told []relay.Entry
 	for range 4 {
 		told = append(told, failOne(t, s, want))
 	}
@@ -65,13 +65,13 @@ func TestReportInJournal(t *testing.T) {
 	reportOn(t, s, want, gone, 5000, told[0])
 	settleOne(t, s, want, true)
 	reportOn(t, s, want, stays, 5000, told[1])
-	if err := s.Report(t.Context(), told[2:3], nil, nil); err != nil {
+	if err := s.Consume(t.Context(), relay.Answer{Entries: told[2:3]}); err != nil {
 		t.Fatal(err)
 	}
 	delete(want, told[2].Message)
-	if len(s.w.pending.reported) != 3 || len(s.w.pending.reports) != 2 {
+	if len(s.w.pending.answered) != 3 || len(s.w.pending.reports) != 2 {
 		t.Fatalf("%d notices and %d reports are in the journal: this tests nothing",
-			len(s.w.pending.reported), len(s.w.pending.reports))
+			len(s.w.pending.answered), len(s.w.pending.reports))
 	}
 	dir := takeImage(t, s.o.Dir)
 
@@ -84,7 +84,7 @@ func TestReportInJournal(t *testing.T) {
 		func(m *relay.Message) bool { listed = append(listed, m.ID); return true })
 	st, errStat := r.Stat(t.Context())
 	if err := errors.Join(err, errStat, r.Close()); err != nil || len(listed) != 2 || st.Messages != 2 ||
-		st.Notices != 1 {
+		st.Owed != 1 {
 		t.Errorf("killed: %d messages are listed, Stat: %+v, %v; want two messages and a notice", len(listed),
 			st, err)
 	}
@@ -92,9 +92,9 @@ func TestReportInJournal(t *testing.T) {
 	defer killed.Close()
 	for name, s := range map[string]*Spool{"running": s, "killed": killed} {
 		holds(t, s, want)
-		due, _, err := s.DueNotices(t.Context(), time.Now(), 10, nil)
-		if err != nil || len(due) != 1 || due[0].Message.ID != told[3].Message {
-			t.Errorf("%s: due are %+v, %v; want the one that was not told", name, due, err)
+		due := dueReports(t, s, time.Now())
+		if len(due) != 1 || due[0].Message.ID != told[3].Message {
+			t.Errorf("%s: due are %+v; want the one that was not told", name, due)
 		}
 		for i, m := range []*relay.Message{gone, stays} { // as after a crash before the answer
 			reportOn(t, s, map[string]string{}, m, 5000, told[i])
@@ -116,7 +116,7 @@ func TestReportAgainInJournal(t *testing.T) {
 	reportOn(t, s, want, m, 100, n)
 	settleOne(t, s, want, true)
 	reportOn(t, s, map[string]string{}, m, 100, n)
-	if len(s.w.pending.reported) != 3 {
+	if len(s.w.pending.answered) != 3 {
 		t.Fatal("the reports are in the database: this tests nothing")
 	}
 	holds(t, s, want)
@@ -155,7 +155,7 @@ func TestReportGoneInJournal(t *testing.T) {
 func TestTornReports(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{Journal: 512 << 10}})
 	want := map[string]string{}
-	var told []relay.Notice
+	var told []relay.Entry
 	for range 6 {
 		told = append(told, failOne(t, s, want))
 	}
@@ -182,15 +182,12 @@ func TestTornReports(t *testing.T) {
 			os.Remove(filepath.Join(cut, files.RunState))
 			s := openTest(t, Options{Dir: cut})
 			defer s.Close()
-			due, _, err := s.DueNotices(t.Context(), time.Now(), 10, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			due := dueReports(t, s, time.Now())
 			for i, n := range told {
 				_, err := s.lookUp(reports[i].ID)
 				reported := err == nil
 				owed := slices.ContainsFunc(due,
-					func(d relay.Notices) bool { return d.Message.ID == n.Message })
+					func(d relay.Claim) bool { return d.Message.ID == n.Message })
 				if reported == owed {
 					t.Errorf("failure %d: owed %v, reported %v", i, owed, reported)
 				}

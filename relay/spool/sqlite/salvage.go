@@ -1,13 +1,13 @@
 package sqlite
 
 import (
+	"cmp"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
-	"strings"
 
 	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
@@ -93,7 +93,7 @@ type rebuild struct {
 	n         database.Counts
 	saved     int64
 	shortened bool                    // a way through the database ended early
-	noContent map[int64]*spool.Record // messages whose content was not found, by seq
+	noContent map[int64]*spool.Record // messages whose content was not found, by its number
 	missing   map[int64]database.Damaged
 	bad       []database.Damaged // what is lost for good
 }
@@ -205,9 +205,9 @@ func (b *rebuild) copyMessages() error {
 
 // copyMessage copies a message that could be read.
 func (b *rebuild) copyMessage(r *spool.Record) error {
-	data, err := b.old.Content(r.Seq)
+	data, err := b.old.Content(r)
 	if r.File == "" && (err != nil || data == nil) {
-		b.noContent[r.Seq] = r
+		b.noContent[cmp.Or(r.Content, r.Seq)] = r
 	}
 	t := database.NewTx(b.c, b.n)
 	t.Counts.Seq = r.Seq - 1 // insert gives the next one
@@ -216,11 +216,12 @@ func (b *rebuild) copyMessage(r *spool.Record) error {
 	if err != nil || !stored {
 		return err
 	}
-	notices, err := b.old.Notices(r)
+	entries, err := b.old.AllEntries(r)
 	if err != nil {
-		b.dir.Log.Error("salvage: the notices of a message are lost", "id", r.ID, "err", err)
+		b.dir.Log.Error("salvage: what is owed for a message, a report perhaps, is lost", "id", r.ID, "err",
+			err)
 	}
-	err = t.AddNotices(r.Seq, notices)
+	err = t.AddEntries(r.Seq, entries)
 	t.Counts.Seq = max(b.n.Seq, r.Seq)
 	b.n = t.Counts
 	b.saved++
@@ -247,7 +248,7 @@ func (b *rebuild) searchPages() error {
 	if err != nil {
 		return err
 	}
-	err = p.rows(len(strings.Split(database.Columns, ",")), func(row []driver.Value) error {
+	err = p.rows(database.RowLengths(), func(row []driver.Value) error {
 		r, err := database.ScanRecord(row)
 		if err != nil {
 			return nil
@@ -264,7 +265,7 @@ func (b *rebuild) searchPages() error {
 	if err != nil {
 		return err
 	}
-	return p.rows(2, b.takeContent)
+	return p.rows([]int{2}, b.takeContent)
 }
 
 // takeContent takes a row of the table content for a message whose content was not found.
@@ -283,8 +284,8 @@ func (b *rebuild) takeContent(row []driver.Value) error {
 // giveUp records what was not found anywhere, with whatever is known of it. A message without its content
 // stays: who reads the content hears that it is damaged, and the sender is told.
 func (b *rebuild) giveUp() error {
-	for _, r := range b.noContent {
-		if _, err := b.c.Exec("DELETE FROM content WHERE seq=?", r.Seq); err != nil {
+	for seq, r := range b.noContent {
+		if _, err := b.c.Exec("DELETE FROM content WHERE seq=?", seq); err != nil {
 			return err
 		}
 		b.dir.Log.Error("salvage: the content of a message is lost", "id", r.ID, "from", r.Sender, "size",
@@ -294,7 +295,7 @@ func (b *rebuild) giveUp() error {
 		if bad.Record.ID == "" {
 			bad.Record.ID = fmt.Sprintf("unknown-%d", seq)
 		}
-		data, err := b.old.Content(seq)
+		data, err := b.old.Content(bad.Record)
 		if err != nil {
 			bad.Why += "; nor its content: " + err.Error()
 		}
@@ -316,13 +317,8 @@ func (b *rebuild) leaveTombstone(r *spool.Record) error {
 		return nil
 	}
 	t := database.NewTx(b.c, b.n)
-	t.Counts.Seq = r.Seq - 1
-	stored, err := t.Insert(tomb, nil)
-	if err == nil && stored {
-		_, err = t.Exec("DELETE FROM content WHERE seq=?", r.Seq)
-		t.Counts.Seq = b.n.Seq
-		b.n = t.Counts
-	}
+	_, err := t.InsertTombstone(tomb)
+	b.n = t.Counts
 	return err
 }
 

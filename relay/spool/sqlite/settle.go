@@ -31,15 +31,15 @@ type settling struct {
 	le      *queue.Lease
 	r       *spool.Record
 	st      relay.Settlement
-	ends    bool // nothing waits for the message any more, unless a notice does
+	ends    bool // nothing waits for the message any more, unless an entry of the outbox does
 	removed bool // by the last run
 }
 
 // settlement is the operation that settles a lease.
 func (s *Spool) settlement(le *queue.Lease, st relay.Settlement) (*operation, error) {
-	r := &spool.Record{Seq: le.Seq, ID: le.ID, Lane: le.Lane, Size: le.Size, File: le.File}
+	r := le.Record()
 	r.Count(st.Recipients)
-	se := &settling{s: s, le: le, r: r, st: st, ends: r.Open == 0 && len(st.Notices) == 0}
+	se := &settling{s: s, le: le, r: r, st: st, ends: r.Open == 0 && len(st.Owed) == 0}
 	if !se.ends { // else there is no state to store
 		if err := r.SetRecipients(st.Recipients); err != nil {
 			return nil, err
@@ -72,25 +72,28 @@ func (se *settling) apply(t *database.Tx) (err error) {
 	return err
 }
 
-// applyState stores the state of a record, for which a recipient or a notice waits, and its notices. It
-// reports a message that has gone before: this very settlement was written then, in a commit that seemed
-// to fail.
+// applyState stores the state of a record, for which a recipient or an entry of the outbox waits, and its
+// entries. It reports a message that has gone before: this very settlement was written then, in a commit
+// that seemed to fail.
 func (se *settling) applyState(t *database.Tx) (removed bool, err error) {
 	r := se.r
+	// The lane and the sender are the row's: the message may have been given to another lane since it was
+	// leased.
+	if r.Lane, r.Sender, err = database.LaneOf(t.Conn, r.Seq); err != nil || r.Lane == "" {
+		return err == nil, err
+	}
+	if se.st.Lane != "" {
+		r.Lane = se.st.Lane
+	}
 	r.Slot = 0
 	if r.Due != spool.Never {
-		// The lane and the sender are the row's: the message may have been given to another lane since it
-		// was leased.
-		if r.Lane, r.Sender, err = database.LaneOf(t.Conn, r.Seq); err != nil || r.Lane == "" {
-			return err == nil, err
-		}
 		se.s.queue.GiveSlot(r)
 	}
 	changed, err := t.Update(r)
 	if err != nil || changed == 0 {
 		return err == nil, err
 	}
-	return false, t.AddNotices(r.Seq, se.st.Notices)
+	return false, t.AddEntries(r.Seq, se.st.Owed)
 }
 
 // after ends a lease whose settlement is durable.
@@ -102,5 +105,8 @@ func (se *settling) after(err error) {
 		se.s.queue.EndSettle(se.le, nil)
 	default:
 		se.s.queue.EndSettle(se.le, se.r)
+		if se.r.Lane != se.le.Lane {
+			se.s.watchers.tell(se.r.Lane)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"mailwhy/relay"
@@ -94,6 +95,8 @@ type Spool struct {
 	run  *runstate.File
 
 	queue      *queue.Queue
+	claims     *queue.Claims
+	watchers   watchers
 	disk       *disk
 	w          *writer
 	pool       *database.Pool
@@ -101,20 +104,25 @@ type Spool struct {
 	contents   *contents
 	quarantine *quarantine
 	stat       *stat
+
+	closeOnce sync.Once
+	closed    error // what Close returned
 }
 
 var (
-	_ relay.Spool       = (*Spool)(nil)
-	_ relay.NoticeSpool = (*Spool)(nil)
-	_ relay.Lister      = (*Spool)(nil)
-	_ relay.Editor      = (*Spool)(nil)
-	_ relay.Releaser    = (*Spool)(nil)
+	_ relay.Spool      = (*Spool)(nil)
+	_ relay.Outbox     = (*Spool)(nil)
+	_ relay.Lister     = (*Spool)(nil)
+	_ relay.LocalSpool = (*Spool)(nil)
+	_ relay.Editor     = (*Spool)(nil)
+	_ relay.Releaser   = (*Spool)(nil)
+	_ relay.Watcher    = (*Spool)(nil)
 )
 
 // Open opens the spool in o.Dir, and makes one if none is there. It fails if another process has it open.
 func Open(o Options) (*Spool, error) {
 	o = o.withDefaults()
-	s := &Spool{o: o, dir: files.Dir{Path: o.Dir, Now: o.Now, Log: o.Log}}
+	s := &Spool{o: o, dir: files.Dir{Path: o.Dir, Now: o.Now, Log: o.Log}, claims: queue.NewClaims()}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
 	}
@@ -177,15 +185,18 @@ func (s *Spool) start(was runstate.Last) (*database.Conn, database.Counts, error
 
 // Close waits for what is being written, and closes the spool. Callers of other methods get errors from
 // then on. What could not be written because of the disk is lost as in a crash: those messages are tried
-// again.
+// again. A second Close does nothing.
 func (s *Spool) Close() error {
-	s.tidy.close()
-	s.w.ops.close()
-	<-s.w.ended
-	clean := s.w.c != nil
-	s.pool.Close()
-	err := s.w.finish()
-	return errors.Join(err, s.run.Close(clean && err == nil), s.lock.Close())
+	s.closeOnce.Do(func() {
+		s.tidy.close()
+		s.w.ops.close()
+		<-s.w.ended
+		clean := s.w.c != nil
+		s.pool.Close()
+		err := s.w.finish()
+		s.closed = errors.Join(err, s.run.Close(clean && err == nil), s.lock.Close())
+	})
+	return s.closed
 }
 
 // read runs f with a connection for reading. f may be run again and must not keep what an earlier run
@@ -230,8 +241,8 @@ func (s *Spool) lookUp(id string) (r *spool.Record, err error) {
 }
 
 // Extend implements relay.Spool.
-func (s *Spool) Extend(_ context.Context, t relay.Token, until time.Time) error {
-	return s.queue.Extend(t, until)
+func (s *Spool) Extend(_ context.Context, t relay.Token, d time.Duration) error {
+	return s.queue.Extend(t, d)
 }
 
 // Release implements relay.Releaser.

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/spool/spooltest"
@@ -33,13 +35,36 @@ func (w testWriter) Write(b []byte) (int, error) {
 }
 
 func TestConformance(t *testing.T) {
-	spooltest.Run(t, func(t *testing.T) relay.Spool {
-		s := openTest(t, Options{})
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Errorf("Close: %v", err)
-			}
-		})
-		return s
+	spooltest.Run(t, func(t *testing.T) spooltest.Store { return testStore(t, Limits{}) })
+}
+
+// testStore is a spool for the conformance suite.
+func testStore(t *testing.T, l Limits) spooltest.Store {
+	o := Options{Dir: t.TempDir(), Limits: l, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+	return spooltest.Store{Open: func() (relay.Spool, error) { return Open(o) }}
+}
+
+// dueReports looks at the messages that have a notice due, which stays so.
+func dueReports(t testing.TB, s *Spool, now time.Time) []relay.Claim {
+	t.Helper()
+	due, _, err := s.Claim(t.Context(), relay.ClaimQuery{
+		Topic: relay.TopicReport, Now: now, Max: 10, For: time.Hour,
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range due {
+		s.GiveBack(due[i].Token)
+		for j := range due[i].Entries {
+			due[i].Entries[j].Claim = ""
+		}
+	}
+	return due
+}
+
+// answer answers entries with a report.
+func answer(report *relay.Message, content string, entries ...relay.Entry) relay.Answer {
+	return relay.Answer{
+		Entries: entries, Messages: []*relay.Message{report}, Content: strings.NewReader(content),
+	}
 }

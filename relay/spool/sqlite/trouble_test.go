@@ -41,7 +41,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 
 func putOne(s *Spool, size int) (string, error) {
 	m := benchMessage("app@sender.example")
-	return m.ID, s.Put(context.Background(), m, bytes.NewReader(make([]byte, size)))
+	return m.ID, s.Put(context.Background(), []*relay.Message{m}, bytes.NewReader(make([]byte, size)))
 }
 
 // TestCommitFails has a commit fail, before it reached the disk and after. Put must say so and leave
@@ -56,7 +56,7 @@ func TestCommitFails(t *testing.T) {
 		}
 		l := leaseSome(t, s, 1)[0]
 		twice := benchMessage("app@sender.example")
-		if err := s.Put(t.Context(), twice, strings.NewReader("x")); err != nil {
+		if err := s.Put(t.Context(), []*relay.Message{twice}, strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
 		fault := diskFault(t)
@@ -77,10 +77,13 @@ func TestCommitFails(t *testing.T) {
 		}})
 		release := blockWriter(t, s) // so that both are in the batch that fails
 		second := make(chan error, 1)
-		go func() { second <- s.Put(t.Context(), twice, strings.NewReader("x")) }()
+		go func() { second <- s.Put(t.Context(), []*relay.Message{twice}, strings.NewReader("x")) }()
 		large := make(chan error, 1)
 		refused := benchMessage("app@sender.example")
-		go func() { large <- s.Put(t.Context(), refused, bytes.NewReader(make([]byte, 1<<20))) }()
+		go func() {
+			large <- s.Put(t.Context(), []*relay.Message{refused},
+				bytes.NewReader(make([]byte, 1<<20)))
+		}()
 		eventually(t, "two operations wait", func() bool {
 			s.w.ops.mu.Lock()
 			defer s.w.ops.mu.Unlock()
@@ -100,7 +103,7 @@ func TestCommitFails(t *testing.T) {
 		}()
 		eventually(t, "nothing is leased while outcomes cannot be written", func() bool {
 			_, _, err := s.Lease(t.Context(),
-				relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1, Until: time.Now().Add(time.Hour)})
+				relay.LeaseQuery{Lane: "default", Now: time.Now(), Max: 1, For: time.Hour})
 			return errors.Is(err, relay.ErrUnavailable)
 		})
 		select {
@@ -142,7 +145,7 @@ func TestReportCommitFails(t *testing.T) {
 		l.Message.Recipients[0].State = relay.Failed
 		n := relay.Notice{Message: l.Message.ID, Kind: relay.NoticeFailed, Due: time.Now()}
 		if err := s.Settle(t.Context(), l.Token,
-			relay.Settlement{Recipients: l.Message.Recipients, Notices: []relay.Notice{n}}); err != nil {
+			relay.Settlement{Recipients: l.Message.Recipients, Owed: []relay.Entry{n.Entry()}}); err != nil {
 			t.Fatal(err)
 		}
 		fault := diskFault(t)
@@ -160,16 +163,15 @@ func TestReportCommitFails(t *testing.T) {
 		dsn := benchMessage("")
 		dsn.Report = true
 		tell := func() error {
-			return s.Report(t.Context(), []relay.Notice{n}, dsn,
-				strings.NewReader("report"))
+			return s.Consume(t.Context(), answer(dsn, "report", n.Entry()))
 		}
 		tell() // the operation before it may have met the fault
 		eventually(t, "the report is stored", func() bool { return tell() == nil })
 		if ls := leaseSome(t, s, 5); len(ls) != 1 || ls[0].Message.ID != dsn.ID {
 			t.Errorf("committed %v: %d messages are leased, want the report alone", committed, len(ls))
 		}
-		if due, _, err := s.DueNotices(t.Context(), time.Now(), 5, nil); err != nil || len(due) != 0 {
-			t.Errorf("committed %v: %d notices are due still, %v", committed, len(due), err)
+		if due := dueReports(t, s, time.Now()); len(due) != 0 {
+			t.Errorf("committed %v: %d notices are due still", committed, len(due))
 		}
 		s.Close()
 	}

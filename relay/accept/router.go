@@ -1,0 +1,232 @@
+package accept
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+	"strings"
+
+	"mailwhy/relay"
+	"mailwhy/relay/internal/address"
+	"mailwhy/relay/internal/address/pattern"
+)
+
+// Rule is one route. A message and recipient take the first rule that fits: every key that is given must. A
+// rule without keys fits all.
+type Rule struct {
+	Name       string            // for people; unique
+	Senders    []string          // patterns of the envelope sender, see package pattern
+	Recipients []string          // patterns of the recipient
+	Clients    []string          // names of client networks or users
+	Users      []string          // names that authenticated
+	Headers    map[string]string // header field: text that its value contains, without case; "" is any value
+	Upstreams  []string          // in order of preference
+}
+
+// Candidate is an upstream as far as the Router is concerned.
+type Candidate struct {
+	Name    string
+	Domains []string // domains of the senders that it may send for, as patterns; empty: all
+	Weight  int      // its part of a split; 0: it takes what those with a weight do not
+}
+
+// Route is the answer for one recipient.
+type Route struct {
+	Upstreams []string // in the order in which they are tried, never empty
+	Rule      string
+	Reason    string // which key of the rule fitted, for people
+}
+
+// Router says which upstreams a mail may go to. It never changes; a reload makes another one. Safe for
+// concurrent use.
+type Router struct {
+	rules   []rule
+	headers []string
+}
+
+type rule struct {
+	Rule
+	senders, recipients *pattern.Set
+	candidates          []candidate
+}
+
+type candidate struct {
+	Candidate
+	domains *pattern.Set
+}
+
+// NewRouter makes a Router of rules, the last of which must be without keys, so that all mail has a way.
+func NewRouter(rules []Rule, upstreams []Candidate) (*Router, error) {
+	known := map[string]candidate{}
+	for _, u := range upstreams {
+		known[u.Name] = candidate{u, pattern.New(u.Domains)}
+	}
+	r := &Router{}
+	var errs []error
+	for i, one := range rules {
+		compiled := rule{Rule: one, senders: pattern.New(one.Senders),
+			recipients: pattern.New(one.Recipients)}
+		if one.conditional() == (i == len(rules)-1) {
+			errs = append(errs, placeError(one.Name, i == len(rules)-1))
+		}
+		if len(one.Upstreams) == 0 {
+			errs = append(errs, fmt.Errorf("%s: name at least one upstream", one.Name))
+		}
+		for _, name := range one.Upstreams {
+			c, ok := known[name]
+			if !ok {
+				errs = append(errs, fmt.Errorf("%s: there is no upstream %q", one.Name, name))
+			}
+			compiled.candidates = append(compiled.candidates, c)
+		}
+		for name := range one.Headers {
+			if !slices.Contains(r.headers, name) {
+				r.headers = append(r.headers, name)
+			}
+		}
+		r.rules = append(r.rules, compiled)
+	}
+	if len(rules) == 0 {
+		errs = append(errs, errors.New("there is no route"))
+	}
+	slices.Sort(r.headers)
+	return r, errors.Join(errs...)
+}
+
+// placeError is the error of a rule that is not where it must be.
+func placeError(name string, last bool) error {
+	if last {
+		return fmt.Errorf("%s: the last route must have no conditions, so that all mail has a way", name)
+	}
+	return fmt.Errorf("%s: a route without conditions takes all mail, so none after it is ever used; "+
+		"put it last", name)
+}
+
+// conditional reports whether the rule has a key.
+func (r *Rule) conditional() bool {
+	return len(r.Senders)+len(r.Recipients)+len(r.Clients)+len(r.Users)+len(r.Headers) > 0
+}
+
+// Headers are the header fields that rules look at, in lower case: the front door keeps their values with the
+// message.
+func (r *Router) Headers() []string { return r.headers }
+
+// Route says where a message goes for one of its recipients.
+func (r *Router) Route(m *relay.Message, recipient int) Route {
+	to := m.Recipients[recipient].Address
+	for i := range r.rules {
+		one := &r.rules[i]
+		reason, fits := one.fits(m, to)
+		if !fits {
+			continue
+		}
+		if names := one.order(m.Envelope.From, to); len(names) > 0 {
+			return Route{Upstreams: names, Rule: one.Name, Reason: reason}
+		}
+	}
+	// No upstream says that it may send for this sender: the last rule's first one then decides for itself.
+	last := &r.rules[len(r.rules)-1]
+	return Route{
+		Upstreams: last.Upstreams[:1], Rule: last.Name,
+		Reason: "no upstream names the sender's domain among its domains",
+	}
+}
+
+// fits reports whether every key of the rule fits, and names the keys.
+func (r *rule) fits(m *relay.Message, to string) (reason string, ok bool) {
+	if !r.conditional() {
+		return "takes all mail", true
+	}
+	var keys []string
+	for _, key := range []struct {
+		name  string
+		given bool
+		fits  func() bool
+	}{
+		{"senders", len(r.Senders) > 0, func() bool { return r.senders.Has(m.Envelope.From) }},
+		{"recipients", len(r.Recipients) > 0, func() bool { return r.recipients.Has(to) }},
+		{"clients", len(r.Clients) > 0, func() bool { return slices.Contains(r.Clients, m.Client.Name) }},
+		{"users", len(r.Users) > 0, func() bool { return slices.Contains(r.Users, m.Client.User) }},
+		{"headers", len(r.Rule.Headers) > 0, func() bool { return r.headersFit(m.Headers) }},
+	} {
+		if !key.given {
+			continue
+		}
+		if !key.fits() {
+			return "", false
+		}
+		keys = append(keys, key.name)
+	}
+	return "matches " + strings.Join(keys, " and "), true
+}
+
+// headersFit reports whether all header fields that the rule names are as it says.
+func (r *rule) headersFit(have map[string]string) bool {
+	for name, want := range r.Rule.Headers {
+		value, there := have[name]
+		if !there || !strings.Contains(strings.ToLower(value), strings.ToLower(want)) {
+			return false
+		}
+	}
+	return true
+}
+
+// order are the rule's upstreams that may send for a sender, in the order in which they are tried: those
+// with a weight first, as the hash of the two domains has it, then the others as they are listed.
+func (r *rule) order(from, to string) []string {
+	var names []string
+	var split []weighed
+	for i := range r.candidates {
+		c := &r.candidates[i]
+		if len(c.Domains) > 0 && from != "" && !c.domains.Has(from) {
+			continue
+		}
+		if c.Weight > 0 {
+			split = append(split, weighed{c.Name, c.score(from, to)})
+		} else {
+			names = append(names, c.Name)
+		}
+	}
+	if len(split) == 0 {
+		return names
+	}
+	slices.SortStableFunc(split, func(a, b weighed) int {
+		switch {
+		case a.score > b.score:
+			return -1
+		case a.score < b.score:
+			return 1
+		}
+		return 0
+	})
+	ordered := make([]string, 0, len(split)+len(names))
+	for _, w := range split {
+		ordered = append(ordered, w.name)
+	}
+	return append(ordered, names...)
+}
+
+// weighed is an upstream in a split.
+type weighed struct {
+	name  string
+	score float64
+}
+
+// score is the upstream's in weighted rendezvous hashing: the highest takes the mail, in proportion to the
+// weights, and a change of one weight moves only what that one gains or loses. What decides are the two
+// domains, so that a recipient's domain sees the same sender at the same upstream.
+func (c *candidate) score(from, to string) float64 {
+	h := fnv.New64a()
+	h.Write([]byte(c.Name))
+	h.Write([]byte{0})
+	h.Write([]byte(strings.ToLower(address.Domain(from))))
+	h.Write([]byte{0})
+	h.Write([]byte(strings.ToLower(address.Domain(to))))
+	x := h.Sum64()
+	x ^= x >> 33 // FNV alone leaves the high bits of short texts alike
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return -float64(c.Weight) / math.Log((float64(x>>11)+0.5)/(1<<53))
+}

@@ -1,0 +1,113 @@
+// Package pattern holds sets of addresses as configurations name them. An entry is one of
+//
+//	user@example.com    the address; the local part compares without case, as people expect
+//	@example.com        every address at the domain; example.com means the same
+//	.example.com        every address at a subdomain, but not at the domain itself
+//	<>                  the null sender (RFC 5321, 4.5.5)
+//	*                   everything
+//
+// Domains compare in their ASCII form and without case (RFC 5890). A Set is looked up in a time that does not
+// grow with its entries.
+package pattern
+
+import (
+	"fmt"
+	"strings"
+
+	"mailwhy/relay/internal/address"
+)
+
+// Check returns an error if p is not an entry.
+func Check(p string) error {
+	probe := p
+	switch {
+	case p == "*", p == "<>":
+		return nil
+	case strings.HasPrefix(p, "."):
+		probe = "a@a" + p
+	case strings.HasPrefix(p, "@"):
+		probe = "a" + p
+	case !strings.Contains(p, "@"):
+		probe = "a@" + p
+	}
+	if _, err := address.Parse(probe, true); err != nil {
+		return fmt.Errorf("%q is not an address, @domain, .subdomains, <> or *", p)
+	}
+	return nil
+}
+
+// Set is a set of addresses. The zero Set is empty. It is safe for concurrent use as long as nobody adds to
+// it.
+type Set struct {
+	all, null bool
+	addresses map[string]bool // local part in lower case, domain in ASCII
+	domains   map[string]bool
+	parents   map[string]bool // of subdomains
+}
+
+// New makes the set of some entries, for each of which Check returns nil.
+func New(entries []string) *Set {
+	s := &Set{addresses: map[string]bool{}, domains: map[string]bool{}, parents: map[string]bool{}}
+	for _, e := range entries {
+		s.add(strings.ToLower(e))
+	}
+	return s
+}
+
+func (s *Set) add(e string) {
+	switch {
+	case e == "*":
+		s.all = true
+	case e == "<>":
+		s.null = true
+	case strings.HasPrefix(e, "."):
+		s.parents[ascii(e[1:])] = true
+	default:
+		local, domain := address.Split(e)
+		if domain == "" {
+			local, domain = "", e
+		}
+		if local == "" {
+			s.domains[ascii(domain)] = true
+		} else {
+			s.addresses[local+"@"+ascii(domain)] = true
+		}
+	}
+}
+
+// Empty reports whether nothing is in the set.
+func (s *Set) Empty() bool {
+	return !s.all && !s.null && len(s.addresses) == 0 && len(s.domains) == 0 && len(s.parents) == 0
+}
+
+// Has reports whether an address as address.Parse returned it is in the set; "" is the null sender.
+func (s *Set) Has(addr string) bool {
+	if s.all {
+		return true
+	}
+	if addr == "" {
+		return s.null
+	}
+	local, domain := address.Split(addr)
+	domain = ascii(strings.ToLower(domain))
+	if s.domains[domain] || len(s.addresses) > 0 && s.addresses[strings.ToLower(local)+"@"+domain] {
+		return true
+	}
+	if len(s.parents) == 0 {
+		return false
+	}
+	for _, parent, more := strings.Cut(domain, "."); more; _, parent, more = strings.Cut(parent, ".") {
+		if s.parents[parent] {
+			return true
+		}
+	}
+	return false
+}
+
+// ascii is a domain in its ASCII form, or as it is where it has none.
+func ascii(domain string) string {
+	if a, err := address.ToASCII(domain); err == nil {
+		return a
+	}
+	return domain
+}
