@@ -120,6 +120,16 @@ type Counts struct {
 
 // OpenWriter opens the database for the writer, and makes it if it is not there.
 func OpenWriter(name string) (*Conn, error) {
+	return openWriter(name, ensureSchema)
+}
+
+// CreateEarlier makes a new database of format 2, as one looks that was not migrated yet.
+func CreateEarlier(name string) (*Conn, error) {
+	return openWriter(name, func(c *Conn) error { return c.create(2, schema2) })
+}
+
+// openWriter opens a database for the writer.
+func openWriter(name string, ensureSchema func(*Conn) error) (*Conn, error) {
 	if err := files.CreatePrivate(name); err != nil {
 		return nil, err
 	}
@@ -160,9 +170,14 @@ func ensureSchema(c *Conn) error {
 		return fmt.Errorf("not a spool: application id %#x, layout %d, %d tables and indexes", app, version,
 			tables)
 	}
-	c.format = files.Format
-	return c.Run(fmt.Sprintf("BEGIN IMMEDIATE; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d;"+
-		" COMMIT", schema2, from2, ApplicationID, files.Format))
+	return c.create(files.Format, schema2+from2)
+}
+
+// create makes the tables of a format.
+func (c *Conn) create(format int64, schema string) error {
+	c.format = format
+	return c.Run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		schema, ApplicationID, format))
 }
 
 // How readers open the database: beside a writer, or when nobody writes and there is no log, so that not even

@@ -22,19 +22,27 @@ const (
 )
 
 // mendFirstPage puts the first page of a damaged database right if SQLite cannot read the schema from it.
-// All spools have the same schema, made by the same statements, so but for a few counters they have the
-// same first page. The original is set aside. The log may hold the page anew; there, too, it is replaced
-// when that helps.
+// All spools of a format have the same schema, made by the same statements, so but for a few counters they
+// have the same first page. The original is set aside. The log may hold the page anew; there, too, it is
+// replaced when that helps.
 func mendFirstPage(dir files.Dir) error {
 	if readsSchema(dir.File(files.Database)) {
 		return nil
 	}
-	page, err := firstPage(dir)
-	if err != nil {
-		return err
+	var page []byte
+	for _, create := range []func(string) (*database.Conn, error){
+		database.CreateEarlier, database.OpenWriter, // which is what stays when neither fits
+	} {
+		var err error
+		if page, err = firstPage(dir, create); err != nil {
+			return err
+		}
+		if err := replaceFirstPage(dir, page); err != nil || readsCounts(dir.File(files.Database)) {
+			return err
+		}
 	}
-	if err := replaceFirstPage(dir, page); err != nil || readsSchema(dir.File(files.Database)) {
-		return err
+	if readsSchema(dir.File(files.Database)) {
+		return nil
 	}
 	w, err := readLog(dir)
 	if err != nil || w == nil {
@@ -74,6 +82,18 @@ func replaceFirstPage(dir files.Dir, page []byte) error {
 	return errors.Join(err, f.Sync())
 }
 
+// readsCounts reports whether SQLite can read the table meta: with the schema of another format it is not
+// where it should be.
+func readsCounts(name string) bool {
+	c, err := database.Open(name, "mode=ro", "query_only=ON", "writable_schema=ON")
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = database.ReadCounts(c)
+	return err == nil
+}
+
 // readsSchema reports whether SQLite can read the schema of a database, and it is ours.
 func readsSchema(name string) bool {
 	c, err := database.Open(name, "mode=ro", "query_only=ON", "writable_schema=ON")
@@ -82,20 +102,20 @@ func readsSchema(name string) bool {
 	}
 	defer c.Close()
 	n, _, err := c.Integer("SELECT count(*) FROM sqlite_schema " +
-		"WHERE name IN ('message', 'content', 'outbox', 'meta')")
+		"WHERE name IN ('message', 'content', 'notice', 'outbox', 'meta')")
 	return err == nil && n == 4
 }
 
-// firstPage is the first page of a new spool, without the counters: SQLite takes the number of pages from
-// the file then, and the free ones are lost only to the damaged file.
-func firstPage(dir files.Dir) ([]byte, error) {
+// firstPage is the first page of a new spool that create makes, without the counters: SQLite takes the
+// number of pages from the file then, and the free ones are lost only to the damaged file.
+func firstPage(dir files.Dir, create func(string) (*database.Conn, error)) ([]byte, error) {
 	temp, err := os.MkdirTemp(dir.Path, "template-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
 	name := filepath.Join(temp, files.Database)
-	c, err := database.OpenWriter(name)
+	c, err := create(name)
 	if err != nil {
 		return nil, err
 	}

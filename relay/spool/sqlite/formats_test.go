@@ -331,3 +331,44 @@ func TestUnreadableJournalIsKept(t *testing.T) {
 		t.Errorf("the copy has %d messages, %v; want the one that was there among them", len(list), err)
 	}
 }
+
+// TestSalvagesEarlierFormat: a damaged database of an earlier format is rebuilt as one of this format, with
+// all that it had.
+func TestSalvagesEarlierFormat(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, database string){
+		"index": func(t *testing.T, name string) { flip(t, name, 3*database.PageSize, 0) },
+		"first page": func(t *testing.T, name string) {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(b[:database.PageSize])
+			if err := os.WriteFile(name, b, files.Perm); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := unpackEarlier(t, "notices-closed")
+			os.Remove(filepath.Join(e.dir, files.RunState)) // so that the database is checked
+			damage(t, filepath.Join(e.dir, files.Database))
+			var w watcher
+			s := w.open(t, e.dir)
+			defer s.Close()
+			if !strings.Contains(w.String(), "salvaged") {
+				t.Error("the database was not found to be damaged: this tests nothing")
+			}
+			e.comesBack(t, s)
+			err := s.read(func(c *database.Conn) error {
+				format, err := c.Version()
+				if err == nil && format != files.Format {
+					t.Errorf("the rebuilt database is of format %d", format)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
