@@ -43,11 +43,8 @@ func packages(t *testing.T) (all []goPackage) {
 const maxFiles = 19
 
 func TestPackagesAreSmall(t *testing.T) {
-	toCut := map[string]bool{
-		"mailwhy/diagnose": true, "mailwhy/relay/spool/sqlite": true, "mailwhy/scripts/faults": true,
-	}
 	for _, p := range packages(t) {
-		if n := len(p.GoFiles); n > maxFiles && !toCut[p.ImportPath] {
+		if n := len(p.GoFiles); n > maxFiles {
 			t.Errorf("%s has %d files, at most %d are allowed", p.ImportPath, n, maxFiles)
 		}
 	}

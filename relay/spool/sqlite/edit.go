@@ -13,7 +13,7 @@ import (
 // Edit implements relay.Editor. The change is stored even when ctx ends after change has run.
 func (s *Spool) Edit(ctx context.Context, id string,
 	change func(*relay.Message) (relay.Settlement, bool, error)) error {
-	le, r, err := s.takeForEdit(ctx, id)
+	le, r, err := takeForEdit(ctx, s, id)
 	if err != nil {
 		return err
 	}
@@ -31,9 +31,9 @@ func (s *Spool) Edit(ctx context.Context, id string,
 	if le, err = s.queue.BeginSettle(le.Token); err != nil {
 		return err
 	}
-	op := s.dropping(le)
+	op := dropping(s, le)
 	if !drop {
-		if op, err = s.settlement(le, st); err != nil {
+		if op, err = settlement(s, le, st); err != nil {
 			s.queue.AbortSettle(le)
 			s.queue.Release(le.Token)
 			return err
@@ -43,7 +43,7 @@ func (s *Spool) Edit(ctx context.Context, id string,
 }
 
 // dropping is the operation that removes a leased message and its entries of the outbox.
-func (s *Spool) dropping(le *queue.Lease) *operation {
+func dropping(s *Spool, le *queue.Lease) *operation {
 	return &operation{
 		mustWrite: true,
 		apply: func(t *database.Tx) error {
@@ -63,7 +63,7 @@ func (s *Spool) dropping(le *queue.Lease) *operation {
 }
 
 // takeForEdit leases a message without a deadline, when nobody else has it any more.
-func (s *Spool) takeForEdit(ctx context.Context, id string) (*queue.Lease, *spool.Record, error) {
+func takeForEdit(ctx context.Context, s *Spool, id string) (*queue.Lease, *spool.Record, error) {
 	for {
 		r, err := s.lookUp(id)
 		if err != nil {
@@ -96,7 +96,7 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 	defer func() {
 		s.queue.ForgetWaits()
 		if total > 0 {
-			s.watchers.tell(to)
+			s.watchers.Tell(to)
 		}
 	}()
 	lane := ""
@@ -113,7 +113,7 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 		if lane = next; lane == to || slices.Contains(known, lane) {
 			continue
 		}
-		n, err := s.rerouteLane(ctx, lane, to)
+		n, err := rerouteLane(ctx, s, lane, to)
 		total += n
 		if err != nil {
 			return total, err
@@ -122,7 +122,7 @@ func (s *Spool) Reroute(ctx context.Context, known []string, to string) (int64, 
 }
 
 // rerouteLane gives all messages of a lane to another one. They lose their slots, and get new ones there.
-func (s *Spool) rerouteLane(ctx context.Context, from, to string) (total int64, err error) {
+func rerouteLane(ctx context.Context, s *Spool, from, to string) (total int64, err error) {
 	for {
 		var n int64
 		err := s.w.ops.do(ctx, &operation{size: rerouteMax * 256, apply: func(t *database.Tx) (err error) {

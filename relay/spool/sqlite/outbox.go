@@ -125,7 +125,9 @@ func (s *Spool) Consume(ctx context.Context, a relay.Answer) error {
 	defer end()
 	after := func(err error) {
 		if err == nil {
-			s.uncache(a.Entries)
+			for i := range a.Entries { // the messages have most likely gone
+				s.queue.DropContent(a.Entries[i].Message)
+			}
 		}
 	}
 	if len(a.Messages) == 0 {
@@ -181,13 +183,6 @@ func (p *putting) journalReport(j *journaling, answered []relay.Entry) (bool, er
 	j.report(answered, pt.r)
 	pt.stored = true
 	return true, nil
-}
-
-// uncache drops the contents of messages whose entries were answered: they have most likely gone.
-func (s *Spool) uncache(answered []relay.Entry) {
-	for i := range answered {
-		s.queue.DropContent(answered[i].Message)
-	}
 }
 
 // Postpone implements relay.Outbox.

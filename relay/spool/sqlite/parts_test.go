@@ -85,8 +85,10 @@ func TestPartsShareOneContent(t *testing.T) {
 			s := openTest(t, Options{})
 			a, b, content := twoLanes(t, s, size)
 			messages, contents, contentFiles, n := counted(t, s)
-			if messages != 2 || contents+contentFiles != 1 || n.Messages != 2 || n.Bytes != int64(len(content)) {
-				t.Errorf("%d messages, %d contents, %d files, counted %+v", messages, contents, contentFiles, n)
+			if messages != 2 || contents+contentFiles != 1 || n.Messages != 2 ||
+				n.Bytes != int64(len(content)) {
+				t.Errorf("%d messages, %d contents, %d files, counted %+v", messages, contents, contentFiles,
+					n)
 			}
 			relayLane(t, s, order[0])
 			left := map[string]string{"default": b.ID, "second": a.ID}[order[0]]
@@ -97,8 +99,10 @@ func TestPartsShareOneContent(t *testing.T) {
 				t.Errorf("the other message's content: %d bytes, %v", len(got), err)
 			}
 			messages, contents, contentFiles, n = counted(t, s)
-			if messages != 1 || contents+contentFiles != 1 || n.Messages != 1 || n.Bytes != int64(len(content)) {
-				t.Errorf("%d messages, %d contents, %d files, counted %+v", messages, contents, contentFiles, n)
+			if messages != 1 || contents+contentFiles != 1 || n.Messages != 1 ||
+				n.Bytes != int64(len(content)) {
+				t.Errorf("%d messages, %d contents, %d files, counted %+v", messages, contents, contentFiles,
+					n)
 			}
 			relayLane(t, s, order[1])
 			eventually(t, "all is gone", func() bool {
@@ -122,7 +126,8 @@ func TestDamagedPart(t *testing.T) {
 				damaged, whole = b, a
 			}
 			err := s.w.ops.do(t.Context(), &operation{apply: func(tx *database.Tx) error {
-				_, err := tx.Exec("UPDATE message SET head=replace(head, 'b.example', 'c.example') WHERE id=?",
+				_,
+					err := tx.Exec("UPDATE message SET head=replace(head, 'b.example', 'c.example') WHERE id=?",
 					damaged.ID)
 				return err
 			}})
@@ -132,7 +137,8 @@ func TestDamagedPart(t *testing.T) {
 			if salvage {
 				dir := s.o.Dir
 				s.Close()
-				os.Remove(filepath.Join(dir, files.RunState)) // so that the database is checked
+				os.Remove(filepath.Join(dir,
+					files.RunState)) // so that the database is checked
 				flip(t, filepath.Join(dir, files.Database), 3*database.PageSize, 0) // an index of messages
 				s = openTest(t, Options{Dir: dir})
 			} else {

@@ -119,9 +119,6 @@ func liveOnce(t *testing.T, dir string) {
 	if n := onlyOurs(t, dir, "in use"); n < 9 {
 		t.Errorf("only %d files were looked at", n)
 	}
-	if _, err := firstPage(s.dir, database.OpenWriter); err != nil { // makes a database beside
-		t.Error(err)
-	}
 	if err := s.List(t.Context(), relay.QueueFilter{},
 		func(*relay.Message) bool { return true }); err != nil {
 		t.Error(err)

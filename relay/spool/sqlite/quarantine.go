@@ -8,6 +8,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/repair"
 )
 
 // errQuarantined is returned for a message that turned out to be damaged and was set aside.
@@ -70,7 +71,7 @@ func (q *quarantine) move(t *database.Tx, b database.Damaged) (tombstone *spool.
 
 // salvage replaces the damaged database, which must be closed, by one with all that can be read of it.
 func (q *quarantine) salvage(why string) error {
-	lost, err := salvage(q.s.dir, why)
+	lost, err := repair.Salvage(q.s.dir, why)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (s *Spool) Settle(ctx context.Context, t relay.Token, st relay.Settlement) 
 	if err != nil {
 		return err
 	}
-	op, err := s.settlement(le, st)
+	op, err := settlement(s, le, st)
 	if err != nil {
 		s.queue.AbortSettle(le)
 		return err
@@ -36,7 +36,7 @@ type settling struct {
 }
 
 // settlement is the operation that settles a lease.
-func (s *Spool) settlement(le *queue.Lease, st relay.Settlement) (*operation, error) {
+func settlement(s *Spool, le *queue.Lease, st relay.Settlement) (*operation, error) {
 	r := le.Record()
 	r.Count(st.Recipients)
 	se := &settling{s: s, le: le, r: r, st: st, ends: r.Open == 0 && len(st.Owed) == 0}
@@ -106,7 +106,7 @@ func (se *settling) after(err error) {
 	default:
 		se.s.queue.EndSettle(se.le, se.r)
 		if se.r.Lane != se.le.Lane {
-			se.s.watchers.tell(se.r.Lane)
+			se.s.watchers.Tell(se.r.Lane)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 	"mailwhy/relay/spool/queue"
+	"mailwhy/relay/spool/repair"
 	"mailwhy/relay/spool/runstate"
 )
 
@@ -96,7 +97,7 @@ type Spool struct {
 
 	queue      *queue.Queue
 	claims     *queue.Claims
-	watchers   watchers
+	watchers   queue.Watchers
 	disk       *disk
 	w          *writer
 	pool       *database.Pool
@@ -142,7 +143,7 @@ func (s *Spool) open() (err error) {
 			s.lock.Close()
 		}
 	}()
-	if err := checkFormat(s.dir); err != nil {
+	if err := repair.CheckFormat(s.dir); err != nil {
 		return err
 	}
 	if err := s.dir.Narrow(); err != nil {
@@ -244,6 +245,9 @@ func (s *Spool) lookUp(id string) (r *spool.Record, err error) {
 func (s *Spool) Extend(_ context.Context, t relay.Token, d time.Duration) error {
 	return s.queue.Extend(t, d)
 }
+
+// Watch implements relay.Watcher.
+func (s *Spool) Watch(due func(lane string)) (stop func()) { return s.watchers.Watch(due) }
 
 // Release implements relay.Releaser.
 func (s *Spool) Release(t relay.Token) error { return s.queue.Release(t) }

@@ -15,6 +15,7 @@ import (
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
 	"mailwhy/relay/spool/journal"
+	"mailwhy/relay/spool/repair"
 	"mailwhy/relay/spool/runstate"
 )
 
@@ -70,13 +71,13 @@ func (o *opener) started(t *database.Tx, err error) (*database.Conn, database.Co
 
 // openChecked opens the database; one that turns out to be damaged is salvaged first.
 func (o *opener) openChecked() (*database.Conn, database.Counts, error) {
-	if err := resumeRebuild(o.dir); err != nil {
+	if err := repair.ResumeRebuild(o.dir); err != nil {
 		return nil, database.Counts{}, err
 	}
 	how := checkNone
 	if !o.was.Clean {
 		how = checkQuick
-		mended, err := mendLog(o.dir, o.behind)
+		mended, err := repair.MendLog(o.dir, o.behind)
 		if err != nil {
 			return nil, database.Counts{}, err
 		}

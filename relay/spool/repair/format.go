@@ -1,4 +1,4 @@
-package sqlite
+package repair
 
 import (
 	"encoding/binary"
@@ -10,9 +10,9 @@ import (
 	"mailwhy/relay/spool/journal"
 )
 
-// checkFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
+// CheckFormat refuses a spool of a later format. It only reads. A database that is damaged says nothing here:
 // salvaging it comes later, and must not begin when the journal is of a later format.
-func checkFormat(dir files.Dir) error {
+func CheckFormat(dir files.Dir) error {
 	version, err := databaseVersion(dir)
 	if err != nil {
 		return err

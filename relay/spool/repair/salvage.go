@@ -1,4 +1,4 @@
-package sqlite
+package repair
 
 import (
 	"cmp"
@@ -15,11 +15,11 @@ import (
 	"mailwhy/relay/spool/files"
 )
 
-// salvage replaces a damaged database by one that holds all that can be read of it. The database must be
+// Salvage replaces a damaged database by one that holds all that can be read of it. The database must be
 // closed. The damaged files are kept, and what is lost is named in the log and in the table quarantine.
 //
-// A crash at any point is made good by finishRebuild at the next start.
-func salvage(dir files.Dir, why string) (lost []database.Damaged, err error) {
+// A crash at any point is made good by ResumeRebuild at the next start.
+func Salvage(dir files.Dir, why string) (lost []database.Damaged, err error) {
 	dir.Log.Error("the spool's database is damaged; what can be read of it is copied into a new one", "dir",
 		dir.Path, "why", why)
 	if err := removeDatabase(dir.File(files.Rebuild)); err != nil {
@@ -66,9 +66,9 @@ func finishRebuild(dir files.Dir) error {
 	return durable.SyncDir(dir.Path)
 }
 
-// resumeRebuild deals with a rebuild that a crash interrupted: complete ones are those whose original is
+// ResumeRebuild deals with a rebuild that a crash interrupted: complete ones are those whose original is
 // set aside already.
-func resumeRebuild(dir files.Dir) error {
+func ResumeRebuild(dir files.Dir) error {
 	if _, err := os.Stat(dir.File(files.Database)); errors.Is(err, fs.ErrNotExist) {
 		return finishRebuild(dir)
 	}

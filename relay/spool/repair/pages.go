@@ -1,4 +1,4 @@
-package sqlite
+package repair
 
 import (
 	"database/sql/driver"

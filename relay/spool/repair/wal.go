@@ -1,4 +1,4 @@
-package sqlite
+package repair
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 // SQLite's write-ahead log (https://www.sqlite.org/fileformat2.html#the_write_ahead_log): a header and
 // frames, each a page with the running checksum of all before it. SQLite takes everything from the first
 // frame whose checksum is wrong for what a power cut left of a transaction that was never acknowledged,
-// and drops it without a word. A single flipped bit so undoes every later transaction. mendLog finds that
+// and drops it without a word. A single flipped bit so undoes every later transaction. MendLog finds that
 // case and gives the frames new checksums, so that SQLite reads them all; what the flipped bit hit is
 // then found by the checksums of our own. maxGrowth is more pages than one transaction adds.
 const maxGrowth = (2*database.BatchBytes + 64<<20) / database.PageSize
@@ -219,10 +219,10 @@ func putSum(b []byte, end int, s [2]uint32) {
 // walMendMax bounds the log that is mended, which is held in memory.
 const walMendMax = 256 << 20
 
-// mendLog repairs the log before SQLite opens it after a crash, if SQLite would drop committed
+// MendLog repairs the log before SQLite opens it after a crash, if SQLite would drop committed
 // transactions: some follow a damaged one, or behind says that there were more. It reports whether it did.
 // The log as it was is set aside.
-func mendLog(dir files.Dir, behind func() bool) (mended bool, err error) {
+func MendLog(dir files.Dir, behind func() bool) (mended bool, err error) {
 	w, err := readLog(dir)
 	if err != nil || w == nil {
 		return false, err
