@@ -184,6 +184,7 @@ func (r *Relay) joinEngine() {
 	})
 	r.lanes.make = r.newLane
 	r.lanes.removed = r.findAstray
+	r.spool.Watch(r.wake)
 }
 
 // newLane makes the lane of an upstream.
@@ -237,7 +238,6 @@ func (r *Relay) reroute(ctx context.Context) error {
 	n, err := r.spool.Reroute(ctx, r.lanes.names(), name)
 	if n > 0 {
 		r.log.Info("mail that waited for another upstream goes to this one", "messages", n, "upstream", name)
-		r.wake(name)
 	}
 	return err
 }

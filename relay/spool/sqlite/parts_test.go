@@ -126,9 +126,8 @@ func TestDamagedPart(t *testing.T) {
 				damaged, whole = b, a
 			}
 			err := s.w.ops.do(t.Context(), &operation{apply: func(tx *database.Tx) error {
-				_,
-					err := tx.Exec("UPDATE message SET head=replace(head, 'b.example', 'c.example') WHERE id=?",
-					damaged.ID)
+				_, err := tx.Exec("UPDATE message SET head=replace(head, 'b.example', 'c.example')"+
+					" WHERE id=?", damaged.ID)
 				return err
 			}})
 			if err != nil {
