@@ -34,6 +34,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 	if c.DSN.From == "" && validHost(c.Hostname) {
 		c.DSN.From = "postmaster@" + c.Hostname
 	}
+	c.completeRoutes()
 	for name, u := range c.Upstream {
 		u.complete(c.Hostname)
 		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, report)

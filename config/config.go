@@ -44,6 +44,7 @@ type Config struct {
 	Spool       Spool                `toml:"spool"`
 	Retry       Retry                `toml:"retry"`
 	Upstream    map[string]*Upstream `toml:"upstream"`
+	Route       []Route              `toml:"route"`
 	DeliveryLog DeliveryLog          `toml:"delivery_log"`
 	Log         Log                  `toml:"log"`
 	DSN         DSN                  `toml:"dsn"`
@@ -126,30 +127,38 @@ type Retry struct {
 	ExpireAfter   time.Duration `toml:"expire_after" min:"1s" max:"30d"`
 	Jitter        float64       `toml:"jitter" min:"0" max:"0.5"` // the random part of each delay
 	MaxRetryAfter time.Duration `toml:"max_retry_after" min:"1s" max:"24h"`
+	// FailoverAfter is how long an upstream is paused before its mail goes to the route's next one.
+	FailoverAfter time.Duration `toml:"failover_after" min:"1s" max:"24h"`
 }
 
 // Upstream is the next hop.
 type Upstream struct {
-	Host                     string   `toml:"host"`
-	Port                     int      `toml:"port" min:"0" max:"65535"`
-	TLS                      string   `toml:"tls" oneof:"none opportunistic starttls implicit"`
-	TLSMinVersion            string   `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
-	ServerName               string   `toml:"server_name"`
-	CAFile                   string   `toml:"ca_file" read:"file"`
-	Fingerprint              []string `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
-	CertFile                 string   `toml:"cert_file" read:"file"`
-	KeyFile                  string   `toml:"key_file" read:"secret"`
-	Username                 string   `toml:"username"`
-	Password                 Secret   `toml:"password"`
-	PasswordFile             string   `toml:"password_file"`
-	Auth                     []string `toml:"auth"` // mechanisms in order of preference
-	AllowPlaintextAuth       bool     `toml:"allow_plaintext_auth"`
-	Hello                    string   `toml:"hello"`      // name in EHLO; hostname when empty
-	LocalAddr                string   `toml:"local_addr"` // IP address to connect from
-	Concurrency              int      `toml:"concurrency" min:"1" max:"1000"`
-	Rate                     Rate     `toml:"rate"`
-	MaxMessagesPerConnection int      `toml:"max_messages_per_connection" min:"0"` // 0: no limit
-	MaxRecipients            int      `toml:"max_recipients" min:"1"`              // per transaction
+	Host               string   `toml:"host"`
+	Port               int      `toml:"port" min:"0" max:"65535"`
+	TLS                string   `toml:"tls" oneof:"none opportunistic starttls implicit"`
+	TLSMinVersion      string   `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
+	ServerName         string   `toml:"server_name"`
+	CAFile             string   `toml:"ca_file" read:"file"`
+	Fingerprint        []string `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
+	CertFile           string   `toml:"cert_file" read:"file"`
+	KeyFile            string   `toml:"key_file" read:"secret"`
+	Username           string   `toml:"username"`
+	Password           Secret   `toml:"password"`
+	PasswordFile       string   `toml:"password_file"`
+	Auth               []string `toml:"auth"` // mechanisms in order of preference
+	AllowPlaintextAuth bool     `toml:"allow_plaintext_auth"`
+	Hello              string   `toml:"hello"`      // name in EHLO; hostname when empty
+	LocalAddr          string   `toml:"local_addr"` // IP address to connect from
+	Concurrency        int      `toml:"concurrency" min:"1" max:"1000"`
+	Rate               Rate     `toml:"rate"`
+	// Domains are those of the senders that it may send for; empty: all.
+	Domains []string `toml:"domains"`
+	// Weight is its share of a route's mail. Those without one take what is left.
+	Weight int `toml:"weight" min:"0" max:"1000"`
+	// DailyCap is for recipients, by the day of UTC; 0: no limit.
+	DailyCap                 int `toml:"daily_cap" min:"0"`
+	MaxMessagesPerConnection int `toml:"max_messages_per_connection" min:"0"` // 0: no limit
+	MaxRecipients            int `toml:"max_recipients" min:"1"`              // per transaction
 	// Pipelining is used when the server offers it.
 	Pipelining       bool          `toml:"pipelining"`
 	IdleTimeout      time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
@@ -253,6 +262,7 @@ func defaultRetry() Retry {
 		ExpireAfter:   5 * 24 * h,
 		Jitter:        0.1,
 		MaxRetryAfter: 4 * h,
+		FailoverAfter: 2 * time.Minute,
 	}
 }
 

@@ -25,6 +25,8 @@ func derived() map[string]string {
 		"listen.mode":               "`0660`",
 		"client.name":               "`local`",
 		"client.networks":           "`127.0.0.0/8`, `::1/128`",
+		"route.name":                "`route N`",
+		"route.upstreams":           "the only upstream",
 		"spool.dir":                 "see below",
 		"admin.socket":              "in `spool.dir`",
 		"dsn.from":                  "postmaster@`hostname`",
@@ -41,7 +43,7 @@ func derived() map[string]string {
 // for all.
 func documented() []key {
 	c := withUpstreams([]string{"NAME"})
-	c.Listen, c.Client = []Listen{{}}, []Client{{}}
+	c.Listen, c.Client, c.Route = []Listen{{}}, []Client{{}}, []Route{{}}
 	ks := keys(c)
 	for i := range ks {
 		ks[i].path = strings.ReplaceAll(ks[i].path, "[0]", "")
@@ -99,7 +101,7 @@ func title(section string) string {
 	switch section {
 	case "":
 		return "Top level"
-	case "listen", "client":
+	case "listen", "client", "route":
 		return "`[[" + section + "]]`"
 	}
 	return "`[" + section + "]`"
@@ -184,7 +186,8 @@ func variableOf(path string) string {
 	case path == "listen.address", path == "client.networks":
 		list, _, _ := strings.Cut(path, ".")
 		return "`" + envPrefix + strings.ToUpper(list) + "`"
-	case strings.HasPrefix(path, "listen."), strings.HasPrefix(path, "client."):
+	case strings.HasPrefix(path, "listen."), strings.HasPrefix(path, "client."),
+		strings.HasPrefix(path, "route."):
 		return ""
 	}
 	path = strings.Replace(path, "upstream.NAME.", "upstream.", 1)
@@ -197,7 +200,7 @@ func TestSettingsVariables(t *testing.T) {
 	for _, k := range documented() {
 		name := strings.Trim(variableOf(k.path), "`")
 		want := strings.Replace(k.path, "upstream.NAME.", "upstream.default.", 1)
-		if list, _, _ := strings.Cut(k.path, "."); list == "listen" || list == "client" {
+		if list, _, _ := strings.Cut(k.path, "."); list == "listen" || list == "client" || list == "route" {
 			want = list
 		}
 		if name != "" && known[name] != want {

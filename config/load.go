@@ -106,7 +106,7 @@ func (l layer) unknown(reported Mistakes) (ms Mistakes) {
 		case isList && slices.ContainsFunc(known,
 			func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
 			ms = append(ms, unknownInTables(path, list, l[path].origin, known)...)
-		case slices.Contains(known, path), below("listen"), below("client"):
+		case slices.Contains(known, path), below("listen"), below("client"), below("route"):
 		default:
 			ms = append(ms, Mistake{path, l[path].origin, "unknown setting", nearest(path, known)})
 		}
@@ -131,7 +131,7 @@ func unknownInTables(path string, list []any, origin string, known []string) (ms
 // knownPaths are the paths of all settings, for suggestions.
 func knownPaths(upstreams []string) []string {
 	c := withUpstreams(upstreams)
-	c.Listen, c.Client = []Listen{{}}, []Client{{}}
+	c.Listen, c.Client, c.Route = []Listen{{}}, []Client{{}}, []Route{{}}
 	paths := []string{}
 	for _, k := range keys(c) {
 		paths = append(paths, k.path)

@@ -34,6 +34,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateMetrics(report)
 	c.validateDSN(report)
 	c.validateUpstreams(local, report)
+	c.validateRoutes(report)
 }
 
 // checkTags checks one value against the tags of its field.
@@ -152,18 +153,11 @@ func (c *Config) validateDSN(report reportFunc) {
 	}
 }
 
-// validateUpstreams checks the next hop. Mail goes to one upstream: mailwhy does not guess which of several
-// should take a message.
+// validateUpstreams checks the next hops.
 func (c *Config) validateUpstreams(local bool, report reportFunc) {
 	if len(c.Upstream) == 0 && !local {
 		report(upstreamSection, "there is no upstream to relay to",
 			`set --upstream smtp://user@host:587, MAILWHY_UPSTREAM, or host in [upstream.default]`)
-	}
-	if len(c.Upstream) > 1 {
-		names := sortedKeys(reflect.ValueOf(c.Upstream))
-		report(upstreamSection, "there is more than one upstream: "+strings.Join(names, ", "),
-			"keep one; flags and MAILWHY_UPSTREAM_... set "+strconv.Quote(defaultUpstream)+
-				", MAILWHY_UPSTREAM_NAME_... another")
 	}
 	for name, u := range c.Upstream {
 		path := upstreamSection + "." + name
@@ -173,6 +167,7 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 		}
 		u.validateHop(path, report)
 		u.validateAuth(path, report)
+		u.validateDomains(path, report)
 		c.validateLoop(path, u, report)
 	}
 }

@@ -1,10 +1,9 @@
 // Package pattern holds sets of addresses as configurations name them. An entry is one of
 //
 //	user@example.com    the address; the local part compares without case, as people expect
-//	@example.com        every address at the domain; example.com means the same
-//	.example.com        every address at a subdomain, but not at the domain itself
+//	@example.com        every address at the domain
+//	@.example.com       every address at a subdomain, but not at the domain itself
 //	<>                  the null sender (RFC 5321, 4.5.5)
-//	*                   everything
 //
 // Domains compare in their ASCII form and without case (RFC 5890). A Set is looked up in a time that does not
 // grow with its entries.
@@ -21,17 +20,15 @@ import (
 func Check(p string) error {
 	probe := p
 	switch {
-	case p == "*", p == "<>":
+	case p == "<>":
 		return nil
-	case strings.HasPrefix(p, "."):
-		probe = "a@a" + p
+	case strings.HasPrefix(p, "@."):
+		probe = "a@a" + p[1:]
 	case strings.HasPrefix(p, "@"):
 		probe = "a" + p
-	case !strings.Contains(p, "@"):
-		probe = "a@" + p
 	}
 	if _, err := address.Parse(probe, true); err != nil {
-		return fmt.Errorf("%q is not an address, @domain, .subdomains, <> or *", p)
+		return fmt.Errorf("%q is not an address, @domain, @.domain or <>", p)
 	}
 	return nil
 }
@@ -39,7 +36,7 @@ func Check(p string) error {
 // Set is a set of addresses. The zero Set is empty. It is safe for concurrent use as long as nobody adds to
 // it.
 type Set struct {
-	all, null bool
+	null      bool
 	addresses map[string]bool // local part in lower case, domain in ASCII
 	domains   map[string]bool
 	parents   map[string]bool // of subdomains
@@ -56,35 +53,25 @@ func New(entries []string) *Set {
 
 func (s *Set) add(e string) {
 	switch {
-	case e == "*":
-		s.all = true
 	case e == "<>":
 		s.null = true
-	case strings.HasPrefix(e, "."):
-		s.parents[ascii(e[1:])] = true
+	case strings.HasPrefix(e, "@."):
+		s.parents[ascii(e[2:])] = true
+	case strings.HasPrefix(e, "@"):
+		s.domains[ascii(e[1:])] = true
 	default:
 		local, domain := address.Split(e)
-		if domain == "" {
-			local, domain = "", e
-		}
-		if local == "" {
-			s.domains[ascii(domain)] = true
-		} else {
-			s.addresses[local+"@"+ascii(domain)] = true
-		}
+		s.addresses[local+"@"+ascii(domain)] = true
 	}
 }
 
 // Empty reports whether nothing is in the set.
 func (s *Set) Empty() bool {
-	return !s.all && !s.null && len(s.addresses) == 0 && len(s.domains) == 0 && len(s.parents) == 0
+	return !s.null && len(s.addresses) == 0 && len(s.domains) == 0 && len(s.parents) == 0
 }
 
 // Has reports whether an address as address.Parse returned it is in the set; "" is the null sender.
 func (s *Set) Has(addr string) bool {
-	if s.all {
-		return true
-	}
 	if addr == "" {
 		return s.null
 	}

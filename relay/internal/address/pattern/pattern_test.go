@@ -12,11 +12,9 @@ func TestSet(t *testing.T) {
 			[]string{"jo@example.com", "", "joe@sub.example.com"}},
 		{"@example.com", []string{"a@example.com", "b@Example.COM"},
 			[]string{"a@sub.example.com", "a@xexample.com", ""}},
-		{"example.com", []string{"a@example.com"}, []string{"a@sub.example.com"}},
-		{".example.com", []string{"a@x.example.com", "a@y.x.example.com"},
+		{"@.example.com", []string{"a@x.example.com", "a@y.x.example.com"},
 			[]string{"a@example.com", "a@xexample.com"}},
 		{"<>", []string{""}, []string{"a@example.com"}},
-		{"*", []string{"", "a@example.com"}, nil},
 		{"@bücher.example", []string{"a@xn--bcher-kva.example", "a@BÜCHER.example"},
 			[]string{"a@bucher.example"}},
 		{`"odd @ one"@example.com`, []string{`"odd @ one"@example.com`}, []string{"one@example.com"}},
@@ -42,7 +40,8 @@ func TestSet(t *testing.T) {
 	if s := New(nil); !s.Empty() || s.Has("") || s.Has("a@b.example") {
 		t.Error("the set of nothing has something")
 	}
-	for _, bad := range []string{"", "@", ".", "a b@c.example", "a@", "@a..b", "a@b\nc"} {
+	for _, bad := range []string{"", "@", ".", "a b@c.example", "a@", "@a..b", "a@b\nc", "*", "example.com",
+		".example.com"} {
 		if Check(bad) == nil {
 			t.Errorf("Check(%q) accepts it", bad)
 		}
