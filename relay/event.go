@@ -20,6 +20,7 @@ const (
 	EventSuppressed  EventKind = "suppressed"  // not tried, as the operator asked
 	EventHeld        EventKind = "held"        // waits for the operator
 	EventReleased    EventKind = "released"    // no longer held
+	EventMoved       EventKind = "moved"       // waits for another upstream
 	EventDropped     EventKind = "dropped"     // removed by the operator
 	EventRefused     EventKind = "refused"     // the front door said no
 	EventQuarantined EventKind = "quarantined" // damaged; set aside
@@ -49,6 +50,7 @@ type Event struct {
 	Stage       diagnose.Stage // of a refusal at the front door
 	Reply       string         // our own reply, of a refusal at the front door
 	Lane        string         // name of the lane
+	Route       string         // name of the route that chose it
 	State       string         // of a lane: paused, resumed, slowed, refused
 	Note        string         // a sentence for people
 	DSN         string         // queue id of the report about this message, or the reverse

@@ -9,9 +9,11 @@ import (
 // This file has a constructor for each kind of event, so that the same kind has the same fields wherever it
 // happens.
 
-// AcceptedEvent says that recipient i of m was accepted: 250 follows.
-func AcceptedEvent(m *Message, i int, now time.Time) Event {
+// AcceptedEvent says that recipient i of m was accepted: 250 follows. route and why are the rule that chose
+// its upstream, and which of its keys fitted; "" where there is no choice.
+func AcceptedEvent(m *Message, i int, route, why string, now time.Time) Event {
 	e := recipientEvent(EventAccepted, m, &m.Recipients[i], now)
+	e.Route, e.Note = route, why
 	e.First, e.Delay = i == 0 && m.ID == m.MailID(), 0
 	return e
 }
@@ -44,6 +46,14 @@ func EventOf(s State) EventKind {
 		return EventSuppressed
 	}
 	return EventDeferred
+}
+
+// MovedEvent says that recipient i of m waits for another upstream than before, and why.
+func MovedEvent(m *Message, i int, from, why string, now time.Time) Event {
+	e := recipientEvent(EventMoved, m, &m.Recipients[i], now)
+	e.Attempt, e.Note = m.Recipients[i].Attempts, "from "+from+": "+why
+	e.NextAttempt = m.Recipients[i].NextAttempt
+	return e
 }
 
 // OperatorEvent says that the operator held, released or dropped a recipient. r is the recipient afterwards.

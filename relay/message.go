@@ -1,15 +1,16 @@
 package relay
 
 import (
+	"errors"
 	"time"
 
 	"mailwhy/diagnose"
 )
 
 // Message is one accepted mail, or the part of it that goes one way: its envelope, where it came from, and
-// the state of each recipient. It belongs to one lane. Where the recipients of a mail go to several lanes
-// there is a message for each, with a content that they share. The Spool opens it by the message's ID; it
-// never changes.
+// the state of each recipient. It belongs to one lane. Where the recipients of a mail go different ways
+// there is a message for each way, with a content that they share. The Spool opens it by the message's ID;
+// it never changes.
 type Message struct {
 	ID         string      `json:"id"`             // queue id, see NewID
 	Mail       string      `json:"mail,omitempty"` // see MailID
@@ -32,6 +33,9 @@ type Message struct {
 	// it. Only the front door knows it; it is not stored.
 	StatusReport bool `json:"-"`
 }
+
+// ErrNoRoute says that no upstream may send a mail, as the configuration has it.
+var ErrNoRoute = errors.New("no upstream may send this")
 
 // MailID is the queue id under which the mail was acknowledged. It is the ID of one of the mail's messages,
 // and all of them have it in common.

@@ -32,10 +32,10 @@ var (
 // their clocks say. A token is good in the process that got it.
 type Spool interface {
 	// Put stores the messages of one mail and its content, durably and as one transaction: after nil they
-	// survive kill -9 and a power cut. There is at least one message, and at most one for each lane; the
-	// content is stored once for all of them, and goes when the last of them does. Put sets Size in each. A
-	// message whose ID is already there, or was there, is not stored again, which is no error. An error
-	// that content.Read returned (other than io.EOF) is returned wrapped, and nothing was stored.
+	// survive kill -9 and a power cut. There is at least one message; the content is stored once for all of
+	// them, and goes when the last of them does. Put sets Size in each. A message whose ID is already there,
+	// or was there, is not stored again, which is no error. An error that content.Read returned (other than
+	// io.EOF) is returned wrapped, and nothing was stored.
 	Put(ctx context.Context, ms []*Message, content io.Reader) error
 	// Lease hands out up to q.Max messages that are due, each to one caller only until its deadline. next is
 	// when the earliest message that was not handed out is due; zero when none waits.

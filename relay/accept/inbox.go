@@ -1,13 +1,20 @@
 // Package accept takes accepted mail in. The front door calls it for each message, before it answers the end
 // of data.
 //
+// The Router says which upstreams the mail for a recipient may go to, and in which order; Ways chooses among
+// them by how they stand; the Inbox stores the mail; the Mover moves what waits when an upstream is down, or
+// the routes have changed.
+//
 // What always holds: before Accept returns nil the lanes are chosen and the mail is stored durably, as one
-// message for each lane. Only after that do the recorders and the lanes hear of it. The queue id that the
-// client is told is the ID of one of these messages and the Mail of all.
+// message for all recipients with the same upstreams to go to. Only after that do the recorders and the
+// lanes hear of it. The queue id that the client is told is the ID of one of these messages and the Mail of
+// all. Mail whose last attempt may have been taken never moves, nor does mail move because of what an
+// upstream says about a recipient or a message.
 package accept
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -18,59 +25,88 @@ import (
 // Inbox accepts mail: it stores it, records it, and wakes its lanes. It is safe for concurrent use.
 type Inbox struct {
 	Spool  relay.Spool
-	Route  func(m *relay.Message, recipient int) string // name of the lane; looked up for each recipient
+	Ways   *Ways
+	Taken  func(upstream string, recipients int) // hears what each upstream gets
 	Wake   func(lane string)
 	Record relay.Recorder
 	Now    func() time.Time
 }
 
-// Accept stores m durably, and only then returns nil: the caller may answer 250. The errors are Spool.Put's.
+// Accept stores m durably, and only then returns nil: the caller may answer 250. It returns relay.ErrNoRoute
+// for mail that no upstream may send, and else Spool.Put's errors.
 func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader) error {
 	for i := range m.Recipients {
 		m.Recipients[i].State = relay.Queued
 		m.Recipients[i].NextAttempt = m.Arrived
 	}
-	parts := in.part(m)
-	if err := in.Spool.Put(ctx, parts, content); err != nil {
+	routes, err := in.routes(m)
+	if err != nil {
 		return err
 	}
-	m.Size = parts[0].Size
+	parts := in.part(m, routes)
+	stored := make([]*relay.Message, len(parts))
+	for i := range parts {
+		stored[i] = parts[i].message
+	}
+	if err := in.Spool.Put(ctx, stored, content); err != nil {
+		return err
+	}
+	m.Size = stored[0].Size
 	now := in.Now()
 	for _, p := range parts {
-		for i := range p.Recipients {
-			in.Record.Record(relay.AcceptedEvent(p, i, now))
+		for i, route := range p.routes {
+			in.Record.Record(relay.AcceptedEvent(p.message, i, route.Rule, route.Reason, now))
 		}
 	}
 	for _, p := range parts {
-		in.Wake(p.Lane)
+		in.Taken(p.message.Lane, len(p.routes))
+		in.Wake(p.message.Lane)
 	}
 	return nil
 }
 
-// part makes a message for each lane that the recipients of m go to, in the order in which they come
-// first. The first one is m itself. The others have ids derived from its own, so that a mail that is put
-// again is known.
-func (in *Inbox) part(m *relay.Message) []*relay.Message {
-	m.Lane = in.Route(m, 0)
-	lanes := []string{m.Lane}
-	for i := 1; i < len(m.Recipients); i++ {
-		lanes = append(lanes, in.Route(m, i))
+// routes are those of the recipients.
+func (in *Inbox) routes(m *relay.Message) ([]Route, error) {
+	routes := make([]Route, len(m.Recipients))
+	for i := range m.Recipients {
+		if routes[i] = in.Ways.Route(m, i); len(routes[i].Upstreams) == 0 {
+			return nil, fmt.Errorf("%w: %s", relay.ErrNoRoute, routes[i].Reason)
+		}
 	}
-	parts := []*relay.Message{m}
-	if !slices.ContainsFunc(lanes, func(lane string) bool { return lane != m.Lane }) {
-		return parts
+	return routes, nil
+}
+
+// part is one message of a mail.
+type part struct {
+	message *relay.Message
+	routes  []Route // of its recipients, all of which have the same upstreams
+}
+
+// part makes a message for all recipients that have the same upstreams to go to, in the order in which they
+// come first. The first one is m itself. The others have ids derived from its own, so that a mail that is
+// put again is known.
+func (in *Inbox) part(m *relay.Message, routes []Route) []part {
+	m.Lane = in.Ways.choose(routes[0])
+	key := routes[0].key()
+	if !slices.ContainsFunc(routes, func(r Route) bool { return r.key() != key }) {
+		return []part{{m, routes}}
 	}
 	m.Mail = m.ID
 	recipients := m.Recipients
 	m.Recipients = nil
-	for i, lane := range lanes {
-		at := slices.IndexFunc(parts, func(p *relay.Message) bool { return p.Lane == lane })
+	parts := []part{{message: m}}
+	keys := []string{key}
+	for i, route := range routes {
+		at := slices.Index(keys, route.key())
 		if at < 0 {
 			p := *m
-			p.ID, p.Lane, p.Recipients = relay.DerivedID(m.Arrived, "lane", m.ID, lane), lane, nil
-			at, parts = len(parts), append(parts, &p)
+			p.ID, p.Recipients = relay.DerivedID(m.Arrived, "lane", m.ID, route.key()), nil
+			p.Lane = in.Ways.choose(route)
+			at, parts, keys = len(parts), append(parts, part{message: &p}), append(keys, route.key())
 		}
-		parts[at].Recipients = append(parts[at].Recipients, recipients[i])
+		p := &parts[at]
+		p.message.Recipients = append(p.message.Recipients, recipients[i])
+		p.routes = append(p.routes, route)
 	}
 	return parts
 }

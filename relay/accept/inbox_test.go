@@ -3,6 +3,7 @@ package accept
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -18,6 +19,7 @@ type storing struct {
 	err   error
 	steps []string
 	got   []*relay.Message
+	taken []string
 }
 
 func (s *storing) Put(_ context.Context, ms []*relay.Message, content io.Reader) error {
@@ -38,11 +40,12 @@ var arrived = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 func newInbox(s *storing, events *[]relay.Event) *Inbox {
 	return &Inbox{
 		Spool: s,
-		Route: func(m *relay.Message, i int) string {
+		Ways: &Ways{Route: func(m *relay.Message, i int) Route {
 			_, domain, _ := strings.Cut(m.Recipients[i].Address, "@")
-			return "lane of " + domain
-		},
-		Wake: func(lane string) { s.steps = append(s.steps, "wake "+lane) },
+			return Route{Upstreams: []string{"lane of " + domain}, Rule: domain, Reason: "test"}
+		}},
+		Taken: func(lane string, n int) { s.taken = append(s.taken, fmt.Sprint(lane, " ", n)) },
+		Wake:  func(lane string) { s.steps = append(s.steps, "wake "+lane) },
 		Record: recorderFunc(func(e relay.Event) {
 			s.steps = append(s.steps, "record")
 			*events = append(*events, e)
@@ -152,8 +155,8 @@ func TestAcceptForSeveralLanes(t *testing.T) {
 		if e.First {
 			first++
 		}
-		if e.Mail != got[0].ID {
-			t.Errorf("event of %s names the mail %q", e.To, e.Mail)
+		if e.Mail != got[0].ID || !strings.HasSuffix(e.To, "@"+e.Route) || e.Note != "test" {
+			t.Errorf("event of %s names the mail %q and the route %q (%s)", e.To, e.Mail, e.Route, e.Note)
 		}
 	}
 	if len(events) != 5 || first != 1 {

@@ -34,9 +34,10 @@ type Candidate struct {
 
 // Route is the answer for one recipient.
 type Route struct {
-	Upstreams []string // in the order in which they are tried, never empty
-	Rule      string
-	Reason    string // which key of the rule fitted, for people
+	Upstreams []string // in the order in which they are tried; none: no upstream may send for the sender
+	Rule      string   // "" when there is only one
+	Reason    string   // which key of the rule fitted, for people
+	Fallback  string   // takes mail whose upstream is no longer configured, where Upstreams has none
 }
 
 // Router says which upstreams a mail may go to. It never changes; a reload makes another one. Safe for
@@ -123,14 +124,15 @@ func (r *Router) Route(m *relay.Message, recipient int) Route {
 			continue
 		}
 		if names := one.order(m.Envelope.From, to); len(names) > 0 {
+			if len(r.rules) == 1 {
+				return Route{Upstreams: names}
+			}
 			return Route{Upstreams: names, Rule: one.Name, Reason: reason}
 		}
 	}
-	// No upstream says that it may send for this sender: the last rule's first one then decides for itself.
-	last := &r.rules[len(r.rules)-1]
 	return Route{
-		Upstreams: last.Upstreams[:1], Rule: last.Name,
-		Reason: "no upstream names the sender's domain among its domains",
+		Reason:   "no upstream of its routes has the domain of " + m.Envelope.From + " among its domains",
+		Fallback: r.rules[len(r.rules)-1].Upstreams[0],
 	}
 }
 

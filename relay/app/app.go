@@ -10,8 +10,8 @@
 //
 // A message goes from smtpd through accept into the spool, its lane hands it to the upstream, and what its
 // settlement owes goes through report back into the spool. Each configured upstream has a lane. Which one a
-// message goes to is the route's choice; mail whose upstream is no longer configured goes to the main
-// upstream (see Relay.reroute).
+// message goes to is the route's choice, and mail moves when its upstream is down or the routes have changed
+// (routes.go).
 //
 // What always holds: what a reload may change stands behind atomic pointers or in lanes, the rooms
 // themselves stay; a reload that fails changes nothing; the front door offers only what every upstream
@@ -22,7 +22,6 @@
 package app
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -37,6 +36,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/lane"
@@ -73,8 +73,11 @@ type Relay struct {
 	engine   atomic.Pointer[diagnose.Engine]
 	composer atomic.Pointer[dsn.Composer]
 	lanes    lanes
-	route    func(*relay.Message) string // the name of the lane of a new message
-	astray   chan struct{}               // mail waits for an upstream that is no longer configured
+	router   atomic.Pointer[accept.Router]
+	ways     accept.Ways
+	caps     *accept.Caps
+	mover    accept.Mover
+	astray   chan struct{} // mail may wait for an upstream that its route does not name
 
 	spool       *spool.Spool
 	deliveryLog *deliverylog.Log
@@ -108,7 +111,6 @@ func New(o Options) (*Relay, error) {
 func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	r.warn(cfg)
 	r.cfg.Store(cfg)
-	r.route = func(*relay.Message) string { return mainUpstream(r.cfg.Load()) }
 	if err := r.openStore(cfg, stdout); err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	}
 	r.joinEngine()
 	r.putInForce(cfg, p)
-	if err := r.openDoor(cfg, p.cert); err != nil {
+	if err := r.openDoor(cfg, p); err != nil {
 		return err
 	}
 	r.admin = admin.New(admin.Options{
@@ -150,6 +152,9 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
 		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+
 			"mount a volume", "dir", cfg.Spool.Dir, "filesystem", fs)
+	}
+	if r.caps, err = accept.OpenCaps(filepath.Join(cfg.Spool.Dir, "daily.json"), time.Now); err != nil {
+		return err
 	}
 	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
 	return err
@@ -185,6 +190,7 @@ func (r *Relay) joinEngine() {
 	r.lanes.make = r.newLane
 	r.lanes.removed = r.findAstray
 	r.spool.Watch(r.wake)
+	r.joinRoutes()
 }
 
 // newLane makes the lane of an upstream.
@@ -222,43 +228,6 @@ func (r *Relay) wake(name string) {
 		return
 	}
 	r.findAstray() // a reload removed the upstream while the message was being stored
-}
-
-// findAstray has the mail of removed upstreams looked for. It never blocks.
-func (r *Relay) findAstray() {
-	select {
-	case r.astray <- struct{}{}:
-	default:
-	}
-}
-
-// reroute gives the mail of upstreams that are no longer configured to the main upstream.
-func (r *Relay) reroute(ctx context.Context) error {
-	name := mainUpstream(r.cfg.Load())
-	n, err := r.spool.Reroute(ctx, r.lanes.names(), name)
-	if n > 0 {
-		r.log.Info("mail that waited for another upstream goes to this one", "messages", n, "upstream", name)
-	}
-	return err
-}
-
-// rerouteRetry is how long after a failure mail is rerouted again.
-const rerouteRetry = time.Minute
-
-// rerouteAstray reroutes whenever that is asked for, until ctx ends.
-func (r *Relay) rerouteAstray(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.astray:
-		}
-		if err := r.reroute(ctx); err != nil && ctx.Err() == nil {
-			r.log.Error("mail of a removed upstream cannot be given to another one; it is tried again",
-				"err", err)
-			time.AfterFunc(rerouteRetry, r.findAstray)
-		}
-	}
 }
 
 // Close closes what New opened. Run does it at its end; a second call does nothing and returns the same

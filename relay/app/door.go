@@ -20,8 +20,8 @@ import (
 )
 
 // openDoor makes the front door and opens the listeners, its own and that of the metrics.
-func (r *Relay) openDoor(cfg *config.Config, cert *certificate) error {
-	o, err := r.frontOptions(cfg, cert)
+func (r *Relay) openDoor(cfg *config.Config, p parts) error {
+	o, err := r.frontOptions(cfg, p)
 	if err == nil {
 		err = smtpd.CheckOpen(listens(cfg), o.Access)
 	}
@@ -42,16 +42,14 @@ func (r *Relay) openDoor(cfg *config.Config, cert *certificate) error {
 	return r.openMetrics(cfg.Metrics.Listen)
 }
 
-// frontOptions are the front door's options, with the certificate that was made for them; nil when there is
-// none.
-func (r *Relay) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Options, error) {
+// frontOptions are the front door's options, with the parts that were made for them.
+func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error) {
 	access, err := accessOf(cfg)
 	if access.Users != nil && access.Users.Len() == 0 {
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
 	inbox := accept.Inbox{
-		Spool: r.spool, Record: r.record, Now: time.Now, Wake: r.wake,
-		Route: func(m *relay.Message, _ int) string { return r.route(m) },
+		Spool: r.spool, Ways: &r.ways, Record: r.record, Now: time.Now, Taken: r.taken, Wake: r.wake,
 	}
 	take := func(ctx context.Context, m *relay.Message, content io.Reader) error {
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
@@ -60,7 +58,7 @@ func (r *Relay) frontOptions(cfg *config.Config, cert *certificate) (smtpd.Optio
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
 		Accept: take, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
-		Capabilities: r.lanes.capabilities, TLS: cert.current, Log: r.log,
+		Capabilities: r.lanes.capabilities, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
 		Gateway: smtpd.ContainerGateway(),
 	}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,11 +29,9 @@ type twoLanes struct {
 	secondRefuses   atomic.Bool // second refuses the null sender
 	secondDelay     atomic.Int64
 	secondBeganData atomic.Bool
-	routed          atomic.Pointer[string] // all new mail goes to this lane; nil: by the recipient's domain
 }
 
-// openTwoLanes starts one. The configuration allows one upstream today, so the second is added to what was
-// read.
+// openTwoLanes starts one.
 func openTwoLanes(t *testing.T, o smtptest.Options) *twoLanes {
 	t.Helper()
 	l := &twoLanes{def: smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})}
@@ -45,15 +44,6 @@ func openTwoLanes(t *testing.T, o smtptest.Options) *twoLanes {
 	log := slog.New(slog.NewTextHandler(l.logged, nil))
 	if l.app, err = New(Options{Config: l.conf, Stdout: io.Discard, Log: log}); err != nil {
 		t.Fatal(err)
-	}
-	l.app.route = func(m *relay.Message) string {
-		if name := l.routed.Load(); name != nil {
-			return *name
-		}
-		if strings.HasSuffix(m.Recipients[0].Address, "@second.test") && l.app.lanes.get("second") != nil {
-			return "second"
-		}
-		return "default"
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -81,7 +71,8 @@ func (l *twoLanes) script(otherwise func(smtptest.Command) smtptest.Action) func
 	}
 }
 
-// withUpstreams is a configuration of these upstreams.
+// withUpstreams is a configuration of these upstreams. Each takes the mail for the domain NAME.test, and
+// "default", or else the first by name, the rest.
 func (l *twoLanes) withUpstreams(servers map[string]*smtptest.Server) *config.Config {
 	l.t.Helper()
 	upstreams := map[string]*config.Upstream{}
@@ -101,7 +92,19 @@ func (l *twoLanes) withUpstreams(servers map[string]*smtptest.Server) *config.Co
 		}
 		upstreams[name] = cfg.Upstream["default"]
 	}
-	cfg.Upstream = upstreams
+	cfg.Upstream, cfg.Route = upstreams, nil
+	names := slices.Sorted(maps.Keys(upstreams))
+	rest := names[0]
+	for _, name := range names {
+		if name == "default" {
+			rest = name
+			continue
+		}
+		cfg.Route = append(cfg.Route, config.Route{
+			Name: name, Recipients: []string{"@" + name + ".test"}, Upstreams: []string{name},
+		})
+	}
+	cfg.Route = append(cfg.Route, config.Route{Name: "rest", Upstreams: []string{rest}})
 	return cfg
 }
 
@@ -271,13 +274,9 @@ func TestReloadOfLanes(t *testing.T) {
 	arrives(t, l.def, 1)
 	arrives(t, l.second, 1)
 	smtptest.WaitFor(t, "the mail to change lanes", func() bool { return l.lanesOfQueue() == "default" })
-	to := "third"
-	l.routed.Store(&to)
-	l.send("joe@first.test")
+	l.send("joe@third.test")
 	arrives(t, third, 1)
-	gone := "second" // as for a message that was under way at the reload
-	l.routed.Store(&gone)
-	l.send("late@first.test")
+	l.putAstray("second") // as for a message that was under way at the reload
 	arrives(t, l.def, 2)
 	if def, second := len(l.def.Messages()), len(l.second.Messages()); def != 2 || second != 1 {
 		t.Errorf("%d messages at the default upstream, %d at the second", def, second)
@@ -286,6 +285,21 @@ func TestReloadOfLanes(t *testing.T) {
 		`mailwhy_recipients_total{category="none",event="relayed",upstream="third"}`:  1,
 		`mailwhy_recipients_total{category="none",event="relayed",upstream="second"}`: 1,
 	})
+}
+
+// putAstray stores a message for an upstream that is not there.
+func (l *twoLanes) putAstray(lane string) {
+	l.t.Helper()
+	now := time.Now()
+	m := &relay.Message{
+		ID: relay.NewID(now), Lane: lane, Arrived: now, Envelope: relay.Envelope{From: "app@client.test"},
+		Recipients: []relay.Recipient{{Address: "late@first.test", State: relay.Queued, NextAttempt: now}},
+	}
+	content := strings.NewReader("Subject: late\r\n\r\nx\r\n")
+	if err := l.app.spool.Put(l.t.Context(), []*relay.Message{m}, content); err != nil {
+		l.t.Fatal(err)
+	}
+	l.app.wake(lane)
 }
 
 // lanesOfQueue names the lanes that mail waits for.
@@ -310,8 +324,6 @@ func TestRenamedUpstream(t *testing.T) {
 	l := openTwoLanes(t, smtptest.Options{})
 	l.secondDown.Store(true)
 	l.send("joe@second.test")
-	to := "other"
-	l.routed.Store(&to)
 	if err := l.app.Reload(l.withUpstreams(map[string]*smtptest.Server{"other": l.def})); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
+	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
@@ -16,6 +17,7 @@ type parts struct {
 	engine   *diagnose.Engine
 	composer *dsn.Composer
 	cert     *certificate
+	router   *accept.Router
 	pools    map[string]*upstream.Pool // by the name of the upstream
 }
 
@@ -28,7 +30,7 @@ func (p *parts) close() {
 
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
-	var errEngine, errTemplates, errTLS, errUpstream error
+	var errEngine, errTemplates, errTLS, errUpstream, errRoutes error
 	p.engine, errEngine = newEngine(cfg)
 	co, errTemplates := composerOptions(cfg, r.key)
 	co.Log = r.log
@@ -37,7 +39,8 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	}
 	p.cert, errTLS = newCertificate(&cfg.TLS, r.log)
 	p.pools, errUpstream = r.newPools(cfg)
-	if err = errors.Join(errEngine, errTemplates, errTLS, errUpstream); err != nil {
+	p.router, errRoutes = NewRouter(cfg)
+	if err = errors.Join(errEngine, errTemplates, errTLS, errUpstream, errRoutes); err != nil {
 		p.close()
 	}
 	return p, err
@@ -65,20 +68,29 @@ func (r *Relay) newPools(cfg *config.Config) (map[string]*upstream.Pool, error) 
 func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.engine.Store(p.engine)
 	r.composer.Store(p.composer)
+	r.router.Store(p.router)
 	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
 	r.lanes.set(cfg.Upstream, p.pools)
 }
 
+// fields are the header fields that routes look at; none before there are routes.
+func (p *parts) fields() []string {
+	if p.router == nil {
+		return nil
+	}
+	return p.router.Headers()
+}
+
 // Reload puts another configuration in force, which it does not change. On an error the old one stays,
 // whole: what can fail comes first, and the front door's own reload, which changes all or nothing, last of
-// that. New upstreams get a lane; the lane of an upstream that is gone finishes what is under way, and the
-// rest of its mail goes to the main upstream.
+// that. New upstreams get a lane; the lane of an upstream that is gone finishes what is under way. Mail that
+// waits goes where the routes say now.
 func (r *Relay) Reload(cfg *config.Config) error {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
 	cfg = fit(cfg, descriptorLimit())
 	p, errParts := r.makeParts(cfg)
-	o, errAccess := r.frontOptions(cfg, p.cert)
+	o, errAccess := r.frontOptions(cfg, p)
 	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(listens(cfg), o.Access))
 	if err == nil {
 		err = r.front.Reload(o)
@@ -95,6 +107,7 @@ func (r *Relay) Reload(cfg *config.Config) error {
 	r.putInForce(cfg, p)
 	r.metrics.Know(r.metricNames(o.Access))
 	r.warn(cfg)
+	r.findAstray()
 	r.lanes.tryNow() // what made an upstream unreachable may be repaired
 	if err := r.deliveryLog.Reopen(); err != nil {
 		r.log.Error("the delivery log cannot be reopened: it goes on in the old file", "err", err)

@@ -15,14 +15,14 @@ import (
 // finished within the configured grace. It closes the relay.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.Close()
-	if err := r.reroute(ctx); err != nil {
-		return err
-	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var works sync.WaitGroup
 	works.Go(func() { r.lanes.run(working, r.grace) })
-	works.Go(func() { r.rerouteAstray(working) })
+	r.findAstray() // the routes may have changed since the last run
+	works.Go(func() { r.reconsiderRoutes(working) })
+	works.Go(func() { r.failover(working) })
+	works.Go(func() { r.caps.Run(working, r.log) })
 	works.Go(func() { r.reporter.Run(working) })
 	works.Go(func() { r.heldReports().Run(working) })
 	r.serveAdmin(working, &works)

@@ -12,6 +12,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
+	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/lane"
 	"mailwhy/relay/record/deliverylog"
@@ -23,19 +24,28 @@ import (
 
 // This file turns the configuration into each room's Options, and does nothing else.
 
-// mainUpstream is the name of the upstream for mail that nothing gives to another one: "default", or else
-// the first by name.
-func mainUpstream(cfg *config.Config) string {
-	if _, ok := cfg.Upstream["default"]; ok {
-		return "default"
-	}
-	first := ""
-	for name := range cfg.Upstream {
-		if first == "" || name < first {
-			first = name
+// NewRouter makes the router of a configuration.
+func NewRouter(cfg *config.Config) (*accept.Router, error) {
+	rules := make([]accept.Rule, len(cfg.Route))
+	for i, r := range cfg.Route {
+		rules[i] = accept.Rule{
+			Name: r.Name, Senders: r.Senders, Recipients: r.Recipients, Clients: r.Clients, Users: r.Users,
+			Headers: map[string]string{}, Upstreams: r.Upstreams,
+		}
+		for _, h := range r.Headers {
+			name, text, _ := strings.Cut(h, ":")
+			rules[i].Headers[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(text)
 		}
 	}
-	return first
+	var upstreams []accept.Candidate
+	for name, u := range cfg.Upstream {
+		c := accept.Candidate{Name: name, Weight: u.Weight}
+		for _, d := range u.Domains {
+			c.Domains = append(c.Domains, "@"+d)
+		}
+		upstreams = append(upstreams, c)
+	}
+	return accept.NewRouter(rules, upstreams)
 }
 
 // laneSettings are the part of a lane for the upstream u, which may no longer be configured.

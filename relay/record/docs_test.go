@@ -97,7 +97,8 @@ func TestEventsAreDocumented(t *testing.T) {
 	var want []string
 	for _, k := range []relay.EventKind{
 		relay.EventAccepted, relay.EventRelayed, relay.EventDeferred, relay.EventDelayed, relay.EventFailed,
-		relay.EventExpired, relay.EventSuppressed, relay.EventHeld, relay.EventReleased, relay.EventDropped,
+		relay.EventExpired, relay.EventSuppressed, relay.EventHeld, relay.EventReleased, relay.EventMoved,
+		relay.EventDropped,
 		relay.EventRefused, relay.EventQuarantined, relay.EventDSN, relay.EventLane,
 	} {
 		want = append(want, string(k))

@@ -38,6 +38,7 @@ type Event struct {
 	User        string              `json:"user"`
 	Size        int64               `json:"size"`
 	Upstream    string              `json:"upstream"`
+	Route       string              `json:"route"`
 	Host        string              `json:"host"`
 	Remote      string              `json:"remote"`
 	TLS         string              `json:"tls"`
@@ -68,7 +69,7 @@ func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
 		To:     e.To,
-		Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Stage: e.Stage, Attempt: e.Attempt,
+		Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Route: e.Route, Stage: e.Stage, Attempt: e.Attempt,
 		DelayS:      e.Delay.Seconds(),
 		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
 		Diagnosis: e.Diagnosis,
@@ -126,6 +127,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = appendField(b, "user", e.User)
 	b = appendInt(b, "size", e.Size)
 	b = appendField(b, "upstream", e.Upstream)
+	b = appendField(b, "route", e.Route)
 	b = appendField(b, "host", e.Host)
 	b = appendField(b, "remote", e.Remote)
 	b = appendField(b, "tls", e.TLS)

@@ -25,7 +25,7 @@ func (s *session) Data(io.Reader) error {
 	if err != nil {
 		return s.contentReply(err)
 	}
-	f := readHeader(head, s.options.Hostname)
+	f := readHeader(head, s.options.Hostname, s.options.Fields)
 	l := &s.options.Limits
 	// RFC 5321, 6.3
 	if l.Received > 0 && f.received >= l.Received || l.OwnReceived > 0 && f.own >= l.OwnReceived {
@@ -49,6 +49,7 @@ func (s *session) message(f *facts) *relay.Message {
 		ID: s.options.NewID(now), Envelope: s.tx.envelope, Recipients: s.tx.recipients,
 		MessageID: f.messageID,
 		Subject:   f.subject, HeaderFrom: f.from, DKIM: f.dkim, Arrived: now, StatusReport: f.report,
+		Headers: f.kept,
 		Client: relay.Client{
 			User: s.user, Addr: s.addrString(), Hello: s.hello, Protocol: s.protocol(),
 		},
@@ -76,6 +77,9 @@ func (s *session) conclude(m *relay.Message, body *contentReader, err error) err
 	case errors.Is(err, relay.ErrFull):
 		s.options.Log.Error("message not accepted: the spool is full", "err", err)
 		return reply(452, 4, 3, 1, "The spool is full, please try again later")
+	case errors.Is(err, relay.ErrNoRoute):
+		return reply(550, 5, 7, 1, "No upstream of this relay may send for the domain of <%s> "+
+			"(upstream.*.domains)", m.Envelope.From)
 	case err == nil:
 		err = errors.New("stored without its end")
 	}

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/mail"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,9 +18,10 @@ import (
 type facts struct {
 	messageID, date string
 	subject, from   string
-	dkim            []string // the d= tag of each signature
-	received, own   int      // Received fields, and how many of them we added
-	report          bool     // a delivery status notification
+	dkim            []string          // the d= tag of each signature
+	received, own   int               // Received fields, and how many of them we added
+	report          bool              // a delivery status notification
+	kept            map[string]string // values of the fields that are asked for, by their names
 }
 
 // maxFact bounds each value taken from a header.
@@ -31,19 +33,33 @@ func headerEnded(b []byte, fresh int) bool {
 	return bytes.HasPrefix(b, []byte("\r\n")) || bytes.Contains(b[max(0, fresh-3):], []byte("\r\n\r\n"))
 }
 
-// readHeader reads the fields at the start of a message. It never fails: a message with no header, or a
-// broken one, has fewer facts.
-func readHeader(b []byte, hostname string) (f facts) {
+// readHeader reads the fields at the start of a message, and keeps the values of some. It never fails: a
+// message with no header, or a broken one, has fewer facts.
+func readHeader(b []byte, hostname string, keep []string) (f facts) {
 	for len(b) > 0 {
-		field, rest := cutField(b)
+		one, rest := cutField(b)
 		b = rest
-		name, value, ok := bytes.Cut(field, []byte(":"))
+		name, value, ok := bytes.Cut(one, []byte(":"))
 		if !ok || bytes.ContainsAny(bytes.TrimRight(name, " \t"), " \t") {
 			return f // the end of the header, or not a header
 		}
-		f.take(strings.ToLower(string(bytes.TrimRight(name, " \t"))), unfold(value), hostname)
+		field, text := strings.ToLower(string(bytes.TrimRight(name, " \t"))), unfold(value)
+		f.take(field, text, hostname)
+		if slices.Contains(keep, field) {
+			f.keep(field, text)
+		}
 	}
 	return f
+}
+
+// keep keeps the first value of a field.
+func (f *facts) keep(field, value string) {
+	if f.kept == nil {
+		f.kept = map[string]string{}
+	}
+	if _, there := f.kept[field]; !there {
+		f.kept[field] = strings.ToValidUTF8(value[:min(len(value), maxFact)], "\uFFFD")
+	}
 }
 
 // cutField splits off the first field with its continuation lines.

@@ -69,6 +69,8 @@ type Options struct {
 	NormalizeNewlines bool
 	// KeepHeaders leaves a message without Message-ID or Date as it is.
 	KeepHeaders bool
+	// Fields are the header fields, in lower case, whose values the message keeps (relay.Message.Headers).
+	Fields []string
 	// Gateway is the address that a container engine's port forwarding gives every client; see
 	// ContainerGateway.
 	Gateway netip.Addr

@@ -13,7 +13,7 @@ import (
 // outcomes are the events that say what became of a recipient.
 var outcomes = [...]relay.EventKind{
 	relay.EventRelayed, relay.EventDeferred, relay.EventFailed, relay.EventExpired, relay.EventHeld,
-	relay.EventReleased,
+	relay.EventReleased, relay.EventMoved,
 	relay.EventSuppressed, relay.EventDropped, relay.EventQuarantined,
 }
 
