@@ -41,8 +41,8 @@ func (c *Config) validateRoutes(report reportFunc) {
 	names := sortedKeys(reflect.ValueOf(c.Upstream))
 	if len(c.Route) == 0 && len(names) > 1 {
 		report("route", "is not set, but there are several upstreams: "+strings.Join(names, ", "),
-			fmt.Sprintf("add [[route]] with upstreams = [%q, %q] to try them in this order, or a route for each; "+
-				"flags and MAILWHY_UPSTREAM_... set %q", names[0], names[1], defaultUpstream))
+			fmt.Sprintf("add [[route]] with upstreams = [%q, %q] to try them in this order, or a route "+
+				"for each; flags and MAILWHY_UPSTREAM_... set %q", names[0], names[1], defaultUpstream))
 		return
 	}
 	seen := map[string]bool{}

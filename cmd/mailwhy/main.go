@@ -65,6 +65,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newDiagnoseCommand(),
 		newGuideCommand(),
 		newCheckCommand(),
+		newRouteCommand(),
 		newQueueCommand(),
 		newLogCommand(),
 		newDSNCommand(),

@@ -68,10 +68,9 @@ type Event struct {
 func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
-		To:     e.To,
-		Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Route: e.Route, Stage: e.Stage, Attempt: e.Attempt,
-		DelayS:      e.Delay.Seconds(),
-		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
+		To: e.To, Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Route: e.Route,
+		Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(), NextAttempt: e.NextAttempt,
+		State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
 		Diagnosis: e.Diagnosis,
 	}
 	r := diagnose.Reply{}
