@@ -20,9 +20,9 @@ func newRouteCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "route --from ADDRESS --to ADDRESS",
 		Short: "Say which upstreams mail would go to, and why",
-		Long: `Says by the configuration which route the mail for a recipient takes, which of its keys fit, and
-which upstreams it may go to, in order of preference. A relay passes over one that is paused, or
-has had its mail of the day. Nothing is sent or connected to.
+		Long: `Says by the configuration which route the mail for a recipient takes, which of its keys fit,
+and which upstreams it may go to, in order of preference. A relay passes over one that is paused,
+or has had its mail of the day. Nothing is sent or connected to.
 
 The exit status is 1 when no upstream may send the mail.
 
