@@ -30,7 +30,7 @@ func Annotate(file []byte, fields func(*Recipient) []byte) Annotated {
 	d := newDocument(file)
 	root := d.readPart(d.text, 0, len(d.text), 0, false)
 	a, done := Annotated{}, 0
-	for _, s := range root.statuses(nil) {
+	for _, s := range root.allStatuses(nil) {
 		if s.part.foreign || s.part.start < done {
 			continue
 		}

@@ -8,7 +8,10 @@ import (
 
 // Report is what a file reports.
 type Report struct {
-	Notifications []Notification // none: the file is not a bounce
+	Kind          Kind
+	Notifications []Notification // of a failure, a delay or a success; none otherwise
+	Complaint     *Complaint     // of a complaint; nil otherwise
+	Keys          []Key          // by which the message that any mail is about can be found
 	Limits        []Limit        // the bounds that the file goes beyond: something of it was not read
 }
 
@@ -35,6 +38,7 @@ type Recipient struct {
 	Original     string // Original-Recipient (RFC 3464, 2.3.1), likewise, where it differs from Address
 	Action       string // RFC 3464, 2.3.3, in lower case
 	Status       string // RFC 3464, 2.3.4, as it is written
+	Kind         Kind   // failure, delay or success
 	RemoteMTA    string // who refused (RFC 3464, 2.3.5), without its type
 	ReportingMTA string // of the notification as far as it was read: a later block may name another
 
@@ -68,14 +72,8 @@ func Parse(file []byte) Report { return parse(file).report }
 func parse(file []byte) *document {
 	d := newDocument(file)
 	root := d.readPart(d.text, 0, len(d.text), 0, false)
-	for _, s := range root.statuses(nil) {
-		d.report.Notifications = append(d.report.Notifications, s.notification())
-	}
-	if len(d.report.Notifications) == 0 {
-		if n := root.inProse(); len(n.Recipients) > 0 {
-			d.report.Notifications = []Notification{n}
-		}
-	}
+	d.classify(&root)
+	d.report.Keys = d.findKeys(&root)
 	d.report.Limits = d.limits
 	return d
 }

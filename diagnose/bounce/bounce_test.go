@@ -146,7 +146,8 @@ func TestFieldsOfARecipient(t *testing.T) {
 	n := Parse([]byte(file)).Notifications[0]
 	r := n.Recipients[0]
 	want := Recipient{Address: "bob@c.example", Original: "Bob@b.example", Action: "failed", Status: "5.1.1",
-		RemoteMTA: "mx.c.example (192.0.2.1)", ReportingMTA: "a.example", Symptom: r.Symptom}
+		Kind: KindFailure, RemoteMTA: "mx.c.example (192.0.2.1)", ReportingMTA: "a.example",
+		Symptom: r.Symptom}
 	if fmt.Sprintf("%+v", r) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %+v\nwant %+v", r, want)
 	}

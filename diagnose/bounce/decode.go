@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
-	"html"
 	"io"
 	"mime/quotedprintable"
 	"strings"
@@ -60,49 +59,4 @@ func withoutSpace(b []byte) []byte {
 		}
 	}
 	return out
-}
-
-// words are the beginning of what p says to a person: a text as it is, HTML without its tags, of several
-// parts the first that says anything.
-func (p *part) words() string {
-	if p.prose == nil {
-		text := p.readWords()
-		text = text[:min(len(text), maxProse)]
-		p.prose = &text
-	}
-	return *p.prose
-}
-
-func (p *part) readWords() string {
-	switch {
-	case p.kind == "text/html":
-		b := p.opening(maxMarkup)
-		return html.UnescapeString(withoutTags(string(b[:min(len(b), maxMarkup)])))
-	case p.flat, strings.HasPrefix(p.kind, "text/") && p.kind != "text/rfc822-headers":
-		b := p.opening(maxProse)
-		return strings.ToValidUTF8(string(b[:min(len(b), maxProse)]), "\uFFFD")
-	case p.isMultipart():
-		for i := range p.parts {
-			if w := p.parts[i].words(); strings.TrimSpace(w) != "" {
-				return w
-			}
-		}
-	}
-	return ""
-}
-
-// withoutTags drops what stands between < and >, and makes a line of each tag.
-func withoutTags(s string) string {
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "<")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		b.WriteByte('\n')
-		if _, s, found = strings.Cut(after, ">"); !found {
-			return b.String()
-		}
-	}
 }

@@ -2,6 +2,7 @@ package bounce
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"unicode/utf8"
 )
@@ -12,6 +13,9 @@ func FuzzRead(f *testing.F) {
 		f.Add([]byte(s.make(300)))
 	}
 	f.Add([]byte(qmail))
+	for _, w := range writings(f) {
+		f.Add([]byte(w.file))
+	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		before := bytes.Clone(file)
 		d := parse(file)
@@ -29,6 +33,7 @@ func FuzzRead(f *testing.F) {
 				checkRecipient(t, &n.Recipients[i])
 			}
 		}
+		checkKeys(t, d.report.Keys, file)
 		a := Annotate(file, annotation)
 		if again := Annotate(a.File, annotation); !bytes.Equal(again.File, a.File) {
 			t.Errorf("annotated twice: %q, then %q", a.File, again.File)
@@ -41,6 +46,10 @@ func checkRecipient(t *testing.T, r *Recipient) {
 	y := r.Symptom
 	class := y.Reply.Class()
 	switch {
+	case r.Kind == KindDelay && (class == 5 || class == 2 && y.Reply.Code != 221):
+		t.Errorf("a delay, and %+v", y.Reply)
+	case r.Kind != KindFailure && r.Kind != KindDelay && r.Kind != KindSuccess:
+		t.Errorf("a recipient of kind %q", r.Kind)
 	case r.Action == "failed" && (class == 2 && y.Reply.Code != 221 || class == 3):
 		t.Errorf("failed, and %+v", y.Reply)
 	case r.Action == "delayed" && (class == 5 || class == 2 && y.Reply.Code != 221):
@@ -52,4 +61,43 @@ func checkRecipient(t *testing.T, r *Recipient) {
 	case len(r.Address) > maxName || !utf8.ValidString(r.Address) && len(r.Address) == maxName:
 		t.Errorf("an address of %d bytes", len(r.Address))
 	}
+}
+
+// checkKeys: keys are bounded, and each is found once.
+func checkKeys(t *testing.T, keys []Key, file []byte) {
+	seen := map[Key]bool{}
+	for _, k := range keys {
+		id := Key{Kind: k.Kind, Value: k.Value}
+		if k.Value == "" || len(k.Value) > maxName || seen[id] {
+			t.Errorf("key %+v in %q", k, file)
+		}
+		seen[id] = true
+	}
+	if len(keys) > 3*maxKeys {
+		t.Errorf("%d keys", len(keys))
+	}
+}
+
+// FuzzWords: of the words of a mailer every recipient that is read stands there, in front of what came back.
+func FuzzWords(f *testing.F) {
+	for _, w := range writings(f) {
+		_, words, _ := strings.Cut(w.file, "\n\n")
+		f.Add(words)
+	}
+	f.Fuzz(func(t *testing.T, words string) {
+		d := parse([]byte("From: MAILER-DAEMON@a.example\nContent-Type: text/plain\n\n" + words))
+		text := strings.ToValidUTF8(strings.ReplaceAll(words, "\r", "\n"), "\uFFFD")
+		end, _ := d.ownWords(shortened(text, maxProse))
+		for _, n := range d.report.Notifications {
+			for i := range n.Recipients {
+				checkRecipient(t, &n.Recipients[i])
+				if n.Source == SourceProse && !strings.Contains(text[:end], n.Recipients[i].Address) {
+					t.Errorf("%q does not stand in %q", n.Recipients[i].Address, text[:end])
+				}
+			}
+		}
+		if d.report.Kind == KindNone && strings.TrimSpace(text[:end]) != "" {
+			t.Error("what a mailer writes is nothing")
+		}
+	})
 }

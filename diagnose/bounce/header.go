@@ -48,6 +48,13 @@ func (d *document) readHeader(file []byte, start, end int) (h header, body int) 
 	return f.done(), end
 }
 
+// ownFields are the fields that a report for programs consists of. Some begin it with empty lines.
+func (p *part) ownFields() header {
+	b := bytes.TrimLeft(p.decoded(), " \t\r\n")
+	h, _ := p.doc.readHeader(b, 0, len(b))
+	return h
+}
+
 // fieldReader makes fields of lines. The value of the last field is gathered in one buffer, so that a field
 // of many lines costs no more than a long one.
 type fieldReader struct {

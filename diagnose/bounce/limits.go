@@ -23,6 +23,13 @@ const (
 	maxName     = 998     // of a name or an identifier: a line of RFC 5322, 2.1.1, bytes
 	maxDomain   = 255     // RFC 1035, 2.3.4, bytes
 	maxDKIM     = 32      // signatures of the message that came back
+	maxKeys     = 100     // of a kind
+	maxKey      = 2 << 10 // of a field that a key stands in, bytes
+
+	maxIntroduction = 200 // of a line that introduces the message that came back, bytes
+	maxLocal        = 320 // of a local part, bytes; a rewritten return path is longer than RFC 5321 allows
+	maxInLine       = 20  // addresses of a line
+	maxFieldName    = 64  // of a field in a text, bytes
 )
 
 // Limit is a bound of this package that a file went beyond.

@@ -15,9 +15,9 @@ type part struct {
 	start   int // of the body in file, encoded as it is
 	end     int
 	parts   []part
-	flat    bool    // a multipart whose boundary is not given or never occurs: one text
-	foreign bool    // file is not the file that was read, but something decoded from it
-	prose   *string // what it says to a person, once that was asked for
+	flat    bool   // a multipart whose boundary is not given or never occurs: one text
+	foreign bool   // file is not the file that was read, but something decoded from it
+	prose   *prose // what it says to a person, once that was asked for
 }
 
 // readPart reads the part that file[start:end] is. Of a message that came back, behind a delivery status,
@@ -95,6 +95,20 @@ func (p *part) isMultipart() bool { return strings.HasPrefix(p.kind, "multipart/
 
 // isMessage reports whether p holds a whole message (RFC 2046, 5.2.1; RFC 6532, 3.7).
 func (p *part) isMessage() bool { return p.kind == "message/rfc822" || p.kind == "message/global" }
+
+// isHeader reports whether p is the header of a message (RFC 6522, 4; RFC 6533, 5).
+func (p *part) isHeader() bool {
+	return p.kind == "text/rfc822-headers" || p.kind == "message/rfc822-headers" ||
+		p.kind == "message/global-headers"
+}
+
+// isFeedback reports whether p is a feedback report (RFC 5965, 2).
+func (p *part) isFeedback() bool { return p.kind == "message/feedback-report" }
+
+// isReceipt reports whether p is a disposition notification (RFC 8098, 3.1; RFC 6533, 7).
+func (p *part) isReceipt() bool {
+	return p.kind == "message/disposition-notification" || p.kind == "message/global-disposition-notification"
+}
 
 // isStatus reports whether p is a delivery status (RFC 3464, 2.1; RFC 6533, 3).
 func (p *part) isStatus() bool {

@@ -12,12 +12,12 @@ import (
 func (p *part) returned() header {
 	for i := range p.parts {
 		c := &p.parts[i]
-		switch c.kind {
-		case "message/rfc822", "message/global":
+		switch {
+		case c.isMessage():
 			if len(c.parts) > 0 {
 				return c.parts[0].fields
 			}
-		case "text/rfc822-headers", "message/rfc822-headers", "message/global-headers":
+		case c.isHeader():
 			b := c.opening(maxOriginal)
 			h, _ := c.doc.readHeader(b, 0, len(b))
 			return h

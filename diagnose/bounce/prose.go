@@ -1,160 +1,221 @@
 package bounce
 
 import (
-	"regexp"
+	"cmp"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"mailwhy/diagnose"
 )
 
-// bounceSubjects and bouncePhrases are how mailers without delivery statuses begin what they have to say,
-// copyBegins how they introduce the message that came back; all in lower case, with | between them.
-const (
-	bounceSubjects = "undeliver|returned mail|failure notice|mail delivery failed|delivery status|" +
-		"delivery failure|mail system error|could not be delivered|unzustellbar"
-	bouncePhrases = "qmail-send program|created automatically by mail delivery software|" +
-		"had permanent fatal errors|could not be delivered|delivery to the following|" +
-		"delivery has failed to|wasn't delivered to|was not delivered to|undeliverable"
-	copyBegins = "--- below this line is a copy|this is a copy of the message|--- original message|" +
-		"--- the header of the original|" + transcript + "|--- unsent message"
-	transcript = "--- transcript of session"
-)
-
-// aboutRecipient is the line with which the words about a recipient begin: "<bob@example.com>:" of qmail and
-// Postfix, "  bob@example.com" of Exim, "<bob@example.com>... User unknown" of Sendmail.
-const aboutRecipient = `^[ \t]*(?:<([^\s<>@]+@[^\s<>@]+)>|([^\s<>@:;,"()']+@[A-Za-z0-9.\-]+[A-Za-z0-9]))` +
-	`(?::|\.\.\.|[ \t]*\(|[ \t]*$)(.*)$`
-
-// inProse reads a bounce that has no delivery status, as those of qmail and of Exim: what it says to a person
-// of each recipient, up to the copy of the message. There are no recipients when p is not a bounce.
+// inProse reads what p, which has no delivery status, says to a person of each recipient.
 func (p *part) inProse() Notification {
-	if !p.looksLikeBounce() {
-		for i := range p.parts { // one that was forwarded
-			if n := p.parts[i].inProse(); len(n.Recipients) > 0 {
-				return n
-			}
-		}
-		return Notification{}
+	n := Notification{Source: SourceProse, Message: p.theReturned().message(p)}
+	text := p.words()
+	kind := proseKind(p.fields.subject(), text)
+	n.Recipients = p.named(text)
+	if len(n.Recipients) == 0 && strings.TrimSpace(text) != "" && p.doc.another() {
+		n.Recipients = []Recipient{{}} // it does not say who
 	}
-	n := Notification{Source: SourceProse, Message: p.returned().message(p)}
-	if n.Recipients = p.doc.byRecipient(p.words()); len(n.Recipients) == 0 {
-		n.Recipients = p.atLarge()
-	}
+	larger := p.doc.readRefusals(text)
 	for i := range n.Recipients {
 		r := &n.Recipients[i]
+		larger.complete(r, kind, len(n.Recipients) == 1)
+		r.Kind, r.Symptom.Final = kind, kind == KindFailure
 		r.Symptom.Facts = n.Message.Facts
 		r.Symptom.Facts.Recipient = r.Address
 	}
 	return n
 }
 
-// looksLikeBounce recognises a bounce by its header, or by its first words.
-func (p *part) looksLikeBounce() bool {
-	if p.kind == "multipart/report" || p.fields.get("X-Failed-Recipients") != "" {
-		return true
+// theReturned is the header of the message that came back: in a part of its own, else behind p's words.
+func (p *part) theReturned() header {
+	if h := p.returned(); h != nil {
+		return h
 	}
-	from := strings.ToLower(p.fields.get("From") + p.fields.get("Return-Path"))
-	if strings.Contains(from, "mailer-daemon") || strings.Contains(from, "postmaster@") ||
-		strings.TrimSpace(p.fields.get("Return-Path")) == "<>" {
-		return true
-	}
-	text := p.words()
-	return containsAny(p.fields.get("Subject"), bounceSubjects) ||
-		containsAny(text[:min(len(text), maxWording)], bouncePhrases)
+	return p.inText()
 }
 
-// containsAny reports whether s, in any case, holds one of the phrases, which stand with | between them.
-func containsAny(s, phrases string) bool {
-	s = strings.ToLower(s)
-	for phrase := range strings.SplitSeq(phrases, "|") {
-		if strings.Contains(s, phrase) {
-			return true
-		}
+// proseKind is what a report in words says that became of the mail.
+func proseKind(subject, text string) Kind {
+	text = strings.ToLower(text)
+	subject = strings.ToLower(subject)
+	_, refused := refusalIn(text)
+	switch {
+	case containsAny(text, finals()):
+		return KindFailure
+	case containsAny(text, delays()), containsAny(subject, delays()):
+		return KindDelay
+	case !refused && containsAny(text, successes()):
+		return KindSuccess
 	}
-	return false
+	return KindFailure
 }
 
-// byRecipient takes the words of a bounce apart by recipient.
-func (d *document) byRecipient(text string) []Recipient {
+// containsAny reports whether s, which is in lower case, holds one of the phrases.
+func containsAny(s string, phrases []string) bool {
+	return slices.ContainsFunc(phrases, func(phrase string) bool { return strings.Contains(s, phrase) })
+}
+
+// named are the recipients that a report in words names: in its text, else in the header field that Exim and
+// Gmail have for it, else in what it quotes of the session.
+func (p *part) named(text string) []Recipient {
+	d := p.doc
 	d.work += int64(len(text))
-	w := proseReader{doc: d, about: regexp.MustCompile(aboutRecipient)}
+	reporter, _ := addressAt(lastWord(p.fields.line("From")))
+	w := proseReader{doc: d, reporter: reporter, sentences: sentences(), closings: closings(),
+		seen: map[string]bool{}}
 	for line := range strings.Lines(text) {
-		if !w.line(strings.TrimRight(line, "\r\n")) {
+		w.line(strings.TrimRight(line, "\r\n"))
+	}
+	list := w.done()
+	if len(list) > 0 && !p.greets(list) {
+		return list
+	}
+	if named := p.inField(); len(named) > 0 {
+		return named
+	}
+	if len(list) > 0 {
+		return list
+	}
+	return d.inTranscript(text)
+}
+
+// greets reports whether the only recipient that a report seems to name is the person whom it is written to.
+func (p *part) greets(list []Recipient) bool {
+	to := addressesIn(p.fields.line("To"), 2)
+	return len(list) == 1 && len(to) == 1 && strings.EqualFold(list[0].Address, to[0])
+}
+
+// lastWord is the last word of s, where an address stands in a From field.
+func lastWord(s string) string { return s[strings.LastIndexByte(s, ' ')+1:] }
+
+// inField are the recipients that X-Failed-Recipients names.
+func (p *part) inField() []Recipient {
+	var list []Recipient
+	names := p.fields.line("X-Failed-Recipients")
+	for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if !p.doc.another() {
 			break
 		}
+		list = append(list, Recipient{Address: shortened(name, maxName)})
 	}
-	w.finish()
-	return slices.DeleteFunc(w.list, func(r Recipient) bool {
-		return r.Symptom.Reply.Code == 0 && r.Symptom.Text == ""
-	})
+	return list
 }
 
-// proseReader gathers the words about each recipient.
-type proseReader struct {
-	doc   *document
-	about *regexp.Regexp
-	list  []Recipient
-	words strings.Builder // about the last of them, or in front of the first
-
-	searched int  // how many bytes of words were there when they were last searched for a refusal
-	refused  bool // there was one
+// inTranscript are the recipients of the commands and refusals that a report quotes.
+func (d *document) inTranscript(text string) []Recipient {
+	var list []Recipient
+	seen := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, "@") {
+			continue
+		}
+		lower := strings.ToLower(line)
+		command := strings.Contains(lower, "rcpt to:") || strings.Contains(lower, "(generated from ")
+		if _, refused := refusalIn(line); !command && !refused {
+			continue
+		}
+		found := addressesIn(line, 2)
+		if len(found) != 1 || seen[strings.ToLower(found[0])] {
+			continue // of several addresses nobody knows which one is meant
+		}
+		seen[strings.ToLower(found[0])] = true
+		if !d.another() {
+			break
+		}
+		list = append(list, Recipient{Address: found[0]})
+	}
+	return list
 }
 
-// line reads one line, and reports whether the words go on.
-func (w *proseReader) line(line string) bool {
-	if containsAny(line, copyBegins) {
-		return containsAny(line, transcript) && !w.refuses() // the reason stands there
+// addressesIn are the different addresses in a line, at most max.
+func addressesIn(line string, max int) []string {
+	var list []string
+	for i := 0; i < len(line) && len(list) < max; {
+		if i > 0 && !separates(rune(line[i-1])) {
+			i++
+			continue
+		}
+		address, rest := addressAt(line[i:])
+		if address == "" {
+			i++
+			continue
+		}
+		same := func(a string) bool { return strings.EqualFold(a, address) }
+		if !slices.ContainsFunc(list, same) {
+			list = append(list, address)
+		}
+		i = len(line) - len(rest)
 	}
-	if strings.Contains(line, "@") { // which spares most lines the search
-		if m := w.about.FindStringSubmatch(line); m != nil {
-			if !w.begin(m[1] + m[2]) {
-				return false
+	return list
+}
+
+// refusals are the replies that a text quotes, for those recipients about whom it has no words of their own.
+type refusals struct {
+	text  string                    // without fields of the message
+	first diagnose.Reply            // of all
+	of    map[string]diagnose.Reply // that of the line in which an address, in lower case, stands
+}
+
+// readRefusals looks for replies line by line.
+func (d *document) readRefusals(text string) *refusals {
+	d.work += int64(len(text))
+	f := &refusals{of: map[string]diagnose.Reply{}}
+	var said strings.Builder
+	for line := range strings.Lines(text) {
+		if isField(strings.TrimSpace(line)) {
+			continue
+		}
+		said.WriteString(line)
+		r, ok := refusalIn(line)
+		if !ok {
+			continue
+		}
+		if f.first.Code == 0 {
+			f.first = r
+		}
+		for _, a := range addressesIn(line, maxInLine) {
+			if _, ok := f.of[strings.ToLower(a)]; !ok {
+				f.of[strings.ToLower(a)] = r
 			}
-			line = m[3]
 		}
 	}
-	line = withoutBrackets(strings.TrimSpace(line))
-	if room := maxWording - w.words.Len(); room > 0 {
-		w.words.WriteString(shortened(line, room) + "\n")
-	}
-	return true
+	f.text = strings.TrimSpace(said.String())
+	return f
 }
 
-// refuses reports whether the words so far quote a refusal.
-func (w *proseReader) refuses() bool {
-	if n := w.words.Len(); n != w.searched {
-		w.searched = n
-		_, w.refused = refusalIn(w.words.String())
-	}
-	return w.refused
-}
-
-// begin begins the words about a recipient, unless they are the ones that are being read. It reports whether
-// there is room for it.
-func (w *proseReader) begin(address string) bool {
-	if n := len(w.list); n > 0 && strings.EqualFold(w.list[n-1].Address, address) {
-		return true
-	}
-	if !w.doc.another() {
-		return false
-	}
-	w.finish()
-	w.list = append(w.list, Recipient{Address: address})
-	return true
-}
-
-// finish records the words about the last recipient: the reply that they quote, else the wording.
-func (w *proseReader) finish() {
-	words := strings.TrimSpace(w.words.String())
-	w.words.Reset()
-	w.searched, w.refused = 0, false
-	if len(w.list) == 0 {
+// complete gives a recipient about whom nothing is said the reply that is quoted with its address, else the
+// first one, else the whole text. Every reply is about a recipient who is the only one. What a delay says in
+// its other words is what will happen, not why, and a reply that is none of its kind is wording.
+func (f *refusals) complete(r *Recipient, kind Kind, only bool) {
+	y := &r.Symptom
+	if kind == KindSuccess {
+		y.Reply, y.Text = diagnose.Reply{Code: 250}, ""
 		return
 	}
-	y := &w.list[len(w.list)-1].Symptom
-	if r, ok := refusalIn(words); ok {
-		y.Reply = r
-	} else {
-		y.Text = words
+	if y.Reply.Code == 0 && (y.Text == "" || only && f.first.Code != 0) {
+		reply, ok := f.of[strings.ToLower(r.Address)]
+		if !ok {
+			reply = f.first
+		}
+		f.say(y, reply, kind)
+	}
+	if kind == KindDelay && y.Reply.Code != 0 && !delayed.fits(y.Reply) {
+		y.Reply, y.Text = diagnose.Reply{}, shortened(y.Reply.Raw, maxWording)
+	}
+}
+
+// say makes a symptom of a reply, or, where there is none, of the whole text.
+func (f *refusals) say(y *diagnose.Symptom, reply diagnose.Reply, kind Kind) {
+	y.Reply, y.Text = reply, ""
+	switch {
+	case reply.Code != 0:
+	case kind == KindDelay:
+		y.Text = "delayed"
+	default:
+		y.Text = cmp.Or(shortened(f.text, maxWording), "failed") // so little is said of why
 	}
 }
 
@@ -166,35 +227,11 @@ func withoutBrackets(line string) string {
 	return line
 }
 
-// atLarge reads a bounce whose words are in no known order: the first refusal that they quote, else all of
-// them. Exim names the recipients in a field of its own.
-func (p *part) atLarge() []Recipient {
-	text := strings.TrimSpace(shortened(p.words(), 4*maxWording))
-	if text == "" {
-		return nil
+// isRule reports whether a line only separates what stands above it from what stands below.
+func isRule(line string) bool {
+	if len(line) < 5 {
+		return false
 	}
-	all := Recipient{}
-	for line := range strings.Lines(text) {
-		if r, ok := refusalIn(line); ok {
-			all.Symptom.Reply = r
-			break
-		}
-	}
-	if all.Symptom.Reply.Code == 0 {
-		all.Symptom.Text = shortened(text, maxWording)
-	}
-	var list []Recipient
-	names := p.fields.line("X-Failed-Recipients")
-	for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' || r == ' ' }) {
-		if !p.doc.another() {
-			break
-		}
-		r := all
-		r.Address = shortened(name, maxName)
-		list = append(list, r)
-	}
-	if len(list) == 0 && p.doc.another() {
-		list = []Recipient{all}
-	}
-	return list
+	first, size := utf8.DecodeRuneInString(line)
+	return strings.ContainsRune("-=*_#+~", first) && strings.Trim(line[size:], string(first)) == ""
 }

@@ -39,6 +39,18 @@ func (r *Recipient) outcome() outcome {
 	return unknown
 }
 
+// kind is the kind of report that is made of a recipient. Where neither the Action nor the Status says what
+// became of the mail, only a reply that accepts makes a success of it.
+func (r *Recipient) kind() Kind {
+	switch o := r.outcome(); {
+	case o == accepted, o == unknown && r.Symptom.Reply.Class() == 2:
+		return KindSuccess
+	case o == delayed:
+		return KindDelay
+	}
+	return KindFailure
+}
+
 // fits reports whether a reply can be the reason of an outcome. A 221 ends a session, and with it a
 // transaction.
 func (o outcome) fits(r diagnose.Reply) bool {

@@ -55,7 +55,7 @@ func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte
 
 func shapes() []shape {
 	return slices.Concat(fieldShapes(), partShapes(), lineShapes(), statusShapes(), proseShapes(),
-		oddShapes())
+		wordShapes(), oddShapes())
 }
 
 // fieldShapes have many fields or long ones.
@@ -202,6 +202,48 @@ func proseShapes() []shape {
 		}},
 		{"entities", func(n int) string {
 			return "Subject: failure notice\r\nContent-Type: text/html\r\n\r\n" + repeated("&#", n)
+		}},
+	}
+}
+
+// wordShapes are made for the readers of words and of keys.
+func wordShapes() []shape {
+	return []shape{
+		{"addresses in one line", func(n int) string { return proseOf(numbered("<u%d@c.example>, ", n)) }},
+		{"addresses in a refusal", func(n int) string {
+			return proseOf("550 " + numbered("u%d@c.example ", n))
+		}},
+		{"refusals with addresses", func(n int) string {
+			return proseOf(numbered("550 no u%d@c.example\r\n", n))
+		}},
+		{"beginnings of addresses", func(n int) string { return proseOf(repeated("<a", n)) }},
+		{"domains without an end", func(n int) string { return proseOf(repeated("<a@b", n)) }},
+		{"sentences", func(n int) string { return proseOf(repeated("unknown user: @ ", n)) }},
+		{"fields in words", func(n int) string { return proseOf(repeated("To: a\r\n", n)) }},
+		{"rules and headings", func(n int) string {
+			return proseOf("<bob@c.example>:\r\nno\r\n" + repeated("--- x\r\n------\r\n", n))
+		}},
+		{"marks of quotations", func(n int) string { return proseOf(repeated("> ", n)) }},
+		{"Message-IDs", func(n int) string { return proseOf(numbered("Message-ID: <%d@a>\r\n", n)) }},
+		{"one Message-ID", func(n int) string { return proseOf("Message-ID: <" + repeated("a", n)) }},
+		{"a folded Received", func(n int) string {
+			return proseOf("Received: a\r\n" + repeated(" b\r\n", n))
+		}},
+		{"Received fields of ours", func(n int) string {
+			return proseOf(numbered("Received: by a (mailwhy) with ESMTP id %d; now\r\n", n))
+		}},
+		{"soft line breaks", func(n int) string { return proseOf(repeated("Message-ID: <a=\r\n", n)) }},
+		{"references", func(n int) string { return "References: " + numbered("<%d@a> ", n) + "\r\n\r\nx" }},
+		{"reports in reports", func(n int) string {
+			return repeated("From: MAILER-DAEMON@a.example\r\nContent-Type: message/rfc822\r\n\r\n", n)
+		}},
+		{"feedback reports", func(n int) string {
+			return report("", repeated("--b\r\nContent-Type: message/feedback-report\r\n\r\n"+
+				"Original-Rcpt-To: <a@c.example>\r\n", n))
+		}},
+		{"encoded parts", func(n int) string {
+			return report("", repeated("--b\r\nContent-Transfer-Encoding: base64\r\n\r\n"+
+				base64Of(repeated("Message-ID: <1@a>\n", n/100))+"\r\n", n))
 		}},
 	}
 }

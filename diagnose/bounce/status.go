@@ -14,24 +14,49 @@ type status struct {
 	quoted  *quotations // of what the report says to a person
 }
 
-// statuses appends the delivery statuses in p. What a report returns of the message that it is about is not a
-// report of its own, whatever it holds.
-func (p *part) statuses(list []status) []status {
+// statuses are the delivery statuses in p itself, not those of what was forwarded in it. What a report
+// returns of the message that it is about is not a report of its own, whatever it holds.
+func (p *part) statuses() []status {
 	for _, is := range [...]func(*part) bool{(*part).isStatus, (*part).looksLikeStatus} {
-		found := p.statusesThat(is)
-		if len(found) > 0 {
-			return append(list, found...)
+		if found := p.statusesThat(is); len(found) > 0 {
+			return found
 		}
 	}
+	return nil
+}
+
+// alone is p as a delivery status that was taken out of its report, or nothing.
+func (p *part) alone() []status {
+	if len(p.parts) > 0 || !p.isStatus() && !p.looksLikeStatus() {
+		return nil
+	}
+	s := newStatus(p, header(nil), "")
+	s.part = p
+	return []status{s}
+}
+
+// ownStatuses appends the delivery statuses in p, but not those in what was forwarded in it.
+func (p *part) ownStatuses(list []status) []status {
+	if found := p.statuses(); len(found) > 0 {
+		return append(list, found...)
+	}
+	if !p.isMessage() {
+		for i := range p.parts {
+			list = p.parts[i].ownStatuses(list)
+		}
+	}
+	return append(list, p.alone()...)
+}
+
+// allStatuses appends those in what was forwarded as well.
+func (p *part) allStatuses(list []status) []status {
+	if found := p.statuses(); len(found) > 0 {
+		return append(list, found...)
+	}
 	for i := range p.parts {
-		list = p.parts[i].statuses(list)
+		list = p.parts[i].allStatuses(list)
 	}
-	if len(p.parts) == 0 && p.looksLikeStatus() { // a status alone, taken out of its report
-		alone := newStatus(p, header(nil), "")
-		alone.part = p
-		list = append(list, alone)
-	}
-	return list
+	return append(list, p.alone()...)
 }
 
 // newStatus is a delivery status in a report, but for its part.
@@ -47,7 +72,7 @@ func (p *part) statusesThat(is func(*part) bool) []status {
 			continue
 		}
 		if len(list) == 0 {
-			list = append(list, newStatus(p, p.returned(), p.words()))
+			list = append(list, newStatus(p, p.theReturned(), p.words()))
 		} else {
 			list = append(list, list[0])
 		}
@@ -58,7 +83,8 @@ func (p *part) statusesThat(is func(*part) bool) []status {
 
 // looksLikeStatus reports whether p is a delivery status under a wrong name.
 func (p *part) looksLikeStatus() bool {
-	if p.kind != "text/plain" && p.kind != "application/octet-stream" && !p.flat {
+	other := strings.HasPrefix(p.kind, "message/") && !p.isMessage() && !p.isHeader()
+	if p.kind != "text/plain" && p.kind != "application/octet-stream" && !p.flat && !other {
 		return false
 	}
 	for b := range p.doc.blocks(p.decoded()) {
@@ -99,6 +125,7 @@ func (s *status) recipient(b *block) Recipient {
 		r.Original = ""
 	}
 	r.Symptom = s.symptom(b, &r)
+	r.Kind = r.kind()
 	return r
 }
 
