@@ -17,6 +17,7 @@ import (
 // reported is what is printed of one recipient of a bounce: what it says, and what that means.
 type reported struct {
 	File              string `json:"file,omitempty"` // when several are read
+	Kind              string `json:"kind,omitempty"` // what the mail is, or what became of this recipient's
 	Recipient         string `json:"recipient,omitempty"`
 	OriginalRecipient string `json:"original_recipient,omitempty"`
 	Action            string `json:"dsn_action,omitempty"` // the Diagnosis has an action of its own
@@ -25,6 +26,8 @@ type reported struct {
 	ReportingMTA      string `json:"reporting_mta,omitempty"`
 	MessageID         string `json:"message_id,omitempty"` // of the message that came back
 	Subject           string `json:"subject,omitempty"`
+	QueueID           string `json:"queue_id,omitempty"` // ours, where it came back
+	FeedbackType      string `json:"feedback_type,omitempty"`
 	explained
 }
 
@@ -66,27 +69,68 @@ func (d *diagnoser) report(name, label string, r io.Reader) error {
 		return err
 	}
 	d.warnOfLimits(name, found.Limits)
+	if found.Complaint != nil {
+		return d.complaint(label, &found)
+	}
 	if len(found.Notifications) == 0 {
-		nothing := explained{Error: "no delivery report is found here"}
-		return d.printReported(&reported{File: label, explained: nothing})
+		nothing := explained{Error: notAReport(found.Kind)}
+		return d.printReported(&reported{File: label, Kind: string(found.Kind), explained: nothing})
 	}
 	for i := range found.Notifications {
-		if err := d.notification(label, &found.Notifications[i]); err != nil {
+		if err := d.notification(label, &found, &found.Notifications[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// notAReport says that a mail of that kind reports nothing of a delivery.
+func notAReport(k bounce.Kind) string {
+	const nothing = "no delivery report is found here"
+	switch k {
+	case bounce.KindReceipt:
+		return nothing + ": it is a read receipt"
+	case bounce.KindAutoReply:
+		return nothing + ": it is an automatic reply"
+	case bounce.KindReply:
+		return nothing + ": somebody answers a message"
+	}
+	return nothing
+}
+
+// complaint prints whose message somebody complains about.
+func (d *diagnoser) complaint(label string, found *bounce.Report) error {
+	c := found.Complaint
+	r := reported{File: label, Kind: string(found.Kind), FeedbackType: c.Type, ReportingMTA: c.Reporter,
+		Recipient: strings.Join(c.Recipients, ", ")}
+	r.about(&c.Message, found.Keys)
+	return d.printReported(&r)
+}
+
+// about notes which message a report is about: as the report shows it, else as it is found in the mail.
+func (r *reported) about(m *bounce.Message, keys []bounce.Key) {
+	r.MessageID, r.Subject = m.ID, m.Subject
+	for _, k := range keys {
+		switch {
+		case k.Kind == bounce.KeyQueueID && r.QueueID == "":
+			r.QueueID = k.Value
+		case k.Kind == bounce.KeyMessageID && r.MessageID == "":
+			r.MessageID = "<" + k.Value + ">"
+		}
+	}
+}
+
 // notification explains each recipient of a delivery status, or of a bounce without one.
-func (d *diagnoser) notification(label string, n *bounce.Notification) error {
+func (d *diagnoser) notification(label string, found *bounce.Report, n *bounce.Notification) error {
 	if len(n.Recipients) == 0 {
 		nobody := explained{Error: "the delivery status names no recipient"}
-		return d.printReported(&reported{File: label, ReportingMTA: n.ReportingMTA, explained: nobody})
+		r := reported{File: label, Kind: string(found.Kind), ReportingMTA: n.ReportingMTA, explained: nobody}
+		return d.printReported(&r)
 	}
 	for i := range n.Recipients {
 		r := reportedOf(&n.Recipients[i])
-		r.File, r.MessageID, r.Subject = label, n.Message.ID, n.Message.Subject
+		r.File = label
+		r.about(&n.Message, found.Keys)
 		r.explained = d.explainRecipient(&n.Recipients[i])
 		if err := d.printReported(&r); err != nil {
 			return err
@@ -97,8 +141,8 @@ func (d *diagnoser) notification(label string, n *bounce.Notification) error {
 
 // reportedOf is what a bounce says of a recipient, ready to be printed.
 func reportedOf(r *bounce.Recipient) reported {
-	return reported{Recipient: r.Address, OriginalRecipient: r.Original, Action: r.Action, Status: r.Status,
-		Remote: r.RemoteMTA, ReportingMTA: r.ReportingMTA}
+	return reported{Kind: string(r.Kind), Recipient: r.Address, OriginalRecipient: r.Original,
+		Action: r.Action, Status: r.Status, Remote: r.RemoteMTA, ReportingMTA: r.ReportingMTA}
 }
 
 // explainRecipient says what the refusal of a recipient means.
@@ -152,17 +196,52 @@ func (r *reported) writeReport(b *bytes.Buffer) {
 		item(b, "error", r.Error)
 		return
 	}
-	who := cmp.Or(r.Recipient, "a recipient that the report does not name")
-	if about := strings.TrimSpace(r.Action + " " + r.Status); about != "" {
-		who += ": " + about
+	fmt.Fprintln(b, printable(r.headline()))
+	if r.Kind == string(bounce.KindComplaint) {
+		item(b, "complaint", complaintWords(r.FeedbackType))
+	} else {
+		paragraph(b, "  ", "  ", r.said())
+		writeDiagnosis(b, r.Diagnosis)
 	}
-	fmt.Fprintln(b, printable(who))
-	paragraph(b, "  ", "  ", r.said())
-	writeDiagnosis(b, r.Diagnosis)
 	item(b, "refused by", r.Remote)
 	item(b, "reported by", r.ReportingMTA)
 	item(b, "message", strings.TrimSpace(r.MessageID+" "+r.Subject))
+	item(b, "queue id", r.QueueID)
 	item(b, "file", r.File)
+}
+
+// headline says whom a report is about, and what became of the mail: in the words of its status, else ours.
+func (r *reported) headline() string {
+	who := cmp.Or(r.Recipient, "a recipient that the report does not name")
+	about := strings.TrimSpace(r.Action + " " + r.Status)
+	if about == "" {
+		switch bounce.Kind(r.Kind) {
+		case bounce.KindDelay:
+			about = "delayed"
+		case bounce.KindSuccess:
+			about = "delivered or handed on"
+		case bounce.KindComplaint:
+			about = "complaint"
+		default:
+			about = "failed"
+		}
+	}
+	return who + ": " + about
+}
+
+// complaintWords say what a complaint of that type means (RFC 5965, 7.3; RFC 6591, 3.1).
+func complaintWords(feedbackType string) string {
+	switch feedbackType {
+	case "not-spam":
+		return "not-spam: the recipient took the message out of the spam folder"
+	case "auth-failure":
+		return "auth-failure: the message arrived, but its SPF, DKIM or DMARC did not pass"
+	case "opt-out":
+		return "opt-out: the recipient wants no more mail of this kind"
+	case "", "abuse":
+		return "abuse: the message arrived, and the recipient or a filter marked it as spam"
+	}
+	return feedbackType
 }
 
 // errNotEnriched says why a report came out as it went in.
