@@ -1,0 +1,71 @@
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the file system of the machine.
+type OS struct{}
+
+var _ FS = OS{}
+
+// OpenFile implements FS.
+func (OS) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error) {
+	f, err := os.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return osHandle{f}, nil
+}
+
+// Rename implements FS.
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Remove implements FS.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// Mkdir implements FS.
+func (OS) Mkdir(name string, perm fs.FileMode) error { return os.Mkdir(name, perm) }
+
+// Stat implements FS.
+func (OS) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
+
+// ReadDir implements FS.
+func (OS) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(name) }
+
+// SyncDir implements FS.
+func (OS) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// osHandle is an open file of the machine.
+type osHandle struct{ *os.File }
+
+// Allocate implements Handle.
+func (f osHandle) Allocate(size int64) error {
+	return f.retry("fallocate", func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
+}
+
+// SyncData implements Handle.
+func (f osHandle) SyncData() error { return f.retry("fdatasync", unix.Fdatasync) }
+
+// retry makes a system call, again while a signal interrupts it.
+func (f osHandle) retry(op string, call func(fd int) error) error {
+	for {
+		err := call(int(f.Fd()))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &fs.PathError{Op: op, Path: f.Name(), Err: err}
+		}
+	}
+}
