@@ -10,7 +10,8 @@
 //   - One process has the directory open for writing, or several have it open for reading. The kernel lets
 //     the lock go with the process, however that ends.
 //   - Nothing is deleted because it is damaged or not understood: SetAside copies it into the directory
-//     damaged, and MoveAside moves it there.
+//     damaged, and MoveAside moves it there. Until they return nil the original is in its place, or after a
+//     power cut during MoveAside whole in one of the two.
 package files
 
 import (
@@ -59,6 +60,15 @@ type Dir struct {
 	Path string
 	Now  func() time.Time // wall clock, for the names of what is set aside
 	Log  *slog.Logger
+	FS   durable.FS // of the machine if nil. The lock and the modes of files are always that one's.
+}
+
+// Disk is the file system that the directory is on.
+func (d Dir) Disk() durable.FS {
+	if d.FS == nil {
+		return durable.OS{}
+	}
+	return d.FS
 }
 
 // File is the path of a file of the spool.
@@ -67,20 +77,15 @@ func (d Dir) File(elem ...string) string {
 }
 
 // Make makes the directory, if it is missing, and that of the contents.
-func (d Dir) Make() error { return makeDirs(d.Path, d.File(Contents)) }
-
-// makeDirs makes the directories, for the owner alone, and makes their names durable.
-func makeDirs(dirs ...string) error {
-	for _, dir := range dirs {
-		if err := os.MkdirAll(dir, DirPerm); err != nil {
-			return err
-		}
-		if err := durable.SyncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, os.ErrPermission) {
-			return err
-		}
+func (d Dir) Make() error {
+	if err := d.makeDir(d.Path); err != nil {
+		return err
 	}
-	return nil
+	return d.makeDir(d.File(Contents))
 }
+
+// makeDir makes a directory for the owner alone.
+func (d Dir) makeDir(path string) error { return durable.MkdirAll(d.Disk(), path, DirPerm) }
 
 // Take takes the lock of the directory: for writing it alone, or for reading with others. It fails with
 // ErrInUse.
@@ -105,7 +110,7 @@ func (d Dir) Take(alone bool) (*os.File, error) {
 
 // Aside makes the directory for damaged files, and returns the beginning of a new name in it.
 func (d Dir) Aside() (string, error) {
-	if err := makeDirs(d.File(Damaged)); err != nil {
+	if err := d.makeDir(d.File(Damaged)); err != nil {
 		return "", err
 	}
 	return d.File(Damaged, d.Now().UTC().Format("20060102T150405Z")+"-"+rand.Text()[:4]), nil
@@ -117,12 +122,12 @@ func (d Dir) SetAside(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	from, err := os.Open(d.File(name))
+	from, err := d.Disk().OpenFile(d.File(name), os.O_RDONLY, 0)
 	if err != nil {
 		return "", err
 	}
 	defer from.Close()
-	to, err := durable.Create(aside+"-"+name, Perm)
+	to, err := durable.CreateIn(d.Disk(), aside+"-"+name, Perm)
 	if err != nil {
 		return "", err
 	}
@@ -130,7 +135,10 @@ func (d Dir) SetAside(name string) (string, error) {
 		to.Abort()
 		return "", fmt.Errorf("setting a damaged file aside: %w", err)
 	}
-	return aside + "-" + name, to.Commit()
+	if err := to.Commit(); err != nil {
+		return "", fmt.Errorf("setting a damaged file aside: %w", err)
+	}
+	return aside + "-" + name, nil
 }
 
 // MoveAside moves a file of the spool into the directory for damaged files, and returns its new name.
@@ -140,10 +148,14 @@ func (d Dir) MoveAside(name string) (string, error) {
 		return "", err
 	}
 	aside += "-" + name
-	if err := os.Rename(d.File(name), aside); err != nil {
+	if err := d.Disk().Rename(d.File(name), aside); err != nil {
 		return "", fmt.Errorf("setting %s aside: %w", name, err)
 	}
-	return aside, errors.Join(durable.SyncDir(d.File(Damaged)), durable.SyncDir(d.Path))
+	if err := errors.Join(d.Disk().SyncDir(d.File(Damaged)), d.Disk().SyncDir(d.Path)); err != nil {
+		d.Disk().Rename(aside, d.File(name)) // the next start shall meet it, and tell of it
+		return "", fmt.Errorf("setting %s aside: %w", name, err)
+	}
+	return aside, nil
 }
 
 // IgnoreMissing is err, unless that says that a file is not there.
