@@ -4,7 +4,9 @@
 // left, and keeps it up to date.
 //
 // It is written with plain writes: the kernel keeps those through kill -9. Through a power cut it may keep
-// none of them, and then the file says less than was, never more.
+// none of them, or some. Only Begin and a Close in order are durable when they return nil. So after a power
+// cut the file says "closed in order" only if the spool was, and never more commits than there were; of the
+// leases it may know some that had ended, and lack some that had not.
 //
 // From the number of commits an opening spool sees that the end of its log is missing; from the leases it
 // sees what was being tried when the process ended, and does not try it again in a tight loop.
@@ -19,11 +21,12 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"mailwhy/relay"
+	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/files"
 )
@@ -31,10 +34,11 @@ import (
 // File is the run state of this process. It is safe for concurrent use.
 type File struct {
 	mu   sync.Mutex
-	f    *os.File
-	free []int64 // rows in use before and free now
-	rows int64   // rows in use or in free
-	n    int64   // commits
+	f    durable.Handle
+	free []int64       // rows in use before and free now
+	rows int64         // rows in use or in free
+	n    int64         // commits
+	buf  [rowSize]byte // what is being written
 }
 
 const (
@@ -52,12 +56,24 @@ type Last struct {
 }
 
 // Open reads the run state of the previous process from the file name, and starts that of this one.
-func Open(name string) (*File, Last, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, files.Perm)
+func Open(name string) (*File, Last, error) { return open(durable.OS{}, name, "") }
+
+// OpenFrom is Open, but while name says nothing yet what old says counts: the run state of an earlier format.
+func OpenFrom(name, old string) (*File, Last, error) { return open(durable.OS{}, name, old) }
+
+// open is OpenFrom on a given file system; old may be empty.
+func open(fsys durable.FS, name, old string) (*File, Last, error) {
+	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, files.Perm)
 	if err != nil {
 		return nil, Last{}, err
 	}
 	was, err := read(f)
+	if err == nil && !was.Known {
+		err = fsys.SyncDir(filepath.Dir(name)) // it may be new
+	}
+	if err == nil && !was.Known && old != "" {
+		was, err = readOld(fsys, old, was)
+	}
 	if err != nil {
 		f.Close()
 		return nil, Last{}, err
@@ -65,24 +81,14 @@ func Open(name string) (*File, Last, error) {
 	return &File{f: f}, was, nil
 }
 
-// OpenFrom is Open, but while name says nothing yet what old says counts: the run state of an earlier format.
-func OpenFrom(name, old string) (*File, Last, error) {
-	f, was, err := Open(name)
-	if err != nil || was.Known {
-		return f, was, err
-	}
-	earlier, err := os.Open(old)
-	if errors.Is(err, fs.ErrNotExist) {
-		return f, was, nil
-	}
-	if err == nil {
-		was, err = read(earlier)
-		earlier.Close()
-	}
+// readOld reads the run state of an earlier format. Without one it is was.
+func readOld(fsys durable.FS, name string, was Last) (Last, error) {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
-		return nil, was, errors.Join(err, f.f.Close())
+		return was, files.IgnoreMissing(err)
 	}
-	return f, was, nil
+	defer f.Close()
+	return read(f)
 }
 
 // read reads a file; an unreadable header or row says nothing.
@@ -114,7 +120,8 @@ func read(r io.ReaderAt) (was Last, err error) {
 
 func headerSum(b []byte) uint64 { return uint64(crc32.Checksum(b, spool.Castagnoli())) }
 
-// Begin clears the rows and says that the spool is open.
+// Begin clears the rows and says that the spool is open, durably: if a power cut took that back, a spool that
+// was open would pass for one that was closed in order, and not be checked.
 func (f *File) Begin(commits int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,19 +130,23 @@ func (f *File) Begin(commits int64) error {
 	}
 	f.free, f.rows = nil, 0
 	f.n = commits
-	return f.header(false)
+	if err := f.header(false); err != nil {
+		return err
+	}
+	return f.f.Sync()
 }
 
 // header writes the header.
 func (f *File) header(clean bool) error {
-	var h [32]byte
-	binary.LittleEndian.PutUint64(h[:], magic)
+	f.buf = [rowSize]byte{}
+	h := f.buf[:]
+	binary.LittleEndian.PutUint64(h, magic)
 	binary.LittleEndian.PutUint64(h[8:], uint64(f.n))
 	if clean {
 		h[16] = 1
 	}
 	binary.LittleEndian.PutUint64(h[24:], headerSum(h[:24]))
-	_, err := f.f.WriteAt(h[:], 0)
+	_, err := f.f.WriteAt(h, 0)
 	return err
 }
 
@@ -150,9 +161,6 @@ func (f *File) Committed(n int64) {
 
 // Add marks id as leased and returns its row.
 func (f *File) Add(id string) (row int64) {
-	var b [rowSize]byte
-	copy(b[:24], id)
-	binary.LittleEndian.PutUint32(b[24:], crc32.Checksum(b[:24], spool.Castagnoli()))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.free); n > 0 {
@@ -162,7 +170,10 @@ func (f *File) Add(id string) (row int64) {
 		row = f.rows
 		f.rows++
 	}
-	f.f.WriteAt(b[:], headerSize+row*rowSize)
+	f.buf = [rowSize]byte{}
+	copy(f.buf[:24], id)
+	binary.LittleEndian.PutUint32(f.buf[24:], crc32.Checksum(f.buf[:24], spool.Castagnoli()))
+	f.f.WriteAt(f.buf[:], headerSize+row*rowSize)
 	return row
 }
 
@@ -171,8 +182,8 @@ func (f *File) Clear(row int64, gone bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !gone {
-		var b [rowSize]byte
-		f.f.WriteAt(b[:], headerSize+row*rowSize)
+		f.buf = [rowSize]byte{}
+		f.f.WriteAt(f.buf[:], headerSize+row*rowSize)
 	}
 	f.free = append(f.free, row)
 }
