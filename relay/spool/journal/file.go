@@ -3,13 +3,10 @@ package journal
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/durable"
@@ -22,7 +19,8 @@ import (
 // no room, and is written from its beginning again after each transaction of the database. It is for one
 // goroutine.
 type File struct {
-	f     *os.File
+	fs    durable.FS
+	f     durable.Handle
 	salt  uint64
 	size  int64
 	at    int64  // where the next transaction goes
@@ -35,12 +33,12 @@ type File struct {
 
 // Open opens the journal, or makes it, and gives it a salt. What was in it counts no more. It takes size
 // bytes of the disk.
-func Open(name string, size int64) (*File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, files.Perm)
+func Open(fsys durable.FS, name string, size int64) (*File, error) {
+	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, files.Perm)
 	if err != nil {
 		return nil, err
 	}
-	j := &File{f: f, salt: rand.Uint64(), size: size}
+	j := &File{fs: fsys, f: f, salt: rand.Uint64(), size: size}
 	if err := j.prepare(); err != nil {
 		f.Close()
 		return nil, err
@@ -58,7 +56,7 @@ func (j *File) prepare() error {
 	for at := fi.Size(); at < j.size; at += int64(len(zeros)) {
 		if _, err := j.f.WriteAt(zeros[:min(int64(len(zeros)), j.size-at)], at); err != nil {
 			// What it took of a full disk others need more.
-			return errors.Join(err, os.Remove(j.f.Name()))
+			return errors.Join(err, j.fs.Remove(j.f.Name()))
 		}
 	}
 	var page [PageSize]byte
@@ -69,7 +67,7 @@ func (j *File) prepare() error {
 	if _, err := j.f.WriteAt(page[:], 0); err != nil {
 		return err
 	}
-	return errors.Join(j.f.Sync(), durable.SyncDir(filepath.Dir(j.f.Name())))
+	return errors.Join(j.f.Sync(), j.fs.SyncDir(filepath.Dir(j.f.Name())))
 }
 
 // Restart begins the journal anew, after transaction base of the database.
@@ -180,8 +178,8 @@ func (j *File) Write(commit int64) error {
 	if _, err := j.f.WriteAt(j.buf, j.at); err != nil {
 		return err
 	}
-	if err := unix.Fdatasync(int(j.f.Fd())); err != nil {
-		return fmt.Errorf("syncing %s: %w", j.f.Name(), err)
+	if err := j.f.SyncData(); err != nil {
+		return err
 	}
 	j.at += int64(len(j.buf))
 	j.no += j.n

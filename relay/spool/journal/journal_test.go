@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/files"
 )
@@ -40,7 +41,7 @@ func record(t *testing.T, seq int64, content string) *spool.Record {
 func written(t *testing.T, transactions ...func(*File)) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	f, err := Open(filepath.Join(dir, files.Journal), 256<<10)
+	f, err := Open(durable.OS{}, filepath.Join(dir, files.Journal), 256<<10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func newScratch() any {
 // receiveFile writes head, and what follows of the content, to a file of its own.
 func (c *contents) receiveFile(id string, head []byte, rest io.Reader, bounded bool) (*spool.Record, error) {
 	name := id + "-" + rand.Text()[:8] + files.ContentSuffix
-	f, err := durable.Create(c.s.dir.File(files.Contents, name), files.Perm)
+	f, err := durable.CreateIn(c.s.dir.Disk(), c.s.dir.File(files.Contents, name), files.Perm)
 	if err != nil {
 		return nil, diskError(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/internal/durable"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
 	"mailwhy/relay/spool/files"
@@ -293,7 +294,7 @@ func TestForgedEntry(t *testing.T) {
 // forgedEntry is the entry of a message in a journal of somebody else.
 func forgedEntry(t *testing.T, r *spool.Record, base int64) []byte {
 	dir := t.TempDir()
-	forger, err := journal.Open(filepath.Join(dir, files.Journal), 64<<10)
+	forger, err := journal.Open(durable.OS{}, filepath.Join(dir, files.Journal), 64<<10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func (p *pending) open(base int64) bool {
 	if p.s.o.Limits.Journal == 0 || p.max() == 0 {
 		return false
 	}
-	j, err := journal.Open(p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
+	j, err := journal.Open(p.s.dir.Disk(), p.s.dir.File(files.Journal), p.s.o.Limits.Journal)
 	if err != nil {
 		p.s.o.Log.Warn("the spool goes on without its journal, somewhat slower", "dir", p.s.o.Dir, "err", err)
 		return false
