@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/cpu"
+	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
 )
@@ -65,7 +66,13 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newDiagnoseCommand(),
 		newGuideCommand(),
 		newCheckCommand(),
-		newRouteCommand(),
+		routecmd.New(routecmd.Options{
+			Usage:  func(err error) error { return &exitError{exitUsage, err} },
+			Failed: &exitError{code: exitFailure},
+			Load: func(file string) (*config.Config, error) {
+				return config.Load(config.Source{File: file, Env: environ()})
+			},
+		}),
 		newQueueCommand(),
 		newLogCommand(),
 		newDSNCommand(),

@@ -1,9 +1,12 @@
-package main
+// Package routecmd is `mailwhy route`: which way mail would take by a configuration, and why. It prints;
+// relay/app knows the way.
+package routecmd
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +16,15 @@ import (
 	"mailwhy/relay/app"
 )
 
-func newRouteCommand() *cobra.Command {
+// Options are what the command needs of the program. All are required.
+type Options struct {
+	Usage  func(error) error                         // marks a mistake of whoever typed the command
+	Failed error                                     // says that the answer is no
+	Load   func(file string) (*config.Config, error) // reads the configuration; "" is the environment's
+}
+
+// New is the command.
+func New(o Options) *cobra.Command {
 	var file string
 	var q app.RouteQuery
 	var asJSON bool
@@ -30,15 +41,21 @@ The exit status is 1 when no upstream may send the mail.
   mailwhy route -c relay.toml --from '<>' --to joe@there.example --header 'List-Id: <news>'`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := config.Load(config.Source{File: file, Env: environ()})
+			cfg, err := o.Load(file)
 			var routes []accept.Route
 			if err == nil {
 				routes, err = q.Routes(cfg)
 			}
 			if err != nil {
-				return &exitError{code: exitUsage, err: err}
+				return o.Usage(err)
 			}
-			return printRoutes(c.OutOrStdout(), q.To, routes, asJSON)
+			if err := printRoutes(c.OutOrStdout(), q.To, routes, asJSON); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(routes, func(r accept.Route) bool { return len(r.Upstreams) == 0 }) {
+				return o.Failed
+			}
+			return nil
 		},
 	}
 	f := c.Flags()
@@ -54,22 +71,18 @@ The exit status is 1 when no upstream may send the mail.
 	return c
 }
 
-// routeAnswer is the way to one recipient.
-type routeAnswer struct {
+// answer is the way to one recipient.
+type answer struct {
 	To        string   `json:"to"`
 	Route     string   `json:"route,omitempty"`
 	Reason    string   `json:"reason"`
 	Upstreams []string `json:"upstreams,omitempty"` // in order of preference
 }
 
-// printRoutes prints the ways to recipients. That there is none is a failure.
+// printRoutes prints the ways to recipients.
 func printRoutes(w io.Writer, to []string, routes []accept.Route, asJSON bool) error {
-	status := error(nil)
 	for i, r := range routes {
-		if len(r.Upstreams) == 0 {
-			status = &exitError{code: exitFailure}
-		}
-		a := routeAnswer{To: to[i], Route: r.Rule, Reason: r.Reason, Upstreams: r.Upstreams}
+		a := answer{To: to[i], Route: r.Rule, Reason: r.Reason, Upstreams: r.Upstreams}
 		if a.Reason == "" {
 			a.Reason = "the only route"
 		}
@@ -83,11 +96,11 @@ func printRoutes(w io.Writer, to []string, routes []accept.Route, asJSON bool) e
 		}
 		fmt.Fprintf(w, "%s\n", b)
 	}
-	return status
+	return nil
 }
 
 // text is the answer for people.
-func (a *routeAnswer) text() string {
+func (a *answer) text() string {
 	upstreams := strings.Join(a.Upstreams, ", then ")
 	if upstreams == "" {
 		upstreams = "none: the mail is refused"
