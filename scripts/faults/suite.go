@@ -56,6 +56,8 @@ func tests() []test {
 		},
 		{"cut", "the dialogue with the upstream cut after each byte", nil, testCut},
 		{"replies", "an upstream whose replies are not SMTP", nil, testReplies},
+		{"failover", "one of two upstreams dies, throttles, refuses us, changes its mind, under load",
+			nil, testFailover},
 		{"upgrade", "this release on the spools of earlier ones that were killed, and killed there itself",
 			[]need{needHistory}, testUpgrade},
 		{"downgrade", "earlier releases on the spool of this one", []need{needHistory}, testDowngrade},
@@ -212,4 +214,26 @@ func summarize(out io.Writer, o options, results []*result, err error) int {
 		return exitMissing
 	}
 	return 0
+}
+
+// counter counts by name. It is safe for concurrent use.
+type counter struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *counter) add(name string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[name] += n
+}
+
+// String is "3 fsync, 1 rename".
+func (c *counter) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return counted(c.n)
 }
