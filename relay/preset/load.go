@@ -82,8 +82,8 @@ func (f *file) checkNames() (err error) {
 			seen[name] = p.Name
 		}
 		if !presetName.MatchString(p.Name) || p.Title == "" {
-			err = errors.Join(err, fmt.Errorf("a preset needs a name such as gmail-relay, and a title: %q, %q",
-				p.Name, p.Title))
+			err = errors.Join(err, fmt.Errorf(
+				"a preset needs a name such as gmail-relay, and a title: %q, %q", p.Name, p.Title))
 		}
 	}
 	return err

@@ -35,8 +35,8 @@ func (s Source) valid() bool {
 	return slices.Contains([]Source{Documented, Measured, Reported, Known}, s)
 }
 
-// String is the source in words.
-func (s Source) String() string {
+// Words is the source in words.
+func (s Source) Words() string {
 	switch s {
 	case Documented:
 		return "documented by the provider"
@@ -193,7 +193,8 @@ func (p *Preset) Host(parts map[string]string) (string, error) {
 	host := p.Hosts.Value[0]
 	for _, name := range p.Placeholders() {
 		if parts[name] == "" {
-			return "", fmt.Errorf("the host of preset %s is %s: a %s is required", p.Name, p.Hosts.Value[0], name)
+			return "", fmt.Errorf("the host of preset %s is %s: a %s is required", p.Name,
+				p.Hosts.Value[0], name)
 		}
 		host = strings.ReplaceAll(host, "{"+name+"}", parts[name])
 	}

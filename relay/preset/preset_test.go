@@ -134,7 +134,8 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%s: host %q, %v", p.Name, host, err)
 		}
 	}
-	if _, err := one(t, "ses").Host(nil); err == nil || !strings.Contains(err.Error(), "a region is required") {
+	_, err := one(t, "ses").Host(nil)
+	if err == nil || !strings.Contains(err.Error(), "a region is required") {
 		t.Errorf("without a region: %v", err)
 	}
 	if s.ByName("none") != nil {
@@ -147,7 +148,7 @@ func TestCredentials(t *testing.T) {
 	const uuid = "01234567-89ab-cdef-0123-456789abcdef"
 	for _, tt := range []struct{ preset, user, password, want string }{
 		{"ses", "AKIAIOSFODNN7EXAMPLE", "BMXhUYlu5Z3gSXVQORxlVa7XPaz91aGWdfHxvkOZdWZ2", ""},
-		{"ses", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "raw AWS secret access key"},
+		{"ses", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "raw AWS secret"},
 		{"ses", "ASIAIOSFODNN7EXAMPLE", "", "temporary access key"},
 		{"ses", "me@example.com", "", "it is the access key id of an IAM user"},
 		{"ses", "AKIAIOSFODNN7EXAMPLE", "BMXhUYlu5Z3gSXVQORxlVa7XPaz91aGWdfHxvkOZdWZ2\n", "line break"},
