@@ -27,7 +27,7 @@ func (c *session) auth(line, arg string) {
 	mechanism = strings.ToUpper(mechanism)
 	reply := ""
 	switch {
-	case len(c.srv.opt.Users) == 0, !c.srv.offers("AUTH"), !slices.Contains(c.srv.opt.Mechanisms, mechanism):
+	case !c.srv.authenticates(), !c.srv.offers("AUTH"), !slices.Contains(c.srv.opt.Mechanisms, mechanism):
 		reply = "504 5.5.4 Mechanism not offered"
 	case c.info.User != "":
 		reply = "503 5.5.1 Already authenticated"
@@ -44,80 +44,114 @@ func (c *session) auth(line, arg string) {
 
 // exchange carries out a mechanism and returns the reply that ends it.
 func (c *session) exchange(mechanism, initial string) string {
-	var user string
-	var ok bool
+	p := none()
 	switch mechanism {
 	case "PLAIN":
-		user, ok = c.plain(initial)
+		p = c.plain(initial)
 	case "LOGIN":
-		user, ok = c.login(initial)
+		p = c.login(initial)
 	case "CRAM-MD5":
-		user, ok = c.cramMD5()
-	case "XOAUTH2":
-		user, ok = c.xoauth2(initial)
+		p = c.cramMD5()
+	case "XOAUTH2", "OAUTHBEARER":
+		p = c.bearer(initial)
 	}
-	if !ok {
+	reply := c.verdict(mechanism, p)
+	if !strings.HasPrefix(reply, "235") {
+		if p.refusal != "" {
+			c.response("", p.refusal)
+		}
+		return reply
+	}
+	c.update(func(i *Session) { i.User = p.user })
+	return reply
+}
+
+// proof is what a client said in an exchange.
+type proof struct {
+	user    string
+	matches func(secret string) bool
+	refusal string // a challenge that explains a refusal before it
+}
+
+// none is the proof of a client that broke off or said what cannot be read.
+func none() proof { return proof{matches: func(string) bool { return false }} }
+
+// proofOf is the proof of a client that sent the secret itself.
+func proofOf(user, secret string) proof {
+	return proof{user: user, matches: func(want string) bool { return secret == want }}
+}
+
+// verdict is the reply to a proof.
+func (c *session) verdict(mechanism string, p proof) string {
+	if c.srv.opt.Login != nil {
+		return c.srv.opt.Login(mechanism, p.user, p.matches)
+	}
+	if want, known := c.srv.opt.Users[p.user]; !known || !p.matches(want) {
 		return "535 5.7.8 Authentication credentials invalid"
 	}
-	c.update(func(i *Session) { i.User = user })
 	return "235 2.7.0 Authentication successful"
 }
 
 // plain is RFC 4616.
-func (c *session) plain(initial string) (user string, ok bool) {
+func (c *session) plain(initial string) proof {
 	response, ok := c.response(initial, "")
 	parts := strings.Split(response, "\x00")
 	if !ok || len(parts) != 3 {
-		return "", false
+		return none()
 	}
-	return parts[1], c.password(parts[1], parts[2])
+	return proofOf(parts[1], parts[2])
 }
 
 // login is the two-step mechanism that was never standardized.
-func (c *session) login(initial string) (user string, ok bool) {
-	user, ok = c.response(initial, "Username:")
+func (c *session) login(initial string) proof {
+	user, ok := c.response(initial, "Username:")
 	if !ok {
-		return "", false
+		return none()
 	}
 	password, ok := c.response("", "Password:")
-	return user, ok && c.password(user, password)
+	if !ok {
+		return none()
+	}
+	return proofOf(user, password)
 }
 
 // cramMD5 is RFC 2195.
-func (c *session) cramMD5() (user string, ok bool) {
+func (c *session) cramMD5() proof {
 	challenge := "<" + rand.Text() + "@" + c.srv.opt.Hostname + ">"
 	response, ok := c.response("", challenge)
 	user, digest, _ := strings.Cut(response, " ")
-	password, known := c.srv.opt.Users[user]
-	if !ok || !known {
-		return "", false
+	if !ok {
+		return none()
 	}
-	mac := hmac.New(md5.New, []byte(password))
-	mac.Write([]byte(challenge))
-	return user, hmac.Equal([]byte(hex.EncodeToString(mac.Sum(nil))), []byte(digest))
+	return proof{user: user, matches: func(password string) bool {
+		mac := hmac.New(md5.New, []byte(password))
+		mac.Write([]byte(challenge))
+		return hmac.Equal([]byte(hex.EncodeToString(mac.Sum(nil))), []byte(digest))
+	}}
 }
 
-// xoauth2 is the mechanism of Google and Microsoft. A refusal is explained in a challenge, which the client
-// answers with an empty line.
-func (c *session) xoauth2(initial string) (user string, ok bool) {
+// bearer is XOAUTH2, the mechanism of Google and Microsoft, and OAUTHBEARER (RFC 7628). Both name the user
+// in the first field, and both explain a refusal in a challenge, whatever the client answers to it.
+func (c *session) bearer(initial string) proof {
 	response, ok := c.response(initial, "")
 	if !ok {
-		return "", false
+		return none()
 	}
-	var token string
+	var user, token string
 	for field := range strings.SplitSeq(response, "\x01") {
-		if v, is := strings.CutPrefix(field, "user="); is {
+		if v, is := strings.CutPrefix(field, "user="); is { // XOAUTH2
 			user = v
+		}
+		if v, is := strings.CutPrefix(field, "n,a="); is { // OAUTHBEARER: the header of RFC 5801, 4
+			user = strings.TrimSuffix(v, ",")
 		}
 		if v, is := strings.CutPrefix(field, "auth=Bearer "); is {
 			token = v
 		}
 	}
-	if c.password(user, token) {
-		return user, true
-	}
-	c.response("", `{"status":"400","schemes":"Bearer","scope":"https://mail.google.com/"}`)
-	return "", false
+	p := proofOf(user, token)
+	p.refusal = `{"status":"400","schemes":"Bearer","scope":"https://mail.google.com/"}`
+	return p
 }
 
 // response decodes the initial response, or asks for one with a challenge. "*" cancels (RFC 4954, 4).
@@ -136,10 +170,4 @@ func (c *session) response(initial, challenge string) (string, bool) {
 	}
 	b, err := base64.StdEncoding.DecodeString(line)
 	return string(b), err == nil
-}
-
-// password reports whether the credentials are right.
-func (c *session) password(user, password string) bool {
-	want, known := c.srv.opt.Users[user]
-	return known && want == password
 }

@@ -109,7 +109,7 @@ func (c *session) unknownParameter(params string, keyword func(string) string) s
 	for p := range strings.FieldsSeq(params) {
 		name, _, _ := strings.Cut(p, "=")
 		k := keyword(strings.ToUpper(name))
-		if k == "" || !c.srv.offers(k) || (k == "AUTH" && len(c.srv.opt.Users) == 0) {
+		if k == "" || !c.srv.offers(k) || (k == "AUTH" && !c.srv.authenticates()) {
 			return name
 		}
 	}

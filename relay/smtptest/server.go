@@ -47,9 +47,12 @@ func Start(o Options) (*Server, error) {
 	if o.ImplicitTLS && o.TLS == nil {
 		return nil, errors.New("implicit TLS needs a TLS configuration")
 	}
-	ln, err := net.Listen("tcp", o.Addr)
-	if err != nil {
-		return nil, err
+	ln := o.Listener
+	if ln == nil {
+		var err error
+		if ln, err = net.Listen("tcp", o.Addr); err != nil {
+			return nil, err
+		}
 	}
 	s := &Server{
 		opt: o, ln: ln, stop: make(chan struct{}),
@@ -150,6 +153,9 @@ func (s *Server) leave(c *session) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.open.Add(-1)
+	if s.opt.Ended != nil {
+		s.opt.Ended(c.info.ID)
+	}
 	s.wg.Done()
 }
 
@@ -262,7 +268,7 @@ func (s *Server) offered(inTLS bool) []string {
 	if s.opt.TLS != nil && !inTLS {
 		lines = append(lines, "STARTTLS")
 	}
-	if len(s.opt.Users) > 0 && (inTLS || !s.opt.RequireTLS) {
+	if s.authenticates() && (inTLS || !s.opt.RequireTLS) {
 		lines = append(lines, "AUTH "+strings.Join(s.opt.Mechanisms, " "))
 	}
 	lines = slices.DeleteFunc(lines, func(l string) bool {
@@ -271,6 +277,9 @@ func (s *Server) offered(inTLS bool) []string {
 	})
 	return append(lines, s.opt.Extra...)
 }
+
+// authenticates reports whether AUTH can succeed.
+func (s *Server) authenticates() bool { return len(s.opt.Users) > 0 || s.opt.Login != nil }
 
 // offers reports whether an EHLO keyword is not among those left out.
 func (s *Server) offers(keyword string) bool {

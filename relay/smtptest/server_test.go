@@ -458,6 +458,25 @@ func TestIdleClientIsLeft(t *testing.T) {
 	}
 }
 
+// TestIdleReply: a client that is silent for too long hears why before the end.
+func TestIdleReply(t *testing.T) {
+	ended := make(chan int, 1)
+	s := smtptest.New(t, smtptest.Options{
+		Idle: 20 * time.Millisecond, IdleReply: "451 4.4.2 Timeout",
+		Ended: func(session int) { ended <- session },
+	})
+	c := dial(t, s.Addr())
+	c.want("220 ")
+	c.want("451 4.4.2 Timeout")
+	if err := c.eof(); err != io.EOF {
+		t.Errorf("got %v, want EOF", err)
+	}
+	c.conn.Close()
+	if n := <-ended; n != 1 {
+		t.Errorf("session %d ended", n)
+	}
+}
+
 func TestOverlongLine(t *testing.T) {
 	c := greet(t, smtptest.New(t, smtptest.Options{}).Addr())
 	c.write(strings.Repeat("x", 40000))

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +22,9 @@ const maxLine = 32 << 10
 // lingering is how long a closing session waits for the client's own end, so that unread input does not turn
 // the FIN into an RST.
 const lingering = 2 * time.Second
+
+// handshakeTime is the least time for a TLS handshake, however short Idle is.
+const handshakeTime = 10 * time.Second
 
 // session is one connection, served by one goroutine.
 type session struct {
@@ -72,6 +77,9 @@ func (c *session) readLine() (line string, ok bool) {
 		return "", false
 	}
 	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.srv.opt.IdleReply != "" {
+			c.say(c.srv.opt.IdleReply)
+		}
 		return "", false
 	}
 	line = strings.TrimSuffix(string(b[:len(b)-1]), "\r")
@@ -178,7 +186,7 @@ func (c *session) handshake() bool {
 		return false
 	}
 	conn := tls.Server(c.raw, c.srv.opt.TLS)
-	c.raw.SetDeadline(time.Now().Add(c.srv.opt.Idle))
+	c.raw.SetDeadline(time.Now().Add(max(c.srv.opt.Idle, handshakeTime)))
 	if err := conn.Handshake(); err != nil {
 		return false
 	}

@@ -20,6 +20,7 @@ package smtptest
 
 import (
 	"crypto/tls"
+	"net"
 	"time"
 
 	"mailwhy/diagnose"
@@ -29,14 +30,16 @@ import (
 // Options say how a Server behaves. The zero Options are a server in clear, without AUTH, that accepts
 // everything and keeps all of it.
 type Options struct {
-	Addr     string // to listen on; 127.0.0.1:0 when empty
-	Hostname string // in the greeting; upstream.test when empty
+	Addr     string       // to listen on; 127.0.0.1:0 when empty
+	Listener net.Listener // to take connections from, in place of Addr; Port needs one of TCP
+	Hostname string       // in the greeting; upstream.test when empty
 
 	TLS         *tls.Config // offers STARTTLS; nil offers none
 	ImplicitTLS bool        // TLS from the first byte (RFC 8314, 3.3), with the configuration in TLS
 	RequireTLS  bool        // 530 to MAIL and AUTH in clear
 
 	Users       map[string]string // user -> password, or token for XOAUTH2; with any, AUTH is offered
+	Login       Login             // judges credentials in place of Users
 	Mechanisms  []string          // offered and taken; PLAIN, LOGIN and CRAM-MD5 when nil
 	RequireAuth bool              // 530 to MAIL before AUTH
 
@@ -50,8 +53,15 @@ type Options struct {
 	Forget bool           // keep neither sessions nor messages
 	Ledger *ledger.Ledger // reads each content as it streams by and enters it before its 250
 
-	Idle time.Duration // a client silent for longer is disconnected; 5 minutes when zero
+	Idle      time.Duration     // a client silent for longer is disconnected; 5 minutes when zero
+	IdleReply string            // said to it first; empty says nothing
+	Ended     func(session int) // called when a session has ended, concurrently
 }
+
+// Login judges credentials and returns the reply that ends AUTH: with 235 the user is authenticated.
+// matches reports whether a password, or a token, is the one that the client proved to know. The user is
+// empty where the exchange failed before there was one.
+type Login func(mechanism, user string, matches func(secret string) bool) (reply string)
 
 // Command is what a client said, as the Script sees it.
 type Command struct {

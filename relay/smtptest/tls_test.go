@@ -166,3 +166,29 @@ func TestScriptedAuth(t *testing.T) {
 	})
 	greet(t, s.Addr()).do("AUTH PLAIN "+b64("\x00u\x00p"), "454 4.7.0")
 }
+
+// TestLogin: the hook judges in place of Users, for every mechanism, and its words end AUTH.
+func TestLogin(t *testing.T) {
+	s := smtptest.New(t, smtptest.Options{
+		Mechanisms: []string{"PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"},
+		Login: func(mechanism, user string, matches func(string) bool) string {
+			if user == "u" && matches("p") {
+				return "235 Welcome by " + mechanism
+			}
+			return "535 Not today"
+		},
+	})
+	bearer := func(secret string) string {
+		return b64("n,a=u,\x01host=h\x01port=25\x01auth=Bearer " + secret + "\x01\x01")
+	}
+	greet(t, s.Addr()).do("AUTH PLAIN "+b64("\x00u\x00p"), "235 Welcome by PLAIN")
+	greet(t, s.Addr()).do("AUTH PLAIN "+b64("\x00u\x00q"), "535 Not today")
+	greet(t, s.Addr()).do("AUTH PLAIN "+b64("u"), "535 Not today")
+	greet(t, s.Addr()).do("AUTH OAUTHBEARER "+bearer("p"), "235 Welcome by OAUTHBEARER")
+	c := greet(t, s.Addr())
+	c.do("AUTH OAUTHBEARER "+bearer("q"), "334")
+	c.do("AQ==", "535 Not today")
+	if got := s.Sessions()[0].User; got != "u" {
+		t.Errorf("authenticated as %q", got)
+	}
+}
