@@ -20,8 +20,20 @@ type provider struct {
 	s *smtptest.Server
 }
 
-// newProvider starts an imitation, with the one user u and password p.
+// newProvider starts an imitation, with the one user u@a.test and password p.
 func newProvider(t *testing.T, name string) *provider {
+	t.Helper()
+	v := named(t, name)
+	o, err := v.i.Options(smtptest.Options{}, imitation.Settings{Users: map[string]string{"u@a.test": "p"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.s = smtptest.New(t, o)
+	return v
+}
+
+// named is a provider that does not run yet.
+func named(t *testing.T, name string) *provider {
 	t.Helper()
 	set, err := preset.Load()
 	if err != nil {
@@ -31,11 +43,7 @@ func newProvider(t *testing.T, name string) *provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := i.Options(smtptest.Options{}, imitation.Settings{Users: map[string]string{"u@a.test": "p"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &provider{i: i, p: set.ByName(name), s: smtptest.New(t, o)}
+	return &provider{i: i, p: set.ByName(name)}
 }
 
 // pool is a client for the provider.
