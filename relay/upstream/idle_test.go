@@ -69,7 +69,7 @@ func TestIdleCuts(t *testing.T) {
 		{name: "idle time of the preset", messages: 1000},
 		{name: "451 while idle", maxIdle: time.Minute, messages: 1000},
 		{name: "451 to MAIL", maxIdle: time.Minute, crossing: true, messages: 1000},
-		{name: "421 to MAIL", reply: "421 4.4.1 Timed out", maxIdle: time.Minute, crossing: true, messages: 50},
+		{name: "421 to MAIL", reply: "421 4.4.1 Late", maxIdle: time.Minute, crossing: true, messages: 50},
 		{name: "421 alone to MAIL", reply: "421 Bye", maxIdle: time.Minute, crossing: true, messages: 50},
 		{name: "EOF while idle", reply: "-", maxIdle: time.Minute, messages: 50},
 		{name: "EOF to MAIL", reply: "-", maxIdle: time.Minute, crossing: true, messages: 50},

@@ -87,8 +87,8 @@ func upstreamIDs() map[string]string {
 		"ses": `0102` + hex + `{12}-` + uuid + `-000000`, "m365": `own\.id@a\.test`, "gmail": hex + `{24}`,
 		"gmail-relay": hex + `{24}`, "sendgrid": token + `{22}`, "mailgun": ``, "postmark": hex + `{12}`,
 		"sparkpost": hex + `{2}/` + hex + `{2}-` + hex + `{5}-` + hex + `{8}`, "mailjet": hex + `{32}`,
-		"brevo": `own\.id@a\.test`, "smtp2go": token + `{6}-` + token + `{6}-` + token + `{2}`, "resend": uuid,
-		"mailersend": ``, "mailtrap": plain, "zoho": ``, "fastmail": plain, "ovh": plain,
+		"brevo": `own\.id@a\.test`, "smtp2go": token + `{6}-` + token + `{6}-` + token + `{2}`,
+		"resend": uuid, "mailersend": ``, "mailtrap": plain, "zoho": ``, "fastmail": plain, "ovh": plain,
 		"ionos": `0` + token + `{5}-` + token + `{10}`, "scaleway": plain, "azure": plain, "elastic": plain,
 		"yandex": `\d+-` + token + `{9}-` + token + `{8}`, "qq": ``, "163": `gzga-\S+`,
 	}
