@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -13,13 +16,20 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/imitation"
 )
 
 // practiceSize is the largest message that the practice upstream takes, bytes.
 const practiceSize = 50 << 20
 
+// practiceFlags are the flags of the command.
+type practiceFlags struct {
+	listen, dump, as, credentials string
+	speed                         float64
+}
+
 func newPracticeCommand() *cobra.Command {
-	var listen, dump string
+	var f practiceFlags
 	c := &cobra.Command{
 		Use:   "practice",
 		Short: "Run an upstream that refuses as asked, for rehearsal",
@@ -34,52 +44,72 @@ address asks for an answer; every other recipient is accepted.
 The named cases:
 
 ` + practiceCases() + `
-It takes mail from whoever can reach it, asks for no credentials and has no TLS: keep it on this
-machine.`,
+With --as it behaves as a provider's server: greeting, EHLO, AUTH, limits, the cut of idle
+connections, the form of the final reply, and what it says to the null sender and to a sender that
+is not verified (unverified@any.test). TLS and AUTH are real; the certificate is made at the start,
+and its fingerprint is printed.
+
+It takes mail from whoever can reach it, and without --as it asks for no credentials and has no TLS:
+keep it on this machine.`,
 		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:2526", "`address` to listen on, host:port")
-	c.Flags().StringVar(&dump, "dump", "", "`directory` to keep accepted mail in, as .eml files")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		ctx, stop := untilFirstSignal(c.Context())
-		defer stop()
-		o, err := practiceOptions(c.OutOrStdout(), listen, dump)
-		if err != nil {
-			return err
-		}
-		s, err := smtptest.Start(o)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(),
-			s.URL())
-		<-ctx.Done()
-		return s.Close()
-	}
+	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:2526", "`address` to listen on, host:port")
+	c.Flags().StringVar(&f.dump, "dump", "", "`directory` to keep accepted mail in, as .eml files")
+	c.Flags().StringVar(&f.as, "as", "", "`provider` to imitate, by its preset: ses, m365, gmail ...")
+	c.Flags().StringVar(&f.credentials, "credentials", "",
+		"the one `user:password` that --as takes; any without this flag")
+	c.Flags().Float64Var(&f.speed, "speed", 1, "how much faster than with the provider idle time passes")
 	return c
 }
 
-// practiceOptions are those of a practice upstream that writes what it does to w, a line each. dump may be
-// empty.
-func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error) {
+// run serves until the first signal.
+func (f *practiceFlags) run(c *cobra.Command) error {
+	ctx, stop := untilFirstSignal(c.Context())
+	defer stop()
+	log := &practiceLog{w: c.OutOrStdout()}
+	o, err := f.options(log)
+	if err != nil {
+		return err
+	}
+	as, pin := "", ""
+	if f.as != "" {
+		if o, pin, err = f.imitate(o); err != nil {
+			return err
+		}
+		as, pin = " as "+f.as, "MAILWHY_UPSTREAM_FINGERPRINT="+pin+" "
+	}
+	log.watch(&o)
+	s, err := smtptest.Start(o)
+	if err != nil {
+		return err
+	}
+	url := s.URL()
+	if f.as != "" {
+		user := f.credentials
+		if user == "" {
+			user = "any:any"
+		}
+		url = strings.Replace(url, "://", "://"+user+"@", 1)
+	}
+	fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s%s, for %smailwhy serve --upstream '%s'\n", s.Addr(),
+		as, pin, url)
+	<-ctx.Done()
+	return s.Close()
+}
+
+// options are those of a practice upstream that logs what it accepts.
+func (f *practiceFlags) options(log *practiceLog) (smtptest.Options, error) {
 	var files *smtptest.Dump
-	if dump != "" {
+	if f.dump != "" {
 		var err error
-		if files, err = smtptest.NewDump(dump); err != nil {
+		if files, err = smtptest.NewDump(f.dump); err != nil {
 			return smtptest.Options{}, err
 		}
 	}
-	log := &practiceLog{w: w}
-	script := smtptest.Practice()
 	return smtptest.Options{
-		Addr: listen, Hostname: "practice.test", SizeLimit: practiceSize, Forget: true,
-		Script: func(cmd smtptest.Command) smtptest.Action {
-			a := script(cmd)
-			if a.Reply != "" || a.End != smtptest.EndNot {
-				log.refused(cmd, a)
-			}
-			return a
-		},
+		Addr: f.listen, Hostname: "practice.test", SizeLimit: practiceSize, Forget: true,
+		Script: smtptest.Practice(),
 		Deliver: func(m *smtptest.Message) error {
 			path := ""
 			if files != nil {
@@ -93,6 +123,33 @@ func practiceOptions(w io.Writer, listen, dump string) (smtptest.Options, error)
 			return nil
 		},
 	}, nil
+}
+
+// imitate makes o behave as the provider, and returns the SHA-256 of its certificate, in hex.
+func (f *practiceFlags) imitate(o smtptest.Options) (smtptest.Options, string, error) {
+	i, err := imitation.ByName(f.as)
+	if err != nil {
+		return o, "", fmt.Errorf("--as: %w", err)
+	}
+	s := imitation.Settings{Speed: f.speed}
+	if f.speed <= 0 {
+		return o, "", fmt.Errorf("--speed: not above zero: %v", f.speed)
+	}
+	if f.credentials != "" {
+		user, password, _ := strings.Cut(f.credentials, ":")
+		if user == "" || password == "" {
+			return o, "", errors.New("--credentials: write user:password")
+		}
+		s.Users = map[string]string{user: password}
+	}
+	id, err := smtptest.Certificate("localhost", "127.0.0.1", "::1", i.Host)
+	if err != nil {
+		return o, "", err
+	}
+	o.TLS = id.Server()
+	sum := sha256.Sum256(id.Leaf.Certificate[0])
+	o, err = i.Options(o, s)
+	return o, hex.EncodeToString(sum[:]), err
 }
 
 // practiceCases is a table of the named cases.
@@ -116,33 +173,72 @@ type practiceLog struct {
 	w  io.Writer
 }
 
-// refused logs a recipient, or a content, that was not accepted.
-func (l *practiceLog) refused(cmd smtptest.Command, a smtptest.Action) {
-	to := cmd.Arrived.To
-	if cmd.Stage == diagnose.StageRcpt {
-		to = []smtptest.Recipient{{Address: cmd.Address}}
+// watch makes o log what its Script and its Login refuse.
+func (l *practiceLog) watch(o *smtptest.Options) {
+	script, login := o.Script, o.Login
+	o.Script = func(cmd smtptest.Command) smtptest.Action {
+		a := script(cmd)
+		if a.End != smtptest.EndNot || a.Reply != "" && a.Reply[0] != '2' {
+			l.refused(cmd, a)
+		}
+		return a
 	}
-	first, _, more := strings.Cut(a.Reply, "\n")
-	switch {
-	case first == "":
-		first = "connection " + string(a.End) + ", no reply"
-	case more:
-		first += " ..."
+	if login == nil {
+		return
 	}
-	l.line("refused", cmd.Arrived.From, to, first)
+	o.Login = func(mechanism, user string, matches func(string) bool) string {
+		reply := login(mechanism, user, matches)
+		if !strings.HasPrefix(reply, "235") {
+			l.write("refused", "AUTH "+mechanism+" of "+printable(user)+"  "+firstLine(reply))
+		}
+		return reply
+	}
 }
 
-// line writes one line. Addresses are shown without controls.
-func (l *practiceLog) line(what, from string, to []smtptest.Recipient, rest string) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %-8s <%s> ->", time.Now().Format(time.TimeOnly), what, printable(from))
-	for _, r := range to {
-		fmt.Fprintf(&b, " <%s>", printable(r.Address))
+// refused logs what was not accepted: a connection, a sender, a recipient or a content.
+func (l *practiceLog) refused(cmd smtptest.Command, a smtptest.Action) {
+	reply := firstLine(a.Reply)
+	if reply == "" {
+		reply = "connection " + string(a.End) + ", no reply"
 	}
-	b.WriteString("  " + rest + "\n")
+	switch {
+	case cmd.Stage == diagnose.StageMail:
+		l.line("refused", cmd.Address, nil, reply)
+	case cmd.Arrived == nil:
+		l.write("refused", string(cmd.Stage)+"  "+reply)
+	case cmd.Stage == diagnose.StageRcpt:
+		l.line("refused", cmd.Arrived.From, []smtptest.Recipient{{Address: cmd.Address}}, reply)
+	default:
+		l.line("refused", cmd.Arrived.From, cmd.Arrived.To, reply)
+	}
+}
+
+// firstLine is the first line of a reply, and a sign that there are more.
+func firstLine(reply string) string {
+	first, _, more := strings.Cut(reply, "\n")
+	if more {
+		first += " ..."
+	}
+	return first
+}
+
+// line writes one line about an envelope. Addresses are shown without controls.
+func (l *practiceLog) line(what, from string, to []smtptest.Recipient, rest string) {
+	envelope := "<" + printable(from) + ">"
+	for i, r := range to {
+		if i == 0 {
+			envelope += " ->"
+		}
+		envelope += " <" + printable(r.Address) + ">"
+	}
+	l.write(what, envelope+"  "+rest)
+}
+
+// write writes one line.
+func (l *practiceLog) write(what, rest string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	io.WriteString(l.w, b.String())
+	fmt.Fprintf(l.w, "%s %-8s %s\n", time.Now().Format(time.TimeOnly), what, rest)
 }
 
 // printable is s as one line that a terminal can show.

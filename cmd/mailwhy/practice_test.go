@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net/smtp"
 	"os"
@@ -33,7 +36,8 @@ func runPractice(t *testing.T, args ...string) (addr string, lines *bufio.Scanne
 	if !lines.Scan() {
 		t.Fatalf("nothing printed: %v", <-done)
 	}
-	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+), for mailwhy serve --upstream 'smtp://`).
+	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+)(?: as \w+)?, for ` +
+		`(?:MAILWHY_UPSTREAM_FINGERPRINT=[0-9a-f]{64} )?mailwhy serve --upstream 'smtps?://`).
 		FindStringSubmatch(lines.Text())
 	if m == nil {
 		t.Fatalf("printed %q", lines.Text())
@@ -83,6 +87,53 @@ func TestPracticeCommand(t *testing.T) {
 	}
 }
 
+// TestPracticeAsProvider: TLS, AUTH and the provider's words, to which the recipient's wishes come first.
+func TestPracticeAsProvider(t *testing.T) {
+	addr, lines, end := runPractice(t, "--as", "ses", "--credentials", "u:p")
+	send := func(password, from, to string) error {
+		c, err := smtp.Dial(addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.StartTLS(&tls.Config{InsecureSkipVerify: true, ServerName: "127.0.0.1"}); err != nil {
+			return err
+		}
+		if err := c.Auth(smtp.PlainAuth("", "u", password, "127.0.0.1")); err != nil {
+			return err
+		}
+		return errors.Join(c.Mail(from), c.Rcpt(to))
+	}
+	for _, tt := range []struct{ password, from, to, want, log string }{
+		{"p", "a@a.test", "b@b.test", "", ""},
+		{
+			"q", "a@a.test", "b@b.test", `535 "Authentication Credentials Invalid"`,
+			` refused  AUTH PLAIN of u  535 Authentication Credentials Invalid$`,
+		},
+		{
+			"p", "", "b@b.test", `501 "Invalid MAIL FROM address provided"`,
+			` refused  <>  501 Invalid MAIL FROM address provided$`,
+		},
+		{
+			"p", "a@a.test", "452-4.2.2@b.test", `452 "4.2.2 Practice reply"`,
+			` refused  <a@a.test> -> <452-4.2.2@b.test>  452 4.2.2 Practice reply$`,
+		},
+	} {
+		sent := make(chan error, 1)
+		go func() { sent <- send(tt.password, tt.from, tt.to) }()
+		if tt.log != "" && (!lines.Scan() || !regexp.MustCompile(tt.log).MatchString(lines.Text())) {
+			t.Errorf("printed %q, want %s", lines.Text(), tt.log)
+		}
+		err := <-sent
+		if got := fmt.Sprint(err); tt.want == "" && err != nil || !strings.Contains(got, tt.want) {
+			t.Errorf("%q to %q: %v, want %q", tt.from, tt.to, err, tt.want)
+		}
+	}
+	if err := end(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestPracticeDefersWhatItCannotKeep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mail")
 	addr, lines, end := runPractice(t, "--dump", dir)
@@ -113,6 +164,9 @@ func TestPracticeCommandMistakes(t *testing.T) {
 		{"--listen=" + addr, "address already in use"},
 		{"--listen=127.0.0.1:0 --dump=" + file, "not a directory"},
 		{"surplus", "unknown command"},
+		{"--listen=127.0.0.1:0 --as=aws", `--as: no provider is called "aws"; there are ses, m365,`},
+		{"--listen=127.0.0.1:0 --as=ses --speed=0", "--speed: not above zero: 0"},
+		{"--listen=127.0.0.1:0 --as=ses --credentials=u", "--credentials: write user:password"},
 	} {
 		c := newPracticeCommand()
 		c.SetArgs(strings.Fields(tt.args))
