@@ -1,7 +1,9 @@
 package imitation_test
 
 import (
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +68,23 @@ func compare(t *testing.T, i *imitation.Imitation, p *preset.Preset) {
 	for _, m := range p.Auth.Value {
 		if !slices.Contains(i.Mechanisms(), m) {
 			t.Errorf("%s: %s of the preset is not offered: %q", i.Name, m, i.Mechanisms())
+		}
+	}
+}
+
+// TestDocumented: docs/practice.md names every imitation.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/practice.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := imitation.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if !strings.Contains(string(page), "`"+i.Name+"`") {
+			t.Errorf("docs/practice.md does not name %s", i.Name)
 		}
 	}
 }
