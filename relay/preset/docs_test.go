@@ -58,7 +58,11 @@ func tables(s *Set) string {
 	}
 	b.WriteString("\n## AUTH and credentials\n\n")
 	for _, p := range s.All {
-		fmt.Fprintf(&b, "- `%s`: %s (%s)\n", p.Name, strings.Join(p.Auth.Value, ", "), p.Auth.Source)
+		order := "the usual order"
+		if p.Auth.Known() {
+			order = fmt.Sprintf("%s (%s)", strings.Join(p.Auth.Value, ", "), p.Auth.Source)
+		}
+		fmt.Fprintf(&b, "- `%s`: %s\n", p.Name, order)
 		for _, c := range []struct {
 			key  string
 			want Secret

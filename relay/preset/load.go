@@ -113,7 +113,6 @@ func (p *Preset) check() error {
 		wrong(seen[port.Number], "port %d is listed twice", port.Number)
 		seen[port.Number] = true
 	}
-	wrong(len(p.Auth.Value) == 0, "auth is required")
 	for _, m := range p.Auth.Value {
 		wrong(m != strings.ToUpper(m), "not a valid mechanism: %q, write it in upper case", m)
 	}

@@ -26,13 +26,12 @@ const (
 	Documented Source = "D" // the provider's own document
 	Measured   Source = "M" // seen by us
 	Reported   Source = "R" // a thread, a transcript or another third party
-	Known      Source = "K" // common knowledge that was not looked up again
 	SafeRow    Source = "S" // the safe row: nobody says, and this works everywhere
 )
 
 // valid reports whether s is one of the sources that a row may give.
 func (s Source) valid() bool {
-	return slices.Contains([]Source{Documented, Measured, Reported, Known}, s)
+	return slices.Contains([]Source{Documented, Measured, Reported}, s)
 }
 
 // Words is the source in words.
@@ -44,8 +43,6 @@ func (s Source) Words() string {
 		return "measured"
 	case Reported:
 		return "reported by others"
-	case Known:
-		return "commonly known"
 	case SafeRow:
 		return "a safe value for any provider"
 	}
@@ -160,7 +157,7 @@ type Preset struct {
 
 	Hosts      Value[[]string]   `toml:"hosts"` // the usual one first; {region} is a part that the user gives
 	Ports      Value[[]Port]     `toml:"ports"` // best first
-	Auth       Value[[]string]   `toml:"auth"`  // mechanisms, best first, in upper case
+	Auth       Value[[]string]   `toml:"auth"`  // mechanisms, best first, in upper case; may be unknown
 	NullSender Value[NullSender] `toml:"null_sender"`
 	Hello      Value[bool]       `toml:"hello"` // a public host name must be set for EHLO
 	Limits

@@ -63,9 +63,13 @@ func (v *provider) options(o *Options, password string) {
 	if v.p.Ports.Value[0].Mode == preset.Implicit {
 		o.TLS.Mode = TLSImplicit
 	}
+	mechanisms := v.p.Auth.Value
+	if !v.p.Auth.Known() {
+		mechanisms = []string{"PLAIN", "LOGIN"}
+	}
 	o.Auth = &Credentials{
 		Username: "u@a.test", Password: func() (string, error) { return password, nil },
-		Mechanisms: v.p.Auth.Value,
+		Mechanisms: mechanisms,
 	}
 	o.MaxIdle, o.MaxMessages = time.Duration(v.p.Idle.Value), v.p.Messages.Value
 	o.RcptMax = v.p.Recipients.Value
@@ -85,11 +89,11 @@ func upstreamIDs() map[string]string {
 	plain := hex + `{10}`
 	return map[string]string{
 		"ses": `0102` + hex + `{12}-` + uuid + `-000000`, "m365": `own\.id@a\.test`, "gmail": hex + `{24}`,
-		"gmail-relay": hex + `{24}`, "sendgrid": token + `{22}`, "mailgun": ``, "postmark": hex + `{12}`,
-		"sparkpost": hex + `{2}/` + hex + `{2}-` + hex + `{5}-` + hex + `{8}`, "mailjet": hex + `{32}`,
+		"gmail-relay": plain, "sendgrid": token + `{22}`, "mailgun": ``, "postmark": hex + `{12}`,
+		"sparkpost": hex + `{2}/` + hex + `{2}-` + hex + `{5}-` + hex + `{8}`, "mailjet": uuid,
 		"brevo": `own\.id@a\.test`, "smtp2go": token + `{6}-` + token + `{6}-` + token + `{2}`,
-		"resend": uuid, "mailersend": ``, "mailtrap": plain, "zoho": ``, "fastmail": plain, "ovh": plain,
-		"ionos": `0` + token + `{5}-` + token + `{10}`, "scaleway": plain, "azure": plain, "elastic": plain,
+		"resend": uuid, "mailersend": plain, "mailtrap": plain, "zoho": plain, "fastmail": plain, "ovh": plain,
+		"ionos": `1` + token + `{5}-1` + token + `{9}-00` + token + `{4}`, "scaleway": plain, "azure": plain, "elastic": plain,
 		"yandex": `\d+-` + token + `{9}-` + token + `{8}`, "qq": ``, "163": `gzga-\S+`,
 	}
 }

@@ -26,7 +26,7 @@ type Imitation struct {
 	Seen     []string `toml:"seen"` // the keys whose words are the provider's; the others are plain
 
 	Greeting    string   `toml:"greeting"`
-	Ehlo        []string `toml:"ehlo"` // all lines; AUTH is shown only in TLS, STARTTLS only in clear
+	Ehlo        []string `toml:"ehlo"` // all lines, AUTH only in TLS, STARTTLS only in clear; or a plain reply
 	AuthInClear bool     `toml:"auth_in_clear"`
 	AuthOK      string   `toml:"auth_ok"`
 	AuthFailed  string   `toml:"auth_failed"`
@@ -51,8 +51,8 @@ type Limit struct {
 
 // Cut is the end of an idle connection.
 type Cut struct {
-	After duration `toml:"after"`
-	Reply string   `toml:"reply"` // empty: the connection is closed without a word
+	After duration `toml:"after"` // 5m where it is not known
+	Reply string   `toml:"reply"`
 }
 
 // Refusal is what is refused and when.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -69,19 +70,28 @@ func (i *Imitation) words() map[string]*string {
 
 // check reports what cannot work.
 func (i *Imitation) check() error {
-	if i.Name == "" || i.Host == "" || len(i.Ehlo) < 2 || len(i.Mechanisms()) == 0 {
-		return errors.New("name, host, and EHLO lines with AUTH are required")
+	if i.Name == "" || i.Host == "" {
+		return errors.New("name and host are required")
 	}
 	var errs []error
-	if !i.Implicit && !i.offers("STARTTLS") {
+	if len(i.Ehlo) > 0 && len(i.Mechanisms()) == 0 {
+		errs = append(errs, errors.New("EHLO has no AUTH line"))
+	}
+	if len(i.Ehlo) > 0 && !i.Implicit && !i.offers("STARTTLS") {
 		errs = append(errs, errors.New("STARTTLS is not offered, nor is TLS implicit"))
 	}
-	if i.Idle.After <= 0 {
-		errs = append(errs, errors.New("idle.after is required"))
+	if i.Idle.After < 0 {
+		errs = append(errs, errors.New("idle.after is negative"))
 	}
 	words := i.words()
 	for _, key := range i.Seen {
-		if w, ok := words[key]; key != "ehlo" && (!ok || *w == "") {
+		w, ok := words[key]
+		if key == "ehlo" {
+			ok = len(i.Ehlo) > 0
+		} else {
+			ok = ok && *w != ""
+		}
+		if !ok {
 			errs = append(errs, fmt.Errorf("seen: %s has no words", key))
 		}
 	}
@@ -96,8 +106,18 @@ func (i *Imitation) check() error {
 	return errors.Join(errs...)
 }
 
+// rfcIdle is how long a server must wait for a command (RFC 5321, 4.5.3.2.7). It stands for a time that
+// nobody tells.
+const rfcIdle = 5 * time.Minute
+
 // plain gives plain words to what has none. What is not limited or refused needs none.
 func (i *Imitation) plain() {
+	if i.Idle.After == 0 {
+		i.Idle.After = duration(rfcIdle)
+	}
+	if len(i.Ehlo) == 0 {
+		i.Ehlo = i.plainEhlo()
+	}
 	set := func(to *string, words string) {
 		if *to == "" {
 			*to = words
@@ -107,6 +127,7 @@ func (i *Imitation) plain() {
 	set(&i.AuthOK, "235 2.7.0 Authentication successful")
 	set(&i.AuthFailed, "535 5.7.8 Authentication credentials invalid")
 	set(&i.Accepted, "250 2.0.0 Ok: queued as {HEX:10}")
+	set(&i.Idle.Reply, "421 4.4.2 Timeout, closing the connection")
 	set(&i.Connections.Reply, "421 4.7.0 Too many connections")
 	set(&i.Messages.Reply, "421 4.7.0 Too many messages on this connection")
 	set(&i.Recipients.Reply, "452 4.5.3 Too many recipients") // RFC 5321, 4.5.3.1.10
@@ -117,4 +138,16 @@ func (i *Imitation) plain() {
 	if i.Unverified.At != "" {
 		set(&i.Unverified.Reply, "550 5.7.1 Sender <{from}> is not verified")
 	}
+}
+
+// plainEhlo is an EHLO reply with what nearly every server offers.
+func (i *Imitation) plainEhlo() []string {
+	lines := []string{"{host}", "PIPELINING", "8BITMIME"}
+	if !i.Implicit {
+		lines = append(lines, "STARTTLS")
+	}
+	if i.Size.Limit > 0 {
+		lines = append(lines, fmt.Sprintf("SIZE %d", i.Size.Limit))
+	}
+	return append(lines, "AUTH PLAIN LOGIN")
 }

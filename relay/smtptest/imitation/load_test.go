@@ -1,8 +1,10 @@
 package imitation
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mailwhy/relay/smtptest"
 )
@@ -21,12 +23,20 @@ idle = { after = "1m" }
 	if a := all[0]; a.Greeting != "220 {host} ESMTP" || a.Accepted == "" || a.NullSender.Reply != "" {
 		t.Errorf("plain words: %+v", a)
 	}
+	all, err = parse([]byte("[[imitation]]\nname = \"a\"\nhost = \"a.test\"\nsize = { limit = 9 }"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"{host}", "PIPELINING", "8BITMIME", "STARTTLS", "SIZE 9", "AUTH PLAIN LOGIN"}
+	if a := all[0]; !slices.Equal(a.Ehlo, want) || time.Duration(a.Idle.After) != 5*time.Minute {
+		t.Errorf("a row with nothing else: %+v", a)
+	}
 	for _, tt := range []struct{ old, new, want string }{
 		{"idle", "colour = 1\nidle", "colour"},
 		{`name = "a"`, ``, "are required"},
-		{`, "AUTH PLAIN"`, ``, "are required"},
+		{`, "AUTH PLAIN"`, ``, "no AUTH line"},
 		{`"STARTTLS", `, ``, "STARTTLS is not offered"},
-		{"1m", "0s", "idle.after is required"},
+		{"1m", "-1s", "idle.after is negative"},
 		{"1m", "soon", "soon"},
 		{"idle", "seen = [\"accepted\"]\nidle", "accepted has no words"},
 		{"idle", "seen = [\"colour\"]\nidle", "colour has no words"},
