@@ -39,6 +39,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 		u.complete(c.Hostname)
 		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, report)
 		c.warnInline(upstreamSection+"."+name+".password", u)
+		c.warnProvider(upstreamSection+"."+name, u)
 		if warning := u.portWarning(upstreamSection + "." + name); warning != "" {
 			c.Warnings = append(c.Warnings, warning)
 		}

@@ -4,7 +4,8 @@
 // value. The program that joins the rooms loads a Config and hands each room plain values; no room imports
 // this package.
 //
-// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, Default. Load reports
+// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, the preset of the upstream's
+// provider, Default. Load reports
 // everything that is wrong at once, each Mistake with its key path, where the value came from and what to
 // write instead. The Config that it returns is complete: every default is filled in, secrets are read from
 // their files, and every value is in range. A Config never changes; a reload loads a new one. Secrets
@@ -28,6 +29,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"mailwhy/relay/preset"
 )
 
 // Config is a whole configuration.
@@ -54,7 +57,8 @@ type Config struct {
 
 	Warnings []string `toml:"-"` // what is allowed but unwise, a sentence each; for the operational log
 
-	origins map[string]string // of the keys that are not defaults
+	origins map[string]string        // of the keys that are not defaults
+	presets map[string]preset.Source // of those among them that a preset sets
 }
 
 // Listen is one address that accepts mail.
@@ -133,6 +137,11 @@ type Retry struct {
 
 // Upstream is the next hop.
 type Upstream struct {
+	// Preset is the provider from whose preset come the keys that are not configured: its name, "none", or
+	// empty for the one to which the host belongs, if any.
+	Preset string `toml:"preset"`
+	Region string `toml:"region"` // in the host of preset ses, and for password_kind aws_secret
+
 	Host               string   `toml:"host"`
 	Port               int      `toml:"port" min:"0" max:"65535"`
 	TLS                string   `toml:"tls" oneof:"none opportunistic starttls implicit"`
@@ -145,12 +154,14 @@ type Upstream struct {
 	Username           string   `toml:"username"`
 	Password           Secret   `toml:"password"`
 	PasswordFile       string   `toml:"password_file"`
+	PasswordKind       string   `toml:"password_kind" oneof:"password aws_secret"`
 	Auth               []string `toml:"auth"` // mechanisms in order of preference
 	AllowPlaintextAuth bool     `toml:"allow_plaintext_auth"`
-	Hello              string   `toml:"hello"`      // name in EHLO; hostname when empty
-	LocalAddr          string   `toml:"local_addr"` // IP address to connect from
-	Concurrency        int      `toml:"concurrency" min:"1" max:"1000"`
-	Rate               Rate     `toml:"rate"`
+
+	Hello       string `toml:"hello"`      // name in EHLO; hostname when empty
+	LocalAddr   string `toml:"local_addr"` // IP address to connect from
+	Concurrency int    `toml:"concurrency" min:"1" max:"1000"`
+	Rate        Rate   `toml:"rate"`
 	// Domains are those of the senders that it may send for; empty: all.
 	Domains []string `toml:"domains"`
 	// Weight is its share of a route's mail. Those without one take what is left.
@@ -159,6 +170,8 @@ type Upstream struct {
 	DailyCap                 int `toml:"daily_cap" min:"0"`
 	MaxMessagesPerConnection int `toml:"max_messages_per_connection" min:"0"` // 0: no limit
 	MaxRecipients            int `toml:"max_recipients" min:"1"`              // per transaction
+	// NullSender is what the upstream does with the sender of bounces. Refused ones have dsn.fallback_sender.
+	NullSender string `toml:"null_sender" oneof:"accepted refused"`
 	// Pipelining is used when the server offers it.
 	Pipelining       bool          `toml:"pipelining"`
 	IdleTimeout      time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
@@ -275,6 +288,8 @@ func DefaultUpstream() *Upstream {
 		Concurrency:              20,
 		MaxMessagesPerConnection: 100,
 		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server accepts this many
+		PasswordKind:             "password",
+		NullSender:               "accepted",
 		Pipelining:               true,
 		IdleTimeout:              30 * time.Second,
 		MaxConnectionAge:         10 * time.Minute,

@@ -49,7 +49,7 @@ func values(t *testing.T, c *Config) string {
 // TestDefaultSurvivesLoad: a configuration that says nothing is Default, completed.
 func TestDefaultSurvivesLoad(t *testing.T) {
 	got := mustLoad(t, Source{Local: true})
-	got.origins = nil
+	got.origins, got.presets = nil, nil
 	want := Default()
 	want.complete(nil, nil)
 	if !reflect.DeepEqual(got, want) {

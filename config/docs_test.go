@@ -224,7 +224,7 @@ func TestDerivedDefaults(t *testing.T) {
 }
 
 // TestExampleComments: in the example, a setting that is commented out has no default, and the comment
-// beside a setting lists the words that it allows.
+// beside a setting lists the words that it allows. What a preset can set is commented out, with its default.
 func TestExampleComments(t *testing.T) {
 	text, err := os.ReadFile("../relay.example.toml")
 	if err != nil {
@@ -247,10 +247,18 @@ func TestExampleComments(t *testing.T) {
 		if !ok {
 			continue // url, and what TestExample reports
 		}
-		if m[1] != "" && !k.value.IsZero() {
+		_, name, _ := strings.Cut(k.path, "NAME.")
+		if slices.Contains(presetKeys(), name) {
+			if m[1] == "" && name != "port" {
+				t.Errorf("%s is not commented out, so a copy of the example overrides every preset", k.path)
+			}
+			if shown := show(k.value); name != "port" && name != "tls" && m[3] != shown {
+				t.Errorf("the example shows %s = %s, the default is %s", k.path, m[3], shown)
+			}
+		} else if m[1] != "" && !k.value.IsZero() {
 			t.Errorf("%s is commented out, but has the default %s", k.path, show(k.value))
 		}
-		words := regexp.MustCompile(`[a-z0-9.]+`).FindAllString(m[4], -1)
+		words := regexp.MustCompile(`[a-z0-9._]+`).FindAllString(m[4], -1)
 		for _, word := range strings.Fields(k.tag.Get("oneof")) {
 			if !slices.Contains(words, word) {
 				t.Errorf("the comment of %s does not list %s", k.path, word)

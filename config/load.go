@@ -33,8 +33,11 @@ func Load(src Source) (*Config, error) {
 	if merged == nil {
 		return nil, ms.err()
 	}
+	presets, bad := merged.applyPresets()
+	ms = append(ms, bad...)
 	ms = append(ms, merged.unknown(ms)...)
 	c, bad := decode(merged)
+	c.presets = presets
 	ms = append(ms, bad...)
 	c.origins = make(map[string]string, len(merged))
 	for path, s := range merged {
@@ -154,7 +157,7 @@ func (c *Config) origin(path string) string {
 		return c.origins[list]
 	}
 	for _, p := range slices.Sorted(maps.Keys(c.origins)) {
-		if strings.HasPrefix(p, path+".") {
+		if _, known := c.presets[p]; !known && strings.HasPrefix(p, path+".") {
 			return c.origins[p]
 		}
 	}

@@ -82,7 +82,7 @@ func parseUpstreamURL(s string) (map[string]string, *badValue) {
 		return nil, &badValue{"has something other than ?tls= after the host", hint}
 	}
 	values := map[string]string{"host": u.Hostname(), "port": u.Port(), "tls": mode,
-		"username": u.User.Username()}
+		"username": u.User.Username(), "preset": "", "region": ""}
 	if values["port"] == "" {
 		values["port"] = "0"
 	}

@@ -42,6 +42,7 @@ func quoteUnlessNumber(s string) string {
 }
 
 // Write prints c as a relay.toml, with secrets redacted and the origin of each value that is not a default.
+// Of an upstream it says so for defaults too, since there they stand beside the values of a preset.
 func (c *Config) Write(w io.Writer) error {
 	var b strings.Builder
 	section := ""
@@ -55,8 +56,11 @@ func (c *Config) Write(w io.Writer) error {
 			fmt.Fprintf(&b, "\n%s\n", header(parent))
 		}
 		fmt.Fprintf(&b, "%s = %s", name, show(k.value))
-		if origin := c.origin(k.path); origin != "" &&
-			(k.value.Kind() != reflect.String || k.value.Len() > 0) {
+		origin := c.origin(k.path)
+		if origin == "" && strings.HasPrefix(k.path, upstreamSection+".") {
+			origin = "default"
+		}
+		if origin != "" && (k.value.Kind() != reflect.String || k.value.Len() > 0) {
 			fmt.Fprintf(&b, "  # %s", origin)
 		}
 		b.WriteByte('\n')

@@ -168,6 +168,7 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 		u.validateHop(path, report)
 		u.validateAuth(path, report)
 		u.validateDomains(path, report)
+		u.validateProvider(path, report)
 		c.validateLoop(path, u, report)
 	}
 }
@@ -176,6 +177,7 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 func (u *Upstream) validateHop(path string, report reportFunc) {
 	_, ipErr := netip.ParseAddr(u.Host)
 	switch {
+	case u.Host == "" && u.Preset != "" && u.Preset != noPreset: // reported of the preset or its region
 	case u.Host == "":
 		report(path+".host", "is not set", `name the host, or set url = "smtp://user@host:587"`)
 	case ipErr != nil && !validHost(u.Host):
@@ -206,7 +208,7 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 // validateAuth checks the credentials. They are never sent in the clear unless the configuration explicitly
 // allows it.
 func (u *Upstream) validateAuth(path string, report reportFunc) {
-	known := []string{"plain", "login", "cram-md5"}
+	known := passwordMechanisms()
 	for i, m := range u.Auth {
 		if !slices.Contains(known, m) {
 			report(fmt.Sprintf("%s.auth[%d]", path, i),
@@ -230,6 +232,9 @@ func (u *Upstream) validateAuth(path string, report reportFunc) {
 			"write starttls or implicit, or set "+path+".allow_plaintext_auth = true")
 	}
 }
+
+// passwordMechanisms are the AUTH mechanisms that need a password.
+func passwordMechanisms() []string { return []string{"plain", "login", "cram-md5"} }
 
 // validateLoop refuses an upstream that is this relay itself.
 func (c *Config) validateLoop(path string, u *Upstream, report reportFunc) {

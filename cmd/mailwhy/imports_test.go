@@ -82,7 +82,7 @@ func mayImport(from, to string) bool {
 	case from == "mailwhy/relay":
 		return to == "mailwhy/diagnose"
 	case from == "mailwhy/config":
-		return words
+		return words || to == "mailwhy/relay/preset" // the defaults of the providers are data
 	case strings.HasPrefix(from, "mailwhy/relay/"):
 		return words || internal || inRoom(from, to)
 	}

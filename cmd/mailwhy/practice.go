@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -72,30 +74,35 @@ func (f *practiceFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	as, pin := "", ""
+	pin := ""
 	if f.as != "" {
 		if o, pin, err = f.imitate(o); err != nil {
 			return err
 		}
-		as, pin = " as "+f.as, "MAILWHY_UPSTREAM_FINGERPRINT="+pin+" "
 	}
 	log.watch(&o)
 	s, err := smtptest.Start(o)
 	if err != nil {
 		return err
 	}
-	url := s.URL()
-	if f.as != "" {
-		user := f.credentials
-		if user == "" {
-			user = "any:any"
-		}
-		url = strings.Replace(url, "://", "://"+user+"@", 1)
+	if f.as == "" {
+		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(),
+			s.URL())
+	} else {
+		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s as %s, for MAILWHY_UPSTREAM_PRESET=%s "+
+			"MAILWHY_UPSTREAM_FINGERPRINT=%s MAILWHY_UPSTREAM='%s' mailwhy serve\n", s.Addr(), f.as, f.as, pin,
+			f.login(s.URL()))
 	}
-	fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s%s, for %smailwhy serve --upstream '%s'\n", s.Addr(),
-		as, pin, url)
 	<-ctx.Done()
 	return s.Close()
+}
+
+// login adds the credentials to the URL of the practice upstream.
+func (f *practiceFlags) login(address string) string {
+	user, password, _ := strings.Cut(cmp.Or(f.credentials, "any:any"), ":")
+	_, rest, _ := strings.Cut(address, "://")
+	scheme := strings.TrimSuffix(address, "://"+rest)
+	return scheme + "://" + url.UserPassword(user, password).String() + "@" + rest
 }
 
 // options are those of a practice upstream that logs what it accepts.

@@ -193,13 +193,23 @@ func (r *Relay) joinEngine() {
 	r.joinRoutes()
 }
 
+// reversePath is the reverse-path of m to an upstream: a report gets the fallback sender where the upstream is
+// configured as one that refuses the null sender, and not only once it has refused it.
+func (r *Relay) reversePath(h *hop, m *relay.Message) string {
+	path := r.reporter.ReversePath(m)
+	if path == "" && m.Report && h.conf.Load().NullSender == "refused" {
+		return r.cfg.Load().DSN.FallbackSender
+	}
+	return path
+}
+
 // newLane makes the lane of an upstream.
 func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 	return lane.New(lane.Options{
 		Name: name, Spool: r.spool, Upstream: h, Record: r.record, Log: r.log, Now: time.Now,
 		Settings:          func() lane.Settings { return laneSettings(r.cfg.Load(), h.conf.Load()) },
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
-		ReversePath:       r.reporter.ReversePath,
+		ReversePath:       func(m *relay.Message) string { return r.reversePath(h, m) },
 		NullSenderRefused: r.reporter.NullSenderRefused,
 		NoticesDue:        r.reporter.Kick,
 	})

@@ -20,6 +20,7 @@ import (
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream"
+	"mailwhy/relay/upstream/sespassword"
 )
 
 // This file turns the configuration into each room's Options, and does nothing else.
@@ -95,8 +96,22 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 	return o, err
 }
 
-// passwordOf reads a password from its file at each use, so that a changed one needs no restart.
+// passwordOf is the password, derived where it is not kept.
 func passwordOf(u *config.Upstream) func() (string, error) {
+	if u.PasswordKind != "aws_secret" {
+		return secretOf(u)
+	}
+	return func() (string, error) {
+		key, err := secretOf(u)()
+		if err != nil {
+			return "", err
+		}
+		return sespassword.Derive(key, u.Region), nil
+	}
+}
+
+// secretOf reads a password or key from its file at each use, so that a changed one needs no restart.
+func secretOf(u *config.Upstream) func() (string, error) {
 	if u.PasswordFile == "" {
 		return func() (string, error) { return u.Password.Reveal(), nil }
 	}

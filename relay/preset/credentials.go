@@ -27,7 +27,7 @@ type Mistake struct {
 
 // Finding is something wrong with a credential. It never contains the credential.
 type Finding struct {
-	Key  string // user or password
+	Key  string // username or password
 	Text string // a sentence or two
 }
 
@@ -37,7 +37,7 @@ func (p *Preset) CheckCredentials(user, password string) (found []Finding) {
 	for _, c := range []struct {
 		key, given string
 		want       *Secret
-	}{{"user", user, &p.User}, {"password", password, &p.Password}} {
+	}{{"username", user, &p.User}, {"password", password, &p.Password}} {
 		if text := c.want.check(p.Title, c.key, c.given); text != "" {
 			found = append(found, Finding{c.key, text})
 		}

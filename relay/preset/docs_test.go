@@ -66,7 +66,7 @@ func tables(s *Set) string {
 		for _, c := range []struct {
 			key  string
 			want Secret
-		}{{"user", p.User}, {"password", p.Password}} {
+		}{{"username", p.User}, {"password", p.Password}} {
 			if c.want.Says != "" {
 				fmt.Fprintf(&b, "  - %s: %s (%s)\n", c.key, c.want.Says, c.want.Source)
 			}

@@ -135,6 +135,16 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%s: host %q, %v", p.Name, host, err)
 		}
 	}
+	for host, want := range map[string]string{
+		"email-smtp.eu-central-1.amazonaws.com":   "eu-central-1",
+		"Email-SMTP-FIPS.us-west-2.amazonaws.com.": "us-west-2",
+		"email-smtp.amazonaws.com":                "",
+		"smtp.example.com":                        "",
+	} {
+		if got := one(t, "ses").Parts(host)["region"]; got != want {
+			t.Errorf("%s: region %q, want %q", host, got, want)
+		}
+	}
 	_, err := one(t, "ses").Host(nil)
 	if err == nil || !strings.Contains(err.Error(), "a region is required") {
 		t.Errorf("without a region: %v", err)

@@ -1,0 +1,198 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"mailwhy/relay/preset"
+)
+
+// noPreset is the value of preset that leaves every key at its default.
+const noPreset = "none"
+
+// presetKeys are the keys of an upstream that a preset can set, next to preset, host and region.
+func presetKeys() []string {
+	return []string{"port", "tls", "auth", "concurrency", "rate", "max_messages_per_connection",
+		"max_recipients", "null_sender", "idle_timeout", "max_connection_age"}
+}
+
+// applyPresets adds what is known of the provider of each upstream, below everything that is configured: its
+// preset, by name or by host, or the safe values for a host that is not known. Hosts of one's own network
+// keep the defaults. It returns the paths of the keys that it set, with how sure their values are.
+func (l layer) applyPresets() (map[string]preset.Source, Mistakes) {
+	set, err := preset.Load()
+	if err != nil {
+		return nil, Mistakes{{Key: upstreamSection, What: "presets cannot be read: " + err.Error()}}
+	}
+	sources, ms := map[string]preset.Source{}, Mistakes{}
+	for _, name := range l.upstreams() {
+		f := filler{layer: l, prefix: upstreamSection + "." + name + ".", sources: sources}
+		ms = append(ms, f.fill(set)...)
+	}
+	return sources, ms
+}
+
+// filler fills in the keys of one upstream.
+type filler struct {
+	layer
+	prefix  string // of its paths
+	from    string // where the values come from: "preset ses"
+	sources map[string]preset.Source
+}
+
+// fill finds the preset and fills in its values.
+func (f *filler) fill(set *preset.Set) Mistakes {
+	name, host := f.text("preset"), f.text("host")
+	p := set.ByName(name)
+	switch {
+	case name == noPreset:
+		return nil
+	case name != "" && p == nil:
+		return Mistakes{f.mistake("preset", fmt.Sprintf("there is no preset %q", name),
+			"write "+noPreset+" or one of "+strings.Join(set.Names(), ", "))}
+	case name == "":
+		if p = set.ByHost(host); p == nil {
+			f.unknown(host, &set.Safe)
+			return nil
+		}
+		f.put("preset", setting{p.Name, "by host"}, "")
+	}
+	f.from = "preset " + p.Name
+	if ms := f.host(p); ms != nil {
+		return ms
+	}
+	f.port(p)
+	f.auth(p)
+	f.limits(&p.Limits)
+	if p.NullSender.Known() {
+		f.add("null_sender", p.NullSender.Source, string(p.NullSender.Value))
+	} else {
+		f.add("null_sender", preset.SafeRow, string(preset.Refused))
+	}
+	return nil
+}
+
+// unknown fills in the safe values for a host on the Internet that belongs to no preset.
+func (f *filler) unknown(host string, safe *preset.Limits) {
+	if ownNetwork(host) {
+		return
+	}
+	f.from = "unknown provider"
+	f.limits(safe)
+	f.add("null_sender", preset.SafeRow, string(preset.Refused))
+}
+
+// host fills in the host of a preset from the region, or the region from the host.
+func (f *filler) host(p *preset.Preset) Mistakes {
+	host, region := f.text("host"), f.text("region")
+	if host == "" {
+		usual, err := p.Host(map[string]string{"region": region})
+		if err != nil {
+			return Mistakes{f.mistake("region", "is not set, but preset "+p.Name+" needs it",
+				`write region = "eu-central-1", or the host`)}
+		}
+		f.set("host", p.Hosts.Source, usual)
+		return nil
+	}
+	in := p.Parts(host)["region"]
+	switch {
+	case in == "" || in == region:
+	case region == "":
+		f.put("region", setting{in, "by host"}, "")
+	default:
+		return Mistakes{f.mistake("region", fmt.Sprintf("is %q, but the host is in %s", region, in),
+			"leave one of them out")}
+	}
+	return nil
+}
+
+// port fills in the port and the TLS mode. What the user sets of one decides the other.
+func (f *filler) port(p *preset.Preset) {
+	port, mode := fmt.Sprint(f.layer[f.prefix+"port"].value), f.text("tls")
+	anyPort := port == "<nil>" || port == "0" || port == ""
+	for _, known := range p.Ports.Value {
+		implicit := known.Mode == preset.Implicit
+		if !anyPort && port != fmt.Sprint(known.Number) || mode != "" && implicit != (mode == "implicit") {
+			continue
+		}
+		if anyPort {
+			f.set("port", p.Ports.Source, known.Number)
+		}
+		if mode == "" {
+			f.set("tls", p.Ports.Source, string(known.Mode))
+		}
+		return
+	}
+}
+
+// auth fills in the order of those mechanisms that mailwhy can use with a password.
+func (f *filler) auth(p *preset.Preset) {
+	var order []string
+	for _, m := range p.Auth.Value {
+		if m = strings.ToLower(m); slices.Contains(passwordMechanisms(), m) {
+			order = append(order, m)
+		}
+	}
+	if len(order) > 0 {
+		f.add("auth", p.Auth.Source, order)
+	}
+}
+
+// limits fills in the limits. A provider may take more connections than the default; they are not opened.
+func (f *filler) limits(l *preset.Limits) {
+	if n := l.Connections; n.Value < DefaultUpstream().Concurrency {
+		f.add("concurrency", n.Source, n.Value)
+	}
+	f.add("max_recipients", l.Recipients.Source, l.Recipients.Value)
+	f.add("max_messages_per_connection", l.Messages.Source, l.Messages.Value)
+	f.add("idle_timeout", l.Idle.Source, time.Duration(l.Idle.Value))
+	if l.Age.Known() {
+		f.add("max_connection_age", l.Age.Source, time.Duration(l.Age.Value))
+	}
+	if r := l.Rate; r.Known() {
+		f.add("rate", r.Source, Rate{r.Value.Messages, time.Duration(r.Value.Per)})
+	}
+}
+
+// add sets a key that is not set.
+func (f *filler) add(key string, s preset.Source, value any) {
+	if _, configured := f.layer[f.prefix+key]; !configured {
+		f.set(key, s, value)
+	}
+}
+
+// set sets a key to a value of the preset.
+func (f *filler) set(key string, s preset.Source, value any) {
+	f.put(key, setting{value, f.from + ", " + s.Words()}, s)
+}
+
+func (f *filler) put(key string, value setting, s preset.Source) {
+	f.layer[f.prefix+key] = value
+	f.sources[f.prefix+key] = s
+}
+
+// text is the value of a key, if it is text.
+func (f *filler) text(key string) string {
+	s, _ := f.layer[f.prefix+key].value.(string)
+	return s
+}
+
+func (f *filler) mistake(key, what, hint string) Mistake {
+	return Mistake{f.prefix + key, f.layer[f.prefix+key].origin, what, hint}
+}
+
+// ownNetwork reports whether a host is a server of one's own: a private address, a name without a dot as
+// containers have, or a name that is never public (RFC 6761, RFC 6762, RFC 8375, and .internal of ICANN).
+func ownNetwork(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ip = ip.Unmap()
+		return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return !strings.Contains(host, ".") || slices.ContainsFunc(
+		[]string{".localhost", ".local", ".internal", ".home.arpa"},
+		func(suffix string) bool { return strings.HasSuffix(host, suffix) })
+}
