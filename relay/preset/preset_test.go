@@ -136,10 +136,10 @@ func TestHosts(t *testing.T) {
 		}
 	}
 	for host, want := range map[string]string{
-		"email-smtp.eu-central-1.amazonaws.com":   "eu-central-1",
+		"email-smtp.eu-central-1.amazonaws.com":    "eu-central-1",
 		"Email-SMTP-FIPS.us-west-2.amazonaws.com.": "us-west-2",
-		"email-smtp.amazonaws.com":                "",
-		"smtp.example.com":                        "",
+		"email-smtp.amazonaws.com":                 "",
+		"smtp.example.com":                         "",
 	} {
 		if got := one(t, "ses").Parts(host)["region"]; got != want {
 			t.Errorf("%s: region %q, want %q", host, got, want)
