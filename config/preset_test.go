@@ -75,9 +75,8 @@ max_connection_age = "1h"`, want: map[string]string{
 			"null_sender": `"accepted"  # FILE`, "idle_timeout": `"1m1s"  # FILE`,
 			"max_connection_age": `"1h"  # FILE`,
 		}},
-		{name: "the mode decides the port", toml: "preset = 'smtp2go'\ntls = 'implicit'", want: map[string]string{
-			"port": `465  # preset smtp2go, documented by the provider`,
-		}},
+		{name: "the mode decides the port", toml: "preset = 'smtp2go'\ntls = 'implicit'",
+			want: map[string]string{"port": `465  # preset smtp2go, documented by the provider`}},
 		{name: "the port decides the mode", toml: "preset = 'smtp2go'\nport = 443", want: map[string]string{
 			"tls": `"implicit"  # preset smtp2go, documented by the provider`, "port": `443  # FILE`,
 		}},
@@ -92,7 +91,8 @@ max_connection_age = "1h"`, want: map[string]string{
 			"preset": `"zoho"  # by host`, "port": `465  # preset zoho, reported by others`,
 			"tls": `"implicit"  # --upstream`, "max_recipients": `100  # preset zoho, reported by others`,
 		}},
-		{name: "a URL takes the preset of the file away", toml: "preset = 'm365'", url: "smtp://127.0.0.1:2526",
+		{name: "a URL takes the preset of the file away", toml: "preset = 'm365'",
+			url:  "smtp://127.0.0.1:2526",
 			want: map[string]string{"preset": `""`, "rate": `""  # default`, "concurrency": `20  # default`}},
 		{name: "a URL and a preset", env: []string{"MAILWHY_UPSTREAM=smtp://127.0.0.1:2526",
 			"MAILWHY_UPSTREAM_PRESET=m365"}, want: map[string]string{
@@ -116,13 +116,15 @@ max_connection_age = "1h"`, want: map[string]string{
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			file := writeFile(t, "relay.toml", "hostname = 'relay.example.com'\n[upstream.default]\n"+tt.toml)
+			file := writeFile(t, "relay.toml",
+				"hostname = 'relay.example.com'\n[upstream.default]\n"+tt.toml)
 			src := Source{File: file, Env: tt.env}
 			if tt.url != "" {
 				password := writeFile(t, "password", "x")
-				src.Flags = append(up(tt.url), Flag{"--password-file", "upstream.default.password_file", password})
-				if !strings.Contains(tt.url, "@") {
-					src.Flags = up(tt.url)
+				src.Flags = up(tt.url)
+				if strings.Contains(tt.url, "@") {
+					src.Flags = append(src.Flags,
+						Flag{"--password-file", "upstream.default.password_file", password})
 				}
 			}
 			got := inForce(t, mustLoad(t, src))
@@ -166,8 +168,8 @@ func TestPresetKeys(t *testing.T) {
 		}
 	}
 	delete(found, "host")
-	if got, want := sortedKeys(reflect.ValueOf(found)), slices.Sorted(slices.Values(presetKeys())); !slices.Equal(
-		got, want) {
+	got, want := sortedKeys(reflect.ValueOf(found)), slices.Sorted(slices.Values(presetKeys()))
+	if !slices.Equal(got, want) {
 		t.Errorf("presets set %q, presetKeys are %q", got, want)
 	}
 	for _, name := range presetKeys() {
@@ -207,7 +209,8 @@ func TestProviderWarnings(t *testing.T) {
 		{ses + "password = 'BMXhUYlu5Z3gSXVQORxlVa7XPaz91aGWdfHxvkOZdWZ2'\n[dsn]\nroute = 'off'", ""},
 		{"preset = 'ses'\nregion = 'eu-west-1'\nusername = 'ASIAIOSFODNN7EXAMPLE'\npassword = '" + rawKey +
 			"'\npassword_kind = 'aws_secret'" + fallback, ".username: A temporary access key"},
-		{"preset = 'sendgrid'\nusername = 'me'\npassword = 'SG.a.b'", ".username: The username does not look"},
+		{"preset = 'sendgrid'\nusername = 'me'\npassword = 'SG.a.b'",
+			".username: The username does not look"},
 		{"host = 'smtp.example.com'\nusername = 'me'\npassword = '" + rawKey + "'", ""},
 		{"host = 'smtp.example.com'\nnull_sender = 'refused'", "refuses the null sender"},
 	} {

@@ -90,8 +90,8 @@ func (f *practiceFlags) run(c *cobra.Command) error {
 			s.URL())
 	} else {
 		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s as %s, for MAILWHY_UPSTREAM_PRESET=%s "+
-			"MAILWHY_UPSTREAM_FINGERPRINT=%s MAILWHY_UPSTREAM='%s' mailwhy serve\n", s.Addr(), f.as, f.as, pin,
-			f.login(s.URL()))
+			"MAILWHY_UPSTREAM_FINGERPRINT=%s MAILWHY_UPSTREAM='%s' mailwhy serve\n",
+			s.Addr(), f.as, f.as, pin, f.login(s.URL()))
 	}
 	<-ctx.Done()
 	return s.Close()
@@ -100,8 +100,7 @@ func (f *practiceFlags) run(c *cobra.Command) error {
 // login adds the credentials to the URL of the practice upstream.
 func (f *practiceFlags) login(address string) string {
 	user, password, _ := strings.Cut(cmp.Or(f.credentials, "any:any"), ":")
-	_, rest, _ := strings.Cut(address, "://")
-	scheme := strings.TrimSuffix(address, "://"+rest)
+	scheme, rest, _ := strings.Cut(address, "://")
 	return scheme + "://" + url.UserPassword(user, password).String() + "@" + rest
 }
 

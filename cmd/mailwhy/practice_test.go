@@ -36,7 +36,8 @@ func runPractice(t *testing.T, args ...string) (addr string, lines *bufio.Scanne
 	if !lines.Scan() {
 		t.Fatalf("nothing printed: %v", <-done)
 	}
-	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+)(?:, for mailwhy serve --upstream 'smtp://| as (\w+), for ` +
+	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+)` +
+		`(?:, for mailwhy serve --upstream 'smtp://| as \w+, for ` +
 		`MAILWHY_UPSTREAM_PRESET=\w+ MAILWHY_UPSTREAM_FINGERPRINT=[0-9a-f]{64} ` +
 		`MAILWHY_UPSTREAM='smtps?://\w+:\w+@)`).
 		FindStringSubmatch(lines.Text())

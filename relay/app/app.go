@@ -193,8 +193,8 @@ func (r *Relay) joinEngine() {
 	r.joinRoutes()
 }
 
-// reversePath is the reverse-path of m to an upstream: a report gets the fallback sender where the upstream is
-// configured as one that refuses the null sender, and not only once it has refused it.
+// reversePath is the reverse-path of m to an upstream: a report gets the fallback sender where the upstream
+// is configured as one that refuses the null sender, and not only once it has refused it.
 func (r *Relay) reversePath(h *hop, m *relay.Message) string {
 	path := r.reporter.ReversePath(m)
 	if path == "" && m.Report && h.conf.Load().NullSender == "refused" {

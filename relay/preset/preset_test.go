@@ -74,8 +74,8 @@ func TestValuesOfTheReference(t *testing.T) {
 		t.Errorf("ses: %+v", ses)
 	}
 	if m365.Connections.Value != 3 || m365.Rate.Value != (Rate{30, Duration(time.Minute)}) ||
-		m365.Age.Value.String() != "15m" || m365.Rate.Date != "2026-11-28" || m365.Auth.Date != "2025-11-30" ||
-		m365.Size.Date != "2026-11-28" {
+		m365.Age.Value.String() != "15m" || m365.Rate.Date != "2026-11-28" ||
+		m365.Auth.Date != "2025-11-30" || m365.Size.Date != "2026-11-28" {
 		t.Errorf("m365: %+v", m365)
 	}
 	if !one(t, "gmail").TakesNullSender() || one(t, "sendgrid").TakesNullSender() {

@@ -92,8 +92,9 @@ func upstreamIDs() map[string]string {
 		"gmail-relay": plain, "sendgrid": token + `{22}`, "mailgun": ``, "postmark": hex + `{12}`,
 		"sparkpost": hex + `{2}/` + hex + `{2}-` + hex + `{5}-` + hex + `{8}`, "mailjet": uuid,
 		"brevo": `own\.id@a\.test`, "smtp2go": token + `{6}-` + token + `{6}-` + token + `{2}`,
-		"resend": uuid, "mailersend": plain, "mailtrap": plain, "zoho": plain, "fastmail": plain, "ovh": plain,
-		"ionos": `1` + token + `{5}-1` + token + `{9}-00` + token + `{4}`, "scaleway": plain, "azure": plain, "elastic": plain,
+		"resend": uuid, "mailersend": plain, "mailtrap": plain, "zoho": plain, "fastmail": plain,
+		"ovh": plain, "ionos": `1` + token + `{5}-1` + token + `{9}-00` + token + `{4}`,
+		"scaleway": plain, "azure": plain, "elastic": plain,
 		"yandex": `\d+-` + token + `{9}-` + token + `{8}`, "qq": ``, "163": `gzga-\S+`,
 	}
 }

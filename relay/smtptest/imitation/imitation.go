@@ -26,7 +26,7 @@ type Imitation struct {
 	Seen     []string `toml:"seen"` // the keys whose words are the provider's; the others are plain
 
 	Greeting    string   `toml:"greeting"`
-	Ehlo        []string `toml:"ehlo"` // all lines, AUTH only in TLS, STARTTLS only in clear; or a plain reply
+	Ehlo        []string `toml:"ehlo"` // AUTH is shown only in TLS, STARTTLS only in clear; plain when empty
 	AuthInClear bool     `toml:"auth_in_clear"`
 	AuthOK      string   `toml:"auth_ok"`
 	AuthFailed  string   `toml:"auth_failed"`

@@ -14,8 +14,8 @@ import (
 	"encoding/base64"
 )
 
-// version is the first byte of a password of the current form. Those of the older one, 2, do not depend on the
-// region.
+// version is the first byte of a password of the current form. Those of the older one, 2, do not depend on
+// the region.
 const version = 0x04
 
 // Derive returns the SMTP password for a secret access key in a region such as eu-central-1.
