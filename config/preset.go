@@ -67,11 +67,7 @@ func (f *filler) fill(set *preset.Set) Mistakes {
 	f.port(p)
 	f.auth(p)
 	f.limits(&p.Limits)
-	if p.NullSender.Known() {
-		f.add("null_sender", p.NullSender.Source, string(p.NullSender.Value))
-	} else {
-		f.add("null_sender", preset.SafeRow, string(preset.Refused))
-	}
+	f.add("null_sender", p.NullSender.Source, string(p.NullSender.Value))
 	return nil
 }
 

@@ -51,6 +51,9 @@ func parse(text []byte) (*Set, error) {
 	for _, p := range f.Preset {
 		err := p.dated(f.Date)
 		p.fill(&f.Safe)
+		if !p.NullSender.Known() {
+			p.NullSender = Value[NullSender]{Value: Refused, Source: SafeRow, Date: f.Date}
+		}
 		err = errors.Join(err, p.check(), p.User.compile(), p.Password.compile())
 		if err != nil {
 			errs = append(errs, fmt.Errorf("preset %s: %w", p.Name, err))
