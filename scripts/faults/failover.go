@@ -27,7 +27,9 @@ func upstreamFaults() []upstreamFault {
 		{"dies", func(smtptest.Command, time.Duration) smtptest.Action { return reset }, true},
 		{"throttles", func(c smtptest.Command, _ time.Duration) smtptest.Action {
 			if c.Stage == diagnose.StageMail && c.Session%2 == 0 {
-				return smtptest.Action{Reply: "421 4.7.0 Too many connections, slow down", End: smtptest.EndClose}
+				return smtptest.Action{
+					Reply: "421 4.7.0 Too many connections, slow down", End: smtptest.EndClose,
+				}
 			}
 			return smtptest.Action{}
 		}, false},
