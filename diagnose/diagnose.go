@@ -61,6 +61,9 @@ func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
 		reason = networkFailure
 	}
 	rule := "network " + string(s.NetErr.Kind)
+	if e.reasons[s.NetErr.Reason] != nil {
+		return e.explain(s, s.NetErr.Reason, "", BasisNetwork, High, rule)
+	}
 	v := b.winner()
 	if reason == oauthTokenFailed && v != nil && v.category == ConnectionFailure && v.top.rule != nil {
 		reason, rule = v.top.rule.Reason, v.top.rule.ID

@@ -32,7 +32,7 @@ const (
 type Symptom struct {
 	Stage    Stage
 	Reply    Reply  // the zero Reply when the upstream said nothing
-	NetErr   NetErr // why there is no reply; the zero NetErr when there is one
+	NetErr   NetErr // why there is no reply
 	Text     string // wording that carries no code, as in a foreign mailer's report
 	Upstream string // host name of the next hop that spoke
 	Final    bool   // the message will not be tried again, whatever the reply's class: it has expired
@@ -98,10 +98,12 @@ func (e Enhanced) String() string {
 }
 
 // NetErr says why an exchange with the upstream ended without a reply. The caller makes it from a Go error;
-// diagnose itself does no I/O.
+// diagnose itself does no I/O. Beside a reply only Text is set, to what the server said before it: the
+// explanation of a refused login.
 type NetErr struct {
-	Kind NetKind
-	Text string // the error in words, for the log: addresses and names, never secrets
+	Kind   NetKind
+	Text   string // the error in words, for the log: addresses and names, never secrets
+	Reason Reason `json:",omitempty"` // what it means, where the caller knows; "": the words are read
 }
 
 // NetKind is the kind of a failure that came without a reply.
