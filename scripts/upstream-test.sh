@@ -1,6 +1,7 @@
 #!/bin/sh
-# Relays to Postfix (with Cyrus SASL) and Exim from Debian's packages. The packages are unpacked into a scratch directory and
-# not installed; no system service is started. It needs root, apt-get and dpkg. Arguments go to `go test`.
+# Relays to Postfix (with Cyrus SASL), Exim and Dovecot from Debian's packages. The packages are unpacked into a
+# scratch directory and not installed; no system service is started. It needs root, apt-get, dpkg, and overlay
+# mounts in a namespace of its own. Arguments go to `go test`.
 set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -11,7 +12,8 @@ mkdir "$dir/deb" "$dir/root"
 # fetch NAME... downloads packages.
 fetch() { (cd "$dir/deb" && apt-get download -q "$@"); }
 
-servers="postfix exim4-daemon-light sasl2-bin libsasl2-modules libsasl2-2 libsasl2-modules-db"
+servers="postfix exim4-daemon-light sasl2-bin libsasl2-modules libsasl2-2 libsasl2-modules-db
+	dovecot-core dovecot-submissiond"
 fetch $servers
 for deb in "$dir"/deb/*.deb; do
 	for lib in $(dpkg-deb -f "$deb" Depends Pre-Depends | grep -o '\blib[a-z0-9.+-]*' | sort -u); do

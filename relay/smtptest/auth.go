@@ -70,7 +70,8 @@ func (c *session) exchange(mechanism, initial string) string {
 type proof struct {
 	user    string
 	matches func(secret string) bool
-	refusal string // a challenge that explains a refusal before it
+	decide  func() bool // in place of the secrets that the server knows; nil for these
+	refusal string      // a challenge that explains a refusal before it
 }
 
 // none is the proof of a client that broke off or said what cannot be read.
@@ -86,7 +87,12 @@ func (c *session) verdict(mechanism string, p proof) string {
 	if c.srv.opt.Login != nil {
 		return c.srv.opt.Login(mechanism, p.user, p.matches)
 	}
-	if want, known := c.srv.opt.Users[p.user]; !known || !p.matches(want) {
+	want, known := c.srv.opt.Users[p.user]
+	good := known && p.matches(want)
+	if p.decide != nil {
+		good = p.decide()
+	}
+	if !good {
 		return "535 5.7.8 Authentication credentials invalid"
 	}
 	return "235 2.7.0 Authentication successful"
@@ -150,6 +156,9 @@ func (c *session) bearer(initial string) proof {
 		}
 	}
 	p := proofOf(user, token)
+	if tokens := c.srv.opt.Tokens; tokens != nil {
+		p.decide = func() bool { return tokens(user, token) }
+	}
 	p.refusal = `{"status":"400","schemes":"Bearer","scope":"https://mail.google.com/"}`
 	return p
 }

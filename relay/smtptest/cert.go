@@ -66,6 +66,7 @@ func CertificateAt(notBefore, notAfter time.Time, names ...string) (*Identity, e
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2),
+		Subject:      pkix.Name{CommonName: names[0]},
 		NotBefore:    notBefore,
 		NotAfter:     notAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,

@@ -279,7 +279,9 @@ func (s *Server) offered(inTLS bool) []string {
 }
 
 // authenticates reports whether AUTH can succeed.
-func (s *Server) authenticates() bool { return len(s.opt.Users) > 0 || s.opt.Login != nil }
+func (s *Server) authenticates() bool {
+	return len(s.opt.Users) > 0 || s.opt.Login != nil || s.opt.Tokens != nil
+}
 
 // offers reports whether an EHLO keyword is not among those left out.
 func (s *Server) offers(keyword string) bool {

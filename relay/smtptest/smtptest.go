@@ -42,6 +42,8 @@ type Options struct {
 	Login       Login             // judges credentials in place of Users
 	Mechanisms  []string          // offered and taken; PLAIN, LOGIN and CRAM-MD5 when nil
 	RequireAuth bool              // 530 to MAIL before AUTH
+	// Tokens reports whether a user's access token is good, for XOAUTH2; nil takes it from Users.
+	Tokens func(user, token string) bool
 
 	SizeLimit int64    // offered by SIZE and enforced; 0 is no limit
 	Without   []string // EHLO keywords that are not offered, such as PIPELINING

@@ -2,18 +2,13 @@ package upstream
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/md5"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/emersion/go-sasl"
 
-	"mailwhy/diagnose"
+	"mailwhy/relay/upstream/mechanism"
+	"mailwhy/relay/upstream/oauth"
 )
 
 // Authenticator proves to the server who we are. Implementations are safe for concurrent use.
@@ -28,18 +23,14 @@ type Authenticator interface {
 // ErrNoMechanism is returned by an Authenticator that supports none of the offered mechanisms.
 var ErrNoMechanism = errors.New("none of the offered mechanisms is supported")
 
-// The mechanisms that Credentials support.
-const (
-	plain   = "PLAIN"    // RFC 4616
-	login   = "LOGIN"    // never standardised; draft-murchison-sasl-login
-	cramMD5 = "CRAM-MD5" // RFC 2195
-)
-
-// Credentials are a user name and a password.
+// Credentials are a user name and a password, or a client certificate.
 type Credentials struct {
-	Username   string
-	Password   func() (string, error) // called for each login, so that a changed secret needs no restart
-	Mechanisms []string               // that may be used, best first: PLAIN, LOGIN, CRAM-MD5
+	Username string
+	Password func() (string, error) // called for each login, so that a changed secret needs no restart
+	// Mechanisms that may be used, best first: PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-256, EXTERNAL. EXTERNAL
+	// needs a client certificate in the TLS settings and no password; the Username, which may be empty, is
+	// whom to act for.
+	Mechanisms []string
 }
 
 // Client implements Authenticator.
@@ -48,173 +39,77 @@ func (c *Credentials) Client(_ context.Context, offered []string) (sasl.Client, 
 		if !slices.Contains(offered, m) {
 			continue
 		}
+		if m == mechanism.External {
+			return sasl.NewExternalClient(c.Username), nil
+		}
 		password, err := c.Password()
 		if err != nil {
 			return nil, err
 		}
 		switch m {
-		case plain:
+		case mechanism.Plain:
 			return sasl.NewPlainClient("", c.Username, password), nil
-		case login:
-			return &loginClient{username: c.Username, password: password}, nil
-		case cramMD5:
-			return &cramMD5Client{username: c.Username, password: password}, nil
+		case mechanism.Login:
+			return mechanism.NewLogin(c.Username, password), nil
+		case mechanism.CRAMMD5:
+			return mechanism.NewCRAMMD5(c.Username, password), nil
+		case mechanism.SCRAMSHA256:
+			return mechanism.NewSCRAMSHA256(c.Username, password)
 		}
 	}
 	return nil, ErrNoMechanism
 }
 
-// loginClient is LOGIN. Servers word their prompts in any way and language. If the words do not tell, the
-// order does: first the name, then the password.
-type loginClient struct {
-	username, password string
-	step               int
+// Tokens gives out access tokens. *oauth.Cached implements it.
+type Tokens interface {
+	// Token returns a token that is good now. Its error is an *oauth.Error, or the context's.
+	Token(ctx context.Context) (oauth.Token, error)
+	// Refused takes note that the server refused a token, and reports whether another one is worth a try.
+	Refused(t oauth.Token) bool
 }
 
-// Start implements sasl.Client. It sends no initial response: some servers ignore one and ask again.
-func (l *loginClient) Start() (string, []byte, error) { return login, nil, nil }
-
-// Next implements sasl.Client.
-func (l *loginClient) Next(challenge []byte) ([]byte, error) {
-	l.step++
-	prompt := strings.ToLower(string(challenge))
-	switch {
-	case l.step > 2:
-		return nil, errors.New("LOGIN: the server asks a third time")
-	case strings.Contains(prompt, "pass"):
-		return []byte(l.password), nil
-	case strings.Contains(prompt, "user"), l.step == 1:
-		return []byte(l.username), nil
-	}
-	return []byte(l.password), nil
+// Bearer logs in with an OAuth access token. If the server refuses it, the login is tried once more with a
+// new token, on a new connection.
+type Bearer struct {
+	Username   string // the mailbox
+	Tokens     Tokens
+	Mechanisms []string // that may be used, best first: XOAUTH2, OAUTHBEARER
+	Host       string   // of the server, for OAUTHBEARER
+	Port       int
 }
 
-// cramMD5Client is CRAM-MD5.
-type cramMD5Client struct{ username, password string }
-
-// Start implements sasl.Client.
-func (c *cramMD5Client) Start() (string, []byte, error) { return cramMD5, nil, nil }
-
-// Next implements sasl.Client.
-func (c *cramMD5Client) Next(challenge []byte) ([]byte, error) {
-	mac := hmac.New(md5.New, []byte(c.password)) // RFC 2195, 2
-	mac.Write(challenge)
-	return []byte(c.username + " " + hex.EncodeToString(mac.Sum(nil))), nil
-}
-
-// authenticate logs in (RFC 4954). If the server offers a mechanism but then does not support it, the next
-// one is tried. A refusal is final until a probe, because providers lock accounts.
-func (o *opening) authenticate() *problem {
-	if o.p.opt.Auth == nil {
-		return nil
-	}
-	if o.c.tls == "" && !o.p.opt.AllowPlaintextAuth {
-		return &problem{stage: diagnose.StageTLS, err: &netError{diagnose.NetTLSUnavailable,
-			"credentials are configured, but the connection is not encrypted: the server does not offer " +
-				"STARTTLS"}}
-	}
-	return o.p.logins.try(o.ctx, o.probe, o.login)
-}
-
-// login tries the mechanisms in turn.
-func (o *opening) login() *problem {
-	offered := o.ext.auth
-	for {
-		client, err := o.p.opt.Auth.Client(o.ctx, offered)
+// Client implements Authenticator.
+func (b *Bearer) Client(ctx context.Context, offered []string) (sasl.Client, error) {
+	for _, m := range b.Mechanisms {
+		if !slices.Contains(offered, m) {
+			continue
+		}
+		token, err := b.Tokens.Token(ctx)
 		if err != nil {
-			return &problem{stage: diagnose.StageAuth, err: o.authErr(offered, err)}
+			return nil, err
 		}
-		mech, pr := o.sasl(client)
-		if pr == nil || pr.rep.code != 504 { // RFC 4954, 4: mechanism not supported
-			return pr
+		says := mechanism.Bearer{Username: b.Username, Token: token.Access.Reveal(), Host: b.Host,
+			Port: b.Port}
+		create := mechanism.NewXOAUTH2
+		if m == mechanism.OAuthBearer {
+			create = mechanism.NewOAuthBearer
 		}
-		if offered = slices.DeleteFunc(slices.Clone(offered),
-			func(m string) bool { return m == mech }); len(offered) == 0 {
-			return pr
-		}
+		client, err := create(says)
+		return &tokenClient{client, func() bool { return b.Tokens.Refused(token) }}, err
 	}
+	return nil, ErrNoMechanism
 }
 
-// authErr turns an Authenticator's error into one with a kind.
-func (o *opening) authErr(offered []string, err error) error {
-	var known *netError
-	switch {
-	case !errors.Is(err, ErrNoMechanism) && errors.As(err, &known):
-		return err
-	case !errors.Is(err, ErrNoMechanism):
-		return &netError{diagnose.NetLocal, err.Error()}
-	case len(offered) == 0:
-		return &netError{diagnose.NetAuthUnavailable,
-			"credentials are configured, but the server does not offer AUTH"}
-	}
-	return &netError{diagnose.NetAuthUnavailable,
-		"credentials are configured, but none of the mechanisms of the server can use them: " +
-			strings.Join(offered, " ")}
+// renewable is a sasl.Client whose credentials can be replaced by new ones.
+type renewable interface {
+	// renew is called after a refusal. It reports whether new ones are worth a try.
+	renew() bool
 }
 
-// sasl runs one exchange. None of its lines reaches a log, even if the server echoes one.
-func (o *opening) sasl(client sasl.Client) (mech string, pr *problem) {
-	mech, initial, err := client.Start()
-	if err != nil {
-		return mech, &problem{stage: diagnose.StageAuth, err: o.authErr(nil, err)}
-	}
-	mech = strings.ToUpper(mech)
-	line, secrets := "AUTH "+mech, []string(nil)
-	if initial != nil {
-		// RFC 4954, 4: no initial response if it makes the command longer than 512 octets
-		if resp := encodeSASL(initial); len(line)+1+len(resp)+2 <= 512 {
-			line, initial, secrets = line+" "+resp, nil, append(secrets, resp)
-		}
-	}
-	for {
-		r := o.command(line)
-		switch {
-		case r.err != nil:
-			return mech, &problem{stage: diagnose.StageAuth, err: r.err}
-		case r.class() == 2:
-			return mech, nil
-		case r.code != 334:
-			return mech, &problem{stage: diagnose.StageAuth, rep: redact(r, secrets)}
-		}
-		if initial != nil {
-			line, initial = base64.StdEncoding.EncodeToString(initial), nil
-		} else {
-			resp, err := client.Next(challenge(r.raw))
-			if err != nil {
-				o.command("*") // RFC 4954, 4: cancels the exchange
-				return mech, &problem{stage: diagnose.StageAuth,
-					err: &netError{diagnose.NetProtocol, err.Error()}}
-			}
-			line = base64.StdEncoding.EncodeToString(resp)
-		}
-		secrets = append(secrets, line)
-	}
+// tokenClient is a mechanism with the token that it carries.
+type tokenClient struct {
+	*mechanism.BearerClient
+	refused func() bool
 }
 
-// encodeSASL encodes an initial response; an empty one is "=" (RFC 4954, 4).
-func encodeSASL(b []byte) string {
-	if len(b) == 0 {
-		return "="
-	}
-	return base64.StdEncoding.EncodeToString(b)
-}
-
-// challenge decodes the text of a 334 reply. A text that is not base64 is used unchanged.
-func challenge(raw string) []byte {
-	text := strings.TrimSpace(raw[3:])
-	b, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return []byte(text)
-	}
-	return b
-}
-
-// redact removes from a reply what we sent during AUTH: some servers echo a line that they do not understand.
-func redact(r reply, secrets []string) reply {
-	for _, s := range secrets {
-		if len(s) >= 4 && strings.Contains(r.raw, s) {
-			r.raw = strings.ReplaceAll(r.raw, s, fmt.Sprintf("[%d characters not shown]", len(s)))
-		}
-	}
-	return r
-}
+func (c *tokenClient) renew() bool { return c.refused() }

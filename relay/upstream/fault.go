@@ -13,6 +13,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/internal/tlsconf"
+	"mailwhy/relay/upstream/oauth"
 )
 
 // netError is a failure whose kind is known where it happens.
@@ -26,6 +27,10 @@ func (e *netError) Error() string { return e.text }
 // netErr is the one place where a Go error becomes a diagnose.NetErr. The stage matters where the error is
 // not enough: a timeout while connecting differs from a later one.
 func netErr(stage diagnose.Stage, err error) diagnose.NetErr {
+	var token *oauth.Error
+	if errors.As(err, &token) {
+		return diagnose.NetErr{Kind: diagnose.NetOAuthToken, Text: token.Error(), Reason: token.Reason}
+	}
 	return diagnose.NetErr{Kind: netKind(stage, err), Text: netText(err)}
 }
 

@@ -21,7 +21,10 @@ type problem struct {
 	stage diagnose.Stage
 	rep   reply
 	err   error
-	clear bool // a connection without STARTTLS is acceptable
+	note  string // what the server said before its reply
+	clear bool   // a connection without STARTTLS is acceptable
+
+	renewed bool // refused credentials were replaced by new ones, which another connection may try
 }
 
 // extensions are what the server offers in its reply to EHLO (RFC 5321, 4.1.1.1).
@@ -68,6 +71,9 @@ func (p *Pool) open(
 			break
 		}
 		pr := o.raise(nc, at)
+		if pr != nil && pr.renewed {
+			pr = o.raiseAgain(at)
+		}
 		if pr == nil {
 			return o.c, nil
 		}
@@ -102,6 +108,9 @@ func (p *Pool) fault(began time.Time, remote, tlsName string, pr *problem) *rela
 		Remote: remote, TLS: tlsName, Stage: pr.stage,
 	}
 	say(a, pr.rep, pr.err)
+	if a.NetErr.Text == "" {
+		a.NetErr.Text = pr.note
+	}
 	return a
 }
 
@@ -131,6 +140,15 @@ func (o *opening) raise(nc net.Conn, at netip.AddrPort) *problem {
 		return &problem{stage: diagnose.StageConnect, err: err}
 	}
 	return o.raiseOnce(nc, at, false)
+}
+
+// raiseAgain makes another connection to the same address, for credentials that were replaced.
+func (o *opening) raiseAgain(at netip.AddrPort) *problem {
+	nc, err := o.p.dialOne(o.ctx, at)
+	if err != nil {
+		return &problem{stage: diagnose.StageConnect, err: err}
+	}
+	return o.raise(nc, at)
 }
 
 func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *problem {

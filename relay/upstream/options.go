@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"mailwhy/relay/internal/tlsconf"
+	"mailwhy/relay/upstream/mechanism"
 )
 
 // TLS are the TLS settings of an upstream.
@@ -89,6 +91,10 @@ func (o *Options) check() error {
 	}
 	if (o.TLS.Mode == TLSNone || o.TLS.Mode == "") && o.Auth != nil && !o.AllowPlaintextAuth {
 		errs = append(errs, errors.New("credentials would be sent without TLS"))
+	}
+	if c, ok := o.Auth.(*Credentials); ok && o.TLS.CertFile == "" &&
+		slices.Contains(c.Mechanisms, mechanism.External) {
+		errs = append(errs, errors.New("AUTH EXTERNAL needs a client certificate"))
 	}
 	return errors.Join(errs...)
 }

@@ -37,6 +37,7 @@ func realRoot(t *testing.T, program string) string {
 // real is a server from Debian's packages. It passes everything on to behind, which tells what arrived.
 type real struct {
 	clear, implicit string // addresses; clear has STARTTLS
+	mechanisms      []string
 	behind          *smtptest.Server
 	id              *smtptest.Identity
 }
@@ -53,7 +54,7 @@ func TestReal(t *testing.T) {
 					CAFile: ca}
 				o.Auth = secret("secret")
 			}
-			for _, mech := range []string{plain, login, cramMD5} {
+			for _, mech := range s.mechanisms {
 				t.Run(mech, func(t *testing.T) {
 					p := newPool(t, s.clear, func(o *Options) {
 						inTLS(o)
@@ -207,7 +208,7 @@ func newReal(t *testing.T) (s *real, dir string) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	os.Chmod(dir, 0o755)
 	s = &real{clear: freeAddr(t), implicit: freeAddr(t), behind: smtptest.New(t, smtptest.Options{}),
-		id: smtptest.NewCertificate(t, "127.0.0.1")}
+		id: smtptest.NewCertificate(t, "127.0.0.1"), mechanisms: []string{"PLAIN", "LOGIN", "CRAM-MD5"}}
 	put(t, dir, "cert.pem", string(s.id.CertPEM))
 	put(t, dir, "key.pem", string(s.id.KeyPEM))
 	put(t, dir, "ca.pem", string(s.id.CAPEM))
@@ -291,8 +292,8 @@ func startPostfix(t *testing.T) *real {
 	put(t, dir, "etc/dynamicmaps.cf", "")
 	put(t, dir, "etc/certs", r.Replace("FINGERPRINT ok\n"))
 	put(t, dir, "etc/sasl/smtpd.conf",
-		r.Replace("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN CRAM-MD5\n"+
-			"sasldb_path: DIR/sasldb2\n"))
+		r.Replace("pwcheck_method: auxprop\nauxprop_plugin: sasldb\n"+
+			"mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\nsasldb_path: DIR/sasldb2\n"))
 	add := exec.Command(filepath.Join(root, "usr/sbin/saslpasswd2"), "-p", "-c", "-f", dir+"/sasldb2", "-u",
 		"real.test", "user")
 	add.Stdin, add.Env = strings.NewReader("secret"), libraries(root)
@@ -300,6 +301,7 @@ func startPostfix(t *testing.T) *real {
 		t.Fatalf("saslpasswd2: %v\n%s", err, out)
 	}
 	os.Chmod(dir+"/sasldb2", 0o644)
+	s.mechanisms = append(s.mechanisms, "SCRAM-SHA-256")
 	queueDirs(t, dir)
 	cmd := exec.Command(filepath.Join(root, "usr/lib/postfix/sbin/master"), "-c", dir+"/etc", "-d")
 	cmd.Env = append(libraries(root), "MAIL_CONFIG="+dir+"/etc")
