@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // reportFunc reports a mistake of one key, with an optional hint.
@@ -36,11 +37,26 @@ func (c *Config) complete(env []string, report reportFunc) {
 	}
 	c.completeRoutes()
 	for name, u := range c.Upstream {
+		path := upstreamSection + "." + name
+		u.completeOAuth(env)
+		u.completeAuth()
 		u.complete(c.Hostname)
-		c.readSecret(upstreamSection+"."+name+".password", &u.Password, u.PasswordFile, report)
-		c.warnInline(upstreamSection+"."+name+".password", u)
-		c.warnProvider(upstreamSection+"."+name, u)
-		if warning := u.portWarning(upstreamSection + "." + name); warning != "" {
+		for _, s := range []struct {
+			key  string
+			text *Secret
+			file string
+		}{{".password", &u.Password, u.PasswordFile},
+			{".oauth_client_secret", &u.OAuthClientSecret, u.OAuthClientSecretFile}} {
+			c.readSecret(path+s.key, s.text, s.file, report)
+			if s.file == "" && !s.text.IsZero() {
+				c.warnInline(path + s.key)
+			}
+		}
+		c.warnProvider(path, u)
+		if warning := u.expiryWarning(path, time.Now()); warning != "" {
+			c.Warnings = append(c.Warnings, warning)
+		}
+		if warning := u.portWarning(path); warning != "" {
 			c.Warnings = append(c.Warnings, warning)
 		}
 	}
@@ -111,7 +127,7 @@ func (u *Upstream) complete(hostname string) {
 	}
 	if u.TLS == "" {
 		u.TLS = "opportunistic"
-		if u.Username != "" {
+		if u.logsIn() {
 			u.TLS = "starttls"
 		}
 		if u.Port == 465 {
@@ -122,7 +138,7 @@ func (u *Upstream) complete(hostname string) {
 		switch {
 		case u.TLS == "implicit":
 			u.Port = 465 // RFC 8314, 7.3
-		case u.Username != "":
+		case u.logsIn():
 			u.Port = 587
 		default:
 			u.Port = 25
@@ -164,12 +180,9 @@ func (c *Config) readSecret(path string, s *Secret, file string, report reportFu
 	c.warnReadable(path+"_file", file)
 }
 
-// warnInline warns of a password that others may see: on the command line, or in a configuration file that
-// they may read.
-func (c *Config) warnInline(path string, u *Upstream) {
-	if u.PasswordFile != "" || u.Password.IsZero() {
-		return
-	}
+// warnInline warns of a secret that others may see: on the command line, or in a configuration file that they
+// may read.
+func (c *Config) warnInline(path string) {
 	switch origin := c.origins[path]; {
 	case strings.HasPrefix(origin, "--"):
 		c.Warnings = append(c.Warnings,

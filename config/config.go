@@ -155,8 +155,27 @@ type Upstream struct {
 	Password           Secret   `toml:"password"`
 	PasswordFile       string   `toml:"password_file"`
 	PasswordKind       string   `toml:"password_kind" oneof:"password aws_secret"`
-	Auth               []string `toml:"auth"` // mechanisms in order of preference
+	Auth               []string `toml:"auth"` // mechanisms, best first; by the credentials when empty
 	AllowPlaintextAuth bool     `toml:"allow_plaintext_auth"`
+
+	// How access tokens for the mechanisms xoauth2 and oauthbearer are got; all empty: not at all. The grant
+	// follows from the files, if it is not set.
+	OAuthProvider           string `toml:"oauth_provider"` // of OAuthProviders
+	OAuthGrant              string `toml:"oauth_grant"`
+	OAuthClientID           string `toml:"oauth_client_id"`
+	OAuthTenant             string `toml:"oauth_tenant"`
+	OAuthClientSecret       Secret `toml:"oauth_client_secret"`
+	OAuthClientSecretFile   string `toml:"oauth_client_secret_file"`
+	OAuthSecretExpires      Date   `toml:"oauth_secret_expires"` // only for warnings: no endpoint tells it
+	OAuthCertFile           string `toml:"oauth_cert_file" read:"file"`
+	OAuthKeyFile            string `toml:"oauth_key_file" read:"secret"`
+	OAuthFederatedTokenFile string `toml:"oauth_federated_token_file" read:"file"`
+	OAuthTokenFile          string `toml:"oauth_token_file"` // written by mailwhy auth login
+	OAuthServiceAccountFile string `toml:"oauth_service_account_file" read:"secret"`
+	OAuthSubject            string `toml:"oauth_subject"` // mailbox of the service account's token
+	OAuthScope              string `toml:"oauth_scope"`
+	OAuthTokenURL           string `toml:"oauth_token_url"`
+	OAuthAuthority          string `toml:"oauth_authority"` // host that gives Microsoft's tokens, as a URL
 
 	Hello       string `toml:"hello"`      // name in EHLO; hostname when empty
 	LocalAddr   string `toml:"local_addr"` // IP address to connect from
@@ -279,12 +298,11 @@ func defaultRetry() Retry {
 	}
 }
 
-// DefaultUpstream is an upstream that lacks only the host. Port and TLS depend on the credentials: see
+// DefaultUpstream is an upstream that lacks only the host. Port, TLS and AUTH depend on the credentials: see
 // Upstream.complete.
 func DefaultUpstream() *Upstream {
 	return &Upstream{
 		TLSMinVersion:            "1.2",
-		Auth:                     []string{"plain", "login", "cram-md5"},
 		Concurrency:              20,
 		MaxMessagesPerConnection: 100,
 		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server accepts this many

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // decoderConfig sets up the decoder that viper runs: strict types, every conversion ours.
@@ -74,6 +75,8 @@ func parseInto(s string, t reflect.Type) (any, error) {
 		return ParseSchedule(s)
 	case reflect.TypeFor[FileMode]():
 		return ParseFileMode(s)
+	case reflect.TypeFor[Date]():
+		return ParseDate(s)
 	case reflect.TypeFor[netip.Prefix]():
 		return parseNetwork(s)
 	}
@@ -122,12 +125,15 @@ func splitList(s string) []string {
 
 // convertInto checks that a value that is not text fits the type t.
 func convertInto(from reflect.Value, t reflect.Type) (any, error) {
+	if day, ok := from.Interface().(toml.LocalDate); ok && t == reflect.TypeFor[Date]() {
+		return ParseDate(day.String())
+	}
 	switch t {
 	case reflect.TypeFor[time.Duration]():
 		return nil, &badValue{fmt.Sprintf("%v has no unit", from),
 			`write a duration in quotes, as in "30s", "5m", "4h" or "5d"`}
 	case reflect.TypeFor[Rate](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[FileMode](),
-		reflect.TypeFor[Schedule]():
+		reflect.TypeFor[Schedule](), reflect.TypeFor[Date]():
 		return nil, &badValue{"must be in quotes", "see relay.example.toml"}
 	case reflect.TypeFor[Secret]():
 		return nil, &badValue{"must be in quotes", ""}

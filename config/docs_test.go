@@ -36,6 +36,13 @@ func derived() map[string]string {
 		"upstream.NAME.server_name": "`host`",
 		"upstream.NAME.ca_file":     "system CAs",
 		"upstream.NAME.hello":       "`hostname`",
+
+		"upstream.NAME.auth":                       "by credentials",
+		"upstream.NAME.oauth_grant":                "by the files",
+		"upstream.NAME.oauth_subject":              "`username`",
+		"upstream.NAME.oauth_scope":                "by provider",
+		"upstream.NAME.oauth_token_url":            "by provider",
+		"upstream.NAME.oauth_federated_token_file": "by environment",
 	}
 }
 
@@ -138,6 +145,8 @@ func typeName(t reflect.Type) string {
 		return "schedule"
 	case reflect.TypeFor[FileMode]():
 		return "file mode"
+	case reflect.TypeFor[Date]():
+		return "date"
 	case reflect.TypeFor[Secret]():
 		return "secret"
 	case reflect.TypeFor[[]netip.Prefix]():
@@ -252,7 +261,7 @@ func TestExampleComments(t *testing.T) {
 			if m[1] == "" && name != "port" {
 				t.Errorf("%s is not commented out, so a copy of the example overrides every preset", k.path)
 			}
-			if shown := show(k.value); name != "port" && name != "tls" && m[3] != shown {
+			if shown := show(k.value); name != "port" && name != "tls" && name != "auth" && m[3] != shown {
 				t.Errorf("the example shows %s = %s, the default is %s", k.path, m[3], shown)
 			}
 		} else if m[1] != "" && !k.value.IsZero() {

@@ -61,7 +61,8 @@ func isTable(t reflect.Type) bool { return t.Kind() == reflect.Struct && !isScal
 // isScalar reports whether the struct type t is written as one value.
 func isScalar(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[Secret](), reflect.TypeFor[Rate](), reflect.TypeFor[netip.Prefix]():
+	case reflect.TypeFor[Secret](), reflect.TypeFor[Rate](), reflect.TypeFor[Date](),
+		reflect.TypeFor[netip.Prefix]():
 		return true
 	}
 	return false

@@ -23,7 +23,9 @@ func (l layer) normalize() (ms Mistakes) {
 	}
 	for _, name := range l.upstreams() {
 		ms = append(ms, l.expandURL(upstreamSection+"."+name+".")...)
-		ms = append(ms, l.settleSecret(upstreamSection+"."+name+".password")...)
+		for _, secret := range []string{".password", ".oauth_client_secret"} {
+			ms = append(ms, l.settleSecret(upstreamSection+"."+name+secret)...)
+		}
 	}
 	return ms
 }

@@ -124,11 +124,18 @@ func (f *filler) port(p *preset.Preset) {
 	}
 }
 
-// auth fills in the order of those mechanisms that mailwhy can use with a password.
+// auth fills in the order of those mechanisms that mailwhy can use with what is configured: a password, or
+// OAuth.
 func (f *filler) auth(p *preset.Preset) {
+	usable := passwordMechanisms()
+	for path := range f.layer {
+		if strings.HasPrefix(path, f.prefix+"oauth_") {
+			usable = tokenMechanisms()
+		}
+	}
 	var order []string
 	for _, m := range p.Auth.Value {
-		if m = strings.ToLower(m); slices.Contains(passwordMechanisms(), m) {
+		if m = strings.ToLower(m); slices.Contains(usable, m) {
 			order = append(order, m)
 		}
 	}

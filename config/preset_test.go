@@ -224,3 +224,17 @@ func TestProviderWarnings(t *testing.T) {
 		}
 	}
 }
+
+// TestPresetWithOAuth: with OAuth the preset's mechanisms are those for a token.
+func TestPresetWithOAuth(t *testing.T) {
+	c := mustLoad(t, Source{Flags: []Flag{
+		{"--p", "upstream.default.preset", "m365"}, {"--u", "upstream.default.username", "box@example.com"},
+		{"--i", "upstream.default.oauth_client_id", "id"},
+			{"--t", "upstream.default.oauth_tenant", "example.com"},
+		{"--s", "upstream.default.oauth_client_secret", "hunter2"},
+		{"--o", "upstream.default.oauth_provider", "m365"},
+	}})
+	if got := c.Upstream["default"].Auth; !slices.Contains(got, "xoauth2") || slices.Contains(got, "login") {
+		t.Errorf("auth is %q", got)
+	}
+}

@@ -169,6 +169,7 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 		u.validateAuth(path, report)
 		u.validateDomains(path, report)
 		u.validateProvider(path, report)
+		u.validateOAuth(path, report)
 		c.validateLoop(path, u, report)
 	}
 }
@@ -204,37 +205,6 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 		report(path+".tls", `is "none", but certificates are configured`, "write starttls or implicit")
 	}
 }
-
-// validateAuth checks the credentials. They are never sent in the clear unless the configuration explicitly
-// allows it.
-func (u *Upstream) validateAuth(path string, report reportFunc) {
-	known := passwordMechanisms()
-	for i, m := range u.Auth {
-		if !slices.Contains(known, m) {
-			report(fmt.Sprintf("%s.auth[%d]", path, i),
-				fmt.Sprintf("%q is not a mechanism that mailwhy supports", m),
-				"use "+strings.Join(known, ", "))
-		}
-	}
-	secret := !u.Password.IsZero() || u.PasswordFile != ""
-	switch {
-	case u.Username != "" && !secret:
-		report(path+".password", "is not set, but username is",
-			"set password_file, --password-file, or password")
-	case u.Username == "" && secret:
-		report(path+".username", "is not set, but a password is", "")
-	case u.Username != "" && len(u.Auth) == 0:
-		report(path+".auth", "is empty, but username is set", "leave it out for the default")
-	}
-	if secure := u.TLS == "starttls" || u.TLS == "implicit"; u.Username != "" && !secure &&
-		!u.AllowPlaintextAuth {
-		report(path+".tls", fmt.Sprintf("is %q, so the password could be sent in the clear", u.TLS),
-			"write starttls or implicit, or set "+path+".allow_plaintext_auth = true")
-	}
-}
-
-// passwordMechanisms are the AUTH mechanisms that need a password.
-func passwordMechanisms() []string { return []string{"plain", "login", "cram-md5"} }
 
 // validateLoop refuses an upstream that is this relay itself.
 func (c *Config) validateLoop(path string, u *Upstream, report reportFunc) {

@@ -228,6 +228,37 @@ func ParseFileMode(s string) (FileMode, error) {
 // String writes m as ParseFileMode reads it.
 func (m FileMode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
 
+// Date is a day, written "2027-01-31"; the zero Date is none.
+type Date struct{ day time.Time }
+
+// ParseDate reads a day, and "" for none.
+func ParseDate(s string) (Date, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return Date{}, nil
+	}
+	day, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return Date{}, &badValue{fmt.Sprintf("%q is not a date", s),
+			`write year, month and day: "2027-01-31"`}
+	}
+	return Date{day}, nil
+}
+
+// Time is the beginning of the day in UTC; zero when there is none.
+func (d Date) Time() time.Time { return d.day }
+
+// IsZero reports whether there is no date.
+func (d Date) IsZero() bool { return d.day.IsZero() }
+
+// String writes d as ParseDate reads it.
+func (d Date) String() string {
+	if d.IsZero() {
+		return ""
+	}
+	return d.day.Format(time.DateOnly)
+}
+
 // parseNetwork reads a network in CIDR notation or a single address. An IPv4-mapped IPv6 network becomes
 // IPv4.
 func parseNetwork(s string) (netip.Prefix, error) {
