@@ -230,7 +230,7 @@ func TestPresetWithOAuth(t *testing.T) {
 	c := mustLoad(t, Source{Flags: []Flag{
 		{"--p", "upstream.default.preset", "m365"}, {"--u", "upstream.default.username", "box@example.com"},
 		{"--i", "upstream.default.oauth_client_id", "id"},
-			{"--t", "upstream.default.oauth_tenant", "example.com"},
+		{"--t", "upstream.default.oauth_tenant", "example.com"},
 		{"--s", "upstream.default.oauth_client_secret", "hunter2"},
 		{"--o", "upstream.default.oauth_provider", "m365"},
 	}})

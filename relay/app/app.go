@@ -45,6 +45,7 @@ import (
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/upstream/oauth"
 )
 
 // Options are what a Relay is made of. All are required.
@@ -78,6 +79,8 @@ type Relay struct {
 	caps     *accept.Caps
 	mover    accept.Mover
 	astray   chan struct{} // mail may wait for an upstream that its route does not name
+
+	tokens atomic.Pointer[map[string]*oauth.Cached] // of OAuth, by the name of the upstream
 
 	spool       *spool.Spool
 	deliveryLog *deliverylog.Log
@@ -252,6 +255,11 @@ func (r *Relay) closeAll() error {
 		r.scraped.Close()
 	}
 	r.lanes.close()
+	if tokens := r.tokens.Load(); tokens != nil {
+		for _, t := range *tokens {
+			t.Close()
+		}
+	}
 	var err error
 	if r.spool != nil {
 		if err = r.spool.Close(); err != nil {

@@ -24,6 +24,10 @@ func Check(cfg *config.Config) error {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
 		_, err := upstreamOptions(cfg, name)
 		errs = append(errs, err)
+		if u := cfg.Upstream[name]; u.HasOAuth() {
+			_, err = TokenSource(name, u, nil)
+			errs = append(errs, err)
+		}
 	}
 	access, errAccess := accessOf(cfg)
 	return errors.Join(append(errs, errAccess, smtpd.CheckOpen(listens(cfg), access))...)

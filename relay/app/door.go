@@ -68,8 +68,8 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 func (r *Relay) metricsOptions() metrics.Options {
 	return metrics.Options{
 		Queue: r.spoolStat,
-		Lanes: r.lanes.states,
-		Now:   time.Now, Version: version(), GoVersion: runtime.Version(),
+		Lanes: r.lanes.states, Logins: r.logins,
+		Now: time.Now, Version: version(), GoVersion: runtime.Version(),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
+	"mailwhy/relay/upstream/oauth"
 )
 
 // parts are what a reload replaces, the front door's options aside.
@@ -19,6 +20,7 @@ type parts struct {
 	cert     *certificate
 	router   *accept.Router
 	pools    map[string]*upstream.Pool // by the name of the upstream
+	tokens   map[string]*oauth.Cached  // of those with OAuth
 }
 
 // close closes parts that do not come into force.
@@ -26,11 +28,14 @@ func (p *parts) close() {
 	for _, pool := range p.pools {
 		pool.Close()
 	}
+	for _, t := range p.tokens {
+		t.Close()
+	}
 }
 
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
-	var errEngine, errTemplates, errTLS, errUpstream, errRoutes error
+	var errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes error
 	p.engine, errEngine = newEngine(cfg)
 	co, errTemplates := composerOptions(cfg, r.key)
 	co.Log = r.log
@@ -38,22 +43,28 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 		p.composer, errTemplates = dsn.New(co)
 	}
 	p.cert, errTLS = newCertificate(&cfg.TLS, r.log)
-	p.pools, errUpstream = r.newPools(cfg)
+	p.tokens, errTokens = r.newTokens(cfg)
+	p.pools, errUpstream = r.newPools(cfg, p.tokens)
 	p.router, errRoutes = NewRouter(cfg)
-	if err = errors.Join(errEngine, errTemplates, errTLS, errUpstream, errRoutes); err != nil {
+	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes)
+	if err != nil {
 		p.close()
 	}
 	return p, err
 }
 
 // newPools makes a pool of connections for each upstream.
-func (r *Relay) newPools(cfg *config.Config) (map[string]*upstream.Pool, error) {
+func (r *Relay) newPools(cfg *config.Config, tokens map[string]*oauth.Cached) (map[string]*upstream.Pool,
+	error) {
 	pools := map[string]*upstream.Pool{}
 	var errs []error
 	for name := range cfg.Upstream {
 		o, err := upstreamOptions(cfg, name)
 		if err == nil {
 			o.Log = r.log
+			if t := tokens[name]; t != nil {
+				o.Auth = bearer(cfg.Upstream[name], t)
+			}
 			pools[name], err = upstream.New(o)
 		}
 		if err != nil {
@@ -71,6 +82,7 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.router.Store(p.router)
 	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
 	r.lanes.set(cfg.Upstream, p.pools)
+	r.tokens.Store(&p.tokens) // exchanges under way keep the old ones; a fetch of theirs ends by itself
 }
 
 // fields are the header fields that routes look at; none before there are routes.

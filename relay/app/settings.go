@@ -67,7 +67,7 @@ func laneSettings(cfg *config.Config, u *config.Upstream) lane.Settings {
 	}
 }
 
-// upstreamOptions are the upstream room's part, for one upstream.
+// upstreamOptions are the upstream room's part, for one upstream, less the tokens of OAuth.
 func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) {
 	u := cfg.Upstream[name]
 	o := upstream.Options{
@@ -85,9 +85,8 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		},
 		Grace: cfg.ShutdownGrace,
 	}
-	if u.Username != "" {
-		o.Auth = &upstream.Credentials{Username: u.Username, Password: passwordOf(u),
-			Mechanisms: upper(u.Auth)}
+	if !u.HasOAuth() {
+		o.Auth = credentials(u)
 	}
 	var err error
 	if u.LocalAddr != "" {
@@ -98,11 +97,12 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 
 // passwordOf is the password, derived where it is not kept.
 func passwordOf(u *config.Upstream) func() (string, error) {
+	secret := secretOf(u.Password, u.PasswordFile)
 	if u.PasswordKind != "aws_secret" {
-		return secretOf(u)
+		return secret
 	}
 	return func() (string, error) {
-		key, err := secretOf(u)()
+		key, err := secret()
 		if err != nil {
 			return "", err
 		}
@@ -110,13 +110,13 @@ func passwordOf(u *config.Upstream) func() (string, error) {
 	}
 }
 
-// secretOf reads a password or key from its file at each use, so that a changed one needs no restart.
-func secretOf(u *config.Upstream) func() (string, error) {
-	if u.PasswordFile == "" {
-		return func() (string, error) { return u.Password.Reveal(), nil }
+// secretOf reads a secret from its file at each use, so that a changed one needs no restart.
+func secretOf(value config.Secret, file string) func() (string, error) {
+	if file == "" {
+		return func() (string, error) { return value.Reveal(), nil }
 	}
 	return func() (string, error) {
-		b, err := os.ReadFile(u.PasswordFile)
+		b, err := os.ReadFile(file)
 		if err != nil {
 			return "", err
 		}

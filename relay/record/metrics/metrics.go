@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Queue     func(context.Context) (Spool, error)
 	Lanes     func() []relay.LaneState
+	Logins    func() []Login
 	Now       func() time.Time // wall clock
 	Version   string           // of mailwhy
 	GoVersion string
@@ -62,7 +63,8 @@ func New(o Options) *Metrics {
 		m.reports[i] = m.series.bounces.WithLabelValues(string(kind))
 	}
 	m.registry.MustRegister(m.series.all()...)
-	m.registry.MustRegister(newLaneGauges(o.Lanes), newQueueGauges(o.Queue, o.Now), buildInfo(&o))
+	m.registry.MustRegister(newLaneGauges(o.Lanes), newLoginGauges(o.Logins, o.Now),
+		newQueueGauges(o.Queue, o.Now), buildInfo(&o))
 	m.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})

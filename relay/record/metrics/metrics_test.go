@@ -38,6 +38,10 @@ func freshWith(queue func(context.Context) (Spool, error), clients ...string) *M
 		Lanes: func() []relay.LaneState {
 			return []relay.LaneState{{Name: "default", Paused: true, Limit: 20, Rate: 2.5}}
 		},
+		Logins: func() []Login {
+			return []Login{{Upstream: "default", TokenIssued: noon.Add(-time.Minute), LastSuccess: noon,
+				SecretExpires: noon.Add(time.Hour)}, {Upstream: "other"}}
+		},
 		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
 	})
 	m.Know(Names{
@@ -113,8 +117,13 @@ func TestRecord(t *testing.T) {
 		`mailwhy_bounces_total{kind="delayed"}`:                                                    0,
 		`mailwhy_lane_events_total{upstream="default",state="paused"}`:                             1,
 		`mailwhy_lane_paused{upstream="default"}`:                                                  1,
-		`mailwhy_lane_connections_limit{upstream="default"}`:                                       20,
-		`mailwhy_lane_rate_limit{upstream="default"}`:                                              2.5,
+		`mailwhy_oauth_token_age_seconds{upstream="default"}`:                                      60,
+		`mailwhy_oauth_last_success_timestamp_seconds{upstream="default"}`: float64(
+			noon.Unix()),
+		`mailwhy_credential_expiry_timestamp_seconds{upstream="default",credential="client_secret"}`: float64(
+			noon.Add(time.Hour).Unix()),
+		`mailwhy_lane_connections_limit{upstream="default"}`: 20,
+		`mailwhy_lane_rate_limit{upstream="default"}`:        2.5,
 		// not of what was given up untried
 		`mailwhy_attempt_duration_seconds_count{upstream="default"}`:             3,
 		`mailwhy_attempt_duration_seconds_bucket{upstream="default",le="0.025"}`: 0,
