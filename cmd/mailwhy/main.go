@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/authcmd"
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/config"
@@ -77,6 +78,10 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newLogCommand(),
 		newDSNCommand(),
 		newHealthCommand(),
+		authcmd.New(authcmd.Options{
+			Usage: func(err error) error { return &exitError{exitUsage, err} },
+			Load:  func(file string) (*config.Config, error) { return (&local{file: file}).load() },
+		}),
 		newHashPasswordCommand(),
 		newPracticeCommand(),
 		newDemoCommand(),
