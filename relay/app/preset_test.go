@@ -96,6 +96,9 @@ func (p *provided) events() (all []deliveryEvent) {
 		p.t.Fatal(err)
 	}
 	for line := range bytes.Lines(text) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // it is being written
+		}
 		var e deliveryEvent
 		if err := json.Unmarshal(line, &e); err != nil {
 			p.t.Fatalf("%q: %v", line, err)
