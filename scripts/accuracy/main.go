@@ -1,12 +1,17 @@
 // Accuracy scores the diagnosis engine on labelled replies.
 //
-//	go run ./scripts/accuracy [-rows FILE] [-part work|aside|all] [-misses]
+//	go run ./scripts/accuracy [-rows FILE] [-part work|aside|all] [-by WHAT] [-misses]
 //
 // The rows are split once and for all by a hash of the reply: about 70 % to write rules by ("work") and 30 %
 // set aside, to be scored only at the end of a round of work. It prints for each part: strict (equal to the
 // label), merged (strict, with Invalid Address and Mailbox Issues taken as one), lenient (the label or one
-// of the row's acceptable categories), macro-F1, and how sure the engine was of its answers; for all rows,
-// precision and recall by category and the table of confusions. docs/accuracy.md says what was measured.
+// of the row's acceptable categories), macro-F1, how sure the engine was of its answers, and how often its
+// alternatives hold the label where it is wrong; for all rows, precision and recall by category and the
+// table of confusions.
+//
+// With -by reason, scope, owner or action it scores all rows by that field instead, over those that are
+// labelled with it. With -by harm it adds up what the errors would cost (cost.go) and prints those that
+// harm. docs/accuracy.md says what was measured.
 package main
 
 import (
@@ -23,11 +28,17 @@ import (
 	"mailwhy/diagnose"
 )
 
-// labelled is a row of the corpus.
+// labelled is a row of the corpus. Of the fields after Alt each lists what is acceptable, the best first;
+// one that is empty was not labelled.
 type labelled struct {
 	Reply    string              `json:"reply"`
+	Stage    diagnose.Stage      `json:"stage"`
 	Category *diagnose.Category  `json:"guide_category"`
 	Alt      []diagnose.Category `json:"alt"`
+	Reason   []string            `json:"reason"`
+	Scope    []string            `json:"scope"`
+	Owner    []string            `json:"owner"`
+	Action   []string            `json:"action"`
 }
 
 // aside reports whether the row is set aside.
@@ -47,31 +58,57 @@ func (l labelled) right(c diagnose.Category) bool {
 	return l.accepts(c) && (l.Category == nil || *l.Category == c)
 }
 
+// options are the flags.
+type options struct {
+	path, part, by string
+	misses         bool
+}
+
 func main() {
-	path := flag.String("rows", "diagnose/testdata/replies.jsonl", "labelled replies, one JSON object a line")
-	part := flag.String("part", "", "work or aside; all prints the misses of both parts")
-	misses := flag.Bool("misses", false,
+	var o options
+	flag.StringVar(&o.path, "rows", "diagnose/testdata/replies.jsonl",
+		"labelled replies, one JSON object a line")
+	flag.StringVar(&o.part, "part", "", "work or aside; all prints the misses of both parts")
+	flag.StringVar(&o.by, "by", "category", "what to score: category, reason, scope, owner, action or harm")
+	flag.BoolVar(&o.misses, "misses", false,
 		"print the rows that are not answered with their label, those set aside only with -part all")
 	flag.Parse()
-	if err := run(os.Stdout, *path, *part, *misses); err != nil {
+	if err := run(os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "accuracy:", err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, path, part string, misses bool) error {
+func run(w io.Writer, o options) error {
 	engine, err := diagnose.New(diagnose.Options{})
 	if err != nil {
 		return err
 	}
-	rows, err := read(path)
+	rows, err := read(o.path)
 	if err != nil {
 		return err
 	}
+	answers := make([]diagnose.Diagnosis, len(rows))
+	for i, row := range rows {
+		answers[i] = engine.Diagnose(diagnose.Symptom{Stage: row.Stage, Reply: diagnose.ParseReply(row.Reply)})
+	}
+	switch o.by {
+	case "category":
+		scoreCategories(w, o, rows, answers)
+		return nil
+	case "harm":
+		printHarm(w, rows, answers)
+		return nil
+	}
+	return scoreField(w, o, rows, answers)
+}
+
+// scoreCategories prints the scores of both parts.
+func scoreCategories(w io.Writer, o options, rows []labelled, answers []diagnose.Diagnosis) {
 	var work, aside, all score
-	for _, row := range rows {
-		d := engine.Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply(row.Reply)})
-		if misses && (part == "all" || !row.aside()) && !row.right(d.Category) {
+	for i, row := range rows {
+		d := answers[i]
+		if o.misses && (o.part == "all" || !row.aside()) && !row.right(d.Category) {
 			report(w, row, d)
 		}
 		all.add(row, d)
@@ -81,7 +118,7 @@ func run(w io.Writer, path, part string, misses bool) error {
 			work.add(row, d)
 		}
 	}
-	switch part {
+	switch o.part {
 	case "work":
 		work.print(w, "work (70 %)")
 	case "aside":
@@ -93,7 +130,6 @@ func run(w io.Writer, path, part string, misses bool) error {
 		all.printCategories(w)
 		all.printConfusion(w)
 	}
-	return nil
 }
 
 // report prints a row that was answered otherwise than labelled.

@@ -13,6 +13,7 @@ type score struct {
 	rows, named             int // all rows, and those with a label
 	strict, merged, lenient int
 	said                    map[diagnose.Confidence]*tally
+	wrong, rescued          int                          // answers that are not acceptable; those whose alternatives hold one that is
 	confusion               map[[2]diagnose.Category]int // label, answer
 }
 
@@ -33,6 +34,11 @@ func (s *score) add(row labelled, d diagnose.Diagnosis) {
 	if row.accepts(d.Category) {
 		s.lenient++
 		t.accepted++
+	} else {
+		s.wrong++
+		if slices.ContainsFunc(d.Alternatives, row.accepts) {
+			s.rescued++
+		}
 	}
 	if row.Category == nil {
 		return
@@ -71,6 +77,10 @@ func (s *score) print(w io.Writer, name string) {
 			fmt.Fprintf(w, "  said %-6s %4d times (%s), %s acceptable\n", c, t.given,
 				percent(t.given, s.rows), percent(t.accepted, t.given))
 		}
+	}
+	if s.wrong > 0 {
+		fmt.Fprintf(w, "  not acceptable %d times; an alternative is in %s of them\n",
+			s.wrong, percent(s.rescued, s.wrong))
 	}
 }
 
