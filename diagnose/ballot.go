@@ -246,17 +246,18 @@ func lesser(c, limit Confidence) Confidence {
 // maxAlternatives bounds the list of alternatives.
 const maxAlternatives = 5
 
-// alternatives lists what else the answer could be: what the rule allows, what other signals say, and what
-// the guide's table names for the pair.
-func (e *Engine) alternatives(s *Symptom, v *vote, b ballot) []Category {
+// alternatives lists what else the answer could be: what the rule allows, what other signals say, what the
+// guide's table names for the pair, and, where the answer is not sure, what its category is mistaken for.
+func (e *Engine) alternatives(s *Symptom, v *vote, b ballot, d *Diagnosis) []Category {
 	var out []Category
 	add := func(cats ...Category) {
 		for _, c := range cats {
-			if c != v.category && c.InGuide() && !slices.Contains(out, c) && len(out) < maxAlternatives {
+			if c != d.Category && c.InGuide() && !slices.Contains(out, c) && len(out) < maxAlternatives {
 				out = append(out, c)
 			}
 		}
 	}
+	add(v.category)
 	if p := e.pairOf(s.Reply); p != nil && v.basis != BasisText {
 		add(p.Categories...)
 	}
@@ -271,6 +272,11 @@ func (e *Engine) alternatives(s *Symptom, v *vote, b ballot) []Category {
 	for i := range b {
 		if o := &b[i]; o.top.rule != nil && o.top.weight >= v.score-3 {
 			add(o.category)
+		}
+	}
+	if d.Confidence != High {
+		if info, ok := e.Gloss(d.Category); ok {
+			add(info.Confused...)
 		}
 	}
 	if p := e.pairOf(s.Reply); p != nil {

@@ -20,38 +20,42 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	r := e.rows.Get().(*row)
 	defer e.rows.Put(r)
 	f := e.read(r, text, &s)
-	d, boilerplate := e.judge(&s, &f)
+	d, top := e.judge(&s, &f)
 	e.overrule(&s, &d, text)
-	e.keep(&s, &d, &f, boilerplate)
+	e.keep(&s, &d, top)
 	e.addFacts(&s, &d, &f, r)
 	e.specialise(&s, &d)
 	return d
 }
 
-// judge weighs the signals and fills in the diagnosis. boilerplate means that it rests on boilerplate alone.
-func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, boilerplate bool) {
+// judge weighs the signals and fills in the diagnosis. top is the wording that it rests on, if any.
+func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 	b := e.count(s, f)
 	if s.Reply.Code == 0 && s.NetErr.Kind != NetNone {
-		return e.judgeNetwork(s, b), false
+		return e.judgeNetwork(s, b), signal{}
 	}
 	v := b.winner()
 	if v == nil {
-		return e.judgeNothing(s), false
+		return e.judgeNothing(s), signal{}
 	}
 	reason, rule, basis := e.reasonOf(v)
-	conf := e.confidence(v, b, f.words > 0)
+	conf, category := e.confidence(v, b, f.words > 0), v.category
 	switch {
 	case e.unexplained(s, f, v, reason):
-		reason, conf = refusedUnexplained, Low
+		reason, conf = f.unexplainedReason(), Low
+		category = e.reasons[reason].Category
 		if f.unread {
 			rule = unreadBeside + pairKey(s.Reply.Code, s.Reply.Enhanced)
 		}
 	case basis != BasisText && conf == Low && !f.unread && e.removes(reason) && e.namesAddress(s):
 		conf = Medium
 	}
-	d = e.explain(s, reason, v.category, basis, conf, rule)
-	d.Alternatives = e.alternatives(s, v, b)
-	return d, basis == BasisText && v.top.boilerplate
+	d = e.explain(s, reason, category, basis, conf, rule)
+	d.Alternatives = e.alternatives(s, v, b, &d)
+	if basis == BasisText {
+		top = v.top
+	}
+	return d, top
 }
 
 // judgeNetwork diagnoses a failure of a known kind. Its words only make a token error more precise.
@@ -160,9 +164,9 @@ func quotesAnother(text string) bool {
 }
 
 // Whoever reads the answer, often a program, deletes the address, and it is hard to get back. So the action
-// remove_address needs a permanent reply that finds the fault in this address: a wording that was understood,
-// with at least medium confidence, or an enhanced code of the address itself, with no words beside it that no
-// rule knows. An answer that falls short keeps its reason, if that rests on words, and says wait.
+// remove_address needs a permanent reply whose wording finds the fault in this address and was understood: by
+// a rule of the band normal or a higher one, or by a vaguer one that the enhanced code bears out. No code says
+// it alone. An answer that falls short keeps its reason and says wait.
 
 // removes reports whether the action of a reason is to remove the address.
 func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }
@@ -189,6 +193,15 @@ func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) boo
 	return f.unread || s.Stage == StageEndOfData
 }
 
+// unexplainedReason is the reason where the words were not understood: they may still name the recipient, and
+// nobody else.
+func (f *finding) unexplainedReason() Reason {
+	if f.unread && f.recipient && !f.other {
+		return recipientRejected
+	}
+	return refusedUnexplained
+}
+
 // namesAddress reports whether the enhanced code says of the address itself that it is at fault (RFC 3463,
 // 3.2 and 3.3).
 func (e *Engine) namesAddress(s *Symptom) bool {
@@ -196,14 +209,15 @@ func (e *Engine) namesAddress(s *Symptom) bool {
 	return row != nil && row.Address
 }
 
-// keep replaces the advice to remove the address where that is not certain enough.
-func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, boilerplate bool) {
+// keep replaces the advice to remove the address where that is not certain enough. top is the wording that
+// the answer rests on, if any.
+func (e *Engine) keep(s *Symptom, d *Diagnosis, top signal) {
 	switch {
 	case d.Action != ActionRemoveAddress:
 		return
 	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4:
 		d.Fix = slices.Clone(e.keepNow)
-	case e.certain(s, d, f, boilerplate):
+	case e.certain(s, d, top):
 		return
 	default:
 		d.Fix = slices.Clone(e.keepUnsure)
@@ -212,16 +226,18 @@ func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, boilerplate bool) {
 }
 
 // certain reports whether the answer may say that the address should be removed.
-func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, boilerplate bool) bool {
+func (e *Engine) certain(s *Symptom, d *Diagnosis, top signal) bool {
 	switch {
-	case d.Scope != ScopeRecipient:
+	case d.Scope != ScopeRecipient || d.Confidence == Low:
 		return false
-	case f.unread && d.Basis != BasisText && d.Basis != BasisNetwork:
-		return false
-	case e.namesAddress(s) || d.Basis == BasisNetwork:
+	case d.Basis == BasisNetwork: // the domain itself says that it accepts no mail (RFC 7505)
 		return true
-	case boilerplate: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
+	case d.Basis != BasisText || top.rule == nil:
+		return false
+	case e.namesAddress(s):
+		return true
+	case top.boilerplate: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
 		return s.Stage == StageRcpt && s.Reply.Code == 550
 	}
-	return d.Basis == BasisText && d.Confidence != Low
+	return top.rule.weight >= normalWeight
 }

@@ -47,6 +47,7 @@ const (
 	noRefusal          Reason = "not_a_refusal"
 	unknownReason      Reason = "unexplained"
 	refusedUnexplained Reason = "refused_unexplained"
+	recipientRejected  Reason = "recipient_rejected"
 	authFailed         Reason = "auth_failed"
 	authTemporary      Reason = "auth_temporary"
 	sessionRefused     Reason = "session_refused"

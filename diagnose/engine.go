@@ -32,6 +32,7 @@ type Engine struct {
 	providers  []provider
 	blocklists []blocklistInfo
 	advice     map[Reason][]advice
+	provCodes  map[string]*providerCode // by the id of the rule
 	rules      []compiled
 	x          *index
 	rows       sync.Pool // of *row: memory of past searches, never their content
@@ -63,7 +64,8 @@ func New(opts Options) (*Engine, error) {
 		network: f.Network, unread: f.Unread, unreadCode: f.UnreadCode,
 		keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
 		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{},
-		stages: map[Stage][]Category{}, x: newIndex(f.Words)}
+		provCodes: make(map[string]*providerCode, len(f.ProvCodes)),
+		stages:    map[Stage][]Category{}, x: newIndex(f.Words)}
 	for i := range e.reasonList {
 		e.reasons[e.reasonList[i].ID] = &e.reasonList[i]
 	}
@@ -71,6 +73,9 @@ func New(opts Options) (*Engine, error) {
 		for _, r := range a.Reasons {
 			e.advice[r] = append(e.advice[r], a)
 		}
+	}
+	for i := range f.ProvCodes {
+		e.provCodes[f.ProvCodes[i].id()] = &f.ProvCodes[i]
 	}
 	for stage, names := range f.Stages {
 		for _, n := range names {
@@ -121,8 +126,8 @@ func loadUser(name string, rules []byte) (*file, error) {
 // changesGuide reports whether a user's file holds what is the guide's own.
 func (f *file) changesGuide() bool {
 	return len(f.Categories) > 0 || f.Unread != nil || f.UnreadCode != nil || f.Boilerplate != nil ||
-		f.Pointers != nil || f.KeepNow != nil || f.KeepUnsure != nil || f.Pairs != nil ||
-		f.PairsAdded != nil || f.Network != nil || f.Stages != nil
+		f.Pointers != nil || f.RecipientWords != nil || f.OtherWords != nil || f.KeepNow != nil ||
+		f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil || f.Network != nil || f.Stages != nil
 }
 
 // addPairs fills the guide's table.
@@ -248,6 +253,8 @@ func (e *Engine) addPhrases(f *file) error {
 	for i, b := range f.Blocklists {
 		add("blocklist "+b.ID, b.Match, i, roleBlocklist)
 	}
+	add("recipient words", f.RecipientWords, 0, roleRecipient)
+	add("other words", f.OtherWords, 0, roleOther)
 	add("boilerplate", f.Boilerplate, 0, roleBoilerplate)
 	add("pointers", f.Pointers, 0, rolePointer)
 	return errors.Join(append(errs, e.x.finish())...)

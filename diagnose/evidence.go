@@ -9,6 +9,9 @@ import (
 // specialise makes a diagnosis specific: the provider's own advice goes in front, and facts of the message
 // become evidence.
 func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
+	if c := e.provCodes[d.Rule]; c != nil && d.Provider == "" {
+		d.Provider = c.Provider
+	}
 	for _, a := range e.advice[d.Reason] {
 		if a.Provider != d.Provider {
 			continue
@@ -31,6 +34,10 @@ func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
 	if d.Reason == "expired" && !s.Facts.FirstAttempt.IsZero() {
 		at := s.Facts.FirstAttempt.UTC().Format("2006-01-02 15:04:05 UTC")
 		d.Evidence = append(d.Evidence, "The first attempt was made at "+at+".")
+	}
+	if c := e.provCodes[d.Rule]; c != nil {
+		d.Evidence = append(d.Evidence, "The provider's code means that "+c.Means+".")
+		d.Links = appendLinks(d.Links, c.Link)
 	}
 }
 

@@ -26,6 +26,8 @@ type CategoryInfo struct {
 	Fix        []string `toml:"fix" json:"fix"`
 	Reason     Reason   `toml:"reason" json:"reason"` // where only a bare code names the category
 	Links      []string `toml:"links" json:"links,omitempty"`
+
+	Confused []Category `toml:"confused" json:"-"` // what an unsure answer may be instead, the likeliest first
 }
 
 // ReasonInfo is the one definition of a reason.
@@ -77,6 +79,27 @@ type provider struct {
 	Name  string   `toml:"name"`
 	Match []string `toml:"match"`
 	Hosts []string `toml:"hosts"` // domains of its servers
+}
+
+// providerCode is a code of a provider's own, and what it means.
+type providerCode struct {
+	Provider string   `toml:"provider"`
+	Codes    []string `toml:"codes"` // phrases
+	Reason   Reason   `toml:"reason"`
+	Means    string   `toml:"means"` // the rest of a sentence that begins with "The code means that"
+	Link     string   `toml:"link"`
+	Example  string   `toml:"example"`
+}
+
+// id is that of the rule which stands for the code.
+func (c *providerCode) id() string {
+	return "code-" + c.Provider + "-" + strings.ReplaceAll(c.Codes[0], " ", "-")
+}
+
+// rule is the code as a rule.
+func (c *providerCode) rule(from string) rule {
+	return rule{ID: c.id(), Reason: c.Reason, Weight: certain, Any: c.Codes, Example: []string{c.Example},
+		from: from}
 }
 
 // blocklistInfo is a list that replies name.
@@ -165,14 +188,18 @@ type file struct {
 	Stages     map[Stage][]string  `toml:"stage"` // which category a stage prefers
 	Words      map[string][]string `toml:"words"`
 	Providers  []provider          `toml:"provider"`
+	ProvCodes  []providerCode      `toml:"provider_code"`
 	Blocklists []blocklistInfo     `toml:"blocklist"`
 	Advice     []advice            `toml:"advice"`
 	Rules      []rule              `toml:"rule"`
 
-	Boilerplate []string `toml:"boilerplate"` // what servers say in front of the cause, or in its place
-	Pointers    []string `toml:"pointers"`    // where the reader finds more
-	KeepNow     []string `toml:"keep_now"`    // the fix of a temporary reply about an address
-	KeepUnsure  []string `toml:"keep_unsure"` // the fix where it is not certain that the address is at fault
+	Boilerplate    []string `toml:"boilerplate"`     // what servers say in front of the cause, or in its place
+	Pointers       []string `toml:"pointers"`        // where the reader finds more
+	RecipientWords []string `toml:"recipient_words"` // that name the recipient
+	OtherWords     []string `toml:"other_words"`     // that name somebody or something else
+
+	KeepNow    []string `toml:"keep_now"`    // the fix of a temporary reply about an address
+	KeepUnsure []string `toml:"keep_unsure"` // the fix where it is not certain that the address is at fault
 }
 
 // Options are the parts of an Engine that differ between installations.
@@ -206,6 +233,12 @@ func parseFile(name string, data []byte, f *file) error {
 	for i := range f.Rules {
 		f.Rules[i].from = name
 	}
+	for i := range f.ProvCodes {
+		if len(f.ProvCodes[i].Codes) == 0 {
+			return fmt.Errorf("%s: provider_code %d has no codes", name, i+1)
+		}
+		f.Rules = append(f.Rules, f.ProvCodes[i].rule(name))
+	}
 	return nil
 }
 
@@ -234,6 +267,7 @@ func (f *file) merge(user *file) {
 	f.Codes = append(slices.Clone(user.Codes), f.Codes...)
 	f.Advice = append(slices.Clone(user.Advice), f.Advice...)
 	f.Providers = append(f.Providers, user.Providers...)
+	f.ProvCodes = append(slices.Clone(user.ProvCodes), f.ProvCodes...)
 	f.Blocklists = append(slices.Clone(user.Blocklists), f.Blocklists...)
 }
 

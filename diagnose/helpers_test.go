@@ -49,7 +49,7 @@ func (l *labelled) accepts(c Category) bool {
 }
 
 // labelledReplies are the rows of replies, templates or blind.
-func labelledReplies(t testing.TB, name string) []labelled { return jsonRows[labelled](t, name, 300) }
+func labelledReplies(t testing.TB, name string) []labelled { return jsonRows[labelled](t, name, 90) }
 
 // jsonRows are the rows of a file in testdata, a JSON object a line; there must be so many at least.
 func jsonRows[T any](t testing.TB, name string, least int) (rows []T) {

@@ -45,6 +45,8 @@ const (
 	roleNone
 	roleProvider
 	roleBlocklist
+	roleRecipient   // it names the recipient, whatever is said of it
+	roleOther       // it names somebody or something else
 	roleBoilerplate // boilerplate: it says nothing beside other words
 	rolePointer     // it says where to read more, and nothing else
 )

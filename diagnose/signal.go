@@ -33,6 +33,8 @@ type finding struct {
 	signals   []signal // rules that hold, in the order of the rules
 	provider  int      // -1 when none
 	blocklist int
+	recipient bool // the words name the recipient
+	other     bool // they name somebody or something else: the sender, a host, the message
 }
 
 // signal is a rule that holds.
@@ -163,6 +165,12 @@ func (f *finding) note(p *phrase, r *row, boilerplate bool) {
 		if f.blocklist < 0 || int(p.owner) < f.blocklist {
 			f.blocklist = int(p.owner)
 		}
+		return
+	case roleRecipient:
+		f.recipient = f.recipient || !boilerplate
+		return
+	case roleOther:
+		f.other = f.other || !boilerplate
 		return
 	}
 	t := &r.tallies[p.owner]
