@@ -29,6 +29,7 @@ type diagnoser struct {
 	dsn       string
 	enrich    bool
 	unmatched bool
+	suggest   bool
 	blocks    int  // printed for people
 	failed    bool // something could not be read: exit status 1 at the end
 }
@@ -53,6 +54,7 @@ It also reads whole bounces, logs of Postfix, and mailwhy's own delivery log:
   mailwhy diagnose --dsn - --enrich < b > c      the bounce with the diagnosis added to it
   mailwhy diagnose --log < /var/log/mail.log     the log with the diagnosis behind each refusal
   mailwhy diagnose --unmatched delivery.log      the refusals that no rule matched, most frequent first
+  mailwhy diagnose --unmatched --suggest FILE    a rule for each family of them, to edit
 
 The exit status is 1 when a line holds no reply; the others are explained all the same.`,
 	}
@@ -68,6 +70,8 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 		"annotate Postfix log lines from standard input; with --text those without a reply, too")
 	f.BoolVar(&d.unmatched, "unmatched", false,
 		"list the wordings in delivery logs that no rule matched; with --rules, those that your rules leave")
+	f.BoolVar(&d.suggest, "suggest", false,
+		"with --unmatched: print a rule skeleton for each family of wordings, for diagnose.rules_file")
 	f.StringVar(&d.rules, "rules", "", "`file` of rules of your own, to try")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		d.in, d.out, d.errOut = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
@@ -121,6 +125,8 @@ func (d *diagnoser) checkModes(args []string) error {
 		return errors.New("--enrich emits one bounce: it takes one file, and no --json")
 	case d.log && len(args) > 0:
 		return errors.New("--log reads standard input: mailwhy diagnose --log < FILE")
+	case d.suggest && (!d.unmatched || d.json):
+		return errors.New("--suggest goes with --unmatched, and prints rules, no --json")
 	case d.text && (d.dsn != "" || d.unmatched):
 		return errors.New("--text goes with replies and with --log")
 	}

@@ -65,7 +65,11 @@ func (d *diagnoser) sumUnmatched(files []string) error {
 			return err
 		}
 	}
-	if err := s.print(); err != nil {
+	show := s.print
+	if d.suggest {
+		show = s.suggest
+	}
+	if err := show(); err != nil {
 		return err
 	}
 	if s.foreign > 0 {

@@ -67,3 +67,29 @@ func TestDiagnoseUnmatcheds(t *testing.T) {
 		t.Errorf("the rule for glorp is not heeded:\n%s", stdout)
 	}
 }
+
+// TestDiagnoseSuggest holds that the rules suggested for unmatched wordings load, and match them all.
+func TestDiagnoseSuggest(t *testing.T) {
+	e := newTestDiagnoser(t).engine
+	var log []byte
+	replies := []string{"550 zork 17 the wumpus <u1@c.example>", "550 glorp \"quuxed\" \\x",
+		"554 glorp quuxed",
+		"450 \u202eglorp frobbed", "550 \u30bd\u30bc\u30eb", "550 17", "550 zork 18 the wumpus"}
+	for _, reply := range replies {
+		d := e.Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply(reply)})
+		l := record.Event{Kind: "failed", ID: "a", To: "b@c.example", Reply: reply, Diagnosis: &d}
+		log = append(l.AppendJSON(log), '\n')
+	}
+	status, stdout, stderr := runDiagnose(t, string(log), "--unmatched", "--suggest")
+	if status != 0 || !strings.HasPrefix(stdout, "# 5 rules for") || strings.Contains(stdout, "\u202e") {
+		t.Fatalf("exit status %d: %s%s", status, stderr, stdout)
+	}
+	rules := filepath.Join(t.TempDir(), "rules.toml")
+	if err := os.WriteFile(rules, []byte(stdout), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stdout, stderr = runDiagnose(t, string(log), "--unmatched", "--rules", rules)
+	if !strings.Contains(stdout, "1 of 7 refusals") { // the one without a word
+		t.Errorf("with the suggested rules: %s%s", stderr, stdout)
+	}
+}

@@ -17,22 +17,29 @@ import (
 func newGuideCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "guide [CATEGORY | REASON]",
+		Use:   "guide [CATEGORY | REASON | CODE]",
 		Short: "Print the guide: the categories, their codes, causes and fixes",
 		Long: `Prints the guide by which refusals are explained: each category with its definition, codes,
 cause and fix. With a CATEGORY, or the beginning of its name, it prints that category and its
-reasons; with a REASON, that reason.
+reasons; with a REASON, that reason; with a CODE, basic or enhanced or both, what it means alone.
+
+The nine categories are those of the guide to bounce errors that a mail sending service publishes
+for its customers; which category a reply gets, and the reasons below them, are mailwhy's.
 
   mailwhy guide
   mailwhy guide 'Mailbox Full'
-  mailwhy guide user_unknown`,
+  mailwhy guide user_unknown
+  mailwhy guide 550 5.7.1`,
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := diagnose.New(diagnose.Options{})
 			if err != nil {
 				return err
 			}
 			g := guide{engine: e, json: asJSON}
-			if name := strings.TrimSpace(strings.Join(args, " ")); name != "" {
+			name := strings.TrimSpace(strings.Join(args, " "))
+			if code, enhanced, ok := parseCodes(name); ok {
+				err = g.codes(code, enhanced)
+			} else if name != "" {
 				err = g.named(name)
 			} else {
 				err = g.all()
@@ -89,6 +96,10 @@ func (g *guide) entry(info diagnose.CategoryInfo) guideEntry {
 
 // all prints every category.
 func (g *guide) all() error {
+	if !g.json {
+		paragraph(&g.out, "", "", guideOrigin)
+		g.out.WriteByte('\n')
+	}
 	for _, c := range g.engine.Categories() {
 		e := g.entry(c)
 		if g.json {
