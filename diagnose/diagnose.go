@@ -165,8 +165,8 @@ func quotesAnother(text string) bool {
 
 // Whoever reads the answer, often a program, deletes the address, and it is hard to get back. So the action
 // remove_address needs a permanent reply whose wording finds the fault in this address and was understood: by
-// a rule of the band normal or a higher one, or by a vaguer one that the enhanced code bears out. No code says
-// it alone. An answer that falls short keeps its reason and says wait.
+// a rule of the band normal or a higher one, or by a vaguer one that the enhanced code bears out. No code
+// says it alone. An answer that falls short keeps its reason and says wait.
 
 // removes reports whether the action of a reason is to remove the address.
 func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }

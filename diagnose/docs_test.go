@@ -8,35 +8,77 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the reasons into docs/diagnosis.md")
+var update = flag.Bool("update", false, "write the lists into docs/diagnosis.md and docs/fixes.md")
 
 // diagnosisPage is the page for users.
 const diagnosisPage = "../docs/diagnosis.md"
 
+// fixesPage is the page of fixes.
+const fixesPage = "../docs/fixes.md"
+
 // TestDocumentedReasons holds that the page lists every category and reason of the guide, in its words. Run
 // the test with -update to write the list.
 func TestDocumentedReasons(t *testing.T) {
-	const begin, end = "<!-- reasons -->\n", "<!-- end of reasons -->\n"
-	text, err := os.ReadFile(diagnosisPage)
+	checkList(t, diagnosisPage, "reasons", reasonsList(newEngine(t)))
+}
+
+// TestDocumentedFixes holds that the page lists the steps of every reason, with the pages that they were
+// checked against.
+func TestDocumentedFixes(t *testing.T) {
+	checkList(t, fixesPage, "fixes", fixesList(newEngine(t)))
+}
+
+// checkList holds that a page has a list between its marks, or writes it there.
+func checkList(t *testing.T, page, name, want string) {
+	t.Helper()
+	begin, end := "<!-- "+name+" -->\n", "<!-- end of "+name+" -->\n"
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, ok := strings.Cut(string(text), begin)
 	got, after, ended := strings.Cut(rest, end)
 	if !ok || !ended {
-		t.Fatalf("%s lacks the lines %q and %q", diagnosisPage, begin, end)
+		t.Fatalf("%s lacks the lines %q and %q", page, begin, end)
 	}
-	want := reasonsList(newEngine(t))
 	if *update {
-		if err := os.WriteFile(diagnosisPage, []byte(before+begin+want+end+after), 0o600); err != nil {
+		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if got != want {
-		t.Errorf("the reasons in %s are out of date; run this test with -update. They should be:\n%s",
-			diagnosisPage, want)
+		t.Errorf("the %s in %s are out of date; run this test with -update. They should be:\n%s",
+			name, page, want)
 	}
+}
+
+// fixesList is the list of the fixes of all reasons, and of what providers' own pages add.
+func fixesList(e *Engine) string {
+	var b strings.Builder
+	for _, r := range e.Reasons() {
+		if r.ID == noRefusal {
+			continue
+		}
+		fmt.Fprintf(&b, "\n### %s\n\n", r.ID)
+		wrapInto(&b, fmt.Sprintf("%s Who acts: %s.", r.Cause, r.Owner), "")
+		b.WriteByte('\n')
+		for i, step := range r.Fix {
+			wrapInto(&b, fmt.Sprintf("%d. %s", i+1, step), "   ")
+		}
+		for _, link := range r.Links {
+			fmt.Fprintf(&b, "\nSee\n<%s>\n", link)
+		}
+		for _, a := range e.advice[r.ID] {
+			b.WriteByte('\n')
+			wrapInto(&b, fmt.Sprintf("By %s: %s", a.Provider, strings.Join(a.Fix, " ")), "")
+			for _, link := range a.Links {
+				fmt.Fprintf(&b, "<%s>\n", link)
+			}
+		}
+	}
+	b.WriteByte('\n')
+	return b.String()
 }
 
 // reasonsList is the list of all reasons, by category.

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// maxSteps is how many steps a fix has at most.
+const maxSteps = 4
+
 // specialise makes a diagnosis specific: the provider's own advice goes in front, and facts of the message
 // become evidence.
 func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
@@ -17,6 +20,7 @@ func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
 			continue
 		}
 		d.Fix = append(slices.Clone(a.Fix), d.Fix...)
+		d.Fix = d.Fix[:min(len(d.Fix), maxSteps)]
 		d.Links = appendLinks(slices.Clone(a.Links), d.Links...)
 		break
 	}

@@ -27,7 +27,7 @@ type CategoryInfo struct {
 	Reason     Reason   `toml:"reason" json:"reason"` // where only a bare code names the category
 	Links      []string `toml:"links" json:"links,omitempty"`
 
-	Confused []Category `toml:"confused" json:"-"` // what an unsure answer may be instead, the likeliest first
+	Confused []Category `toml:"confused" json:"-"` // what an unsure answer may be, the likeliest first
 }
 
 // ReasonInfo is the one definition of a reason.
@@ -193,7 +193,7 @@ type file struct {
 	Advice     []advice            `toml:"advice"`
 	Rules      []rule              `toml:"rule"`
 
-	Boilerplate    []string `toml:"boilerplate"`     // what servers say in front of the cause, or in its place
+	Boilerplate    []string `toml:"boilerplate"`     // what stands in front of the cause, or in its place
 	Pointers       []string `toml:"pointers"`        // where the reader finds more
 	RecipientWords []string `toml:"recipient_words"` // that name the recipient
 	OtherWords     []string `toml:"other_words"`     // that name somebody or something else

@@ -90,7 +90,8 @@ func run(w io.Writer, o options) error {
 	}
 	answers := make([]diagnose.Diagnosis, len(rows))
 	for i, row := range rows {
-		answers[i] = engine.Diagnose(diagnose.Symptom{Stage: row.Stage, Reply: diagnose.ParseReply(row.Reply)})
+		reply := diagnose.ParseReply(row.Reply)
+		answers[i] = engine.Diagnose(diagnose.Symptom{Stage: row.Stage, Reply: reply})
 	}
 	switch o.by {
 	case "category":

@@ -13,7 +13,8 @@ type score struct {
 	rows, named             int // all rows, and those with a label
 	strict, merged, lenient int
 	said                    map[diagnose.Confidence]*tally
-	wrong, rescued          int                          // answers that are not acceptable; those whose alternatives hold one that is
+	wrong                   int                          // answers that are not acceptable
+	rescued                 int                          // of them those with an acceptable alternative
 	confusion               map[[2]diagnose.Category]int // label, answer
 }
 
