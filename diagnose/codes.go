@@ -7,7 +7,7 @@ import "strings"
 type CodeMeaning struct {
 	Code           int    `json:"code,omitempty"`
 	Enhanced       string `json:"enhanced,omitempty"`
-	Pairs          []Pair `json:"pairs,omitempty"`           // rows of the guide's table, all of Code without Enhanced
+	Pairs          []Pair `json:"pairs,omitempty"`           // rows of the guide's table
 	EnhancedReason Reason `json:"enhanced_reason,omitempty"` // what the enhanced code means (RFC 3463)
 	CodeReason     Reason `json:"code_reason,omitempty"`     // what the basic code means (RFC 5321, 4.2.3)
 }

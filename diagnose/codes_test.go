@@ -8,7 +8,8 @@ import (
 func TestCodes(t *testing.T) {
 	e := newEngine(t)
 	both := e.Codes(550, Enhanced{5, 2, 1})
-	if len(both.Pairs) != 1 || both.Pairs[0].Code != 550 || both.EnhancedReason == "" || both.CodeReason == "" {
+	if len(both.Pairs) != 1 || both.Pairs[0].Code != 550 || both.EnhancedReason == "" ||
+		both.CodeReason == "" {
 		t.Errorf("550 5.2.1 is %+v", both)
 	}
 	if all := e.Codes(550, Enhanced{}); len(all.Pairs) < 20 || all.EnhancedReason != "" {
@@ -37,8 +38,8 @@ func TestPhraseHolds(t *testing.T) {
 		if tried++; tried%8 != 0 { // an engine a reply takes long
 			continue
 		}
-		rules := fmt.Sprintf("[[rule]]\nid = \"ours\"\nreason = \"server_full\"\nweight = \"certain\"\nany = [%q]\n",
-			phrase)
+		const form = "[[rule]]\nid = \"ours\"\nreason = \"server_full\"\nweight = \"certain\"\nany = [%q]\n"
+		rules := fmt.Sprintf(form, phrase)
 		own, err := New(Options{Rules: []byte(rules)})
 		if err != nil {
 			t.Fatalf("%q: %v", phrase, err)

@@ -131,11 +131,17 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 			e.become(s, d, mailRefused, BasisStage, "stage mail")
 		}
 	default:
-		if d.Scope == ScopeUpstream && quotesAnother(text) {
+		switch quoted := quotesAnother(text); {
+		case d.Scope == ScopeUpstream && quoted:
 			d.Scope, d.Owner = ScopeRecipient, OwnerRecipientAdmin
+		case d.Scope == ScopeRecipient && answersAuth(s.Reply.Code) && !quoted:
+			e.become(s, d, authFailed, BasisStage, "stage auth")
 		}
 	}
 }
+
+// answersAuth reports whether a basic code is one that only AUTH gets (RFC 4954, 6).
+func answersAuth(code int) bool { return code == 534 || code == 535 || code == 538 }
 
 // aboutSender reports whether d, a permanent refusal of MAIL, is about the account or the sender, whatever
 // its words seem to say: no recipient has been named yet, and of the message only its size and the

@@ -41,7 +41,8 @@ func (s *unmatchedSum) suggest() error {
 		f.print(&b, id)
 	}
 	if without > 0 {
-		fmt.Fprintf(&b, "\n# %s without a word that a rule could look for\n", count(int64(without), "wording"))
+		fmt.Fprintf(&b, "\n# %s without a word that a rule could look for\n",
+			count(int64(without), "wording"))
 	}
 	_, err := s.diagnoser.out.Write(b.Bytes())
 	return err
