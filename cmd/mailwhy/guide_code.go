@@ -10,7 +10,8 @@ import (
 
 // guideOrigin says what the categories are.
 const guideOrigin = "The nine categories are those of the guide to bounce errors that a mail sending " +
-	"service publishes for its customers; which category a reply gets, and the reasons below them, are mailwhy's."
+	"service publishes for its customers; which category a reply gets, and the reasons below them, " +
+	"are mailwhy's."
 
 // parseCodes reads "550", "5.7.1" or "550 5.7.1"; ok is false where name holds anything else.
 func parseCodes(name string) (code int, enhanced diagnose.Enhanced, ok bool) {
