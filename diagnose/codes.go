@@ -1,6 +1,9 @@
 package diagnose
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // CodeMeaning is what the tables say of codes alone, before any wording is read. A reason is "" where a table
 // does not have the code.
@@ -15,6 +18,39 @@ type CodeMeaning struct {
 // Known reports whether any table has the codes.
 func (m CodeMeaning) Known() bool {
 	return len(m.Pairs) > 0 || m.EnhancedReason != "" || m.CodeReason != ""
+}
+
+// Pair writes the codes as a reply has them.
+func (m CodeMeaning) Pair() string { return pairText(m.Code, m.Enhanced) }
+
+// String writes the pair as a reply has it.
+func (p Pair) String() string { return pairText(p.Code, p.Text) }
+
+// pairText writes a basic and an enhanced code, either of which may be missing.
+func pairText(code int, enhanced string) string {
+	switch {
+	case code == 0:
+		return enhanced
+	case enhanced == "":
+		return strconv.Itoa(code)
+	}
+	return strconv.Itoa(code) + " " + enhanced
+}
+
+// ParseCodes reads "550", "5.7.1" or "550 5.7.1"; ok is false where name holds anything else.
+func ParseCodes(name string) (code int, enhanced Enhanced, ok bool) {
+	for _, field := range strings.Fields(name) {
+		if e, is := ParseEnhanced(field); is && enhanced.IsZero() {
+			enhanced = e
+			continue
+		}
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 200 || n > 799 || code != 0 {
+			return 0, Enhanced{}, false
+		}
+		code = n
+	}
+	return code, enhanced, code != 0 || !enhanced.IsZero()
 }
 
 // Codes looks up a basic code, an enhanced code, or both; 0 and the zero Enhanced stand for none.

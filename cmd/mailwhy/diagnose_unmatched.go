@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"mailwhy/cmd/mailwhy/internal/skeleton"
 	"mailwhy/diagnose"
 	"mailwhy/relay/record"
 )
@@ -221,4 +222,27 @@ func (g *generalizer) of(text string) string {
 	text = g.id.ReplaceAllString(text, "ID")
 	text = g.number.ReplaceAllString(text, "N")
 	return cut(strings.Join(strings.Fields(text), " "), 200)
+}
+
+// suggest prints a rule for each family of unmatched wordings, in the form of diagnose.rules_file.
+func (s *unmatchedSum) suggest() error {
+	var list []skeleton.Wording
+	without := 0
+	for _, w := range s.sorted() {
+		phrase := s.diagnoser.engine.Phrase(diagnose.ParseReply(w.Example).Text)
+		if phrase == "" {
+			without++
+			continue
+		}
+		list = append(list, skeleton.Wording{Phrase: phrase, Code: w.Code, Example: w.Example, Reason: w.Reason,
+			Answer: fmt.Sprintf("%s (%s), %s, %s", w.Category, w.Reason, w.Basis, w.Confidence),
+			Hosts:  w.Hosts, Count: w.Count})
+	}
+	rules := skeleton.Rules(list)
+	if without > 0 {
+		rules = fmt.Appendf(rules, "\n# %s without a word that a rule could look for\n",
+			count(int64(without), "wording"))
+	}
+	_, err := s.diagnoser.out.Write(rules)
+	return err
 }

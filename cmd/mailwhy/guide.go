@@ -37,7 +37,7 @@ for its customers; which category a reply gets, and the reasons below them, are 
 			}
 			g := guide{engine: e, json: asJSON}
 			name := strings.TrimSpace(strings.Join(args, " "))
-			if code, enhanced, ok := parseCodes(name); ok {
+			if code, enhanced, ok := diagnose.ParseCodes(name); ok {
 				err = g.codes(code, enhanced)
 			} else if name != "" {
 				err = g.named(name)
@@ -54,6 +54,11 @@ for its customers; which category a reply gets, and the reasons below them, are 
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	return c
 }
+
+// guideOrigin says what the categories are.
+const guideOrigin = "The nine categories are those of the guide to bounce errors that a mail sending " +
+	"service publishes for its customers; which category a reply gets, and the reasons below them, " +
+	"are mailwhy's."
 
 // guide prints the guide.
 type guide struct {
@@ -304,4 +309,49 @@ func nearest(names []string, wanted string) []string {
 	sorted := slices.Clone(names)
 	slices.SortStableFunc(sorted, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })
 	return sorted[:min(maxNearest, len(sorted))]
+}
+
+// codes prints what the tables say of codes alone.
+func (g *guide) codes(code int, enhanced diagnose.Enhanced) error {
+	m := g.engine.Codes(code, enhanced)
+	if !m.Known() {
+		return fmt.Errorf("the guide has no code %s", m.Pair())
+	}
+	if g.json {
+		return g.object(m)
+	}
+	fmt.Fprintln(&g.out, m.Pair())
+	for i, p := range m.Pairs {
+		item(&g.out, first(i, "guide"), p.String()+": "+pairCategories(&p))
+	}
+	if len(m.Pairs) == 0 {
+		item(&g.out, "guide", "does not name it")
+	}
+	g.codeReason(m.Enhanced, m.EnhancedReason)
+	if code != 0 {
+		g.codeReason(strconv.Itoa(code), m.CodeReason)
+	}
+	g.out.WriteString("\nThe wording of a reply says more than its codes: mailwhy diagnose 'REPLY'.\n")
+	return nil
+}
+
+// codeReason prints what one code means alone.
+func (g *guide) codeReason(code string, reason diagnose.Reason) {
+	if info, ok := g.engine.Explain(reason); ok {
+		item(&g.out, code, fmt.Sprintf("%s: %s", reason, info.Definition))
+	}
+}
+
+// pairCategories lists the categories of a pair; those that stand only in the full table are marked.
+func pairCategories(p *diagnose.Pair) string {
+	names := make([]string, len(p.Categories))
+	for i, c := range p.Categories {
+		names[i] = string(c)
+		for _, added := range p.Added {
+			if added == c {
+				names[i] += "*"
+			}
+		}
+	}
+	return strings.Join(names, ", ")
 }
