@@ -8,7 +8,8 @@ func TestAddressIsGivenUpOnlyForItsOwnFault(t *testing.T) {
 	e := newEngine(t)
 	stages := []Stage{StageUnknown, StageHello, StageAuth, StageMail, StageRcpt, StageData, StageEndOfData}
 	removed := 0
-	for _, file := range []string{"replies", "templates", "blind", "public", "public-aside", "fresh"} {
+	files := []string{"replies", "templates", "blind", "public", "public-aside", "public-later", "fresh"}
+	for _, file := range files {
 		for _, row := range labelledReplies(t, file) {
 			for _, stage := range stages {
 				s := symptomOf(row.Reply)

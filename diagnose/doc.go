@@ -19,13 +19,12 @@
 //     does not count.
 //  4. Every rule that holds is a signal with a weight. Signals of one category support each other; the
 //     (code, enhanced code) pair of the guide's table, the enhanced code and the basic code count last and
-//     little, and decide only when the wording says nothing. They never blame an address beside words that
-//     no rule knows.
+//     little, and decide only when the wording says nothing. They never make an address be given up.
 //  5. The reason that won decides scope, owner and fix; stage, provider and facts of the message make them
 //     specific.
 //
 // What always holds: Diagnose answers every Symptom; every 4yz, 5yz and 221 has a category of the guide; a
 // failure that came without a reply is a Connection Failure unless its wording says more; basis and
-// confidence say what the answer rests on; nothing in a Diagnosis grows with the length of the reply; only a
-// permanent reply about this recipient that was understood says to remove the address (ActionRemoveAddress).
+// confidence say what the answer rests on; nothing in a Diagnosis grows with the length of the reply; only
+// the words of a permanent reply about this recipient say to remove the address (ActionRemoveAddress).
 package diagnose

@@ -234,9 +234,11 @@ func (s *unmatchedSum) suggest() error {
 			without++
 			continue
 		}
-		list = append(list, skeleton.Wording{Phrase: phrase, Code: w.Code, Example: w.Example,
-			Reason: w.Reason, Answer: fmt.Sprintf("%s (%s), %s, %s", w.Category, w.Reason, w.Basis, w.Confidence),
-			Hosts: w.Hosts, Count: w.Count})
+		list = append(list, skeleton.Wording{
+			Phrase: phrase, Code: w.Code, Example: w.Example, Reason: w.Reason, Hosts: w.Hosts,
+			Count:  w.Count,
+			Answer: fmt.Sprintf("%s (%s), %s, %s", w.Category, w.Reason, w.Basis, w.Confidence),
+		})
 	}
 	rules := skeleton.Rules(list)
 	if without > 0 {
