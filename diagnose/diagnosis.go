@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -170,4 +171,54 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	}
 	*s = Seconds(time.Duration(n) * time.Second)
 	return nil
+}
+
+// CodeMeaning is what the tables say of codes alone, before any wording is read. A reason is "" where a table
+// does not have the code.
+type CodeMeaning struct {
+	Code           int    `json:"code,omitempty"`
+	Enhanced       string `json:"enhanced,omitempty"`
+	Pairs          []Pair `json:"pairs,omitempty"`           // rows of the guide's table
+	EnhancedReason Reason `json:"enhanced_reason,omitempty"` // what the enhanced code means (RFC 3463)
+	CodeReason     Reason `json:"code_reason,omitempty"`     // what the basic code means (RFC 5321, 4.2.3)
+}
+
+// Known reports whether any table has the codes.
+func (m CodeMeaning) Known() bool {
+	return len(m.Pairs) > 0 || m.EnhancedReason != "" || m.CodeReason != ""
+}
+
+// Pair writes the codes as a reply has them.
+func (m CodeMeaning) Pair() string { return pairText(m.Code, m.Enhanced) }
+
+// String writes the pair as a reply has it.
+func (p Pair) String() string { return pairText(p.Code, p.Text) }
+
+// pairText writes a basic and an enhanced code, either of which may be missing.
+func pairText(code int, enhanced string) string {
+	switch {
+	case code == 0:
+		return enhanced
+	case enhanced == "":
+		return strconv.Itoa(code)
+	}
+	return strconv.Itoa(code) + " " + enhanced
+}
+
+// Codes looks up a basic code, an enhanced code, or both; 0 and the zero Enhanced stand for none.
+func (e *Engine) Codes(code int, enhanced Enhanced) CodeMeaning {
+	m := CodeMeaning{Code: code, Enhanced: enhanced.String()}
+	for _, p := range e.pairList {
+		if code != 0 && p.Code != code || !enhanced.IsZero() && p.Enhanced != enhanced {
+			continue
+		}
+		m.Pairs = append(m.Pairs, p)
+	}
+	if row := e.enhancedRow(enhanced); row != nil {
+		m.EnhancedReason = row.Reason
+	}
+	if row := e.codes[code]; row != nil {
+		m.CodeReason = row.Reason
+	}
+	return m
 }

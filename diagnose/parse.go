@@ -1,6 +1,9 @@
 package diagnose
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // maxParsed bounds how much of a reply is taken apart. Raw always keeps everything.
 const maxParsed = 64 << 10
@@ -269,3 +272,19 @@ func joinLines(s string) string {
 func digit(c byte) bool    { return '0' <= c && c <= '9' }
 func letter(c byte) bool   { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 func wordByte(c byte) bool { return digit(c) || letter(c) || c >= 0x80 }
+
+// ParseCodes reads "550", "5.7.1" or "550 5.7.1"; ok is false where name holds anything else.
+func ParseCodes(name string) (code int, enhanced Enhanced, ok bool) {
+	for _, field := range strings.Fields(name) {
+		if e, is := ParseEnhanced(field); is && enhanced.IsZero() {
+			enhanced = e
+			continue
+		}
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 200 || n > 799 || code != 0 {
+			return 0, Enhanced{}, false
+		}
+		code = n
+	}
+	return code, enhanced, code != 0 || !enhanced.IsZero()
+}

@@ -189,3 +189,37 @@ func (x *index) piece(s string) ([]int32, error) {
 	}
 	return row, nil
 }
+
+// maxPhrase is how many words of a wording Phrase takes.
+const maxPhrase = 6
+
+// Phrase writes the first words of a wording as a phrase of rules (phrase.go), without facts, boilerplate and
+// articles; "" where no word is left. A rule with this phrase holds on the wording.
+func (e *Engine) Phrase(text string) string {
+	r := new(row)
+	r.load(e.x, text)
+	r.search(e.x)
+	r.markBoilerplate(e.x)
+	var phrase strings.Builder
+	taken, number := 0, ""
+	for i, w := range r.words {
+		boilerplate := r.inBoilerplate(int32(i), int32(i)+1)
+		switch {
+		case taken == maxPhrase, taken > 0 && boilerplate:
+			return phrase.String()
+		case r.skips[i] || boilerplate, taken == 0 && !w.wording():
+			continue
+		case w.kind == numberWord && number == "":
+			number = " {n}"
+			continue
+		case !w.wording():
+			return phrase.String()
+		}
+		if taken++; taken > 1 {
+			phrase.WriteString(number + " ")
+		}
+		phrase.WriteString(w.text)
+		number = ""
+	}
+	return phrase.String()
+}
