@@ -57,13 +57,14 @@ type Event struct {
 	DSNKind     NoticeKind
 }
 
-// Recorder takes events. It is safe for concurrent use and keeps no reference to what an Event points at. It
-// may block: the delivery log drops nothing.
+// Recorder takes events. It is safe for concurrent use and keeps no reference to what an Event points at.
+// Record is called between a settlement and the worker's next content, so it returns at once. The delivery
+// log alone may wait, for a blocked output: it drops nothing.
 type Recorder interface {
 	Record(Event)
 }
 
-// Recorders is a Recorder that hands each event to all of its members in turn.
+// Recorders is a Recorder that hands each event to all of its members in turn; one that waits stands last.
 type Recorders []Recorder
 
 // Record implements Recorder.

@@ -16,9 +16,11 @@ const TopicReport Topic = "report"
 // recorded in the transaction of the change and removed in the transaction of what answers it, so that a
 // crash neither loses nor doubles it.
 type Entry struct {
-	Message string    // queue id; the message stays as long as it has an entry
-	Topic   Topic     // who is to answer it
-	Key     string    // which of the message's entries of the topic it is; recording it again replaces it
+	Message string // queue id; the message stays as long as it has an entry
+	Topic   Topic  // who is to answer it
+	// Key is which of the message's entries of the topic it is. Recording it again replaces it; so it is used
+	// again only for what may be answered together with what stood there before.
+	Key     string
 	Due     time.Time // not before; wall clock
 	Payload []byte    // the consumer's own; small, since entries are read in numbers
 	Claim   Token     // under which it was handed out; not stored
@@ -57,10 +59,11 @@ type Outbox interface {
 	Claim(ctx context.Context, q ClaimQuery) (claims []Claim, next time.Time, err error)
 	// Consume removes entries and stores the messages that answer them, as one transaction. Messages that
 	// nothing waits for any more are removed with it. Entries that have gone are passed over. If a claim has
-	// ended meanwhile and another consumer has the entry, it returns ErrStaleLease and changes nothing. The
-	// other errors are Put's, but the spool's limits do not hold for what Consume stores, since it lets
-	// messages go. The ids of the messages it stores are known for longer than others (a week at least), so
-	// that one derived from its entries is stored once, whatever crashes.
+	// ended meanwhile and another consumer has claimed the message's entries of the topic, it returns
+	// ErrStaleLease and changes nothing. It does not end the claim. The other errors are Put's, but the
+	// spool's limits do not hold for what Consume stores, since it lets messages go. The ids of the messages
+	// it stores are known for longer than others (a week at least), so that one derived from its entries is
+	// stored once, whatever crashes.
 	Consume(ctx context.Context, a Answer) error
 	// Postpone gives those of the entries that are still there the Due and Payload that stand in them,
 	// durably and as one transaction. It returns ErrStaleLease as Consume does.

@@ -34,11 +34,13 @@ type Spool interface {
 	// Put stores the messages of one mail and its content, durably and as one transaction: after nil they
 	// survive kill -9 and a power cut. There is at least one message; the content is stored once for all of
 	// them, and goes when the last of them does. Put sets Size in each. A message whose ID is already there,
-	// or was there, is not stored again, which is no error. An error that content.Read returned (other than
-	// io.EOF) is returned wrapped, and nothing was stored.
+	// or went not long ago (an engine says how long), is not stored again, which is no error. An error that
+	// content.Read returned (other than io.EOF) is returned wrapped, and nothing was stored.
 	Put(ctx context.Context, ms []*Message, content io.Reader) error
 	// Lease hands out up to q.Max messages that are due, each to one caller only until its deadline. next is
-	// when the earliest message that was not handed out is due; zero when none waits.
+	// when the earliest message that nobody has leased is due; zero when none waits. Leases end with the
+	// engine that gave them, when it is closed or its process ends, unless the store is shared: then by
+	// their deadlines.
 	Lease(ctx context.Context, q LeaseQuery) (leases []Lease, next time.Time, err error)
 	// Extend moves the deadline of a lease to d from now.
 	Extend(ctx context.Context, t Token, d time.Duration) error
@@ -47,7 +49,8 @@ type Spool interface {
 	Content(ctx context.Context, id string) (io.ReadCloser, error)
 	// Settle replaces the state of the message's recipients, records what is owed for it and, if the
 	// settlement says so, moves the message to another lane: as one transaction, which ends the lease. A
-	// message that nothing waits for, no recipient and no entry of the outbox, is removed with it.
+	// message whose recipients are all final (State.Final; a held one is not), and for which the outbox has
+	// no entry, is removed with it. The settlement has as many recipients as the message.
 	//
 	// Settle itself tries again until the settlement is durable: while the disk or the database does not
 	// let it be written the call does not return, and the message is not leased to anybody else as long as
@@ -90,11 +93,11 @@ type Releaser interface {
 // Watcher is the add-on of a Spool that tells of messages which a lane cannot know of, because somebody else
 // brought them.
 type Watcher interface {
-	// Watch has due called with the name of each lane to which a message comes other than by Put in this
-	// process: moved there by a settlement, by Edit or by Reroute, or put by another process on the same
-	// store. It may be called when nothing is due, from any goroutine, and must not block or call the
-	// spool. stop ends that. Without a Watcher, or when it misses one, a lane finds the message when it
-	// looks next.
+	// Watch has due called with the name of each lane to which a message comes other than by Put or Consume
+	// in this process, whose caller knows: moved there by a settlement, by Edit or by Reroute, or put by
+	// another process on the same store. It may be called when nothing is due, from any goroutine, and
+	// must not block or call the spool. stop ends that. Without a Watcher, or when it misses one, a lane
+	// finds the message when it looks next.
 	Watch(due func(lane string)) (stop func())
 }
 
@@ -123,7 +126,7 @@ type Lister interface {
 // SpoolStat counts what a spool holds.
 type SpoolStat struct {
 	Messages int64     `json:"messages"`
-	Bytes    int64     `json:"bytes"`   // of contents
+	Bytes    int64     `json:"bytes"`   // of contents; one that several messages share counts once
 	Owed     int64     `json:"notices"` // entries of the outbox
 	Leased   int64     `json:"leased"`
 	Oldest   time.Time `json:"oldest,omitzero"` // arrival of the oldest message
@@ -143,11 +146,12 @@ type LocalStat struct {
 
 // Editor is the add-on of a Spool through which an operator changes what waits.
 type Editor interface {
-	// Edit lets change alter the recipients of one message, and stores them with what is owed for it as one
-	// transaction. While the message is leased, by this process or another, Edit waits for the lease to
-	// end, or for ctx; nobody can lease it while change runs. Returning drop removes the message and its
-	// entries of the outbox.
+	// Edit lets change look at one message, and stores the settlement that it returns, as Settle does. While
+	// the message is leased, by this process or another, Edit waits for the lease to end, or for ctx; nobody
+	// can lease it while change runs, which must not call the spool. Claims do not hold it up. Returning
+	// drop removes the message and its entries of the outbox; its id stays known, as Put's are.
 	Edit(ctx context.Context, id string, change func(*Message) (s Settlement, drop bool, err error)) error
-	// Reroute gives every message whose lane is not among known to the lane to, and returns how many.
+	// Reroute gives every message whose lane is neither to nor among known, leased or not, to the lane
+	// to, and returns how many. It need not be one transaction: after an error some have moved.
 	Reroute(ctx context.Context, known []string, to string) (int64, error)
 }

@@ -85,7 +85,7 @@ type Relay struct {
 	spool       *spool.Spool
 	deliveryLog *deliverylog.Log
 	metrics     *metrics.Metrics
-	record      relay.Recorder // both of them
+	record      relay.Recorder // all of them
 	reporter    *report.Reporter
 	front       *smtpd.Server
 	admin       *admin.Server

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Selects reports whether a filter selects m.
+// Selects reports whether the fields of a filter other than IDs, After and Limit select m. Those are the
+// engine's, which has an index for them.
 func Selects(f relay.QueueFilter, m *relay.Message) bool {
 	if !f.OlderThan.IsZero() && !m.Arrived.Before(f.OlderThan) || f.Lane != "" && m.Lane != f.Lane {
 		return false

@@ -75,7 +75,7 @@ func (r *Record) sumStateFirst() uint32 {
 	return sum(r.ID, r.Recipients)
 }
 
-// Encode makes the record of a message whose content is stored.
+// Encode makes the record of a message. The caller sets HeadSum, by SumHead, once Sum, File and Size stand.
 func Encode(m *relay.Message) (*Record, error) {
 	r := &Record{
 		ID: m.ID, Mail: m.Mail, Lane: m.Lane, Sender: strings.ToLower(m.Envelope.From),

@@ -81,7 +81,8 @@ type Bearer struct {
 // Client implements Authenticator.
 func (b *Bearer) Client(ctx context.Context, offered []string) (sasl.Client, error) {
 	for _, m := range b.Mechanisms {
-		if !slices.Contains(offered, m) {
+		create := bearerMechanism(m)
+		if create == nil || !slices.Contains(offered, m) {
 			continue
 		}
 		token, err := b.Tokens.Token(ctx)
@@ -90,14 +91,21 @@ func (b *Bearer) Client(ctx context.Context, offered []string) (sasl.Client, err
 		}
 		says := mechanism.Bearer{Username: b.Username, Token: token.Access.Reveal(), Host: b.Host,
 			Port: b.Port}
-		create := mechanism.NewXOAUTH2
-		if m == mechanism.OAuthBearer {
-			create = mechanism.NewOAuthBearer
-		}
 		client, err := create(says)
 		return &tokenClient{client, func() bool { return b.Tokens.Refused(token) }}, err
 	}
 	return nil, ErrNoMechanism
+}
+
+// bearerMechanism makes the client of a mechanism that carries a token; nil for any other.
+func bearerMechanism(name string) func(mechanism.Bearer) (*mechanism.BearerClient, error) {
+	switch name {
+	case mechanism.XOAUTH2:
+		return mechanism.NewXOAUTH2
+	case mechanism.OAuthBearer:
+		return mechanism.NewOAuthBearer
+	}
+	return nil
 }
 
 // renewable is a sasl.Client whose credentials can be replaced by new ones.

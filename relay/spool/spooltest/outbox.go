@@ -30,6 +30,9 @@ var outboxTests = []test[outboxSpool]{
 	{"ConsumeOverSeveral", consumeOverSeveral},
 	{"ConsumeStale", consumeStale},
 	{"Postpone", postpone},
+	{"ClaimCopies", claimCopies},
+	{"ClaimAndLease", claimAndLease},
+	{"ConsumeLapsed", consumeLapsed},
 }
 
 // fail stores a message and settles it as failed for all recipients, with a notice for each that is due at

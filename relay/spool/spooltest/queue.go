@@ -28,6 +28,11 @@ var queueTests = []test[queueSpool]{
 	{"EditWaits", editWaits},
 	{"EditMoves", editMoves},
 	{"Reroute", reroute},
+	{"CopiesOut", copiesOut},
+	{"EditOwes", editOwes},
+	{"DropIsKnown", dropIsKnown},
+	{"BytesOnce", bytesOnce},
+	{"RerouteLeased", rerouteLeased},
 }
 
 // ids lists what a filter selects.

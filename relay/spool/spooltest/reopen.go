@@ -23,9 +23,17 @@ func reopen(t *testing.T, st Store) {
 	a, b := parts()
 	a.Lane = "third"
 	putParts(t, s, strings.Repeat("large\r\n", 1<<16), a, b)
+	leased := message()
+	leased.Lane = "leased"
+	put(t, s, leased, "x")
+	underLease := relay.LeaseQuery{Lane: leased.Lane, Now: time.Now(), Max: 1, For: time.Hour}
+	leaseOf(t, s, underLease)
 	closeSpool(t, s)
 
 	s = st.open(t)
+	if ls, _ := leaseOf(t, s, underLease); len(ls) != 1 && !st.Shared {
+		t.Error("a lease outlived the engine that gave it")
+	}
 	l := leaseOne(t, s)
 	equal(t, l.Message, waits)
 	if got := read(t, s, waits.ID); got != "content" {
