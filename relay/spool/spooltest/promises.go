@@ -15,7 +15,8 @@ func copiesOut(t *testing.T, s queueSpool) {
 	l.Message.Envelope.From = "changed@sender.example"
 	for range 2 {
 		err := s.List(t.Context(), relay.QueueFilter{}, func(m *relay.Message) bool {
-			if m.Recipients[0].Address != "kept@there.example" || m.Envelope.From == "changed@sender.example" {
+			if m.Recipients[0].Address != "kept@there.example" ||
+				m.Envelope.From == "changed@sender.example" {
 				t.Errorf("the engine's own message was changed: %+v", m)
 			}
 			m.Recipients[0].Address, m.Envelope.From = "changed@there.example", "changed@sender.example"
