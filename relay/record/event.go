@@ -37,6 +37,7 @@ type Event struct {
 	Client      string              `json:"client"`
 	User        string              `json:"user"`
 	Size        int64               `json:"size"`
+	Changed     []string            `json:"changed"`
 	Upstream    string              `json:"upstream"`
 	Route       string              `json:"route"`
 	Host        string              `json:"host"`
@@ -68,9 +69,9 @@ type Event struct {
 func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
-		To: e.To, Client: e.Client, User: e.User, Size: e.Size, Upstream: e.Lane, Route: e.Route,
-		Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(), NextAttempt: e.NextAttempt,
-		State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
+		To: e.To, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed, Upstream: e.Lane,
+		Route: e.Route, Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(),
+		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
 		Diagnosis: e.Diagnosis,
 	}
 	r := diagnose.Reply{}
@@ -125,6 +126,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = appendField(b, "client", e.Client)
 	b = appendField(b, "user", e.User)
 	b = appendInt(b, "size", e.Size)
+	b = appendList(b, "changed", e.Changed)
 	b = appendField(b, "upstream", e.Upstream)
 	b = appendField(b, "route", e.Route)
 	b = appendField(b, "host", e.Host)

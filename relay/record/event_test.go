@@ -58,8 +58,10 @@ func events() map[string]relay.Event {
 		return e
 	}
 	return map[string]relay.Event{
-		"accepted": with(relay.EventAccepted,
-			func(e *relay.Event) { e.User, e.Size, e.Route = "app", 4096, "bulk" }),
+		"accepted": with(relay.EventAccepted, func(e *relay.Event) {
+			e.User, e.Size, e.Route = "app", 4096, "bulk"
+			e.Changed = []string{"bcc removed", "domain added"}
+		}),
 		"relayed": with(relay.EventRelayed, func(e *relay.Event) {
 			e.Mail = "06FZQ2"
 			e.Attempt, e.Tried = 1,

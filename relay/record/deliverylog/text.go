@@ -91,6 +91,7 @@ func about(e *record.Event) string {
 	add(e.Kind == relay.EventAccepted || e.Kind == relay.EventRefused, "client %s", shown(e.Client))
 	add(e.User != "", "user %s", shown(e.User))
 	add(e.Kind == relay.EventAccepted && e.Size > 0, "%d bytes", e.Size)
+	add(len(e.Changed) > 0, "changed: %s", shown(strings.Join(e.Changed, ", ")))
 	add(where != "", "%s", where)
 	add(e.Stage != "" && e.Kind != relay.EventRelayed, "at %s", shown(string(e.Stage)))
 	add(e.Attempt > 1, "attempt %d", e.Attempt)
