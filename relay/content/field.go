@@ -1,0 +1,165 @@
+package content
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// header is what a reader knows of the header.
+type header struct {
+	covered []string // names, in lower case, in the h= of a signature
+	seen    []string // of the fields that may be added
+}
+
+// saw remembers a field that is there.
+func (h *header) saw(name string) {
+	switch name {
+	case "message-id", "date", "from":
+		h.seen = append(h.seen, name)
+	}
+}
+
+// lacks reports whether a field may be added: it is not there, and no signature covers that.
+func (h *header) lacks(name string) bool { return !slices.Contains(h.seen, name) && !h.covers(name) }
+
+func (h *header) covers(name string) bool { return slices.Contains(h.covered, name) }
+
+// look finds the signatures in the header at the start of b (RFC 6376, 3.5; RFC 8617, 4.1.2).
+func (h *header) look(b []byte) {
+	for len(b) > 0 {
+		n := fieldEnd(b, true)
+		name := rawName(b[:n])
+		if name == nil && !mboxLine(b) {
+			return
+		}
+		if bytes.EqualFold(name, []byte("DKIM-Signature")) ||
+			bytes.EqualFold(name, []byte("ARC-Message-Signature")) {
+			_, value, _ := bytes.Cut(b[:n], []byte(":"))
+			h.covered = append(h.covered, signedFields(string(value))...)
+		}
+		b = b[n:]
+	}
+}
+
+// signedFields are the names in the h= tag of a signature.
+func signedFields(value string) (names []string) {
+	for tag := range strings.SplitSeq(value, ";") {
+		key, list, _ := strings.Cut(tag, "=")
+		if strings.TrimSpace(key) != "h" {
+			continue
+		}
+		for name := range strings.SplitSeq(list, ":") {
+			names = append(names, strings.ToLower(strings.TrimSpace(name)))
+		}
+	}
+	return names
+}
+
+// fieldName is the name of a field, in lower case; "" if b does not begin with one.
+func fieldName(b []byte) string { return strings.ToLower(string(rawName(b))) }
+
+// rawName is the name of a field; nil if b does not begin with one: printable ASCII, then perhaps blanks,
+// then a colon (RFC 5322, 2.2 and 4.5).
+func rawName(b []byte) []byte {
+	i := 0
+	for i < len(b) && b[i] > ' ' && b[i] < 0x7f && b[i] != ':' {
+		i++
+	}
+	rest := bytes.TrimLeft(b[i:], " \t")
+	if i == 0 || len(rest) == 0 || rest[0] != ':' {
+		return nil
+	}
+	return b[:i]
+}
+
+// field mends one field.
+func (r *reader) field(name string, f []byte) {
+	switch {
+	case r.drops(name):
+		return
+	case r.replaces(name, f):
+		note(r.m, "empty "+name+" removed")
+		return
+	}
+	r.header.saw(name)
+	if !r.known || !addressField(name) || r.header.covers(name) {
+		r.emit(f)
+		return
+	}
+	colon := bytes.IndexByte(f, ':') + 1
+	value, done := mendAddresses(f[colon:], r.mender.options.Domain)
+	r.emit(f[:colon], value)
+	if done.domain {
+		note(r.m, "domain added")
+	}
+	if done.quotes {
+		note(r.m, "address quoted")
+	}
+}
+
+// drops reports whether a field must not leave. One that a signature covers does leave, since without it the
+// signature would be worthless.
+func (r *reader) drops(name string) bool {
+	if !slices.Contains(r.mender.options.Drop, name) {
+		return false
+	}
+	if r.header.covers(name) {
+		r.mender.options.Log.Warn("a header field of content.drop_headers was not removed: "+
+			"the message's DKIM signature covers it", "field", name, "id", r.m.ID)
+		return false
+	}
+	note(r.m, name+" removed")
+	return true
+}
+
+// replaces reports whether a field is empty and can be replaced.
+func (r *reader) replaces(name string, f []byte) bool {
+	if !r.mender.options.Complete || r.header.covers(name) {
+		return false
+	}
+	_, value, _ := bytes.Cut(f, []byte(":"))
+	empty := len(bytes.TrimSpace(value)) == 0
+	switch name {
+	case "date":
+		return empty
+	case "message-id":
+		return empty || string(bytes.TrimSpace(value)) == "<>"
+	case "from":
+		return r.known && (empty || string(bytes.TrimSpace(value)) == "<>")
+	}
+	return false
+}
+
+// timeFormat is a date of RFC 5322, 3.3.
+const timeFormat = "Mon, 02 Jan 2006 15:04:05 -0700"
+
+// complete adds the fields that are missing at the end of the header.
+func (r *reader) complete() {
+	o := &r.mender.options
+	if !o.Complete {
+		return
+	}
+	if r.header.lacks("message-id") {
+		r.m.MessageID = "<" + r.m.ID + "@" + o.Hostname + ">"
+		r.add("Message-ID", r.m.MessageID)
+	}
+	if r.header.lacks("date") {
+		r.add("Date", r.m.Arrived.In(time.Local).Format(timeFormat))
+	}
+	if r.known && r.header.lacks("from") {
+		from := r.m.Envelope.From
+		if from == "" {
+			from = "MAILER-DAEMON@" + o.Hostname
+		}
+		r.add("From", from)
+	}
+}
+
+// add adds a field.
+func (r *reader) add(name, value string) {
+	r.emit(fmt.Appendf(nil, "%s: %s\r\n", name, value))
+	note(r.m, strings.ToLower(name)+" added")
+}
