@@ -6,9 +6,10 @@
 // reorders others wherever it is shown, and what it returns is in one form, so that Parse of it is the
 // identity.
 //
-// Two lenities: a domain label may hold underscores, because container names do; and A-labels are not
-// decoded to be checked. One severity: an empty quoted local part, which the grammar allows, is refused, as
-// no mailbox has it.
+// Where Parse is lenient: a domain label may hold underscores, because container names do; a local part may
+// have dots in odd places without quotes, because mailboxes of Japanese telephone companies do; a domain may
+// end in a dot; and A-labels are not decoded to be checked. Where it is strict: an empty quoted local part,
+// which the grammar allows, is refused, as no mailbox has it.
 package address
 
 import (
@@ -43,7 +44,7 @@ var (
 )
 
 // Parse checks the mailbox s, given without angle brackets, and returns it in its one form: the local part
-// quoted only where it must be, the domain as it was written. Non-ASCII is allowed only with smtputf8.
+// quoted only where it must be, the domain as it was written, but for a dot at its end. Non-ASCII is allowed only with smtputf8.
 func Parse(s string, smtputf8 bool) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", ErrSyntax
@@ -62,6 +63,7 @@ func Parse(s string, smtputf8 bool) (string, error) {
 	if !ok {
 		return "", ErrSyntax
 	}
+	domain = strings.TrimSuffix(domain, ".")
 	if err := checkDomain(domain); err != nil {
 		return "", err
 	}
@@ -145,7 +147,9 @@ func cutLocal(s string) (local, rest string, err error) {
 		return cutQuoted(s[1:])
 	}
 	i := strings.IndexByte(s, '@')
-	if i < 0 || !isDotString(s[:i]) {
+	if i < 1 || strings.ContainsFunc(s[:i], func(r rune) bool {
+		return r < utf8.RuneSelf && r != '.' && !isAtext(byte(r))
+	}) {
 		return "", "", ErrSyntax
 	}
 	return s[:i], s[i:], nil

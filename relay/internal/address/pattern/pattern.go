@@ -27,7 +27,7 @@ func Check(p string) error {
 	case strings.HasPrefix(p, "@"):
 		probe = "a" + p
 	}
-	if _, err := address.Parse(probe, true); err != nil {
+	if addr, err := address.Parse(probe, true); err != nil || addr != probe { // it would match nothing
 		return fmt.Errorf("%q is not an address, @domain, @.domain or <>", p)
 	}
 	return nil

@@ -41,7 +41,7 @@ func TestSet(t *testing.T) {
 		t.Error("the set of nothing has something")
 	}
 	for _, bad := range []string{"", "@", ".", "a b@c.example", "a@", "@a..b", "a@b\nc", "*", "example.com",
-		".example.com"} {
+		".example.com", "a@b.", "a..b@c.example"} {
 		if Check(bad) == nil {
 			t.Errorf("Check(%q) accepts it", bad)
 		}
