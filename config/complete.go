@@ -21,10 +21,16 @@ func (c *Config) complete(env []string, report reportFunc) {
 		c.Listen = []Listen{{Address: "127.0.0.1:2525"}}
 	}
 	for i := range c.Listen {
-		c.Listen[i].complete(c.TLS.CertFile != "")
+		c.Listen[i].complete(&c.TLS)
 	}
 	if len(c.Client) == 0 {
 		c.Client = []Client{{Name: "local", Networks: loopback()}}
+	}
+	for i := range c.Client {
+		c.Client[i].complete()
+	}
+	if c.Content.DefaultDomain == "" && strings.Contains(c.Hostname, ".") && !strings.HasPrefix(c.Hostname, "[") {
+		c.Content.DefaultDomain = c.Hostname
 	}
 	if c.Spool.Dir == "" {
 		c.Spool.Dir = stateDir(env, os.Geteuid())
@@ -77,15 +83,28 @@ func loopback() []netip.Prefix {
 }
 
 // complete fills in the defaults of a listener. With a certificate it offers STARTTLS.
-func (l *Listen) complete(certificate bool) {
+func (l *Listen) complete(t *TLS) {
 	if l.TLS == "" {
 		l.TLS = "none"
-		if certificate {
+		if t.CertFile != "" {
 			l.TLS = "starttls"
 		}
 	}
+	if l.TLSMinVersion == "" {
+		l.TLSMinVersion = t.MinVersion
+	}
 	if l.Mode == 0 {
 		l.Mode = 0o660
+	}
+}
+
+// complete fills in the defaults of a client.
+func (cl *Client) complete() {
+	if cl.Auth == "" {
+		cl.Auth = "tls"
+		if cl.Lenient {
+			cl.Auth = "clear"
+		}
 	}
 }
 

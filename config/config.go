@@ -42,6 +42,7 @@ type Config struct {
 	Listen      []Listen             `toml:"listen"`
 	Client      []Client             `toml:"client"`
 	Access      Access               `toml:"access"`
+	Content     Content              `toml:"content"`
 	SMTPD       SMTPD                `toml:"smtpd"`
 	TLS         TLS                  `toml:"tls"`
 	Spool       Spool                `toml:"spool"`
@@ -65,7 +66,9 @@ type Config struct {
 type Listen struct {
 	Address string `toml:"address"` // host:port, or unix:PATH
 	// TLS is starttls by default when [tls] names a certificate, else none.
-	TLS           string         `toml:"tls" oneof:"none starttls implicit"`
+	TLS string `toml:"tls" oneof:"none starttls implicit"`
+	// TLSMinVersion is tls.min_version by default.
+	TLSMinVersion string         `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
 	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"` // peers whose PROXY header is trusted
 	Mode          FileMode       `toml:"mode"`           // of a unix socket
 }
@@ -75,6 +78,11 @@ type Client struct {
 	Name     string         `toml:"name"` // for logs and metrics
 	Networks []netip.Prefix `toml:"networks"`
 	Senders  []string       `toml:"senders"` // envelope senders it may use, address or @domain; empty: any
+	// Lenient accepts what old devices send.
+	Lenient bool `toml:"lenient"`
+	// Auth is how it can authenticate: as a user with TLS, as a user also in clear, or with any password. It
+	// is clear by default if Lenient, else tls.
+	Auth string `toml:"auth" oneof:"tls clear any"`
 }
 
 // Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain"
@@ -86,6 +94,13 @@ type Access struct {
 	AllowRecipients []string `toml:"allow_recipients"` // empty: all
 	DenyRecipients  []string `toml:"deny_recipients"`
 	RequireAuth     bool     `toml:"require_auth"` // for named clients too
+}
+
+// Content is how contents are mended.
+type Content struct {
+	DropHeaders []string `toml:"drop_headers"` // names of header fields that are removed
+	// DefaultDomain completes addresses without a domain; it is the hostname by default, if that has a dot.
+	DefaultDomain string `toml:"default_domain"`
 }
 
 // SMTPD holds the limits of the front door.
@@ -268,6 +283,7 @@ func Default() *Config {
 			BareNewline:             "reject",
 			AddMissingHeaders:       true,
 		},
+		Content:     Content{DropHeaders: []string{"Bcc", "Resent-Bcc", "Return-Path", "Content-Length"}},
 		TLS:         TLS{MinVersion: "1.2"},
 		Spool:       Spool{FreeFloor: 64 * MiB, InlineLimit: 128 * KiB},
 		Retry:       defaultRetry(),

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,6 +43,36 @@ func (c *Config) validateFront(report reportFunc) {
 	if c.SMTPD.MaxMemory < c.SMTPD.MaxLineLength {
 		report("smtpd.max_memory", fmt.Sprintf("is %s, less than smtpd.max_line_length", c.SMTPD.MaxMemory),
 			"")
+	}
+}
+
+// CheckUsers returns an error if there are users who can never authenticate, since AUTH is not offered without
+// TLS. It is not a mistake to Load, since the rest of the relay works.
+func (c *Config) CheckUsers() error {
+	inTLS := func(l Listen) bool { return l.TLS != "none" }
+	inClear := func(cl Client) bool { return cl.Auth == "clear" }
+	if c.Access.UsersFile == "" || slices.ContainsFunc(c.Listen, inTLS) ||
+		slices.ContainsFunc(c.Client, inClear) {
+		return nil
+	}
+	return errors.New("access.users_file is set, but nobody can authenticate: no listener has TLS; " +
+		`set tls.cert_file and tls.key_file; or auth = "clear" in a [[client]], for its networks; ` +
+		`or leave the users out, and auth = "any" accepts every login of a [[client]]`)
+}
+
+// validateContent checks how contents are mended.
+func (c *Config) validateContent(report reportFunc) {
+	for i, name := range c.Content.DropHeaders {
+		path := fmt.Sprintf("content.drop_headers[%d]", i)
+		if !regexp.MustCompile(`^[!-9;-~]+$`).MatchString(name) {
+			report(path, fmt.Sprintf("%q is not the name of a header field", name), `write "Bcc", without a colon`)
+		}
+		if strings.EqualFold(name, "Received") {
+			report(path, "is Received, without which mail in a loop cannot be found", "leave it out")
+		}
+	}
+	if d := c.Content.DefaultDomain; d != "" && (!validHost(d) || strings.HasPrefix(d, "[")) {
+		report("content.default_domain", fmt.Sprintf("%q is not a domain", d), `write "example.com"`)
 	}
 }
 
@@ -114,6 +147,10 @@ func (c *Config) validateClients(exposed string, report reportFunc) {
 			}
 		}
 		checkPatterns(path+".senders", cl.Senders, report)
+		if cl.Auth == "any" && c.Access.RequireAuth {
+			report(path+".auth", `is "any", but access.require_auth is set`,
+				`write "tls" or "clear", or leave access.require_auth out`)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 			`write a name such as "relay.example.com"`)
 	}
 	c.validateFront(report)
+	c.validateContent(report)
 	c.validateStore(report)
 	c.validateMetrics(report)
 	c.validateDSN(report)

@@ -138,6 +138,9 @@ func (r *Relay) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings {
 		r.log.Warn(w)
 	}
+	if err := cfg.CheckUsers(); err != nil {
+		r.log.Warn(err.Error())
+	}
 }
 
 // openStore opens what outlives the process: the spool, its key, and the delivery log.

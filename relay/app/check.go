@@ -30,5 +30,5 @@ func Check(cfg *config.Config) error {
 		}
 	}
 	access, errAccess := accessOf(cfg)
-	return errors.Join(append(errs, errAccess, smtpd.CheckOpen(listens(cfg), access))...)
+	return errors.Join(append(errs, cfg.CheckUsers(), errAccess, smtpd.CheckOpen(listens(cfg), access))...)
 }

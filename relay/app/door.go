@@ -14,6 +14,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
+	"mailwhy/relay/content"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/smtpd"
@@ -51,15 +52,20 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 	inbox := accept.Inbox{
 		Spool: r.spool, Ways: &r.ways, Record: r.record, Now: time.Now, Taken: r.taken, Wake: r.wake,
 	}
-	take := func(ctx context.Context, m *relay.Message, content io.Reader) error {
+	mender := content.New(content.Options{
+		Hostname: cfg.Hostname, Domain: cfg.Content.DefaultDomain, Drop: cfg.Content.DropHeaders,
+		Complete: cfg.SMTPD.AddMissingHeaders, Log: r.log,
+	})
+	take := func(ctx context.Context, m *relay.Message, mended io.Reader) error {
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
-		return inbox.Accept(ctx, m, content)
+		return inbox.Accept(ctx, m, mended)
 	}
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
 		Accept: take, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
 		Capabilities: r.lanes.capabilities, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
-		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize", KeepHeaders: !cfg.SMTPD.AddMissingHeaders,
+		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
+		Domain:            cfg.Content.DefaultDomain, Mend: mender.Mend,
 		Gateway: smtpd.ContainerGateway(),
 	}, err
 }

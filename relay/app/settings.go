@@ -184,7 +184,8 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 	}
 	for _, c := range cfg.Client {
 		a.Networks = append(a.Networks,
-			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders)})
+			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders), Lenient: c.Lenient,
+				Auth: networkAuth(c.Auth)})
 	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil
@@ -198,6 +199,17 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 		return a, fmt.Errorf("access.users_file %s: %w", cfg.Access.UsersFile, err)
 	}
 	return a, nil
+}
+
+// networkAuth is how a client can authenticate.
+func networkAuth(word string) smtpd.NetworkAuth {
+	switch word {
+	case "clear":
+		return smtpd.AuthClear
+	case "any":
+		return smtpd.AuthAny
+	}
+	return smtpd.AuthTLS
 }
 
 // patterns are the configuration's address patterns in the front door's notation.
@@ -251,7 +263,7 @@ func listens(cfg *config.Config) []smtpd.Listen {
 			network, addr = "unix", path
 		}
 		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit",
-			Clear: l.TLS == "none", Proxy: l.ProxyProtocol})
+			Clear: l.TLS == "none", MinTLS: tlsVersion(l.TLSMinVersion), Proxy: l.ProxyProtocol})
 	}
 	return ls
 }

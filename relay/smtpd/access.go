@@ -21,7 +21,7 @@ type Access struct {
 	Networks        []Network
 	Users           *Users // nil: there is no AUTH
 	AuthRequired    bool   // clients in Networks must authenticate too
-	AuthInClear     bool   // AUTH is offered without TLS
+	AuthInClear     bool   // AUTH is offered to everybody without TLS
 	AllowSenders    []string
 	DenySenders     []string
 	AllowRecipients []string
@@ -33,7 +33,23 @@ type Network struct {
 	Name     string // for the log and the metrics
 	Prefixes []netip.Prefix
 	Senders  []string // patterns of the senders it may use; empty means any that Access allows
+	// Lenient accepts what old devices send: addresses without angle brackets, TAB in place of a space, EHLO
+	// and HELO without a name, and content whose lines end in LF.
+	Lenient bool
+	Auth    NetworkAuth
 }
+
+// NetworkAuth is what the clients of a network can do to authenticate.
+type NetworkAuth int
+
+// The values of a NetworkAuth.
+const (
+	AuthTLS   NetworkAuth = iota // as a user, with TLS
+	AuthClear                    // as a user, also without TLS
+	// AuthAny accepts every name and password, for applications that insist on a login. The client stays what
+	// its network makes it: no user.
+	AuthAny
+)
 
 // LoopbackNetwork is the network of this host.
 func LoopbackNetwork() Network {
@@ -48,6 +64,7 @@ type Listen struct {
 	Addr    string // host:port or path
 	TLS     bool   // implicit TLS (RFC 8314, 3.3)
 	Clear   bool   // STARTTLS is not offered, even with a certificate
+	MinTLS  uint16 // lowest version of TLS; 0 means that of Options.TLS
 	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is trusted.
 	Proxy []netip.Prefix
 }
@@ -225,7 +242,7 @@ func CheckPattern(p string) error {
 	case !strings.Contains(p, "@"):
 		probe = "a@" + p
 	}
-	if _, err := address.Parse(probe, true); err != nil {
+	if addr, err := address.Parse(probe, true); err != nil || addr != probe {
 		return fmt.Errorf("%q is not an address, @domain, .subdomains, <> or *", p)
 	}
 	return nil

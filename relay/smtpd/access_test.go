@@ -187,7 +187,8 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("%q matches %q: %v", tt.pattern, tt.addr, got)
 		}
 	}
-	for _, bad := range []string{"", "a b", "a@", "@@b", "a@b@c", "*.b.test", "a\n@b"} {
+	for _, bad := range []string{"", "a b", "a@", "@@b", "a@b@c", "*.b.test", "a\n@b", "b.test.",
+		"a..b@c.test"} {
 		if CheckPattern(bad) == nil {
 			t.Errorf("CheckPattern(%q) accepts it", bad)
 		}

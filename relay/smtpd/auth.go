@@ -17,19 +17,24 @@ func (s *session) hasUsers() bool {
 
 // authOffered reports whether AUTH can be used on this connection as it is now.
 func (s *session) authOffered() bool {
-	return s.hasUsers() && (s.wire.TLS() != nil || s.options.Access.AuthInClear)
+	clear := s.options.Access.AuthInClear || s.network != nil && s.network.Auth == AuthClear
+	return s.authAny() || s.hasUsers() && (s.wire.TLS() != nil || clear)
 }
+
+// authAny reports whether every name and password are accepted.
+func (s *session) authAny() bool { return s.network != nil && s.network.Auth == AuthAny }
 
 // mayAuth checks whether AUTH may begin (RFC 4954, 4).
 func (s *session) mayAuth(args string) error {
 	switch {
-	case !s.hasUsers():
-		return reply(502, 5, 5, 1, "AUTH is not available")
-	case !s.authOffered():
-		return reply(538, 5, 7, 11, "AUTH requires TLS") // RFC 5248
+	case !s.hasUsers() && !s.authAny():
+		return reply(502, 5, 5, 1, "AUTH is not available without access.users_file; "+
+			`auth = "any" of this client accepts every login`)
+	case !s.authOffered(): // RFC 5248
+		return reply(538, 5, 7, 11, `AUTH requires TLS; auth = "clear" of this client accepts it without`)
 	case s.tx != nil:
 		return reply(503, 5, 5, 1, "AUTH is not allowed during a transaction")
-	case s.user != "":
+	case s.user != "" || s.loggedIn:
 		return reply(503, 5, 5, 1, "Already authenticated")
 	case args == "":
 		return reply(501, 5, 5, 4, "AUTH needs a mechanism, PLAIN or LOGIN")
@@ -64,6 +69,9 @@ func (s *session) authPlain(identity, name, password string) error {
 func (s *session) authenticate(name, password string) error {
 	users := s.options.Access.Users
 	switch {
+	case s.authAny():
+		s.loggedIn = true
+		return nil
 	case password == "":
 		return s.authFailed(name)
 	case users.isProven(name, password):

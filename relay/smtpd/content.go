@@ -1,9 +1,11 @@
 package smtpd
 
 import (
+	"cmp"
 	"errors"
 	"io"
 
+	"mailwhy/relay"
 	"mailwhy/relay/smtpd/wire"
 )
 
@@ -19,10 +21,10 @@ var (
 type contentReader struct {
 	session  *session
 	content  *wire.Content
+	message  *relay.Message
 	seen     int64 // bytes so far
 	reserved int64 // bytes reserved in the server's memory budget
 	storing  bool  // Accept has begun
-	left     int64 // bytes that the upstream's limit still allows; -1 means no limit
 	err      error
 }
 
@@ -39,18 +41,16 @@ func (r *contentReader) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
+	if err == io.EOF && r.content.Normalized() {
+		r.message.Changed = append(r.message.Changed, "line ends normalized")
+	}
 	return n, err
 }
 
-// admit checks a piece of the content against the upstream's capabilities and the server's memory budget.
+// admit checks a piece of the content against what the upstream takes and the server's memory budget.
 func (r *contentReader) admit(p []byte) error {
 	if !r.session.tx.eightBit && hasHighBit(p) {
 		return errEightBit
-	}
-	if r.left >= 0 {
-		if r.left -= int64(len(p)); r.left < 0 {
-			return errUpstream
-		}
 	}
 	r.seen += int64(len(p))
 	if !r.reserve() {
@@ -78,25 +78,48 @@ func (r *contentReader) reserve() bool {
 	return true
 }
 
-// limitUpstream applies the upstream's size limit, which counts our own header fields and what was read so
-// far.
-func (r *contentReader) limitUpstream(own, read int) error {
-	limit := r.session.tx.limit
-	if !limit.upstream {
-		return nil
+func (r *contentReader) release() { r.session.server.memory.release(r.reserved) }
+
+// outgoing is the content as it was mended, on its way to Accept.
+type outgoing struct {
+	src     io.Reader
+	body    *contentReader
+	limited bool
+	left    int64 // bytes that the upstream's limit still allows, if limited
+}
+
+// Read implements io.Reader.
+func (o *outgoing) Read(p []byte) (int, error) {
+	n, err := o.src.Read(p)
+	if !o.limited {
+		return n, err
 	}
-	if r.left = limit.bytes - int64(own) - int64(read); r.left < 0 {
-		r.left = 0
-		r.err = errUpstream
+	return n, cmp.Or(o.count(n), err)
+}
+
+// count takes n bytes from what the limit allows.
+func (o *outgoing) count(n int) error {
+	if o.left -= int64(n); o.left < 0 {
+		o.body.err = errUpstream
 		return errUpstream
 	}
 	return nil
 }
 
-func (r *contentReader) release() { r.session.server.memory.release(r.reserved) }
+// limitUpstream applies the upstream's size limit to what is still to be read. The limit counts the read
+// bytes that come before, too.
+func (o *outgoing) limitUpstream(read int) error {
+	limit := o.body.session.tx.limit
+	if !limit.upstream {
+		return nil
+	}
+	o.limited, o.left = true, limit.bytes
+	return o.count(read)
+}
 
-// peek reads into buf, growing it as needed, until the header or the content ends or it has read max bytes.
-func (r *contentReader) peek(buf *[]byte, max int) ([]byte, error) {
+// peek reads from r into buf, growing it as needed, until the header or the content ends or it has read max
+// bytes.
+func peek(r io.Reader, buf *[]byte, max int) ([]byte, error) {
 	head := (*buf)[:0]
 	for len(head) < max {
 		if len(head) == cap(head) {

@@ -13,15 +13,18 @@ import (
 
 // Data implements smtp.Session. It reads from the wire, not from the reader that the library offers.
 func (s *session) Data(io.Reader) error {
-	body := &contentReader{session: s, content: s.wire.Content(), left: -1}
+	body := &contentReader{session: s, content: s.wire.Content()}
 	defer body.release()
 	if body.content == nil {
 		return reply(451, 4, 3, 0, "Internal error, please try again later")
 	}
 	defer func() { s.lfOnly = body.content.LFOnly() }()
+	m := s.message()
+	body.message = m
+	content := &outgoing{src: s.options.Mend(m, s.network != nil, body), body: body}
 	buf := s.server.heads.Get().(*[]byte)
 	defer s.server.heads.Put(buf)
-	head, err := body.peek(buf, s.options.Limits.HeaderPeek)
+	head, err := peek(content, buf, s.options.Limits.HeaderPeek)
 	if err != nil {
 		return s.contentReply(err)
 	}
@@ -31,25 +34,22 @@ func (s *session) Data(io.Reader) error {
 	if l.Received > 0 && f.received >= l.Received || l.OwnReceived > 0 && f.own >= l.OwnReceived {
 		return reply(554, 5, 4, 6, "Mail loop detected, the message has too many Received fields")
 	}
-	m := s.message(&f)
-	prefix := s.trace(m) + s.missing(m, &f)
-	if err := body.limitUpstream(len(prefix), len(head)); err != nil {
+	describe(m, &f)
+	trace := s.trace(m)
+	if err := content.limitUpstream(len(trace) + len(head)); err != nil {
 		return s.contentReply(err)
 	}
 	body.storing = true
 	err = s.options.Accept(s.server.ctx, m,
-		io.MultiReader(strings.NewReader(prefix), bytes.NewReader(head), body))
+		io.MultiReader(strings.NewReader(trace), bytes.NewReader(head), content))
 	return s.conclude(m, body, err)
 }
 
-// message is the message of the open transaction.
-func (s *session) message(f *facts) *relay.Message {
+// message is the message of the open transaction, before its content is read.
+func (s *session) message() *relay.Message {
 	now := s.options.Now()
 	m := &relay.Message{
-		ID: s.options.NewID(now), Envelope: s.tx.envelope, Recipients: s.tx.recipients,
-		MessageID: f.messageID,
-		Subject:   f.subject, HeaderFrom: f.from, DKIM: f.dkim, Arrived: now, StatusReport: f.report,
-		Headers: f.kept,
+		ID: s.options.NewID(now), Envelope: s.tx.envelope, Recipients: s.tx.recipients, Arrived: now,
 		Client: relay.Client{
 			User: s.user, Addr: s.addrString(), Hello: s.hello, Protocol: s.protocol(),
 		},
@@ -61,7 +61,16 @@ func (s *session) message(f *facts) *relay.Message {
 	if state := s.wire.TLS(); state != nil {
 		m.Client.TLS = tlsVersion(state)
 	}
+	if s.tx.completed {
+		m.Changed = append(m.Changed, "domain added")
+	}
 	return m
+}
+
+// describe notes in m what its header says.
+func describe(m *relay.Message, f *facts) {
+	m.MessageID, m.Subject, m.HeaderFrom = f.messageID, f.subject, f.from
+	m.DKIM, m.StatusReport, m.Headers = f.dkim, f.report, f.kept
 }
 
 // conclude is the reply to the content. It is 250 only if Accept stored the message and the final dot was
@@ -91,9 +100,11 @@ func (s *session) conclude(m *relay.Message, body *contentReader, err error) err
 func (s *session) contentReply(err error) error {
 	switch {
 	case errors.Is(err, wire.ErrBareLF):
-		return reply(554, 5, 6, 0, "Bare LF in content, lines must end in CRLF")
+		return reply(554, 5, 6, 0, "Bare LF in content, lines must end in CRLF; "+
+			`smtpd.bare_newline = "normalize", or lenient = true of this client, accepts it`)
 	case errors.Is(err, wire.ErrBareCR):
-		return reply(554, 5, 6, 0, "Bare CR in content, lines must end in CRLF")
+		return reply(554, 5, 6, 0, "Bare CR in content, lines must end in CRLF; "+
+			`smtpd.bare_newline = "normalize", or lenient = true of this client, accepts it`)
 	case errors.Is(err, wire.ErrNUL):
 		return reply(554, 5, 6, 0, "NUL byte in content, encode binary content as base64")
 	case errors.Is(err, wire.ErrLineTooLong):

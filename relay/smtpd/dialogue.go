@@ -19,8 +19,18 @@ func answer(reply error) wire.Action { return wire.Action{Reply: replyLine(reply
 
 // Command implements wire.Dialogue: it reads each command line and decides what go-smtp sees of it.
 func (s *session) Command(line string) wire.Action {
+	if line == wire.TLSHello {
+		return s.tlsInClear()
+	}
+	if s.lenient() {
+		line = strings.ReplaceAll(line, "\t", " ")
+	}
 	verb, args, _ := strings.Cut(line, " ")
 	s.verb, args = strings.ToUpper(verb), strings.TrimSpace(args)
+	if strings.Contains(line, "\t") {
+		return answer(reply(500, 5, 5, 2, "The command contains a TAB; "+
+			"lenient = true of this client accepts it as a space"))
+	}
 	if hasControl(line) {
 		return answer(reply(500, 5, 5, 2, "The command contains control characters"))
 	}
@@ -42,7 +52,7 @@ func (s *session) Command(line string) wire.Action {
 }
 
 // hasControl reports whether a command line contains control characters, which no command does (RFC 5321,
-// 4.1.2). A tab does not count as a space here, so it is one of them.
+// 4.1.2).
 func hasControl(line string) bool {
 	return strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
@@ -107,10 +117,14 @@ func (s *session) otherCommand(args string) wire.Action {
 	}
 	switch s.verb {
 	case "EHLO", "HELO":
-		if args == "" {
-			return answer(reply(501, 5, 5, 4, "%s needs your host name", s.verb))
-		}
 		name, _, _ := strings.Cut(args, " ")
+		switch {
+		case name == "" && s.lenient():
+			name = "unknown"
+		case name == "":
+			return answer(reply(501, 5, 5, 4, "%s needs your host name; "+
+				"lenient = true of this client accepts it without", s.verb))
+		}
 		s.hello, s.extended = clean.ASCII(name, 255), s.verb == "EHLO"
 		return wire.Action{Pass: s.verb + " " + s.hello}
 	case "HELP":
@@ -170,7 +184,7 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	if verb != "" || s.tx != nil || text[0] == '5' { // a 421 to an idle client is not a refusal
 		s.refused(stageOf(verb), s.refusedRecipient(verb), firstLine(text))
 	}
-	if text[0] == '5' && verb != contentEnd || s.overshoot > overshootLimit {
+	if text[0] == '5' && verb != contentEnd && !s.forgiven(verb) || s.overshoot > overshootLimit {
 		s.errs++
 	}
 	if n := s.options.Limits.Errors; n > 0 && s.errs >= n {
@@ -180,6 +194,12 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 		return []byte(text + "421 4.7.0 Too many failed authentications\r\n"), true
 	}
 	return []byte(text), false
+}
+
+// forgiven reports whether a refusal does not count as an error: bad recipients must not take the good ones
+// of their message with them, so as many are forgiven as a message may have.
+func (s *session) forgiven(verb string) bool {
+	return verb == "RCPT" && s.tx != nil && s.tx.rejected <= s.options.Limits.Recipients
 }
 
 // overshootLimit is how many recipients over the limit are refused before they count as errors.

@@ -29,7 +29,6 @@ func TestDKIMStillVerifies(t *testing.T) {
 	}
 	st := &store{}
 	o := testOptions(st)
-	o.KeepHeaders = false
 	_, addr := start(t, o, Listen{})
 	hello(t, addr).mail(signed.String(), "250")
 	got := st.messages()[0]

@@ -16,6 +16,7 @@ import (
 // path is what a MAIL or RCPT command contains.
 type path struct {
 	address   string          // "" is the null sender
+	completed bool            // with Options.Domain
 	size      int64           // MAIL: as declared (RFC 1870, 5)
 	envelope  relay.Envelope  // MAIL
 	recipient relay.Recipient // RCPT
@@ -37,7 +38,7 @@ type param struct {
 // parseMail reads the arguments of MAIL into pending.
 func (s *session) parseMail(args string) error {
 	s.pending = path{}
-	raw, params, err := parsePath(args, "FROM:")
+	raw, params, err := parsePath(args, "FROM:", s.lenient())
 	if err != nil {
 		return err
 	}
@@ -50,12 +51,9 @@ func (s *session) parseMail(args string) error {
 	if raw == "" { // RFC 5321, 4.5.5
 		return nil
 	}
-	addr, err := address.Parse(raw, p.envelope.SMTPUTF8)
-	if err != nil {
-		return addressError(err, 7)
-	}
+	addr, err := s.parseAddress(raw, p.envelope.SMTPUTF8, 7)
 	p.address, p.envelope.From = addr, addr
-	return nil
+	return err
 }
 
 // mailParam reads one parameter of MAIL.
@@ -108,7 +106,7 @@ func (s *session) sizeParam(value string) error {
 // parseRcpt reads the arguments of RCPT into pending. A transaction must be open.
 func (s *session) parseRcpt(args string) error {
 	s.pending = path{}
-	raw, params, err := parsePath(args, "TO:")
+	raw, params, err := parsePath(args, "TO:", s.lenient())
 	if err != nil {
 		return err
 	}
@@ -123,12 +121,27 @@ func (s *session) parseRcpt(args string) error {
 	if strings.EqualFold(raw, "postmaster") { // RFC 5321, 4.5.1
 		raw = s.options.Postmaster
 	}
-	addr, err := address.Parse(raw, s.tx.envelope.SMTPUTF8)
-	if err != nil {
-		return addressError(err, 3)
-	}
+	addr, err := s.parseAddress(raw, s.tx.envelope.SMTPUTF8, 3)
 	s.pending.address, s.pending.recipient.Address = addr, addr
-	return nil
+	return err
+}
+
+// parseAddress reads an address, and completes one without a domain for a known client. detail is as in
+// addressError.
+func (s *session) parseAddress(raw string, smtputf8 bool, detail int) (string, error) {
+	if !strings.Contains(raw, "@") || strings.HasSuffix(raw, `"`) {
+		if s.network == nil || s.options.Domain == "" {
+			return "", reply(501, 5, 1, detail, "The address has no domain; "+
+				"content.default_domain completes the addresses of clients in [[client]]")
+		}
+		raw += "@" + s.options.Domain
+		s.pending.completed = true
+	}
+	addr, err := address.Parse(raw, smtputf8)
+	if err != nil {
+		return "", addressError(err, detail)
+	}
+	return addr, nil
 }
 
 // rcptParam reads one parameter of RCPT.
@@ -177,17 +190,23 @@ func parseNotify(value string) (set relay.Notify, ok bool) {
 }
 
 // parsePath reads "FROM:<path> parameters" or "TO:<path> parameters" (RFC 5321, 4.1.2). It skips a source
-// route (RFC 5321, 4.1.1.3).
-func parsePath(args, prefix string) (raw string, params []param, err error) {
+// route (RFC 5321, 4.1.1.3). If lenient, the brackets may be missing.
+func parsePath(args, prefix string, lenient bool) (raw string, params []param, err error) {
 	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
 		return "", nil, reply(501, 5, 5, 4, "Expected %s<address>", prefix)
 	}
 	rest := strings.TrimLeft(args[len(prefix):], " ")
 	end := pathEnd(rest)
-	if end < 0 {
-		return "", nil, reply(501, 5, 5, 4, "Put the address in angle brackets: %s<address>", prefix)
+	switch {
+	case end >= 0:
+		raw, rest = rest[1:end], rest[end+1:]
+	case lenient && rest != "" && rest[0] != '<':
+		raw, rest, _ = strings.Cut(rest, " ")
+		rest = " " + rest
+	default:
+		return "", nil, reply(501, 5, 5, 4, "Put the address in angle brackets: %s<address>; "+
+			"lenient = true of this client accepts it without", prefix)
 	}
-	raw, rest = rest[1:end], rest[end+1:]
 	if rest != "" && rest[0] != ' ' {
 		return "", nil, reply(501, 5, 5, 4, "Unexpected text after the address")
 	}

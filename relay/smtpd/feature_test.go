@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -394,26 +395,32 @@ func TestLoops(t *testing.T) {
 	c.mail("Subject: x\r\n\r\n"+strings.Repeat("Received: from a by b; date\r\n", 100), "250")
 }
 
-func TestMissingHeaders(t *testing.T) {
+// TestMend: the content is stored as Mend returns it, behind our own field. Its header is looked at after
+// that, and the upstream's size limit is for what it has become.
+func TestMend(t *testing.T) {
 	st := &store{}
 	o := testOptions(st)
-	o.KeepHeaders = false
-	at := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	o.Now = func() time.Time { return at }
+	grow := ""
+	o.Mend = func(m *relay.Message, known bool, content io.Reader) io.Reader {
+		m.Changed = append(m.Changed, fmt.Sprint("known ", known))
+		return io.MultiReader(strings.NewReader("Message-ID: <mended>\r\n"), content, strings.NewReader(grow))
+	}
+	o.Capabilities = func() (relay.Capabilities, bool) {
+		return relay.Capabilities{EightBit: true, Size: 10_000}, true
+	}
+	o.Access.Users, o.Access.AuthInClear = testUsers(t, "app", "pass"), true
 	_, addr := start(t, o, Listen{})
 	c := hello(t, addr)
 	c.mail("Subject: x\r\n\r\nb\r\n", "250")
-	c.mail("DATE: x\r\nmessage-id : <1@x>\r\n\r\nb\r\n", "250")
-	c.mail("DKIM-Signature: d=x.test\r\n\r\nb\r\n", "250")
-	got := st.messages()
-	want := "Message-ID: <" + got[0].m.ID + "@relay.test>\r\n" +
-		"Date: " + at.Local().Format(timeFormat) + "\r\nSubject: x\r\n\r\nb\r\n"
-	if got[0].body() != want || got[0].m.MessageID != "<"+got[0].m.ID+"@relay.test>" {
-		t.Errorf("%q", got[0].body())
+	got := st.messages()[0]
+	if got.body() != "Message-ID: <mended>\r\nSubject: x\r\n\r\nb\r\n" || got.m.MessageID != "<mended>" ||
+		got.m.Subject != "x" || !slices.Equal(got.m.Changed, []string{"known true"}) {
+		t.Errorf("%q %+v", got.content, got.m)
 	}
-	if got[1].body() != "DATE: x\r\nmessage-id : <1@x>\r\n\r\nb\r\n" ||
-		got[2].body() != "DKIM-Signature: d=x.test\r\n\r\nb\r\n" {
-		t.Errorf("%q, %q", got[1].body(), got[2].body())
+	grow = strings.Repeat("x", 10_000)
+	c.mail("Subject: x\r\n\r\nb\r\n", "552 5.3.4 ")
+	if len(st.messages()) != 1 {
+		t.Error("stored, though it had become too large")
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/clean"
@@ -16,12 +15,12 @@ import (
 
 // facts are the parts of a message header that matter here.
 type facts struct {
-	messageID, date string
-	subject, from   string
-	dkim            []string          // the d= tag of each signature
-	received, own   int               // Received fields, and how many of them we added
-	report          bool              // a delivery status notification
-	kept            map[string]string // values of the fields that are asked for, by their names
+	messageID     string
+	subject, from string
+	dkim          []string          // the d= tag of each signature
+	received, own int               // Received fields, and how many of them we added
+	report        bool              // a delivery status notification
+	kept          map[string]string // values of the fields that are asked for, by their names
 }
 
 // maxFact bounds each value taken from a header.
@@ -87,8 +86,6 @@ func (f *facts) take(name, value, hostname string) {
 	switch name {
 	case "message-id":
 		f.messageID = clean.ASCII(value, maxFact)
-	case "date":
-		f.date = value
 	case "subject":
 		f.subject = value[:min(len(value), maxFact)]
 	case "from":
@@ -207,21 +204,4 @@ func literalOf(a netip.Addr) string {
 		return "IPv6:" + a.String()
 	}
 	return a.String()
-}
-
-// missing are the fields that a submitted message lacks (RFC 6409, 8.3). A signed message stays as it is:
-// its signature may cover the absence of these fields.
-func (s *session) missing(m *relay.Message, f *facts) string {
-	if s.options.KeepHeaders || len(f.dkim) > 0 {
-		return ""
-	}
-	var b strings.Builder
-	if f.messageID == "" {
-		m.MessageID = "<" + m.ID + "@" + s.options.Hostname + ">"
-		fmt.Fprintf(&b, "Message-ID: %s\r\n", m.MessageID)
-	}
-	if f.date == "" {
-		fmt.Fprintf(&b, "Date: %s\r\n", m.Arrived.In(time.Local).Format(timeFormat))
-	}
-	return b.String()
 }

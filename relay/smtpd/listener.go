@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -81,7 +80,7 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 	sess := &session{server: s, options: o, listen: &l.conf}
 	sess.wire = wire.New(raw, wire.Config{
 		Dialogue: sess, Limits: o.Limits.wire(), Normalize: o.NormalizeNewlines, Buffers: s.buffers,
-		Open: sess.open, TLS: o.TLS, Closed: sess.closed,
+		Open: sess.open, TLS: sess.tlsConfig, Closed: sess.closed,
 	})
 	s.mu.Lock()
 	full := o.Limits.Connections > 0 && len(s.sessions) >= o.Limits.Connections
@@ -124,15 +123,7 @@ func (s *session) open(raw net.Conn) (net.Conn, error) {
 	if !s.listen.TLS {
 		return nc, nil
 	}
-	cfg := s.options.TLS()
-	if cfg == nil {
-		return nil, errors.New("no TLS certificate")
-	}
-	tc := tls.Server(nc, cfg)
-	if err := tc.HandshakeContext(context.Background()); err != nil { // under the wire's deadline
-		return nil, fmt.Errorf("TLS handshake: %w", err)
-	}
-	return tc, nil
+	return s.implicitTLS(nc)
 }
 
 // proxied reads the PROXY header that a trusted proxy must send, and returns the address of the client

@@ -88,10 +88,10 @@ func testLimits() Limits {
 	}
 }
 
-// testOptions accept mail from loopback into st, without waits, and leave headers as they are.
+// testOptions accept mail from loopback into st, without waits.
 func testOptions(st *store) Options {
 	return Options{
-		Hostname: "relay.test", Accept: st.accept, Recorder: st, Limits: testLimits(), KeepHeaders: true,
+		Hostname: "relay.test", Accept: st.accept, Recorder: st, Limits: testLimits(),
 		Postmaster: "postmaster@relay.test",
 		Access:     Access{Networks: []Network{LoopbackNetwork()}},
 	}

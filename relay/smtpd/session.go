@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/internal/address"
 	"mailwhy/relay/internal/clean"
 	"mailwhy/relay/smtpd/wire"
 )
@@ -34,6 +36,7 @@ type session struct {
 	hello    string // its name in EHLO or HELO, cleaned
 	extended bool   // by EHLO
 	user     string // authenticated
+	loggedIn bool   // as anybody; see AuthAny
 
 	verb    string // of the current command, or contentEnd; "" between commands
 	pending path   // of the current MAIL or RCPT
@@ -48,7 +51,8 @@ type session struct {
 type transaction struct {
 	envelope   relay.Envelope
 	recipients []relay.Recipient
-	rejected   int // RCPTs that were refused
+	rejected   int  // RCPTs that were refused
+	completed  bool // an address got our domain
 	limit      sizeLimit
 	eightBit   bool // the upstream accepts 8-bit content
 }
@@ -67,8 +71,14 @@ func (s *session) findClient(remote net.Addr) {
 	_, s.unix = remote.(*net.UnixAddr)
 	s.addr = addrOf(remote)
 	s.network = s.options.Access.network(s.addr, s.unix)
+	if s.lenient() {
+		s.wire.Lenient()
+	}
 	s.server.origins.note(s.options, s.addr)
 }
+
+// lenient reports whether the client may send what old devices do.
+func (s *session) lenient() bool { return s.network != nil && s.network.Lenient }
 
 // Reset implements smtp.Session: it ends the transaction.
 func (s *session) Reset() { s.tx = nil }
@@ -111,7 +121,8 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 		return reply(554, 5, 6, 3,
 			"The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
 	}
-	s.tx = &transaction{envelope: p.envelope, limit: limit, eightBit: caps.EightBit || !known}
+	s.tx = &transaction{envelope: p.envelope, limit: limit, eightBit: caps.EightBit || !known,
+		completed: p.completed}
 	return nil
 }
 
@@ -173,7 +184,7 @@ func (s *session) addRecipient(r relay.Recipient) error {
 	a := &s.options.Access
 	for i := range s.tx.recipients {
 		have := &s.tx.recipients[i]
-		if have.Address == r.Address && have.ORCPT == r.ORCPT && have.Notify == r.Notify {
+		if sameMailbox(have.Address, r.Address) && have.ORCPT == r.ORCPT && have.Notify == r.Notify {
 			return nil
 		}
 	}
@@ -191,7 +202,16 @@ func (s *session) addRecipient(r relay.Recipient) error {
 			"Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
 	}
 	s.tx.recipients = append(s.tx.recipients, r)
+	s.tx.completed = s.tx.completed || s.pending.completed
 	return nil
+}
+
+// sameMailbox reports whether two addresses are one: domains compare without case, local parts do not (RFC
+// 5321, 2.4).
+func sameMailbox(a, b string) bool {
+	localA, domainA := address.Split(a)
+	localB, domainB := address.Split(b)
+	return localA == localB && strings.EqualFold(domainA, domainB)
 }
 
 // sizeLimit is the largest content that is accepted, and whose limit that is.
@@ -258,10 +278,12 @@ func (s *session) logFailure(err error) {
 	switch {
 	case errors.Is(err, wire.ErrBareLF):
 		log.Warn("refused content with bare LF: the client ends its lines with LF only; " +
-			`configure it to send CRLF, or set smtpd.bare_newline = "normalize"`)
+			`configure it to send CRLF, or set lenient = true in its [[client]], or ` +
+			`smtpd.bare_newline = "normalize" for all`)
 	case s.lfOnly:
 		log.Warn("content never ended: the client ends its lines with LF only, " +
-			"so its final dot does not end the content; configure it to send CRLF")
+			"so its final dot does not end the content; configure it to send CRLF, " +
+			"or set lenient = true in its [[client]]")
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrNUL):
 		log.Warn("refused content", "err", err)
 	// also those of port scans and health checks
@@ -295,5 +317,5 @@ func (s *session) startTLS() *tls.Config {
 	if s.listen.Clear {
 		return nil
 	}
-	return s.options.TLS()
+	return s.tlsConfig()
 }

@@ -65,12 +65,17 @@ type Options struct {
 	Limits Limits
 	// Postmaster is the address that <postmaster> without a domain stands for (RFC 5321, 4.5.1).
 	Postmaster string
-	// NormalizeNewlines turns bare CR and LF in content into CRLF. Without it they are refused.
+	// NormalizeNewlines turns bare CR and LF in content into CRLF. Without it they are refused, but from
+	// lenient networks.
 	NormalizeNewlines bool
-	// KeepHeaders leaves a message without Message-ID or Date as it is.
-	KeepHeaders bool
 	// Fields are the header fields, in lower case, whose values the message keeps (relay.Message.Headers).
 	Fields []string
+	// Domain completes the addresses without a domain of clients in Networks; "" refuses them.
+	Domain string
+	// Mend returns a content as it is to be stored, behind the Received field that we add. known says that
+	// the client is in one of Networks. It may set Changed, until its reader returns io.EOF. Nil changes
+	// nothing.
+	Mend func(m *relay.Message, known bool, content io.Reader) io.Reader
 	// Gateway is the address that a container engine's port forwarding gives every client; see
 	// ContainerGateway.
 	Gateway netip.Addr
@@ -86,6 +91,9 @@ func (o Options) prepared() (*Options, error) {
 	}
 	if o.TLS == nil {
 		o.TLS = func() *tls.Config { return nil }
+	}
+	if o.Mend == nil {
+		o.Mend = func(_ *relay.Message, _ bool, content io.Reader) io.Reader { return content }
 	}
 	if o.Now == nil {
 		o.Now = time.Now

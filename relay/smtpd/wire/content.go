@@ -30,6 +30,7 @@ type Content struct {
 	line     int    // bytes of the current line
 	begin    bool   // at the beginning of a line, after CRLF
 	lfOnly   bool   // LF.LF was seen: the client thinks that it has ended the content
+	cr       bool   // a CR was seen
 	discard  bool   // the rest is thrown away, and only drained limits it
 	drained  int64  // bytes discarded
 	pending  []byte // ready for the reader: part of the input buffer, or of fixed
@@ -64,6 +65,14 @@ func (t *Content) Read(p []byte) (int, error) {
 // only and waits for a reply that cannot come.
 func (t *Content) LFOnly() bool { return t.lfOnly }
 
+// Normalized reports whether bare CR or LF was turned into CRLF.
+func (t *Content) Normalized() bool { return t.fixed != nil }
+
+// lfEnds reports whether a line may end, and the content may end, in LF alone: for a lenient client, as long
+// as it has not sent a single CR. Of a client that relays the mail of others this is never true, since the
+// lines of its own header end in CRLF; so nobody can smuggle a message through it.
+func (t *Content) lfEnds() bool { return t.c.lenient && !t.cr }
+
 // Fatal reports whether err must end the session because it is not known where the content ends.
 func Fatal(err error) bool {
 	return err != io.EOF && err != ErrTooLarge && err != ErrLineTooLong
@@ -82,6 +91,10 @@ func (t *Content) next() ([]byte, error) {
 				continue
 			}
 			t.begin = false
+			if in[1] == '\n' && t.lfEnds() {
+				t.c.in.r += 2
+				return nil, io.EOF
+			}
 			if in[1] == '\r' && len(in) > 2 && in[2] == '\n' {
 				t.c.in.r += 3
 				return nil, io.EOF
@@ -129,7 +142,8 @@ func (t *Content) take(in []byte) ([]byte, error) {
 			piece = piece[:len(piece)-1]
 		}
 		err := check(piece, whole)
-		if err != nil && err != ErrNUL && t.c.cfg.Normalize {
+		t.cr = t.cr || whole && err == nil || err == ErrBareCR
+		if err != nil && err != ErrNUL && (t.c.cfg.Normalize || t.c.lenient) {
 			return t.normalize(in[:end], piece)
 		}
 		if err != nil {
@@ -185,11 +199,13 @@ func check(piece []byte, whole bool) error {
 }
 
 // normalize consumes before, which is clean, and line, and returns them with each bare CR and LF of line
-// turned into CRLF. A dot after a bare LF has no meaning: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4).
+// turned into CRLF. A dot after a bare LF has no meaning: only CRLF.CRLF ends content (RFC 5321, 4.1.1.4),
+// but see lfEnds.
 func (t *Content) normalize(before, line []byte) ([]byte, error) {
 	if bytes.IndexByte(line, 0) >= 0 {
 		return nil, ErrNUL
 	}
+	t.cr = t.cr || bytes.IndexByte(line, '\r') >= 0
 	t.fixed = append(t.fixed[:0], before...)
 	from := len(t.fixed)
 	for i, b := range line {
@@ -202,11 +218,14 @@ func (t *Content) normalize(before, line []byte) ([]byte, error) {
 		}
 	}
 	t.c.in.r += len(before) + len(line)
-	err := t.measure(len(t.fixed)-from, line[len(line)-1] == '\n')
-	t.begin = bytes.HasSuffix(line, []byte("\r\n"))
+	err := t.measure(len(t.fixed)-from, whole(line))
+	t.begin = bytes.HasSuffix(line, []byte("\r\n")) || whole(line) && t.lfEnds()
 	t.lfOnly = t.lfOnly || string(line) == ".\n"
 	return t.fixed, err
 }
+
+// whole reports whether a line has its end.
+func whole(line []byte) bool { return line[len(line)-1] == '\n' }
 
 // fill reads more of the content.
 func (t *Content) fill() error {

@@ -29,6 +29,7 @@ package wire
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,8 @@ type Action struct {
 
 // Dialogue decides what passes between a client and the server.
 type Dialogue interface {
-	// Command gets each command line, without its line end. SASL responses and content are not commands.
+	// Command gets each command line, without its line end. SASL responses and content are not commands. A
+	// TLS handshake in the place of a command is TLSHello.
 	Command(line string) Action
 	// Reply gets each whole reply, whoever made it, and returns what to send instead and whether the
 	// session ends after it.
@@ -53,6 +55,12 @@ type Dialogue interface {
 	// Busy reports whether a transaction is open. A drain waits for its end.
 	Busy() bool
 }
+
+// ErrAnswered is an error of Config.Open that has answered the client itself.
+var ErrAnswered = errors.New("answered")
+
+// TLSHello is the beginning of a TLS handshake (RFC 8446, 5.1), which no command line is.
+const TLSHello = "\x16\x03"
 
 // Limits bound what a client may cost. A number of zero means no limit; every time must be set.
 type Limits struct {
@@ -79,7 +87,8 @@ type Config struct {
 	Normalize bool // turn bare CR and bare LF in content into CRLF instead of refusing them
 	Buffers   *Buffers
 	// Open prepares the connection before the greeting: a PROXY header, implicit TLS. It runs on the
-	// serving goroutine, under the Handshake deadline. An error ends the connection without a reply.
+	// serving goroutine, under the Handshake deadline. An error ends the connection without a reply; one that
+	// is ErrAnswered, once the client has had time to read what Open wrote.
 	Open func(net.Conn) (net.Conn, error)
 	// TLS returns the configuration for a STARTTLS that the Dialogue allowed.
 	TLS func() *tls.Config
@@ -118,6 +127,8 @@ type Conn struct {
 	reply []byte // the incomplete part of the server's reply
 	out   []byte // replies not yet written
 
+	lenient bool // see Lenient
+
 	draining atomic.Bool
 	closing  sync.Once
 }
@@ -139,6 +150,10 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	state := tc.ConnectionState()
 	return &state
 }
+
+// Lenient has the Conn turn bare CR and LF in content into CRLF whatever Config.Normalize says, and end a
+// content that has no CR at LF.LF.
+func (c *Conn) Lenient() { c.lenient = true }
 
 // Drain ends the session with 421 as soon as no transaction is open (RFC 5321, 3.8). It is safe to call
 // from any goroutine.
@@ -177,6 +192,7 @@ func (c *Conn) open() {
 	c.raw.SetDeadline(time.Now().Add(c.cfg.Limits.Handshake))
 	nc, err := c.cfg.Open(c.raw)
 	if err != nil {
+		c.linger = errors.Is(err, ErrAnswered)
 		c.fail(err)
 		return
 	}
