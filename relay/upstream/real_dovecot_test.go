@@ -14,6 +14,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/postfix"
 )
 
 // TestRealDovecot runs against Dovecot's submission server, which has mechanisms that Debian's Postfix and
@@ -111,7 +112,7 @@ func startDovecot(t *testing.T) *real {
 	cmd := exec.Command("unshare", "-m", "sh", "-c",
 		`mount -t overlay overlay -o "lowerdir=$1/usr:/usr" /usr && exec /usr/sbin/dovecot -F -c "$2"`,
 		"sh", root, filepath.Join(dir, "dovecot.conf"))
-	cmd.Env = libraries(root)
+	cmd.Env = postfix.Libraries(root)
 	launch(t, dir+"/log", s.clear, cmd)
 	return s
 }

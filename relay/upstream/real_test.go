@@ -8,9 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/postfix"
 )
 
 // realRoot is where scripts/upstream-test.sh has unpacked the servers' packages.
@@ -238,16 +237,6 @@ func freeAddr(t *testing.T) string {
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
-// libraries are those that were unpacked with the servers.
-func libraries(root string) []string {
-	x86, arm := root+"/usr/lib/x86_64-linux-gnu", root+"/usr/lib/aarch64-linux-gnu"
-	return []string{
-		"LD_LIBRARY_PATH=" + root + "/usr/lib/postfix:" + x86 + ":" + arm,
-		"SASL_PATH=" + x86 + "/sasl2:" + arm + "/sasl2",
-		"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-	}
-}
-
 // launch runs a server until the test ends, and waits until it answers at addr.
 func launch(t *testing.T, log, addr string, cmd *exec.Cmd) {
 	t.Helper()
@@ -284,28 +273,33 @@ func startPostfix(t *testing.T) *real {
 	root := realRoot(t, "postfix")
 	s, dir := newReal(t)
 	leaf, _ := tls.X509KeyPair(s.id.CertPEM, s.id.KeyPEM)
-	r := strings.NewReplacer("ROOT", root, "DIR", dir, "CLEAR", s.clear, "IMPLICIT", s.implicit, "BEHIND",
-		portOf(s.behind.Addr()),
+	r := strings.NewReplacer("DIR", dir, "IMPLICIT", s.implicit,
 		"FINGERPRINT", fingerprint(leaf.Certificate[0]))
-	put(t, dir, "etc/main.cf", r.Replace(postfixMain))
-	put(t, dir, "etc/master.cf", r.Replace(postfixMaster))
-	put(t, dir, "etc/dynamicmaps.cf", "")
 	put(t, dir, "etc/certs", r.Replace("FINGERPRINT ok\n"))
 	put(t, dir, "etc/sasl/smtpd.conf",
 		r.Replace("pwcheck_method: auxprop\nauxprop_plugin: sasldb\n"+
 			"mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\nsasldb_path: DIR/sasldb2\n"))
 	add := exec.Command(filepath.Join(root, "usr/sbin/saslpasswd2"), "-p", "-c", "-f", dir+"/sasldb2", "-u",
 		"real.test", "user")
-	add.Stdin, add.Env = strings.NewReader("secret"), libraries(root)
+	add.Stdin, add.Env = strings.NewReader("secret"), postfix.Libraries(root)
 	if out, err := add.CombinedOutput(); err != nil {
 		t.Fatalf("saslpasswd2: %v\n%s", err, out)
 	}
 	os.Chmod(dir+"/sasldb2", 0o644)
 	s.mechanisms = append(s.mechanisms, "SCRAM-SHA-256")
-	queueDirs(t, dir)
-	cmd := exec.Command(filepath.Join(root, "usr/lib/postfix/sbin/master"), "-c", dir+"/etc", "-d")
-	cmd.Env = append(libraries(root), "MAIL_CONFIG="+dir+"/etc")
-	launch(t, dir+"/log", s.clear, cmd)
+	p, err := postfix.Start(t.Context(), postfix.Options{
+		Root: root, Dir: dir, Addr: s.clear, Upstream: s.behind.Port(), Main: r.Replace(postfixMain),
+		Master: r.Replace(postfixMaster),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Log(p.Tail())
+		}
+	})
 	return s
 }
 
@@ -320,58 +314,9 @@ func pairs(s string) (p []string) {
 	return p
 }
 
-// queueDirs makes the directories that Postfix's installation would.
-func queueDirs(t *testing.T, dir string) {
-	t.Helper()
-	u, err := user.Lookup("mail")
-	if err != nil {
-		t.Skip("skipping: there is no account mail")
-	}
-	g, err := user.LookupGroup("operator")
-	if err != nil {
-		t.Skip("skipping: there is no group operator")
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(g.Gid)
-	make := func(name string, uid, gid int, mode os.FileMode) {
-		if err := os.MkdirAll(name, mode); err != nil {
-			t.Fatal(err)
-		}
-		os.Chown(name, uid, gid)
-		os.Chmod(name, mode)
-	}
-	make(dir+"/queue", 0, 0, 0o755)
-	for _, name := range []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold",
-		"incoming", "private", "saved", "trace"} {
-		make(dir+"/queue/"+name, uid, 0, 0o700)
-	}
-	make(dir+"/queue/pid", 0, 0, 0o755)
-	make(dir+"/queue/maildrop", uid, gid, 0o730)
-	make(dir+"/queue/public", uid, gid, 0o710)
-	make(dir+"/data", uid, 0, 0o700)
-}
-
-const postfixMain = `compatibility_level = 3.6
-daemon_directory = ROOT/usr/lib/postfix/sbin
-command_directory = ROOT/usr/sbin
-shlib_directory = ROOT/usr/lib/postfix
-meta_directory = DIR/etc
-queue_directory = DIR/queue
-data_directory = DIR/data
-maillog_file = /dev/stdout
-mail_owner = mail
-setgid_group = operator
-import_environment = MAIL_CONFIG LD_LIBRARY_PATH SASL_PATH
-myhostname = real.test
-mydestination =
-local_recipient_maps =
-local_transport = error:none
-alias_maps =
-alias_database =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+// postfixMain is TLS and who may relay.
+const postfixMain = `myhostname = real.test
 mynetworks =
-relayhost = [127.0.0.1]:BEHIND
 message_size_limit = 62914560
 smtpd_tls_cert_file = DIR/cert.pem
 smtpd_tls_key_file = DIR/key.pem
@@ -387,21 +332,7 @@ smtpd_relay_restrictions = permit_sasl_authenticated, permit_tls_clientcerts, re
 smtpd_recipient_limit = 60
 `
 
-const postfixMaster = `CLEAR inet n - n - - smtpd
-IMPLICIT inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
-postlog   unix-dgram n  -       n       -       1       postlogd
-cleanup   unix  n       -       n       -       0       cleanup
-qmgr      unix  n       -       n       300     1       qmgr
-tlsmgr    unix  -       -       n       1000?   1       tlsmgr
-rewrite   unix  -       -       n       -       -       trivial-rewrite
-bounce    unix  -       -       n       -       0       bounce
-defer     unix  -       -       n       -       0       bounce
-trace     unix  -       -       n       -       0       bounce
-smtp      unix  -       -       n       -       -       smtp
-error     unix  -       -       n       -       -       error
-retry     unix  -       -       n       -       -       error
-anvil     unix  -       -       n       -       1       anvil
-scache    unix  -       -       n       -       1       scache
+const postfixMaster = `IMPLICIT inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 `
 
 // startExim runs Exim without installing it. Debian's has the name of its account compiled in, so it sees a
@@ -436,7 +367,7 @@ func startExim(t *testing.T) *real {
 	cmd := exec.Command("unshare", "-m", "sh", "-c",
 		`mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group && `+
 			`exec "$2" -C "$1/exim.conf" -bdf -q1m`, "sh", dir, exim)
-	cmd.Env = libraries(root)
+	cmd.Env = postfix.Libraries(root)
 	launch(t, dir+"/log", s.clear, cmd)
 	return s
 }
