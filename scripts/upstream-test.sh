@@ -1,7 +1,7 @@
 #!/bin/sh
-# Relays to Postfix (with Cyrus SASL), Exim and Dovecot from Debian's packages. The packages are unpacked into a
-# scratch directory and not installed; no system service is started. It needs root, apt-get, dpkg, and overlay
-# mounts in a namespace of its own. Arguments go to `go test`.
+# Relays to Postfix (with Cyrus SASL), Exim and Dovecot from Debian's packages, and compares what becomes of odd mail
+# with Postfix. The packages are unpacked into a scratch directory and not installed; no system service is started.
+# It needs root, apt-get, dpkg, and overlay mounts in a namespace of its own. Arguments go to `go test`.
 set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -23,4 +23,4 @@ done
 for deb in "$dir"/deb/*.deb; do
 	dpkg -x "$deb" "$dir/root"
 done
-MAILWHY_SERVERS="$dir/root" go test -count=1 -run 'TestReal' "$@" ./relay/upstream
+MAILWHY_SERVERS="$dir/root" go test -count=1 -run 'TestReal|TestOddMails' "$@" ./relay/upstream ./relay/app
