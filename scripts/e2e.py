@@ -2,7 +2,7 @@
 """End to end, with real clients and real servers.
 
 Builds mailwhy once and drives the binary as a user would: mail from Python's smtplib, swaks, curl and msmtp through
-`mailwhy serve` to `mailwhy practice`; Postfix's smtp-sink as an upstream that refuses or defers everything; and kill -9
+`mailwhy serve` to `mailwhy practice`; what cron and a printer send; Postfix's smtp-sink as an upstream that refuses or defers everything; and kill -9
 with deferred mail in the spool. Everything listens on loopback, lives in a temporary directory and is stopped at
 the end. Programs that are missing are installed with apt-get; smtp-sink is unpacked from its package, so that no mail
 server is installed.
@@ -12,6 +12,7 @@ import email.policy
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import smtplib
@@ -99,14 +100,15 @@ class Upstream:
 
 
 class Relay:
-    """`mailwhy serve` on a spool of its own."""
+    """`mailwhy serve` on a spool of its own. A configuration file, if there is one, names the upstream."""
 
-    def __init__(self, bench, name, upstream_port, *flags):
+    def __init__(self, bench, name, upstream_port, *flags, config=None):
         self.bench, self.port = bench, free_port()
         self.spool = os.path.join(bench.dir, name + "-spool")
         self.log = os.path.join(bench.dir, name + "-delivery.log")
-        self.args = [bench.bin, "serve", "--listen", f"127.0.0.1:{self.port}", "--upstream",
-                     f"smtp://127.0.0.1:{upstream_port}?tls=none", "--spool", self.spool, "--delivery-log", self.log, *flags]
+        upstream = ["-c", config] if config else ["--upstream", f"smtp://127.0.0.1:{upstream_port}?tls=none"]
+        self.args = [bench.bin, "serve", "--listen", f"127.0.0.1:{self.port}", *upstream, "--spool", self.spool,
+                     "--delivery-log", self.log, *flags]
         self.start()
 
     def start(self):
@@ -275,6 +277,102 @@ def test_reload(bench):
     check("SIGTERM ends with status 0", relay.term() == 0)
 
 
+PRINTER = ["HELO", "MAIL FROM: scanner@corp.test", "RCPT TO: alice@customer.example", "DATA", "Subject: scan\n\nOne page.\n."]
+
+
+def by_printer(port, source):
+    """A session as an old printer has it: no name, no brackets, LF. Returns the first refusal, or ""."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as s:
+        replies = s.makefile("rb")
+        reply = replies.readline().decode()
+        for line in PRINTER:
+            s.sendall((line + "\n").encode())
+            reply = replies.readline().decode()
+            if reply[0] in "45":
+                return reply
+    return ""
+
+
+def raw(message):
+    """The header and body as they arrived, without what the relay put first."""
+    return re.sub(r"\AReceived: [^\n]*\n([ \t][^\n]*\n)*", "", message.as_string().replace("\r\n", "\n"))
+
+
+def test_content(bench):
+    """What cron, Python, msmtp and a printer send leaves as it should; a strict refusal says what would allow it."""
+    upstream = Upstream(bench, "content")
+    path = os.path.join(bench.dir, "content.toml")
+    with open(path, "w") as f:
+        f.write(f"""hostname = "relay.corp.test"
+[content]
+default_domain = "corp.test"
+[[client]]
+name = "apps"
+networks = ["127.0.0.1"]
+[[client]]
+name = "printers"
+networks = ["127.0.0.2"]
+lenient = true
+auth = "any"
+[upstream.default]
+url = "smtp://127.0.0.1:{upstream.port}?tls=none"
+""")
+    relay = Relay(bench, "content", upstream.port, config=path)
+
+    def arrives(what, send):
+        before = len(upstream.messages())
+        send()
+        return raw(until(f"{what} arrives", lambda: upstream.messages()[before:])[0])
+
+    def cron():
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=20) as s:
+            s.sendmail("root", ["root"], "From root Sat Nov 28 10:00:00 2026\nFrom: root (Cron Daemon)\nTo: root\n"
+                       "Subject: Cron <root@db1> backup\n\nDisk full\n")
+
+    got = arrives("cron's mail", cron)
+    check("cron: the mbox line is a field, the addresses have a domain", got.startswith(
+        "X-Mailbox-Line: From root Sat Nov 28 10:00:00 2026\nFrom: root@corp.test (Cron Daemon)\nTo: root@corp.test\n"), got)
+    check("cron: Message-ID and Date are there once", got.count("\nMessage-ID: <") == 1 and got.count("\nDate: ") == 1, got)
+    event = relay.events("accepted")[-1]
+    check("cron: the log says what was changed", event["from"] == event["to"] == "root@corp.test" and event["changed"] ==
+          ["domain added", "mailbox line renamed", "message-id added", "date added"], event)
+
+    def python():
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=20) as s:
+            s.sendmail(SENDER, ["alice@customer.example"], f"From: {SENDER}\nTo: alice@customer.example\n"
+                       "Bcc: boss@corp.test,\n secret@corp.test\nMessage-ID: <>\nSubject: a report\n\nHello.\n")
+
+    got = arrives("Python's mail", python)
+    check("Python: Bcc is gone, folded lines too, and Message-ID is new", "boss" not in got and "secret" not in got and
+          got.count("Message-ID: <") == 1 and "Message-ID: <>" not in got, got)
+
+    def msmtp():
+        sh("msmtp", "--host=127.0.0.1", f"--port={relay.port}", "--from=root", "--tls=off", "--auth=off", "--undisclosed-recipients=off",
+           "admin", input="Subject: raid degraded\n\nmd0\n")
+
+    got = arrives("msmtp's mail", msmtp)
+    check("msmtp --from=root: there is a From with a domain", re.search(r"^From: .*root@corp\.test", got, re.M) and got.endswith("\n\nmd0\n"), got)
+    event = relay.events("accepted")[-1]
+    check("msmtp --from=root: the envelope has domains", event["from"] == "root@corp.test" and event["to"] == "admin@corp.test", event)
+
+    refusal = by_printer(relay.port, "127.0.0.1")
+    check("printer, strict: the refusal names the setting", refusal.startswith("501 5.5.4 ") and "lenient = true" in refusal, refusal)
+    got = arrives("the printer's mail", lambda: check("printer, lenient: accepted", by_printer(relay.port, "127.0.0.2") == ""))
+    check("printer, lenient: the mail is whole", got.startswith("Subject: scan\n") and "\nFrom: scanner@corp.test\n" in got and got.endswith("\n\nOne page.\n"), got)
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=20, source_address=("127.0.0.2", 0)) as s:
+        check("printer, lenient: every login is accepted", s.login("any", "thing")[0] == 235)
+
+    lf = os.path.join(bench.dir, "lf.eml")
+    with open(lf, "w", newline="") as f:
+        f.write("Subject: LF\n\n" + "A line.\n" * 100000)
+    curl = ["curl", "-sv", f"smtp://127.0.0.1:{relay.port}", "--mail-from", SENDER, "--mail-rcpt", "alice@customer.example", "-T", lf]
+    told = subprocess.run(curl, capture_output=True, text=True)
+    check("curl -T of a file with LF hears why it is refused", told.returncode != 0 and "554 5.6.0 Bare LF" in told.stderr, told.stderr[-2000:])
+    got = arrives("the file with LF", lambda: sh(*curl, "--interface", "127.0.0.2"))
+    check("curl -T of a file with LF, lenient: all lines arrive", got.count("\nA line.") == 100000)
+    check("SIGTERM ends with status 0", relay.term() == 0)
+
+
 def install():
     missing = [p for p in ("swaks", "curl", "msmtp") if not shutil.which(p)]
     if missing:
@@ -286,7 +384,7 @@ def main():
     install()
     bench = Bench()
     try:
-        for test in (test_clients, test_sink, test_kill, test_reload):
+        for test in (test_clients, test_sink, test_kill, test_reload, test_content):
             print(f"{test.__name__}: {test.__doc__.splitlines()[0]}")
             test(bench)
     except (SystemExit, Exception):
