@@ -56,8 +56,9 @@ func FuzzSession(f *testing.F) {
 		"EHLO x\r\nMAIL FROM:<@a,@b:c@d>\r\nMAIL FROM:<x@y>\r\nRCPT TO:<u@[IPv6:::1]>\r\nDATA x\r\nDATA   " +
 			"\r\n.\r\nMAIL FROM:<x@y>\r\n",
 	} {
-		f.Add(seed, false)
-		f.Add(seed, true)
+		f.Add(seed, false, false)
+		f.Add(seed, true, false)
+		f.Add(strings.ReplaceAll(strings.ReplaceAll(seed, "\r", ""), " ", "\t"), false, true)
 	}
 	st := &store{}
 	panicked := make(chan string, 1)
@@ -73,8 +74,13 @@ func FuzzSession(f *testing.F) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l, Listen{}) }()
 	f.Cleanup(func() { s.Shutdown(context.Background()); <-served })
-	f.Fuzz(func(t *testing.T, input string, normalize bool) {
+	f.Fuzz(func(t *testing.T, input string, normalize, lenient bool) {
 		o := o
+		if lenient {
+			o.Domain = "d.test"
+			o.Access.Networks = []Network{LoopbackNetwork()}
+			o.Access.Networks[0].Lenient, o.Access.Networks[0].Auth = true, AuthAny
+		}
 		o.NormalizeNewlines = normalize
 		if err := s.Reload(o); err != nil {
 			t.Fatal(err)

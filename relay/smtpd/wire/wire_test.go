@@ -306,6 +306,40 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
+// TestLenient: the content of a lenient client may end in LF.LF, as long as it has no CR. Wherever the input
+// is cut, the same is read.
+func TestLenient(t *testing.T) {
+	for _, tt := range []struct{ body, want string }{
+		{"a\nb\n.\n", "a\r\nb\r\n"},
+		{"a\nb\n.\r\n", "a\r\nb\r\n"},
+		{".\n", ""},
+		{"..\n..a\n\n.\n", ".\r\n.a\r\n\r\n"},
+		{"a\n.b\n.\n", "a\r\nb\r\n"},
+		{"a\nb\r\n.\r\n", "a\r\nb\r\n"},
+		{"a\r\nb\r\n.\r\n", "a\r\nb\r\n"},
+		// with a CR, only CRLF.CRLF ends it
+		{"a\r\nb\n.\nc\r\n.\r\n", "a\r\nb\r\n.\r\nc\r\n"},
+		{"a\r\nb\n.\r\nc\r\n.\r\n", "a\r\nb\r\n.\r\nc\r\n"},
+		{"a\nb\r\n.\nc\r\n.\r\n", "a\r\nb\r\n\r\nc\r\n"},
+		{"a\rb\n.\nc\r\n.\r\n", "a\r\nb\r\n.\r\nc\r\n"},
+	} {
+		for i := range len(tt.body) + 1 {
+			b := &backend{}
+			ready := make(chan *Conn, 1)
+			client, w, wait := serve(t, b, &Config{Open: func(nc net.Conn) (net.Conn, error) {
+				(<-ready).Lenient()
+				return nc, nil
+			}})
+			ready <- w
+			replies := transcript(client, before, tt.body[:i], tt.body[i:]+after)
+			wait()
+			if got := b.contents(); len(got) != 1 || got[0] != tt.want || !strings.Contains(replies, "\r\n221 ") {
+				t.Fatalf("%q cut at %d: %q, errors %v, replies %q", tt.body, i, got, b.failures(), replies)
+			}
+		}
+	}
+}
+
 func TestContentLimits(t *testing.T) {
 	limits := testLimits()
 	limits.Content, limits.ContentLine = 100, 20
