@@ -29,7 +29,8 @@ func (c *Config) complete(env []string, report reportFunc) {
 	for i := range c.Client {
 		c.Client[i].complete()
 	}
-	if c.Content.DefaultDomain == "" && strings.Contains(c.Hostname, ".") && !strings.HasPrefix(c.Hostname, "[") {
+	if c.Content.DefaultDomain == "" && strings.Contains(c.Hostname, ".") && !strings.HasPrefix(c.Hostname,
+		"[") {
 		c.Content.DefaultDomain = c.Hostname
 	}
 	if c.Spool.Dir == "" {

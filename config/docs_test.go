@@ -181,13 +181,12 @@ func defaultOf(k key) string {
 	return "`" + strings.Trim(show(k.value), `"`) + "`"
 }
 
-// codes are the words of a list in code spans.
+// codes are the words of a list in a code span.
 func codes(words []string) string {
-	spans := make([]string, len(words))
-	for i, w := range words {
-		spans[i] = "`" + w + "`"
+	if len(words) == 0 {
+		return ""
 	}
-	return strings.Join(spans, ", ")
+	return "`" + strings.Join(words, ", ") + "`"
 }
 
 func isEmptyList(v reflect.Value) bool { return v.Kind() == reflect.Slice && v.Len() == 0 }

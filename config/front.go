@@ -46,8 +46,8 @@ func (c *Config) validateFront(report reportFunc) {
 	}
 }
 
-// CheckUsers returns an error if there are users who can never authenticate, since AUTH is not offered without
-// TLS. It is not a mistake to Load, since the rest of the relay works.
+// CheckUsers returns an error if there are users who can never authenticate, since AUTH is not offered
+// without TLS. It is not a mistake to Load, since the rest of the relay works.
 func (c *Config) CheckUsers() error {
 	inTLS := func(l Listen) bool { return l.TLS != "none" }
 	inClear := func(cl Client) bool { return cl.Auth == "clear" }
@@ -65,7 +65,8 @@ func (c *Config) validateContent(report reportFunc) {
 	for i, name := range c.Content.DropHeaders {
 		path := fmt.Sprintf("content.drop_headers[%d]", i)
 		if !regexp.MustCompile(`^[!-9;-~]+$`).MatchString(name) {
-			report(path, fmt.Sprintf("%q is not the name of a header field", name), `write "Bcc", without a colon`)
+			report(path, fmt.Sprintf("%q is not the name of a header field", name),
+				`write "Bcc", without a colon`)
 		}
 		if strings.EqualFold(name, "Received") {
 			report(path, "is Received, without which mail in a loop cannot be found", "leave it out")

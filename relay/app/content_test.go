@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"mailwhy/relay/record"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/postfix"
 )
@@ -44,7 +45,8 @@ func oddMails() (all []odd) {
 func oddStructures() []odd {
 	const mbox = "From root Sat Nov 28 10:00:00 2015\n"
 	return []odd{
-		{name: "nothing odd", content: oddHead + "Subject: s\n\nbody\n", want: oddHead + "Subject: s\n\nbody\n"},
+		{name: "nothing odd", content: oddHead + "Subject: s\n\nbody\n", want: oddHead +
+			"Subject: s\n\nbody\n"},
 		{name: "text alone", content: "Disk full\non db1\n", want: oddAll + "\nDisk full\non db1\n"},
 		{name: "text that begins like a field", content: "Warning: disk full\non db1\n",
 			want: "Warning: disk full\n" + oddAll + "\non db1\n"},
@@ -67,7 +69,8 @@ func oddStructures() []odd {
 		{name: "nothing", content: "", want: oddAll},
 		{name: "an empty line", content: "\n", want: oddAll + "\n"},
 		{name: "a header alone", content: "Subject: s\n", want: "Subject: s\n" + oddAll},
-		{name: "a colon first", content: ": x\nSubject: s\n\nbody\n", want: oddAll + "\n: x\nSubject: s\n\nbody\n"},
+		{name: "a colon first", content: ": x\nSubject: s\n\nbody\n", want: oddAll +
+			"\n: x\nSubject: s\n\nbody\n"},
 		{name: "a blank in a name", content: oddHead + "X Y: z\nSubject: s\n\nbody\n",
 			want: oddHead + "\nX Y: z\nSubject: s\n\nbody\n"},
 		{name: "a control character in a name", content: oddHead + "X\x01Y: z\nSubject: s\n\nbody\n",
@@ -82,7 +85,8 @@ func oddStructures() []odd {
 		{name: "a header in the body", content: oddHead + "\nBcc: a@b.test\nTo: root\nFrom x\n",
 			want: oddHead + "\nBcc: a@b.test\nTo: root\nFrom x\n"},
 		{name: "dots", content: oddHead + "\n.\n..\n.a\n", want: oddHead + "\n.\n..\n.a\n"},
-		{name: "8 bits in the body", content: oddHead + "\n\xe4\xf6\xfc\n", want: oddHead + "\n\xe4\xf6\xfc\n"},
+		{name: "8 bits in the body", content: oddHead + "\n\xe4\xf6\xfc\n", want: oddHead +
+			"\n\xe4\xf6\xfc\n"},
 	}
 }
 
@@ -91,30 +95,39 @@ func oddFields() []odd {
 	const gmail = "empty fields count as missing: Gmail refuses them"
 	return []odd{
 		{name: "Bcc", content: oddHead + "Bcc: secret@x.test\n\nbody\n", want: oddHead + "\nbody\n"},
-		{name: "Bcc, folded", content: oddHead + "Bcc: secret@x.test,\n\tother@x.test,\n third@x.test\nSubject: s\n\nbody\n",
+		{name: "Bcc, folded", content: oddHead +
+			"Bcc: secret@x.test,\n\tother@x.test,\n third@x.test\nSubject: s\n\nbody\n",
 			want: oddHead + "Subject: s\n\nbody\n"},
 		{name: "Bcc, twice, in capitals", content: "BCC: a@x.test\n" + oddHead + "bcc : b@x.test\n\nbody\n",
 			want: oddHead + "\nbody\n"},
-		{name: "Bcc, and no empty line", content: oddHead + "Bcc: a@x.test\nbody\n", want: oddHead + "\nbody\n"},
-		{name: "Return-Path", content: "Return-Path: <x@y.test>\n" + oddHead + "\nbody\n", want: oddHead + "\nbody\n"},
-		{name: "Content-Length", content: oddHead + "Content-Length: 5\n\nbody\n", want: oddHead + "\nbody\n"},
+		{name: "Bcc, and no empty line", content: oddHead + "Bcc: a@x.test\nbody\n", want: oddHead +
+			"\nbody\n"},
+		{name: "Return-Path", content: "Return-Path: <x@y.test>\n" + oddHead + "\nbody\n", want: oddHead +
+			"\nbody\n"},
+		{name: "Content-Length", content: oddHead + "Content-Length: 5\n\nbody\n", want: oddHead +
+			"\nbody\n"},
 		{name: "Resent-Bcc", content: oddHead + "Resent-Bcc: a@x.test\n\nbody\n", want: oddHead + "\nbody\n",
-			postfix: oddHead + "Resent-Message-ID: added\nResent-Date: added\nResent-From: app@shop.test\n\nbody\n",
-			why:     "who hands in mail does not resend it"},
+			postfix: oddHead +
+				"Resent-Message-ID: added\nResent-Date: added\nResent-From: app@shop.test\n\nbody\n",
+			why: "who hands in mail does not resend it"},
 		{name: "resent", content: oddFrom + "Resent-From: joe@x.test\n\nbody\n",
-			want:    oddFrom + "Resent-From: joe@x.test\n" + oddAdded + "\nbody\n",
-			postfix: oddFrom + "Resent-From: joe@x.test\nResent-Message-ID: added\nResent-Date: added\n\nbody\n",
-			why:     "Message-ID and Date are required whatever else there is (RFC 5322, 3.6)"},
+			want: oddFrom + "Resent-From: joe@x.test\n" + oddAdded + "\nbody\n",
+			postfix: oddFrom +
+				"Resent-From: joe@x.test\nResent-Message-ID: added\nResent-Date: added\n\nbody\n",
+			why: "Message-ID and Date are required whatever else there is (RFC 5322, 3.6)"},
 		{name: "no Message-ID", content: oddFrom + oddDate + "\nbody\n",
 			want: oddFrom + oddDate + "Message-ID: added\n\nbody\n"},
-		{name: "no Date", content: oddFrom + oddID + "\nbody\n", want: oddFrom + oddID + "Date: added\n\nbody\n"},
-		{name: "no From", content: oddDate + oddID + "\nbody\n", want: oddDate + oddID + oddFrom + "\nbody\n"},
+		{name: "no Date", content: oddFrom + oddID + "\nbody\n", want: oddFrom + oddID +
+			"Date: added\n\nbody\n"},
+		{name: "no From", content: oddDate + oddID + "\nbody\n", want: oddDate + oddID + oddFrom +
+			"\nbody\n"},
 		{name: "names in small letters", content: strings.ToLower(oddHead) + "\nbody\n",
 			want: strings.ToLower(oddHead) + "\nbody\n"},
 		{name: "empty Message-ID and Date", content: oddFrom + "Message-ID:\nDate: \nSubject: s\n\nbody\n",
 			want:    oddFrom + "Subject: s\n" + oddAdded + "\nbody\n",
 			postfix: oddFrom + "Message-ID:\nDate: \nSubject: s\n\nbody\n", why: gmail},
-		{name: "blank Message-ID, folded", content: oddFrom + oddDate + "Message-ID: \n \nSubject: s\n\nbody\n",
+		{name: "blank Message-ID, folded", content: oddFrom + oddDate +
+			"Message-ID: \n \nSubject: s\n\nbody\n",
 			want:    oddFrom + oddDate + "Subject: s\nMessage-ID: added\n\nbody\n",
 			postfix: oddFrom + oddDate + "Message-ID: \n \nSubject: s\n\nbody\n", why: gmail},
 		{name: "Message-ID: <>", content: oddFrom + oddDate + "Message-ID: <>\n\nbody\n",
@@ -123,9 +136,11 @@ func oddFields() []odd {
 		{name: "an empty Message-ID beside one", content: "Message-ID:\n" + oddHead + "\nbody\n",
 			want: oddHead + "\nbody\n", postfix: "Message-ID:\n" + oddHead + "\nbody\n", why: gmail},
 		{name: "an empty From", content: "From:\n" + oddDate + oddID + "\nbody\n",
-			want: oddDate + oddID + oddFrom + "\nbody\n", postfix: "From:\n" + oddDate + oddID + "\nbody\n", why: gmail},
+			want: oddDate + oddID + oddFrom + "\nbody\n", postfix: "From:\n" + oddDate + oddID + "\nbody\n",
+			why: gmail},
 		{name: "From: <>", content: "From: <>\n" + oddDate + oddID + "\nbody\n",
-			want: oddDate + oddID + oddFrom + "\nbody\n", postfix: "From: <>\n" + oddDate + oddID + "\nbody\n", why: gmail},
+			want: oddDate + oddID + oddFrom + "\nbody\n", postfix: "From: <>\n" + oddDate + oddID +
+				"\nbody\n", why: gmail},
 		{name: "a Date that is none", content: oddFrom + oddID + "Date: yesterday\n\nbody\n",
 			want: oddFrom + oddID + "Date: yesterday\n\nbody\n"},
 		{name: "everything twice", content: oddHead + oddHead + "Subject: a\nSubject: b\n\nbody\n",
@@ -138,34 +153,42 @@ func oddFields() []odd {
 // oddAddresses have addresses in the header that have no domain, or dots in odd places.
 func oddAddresses() []odd {
 	head := func(name, in, out, postfix, why string) odd {
-		o := odd{name: name, content: oddDate + oddID + in + "\nbody\n", want: oddDate + oddID + out + "\nbody\n", why: why}
+		o := odd{name: name, content: oddDate + oddID + in + "\nbody\n", want: oddDate + oddID + out +
+			"\nbody\n", why: why}
 		if postfix != "" {
 			o.postfix = oddDate + oddID + postfix + "\nbody\n"
 		}
 		return o
 	}
 	return []odd{
-		head("no domains", "From: root\nTo: www-data\nCc: joe, bob@x.test, Ann <ann>\nReply-To: r\nSender: s\n",
-			"From: root@relay.test\nTo: www-data@relay.test\nCc: joe@relay.test, bob@x.test, Ann <ann@relay.test>\n"+
+		head("no domains",
+			"From: root\nTo: www-data\nCc: joe, bob@x.test, Ann <ann>\nReply-To: r\nSender: s\n",
+			"From: root@relay.test\nTo: www-data@relay.test\n"+
+				"Cc: joe@relay.test, bob@x.test, Ann <ann@relay.test>\n"+
 				"Reply-To: r@relay.test\nSender: s@relay.test\n", "", ""),
 		head("as cron writes it", "From: root (Cron Daemon)\nTo: root\nSubject: Cron <root@db1> x\n",
 			"From: root@relay.test (Cron Daemon)\nTo: root@relay.test\nSubject: Cron <root@db1> x\n", "", ""),
 		head("as cron writes it now", "From: \"(Cron Daemon)\" <root>\nTo: root\n",
 			"From: \"(Cron Daemon)\" <root@relay.test>\nTo: root@relay.test\n", "", ""),
-		head("a quoted local part", "From: a@b.test\nTo: \"a b\"\n", "From: a@b.test\nTo: \"a b\"@relay.test\n", "", ""),
+		head("a quoted local part", "From: a@b.test\nTo: \"a b\"\n",
+			"From: a@b.test\nTo: \"a b\"@relay.test\n", "", ""),
 		head("folded", "From: =?utf-8?q?J=C3=B6rg?= <joerg>\nTo: \"Doe, John\" <john>,\n jane\n",
-			"From: =?utf-8?q?J=C3=B6rg?= <joerg@relay.test>\nTo: \"Doe, John\" <john@relay.test>,\n jane@relay.test\n", "", ""),
+			"From: =?utf-8?q?J=C3=B6rg?= <joerg@relay.test>\nTo: \"Doe, John\" <john@relay.test>,\n"+
+				" jane@relay.test\n", "", ""),
 		head("8 bits in a name", "From: J\xf6rg <joerg>\nTo: a@b.test\n",
 			"From: J\xf6rg <joerg@relay.test>\nTo: a@b.test\n", "", ""),
 		head("a group", "From: a@b.test\nTo: undisclosed-recipients:;\nCc: friends: joe, ann@x.test;\n",
-			"From: a@b.test\nTo: undisclosed-recipients:;\nCc: friends: joe@relay.test, ann@x.test;\n", "", ""),
+			"From: a@b.test\nTo: undisclosed-recipients:;\nCc: friends: joe@relay.test, ann@x.test;\n", "",
+			""),
 		head("dots", "From: a..b@docomo.test\nTo: .a@x.test, <a.@x.test>\n",
 			"From: \"a..b\"@docomo.test\nTo: \".a\"@x.test, <\"a.\"@x.test>\n", "", ""),
 		head("a host without dots", "From: a@host\n", "From: a@host\n", "", ""),
 		head("an at sign and no domain", "From: root@\n", "From: root@\n", "", ""),
 		head("a name without an address", "From: Cron Daemon\n", "From: Cron Daemon\n",
-			"From: Cron@relay.test, Daemon@relay.test\n", "two mailboxes that do not exist would be no better"),
-		head("an encoded name without an address", "From: =?utf-8?q?J=C3=B6rg?=\n", "From: =?utf-8?q?J=C3=B6rg?=\n",
+			"From: Cron@relay.test, Daemon@relay.test\n",
+			"two mailboxes that do not exist would be no better"),
+		head("an encoded name without an address", "From: =?utf-8?q?J=C3=B6rg?=\n",
+			"From: =?utf-8?q?J=C3=B6rg?=\n",
 			"From: =?utf-8?q?J=C3=B6rg?=@relay.test\n", "an encoded word is never an address (RFC 2047, 5)"),
 		head("source routes", "From: a%b\nTo: c!d\n", "From: a%b@relay.test\nTo: c!d@relay.test\n",
 			"From: a@b\nTo: d@c\n", "source routes are for smuggling mail past access lists"),
@@ -200,9 +223,11 @@ func oddEnvelopes() []odd {
 		mail("a domain that ends in a dot", "<a@x.test.>", "<b@y.test.>", "a@x.test b@y.test"),
 		mail("blanks around", "  <a@x.test>  ", " <b@y.test> ", "a@x.test b@y.test"),
 		mail("a source route", "<@h.test:a@x.test>", "<@h.test:b@y.test>", "a@x.test b@y.test"),
-		{name: "the null sender", from: "<>", to: "<a@b.test>", content: oddDate + oddID + "\nbody\n", envelope: " a@b.test",
-			want:    oddDate + oddID + "From: MAILER-DAEMON@relay.test\n\nbody\n",
-			postfix: oddDate + oddID + "From: MAILER-DAEMON\n\nbody\n", why: "an address has a domain (RFC 5322, 3.4.1)"},
+		{name: "the null sender", from: "<>", to: "<a@b.test>", content: oddDate + oddID + "\nbody\n",
+			envelope: " a@b.test",
+			want:     oddDate + oddID + "From: MAILER-DAEMON@relay.test\n\nbody\n",
+			postfix:  oddDate + oddID + "From: MAILER-DAEMON\n\nbody\n",
+			why:      "an address has a domain (RFC 5322, 3.4.1)"},
 		refused("no domain behind the at sign", "<a@>", "<b@x.test>", "501"),
 		refused("a blank in an address", "<a b@x.test>", "<b@x.test>", "501"),
 		refused("no closing bracket", "<a@x.test>", "<b@x.test", "501"),
@@ -225,8 +250,41 @@ func TestOddMails(t *testing.T) {
 	for _, o := range oddMails() {
 		o.check(t, upstream, d.app.Addrs()[0].String(), o.want, func(s string) string { return s })
 	}
-	if n := len(oddMails()); n < 40 {
-		t.Errorf("%d odd mails", n)
+	if n := len(oddMails()); n != 76 {
+		t.Errorf("docs/content.md says 76 odd mails, there are %d", n)
+	}
+	checkChanges(t, dir+"/log")
+}
+
+// checkChanges: docs/content.md has every word that a delivery log has of changes.
+func checkChanges(t *testing.T, log string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/content.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]bool{}
+	for line := range strings.Lines(string(lines)) {
+		e, err := record.Parse([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, change := range e.Changed {
+			said[change] = true
+		}
+	}
+	for change := range said {
+		anyField := strings.HasSuffix(change, " removed") // two of them stand for all
+		if !anyField && !strings.Contains(string(page), "`"+change+"`") {
+			t.Errorf("docs/content.md does not explain %q", change)
+		}
+	}
+	if len(said) < 10 {
+		t.Errorf("only %v was changed", said)
 	}
 }
 

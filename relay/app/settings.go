@@ -184,8 +184,9 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 	}
 	for _, c := range cfg.Client {
 		a.Networks = append(a.Networks,
-			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders), Lenient: c.Lenient,
-				Auth: networkAuth(c.Auth)})
+			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders),
+				Lenient: c.Lenient,
+				Auth:    networkAuth(c.Auth)})
 	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil

@@ -54,7 +54,8 @@ func TestMend(t *testing.T) {
 			"mailbox line renamed,message-id added,date added,from added"},
 		{"an empty field beside another", whole + "Message-ID: <>\r\nDate:\r\n\r\n", whole + "\r\n",
 			"empty message-id removed,empty date removed"},
-		{"empty, then another", "Message-ID:\r\n" + whole + "\r\n", whole + "\r\n", "empty message-id removed"},
+		{"empty, then another", "Message-ID:\r\n" + whole + "\r\n", whole + "\r\n",
+			"empty message-id removed"},
 		{"fields of the body stay", whole + "\r\nBcc: x@y.test\r\nFrom: root\r\n",
 			whole + "\r\nBcc: x@y.test\r\nFrom: root\r\n", ""},
 		{"a removed field at the end", whole + "Bcc: a@b.test,\r\n\tb@c.test\r\n", whole, "bcc removed"},
@@ -119,19 +120,24 @@ func TestLong(t *testing.T) {
 	}
 	many := strings.Repeat("X-Filler: "+strings.Repeat("z", 80)+"\r\n", 3000)
 	for name, tt := range map[string]struct{ in, want string }{
-		"many fields":  {many + "Bcc: a@b.test\r\n" + whole + "\r\nb\r\n", many + whole + "\r\nb\r\n"},
-		"passes":       {folded("X-Long", 3000) + whole + "\r\nb\r\n", folded("X-Long", 3000) + whole + "\r\nb\r\n"},
-		"removed":      {folded("Bcc", 3000) + whole + "\r\nb\r\n", whole + "\r\nb\r\n"},
-		"kept once":    {whole[:16] + whole[16:] + folded("Date", 1000) + "\r\n", whole + folded("Date", 1000) + "\r\n"},
+		"many fields": {many + "Bcc: a@b.test\r\n" + whole + "\r\nb\r\n", many + whole + "\r\nb\r\n"},
+		"passes": {folded("X-Long", 3000) + whole + "\r\nb\r\n", folded("X-Long", 3000) + whole +
+			"\r\nb\r\n"},
+		"removed": {folded("Bcc", 3000) + whole + "\r\nb\r\n", whole + "\r\nb\r\n"},
+		"kept once": {whole[:16] + whole[16:] + folded("Date", 1000) + "\r\n", whole + folded("Date",
+			1000) + "\r\n"},
 		"last":         {whole + folded("X-Long", 3000), whole + folded("X-Long", 3000)},
 		"removed last": {whole + folded("Bcc", 3000), whole},
 		"no line end": {whole + "X: " + strings.Repeat("x", 3*MaxHeader),
 			whole + "X: " + strings.Repeat("x", 3*MaxHeader) + "\r\n"},
-		"not a field": {whole + strings.Repeat("x", 3*MaxHeader), whole + "\r\n" + strings.Repeat("x", 3*MaxHeader)},
-		"mbox line":   {"From " + strings.Repeat("x", 3*MaxHeader), added() + "\r\nFrom " + strings.Repeat("x", 3*MaxHeader)},
+		"not a field": {whole + strings.Repeat("x", 3*MaxHeader), whole + "\r\n" + strings.Repeat("x",
+			3*MaxHeader)},
+		"mbox line": {"From " + strings.Repeat("x", 3*MaxHeader), added() + "\r\nFrom " +
+			strings.Repeat("x", 3*MaxHeader)},
 	} {
 		for how, src := range map[string]io.Reader{
-			"at once": strings.NewReader(tt.in), "by the byte": iotest.OneByteReader(strings.NewReader(tt.in)),
+			"at once":     strings.NewReader(tt.in),
+			"by the byte": iotest.OneByteReader(strings.NewReader(tt.in)),
 		} {
 			m := &relay.Message{ID: "ID", Arrived: at(), Envelope: relay.Envelope{From: "app@shop.test"}}
 			got, err := io.ReadAll(New(options()).Mend(m, true, src))
@@ -166,7 +172,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	if n := strings.Count(got, "@"+o.Domain); n != maxAddresses {
 		t.Errorf("%d addresses were completed, want %d", n, maxAddresses)
 	}
-	r := New(o).Mend(&relay.Message{ID: "ID"}, true, strings.NewReader(strings.Repeat("To:a\r\n", 100000))).(*reader)
+	r := New(o).Mend(&relay.Message{ID: "ID"}, true, strings.NewReader(strings.Repeat("To:a\r\n",
+		100000))).(*reader)
 	for p, most := make([]byte, 4096), 0; ; {
 		_, err := r.Read(p)
 		if r.buf != nil {

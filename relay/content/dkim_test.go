@@ -19,17 +19,21 @@ func TestSignatureStillVerifies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const message = "From: app@client.test\r\nTo: root\r\nBcc: x@y.test,\r\n z@y.test\r\nCc: a..b@c.test\r\n" +
+	const message = "From: app@client.test\r\nTo: root\r\nBcc: x@y.test,\r\n z@y.test\r\n" +
+		"Cc: a..b@c.test\r\n" +
 		"Return-Path: <r>\r\nSubject: signed\r\n\r\nBcc: text\r\n.\r\n\r\n"
 	for _, tt := range []struct {
 		covered []string
 		changed string
 	}{
-		{[]string{"From"}, "domain added,bcc removed,address quoted,return-path removed,message-id added,date added"},
-		{[]string{"From", "To", "Subject", "Date", "Message-ID"}, "bcc removed,address quoted,return-path removed"},
+		{[]string{"From"},
+			"domain added,bcc removed,address quoted,return-path removed,message-id added,date added"},
+		{[]string{"From", "To", "Subject", "Date", "Message-ID"},
+			"bcc removed,address quoted,return-path removed"},
 		{[]string{"From", "To", "Cc", "Bcc", "Return-Path", "Date"}, "message-id added"},
 	} {
-		for _, canonical := range []dkim.Canonicalization{dkim.CanonicalizationSimple, dkim.CanonicalizationRelaxed} {
+		for _, canonical := range []dkim.Canonicalization{dkim.CanonicalizationSimple,
+			dkim.CanonicalizationRelaxed} {
 			var signed bytes.Buffer
 			if err := dkim.Sign(&signed, strings.NewReader(message), &dkim.SignOptions{
 				Domain: "client.test", Selector: "s", Signer: private, HeaderKeys: tt.covered,

@@ -44,7 +44,8 @@ func TestRefusalNamesTheSetting(t *testing.T) {
 	o := testOptions(st)
 	o.Access.Users = testUsers(t, "app", "pass")
 	_, addr = start(t, o, Listen{})
-	if got := hello(t, addr).say("AUTH PLAIN AGEAYg==", "538 5.7.11 "); !strings.Contains(got, `auth = "clear"`) {
+	if got := hello(t, addr).say("AUTH PLAIN AGEAYg==", "538 5.7.11 "); !strings.Contains(got,
+		`auth = "clear"`) {
 		t.Errorf("%q does not name the setting", got)
 	}
 }
@@ -54,13 +55,19 @@ func TestLenient(t *testing.T) {
 	st := &store{}
 	_, addr := start(t, lenientOptions(st), Listen{})
 	for name, session := range map[string]string{
-		"no brackets": "HELO printer\r\nMAIL FROM: a@b.test\r\nRCPT TO:c@d.test\r\nDATA\r\nSubject: x\r\n\r\nb\r\n.\r\n",
-		"parameters": "EHLO printer\r\nMAIL FROM: a@b.test SIZE=10\r\nRCPT TO:c@d.test NOTIFY=NEVER\r\nDATA\r\n" +
+		"no brackets": "HELO printer\r\nMAIL FROM: a@b.test\r\nRCPT TO:c@d.test\r\nDATA\r\n" +
 			"Subject: x\r\n\r\nb\r\n.\r\n",
-		"tabs":                 "HELO\tprinter\r\nMAIL\tFROM:<a@b.test>\t\r\nRCPT\tTO:\t<c@d.test>\r\nDATA\t\r\nSubject: x\r\n\r\nb\r\n.\r\n",
-		"HELO alone":           "HELO\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nSubject: x\r\n\r\nb\r\n.\r\n",
-		"EHLO alone":           "EHLO \r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nSubject: x\r\n\r\nb\r\n.\r\n",
-		"LF in lines":          "HELO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nSubject: x\n\nb\n\r\n.\r\n",
+		"parameters": "EHLO printer\r\nMAIL FROM: a@b.test SIZE=10\r\nRCPT TO:c@d.test NOTIFY=NEVER\r\n" +
+			"DATA\r\n" +
+			"Subject: x\r\n\r\nb\r\n.\r\n",
+		"tabs": "HELO\tprinter\r\nMAIL\tFROM:<a@b.test>\t\r\nRCPT\tTO:\t<c@d.test>\r\n" +
+			"DATA\t\r\nSubject: x\r\n\r\nb\r\n.\r\n",
+		"HELO alone": "HELO\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" +
+			"Subject: x\r\n\r\nb\r\n.\r\n",
+		"EHLO alone": "EHLO \r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" +
+			"Subject: x\r\n\r\nb\r\n.\r\n",
+		"LF in lines": "HELO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" +
+			"Subject: x\n\nb\n\r\n.\r\n",
 		"LF alone":             "HELO\nMAIL FROM: a@b.test\nRCPT TO: c@d.test\nDATA\nSubject: x\n\nb\n.\n",
 		"LF, but not the last": "HELO\nMAIL FROM: a@b.test\nRCPT TO: c@d.test\nDATA\nSubject: x\n\nb\n.\r\n",
 	} {
@@ -133,7 +140,8 @@ func TestDefaultDomain(t *testing.T) {
 	for _, r := range got.Recipients {
 		to = append(to, r.Address)
 	}
-	if want := `www-data@corp.test "a..b"@corp.test postmaster@relay.test`; got.Envelope.From != "root@corp.test" ||
+	if want := `www-data@corp.test "a..b"@corp.test postmaster@relay.test`; got.Envelope.From != "root@c"+
+		"orp.test" ||
 		strings.Join(to, " ") != want || strings.Join(got.Changed, ",") != "domain added" {
 		t.Errorf("%+v, to %q", got, to)
 	}
@@ -197,7 +205,8 @@ func TestAuthAny(t *testing.T) {
 	o.Access.Users = testUsers(t, "app", "pass")
 	o.Access.Networks[0].Senders = []string{"@b.test"}
 	_, addr := start(t, o, Listen{})
-	for _, login := range []string{plainLogin("x", "y"), plainLogin("app", "wrong"), plainLogin("x", ""), "LOGIN"} {
+	for _, login := range []string{plainLogin("x", "y"), plainLogin("app", "wrong"), plainLogin("x", ""),
+		"LOGIN"} {
 		st.forget()
 		c := dial(t, addr)
 		c.want("220 ")

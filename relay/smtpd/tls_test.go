@@ -102,7 +102,8 @@ func TestTLSOnAClearListener(t *testing.T) {
 // and so is the operator.
 func TestClearOnATLSListener(t *testing.T) {
 	server, _ := testTLS(t)
-	for name, said := range map[string]string{"speaks": "EHLO client.test\r\nMAIL FROM:<a@b.test>\r\n", "silent": ""} {
+	for name, said := range map[string]string{"speaks": "EHLO client.test\r\nMAIL FROM:<a@b.test>\r\n",
+		"silent": ""} {
 		var logged smtptest.Buffer
 		st := &store{}
 		o := testOptions(st)

@@ -44,7 +44,8 @@ var (
 )
 
 // Parse checks the mailbox s, given without angle brackets, and returns it in its one form: the local part
-// quoted only where it must be, the domain as it was written, but for a dot at its end. Non-ASCII is allowed only with smtputf8.
+// quoted only where it must be, the domain as it was written, but for a dot at its end. Non-ASCII is
+// allowed only with smtputf8.
 func Parse(s string, smtputf8 bool) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", ErrSyntax

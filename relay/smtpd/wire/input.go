@@ -137,7 +137,8 @@ func (c *Conn) setReadDeadline(t time.Time) {
 var errLineTooLong = errors.New("line too long")
 
 // readLine returns the next line of input without its line end. Commands may end in LF only, as people and
-// probes type them; content may not. Of a TLS handshake it returns TLSHello, and drops the rest. The line is valid until the next read.
+// probes type them; content may not. Of a TLS handshake it returns TLSHello, and drops the rest. The
+// line is valid until the next read.
 func (c *Conn) readLine(limit int) ([]byte, error) {
 	idle := func(now time.Time) time.Time { return now.Add(c.cfg.Limits.Idle) }
 	for {

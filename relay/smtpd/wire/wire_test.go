@@ -333,7 +333,8 @@ func TestLenient(t *testing.T) {
 			ready <- w
 			replies := transcript(client, before, tt.body[:i], tt.body[i:]+after)
 			wait()
-			if got := b.contents(); len(got) != 1 || got[0] != tt.want || !strings.Contains(replies, "\r\n221 ") {
+			if got := b.contents(); len(got) != 1 || got[0] != tt.want || !strings.Contains(replies,
+				"\r\n221 ") {
 				t.Fatalf("%q cut at %d: %q, errors %v, replies %q", tt.body, i, got, b.failures(), replies)
 			}
 		}

@@ -42,7 +42,8 @@ func Start(ctx context.Context, o Options) (*process.Process, error) {
 		return nil, err
 	}
 	for name, text := range map[string]string{
-		"main.cf": r.Replace(mainCF) + o.Main, "master.cf": r.Replace(masterCF) + o.Master, "dynamicmaps.cf": "",
+		"main.cf": r.Replace(mainCF) + o.Main, "master.cf": r.Replace(masterCF) + o.Master,
+		"dynamicmaps.cf": "",
 	} {
 		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
 			return nil, err
