@@ -14,41 +14,51 @@ func addressField(name string) bool {
 	return false
 }
 
-// addressChanges says what was done to the addresses of a field.
-type addressChanges struct{ domain, quotes bool }
-
-// maxAddresses bounds the addresses of a field that are mended.
+// maxAddresses bounds the addresses of a message that are mended.
 const maxAddresses = 1000
 
-// mendAddresses returns the value of an address field with "@domain" after each address without a domain, if
-// domain is not empty, and with quotes around each local part whose dots RFC 5322 does not allow. All other
-// bytes stay as they are: comments, names, folding. So does a value that is not an address list, a name
-// without an address, and an encoded word.
-func mendAddresses(value []byte, domain string) (mended []byte, done addressChanges) {
-	at := 0
+// maxSpecs bounds the addresses of a field that are looked at.
+const maxSpecs = 4096
+
+// addressMender mends the addresses of fields.
+type addressMender struct {
+	domain string // completes those without one; empty: they stay
+	left   int    // how many it may still mend
+
+	completed, quoted bool // what it has done
+}
+
+// mend returns the value of an address field with "@" and the domain after each address without one, and
+// with quotes around each local part whose dots RFC 5322 does not allow. All other bytes stay as they are:
+// comments, names, folding. So does a value that is not an address list, a name without an address, and an
+// encoded word.
+func (a *addressMender) mend(value []byte) []byte {
+	var out []byte
+	at := 0 // value up to here is in out
 	for _, s := range addressSpecs(value) {
 		spec := value[s.from:s.to]
 		local, complete, ok := cutLocal(spec)
-		if !ok || !oddDots(local) && (complete || domain == "") {
+		if !ok || !oddDots(local) && (complete || a.domain == "") || a.left <= 0 {
 			continue
 		}
-		mended = append(mended, value[at:s.from]...)
+		a.left--
+		out = append(out, value[at:s.from]...)
 		at = s.to
 		if oddDots(local) {
-			mended = append(append(append(append(mended, '"'), local...), '"'), spec[len(local):]...)
-			done.quotes = true
+			out = append(append(append(append(out, '"'), local...), '"'), spec[len(local):]...)
+			a.quoted = true
 		} else {
-			mended = append(mended, spec...)
+			out = append(out, spec...)
 		}
-		if !complete && domain != "" {
-			mended = append(append(mended, '@'), domain...)
-			done.domain = true
+		if !complete && a.domain != "" {
+			out = append(append(out, '@'), a.domain...)
+			a.completed = true
 		}
 	}
 	if at == 0 {
-		return value, done
+		return value
 	}
-	return append(mended, value[at:]...), done
+	return append(out, value[at:]...)
 }
 
 // span is a part of a value.
@@ -58,7 +68,7 @@ type span struct{ from, to int }
 // mailbox that is a single word. It finds none if a quoted string, a comment or a bracket does not end.
 func addressSpecs(v []byte) (specs []span) {
 	var box mailbox
-	for i := 0; i < len(v) && len(specs) < maxAddresses; {
+	for i := 0; i < len(v) && len(specs) < maxSpecs; {
 		switch c := v[i]; c {
 		case ' ', '\t', '\r', '\n':
 			i++

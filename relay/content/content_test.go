@@ -167,7 +167,8 @@ func TestFails(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	o := options()
 	o.Domain = strings.Repeat("d", 60) + ".test"
-	in := "To: " + strings.Repeat("a,", 20000) + "a\r\n" + whole + "\r\n"
+	in := "To: " + strings.Repeat("a,", 900) + "a\r\nCc: " + strings.Repeat("a,", 20000) + "a\r\n" + whole +
+		"\r\n"
 	got, _ := mend(t, o, in)
 	if n := strings.Count(got, "@"+o.Domain); n != maxAddresses {
 		t.Errorf("%d addresses were completed, want %d", n, maxAddresses)
@@ -235,11 +236,13 @@ func TestMendAddresses(t *testing.T) {
 		{` <"open>`, ` <"open>`},
 		{"", ""},
 	} {
-		if got, _ := mendAddresses([]byte(tt.in), "d.test"); string(got) != tt.want {
+		a := addressMender{domain: "d.test", left: maxAddresses}
+		if got := a.mend([]byte(tt.in)); string(got) != tt.want {
 			t.Errorf("%q: %q, want %q", tt.in, got, tt.want)
 		}
 	}
-	if got, _ := mendAddresses([]byte("root, a..b"), ""); string(got) != `root, "a..b"` {
+	a := addressMender{left: maxAddresses}
+	if got := a.mend([]byte("root, a..b")); string(got) != `root, "a..b"` {
 		t.Errorf("without a domain: %q", got)
 	}
 }

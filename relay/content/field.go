@@ -8,24 +8,32 @@ import (
 	"time"
 )
 
-// header is what a reader knows of the header.
+// header is what a reader knows of the header. Names are in lower case.
 type header struct {
-	covered []string // names, in lower case, in the h= of a signature
-	seen    []string // of the fields that may be added
+	covered   map[string]bool // by the h= of a signature
+	seen      map[string]bool // of the fields that may be added
+	kept      map[string]bool // that should have been removed, and are covered
+	addresses int             // that were mended
 }
 
 // saw remembers a field that is there.
 func (h *header) saw(name string) {
 	switch name {
 	case "message-id", "date", "from":
-		h.seen = append(h.seen, name)
+		mark(&h.seen, name)
 	}
 }
 
 // lacks reports whether a field may be added: it is not there, and no signature covers that.
-func (h *header) lacks(name string) bool { return !slices.Contains(h.seen, name) && !h.covers(name) }
+func (h *header) lacks(name string) bool { return !h.seen[name] && !h.covered[name] }
 
-func (h *header) covers(name string) bool { return slices.Contains(h.covered, name) }
+// mark adds a name to a set.
+func mark(set *map[string]bool, name string) {
+	if *set == nil {
+		*set = map[string]bool{}
+	}
+	(*set)[name] = true
+}
 
 // look finds the signatures in the header at the start of b (RFC 6376, 3.5; RFC 8617, 4.1.2).
 func (h *header) look(b []byte) {
@@ -38,7 +46,9 @@ func (h *header) look(b []byte) {
 		if bytes.EqualFold(name, []byte("DKIM-Signature")) ||
 			bytes.EqualFold(name, []byte("ARC-Message-Signature")) {
 			_, value, _ := bytes.Cut(b[:n], []byte(":"))
-			h.covered = append(h.covered, signedFields(string(value))...)
+			for _, name := range signedFields(string(value)) {
+				mark(&h.covered, name)
+			}
 		}
 		b = b[n:]
 	}
@@ -85,17 +95,18 @@ func (r *reader) field(name string, f []byte) {
 		return
 	}
 	r.header.saw(name)
-	if !r.known || !addressField(name) || r.header.covers(name) {
+	if !r.known || !addressField(name) || r.header.covered[name] {
 		r.emit(f)
 		return
 	}
 	colon := bytes.IndexByte(f, ':') + 1
-	value, done := mendAddresses(f[colon:], r.mender.options.Domain)
-	r.emit(f[:colon], value)
-	if done.domain {
+	a := addressMender{domain: r.mender.options.Domain, left: maxAddresses - r.header.addresses}
+	r.emit(f[:colon], a.mend(f[colon:]))
+	r.header.addresses = maxAddresses - a.left
+	if a.completed {
 		note(r.m, "domain added")
 	}
-	if done.quotes {
+	if a.quoted {
 		note(r.m, "address quoted")
 	}
 }
@@ -106,9 +117,12 @@ func (r *reader) drops(name string) bool {
 	if !slices.Contains(r.mender.options.Drop, name) {
 		return false
 	}
-	if r.header.covers(name) {
-		r.mender.options.Log.Warn("a header field of content.drop_headers was not removed: "+
-			"the message's DKIM signature covers it", "field", name, "id", r.m.ID)
+	if r.header.covered[name] {
+		if !r.header.kept[name] {
+			r.mender.options.Log.Warn("a header field of content.drop_headers was not removed: "+
+				"the message's DKIM signature covers it", "field", name, "id", r.m.ID)
+		}
+		mark(&r.header.kept, name)
 		return false
 	}
 	note(r.m, name+" removed")
@@ -117,7 +131,7 @@ func (r *reader) drops(name string) bool {
 
 // replaces reports whether a field is empty and can be replaced.
 func (r *reader) replaces(name string, f []byte) bool {
-	if !r.mender.options.Complete || r.header.covers(name) {
+	if !r.mender.options.Complete || r.header.covered[name] {
 		return false
 	}
 	_, value, _ := bytes.Cut(f, []byte(":"))

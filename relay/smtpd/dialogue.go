@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -199,7 +200,8 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 // forgiven reports whether a refusal does not count as an error: bad recipients must not take the good ones
 // of their message with them, so as many are forgiven as a message may have.
 func (s *session) forgiven(verb string) bool {
-	return verb == "RCPT" && s.tx != nil && s.tx.rejected <= s.options.Limits.Recipients
+	limit := cmp.Or(s.options.Limits.Recipients, overshootLimit)
+	return verb == "RCPT" && s.tx != nil && s.tx.rejected <= limit
 }
 
 // overshootLimit is how many recipients over the limit are refused before they count as errors.

@@ -297,7 +297,7 @@ func TestTrapHandshakeHangs(t *testing.T) {
 			c.say("EHLO x", "250")
 			c.say("STARTTLS", "220")
 		} else {
-			c.want("421 4.7.0 This port begins with TLS") // see TestSilentClientOfATLSListener
+			c.want("421 4.7.0 This port begins with TLS") // see TestClearOnATLSListener
 		}
 		c.want("") // or the test's deadline
 	}
