@@ -16,7 +16,7 @@ import (
 // the Mender.
 func split(content string) (fields []string, body string) {
 	field := regexp.MustCompile("^[!-9;-~]+[ \t]*:")
-	mbox := regexp.MustCompile("^>*From ")
+	mbox := regexp.MustCompile("^>*From [ \t]*($|[^ \t:])")
 	lines := strings.SplitAfter(content, "\r\n")
 	for i, line := range lines {
 		switch {

@@ -216,7 +216,11 @@ func (r *reader) line(in []byte, n int) int {
 }
 
 // mboxLine reports whether a line begins as those that separate the messages of an mbox file, quoted or not.
-func mboxLine(b []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(b, ">"), []byte("From ")) }
+// From with a blank before its colon is a field (RFC 5322, 4.5).
+func mboxLine(b []byte) bool {
+	rest, ok := bytes.CutPrefix(bytes.TrimLeft(b, ">"), []byte("From "))
+	return ok && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))
+}
 
 // end ends the header, with an empty line if one is missing. What follows is body.
 func (r *reader) end(missing bool) {
