@@ -55,7 +55,9 @@ func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader
 	now := in.Now()
 	for _, p := range parts {
 		for i, route := range p.routes {
-			in.Record.Record(relay.AcceptedEvent(p.message, i, route.Rule, route.Reason, now))
+			e := relay.AcceptedEvent(p.message, i, route.Rule, route.Reason, now)
+			e.Changed = m.Changed // complete only since the content was read
+			in.Record.Record(e)
 		}
 	}
 	for _, p := range parts {

@@ -169,3 +169,30 @@ func TestAcceptForSeveralLanes(t *testing.T) {
 		}
 	}
 }
+
+// TestChangesOfTheContent: what is changed while the content is read is in the events of every lane.
+func TestChangesOfTheContent(t *testing.T) {
+	var events []relay.Event
+	s := &storing{}
+	m := newMessage()
+	m.Recipients[1].Address = "b@example.org"
+	content := readerFunc(func([]byte) (int, error) {
+		m.Changed = []string{"line ends normalized"}
+		return 0, io.EOF
+	})
+	if err := newInbox(s, &events).Accept(context.Background(), m, content); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if !reflect.DeepEqual(e.Changed, m.Changed) {
+			t.Errorf("to %s: changed %q", e.To, e.Changed)
+		}
+	}
+	if len(s.got) != 2 || len(events) != 2 {
+		t.Errorf("%d lanes, %d events", len(s.got), len(events))
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
