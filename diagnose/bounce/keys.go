@@ -180,7 +180,7 @@ func (k *keyFinder) field(name, value string, where Where) {
 	switch name {
 	case "received":
 		key.Kind = KeyQueueID
-		key.Value, key.Host = ourReceived(value)
+		key.Value, key.Host = ReceivedID(value)
 	case "message-id":
 		key.Kind, key.Value = KeyMessageID, identifier(value)
 	case "x-mailwhy-queue-id":
@@ -202,10 +202,10 @@ func (k *keyFinder) add(key Key) {
 	k.list = append(k.list, key)
 }
 
-// ourReceived takes from the value of a Received field that a mailwhy wrote its queue id and its host: "from
-// a by HOST (mailwhy) with ESMTP id ID".
-func ourReceived(value string) (id, host string) {
-	before, after, found := strings.Cut(value, " "+ourSoftware)
+// ReceivedID takes from the value of a Received field that a mailwhy wrote its queue id and its host: "from a
+// by HOST (mailwhy) with ESMTP id ID". Both are empty for a field of anybody else.
+func ReceivedID(received string) (id, host string) {
+	before, after, found := strings.Cut(received, " "+ourSoftware)
 	if !found {
 		return "", ""
 	}
