@@ -26,15 +26,7 @@ func Start(t testing.TB, zone string) *Server {
 	t.Helper()
 	s := &Server{names: map[string][]dns.RR{}, fails: map[string]bool{}, asked: map[string]int{}}
 	s.load(t, zone)
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		pc.Close()
-		t.Fatal(err)
-	}
+	pc, ln := listen(t)
 	s.Addr = pc.LocalAddr().String()
 	for _, srv := range []*dns.Server{{PacketConn: pc, Handler: s}, {Listener: ln, Handler: s}} {
 		started, ended := make(chan struct{}), make(chan struct{})
@@ -50,6 +42,23 @@ func Start(t testing.TB, zone string) *Server {
 		})
 	}
 	return s
+}
+
+// listen finds a port that is free for UDP and for TCP.
+func listen(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 20 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pc, err := net.ListenPacket("udp", ln.Addr().String()); err == nil {
+			return pc, ln
+		}
+		ln.Close()
+	}
+	t.Fatal("no port is free for UDP and for TCP")
+	return nil, nil
 }
 
 // load parses the zone.
