@@ -57,7 +57,8 @@ func TestParse(t *testing.T) {
 		expect(t, tc.txt+": wrong", r.Wrong, tc.wrong)
 		expect(t, tc.txt+": unwise", r.Unwise, tc.unwise)
 	}
-	for _, txt := range []string{"v=dmarc1; p=none", " v=DMARC1; p=none", "v=DMARC11; p=none", "p=none; v=DMARC1", ""} {
+	for _, txt := range []string{"v=dmarc1; p=none", " v=DMARC1; p=none", "v=DMARC11; p=none",
+		"p=none; v=DMARC1", ""} {
 		if isRecord(txt) {
 			t.Errorf("%q is a record", txt)
 		}
@@ -78,36 +79,42 @@ func TestDiscover(t *testing.T) {
 		{name: "above", domain: "a.b.example.com",
 			zone: `_dmarc.example.com TXT "v=DMARC1; p=reject; sp=quarantine"`,
 			at:   "example.com", org: "example.com", policy: "quarantine"},
-		{name: "own and above", domain: "a.example.com", at: "a.example.com", org: "example.com", policy: "none",
+		{name: "own and above", domain: "a.example.com", at: "a.example.com",
+			org: "example.com", policy: "none",
 			zone: `_dmarc.a.example.com TXT "v=DMARC1; p=none"` + "\n_dmarc.example.com" + reject},
 		{name: "between is not the organization's", domain: "a.b.example.com", at: "example.com",
 			org: "example.com", policy: "reject",
 			zone: `_dmarc.b.example.com TXT "v=DMARC1; p=none"` + "\n_dmarc.example.com" + reject},
-		{name: "psd=n", domain: "a.b.example.com", at: "b.example.com", org: "b.example.com", policy: "none",
-			zone: `_dmarc.b.example.com TXT "v=DMARC1; p=none; psd=n"` + "\n_dmarc.example.com" + reject},
+		{name: "psd=n", domain: "a.b.example.com", at: "b.example.com", org: "b.example.com",
+			policy: "none",
+			zone:   `_dmarc.b.example.com TXT "v=DMARC1; p=none; psd=n"` + "\n_dmarc.example.com" + reject},
 		{name: "psd=y", domain: "a.b.bank", at: "bank", org: "b.bank", policy: "reject",
 			zone: `_dmarc.bank TXT "v=DMARC1; p=reject; psd=y"`},
 		{name: "psd=y and own", domain: "b.bank", at: "b.bank", org: "b.bank", policy: "none",
-			zone: `_dmarc.bank TXT "v=DMARC1; p=reject; psd=y"` + "\n" + `_dmarc.b.bank TXT "v=DMARC1; p=none"`},
-		{name: "psd=y at the domain itself", domain: "gov.example", at: "gov.example", org: "gov.example",
-			policy: "reject", zone: `_dmarc.gov.example TXT "v=DMARC1; p=reject; psd=y"`},
+			zone: `_dmarc.bank TXT "v=DMARC1; p=reject; psd=y"
+				_dmarc.b.bank TXT "v=DMARC1; p=none"`},
+		{name: "psd=y at the domain itself", domain: "gov.example", at: "gov.example",
+			org: "gov.example", policy: "reject", zone: `_dmarc.gov.example TXT "v=DMARC1; p=reject; psd=y"`},
 		{name: "a suffix without psd", domain: "a.example.co.uk", at: "co.uk", org: "co.uk", policy: "reject",
 			zone: "_dmarc.co.uk" + reject},
 		{name: "none", domain: "a.example.co.uk", org: "example.co.uk"},
 		{name: "eight labels and more", domain: "j.i.h.g.f.e.d.c.b.example.com", at: "example.com",
-			org: "example.com", policy: "reject", zone: "_dmarc.i.h.g.f.e.d.c.b.example.com TXT \"v=DMARC1; " +
+			org: "example.com", policy: "reject",
+			zone: "_dmarc.i.h.g.f.e.d.c.b.example.com TXT \"v=DMARC1; " +
 				"p=none; psd=n\"\n_dmarc.example.com" + reject},
 		{name: "two", domain: "example.com", org: "example.com", wrong: "has 2 DMARC records",
 			zone: "_dmarc.example.com" + reject + "_dmarc.example.com TXT \"v=DMARC1; p=none\""},
-		{name: "two below one", domain: "a.example.com", at: "example.com", org: "example.com", policy: "reject",
-			wrong: "has 2 DMARC records", zone: "_dmarc.example.com" + reject + "_dmarc.a.example.com" + reject +
-				"_dmarc.a.example.com TXT \"v=DMARC1; p=none\""},
+		{name: "two below one", domain: "a.example.com", at: "example.com", org: "example.com",
+			policy: "reject", wrong: "has 2 DMARC records", zone: "_dmarc.example.com" + reject +
+				"_dmarc.a.example.com" + reject + "_dmarc.a.example.com TXT \"v=DMARC1; p=none\""},
 		{name: "beside other texts", domain: "example.com", at: "example.com", org: "example.com",
 			policy: "reject", zone: "_dmarc.example.com TXT \"verification=1\"\n_dmarc.example.com" + reject},
-		{name: "after a blank", domain: "example.com", org: "example.com", wrong: "does not begin with exactly",
-			zone: `_dmarc.example.com TXT " v=DMARC1; p=reject"`},
-		{name: "small letters", domain: "example.com", org: "example.com", wrong: "does not begin with exactly",
-			zone: `_dmarc.example.com TXT "v=dmarc1; p=reject"`},
+		{name: "after a blank", domain: "example.com", org: "example.com",
+			wrong: "does not begin with exactly",
+			zone:  `_dmarc.example.com TXT " v=DMARC1; p=reject"`},
+		{name: "small letters", domain: "example.com", org: "example.com",
+			wrong: "does not begin with exactly",
+			zone:  `_dmarc.example.com TXT "v=dmarc1; p=reject"`},
 		{name: "at the apex", domain: "example.com", org: "example.com", wrong: "receivers do not look",
 			zone: "example.com" + reject},
 		{name: "without a policy", domain: "example.com", org: "example.com",
@@ -179,7 +186,8 @@ func TestAlign(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := res.Align(t.Context(), c, tc.other, tc.strict); err != nil || got != tc.want {
-			t.Errorf("%s and %s, strict %v: %+v %v, want %+v", tc.domain, tc.other, tc.strict, got, err, tc.want)
+			t.Errorf("%s and %s, strict %v: %+v %v, want %+v", tc.domain, tc.other, tc.strict, got, err,
+				tc.want)
 		}
 	}
 }

@@ -105,7 +105,8 @@ func Follow(ctx context.Context, dns Resolver, domain string) (*Tree, error) {
 // limits compares the counts with what receivers allow.
 func (t *Tree) limits() {
 	if t.Lookups > MaxLookups {
-		t.Wrong = append(t.Wrong, fmt.Sprintf("%d DNS lookups, at most %d are allowed", t.Lookups, MaxLookups))
+		t.Wrong = append(t.Wrong,
+			fmt.Sprintf("%d DNS lookups, at most %d are allowed", t.Lookups, MaxLookups))
 	}
 	if t.Voids > MaxVoids {
 		t.Wrong = append(t.Wrong, fmt.Sprintf("%d lookups find nothing, at most %d may", t.Voids, MaxVoids))

@@ -41,7 +41,8 @@ func TestFollow(t *testing.T) {
 	}{
 		{name: "none", zone: `example.com TXT "other"`},
 		{name: "no such domain"},
-		{name: "right", zone: `example.com TXT "v=spf1 include:_spf.provider.example -all"`, lookups: 3, pass: Yes},
+		{name: "right", lookups: 3, pass: Yes,
+			zone: `example.com TXT "v=spf1 include:_spf.provider.example -all"`},
 		{name: "in another include", lookups: 4, pass: Yes, zone: `
 			example.com TXT "v=spf1 include:all.example.com -all"
 			all.example.com TXT "v=spf1 include:_SPF.Provider.example. -all"`},
@@ -127,7 +128,8 @@ func TestFollow(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tree.Lookups != tc.lookups || tree.Voids != tc.voids {
-				t.Errorf("%d lookups and %d voids, want %d and %d", tree.Lookups, tree.Voids, tc.lookups, tc.voids)
+				t.Errorf("%d lookups and %d voids, want %d and %d", tree.Lookups, tree.Voids, tc.lookups,
+					tc.voids)
 			}
 			if got := tree.Passes("_spf.provider.example", p); got != tc.pass {
 				t.Errorf("pass %d, want %d", got, tc.pass)
@@ -169,7 +171,8 @@ func TestFollowStops(t *testing.T) {
 	server := dnstest.Start(t, `example.com TXT `+quoted("v=spf1"+terms+" -all")+"\n"+zone)
 	c := &dnsclient.Client{Servers: []string{server.Addr}, Timeout: 5 * time.Second}
 	tree, err := Follow(t.Context(), c, "example.com")
-	if err != nil || !slices.ContainsFunc(tree.Wrong, func(s string) bool { return strings.Contains(s, "lookups") }) {
+	over := func(s string) bool { return strings.Contains(s, "lookups") }
+	if err != nil || !slices.ContainsFunc(tree.Wrong, over) {
 		t.Fatalf("%v %+v", err, tree)
 	}
 	if n := server.Asked("i59.example"); n != 0 {
