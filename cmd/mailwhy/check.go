@@ -1,28 +1,47 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/check"
 )
 
 func newCheckCommand() *cobra.Command {
 	var s settings
+	var o onlineCheck
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Check the configuration and print what is in force",
+		Short: "Check the configuration, the sender domains and the upstreams",
 		Long: `Reads the configuration as serve would, with the files that it names, and prints every setting
 in force and where it comes from; secrets are left out. Nothing is started, changed or connected to.
 
-The exit status is 2 when there are mistakes; all of them are listed.`,
+With --dns it goes on to the sender domains: whether SPF, DKIM and DMARC let mail pass through each
+upstream, and which record to publish if not. The domains are those that the configuration names (the
+domains of upstreams, the senders of clients and routes), and those of --from. It asks DNS and nobody
+else.
+
+Each line is ok, a warning or a failure, with the fix. The exit status is 1 when there is a failure, and
+2 when there are mistakes in the configuration; all of them are listed.
+
+  mailwhy check -c relay.toml
+  mailwhy check -c relay.toml --dns --from shop.example
+  mailwhy check -c relay.toml --dns --dkim-selector ses=abcdef --return-path ses=bounce.shop.example`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(s.source(c))
 			if err == nil {
 				err = app.Check(cfg)
+			}
+			if err == nil {
+				err = o.validate(cfg)
 			}
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
@@ -30,9 +49,97 @@ The exit status is 2 when there are mistakes; all of them are listed.`,
 			for _, w := range cfg.Warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "mailwhy: warning:", w)
 			}
-			return cfg.Write(c.OutOrStdout())
+			if !o.online() {
+				return cfg.Write(c.OutOrStdout())
+			}
+			lines, err := o.run(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return printLines(c.OutOrStdout(), lines, o.json)
 		},
 	}
 	s.register(c)
+	o.register(c)
 	return c
+}
+
+// onlineCheck is the part of check that asks others.
+type onlineCheck struct {
+	dns      bool
+	resolver string
+	json     bool
+	query    app.SenderQuery
+	selector []string
+	include  []string
+	path     []string
+}
+
+// register adds the flags to the command.
+func (o *onlineCheck) register(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&o.dns, "dns", false, "check the sender domains in DNS")
+	f.StringVar(&o.resolver, "resolver", "", "DNS server to ask, `host[:port]`; the system's when not given")
+	f.StringArrayVar(&o.query.Domains, "from", nil, "sender `domain` or address; may be given several times")
+	f.StringVar(&o.query.Upstream, "only", "", "check this upstream and no other, by its `name`")
+	f.StringArrayVar(&o.selector, "dkim-selector", nil,
+		"selector that an upstream signs with, as `[upstream=]selector`; may be given several times")
+	f.StringArrayVar(&o.include, "spf-include", nil,
+		"domain of an upstream's SPF record, as `[upstream=]domain`")
+	f.StringArrayVar(&o.path, "return-path", nil,
+		"domain that an upstream puts into MAIL FROM, as `[upstream=]domain`")
+	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
+}
+
+func (o *onlineCheck) online() bool { return o.dns }
+
+// validate reads the flags that name upstreams.
+func (o *onlineCheck) validate(cfg *config.Config) error {
+	alone := o.resolver != "" || o.json || o.query.Upstream != "" ||
+		len(o.query.Domains)+len(o.selector)+len(o.include)+len(o.path) > 0
+	if alone && !o.online() {
+		return errors.New("--resolver, --json, --from, --only, --dkim-selector, --spf-include and " +
+			"--return-path need --dns")
+	}
+	names := []string{o.query.Upstream}
+	o.query.Selectors = map[string][]string{}
+	for _, v := range o.selector {
+		name, selector := cutName(v)
+		names = append(names, name)
+		o.query.Selectors[name] = append(o.query.Selectors[name], selector)
+	}
+	o.query.Include, o.query.ReturnPath = map[string]string{}, map[string]string{}
+	for _, list := range []struct {
+		from []string
+		to   map[string]string
+	}{{o.include, o.query.Include}, {o.path, o.query.ReturnPath}} {
+		for _, v := range list.from {
+			name, domain := cutName(v)
+			names = append(names, name)
+			list.to[name] = strings.ToLower(strings.TrimSuffix(domain, "."))
+		}
+	}
+	for _, name := range names {
+		if name != "" && cfg.Upstream[name] == nil {
+			return fmt.Errorf("there is no upstream %q", name)
+		}
+	}
+	return nil
+}
+
+// cutName parts "upstream=value"; the name is empty without one.
+func cutName(s string) (name, value string) {
+	if name, value, ok := strings.Cut(s, "="); ok {
+		return name, value
+	}
+	return "", s
+}
+
+// run asks others.
+func (o *onlineCheck) run(ctx context.Context, cfg *config.Config) (lines []check.Line, err error) {
+	dns, err := app.Resolver(o.resolver)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(lines, app.CheckSenders(ctx, cfg, dns, &o.query)), nil
 }

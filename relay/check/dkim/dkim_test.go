@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"mailwhy/relay/internal/dnsclient"
-	"mailwhy/relay/internal/dnsclient/dnstest"
+	"mailwhy/relay/smtptest/dnstest"
 )
 
 // key2048 is the p= of a new key.

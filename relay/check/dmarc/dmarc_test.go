@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"mailwhy/relay/internal/dnsclient"
-	"mailwhy/relay/internal/dnsclient/dnstest"
+	"mailwhy/relay/smtptest/dnstest"
 )
 
 func client(t *testing.T, zone string) *dnsclient.Client {

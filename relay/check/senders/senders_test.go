@@ -13,7 +13,7 @@ import (
 
 	"mailwhy/relay/check"
 	"mailwhy/relay/internal/dnsclient"
-	"mailwhy/relay/internal/dnsclient/dnstest"
+	"mailwhy/relay/smtptest/dnstest"
 )
 
 // key is a TXT record with a valid key of 2048 bits.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"mailwhy/relay/internal/dnsclient"
-	"mailwhy/relay/internal/dnsclient/dnstest"
+	"mailwhy/relay/smtptest/dnstest"
 )
 
 // provider is the record of a provider, two levels deep.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"mailwhy/relay/internal/dnsclient/dnstest"
+	"mailwhy/relay/smtptest/dnstest"
 )
 
 const zone = `
