@@ -75,7 +75,8 @@ func TestCheckDNSAsJSON(t *testing.T) {
 		_spf.google.com TXT "v=spf1 ip4:192.0.2.0/24 ~all"
 		sub.shop.example TXT "v=spf1 include:_spf.google.com ~all"
 		_dmarc.shop.example TXT "v=DMARC1; p=reject"
-		s7._domainkey.sub.shop.example TXT "v=DKIM1; k=ed25519; p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`)
+		s7._domainkey.sub.shop.example TXT "v=DKIM1; k=ed25519; p=`+
+		strings.Repeat("A", 43)+`="`)
 	status, out, errs := runCheck(t, "--dns", "--resolver", server.Addr, "--json", "--from",
 		"app@sub.shop.example",
 		"--only", "google", "--dkim-selector", "google=s7")

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/authcmd"
+	"mailwhy/cmd/mailwhy/internal/checkcmd"
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/config"
@@ -87,6 +88,17 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newDemoCommand(),
 	)
 	return root
+}
+
+// newCheckCommand is check, which takes the flags of serve.
+func newCheckCommand() *cobra.Command {
+	var s settings
+	return checkcmd.New(checkcmd.Options{
+		Usage:  func(err error) error { return &exitError{exitUsage, err} },
+		Failed: &exitError{code: exitFailure},
+		Flags:  s.register,
+		Load:   func(c *cobra.Command) (*config.Config, error) { return config.Load(s.source(c)) },
+	})
 }
 
 // The exit statuses.

@@ -13,6 +13,7 @@ import (
 	"mailwhy/relay/check/senders"
 	"mailwhy/relay/internal/address"
 	"mailwhy/relay/internal/dnsclient"
+	"mailwhy/relay/preset"
 )
 
 // dnsTimeout is for each question to each server.
@@ -69,9 +70,13 @@ func CheckSenders(ctx context.Context, cfg *config.Config, dns senders.Resolver,
 
 // upstream is what is known of an upstream.
 func (q *SenderQuery) upstream(cfg *config.Config, name string) senders.Upstream {
-	u := senders.Upstream{Name: name, Host: cfg.Upstream[name].Host, User: cfg.Upstream[name].Username,
+	c := cfg.Upstream[name]
+	u := senders.Upstream{Name: name, Host: c.Host, Preset: c.Preset, Region: c.Region, User: c.Username,
 		Selectors: slices.Concat(q.Selectors[""], q.Selectors[name]),
 		Include:   q.Include[name], ReturnPath: q.ReturnPath[name]}
+	if set, err := preset.Load(); err == nil && set.ByName(c.Preset) != nil {
+		u.Title = set.ByName(c.Preset).Title
+	}
 	if u.Include == "" {
 		u.Include = q.Include[""]
 	}

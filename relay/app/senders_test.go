@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"mailwhy/config"
+	"mailwhy/relay/check/senders"
+	"mailwhy/relay/preset"
 )
 
 func TestSenderDomains(t *testing.T) {
@@ -48,6 +50,19 @@ func TestMayCarry(t *testing.T) {
 	} {
 		if got := mayCarry(cfg, tc.upstream, tc.domain); got != tc.want {
 			t.Errorf("%s through %s: %v", tc.domain, tc.upstream, got)
+		}
+	}
+}
+
+// Those whose records are known are presets, so that they can be found.
+func TestSendersKnowPresets(t *testing.T) {
+	set, err := preset.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range senders.Presets() {
+		if set.ByName(name) == nil {
+			t.Errorf("there is no preset %q", name)
 		}
 	}
 }

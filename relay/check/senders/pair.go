@@ -22,7 +22,6 @@ type pair struct {
 	*domainCheck
 	up       *Upstream
 	provider *provider // nil if it is not known
-	region   string
 }
 
 // check looks at both ways and joins them.
@@ -123,19 +122,20 @@ func strictSPF(r *dmarc.Result) bool { return r.Record != nil && r.Record.Strict
 
 // title is the provider's name for people.
 func (p *pair) title() string {
-	if p.provider == nil {
+	if p.up.Title == "" {
 		return p.up.Host
 	}
-	return p.provider.title
+	return p.up.Title
 }
 
 // matches reports whether a name is one of the provider's, and which pattern it is compared with.
 func (p *pair) matches(name, domain string, patterns []string) bool {
 	for _, pattern := range patterns {
 		pattern = strings.ReplaceAll(pattern, "{dashed}", "*") // dashes of its own may be written otherwise
-		if p.region != "" {
-			pattern = strings.ReplaceAll(pattern, "{region}", p.region)
+		if p.up.Region != "" {
+			pattern = strings.ReplaceAll(pattern, "{region}", p.up.Region)
 		}
+		pattern = strings.ReplaceAll(pattern, "{region}", "*")
 		if compile(strings.ReplaceAll(pattern, "{domain}", domain)).MatchString(name) {
 			return true
 		}
@@ -145,7 +145,7 @@ func (p *pair) matches(name, domain string, patterns []string) bool {
 
 // value is a pattern as the value of a record: with all that is known, and the rest in angle brackets.
 func (p *pair) value(pattern, domain string) string {
-	region := p.region
+	region := p.up.Region
 	if region == "" {
 		region = "<region>"
 	}

@@ -2,6 +2,7 @@ package senders
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -23,10 +24,9 @@ type selector struct {
 }
 
 // provider is what must be known of a provider. In patterns * stands for what the provider chooses, {domain}
-// for the sender's domain, {dashed} for it with dashes, {region} for a part of the host.
+// for the sender's domain, {dashed} for it with dashes, {region} for that of the upstream.
 type provider struct {
-	title    string
-	hosts    []string
+	preset   string // its name
 	spf      string // the domain of its SPF record; "" if senders do not include it
 	path     path
 	label    string   // usual subdomain of the return path; "" if each account has another
@@ -38,88 +38,92 @@ type provider struct {
 // providers are those whose records are known: from their own documents, or as public threads and
 // configurations show them (November 2026). What was found nowhere is left out.
 var providers = [...]provider{
-	{title: "Amazon SES", hosts: []string{"email-smtp.{region}.amazonaws.com",
-		"email-smtp-fips.{region}.amazonaws.com"}, spf: "amazonses.com", path: exchangePath,
+	{preset: "ses", spf: "amazonses.com", path: exchangePath,
 		targets: []string{"feedback-smtp.{region}.amazonses.com"}},
-	{title: "Microsoft 365", hosts: []string{"smtp.office365.com"}, spf: "spf.protection.outlook.com",
+	{preset: "m365", spf: "spf.protection.outlook.com",
 		complete: true, dkim: []selector{
 			{name: "selector1", targets: []string{"selector1-{dashed}._domainkey.*.onmicrosoft.com",
 				"selector1-{dashed}._domainkey.*.dkim.mail.microsoft"}},
 			{name: "selector2", targets: []string{"selector2-{dashed}._domainkey.*.onmicrosoft.com",
 				"selector2-{dashed}._domainkey.*.dkim.mail.microsoft"}}}},
-	{title: "Gmail", hosts: []string{"smtp.gmail.com", "smtp-relay.gmail.com"}, spf: "_spf.google.com",
-		dkim: []selector{{name: "google"}}},
-	{title: "SendGrid", hosts: []string{"smtp.sendgrid.net"}, path: aliasPath,
+	{preset: "gmail", spf: "_spf.google.com", dkim: []selector{{name: "google"}}},
+	{preset: "gmail-relay", spf: "_spf.google.com", dkim: []selector{{name: "google"}}},
+	{preset: "sendgrid", path: aliasPath,
 		targets: []string{"*.sendgrid.net"}, dkim: []selector{
 			{name: "s1", targets: []string{"s1.domainkey.*.sendgrid.net"}},
 			{name: "s2", targets: []string{"s2.domainkey.*.sendgrid.net"}}}},
-	{title: "Mailgun", hosts: []string{"smtp.mailgun.org", "smtp.eu.mailgun.org"}, spf: "mailgun.org",
+	{preset: "mailgun", spf: "mailgun.org",
 		dkim: []selector{{name: "k1"}, {name: "s1"}, {name: "mx"}, {name: "pic"}, {name: "pdk1"},
 			{name: "pdk2"}}},
-	{title: "Postmark", hosts: []string{"smtp.postmarkapp.com", "smtp-broadcasts.postmarkapp.com"},
+	{preset: "postmark",
 		path: aliasPath, label: "pm-bounces", targets: []string{"pm.mtasv.net"}},
-	{title: "SparkPost", hosts: []string{"smtp.sparkpostmail.com", "smtp.eu.sparkpostmail.com"},
+	{preset: "sparkpost",
 		path: aliasPath, targets: []string{"sparkpostmail.com", "eu.sparkpostmail.com"}},
-	{title: "Mailjet", hosts: []string{"in-v3.mailjet.com"}, path: providersPath,
+	{preset: "mailjet", path: providersPath,
 		dkim: []selector{{name: "mailjet"}}, complete: true},
-	{title: "Brevo", hosts: []string{"smtp-relay.brevo.com"}, path: providersPath, complete: true,
+	{preset: "brevo", path: providersPath, complete: true,
 		dkim: []selector{{name: "brevo1", targets: []string{"b1.{dashed}.dkim.brevo.com"}},
 			{name: "brevo2", targets: []string{"b2.{dashed}.dkim.brevo.com"}}, {name: "mail", other: true}}},
-	{title: "SMTP2GO", hosts: []string{"mail.smtp2go.com", "mail-*.smtp2go.com"}, path: aliasPath,
+	{preset: "smtp2go", path: aliasPath,
 		targets: []string{"return.smtp2go.net"}},
-	{title: "Resend", hosts: []string{"smtp.resend.com"}, spf: "amazonses.com", path: exchangePath,
+	{preset: "resend", spf: "amazonses.com", path: exchangePath,
 		label: "send", targets: []string{"feedback-smtp.*.amazonses.com"},
 		dkim: []selector{{name: "resend"}}},
-	{title: "MailerSend", hosts: []string{"smtp.mailersend.net"}, path: aliasPath, label: "mta",
+	{preset: "mailersend", path: aliasPath, label: "mta",
 		targets: []string{"mailersend.net"},
 		dkim:    []selector{{name: "mlsend2", targets: []string{"mlsend2._domainkey.mailersend.net"}}}},
-	{title: "Mailtrap", hosts: []string{"live.smtp.mailtrap.io", "bulk.smtp.mailtrap.io"}, path: aliasPath,
+	{preset: "mailtrap", path: aliasPath,
 		targets: []string{"smtp.mailtrap.live"}, complete: true, dkim: []selector{
 			{name: "rwmt1", targets: []string{"rwmt1.dkim.smtp.mailtrap.live"}},
 			{name: "rwmt2", targets: []string{"rwmt2.dkim.smtp.mailtrap.live"}}}},
-	{title: "Fastmail", hosts: []string{"smtp.fastmail.com"}, spf: "spf.messagingengine.com", complete: true,
+	{preset: "fastmail", spf: "spf.messagingengine.com", complete: true,
 		dkim: []selector{{name: "fm1", targets: []string{"fm1.{domain}.dkim.fmhosted.com"}},
 			{name: "fm2", targets: []string{"fm2.{domain}.dkim.fmhosted.com"}},
 			{name: "fm3", targets: []string{"fm3.{domain}.dkim.fmhosted.com"}}}},
-	{title: "Scaleway", hosts: []string{"smtp.tem.scaleway.com"}, spf: "_spf.tem.scaleway.com",
+	{preset: "scaleway", spf: "_spf.tem.scaleway.com",
 		dkim: []selector{{name: "{user}"}}, complete: true},
-	{title: "Azure Communication Services", hosts: []string{"smtp.azurecomm.net"},
+	{preset: "azure",
 		spf: "spf.protection.outlook.com", complete: true, dkim: []selector{
 			{name: "selector1-azurecomm-prod-net",
 				targets: []string{"selector1-azurecomm-prod-net._domainkey.azurecomm.net"}},
 			{name: "selector2-azurecomm-prod-net",
 				targets: []string{"selector2-azurecomm-prod-net._domainkey.azurecomm.net"}}}},
-	{title: "Yandex", hosts: []string{"smtp.yandex.com", "smtp.yandex.ru"}, spf: "_spf.yandex.net",
+	{preset: "yandex", spf: "_spf.yandex.net",
 		dkim: []selector{{name: "mail"}}},
-	{title: "OVH", hosts: []string{"ssl0.ovh.net"}, spf: "mx.ovh.com"},
+	{preset: "ovh", spf: "mx.ovh.com"},
 	// The domain of its SPF record depends on where the contract is.
-	{title: "IONOS", hosts: []string{"smtp.ionos.*"}, dkim: []selector{
+	{preset: "ionos", dkim: []selector{
 		{name: "s1-ionos", targets: []string{"s1.dkim.ionos.com", "s1-*.ionos.com"}},
 		{name: "s2-ionos", targets: []string{"s2.dkim.ionos.com", "s2-*.ionos.com"}}}},
-	{title: "Elastic Email", hosts: []string{"smtp.elasticemail.com"}, spf: "_spf.elasticemail.com",
+	{preset: "elastic", spf: "_spf.elasticemail.com",
 		dkim: []selector{{name: "api"}}},
 }
 
-// byHost is the provider of a host, or nil, and the region in the host's name.
-func byHost(host string) (p *provider, region string) {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	for i := range providers {
-		for _, pattern := range providers[i].hosts {
-			if m := compile(pattern).FindStringSubmatch(host); m != nil {
-				if len(m) > 1 {
-					region = m[1]
-				}
-				return &providers[i], region
-			}
-		}
+// governmentSPF is what Microsoft's clouds for the government include, where the hosts end in us.
+const governmentSPF = "spf.protection.office365.us"
+
+// ofUpstream is what is known of an upstream's provider; nil without.
+func ofUpstream(u *Upstream) *provider {
+	i := slices.IndexFunc(providers[:], func(p provider) bool { return p.preset == u.Preset })
+	switch {
+	case u.Preset == "" || i < 0:
+		return nil
+	case u.Preset == "m365" && strings.HasSuffix(u.Host, ".us"):
+		return &provider{spf: governmentSPF, dkim: []selector{{name: "selector1"}, {name: "selector2"}}}
 	}
-	return nil, ""
+	return &providers[i]
 }
 
-// compile makes an expression of a pattern. {region} becomes a group.
+// Presets are the names of those presets whose records are known.
+func Presets() []string {
+	names := make([]string, len(providers))
+	for i := range providers {
+		names[i] = providers[i].preset
+	}
+	return names
+}
+
+// compile makes an expression of a pattern.
 func compile(pattern string) *regexp.Regexp {
-	e := regexp.QuoteMeta(pattern)
-	e = strings.ReplaceAll(e, `\*`, `[a-z0-9._-]+`)
-	e = strings.ReplaceAll(e, `\{region\}`, `([a-z0-9-]+)`)
-	return regexp.MustCompile(`^` + e + `$`)
+	return regexp.MustCompile(`^` + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[a-z0-9._-]+`) + `$`)
 }

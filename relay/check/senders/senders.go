@@ -36,6 +36,9 @@ type Resolver interface {
 type Upstream struct {
 	Name       string // in the configuration
 	Host       string
+	Preset     string   // name of the provider's preset; "" without
+	Title      string   // name of the provider for people; the host when empty
+	Region     string   // of the provider, where it has several
 	User       string   // that it authenticates with
 	Selectors  []string // DKIM selectors that it signs with
 	Include    string   // domain of its SPF record
@@ -59,8 +62,7 @@ func (c *Checker) Check(ctx context.Context, domain string, upstreams []Upstream
 		return d.lines
 	}
 	for i := range upstreams {
-		p := &pair{domainCheck: d, up: &upstreams[i]}
-		p.provider, p.region = byHost(p.up.Host)
+		p := &pair{domainCheck: d, up: &upstreams[i], provider: ofUpstream(&upstreams[i])}
 		d.lines = append(d.lines, p.check()...)
 	}
 	return d.lines

@@ -1,4 +1,6 @@
-package main
+// Package checkcmd is `mailwhy check`: what is in force, and whether the world agrees with it. It prints;
+// relay/app and relay/check do the checking.
+package checkcmd
 
 import (
 	"context"
@@ -14,9 +16,17 @@ import (
 	"mailwhy/relay/check"
 )
 
-func newCheckCommand() *cobra.Command {
-	var s settings
-	var o onlineCheck
+// Options are what the command needs of the program. All are required.
+type Options struct {
+	Usage  func(error) error                            // marks a mistake of whoever typed the command
+	Failed error                                        // says that there is a failure among the lines
+	Flags  func(*cobra.Command)                         // adds the flags that choose a configuration
+	Load   func(*cobra.Command) (*config.Config, error) // reads the configuration that they choose
+}
+
+// New is the command.
+func New(o Options) *cobra.Command {
+	var on online
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration, the sender domains and the upstreams",
@@ -36,36 +46,39 @@ Each line is ok, a warning or a failure, with the fix. The exit status is 1 when
   mailwhy check -c relay.toml --dns --dkim-selector ses=abcdef --return-path ses=bounce.shop.example`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := config.Load(s.source(c))
+			cfg, err := o.Load(c)
 			if err == nil {
 				err = app.Check(cfg)
 			}
 			if err == nil {
-				err = o.validate(cfg)
+				err = on.validate(cfg)
 			}
 			if err != nil {
-				return &exitError{code: exitUsage, err: err}
+				return o.Usage(err)
 			}
 			for _, w := range cfg.Warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "mailwhy: warning:", w)
 			}
-			if !o.online() {
+			if !on.wanted() {
 				return cfg.Write(c.OutOrStdout())
 			}
-			lines, err := o.run(c.Context(), cfg)
-			if err != nil {
-				return err
+			lines, err := on.run(c.Context(), cfg)
+			if err == nil {
+				err = printLines(c.OutOrStdout(), lines, on.json)
 			}
-			return printLines(c.OutOrStdout(), lines, o.json)
+			if err == nil && check.Failed(lines) {
+				err = o.Failed
+			}
+			return err
 		},
 	}
-	s.register(c)
-	o.register(c)
+	o.Flags(c)
+	on.register(c)
 	return c
 }
 
-// onlineCheck is the part of check that asks others.
-type onlineCheck struct {
+// online is the part of check that asks others.
+type online struct {
 	dns      bool
 	resolver string
 	json     bool
@@ -76,7 +89,7 @@ type onlineCheck struct {
 }
 
 // register adds the flags to the command.
-func (o *onlineCheck) register(c *cobra.Command) {
+func (o *online) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&o.dns, "dns", false, "check the sender domains in DNS")
 	f.StringVar(&o.resolver, "resolver", "", "DNS server to ask, `host[:port]`; the system's when not given")
@@ -91,13 +104,14 @@ func (o *onlineCheck) register(c *cobra.Command) {
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
 }
 
-func (o *onlineCheck) online() bool { return o.dns }
+// wanted reports whether others are asked at all.
+func (o *online) wanted() bool { return o.dns }
 
 // validate reads the flags that name upstreams.
-func (o *onlineCheck) validate(cfg *config.Config) error {
+func (o *online) validate(cfg *config.Config) error {
 	alone := o.resolver != "" || o.json || o.query.Upstream != "" ||
 		len(o.query.Domains)+len(o.selector)+len(o.include)+len(o.path) > 0
-	if alone && !o.online() {
+	if alone && !o.wanted() {
 		return errors.New("--resolver, --json, --from, --only, --dkim-selector, --spf-include and " +
 			"--return-path need --dns")
 	}
@@ -136,7 +150,7 @@ func cutName(s string) (name, value string) {
 }
 
 // run asks others.
-func (o *onlineCheck) run(ctx context.Context, cfg *config.Config) (lines []check.Line, err error) {
+func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Line, err error) {
 	dns, err := app.Resolver(o.resolver)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package main
+package checkcmd
 
 import (
 	"encoding/json"
@@ -8,7 +8,7 @@ import (
 	"mailwhy/relay/check"
 )
 
-// printLines prints the lines of a check. A failure among them is one of the command.
+// printLines prints the lines of a check.
 func printLines(w io.Writer, lines []check.Line, asJSON bool) error {
 	about := ""
 	for i := range lines {
@@ -26,9 +26,6 @@ func printLines(w io.Writer, lines []check.Line, asJSON bool) error {
 			about = a
 		}
 		printLine(w, l)
-	}
-	if check.Failed(lines) {
-		return &exitError{code: exitFailure}
 	}
 	return nil
 }
