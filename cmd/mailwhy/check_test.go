@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mailwhy/relay/check"
+	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/dnstest"
 )
 
@@ -116,12 +117,40 @@ func checkWith(t *testing.T, args ...string) (status int, stdout, stderr string)
 	return status, out.String(), errs.String()
 }
 
+func TestCheckConnect(t *testing.T) {
+	s := smtptest.New(t, smtptest.Options{Script: func(c smtptest.Command) smtptest.Action {
+		if c.Address == "b@there.example" {
+			return smtptest.Action{Reply: "550 5.1.1 no such user here"}
+		}
+		return smtptest.Action{}
+	}})
+	args := []string{"--upstream", s.URL(), "--connect", "--from", "app@shop.example", "--to"}
+	status, out, errs := checkWith(t, append(args, "a@there.example", "--send")...)
+	if status != 0 || !strings.HasPrefix(out, "upstream default\n  ok       connect") ||
+		!strings.Contains(out, "  ok       send         a message from app@shop.example to a@there.example") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	messages := s.Messages()
+	if len(messages) != 1 || messages[0].From != "app@shop.example" ||
+		!strings.Contains(string(messages[0].Content), "Subject: Test of mailwhy check") {
+		t.Errorf("sent: %+v", messages)
+	}
+	status, out, errs = checkWith(t, append(args, "b@there.example")...)
+	if status != exitFailure || !strings.Contains(out, "is refused: 550 5.1.1 no such user here") ||
+		len(s.Messages()) != 1 {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+}
+
 func TestCheckFlags(t *testing.T) {
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"--json"}, "need --dns"},
+		{[]string{"--json"}, "need --dns or --connect"},
+		{[]string{"--connect", "--resolver", "192.0.2.1"}, "need --dns"},
+		{[]string{"--dns", "--to", "a@b.example"}, "need --connect"},
+		{[]string{"--connect", "--send"}, "--send needs --to"},
 		{[]string{"--dns", "--only", "nobody"}, `there is no upstream "nobody"`},
 		{[]string{"--dns", "--dkim-selector", "nobody=s1"}, `there is no upstream "nobody"`},
 		{[]string{"--dns", "--return-path", "nobody=a.example"}, `there is no upstream "nobody"`},

@@ -211,3 +211,76 @@ func (p *Pool) quit(c *conn) {
 func (p *Pool) canceled() *relay.Attempt {
 	return p.fault(p.opt.Now(), "", "", &problem{stage: diagnose.StageConnect, err: context.Canceled})
 }
+
+// Trial is a session of its own in which a check asks what the server would take. It carries no message. It
+// is not safe for concurrent use.
+type Trial struct {
+	p *Pool
+	c *conn
+}
+
+// Try opens a session up to the point before MAIL, or returns the fault that it met. Credentials that were
+// refused before are tried again.
+func (p *Pool) Try(ctx context.Context) (*Trial, *relay.Attempt) {
+	c, fault := p.open(ctx, true, nil)
+	if fault != nil {
+		return nil, fault
+	}
+	return &Trial{p, c}, nil
+}
+
+// Remote is the address and port that was reached.
+func (t *Trial) Remote() string { return t.c.remote }
+
+// TLS is the state of TLS; ok is false in clear.
+func (t *Trial) TLS() (state tls.ConnectionState, ok bool) {
+	if c, secure := t.c.net.(*tls.Conn); secure {
+		return c.ConnectionState(), true
+	}
+	return state, false
+}
+
+// Offers are the extensions that the server offers, and its AUTH mechanisms.
+func (t *Trial) Offers() (c relay.Capabilities, auth []string) {
+	return t.c.ext.Capabilities, t.c.ext.auth
+}
+
+// Ask sends MAIL with the reverse-path from, RCPT for to if it is not empty, and RSET (RFC 5321, 4.1.1.5).
+// The attempt is that of the last command that was answered, whether it was accepted or not.
+func (t *Trial) Ask(from, to string) *relay.Attempt {
+	a := t.command(diagnose.StageMail, "MAIL FROM:<"+from+">", from)
+	if a.Reply.Class() == 2 && to != "" {
+		a = t.command(diagnose.StageRcpt, "RCPT TO:<"+to+">", to)
+	}
+	if a.NetErr.Kind != diagnose.NetNone {
+		return a
+	}
+	if r := t.command(diagnose.StageReset, "RSET", ""); a.Reply.Class() == 2 && r.Reply.Class() != 2 {
+		return r
+	}
+	return a
+}
+
+// command sends one command and makes an attempt of the answer.
+func (t *Trial) command(stage diagnose.Stage, line, address string) *relay.Attempt {
+	o := &t.p.opt
+	a := &relay.Attempt{Time: o.Now(), Upstream: o.Name, Host: o.Host, Remote: t.c.remote, TLS: t.c.tls,
+		Stage: stage}
+	switch {
+	case !path(address):
+		say(a, reply{}, &netError{diagnose.NetLocal, "the address cannot be written in a command"})
+		return a
+	case !ascii(address) && t.c.ext.SMTPUTF8 && stage == diagnose.StageMail:
+		line += " SMTPUTF8" // RFC 6531, 3.4
+	}
+	if err := t.c.write([]byte(line+"\r\n"), o.Timeouts.Write); err != nil {
+		say(a, t.c.lastWords(err), nil)
+	} else {
+		say(a, t.c.await(o.Timeouts.Command), nil)
+	}
+	a.Duration = o.Now().Sub(a.Time)
+	return a
+}
+
+// Close ends the session with QUIT.
+func (t *Trial) Close() { t.c.quit() }

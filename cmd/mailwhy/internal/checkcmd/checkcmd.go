@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,11 +37,15 @@ upstream, and which record to publish if not. The domains are those that the con
 domains of upstreams, the senders of clients and routes), and those of --from. It asks DNS and nobody
 else.
 
+With --connect it goes on to the upstreams: it connects, starts TLS and logs in as the relay would, and
+asks whether each sender, the null sender and the recipient of --to would be taken. A message is sent
+only with --send.
+
 Each line is ok, a warning or a failure, with the fix. The exit status is 1 when there is a failure, and
 2 when there are mistakes in the configuration; all of them are listed.
 
   mailwhy check -c relay.toml
-  mailwhy check -c relay.toml --dns --from shop.example
+  mailwhy check -c relay.toml --dns --connect --from app@shop.example --to me@there.example
   mailwhy check -c relay.toml --dns --dkim-selector ses=abcdef --return-path ses=bounce.shop.example`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -80,9 +83,10 @@ Each line is ok, a warning or a failure, with the fix. The exit status is 1 when
 // online is the part of check that asks others.
 type online struct {
 	dns      bool
+	connect  bool
 	resolver string
 	json     bool
-	query    app.SenderQuery
+	query    app.UpstreamQuery
 	selector []string
 	include  []string
 	path     []string
@@ -92,6 +96,9 @@ type online struct {
 func (o *online) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&o.dns, "dns", false, "check the sender domains in DNS")
+	f.BoolVar(&o.connect, "connect", false, "check the upstreams by a session with each")
+	f.StringVar(&o.query.Recipient, "to", "", "`address` that --connect asks for as the recipient")
+	f.BoolVar(&o.query.Send, "send", false, "send a message from the first sender to --to")
 	f.StringVar(&o.resolver, "resolver", "", "DNS server to ask, `host[:port]`; the system's when not given")
 	f.StringArrayVar(&o.query.Domains, "from", nil, "sender `domain` or address; may be given several times")
 	f.StringVar(&o.query.Upstream, "only", "", "check this upstream and no other, by its `name`")
@@ -105,15 +112,19 @@ func (o *online) register(c *cobra.Command) {
 }
 
 // wanted reports whether others are asked at all.
-func (o *online) wanted() bool { return o.dns }
+func (o *online) wanted() bool { return o.dns || o.connect }
 
 // validate reads the flags that name upstreams.
 func (o *online) validate(cfg *config.Config) error {
-	alone := o.resolver != "" || o.json || o.query.Upstream != "" ||
-		len(o.query.Domains)+len(o.selector)+len(o.include)+len(o.path) > 0
-	if alone && !o.wanted() {
-		return errors.New("--resolver, --json, --from, --only, --dkim-selector, --spf-include and " +
-			"--return-path need --dns")
+	switch q := &o.query; {
+	case !o.wanted() && (o.json || q.Upstream != "" || len(q.Domains) > 0):
+		return errors.New("--json, --only and --from need --dns or --connect")
+	case !o.dns && (o.resolver != "" || len(o.selector)+len(o.include)+len(o.path) > 0):
+		return errors.New("--resolver, --dkim-selector, --spf-include and --return-path need --dns")
+	case !o.connect && (q.Recipient != "" || q.Send):
+		return errors.New("--to and --send need --connect")
+	case q.Send && q.Recipient == "":
+		return errors.New("--send needs --to")
 	}
 	names := []string{o.query.Upstream}
 	o.query.Selectors = map[string][]string{}
@@ -151,9 +162,17 @@ func cutName(s string) (name, value string) {
 
 // run asks others.
 func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Line, err error) {
-	dns, err := app.Resolver(o.resolver)
-	if err != nil {
-		return nil, err
+	if o.connect {
+		if lines, err = app.CheckUpstreams(ctx, cfg, &o.query); err != nil {
+			return nil, err
+		}
 	}
-	return slices.Concat(lines, app.CheckSenders(ctx, cfg, dns, &o.query)), nil
+	if o.dns {
+		dns, err := app.Resolver(o.resolver)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, app.CheckSenders(ctx, cfg, dns, &o.query.SenderQuery)...)
+	}
+	return lines, nil
 }

@@ -74,8 +74,8 @@ func (q *SenderQuery) upstream(cfg *config.Config, name string) senders.Upstream
 	u := senders.Upstream{Name: name, Host: c.Host, Preset: c.Preset, Region: c.Region, User: c.Username,
 		Selectors: slices.Concat(q.Selectors[""], q.Selectors[name]),
 		Include:   q.Include[name], ReturnPath: q.ReturnPath[name]}
-	if set, err := preset.Load(); err == nil && set.ByName(c.Preset) != nil {
-		u.Title = set.ByName(c.Preset).Title
+	if p := presetOf(c); p != nil {
+		u.Title = p.Title
 	}
 	if u.Include == "" {
 		u.Include = q.Include[""]
@@ -84,6 +84,15 @@ func (q *SenderQuery) upstream(cfg *config.Config, name string) senders.Upstream
 		u.ReturnPath = q.ReturnPath[""]
 	}
 	return u
+}
+
+// presetOf is the preset of an upstream; nil without.
+func presetOf(u *config.Upstream) *preset.Preset {
+	set, err := preset.Load()
+	if err != nil {
+		return nil // the configuration was read with it
+	}
+	return set.ByName(u.Preset)
 }
 
 // domains are the sender domains, sorted, each once and in ASCII.

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/relay"
+	"mailwhy/relay/check"
+	"mailwhy/relay/check/session"
+	"mailwhy/relay/upstream"
+)
+
+// The longest that a check waits for a connection, and for each reply.
+const (
+	checkConnect = 10 * time.Second
+	checkReply   = 30 * time.Second
+)
+
+// UpstreamQuery says what to ask the upstreams for.
+type UpstreamQuery struct {
+	SenderQuery        // the senders; a domain stands for its postmaster
+	Recipient   string // empty: none
+	Send        bool   // send a message to the recipient
+}
+
+// CheckUpstreams opens a session with each upstream, with the settings of the relay, and asks what it would
+// take. It sends no message unless the query says so. The error is a mistake in the configuration.
+func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (lines []check.Line,
+	err error) {
+	engine, err := newEngine(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
+		if q.Upstream != "" && q.Upstream != name {
+			continue
+		}
+		o, err := upstreamOptions(cfg, name)
+		if err != nil {
+			return nil, err
+		}
+		o.Timeouts.Connect = min(o.Timeouts.Connect, checkConnect)
+		o.Timeouts.Greeting = min(o.Timeouts.Greeting, checkReply)
+		o.Timeouts.Command = min(o.Timeouts.Command, checkReply)
+		pool, err := upstream.New(o)
+		if err != nil {
+			return nil, err
+		}
+		s := q.session(cfg, name, pool)
+		s.Diagnose = engine.Diagnose
+		lines = append(lines, session.Check(ctx, s)...)
+		pool.Close()
+	}
+	return lines, nil
+}
+
+// session is the check of one upstream.
+func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.Pool) session.Options {
+	u := cfg.Upstream[name]
+	o := session.Options{
+		Name: name, Host: u.Host, Port: u.Port, Implicit: u.TLS == "implicit", Hello: u.Hello,
+		User: u.Username, Ports: []int{587, 465, 2525, 25},
+		Open: func(ctx context.Context) (session.Session, *relay.Attempt) {
+			trial, fault := pool.Try(ctx)
+			if fault != nil {
+				return nil, fault
+			}
+			return trial, nil
+		},
+		Dial: new(net.Dialer).DialContext, Now: time.Now, Timeout: checkConnect,
+		Senders: q.senders(cfg, name), Recipient: q.Recipient,
+		NullSender: u.NullSender != "refused" && !slices.Contains([]string{"off", "maildir"}, cfg.DSN.Route),
+	}
+	if p := presetOf(u); p != nil {
+		o.Ports = nil
+		for _, port := range p.Ports.Value {
+			o.Ports = append(o.Ports, port.Number)
+		}
+	}
+	if q.Send {
+		o.Send = func(ctx context.Context, from, to string) *relay.Attempt {
+			return sendTest(ctx, pool, cfg.Hostname, from, to)
+		}
+	}
+	return o
+}
+
+// senders are the addresses to ask an upstream for.
+func (q *UpstreamQuery) senders(cfg *config.Config, name string) (addresses []string) {
+	named := q.Domains
+	if len(named) == 0 {
+		named = q.domains(cfg)
+	}
+	for _, n := range named {
+		if !strings.Contains(n, "@") {
+			n = "postmaster@" + n
+		}
+		if mayCarry(cfg, name, strings.ToLower(n[strings.LastIndexByte(n, '@')+1:])) {
+			addresses = append(addresses, n)
+		}
+	}
+	return addresses
+}
+
+// sendTest sends a message that says what it is.
+func sendTest(ctx context.Context, pool *upstream.Pool, hostname, from, to string) *relay.Attempt {
+	now := time.Now()
+	content := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: Test of mailwhy check\r\nDate: %s\r\n"+
+		"Message-ID: <check.%d@%s>\r\nAuto-Submitted: auto-generated\r\n\r\n"+
+		"This message was sent by mailwhy check --send. Its header shows how it was signed.\r\n",
+		from, to, now.Format(time.RFC1123Z), now.UnixNano(), hostname)
+	m := &relay.Message{ID: "check", Size: int64(len(content)), Arrived: now,
+		Envelope: relay.Envelope{From: from}, Recipients: []relay.Recipient{{Address: to}}}
+	t := &relay.Transaction{Message: m, From: from, Recipients: []int{0},
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }}
+	var result relay.Result
+	pool.Relay(ctx, t, func() *relay.Transaction { return nil },
+		func(_ *relay.Transaction, r relay.Result) { result = r })
+	if len(result.Attempts) > 0 {
+		return &result.Attempts[0]
+	}
+	return cmp.Or(result.Fault, &relay.Attempt{})
+}
