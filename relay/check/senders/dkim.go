@@ -12,7 +12,6 @@ import (
 type signature struct {
 	*pair
 	domain  string // where keys are looked for
-	found   []*dkim.Found
 	lines   []check.Line
 	missing []check.Record // of selectors at which there is nothing
 	valid   bool
