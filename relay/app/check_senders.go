@@ -97,7 +97,7 @@ func presetOf(u *config.Upstream) *preset.Preset {
 
 // domains are the sender domains, sorted, each once and in ASCII.
 func (q *SenderQuery) domains(cfg *config.Config) (domains []string) {
-	named := slices.Concat(q.Domains, cfg.Access.AllowSenders, []string{cfg.DSN.From, cfg.DSN.FallbackSender})
+	named := slices.Concat(q.Domains, cfg.Access.AllowSenders, []string{cfg.DSN.FallbackSender})
 	for _, c := range cfg.Client {
 		named = append(named, c.Senders...)
 	}

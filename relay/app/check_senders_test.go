@@ -17,7 +17,7 @@ func TestSenderDomains(t *testing.T) {
 		Route:  []config.Route{{Senders: []string{"<>", "@bücher.example"}}},
 		Upstream: map[string]*config.Upstream{
 			"one": {Domains: []string{"d.example.com", ".e.example.com", "a.example.com"}}},
-		DSN: config.DSN{From: "MAILER-DAEMON@localhost", FallbackSender: "bounces@f.example.com"},
+		DSN: config.DSN{From: "MAILER-DAEMON@host.example.com", FallbackSender: "bounces@f.example.com"},
 	}
 	q := SenderQuery{Domains: []string{"z@g.example.com", "h.example.com"}}
 	want := "[a.example.com b.example.com c.example.com d.example.com f.example.com g.example.com " +

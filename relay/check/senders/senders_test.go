@@ -364,6 +364,11 @@ func TestCheckReturnPath(t *testing.T) {
 		{name: "Mailgun", up: Upstream{Preset: "mailgun"}, outcome: check.ByDKIM,
 			zone: policy + "pic._domainkey.example.com KEY\n" +
 				`example.com TXT "v=spf1 include:mailgun.org ~all"`},
+		{name: "Mailgun, but the key is of SendGrid", up: Upstream{Preset: "mailgun"}, outcome: check.BySPF,
+			zone: policy + `example.com TXT "v=spf1 include:mailgun.org ~all"` + "\n" +
+				"s1._domainkey.example.com CNAME s1.domainkey.u1.wl1.sendgrid.net.\n" +
+				"s1.domainkey.u1.wl1.sendgrid.net KEY",
+			lines: []string{"warning dkim leads to s1.domainkey.u1.wl1.sendgrid.net, which is not"}},
 		{name: "Scaleway", up: Upstream{Preset: "scaleway", User: "project-1"},
 			outcome: check.ByDKIM,
 			zone: policy + "project-1._domainkey.example.com KEY\n" +
