@@ -29,6 +29,29 @@ func (r *run) fault(ctx context.Context, a *relay.Attempt) {
 		r.ports(ctx)
 	case diagnose.NetTLSAuthority, diagnose.NetTLSExpired, diagnose.NetTLSName, diagnose.NetTLSPin:
 		r.certificate(ctx)
+	case diagnose.NetTLSProtocol, diagnose.NetNoGreeting:
+		r.otherMode(ctx)
+	}
+}
+
+// otherMode tries the port the other way: with TLS from the first byte, or from a greeting in clear.
+func (r *run) otherMode(ctx context.Context) {
+	if !r.Implicit {
+		if _, err := r.fetch(ctx, true); err == nil {
+			l := r.add(check.Warning, "tls", "the server speaks TLS from the first byte on port %d", r.Port)
+			l.Fix = `Set tls = "implicit".`
+		}
+		return
+	}
+	c, err := r.dial(ctx, r.Port)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(r.Timeout))
+	if _, err := greeting(c); err == nil {
+		l := r.add(check.Warning, "tls", "the server greets in clear on port %d", r.Port)
+		l.Fix = `Set tls = "starttls".`
 	}
 }
 
@@ -75,7 +98,7 @@ func (r *run) dial(ctx context.Context, port int) (net.Conn, error) {
 
 // certificate shows the certificate that was refused.
 func (r *run) certificate(ctx context.Context) {
-	leaf, err := r.fetch(ctx)
+	leaf, err := r.fetch(ctx, r.Implicit)
 	if err != nil {
 		return // what was refused before is said already
 	}
@@ -84,14 +107,14 @@ func (r *run) certificate(ctx context.Context) {
 }
 
 // fetch gets the certificate without verification, and sends nothing over that connection.
-func (r *run) fetch(ctx context.Context) (*x509.Certificate, error) {
+func (r *run) fetch(ctx context.Context, implicit bool) (*x509.Certificate, error) {
 	c, err := r.dial(ctx, r.Port)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(r.Timeout))
-	if !r.Implicit {
+	if !implicit {
 		if err := startTLS(c, r.Hello); err != nil {
 			return nil, err
 		}
@@ -109,8 +132,8 @@ func (r *run) fetch(ctx context.Context) (*x509.Certificate, error) {
 
 // startTLS takes a connection to the point where TLS begins (RFC 3207).
 func startTLS(c net.Conn, hello string) error {
-	in := textproto.NewReader(bufio.NewReader(c))
-	if _, _, err := in.ReadResponse(2); err != nil {
+	in, err := greeting(c)
+	if err != nil {
 		return err
 	}
 	for _, command := range []string{"EHLO " + hello, "STARTTLS"} {
@@ -122,4 +145,11 @@ func startTLS(c net.Conn, hello string) error {
 		}
 	}
 	return nil
+}
+
+// greeting reads the greeting (RFC 5321, 4.3.1) and returns the reader of what follows.
+func greeting(c net.Conn) (*textproto.Reader, error) {
+	in := textproto.NewReader(bufio.NewReader(c))
+	_, _, err := in.ReadResponse(2)
+	return in, err
 }

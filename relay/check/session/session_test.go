@@ -97,7 +97,14 @@ func TestCheck(t *testing.T) {
 		}(), server: smtptest.Options{TLS: id.Server(), ImplicitTLS: true},
 			lines: []string{"failure tls authority", "warning tls by smtptest authority"}},
 		{name: "implicit against STARTTLS", server: smtptest.Options{},
-			mode: upstream.TLS{Mode: upstream.TLSImplicit}, lines: []string{"failure tls "}},
+			mode: upstream.TLS{Mode: upstream.TLSImplicit}, lines: []string{"failure tls ",
+				"warning tls greets in clear"},
+			fixes: `Set tls = "starttls"`},
+		{name: "STARTTLS against implicit", server: smtptest.Options{TLS: id.Server(), ImplicitTLS: true},
+			mode:   required(id),
+			change: func(o *upstream.Options) { o.Timeouts.Greeting = 200 * time.Millisecond },
+			lines:  []string{"failure connect no greeting", "warning tls speaks TLS from the first byte"},
+			fixes:  `Set tls = "implicit"`},
 		{name: "STARTTLS missing", server: smtptest.Options{}, mode: required(id),
 			lines: []string{"failure tls does not offer STARTTLS"}},
 		{name: "wrong password", server: login, mode: required(id), change: as("user", "wrong"),
@@ -165,7 +172,9 @@ func options(t *testing.T, port int, mode upstream.TLS, change func(*upstream.Op
 		Timeout: 10 * time.Second, Senders: []string{"a@a.test"}, Recipient: "b@b.test", NullSender: true}
 	if change != nil {
 		change(&uo)
-		o.User = uo.Auth.(*upstream.Credentials).Username
+		if a, ok := uo.Auth.(*upstream.Credentials); ok {
+			o.User = a.Username
+		}
 	}
 	pool, err := upstream.New(uo)
 	if err != nil {
