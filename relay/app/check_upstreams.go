@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"mailwhy/relay/check"
 	"mailwhy/relay/check/session"
 	"mailwhy/relay/upstream"
+	"mailwhy/relay/upstream/oauth"
 )
 
 // The longest that a check waits for a connection, and for each reply.
@@ -43,14 +45,7 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 		if q.Upstream != "" && q.Upstream != name {
 			continue
 		}
-		o, err := upstreamOptions(cfg, name)
-		if err != nil {
-			return nil, err
-		}
-		o.Timeouts.Connect = min(o.Timeouts.Connect, checkConnect)
-		o.Timeouts.Greeting = min(o.Timeouts.Greeting, checkReply)
-		o.Timeouts.Command = min(o.Timeouts.Command, checkReply)
-		pool, err := upstream.New(o)
+		pool, err := checkPool(cfg, name)
 		if err != nil {
 			return nil, err
 		}
@@ -60,6 +55,26 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 		pool.Close()
 	}
 	return lines, nil
+}
+
+// checkPool makes a pool as the relay does, but for the time that a check waits.
+func checkPool(cfg *config.Config, name string) (*upstream.Pool, error) {
+	o, err := upstreamOptions(cfg, name)
+	if err != nil {
+		return nil, err
+	}
+	if u := cfg.Upstream[name]; u.HasOAuth() {
+		log := slog.New(slog.DiscardHandler)
+		source, err := TokenSource(name, u, log)
+		if err != nil {
+			return nil, err
+		}
+		o.Auth = bearer(u, oauth.NewCached(name, source, log))
+	}
+	o.Timeouts.Connect = min(o.Timeouts.Connect, checkConnect)
+	o.Timeouts.Greeting = min(o.Timeouts.Greeting, checkReply)
+	o.Timeouts.Command = min(o.Timeouts.Command, checkReply)
+	return upstream.New(o)
 }
 
 // session is the check of one upstream.
@@ -78,6 +93,9 @@ func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Timeout: checkConnect,
 		Senders: q.senders(cfg, name), Recipient: q.Recipient,
 		NullSender: u.NullSender != "refused" && !slices.Contains([]string{"off", "maildir"}, cfg.DSN.Route),
+	}
+	if o.User == "" && slices.Contains(u.Auth, "external") {
+		o.User = "the owner of the client certificate"
 	}
 	if p := presetOf(u); p != nil {
 		o.Ports = nil
