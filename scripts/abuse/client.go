@@ -86,11 +86,8 @@ func (c *client) begin(l *ledger.Ledger, name string) *message {
 	if c.Expect(2) != nil || c.Command("EHLO x") != nil || c.Begin(l, &m.offer) != nil {
 		return nil
 	}
-	m.add(
-		ledger.Header(
-			name,
-		) + "Date: Sat, 28 Nov 2026 12:00:00 +0000\r\nMessage-ID: <" + name + "@abuse.test>\r\n",
-	)
+	m.add(ledger.Header(name) + "From: a@b.test\r\nDate: Sat, 28 Nov 2026 12:00:00 +0000\r\n" +
+		"Message-ID: <" + name + "@abuse.test>\r\n")
 	return m
 }
 

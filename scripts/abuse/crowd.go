@@ -36,7 +36,8 @@ func (c *crowd) login(i int) string { return fmt.Sprintf("%s-%d", c.name, i) }
 // loginResult is what came of a crowd.
 type loginResult struct {
 	crowd   crowd
-	worst   time.Duration // of the honest logins
+	alone   time.Duration // of an honest login before the crowd is there
+	worst   time.Duration // of the honest logins beside it
 	guesses int64
 }
 
@@ -49,13 +50,17 @@ func (a *attack) crowds() (results []loginResult) {
 }
 
 func (a *attack) crowdOf(c crowd) loginResult {
+	alone, err := a.logIn(c.login(a.size.logins))
+	if err != nil {
+		a.complain("before the guessers %s: %v", c.where, err)
+	}
 	var guesses atomic.Int64
 	var guessers sync.WaitGroup
 	stop := make(chan struct{})
 	for i := range a.size.crowd {
 		guessers.Go(func() { a.guessUntil(stop, c.from(i), &guesses) })
 	}
-	result := loginResult{crowd: c}
+	result := loginResult{crowd: c, alone: alone}
 	time.Sleep(2 * time.Second) // until all of them are at it
 	for i := range a.size.logins {
 		took, err := a.logIn(c.login(i))

@@ -35,7 +35,8 @@ import (
 const (
 	maxMemory = 150_000_000 // bytes
 	maxP99    = time.Second
-	maxLogin  = time.Second // for the reply to an honest client's first AUTH
+	maxLogin  = time.Second // for the reply to an honest client's first AUTH, or
+	slowdown  = 20          // times what it takes without guessers, on a machine that is busy anyway
 	settleIn  = time.Minute // for what was acknowledged to arrive
 	maxShown  = 25          // of what does not hold
 )
@@ -97,7 +98,9 @@ func run(s size, out io.Writer) (broken []string, err error) {
 	hold(p99 <= maxP99, "the honest client's p99 is %v", p99)
 	hold(peak > 0 && peak < maxMemory, "the relay took %d bytes of memory", peak)
 	for _, l := range logins {
-		hold(l.worst <= maxLogin, "beside guessers %s an honest first login took %v", l.crowd.where, l.worst)
+		hold(l.worst <= max(maxLogin, slowdown*l.alone),
+			"beside guessers %s an honest first login took %v, and %v without them", l.crowd.where, l.worst,
+			l.alone)
 		hold(l.guesses > 0, "no password was guessed at %s", l.crowd.where)
 		fmt.Fprintf(out, "%d guessers %s: %d guesses answered, %d honest first logins, the slowest %v\n",
 			s.crowd, l.crowd.where, l.guesses, s.logins, l.worst.Round(time.Millisecond))

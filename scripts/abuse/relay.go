@@ -98,7 +98,7 @@ func startRelay(dir string, s size) (r *relay, err error) {
 	if r.upstream, err = smtptest.Start(smtptest.Options{Ledger: r.ledger, Forget: true}); err != nil {
 		return nil, err
 	}
-	file, err := users(s.logins)
+	file, err := users(s.logins + 1)
 	if err != nil {
 		return nil, err
 	}
