@@ -151,9 +151,9 @@ func TestChangedRoutes(t *testing.T) {
 	l.pausedSecond("joe@second.test")
 	l.reroute(func(cfg *config.Config) { cfg.Route = []config.Route{{Upstreams: []string{"default"}}} })
 	arrives(t, l.def, 1)
-	if log := l.logged.String(); !strings.Contains(log, "goes where the routes say now") {
-		t.Error(log)
-	}
+	smtptest.WaitFor(t, "the line in the log", func() bool {
+		return strings.Contains(l.logged.String(), "goes where the routes say now")
+	})
 }
 
 // TestNoUpstreamForSender: mail from a domain that no upstream may send for is refused with the setting that
