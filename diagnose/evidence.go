@@ -9,7 +9,7 @@ import (
 // maxSteps is how many steps a fix has at most.
 const maxSteps = 4
 
-// specialise makes a diagnosis specific: the provider's own advice goes in front, and facts of the message
+// specialise makes a diagnosis specific: the provider's own advice and pages go in front, and facts of the message
 // become evidence.
 func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
 	if c := e.provCodes[d.Rule]; c != nil && d.Provider == "" {
@@ -22,7 +22,6 @@ func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
 		d.Fix = append(slices.Clone(a.Fix), d.Fix...)
 		d.Fix = d.Fix[:min(len(d.Fix), maxSteps)]
 		d.Links = appendLinks(slices.Clone(a.Links), d.Links...)
-		break
 	}
 	switch {
 	case d.Category == DMARCErrors:
