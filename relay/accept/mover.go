@@ -1,6 +1,7 @@
 package accept
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -118,7 +119,7 @@ func (mv *Mover) moveAll(ctx context.Context, ids []string, why string, to func(
 					errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 				default:
 					mu.Lock()
-					first = firstOf(first, err)
+					first = cmp.Or(first, err)
 					mu.Unlock()
 				}
 			}
@@ -130,14 +131,6 @@ func (mv *Mover) moveAll(ctx context.Context, ids []string, why string, to func(
 	close(work)
 	wg.Wait()
 	return first
-}
-
-// firstOf is a, or b if that is nil.
-func firstOf(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // errStays ends the edit of a message that stays where it is.

@@ -113,7 +113,8 @@ func utf8Report(eightBit bool) *relay.Report {
 	content := "From: café@example.com\r\nTo: 用户@例子.example\r\nSubject: Grüße\r\nMessage-ID: " +
 		"<1042@shop.example.com>\r\n\r\nGrüße\r\n"
 	r := reportOf(relay.NoticeFailed, content,
-		refused("用户@例子.example", relay.Failed, "550 5.1.1 用户 не найден\r\n", unknownDiagnosis()))
+		refused("用户@例子.example", relay.Failed,
+			"550 5.1.1 用户 не найден\r\n", unknownDiagnosis()))
 	r.Message.Envelope.SMTPUTF8, r.Message.Subject, r.EightBit = true, "Grüße", eightBit
 	r.Message.Recipients[0].ORCPT = `utf-8;\x{7528}\x{6237}@\x{4F8B}\x{5B50}.example`
 	return r
