@@ -3,9 +3,6 @@ package dsn
 import (
 	"bytes"
 	"errors"
-	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,24 +23,6 @@ var report = []byte("Subject: Undelivered\r\n\r\n" + strings.Repeat("The upstrea
 // write is the call under test.
 func write(f durable.FS) error { return writeMaildir(f, maildir, "ID", report) }
 
-// inMaildir reads a file; missing is nil.
-func inMaildir(t *testing.T, f durable.FS, name string) []byte {
-	t.Helper()
-	h, err := f.OpenFile(name, os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var b []byte
-	if err == nil {
-		b, err = io.ReadAll(h)
-		h.Close()
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", f, err)
-	}
-	return b
-}
-
 // whole reports whether b is the report as it is delivered.
 func whole(b []byte) bool { return bytes.Equal(b, append([]byte("Return-Path: <>\r\n"), report...)) }
 
@@ -61,14 +40,14 @@ func TestMaildirCut(t *testing.T) {
 		for f := range crashfs.Cuts(crashRuns, before) {
 			err := write(f)
 			after := f.Crash()
-			got := inMaildir(t, after, inNew)
+			got := crashfs.ReadFile(t, after, inNew)
 			if !whole(got) && (err == nil || got != nil) {
 				t.Errorf("%s: %v, and then %d bytes are there", f, err, len(got))
 			}
 			if err := write(after); err != nil {
 				t.Errorf("%s: the next call: %v", f, err)
 			}
-			if !whole(inMaildir(t, after.Crash(), inNew)) {
+			if !whole(crashfs.ReadFile(t, after.Crash(), inNew)) {
 				t.Errorf("%s: the next call did not deliver it", f)
 			}
 		}
@@ -83,7 +62,7 @@ func TestMaildirErrors(t *testing.T) {
 			for f := range crashfs.Faults(crashRuns, cause, before) {
 				err := write(f)
 				f.Heal()
-				got := inMaildir(t, f, inNew)
+				got := crashfs.ReadFile(t, f, inNew)
 				if err == nil && !whole(got) || err != nil && (got != nil || !errors.Is(err, cause)) {
 					t.Errorf("%s: %v, and %d bytes are there", f, err, len(got))
 				}
@@ -93,7 +72,7 @@ func TestMaildirErrors(t *testing.T) {
 				if err := write(f); err != nil {
 					t.Errorf("%s: the next call: %v", f, err)
 				}
-				if !whole(inMaildir(t, f.Crash(), inNew)) {
+				if !whole(crashfs.ReadFile(t, f.Crash(), inNew)) {
 					t.Errorf("%s: the next call did not deliver it", f)
 				}
 			}
@@ -121,7 +100,7 @@ func TestMaildirFoundNotDurable(t *testing.T) {
 			if err := errors.Join(err, e, write(f)); err != nil {
 				t.Fatal(err)
 			}
-			if !whole(inMaildir(t, f.Crash(), at)) {
+			if !whole(crashfs.ReadFile(t, f.Crash(), at)) {
 				t.Errorf("%s: seed %d: said to be delivered, and then it is not there", name, seed)
 			}
 		}

@@ -3,10 +3,7 @@ package files
 import (
 	"bytes"
 	"errors"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,24 +35,6 @@ func spoolWithJournal(f *crashfs.FS) {
 	}
 }
 
-// read reads a file; one that is missing has no bytes.
-func read(t *testing.T, f durable.FS, name string) []byte {
-	t.Helper()
-	h, err := f.OpenFile(name, os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var b []byte
-	if err == nil {
-		b, err = io.ReadAll(h)
-		h.Close()
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", f, err)
-	}
-	return b
-}
-
 // copies are the contents of what is in the directory for damaged files.
 func copies(t *testing.T, f durable.FS) (contents [][]byte) {
 	t.Helper()
@@ -64,7 +43,7 @@ func copies(t *testing.T, f durable.FS) (contents [][]byte) {
 		t.Fatalf("%s: %v", f, err)
 	}
 	for _, e := range entries {
-		contents = append(contents, read(t, f, on(f).File(Damaged, e.Name())))
+		contents = append(contents, crashfs.ReadFile(t, f, on(f).File(Damaged, e.Name())))
 	}
 	return contents
 }
@@ -96,8 +75,8 @@ func TestSetAsideCut(t *testing.T) {
 		for f := range crashfs.Cuts(seeds, spoolWithJournal) {
 			aside, err := c.run(on(f))
 			after := f.Crash()
-			original := bytes.Equal(read(t, after, on(f).File(Journal)), damagedBytes)
-			if err == nil && !bytes.Equal(read(t, after, aside), damagedBytes) {
+			original := bytes.Equal(crashfs.ReadFile(t, after, on(f).File(Journal)), damagedBytes)
+			if err == nil && !bytes.Equal(crashfs.ReadFile(t, after, aside), damagedBytes) {
 				t.Errorf("%s: %s: set aside, and then it is not there whole", c.name, f)
 			}
 			if err == nil && original != c.stays {
@@ -130,13 +109,13 @@ func TestSetAsideErrors(t *testing.T) {
 					continue
 				}
 				if aside != "" || len(copies(t, f)) != 0 ||
-					!bytes.Equal(read(t, f, on(f).File(Journal)), damagedBytes) {
+					!bytes.Equal(crashfs.ReadFile(t, f, on(f).File(Journal)), damagedBytes) {
 					t.Errorf("%s: %s: %q, %d files set aside", c.name, f, aside, len(copies(t, f)))
 				}
 				if aside, err = c.run(on(f)); err != nil {
 					t.Errorf("%s: %s: again: %v", c.name, f, err)
 				}
-				if !bytes.Equal(read(t, f.Crash(), aside), damagedBytes) {
+				if !bytes.Equal(crashfs.ReadFile(t, f.Crash(), aside), damagedBytes) {
 					t.Errorf("%s: %s: again, and then it is not there whole", c.name, f)
 				}
 			}
