@@ -24,6 +24,7 @@ const (
 	StageEndOfData Stage = "end_of_data" // the content and its final dot
 	StageReset     Stage = "rset"        // RSET
 	StageQuit      Stage = "quit"        // QUIT
+	StageRemote    Stage = "remote"      // the upstream's own exchange with the recipient's server, told later
 	StageQueue     Stage = "queue"       // ours: decided without the upstream (expired, too large, cancelled)
 )
 
@@ -155,4 +156,10 @@ type Facts struct {
 	RecentRate    float64   // messages handed to this upstream in the last minute, a second
 	FirstAttempt  time.Time // when the message was first tried
 	ReplyToReused bool      // the reply came on a reused connection
+
+	// At StageRemote, what the provider that told of it says beside the reply, in its own words. They break
+	// ties, and decide where no reply is quoted.
+	Provider      string // "ses"
+	ProviderType  string // its name for what happened: "HardBounce", "Permanent"
+	ProviderClass string // its finer name or number for why: "General", "10"
 }

@@ -24,6 +24,7 @@ type Attempt struct {
 	UpstreamID string          `json:"upstream_id,omitempty"` // from the final 250
 	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot; it may be taken
 	DSN        bool            `json:"dsn,omitempty"`         // DSN parameters passed on (RFC 3461, 5.2.1)
+	ReportedBy string          `json:"reported_by,omitempty"` // host that told of it, at the stage remote
 }
 
 // Accepted reports whether the upstream took the message for this recipient: any 2yz to the final dot.

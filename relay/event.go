@@ -26,6 +26,12 @@ const (
 	EventQuarantined EventKind = "quarantined" // damaged; set aside
 	EventDSN         EventKind = "dsn"         // a report was made
 	EventLane        EventKind = "lane"        // a lane paused, resumed or slowed, or its mail is refused
+
+	// What becomes known after the upstream's 250; see Feedback.
+	EventRetrying   EventKind = "retrying"   // the upstream could not deliver it yet and goes on trying
+	EventDelivered  EventKind = "delivered"  // the recipient's server took it
+	EventBounced    EventKind = "bounced"    // the recipient's server refused it, or the upstream gave up
+	EventComplained EventKind = "complained" // the recipient calls it spam
 )
 
 // Event is one thing that happened, for the delivery log, metrics and other recorders. Fields that do not
@@ -56,7 +62,31 @@ type Event struct {
 	Note        string         // a sentence for people
 	DSN         string         // queue id of the report about this message, or the reverse
 	DSNKind     NoticeKind
+	Feedback    *Feedback // of what became known after the upstream's 250; else nil
 }
+
+// Feedback is what an event rests on that became known after the upstream's 250. The reply of the recipient's
+// server, where one was quoted, is the event's Tried, at the stage diagnose.StageRemote.
+type Feedback struct {
+	Source       string    // webhook, dsn (RFC 3464 or a bounce in words) or arf (RFC 5965)
+	Provider     string    // whose webhook it was
+	ProviderType string    // the provider's own name for what happened
+	EventID      string    // the provider's, or one made from what it says
+	Trust        Trust     // how well it is proved and matched
+	MatchedBy    string    // the kind of key that found the message
+	ReportedAt   time.Time // when it came, by our clock
+}
+
+// Trust grades feedback by how well it is proved and matched. It bounds what feedback may do.
+type Trust string
+
+// The grades, the best first.
+const (
+	TrustProven Trust = "proven" // a webhook with proof, or a return path of ours for this very recipient
+	TrustLikely Trust = "likely" // a queue id of ours together with a recipient of that message
+	TrustWeak   Trust = "weak"   // a Message-ID and a recipient: for the log only
+	TrustGuess  Trust = "guess"  // a recipient and a time: for the log only
+)
 
 // Recorder takes events. It is safe for concurrent use and keeps no reference to what an Event points at.
 // Record is called between a settlement and the worker's next content, so it returns at once. The delivery

@@ -1,6 +1,11 @@
 // Package feedback is what becomes known of mail after the upstream's 250: providers tell it by webhook,
-// other mail systems by bounce mail. This package has the words; webhook/ takes in what providers send, and
-// the rooms beside it will take in bounce mail and remember what was relayed.
+// other mail systems by bounce mail. This package has the words; the rooms below it are
+//
+//	webhook    what providers send: one file a provider
+//	mail       bounce mail, however it comes
+//	mailbox    where bounce mail is fetched: IMAP, maildir
+//	recall     remembers what was relayed, and keeps reports until they have had their effect
+//	processor  matches reports, diagnoses them and acts
 //
 // The life of a report:
 //
@@ -32,13 +37,26 @@ const (
 	KindComplained Kind = "complained" // the recipient calls it spam
 )
 
-// Event is what a provider says of one recipient of one message. A field that is not told is empty.
+// Source is the way that an Event came.
+type Source string
+
+// The sources.
+const (
+	SourceWebhook Source = "webhook" // a provider's request
+	SourceDSN     Source = "dsn"     // a bounce mail: RFC 3464, or in words
+	SourceARF     Source = "arf"     // a complaint by mail (RFC 5965)
+)
+
+// Event is what a provider, or the writer of a bounce mail, says of one recipient of one message. A field
+// that is not told is empty.
 type Event struct {
-	Provider  string // its name in the configuration: "ses"
+	Source    Source
+	Provider  string // its name in the configuration: "ses"; of a mail, the host that reports
 	ID        string // unique for the provider; made from the rest of the event where it gives none
 	Kind      Kind
 	Time      time.Time // when it happened, by the provider's clock
 	Recipient string    // as the provider writes it; empty where it says only which message
+	Original  string    // Original-Recipient (RFC 3464, 2.3.1), where it differs
 	Keys      []Key     // by which the message can be found, the strongest first
 
 	// Reply is what the recipient's server said, byte for byte. A provider that tells code and text apart has
@@ -63,6 +81,9 @@ type Key struct {
 	Kind  KeyKind
 	Value string
 	Host  string // who wrote the Received field that a queue id stands in; empty for one from a tag
+
+	// Recipient is the only recipient that a key of KeyReturnPath is good for; empty: any of the message.
+	Recipient string
 }
 
 // KeyKind is what a key is.
@@ -70,7 +91,9 @@ type KeyKind string
 
 // The kinds of keys, the strongest first.
 const (
+	KeyReturnPath KeyKind = "return_path" // queue id in a return path of ours, whose code was checked
 	KeyQueueID    KeyKind = "queue_id"    // ours, from a tag or from our Received field
+	KeyEnvelopeID KeyKind = "envelope_id" // ours, as ENVID (RFC 3461, 4.4)
 	KeyProviderID KeyKind = "provider_id" // the provider's for the message, as its 250 may have named it
 	KeyMessageID  KeyKind = "message_id"  // Message-ID without its angle brackets (RFC 5322, 3.6.4)
 )

@@ -226,7 +226,7 @@ func (h *Hook) ProveRaw(ctx context.Context, raw *feedback.Raw, now time.Time) e
 func (h *Hook) Read(raw *feedback.Raw) ([]feedback.Event, error) {
 	events, err := h.provider.read(raw)
 	for i := range events {
-		events[i].Provider = h.kind.name
+		events[i].Source, events[i].Provider = feedback.SourceWebhook, h.kind.name
 		complete(&events[i])
 	}
 	return events, err
