@@ -9,8 +9,8 @@ import (
 // maxSteps is how many steps a fix has at most.
 const maxSteps = 4
 
-// specialise makes a diagnosis specific: the provider's own advice and pages go in front, and facts of the message
-// become evidence.
+// specialise makes a diagnosis specific: the provider's own advice and pages go in front, and facts of the
+// message become evidence.
 func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
 	if c := e.provCodes[d.Rule]; c != nil && d.Provider == "" {
 		d.Provider = c.Provider

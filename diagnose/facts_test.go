@@ -91,10 +91,14 @@ func TestProviderAdvice(t *testing.T) {
 // TestProviderPages holds that a provider's page about a reason is shown only with that provider's replies.
 func TestProviderPages(t *testing.T) {
 	e := newEngine(t)
-	pages := map[string]bool{"x.mail.protection.outlook.com": true, "smtp.gmail.com": false, "mx.example": false}
+	pages := map[string]bool{
+		"x.mail.protection.outlook.com": true, "smtp.gmail.com": false, "mx.example": false,
+	}
 	for host, want := range pages {
 		d := e.Diagnose(Symptom{Reply: ParseReply("550 5.1.1 User unknown"), Upstream: host})
-		has := slices.ContainsFunc(d.Links, func(l string) bool { return strings.Contains(l, "learn.microsoft.com") })
+		has := slices.ContainsFunc(d.Links, func(link string) bool {
+			return strings.Contains(link, "learn.microsoft.com")
+		})
 		if d.Reason != "user_unknown" || has != want {
 			t.Errorf("%s: %s, links %q, want a page of Microsoft: %t", host, d.Reason, d.Links, want)
 		}

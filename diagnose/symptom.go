@@ -24,9 +24,17 @@ const (
 	StageEndOfData Stage = "end_of_data" // the content and its final dot
 	StageReset     Stage = "rset"        // RSET
 	StageQuit      Stage = "quit"        // QUIT
-	StageRemote    Stage = "remote"      // the upstream's own exchange with the recipient's server, told later
+	StageRemote    Stage = "remote"      // the upstream's exchange with the recipient's server, told later
 	StageQueue     Stage = "queue"       // ours: decided without the upstream (expired, too large, cancelled)
 )
+
+// Stages are the stages that have a name, in the order in which they come.
+func Stages() []Stage {
+	return []Stage{
+		StageConnect, StageGreeting, StageHello, StageTLS, StageAuth, StageMail, StageRcpt, StageData,
+		StageEndOfData, StageReset, StageQuit, StageRemote, StageQueue,
+	}
+}
 
 // Symptom is everything known about one refusal: what was said, where in the exchange, by whom, and about
 // which message. The zero value of a field means that it is not known.

@@ -155,11 +155,7 @@ func (d *diagnoser) prepare() error {
 
 // stageNames are the stages that --stage takes.
 func stageNames() []string {
-	stages := []diagnose.Stage{
-		diagnose.StageConnect, diagnose.StageGreeting, diagnose.StageHello, diagnose.StageTLS,
-		diagnose.StageAuth, diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData,
-		diagnose.StageEndOfData, diagnose.StageReset, diagnose.StageQuit, diagnose.StageQueue,
-	}
+	stages := diagnose.Stages()
 	names := make([]string, len(stages))
 	for i, s := range stages {
 		names[i] = string(s)

@@ -10,6 +10,7 @@
 //	GET  /queue?FILTER               a Summary a line, in id order
 //	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
 //	POST /queue/ACTION?FILTER        retry, hold, release or drop; an Outcome a line
+//	POST /v1/diagnose                an Explained for a Refusal, or a list of them for a list
 //
 // FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an
 // action wants at least one of them, or all=true.
@@ -29,6 +30,7 @@ import (
 	"net/http"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 )
 
@@ -57,6 +59,8 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // wall clock
 	Metrics http.Handler     // answers GET /metrics; nil: 404
+	// Diagnose is the engine in force, with the operator's own rules.
+	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
 }
 
 // Server answers on the control socket.
@@ -73,6 +77,7 @@ func New(o Options) *Server {
 	mux.HandleFunc("GET /queue", s.list)
 	mux.HandleFunc("GET /queue/{id}", s.show)
 	mux.HandleFunc("POST /queue/{action}", s.act)
+	mux.HandleFunc("POST /v1/diagnose", s.diagnose)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

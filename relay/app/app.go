@@ -128,7 +128,8 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	}
 	r.admin = admin.New(admin.Options{
 		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
-		Metrics: r.metrics,
+		Metrics:  r.metrics,
+		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 	})
 	return nil
 }
