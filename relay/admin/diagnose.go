@@ -93,7 +93,8 @@ func refusals(body []byte) (list []Refusal, several bool, err error) {
 	case d.More():
 		err = errors.New("the body goes on behind its JSON value; several refusals are sent as a list")
 	case len(list) > maxRefusals:
-		err = fmt.Errorf("the list has %d refusals, of at most %d: ask in several requests", len(list), maxRefusals)
+		err = fmt.Errorf("the list has %d refusals, of at most %d: ask in several requests", len(list),
+			maxRefusals)
 	}
 	return list, several, err
 }

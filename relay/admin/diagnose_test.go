@@ -61,7 +61,8 @@ func TestDiagnoseOne(t *testing.T) {
 			continue
 		}
 		if string(x.Category) != tt.category || string(x.Reason) != tt.reason || len(x.Fix) == 0 {
-			t.Errorf("%s: %s, %s, fix %q; want %s, %s", tt.body, x.Category, x.Reason, x.Fix, tt.category, tt.reason)
+			t.Errorf("%s: %s, %s, fix %q; want %s, %s", tt.body, x.Category, x.Reason, x.Fix, tt.category,
+				tt.reason)
 		}
 	}
 }
@@ -128,7 +129,7 @@ func BenchmarkDiagnose(b *testing.B) {
 	var list []Refusal
 	for i := range batch {
 		texts := [...]string{
-			"550 5.1.1 <user%d@example.com>: Recipient address rejected: User unknown in virtual mailbox table",
+			"550 5.1.1 <user%d@example.com>: Recipient address rejected: User unknown in virtual table",
 			"452 4.2.2 The recipient's inbox is out of storage space (user%d)",
 			"421 4.7.0 [192.0.2.%d] Our system has detected an unusual rate of unsolicited mail",
 			"554 5.7.1 Service unavailable; Client host [192.0.2.%d] blocked using zen.spamhaus.org",
