@@ -24,7 +24,11 @@ type Attempt struct {
 	UpstreamID string          `json:"upstream_id,omitempty"` // from the final 250
 	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot; it may be taken
 	DSN        bool            `json:"dsn,omitempty"`         // DSN parameters passed on (RFC 3461, 5.2.1)
-	ReportedBy string          `json:"reported_by,omitempty"` // host that told of it, at the stage remote
+
+	// At diagnose.StageRemote, where Host is the recipient's server and Time when it spoke, as far as told.
+	// Where no reply was quoted, the words that stand in its place are the Text of NetErr, without a Kind.
+	Status     string `json:"status,omitempty"`      // enhanced status code (RFC 3463) told beside the reply
+	ReportedBy string `json:"reported_by,omitempty"` // host that told of it
 }
 
 // Accepted reports whether the upstream took the message for this recipient: any 2yz to the final dot.

@@ -95,6 +95,21 @@ func ReportEvent(report *Message, i int, kind NoticeKind, about, note string, no
 	}
 }
 
+// FeedbackEvent says what became known of r, a recipient of m, after the upstream's 250: r.Last is what was
+// told, at the stage diagnose.StageRemote, and r.Diagnosis what it means. m need not be whole: what is not
+// remembered of it is left out.
+func FeedbackEvent(kind EventKind, m *Message, r *Recipient, f *Feedback, now time.Time) Event {
+	e := recipientEvent(kind, m, r, now)
+	e.Tried, e.Diagnosis, e.Feedback = r.Last, r.Diagnosis, f
+	if kind == EventDelivered {
+		e.Diagnosis = nil // there is nothing to explain
+	}
+	if m.Arrived.IsZero() {
+		e.Delay = 0
+	}
+	return e
+}
+
 // RefusedEvent says that the front door refused a client's command.
 func RefusedEvent(client, user string, stage diagnose.Stage, from, to, reply string, now time.Time) Event {
 	return Event{
