@@ -13,6 +13,7 @@ import (
 
 	"mailwhy/cmd/mailwhy/internal/skeleton"
 	"mailwhy/diagnose"
+	"mailwhy/relay"
 	"mailwhy/relay/record"
 )
 
@@ -113,13 +114,13 @@ func (s *unmatchedSum) file(name string) error {
 // add counts one event, if it is about a refusal. A user's own rules are asked again, to show what they
 // leave.
 func (s *unmatchedSum) add(l *record.Event) {
-	if l.Diagnosis == nil || l.Reply == "" {
+	symptom, ok := symptomOf(l)
+	if !ok {
 		return
 	}
-	reply := diagnose.ParseReply(l.Reply)
-	found := *l.Diagnosis
+	reply, found := symptom.Reply, *l.Diagnosis
 	if s.diagnoser.rules != "" {
-		found = s.diagnoser.engine.Diagnose(diagnose.Symptom{Stage: l.Stage, Reply: reply, Upstream: l.Host})
+		found = s.diagnoser.engine.Diagnose(symptom)
 	}
 	s.replies++
 	bare := found.Basis == diagnose.BasisCode || found.Basis == diagnose.BasisPair && reply.Enhanced.IsZero()
@@ -127,7 +128,7 @@ func (s *unmatchedSum) add(l *record.Event) {
 		return
 	}
 	s.unmatched++
-	key := wordingKey{reply.Code, reply.Enhanced.String(), s.general.of(reply.Text)}
+	key := wordingKey{reply.Code, reply.Enhanced.String(), s.general.of(cmp.Or(reply.Text, symptom.Text))}
 	g := s.found[key]
 	if g == nil {
 		if len(s.found) >= maxWordings {
@@ -136,7 +137,7 @@ func (s *unmatchedSum) add(l *record.Event) {
 		}
 		if g == nil {
 			g = &wording{Code: key.code, Enhanced: key.enhanced, Wording: key.wording,
-				Example: cut(l.Reply, maxQuoted)}
+				Example: cut(cmp.Or(l.Reply, l.ErrorText), maxQuoted)}
 			s.found[key] = g
 		}
 	}
@@ -146,6 +147,23 @@ func (s *unmatchedSum) add(l *record.Event) {
 	if host != "" && len(g.Hosts) < 5 && !slices.Contains(g.Hosts, host) {
 		g.Hosts = append(g.Hosts, host)
 	}
+}
+
+// symptomOf is the refusal that an event is about, if it is about one. What is told after the upstream's 250
+// may be in words only.
+func symptomOf(l *record.Event) (diagnose.Symptom, bool) {
+	s := diagnose.Symptom{Stage: l.Stage, Reply: diagnose.ParseReply(l.Reply), Upstream: l.Host}
+	if l.Stage == diagnose.StageRemote {
+		s.Final = l.Kind == relay.EventBounced
+		s.Facts.Provider, s.Facts.ProviderType = l.Provider, l.ProviderType
+		if l.Reply == "" {
+			s.Text = l.ErrorText
+		}
+		if s.Reply.Enhanced.IsZero() {
+			s.Reply.Enhanced, _ = diagnose.ParseEnhanced(l.Enhanced)
+		}
+	}
+	return s, l.Diagnosis != nil && (l.Reply != "" || s.Text != "")
 }
 
 // become records what was made of a wording. A log that is not ours can have anything for a name.

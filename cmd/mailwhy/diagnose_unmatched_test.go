@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mailwhy/diagnose"
+	"mailwhy/relay"
 	"mailwhy/relay/record"
 )
 
@@ -65,6 +66,32 @@ func TestDiagnoseUnmatcheds(t *testing.T) {
 	if _, stdout, _ = runDiagnose(t, string(log), "--unmatched", "--rules", rules); strings.Contains(stdout,
 		"glorp") || !strings.Contains(stdout, "3 of 10 refusals") {
 		t.Errorf("the rule for glorp is not heeded:\n%s", stdout)
+	}
+}
+
+// TestDiagnoseUnmatchedFeedback: what a provider tells later counts as well, its own words where it quotes no
+// reply, but neither deliveries nor complaints.
+func TestDiagnoseUnmatchedFeedback(t *testing.T) {
+	e := newTestDiagnoser(t).engine
+	var log []byte
+	add := func(kind relay.EventKind, reply, words string) {
+		d := e.Diagnose(diagnose.Symptom{Reply: diagnose.ParseReply(reply), Text: words})
+		l := record.Event{Kind: kind, ID: "a", To: "b@c.example", Stage: diagnose.StageRemote, Reply: reply,
+			ErrorText: words, Source: "webhook", Provider: "ses", ProviderType: "Permanent", Diagnosis: &d}
+		if kind == relay.EventDelivered {
+			l.Diagnosis = nil
+		}
+		log = append(l.AppendJSON(log), '\n')
+	}
+	add(relay.EventBounced, "550 zork", "")
+	add(relay.EventBounced, "", "glorp quuxed")
+	add(relay.EventComplained, "", "")
+	add(relay.EventDelivered, "250 zork", "")
+	_, stdout, stderr := runDiagnose(t, string(log), "--unmatched")
+	for _, want := range []string{"550 zork", "glorp quuxed", "2 of 2 refusals"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in:\n%s%s", want, stdout, stderr)
+		}
 	}
 }
 

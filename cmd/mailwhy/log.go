@@ -151,7 +151,7 @@ func (w *logView) chosen(l *record.Event) bool {
 	if l.Diagnosis != nil {
 		category, reason = plainName(string(l.Diagnosis.Category)), plainName(string(l.Diagnosis.Reason))
 	}
-	return anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.DSN }) &&
+	return anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.Mail || id == l.DSN }) &&
 		anyOf(w.from, func(a string) bool { return ofAddress(a, l.From) }) &&
 		anyOf(w.to, func(a string) bool { return ofAddress(a, l.To) }) &&
 		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Kind)) }) &&

@@ -33,7 +33,12 @@ func writeLog(t *testing.T) string {
 			Tried: &relay.Attempt{Stage: diagnose.StageRcpt,
 				Reply: diagnose.ParseReply("452 4.2.2 full\r\n")}},
 		{Kind: relay.EventDSN, ID: "M2", To: "app@x.test", DSN: "M1"},
-		{Kind: relay.EventRelayed, ID: "M3", From: "other@x.test", To: "User@Z.test"},
+		{Kind: relay.EventRelayed, ID: "M3", Mail: "M0", From: "other@x.test", To: "User@Z.test"},
+		relay.FeedbackEvent(relay.EventBounced,
+			&relay.Message{ID: "M4", Mail: "M0", Envelope: relay.Envelope{From: "late@x.test"}},
+			&relay.Recipient{Address: "late@y.test", Diagnosis: full, Last: &relay.Attempt{
+				Stage: diagnose.StageRemote, Reply: diagnose.ParseReply("552 5.2.2 full\r\n")}},
+			&relay.Feedback{Source: "webhook", Provider: "ses", Trust: relay.TrustProven}, at),
 	} {
 		e.Time = at
 		l.Record(e)
@@ -64,14 +69,16 @@ func TestLogCommandChooses(t *testing.T) {
 		args string
 		want string // the events shown
 	}{
-		{"", "accepted deferred dsn relayed"},
+		{"", "accepted deferred dsn relayed bounced"},
 		{"--id M1", "accepted deferred dsn"},
 		{"--id M2,M3", "dsn relayed"},
+		{"--id M4", "bounced"},
+		{"--id M0", "relayed bounced"}, // both parts of the mail
 		{"--from app@X.test", "accepted deferred"},
 		{"--from <>", "dsn"},
 		{"--to @z.test", "relayed"},
-		{"--to @y.test --to app@x.test", "accepted deferred dsn"},
-		{"--category mailbox-full", "deferred"},
+		{"--to @y.test --to app@x.test", "accepted deferred dsn bounced"},
+		{"--category mailbox-full", "deferred bounced"},
 		{"--category Blocked", ""},
 		{"--event relayed --event DSN", "dsn relayed"},
 		{"--event relayed --id M1", ""},
@@ -109,7 +116,7 @@ func TestLogCommandReadsStandardInput(t *testing.T) {
 	}
 	mixed := "starting\x1b\n" + strings.TrimSuffix(string(b), "\n") // no end of line, and a foreign line
 	if got := logOutput(t, mixed); !strings.HasPrefix(got, "starting?\n") ||
-		strings.Count(got, "2026-11-23") != 4 {
+		strings.Count(got, "2026-11-23") != 5 {
 		t.Errorf("got %q", got)
 	}
 	if got := logOutput(t, mixed, "--json", "-"); got != string(b) {

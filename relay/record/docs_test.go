@@ -100,6 +100,7 @@ func TestEventsAreDocumented(t *testing.T) {
 		relay.EventExpired, relay.EventSuppressed, relay.EventHeld, relay.EventReleased, relay.EventMoved,
 		relay.EventDropped,
 		relay.EventRefused, relay.EventQuarantined, relay.EventDSN, relay.EventLane,
+		relay.EventRetrying, relay.EventDelivered, relay.EventBounced, relay.EventComplained,
 	} {
 		want = append(want, string(k))
 	}

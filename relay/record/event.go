@@ -62,6 +62,15 @@ type Event struct {
 	Note        string              `json:"note"`
 	Diagnosis   *diagnose.Diagnosis `json:"diagnosis"`
 
+	// Of what became known after the upstream's 250.
+	Source       string      `json:"source"`
+	Provider     string      `json:"provider"`
+	ProviderType string      `json:"provider_type"`
+	EventID      string      `json:"event_id"`
+	Trust        relay.Trust `json:"trust"`
+	MatchedBy    string      `json:"matched_by"`
+	ReportedAt   time.Time   `json:"reported_at"`
+
 	tried bool // there was an attempt, so that a duration or delay of 0 is known
 }
 
@@ -76,7 +85,7 @@ func New(e *relay.Event) Event {
 	}
 	r := diagnose.Reply{}
 	if a := e.Tried; a != nil {
-		out.tried = true
+		out.tried = a.Stage != diagnose.StageRemote // the upstream's own attempts are not timed
 		out.Host, out.Remote, out.TLS, out.Stage = a.Host, a.Remote, a.TLS, a.Stage
 		out.Error, out.ErrorText, out.DurationS = a.NetErr.Kind, a.NetErr.Text, a.Duration.Seconds()
 		out.UpstreamID, out.Uncertain = a.UpstreamID, a.Uncertain
@@ -88,6 +97,13 @@ func New(e *relay.Event) Event {
 		r = diagnose.ParseReply(e.Reply)
 	}
 	out.Code, out.Enhanced, out.Reply = r.Code, r.Enhanced.String(), r.Raw
+	if f := e.Feedback; f != nil {
+		out.Source, out.Provider, out.ProviderType = f.Source, f.Provider, f.ProviderType
+		out.EventID, out.Trust, out.MatchedBy, out.ReportedAt = f.EventID, f.Trust, f.MatchedBy, f.ReportedAt
+		if out.Enhanced == "" && e.Tried != nil {
+			out.Enhanced = e.Tried.Status
+		}
+	}
 	return out
 }
 
@@ -156,5 +172,22 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	if e.Diagnosis != nil {
 		b = appendDiagnosis(append(b, `,"diagnosis":`...), e.Diagnosis)
 	}
+	if e.Source != "" {
+		b = e.appendFeedback(b)
+	}
 	return append(b, '}')
+}
+
+// appendFeedback appends what an event rests on that became known after the upstream's 250.
+func (e *Event) appendFeedback(b []byte) []byte {
+	b = appendField(b, "source", e.Source)
+	b = appendField(b, "provider", e.Provider)
+	b = appendField(b, "provider_type", e.ProviderType)
+	b = appendField(b, "event_id", e.EventID)
+	b = appendField(b, "trust", string(e.Trust))
+	b = appendField(b, "matched_by", e.MatchedBy)
+	if !e.ReportedAt.IsZero() {
+		b = append(appendTime(append(b, `,"reported_at":"`...), e.ReportedAt), '"')
+	}
+	return b
 }

@@ -94,8 +94,42 @@ func events() map[string]relay.Event {
 			NextAttempt: at.Add(time.Minute)},
 		"refused": {Time: at, Kind: relay.EventRefused, Client: "192.0.2.77", From: "a@b.test",
 			To: "c@d.test", Stage: diagnose.StageRcpt, Reply: "550 5.7.1 Relaying denied"},
-		"bare": {Time: at, Kind: relay.EventQuarantined, ID: "06FZQ3", Note: "content damaged"},
+		"bounced":    feedbackEvent(relay.EventBounced, "550 5.1.1 No such user\r\n"),
+		"retrying":   feedbackEvent(relay.EventRetrying, "452 4.2.2 The mailbox is full\r\n"),
+		"delivered":  feedbackEvent(relay.EventDelivered, "250 2.0.0 Ok\r\n"),
+		"complained": feedbackEvent(relay.EventComplained, ""),
+		"unquoted":   feedbackEvent(relay.EventBounced, ""),
+		"bare":       {Time: at, Kind: relay.EventQuarantined, ID: "06FZQ3", Note: "content damaged"},
 	}
+}
+
+// feedbackEvent is an event of a message that was remembered. Without a reply it comes by mail and is matched
+// weakly, and of a bounce the enhanced code and the words are told in place of the reply.
+func feedbackEvent(kind relay.EventKind, reply string) relay.Event {
+	m := &relay.Message{ID: "06FZQ3", Mail: "06FZQ2", MessageID: "<m@app.test>", Lane: "default",
+		Envelope: relay.Envelope{From: "app@x.test"}, Client: relay.Client{Name: "web"},
+		Arrived: at.Add(-3 * time.Hour)}
+	r := &relay.Recipient{Address: "user@y.test", Diagnosis: refusal(), Last: &relay.Attempt{
+		Time: at.Add(-time.Minute), Upstream: "default", Host: "mx.y.test", Stage: diagnose.StageRemote,
+		Reply: diagnose.ParseReply(reply), UpstreamID: "0102abc", ReportedBy: "mail.provider.test",
+	}}
+	f := &relay.Feedback{Source: "webhook", Provider: "ses", ProviderType: "Permanent", EventID: "e1",
+		Trust: relay.TrustProven, MatchedBy: "queue_id", ReportedAt: at.Add(-30 * time.Second)}
+	switch {
+	case kind == relay.EventDelivered:
+		f.ProviderType = "Delivery"
+	case kind == relay.EventRetrying:
+		f.ProviderType = "DeliveryDelay"
+	case kind == relay.EventComplained:
+		f.Source, f.Provider, f.ProviderType, f.Trust, f.MatchedBy = "arf", "fbl.y.test", "abuse",
+			relay.TrustWeak, "message_id"
+		r.Last.Host = ""
+	case reply == "":
+		f.Source, f.Provider, f.ProviderType, f.Trust, f.MatchedBy = "dsn", "mx.provider.test", "",
+			relay.TrustGuess, "recipient"
+		r.Last.Status, r.Last.NetErr.Text = "5.1.1", "There is nobody here by that name."
+	}
+	return relay.FeedbackEvent(kind, m, r, f, at)
 }
 
 // object is e as a reader decodes it.
@@ -186,8 +220,9 @@ func TestParseReadsWhatWasWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		want.tried = false
-		want.Time, want.NextAttempt = want.Time.UTC().Truncate(time.Millisecond),
-			want.NextAttempt.UTC().Truncate(time.Millisecond)
+		for _, at := range []*time.Time{&want.Time, &want.NextAttempt, &want.ReportedAt} {
+			*at = at.UTC().Truncate(time.Millisecond)
+		}
 		if want.Diagnosis != nil {
 			want.Diagnosis.RetryAfter = diagnose.Seconds(2 * time.Second) // rounded up
 		}

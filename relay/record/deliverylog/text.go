@@ -93,14 +93,37 @@ func about(e *record.Event) string {
 	add(e.Kind == relay.EventAccepted && e.Size > 0, "%d bytes", e.Size)
 	add(len(e.Changed) > 0, "changed: %s", shown(strings.Join(e.Changed, ", ")))
 	add(where != "", "%s", where)
-	add(e.Stage != "" && e.Kind != relay.EventRelayed, "at %s", shown(string(e.Stage)))
+	add(e.Stage != "" && e.Kind != relay.EventRelayed && e.Source == "", "at %s", shown(string(e.Stage)))
 	add(e.Attempt > 1, "attempt %d", e.Attempt)
 	add(e.DelayS >= 1, "after %v", time.Duration(e.DelayS)*time.Second)
 	add(e.Uncertain, "it may have been taken")
 	add(!e.NextAttempt.IsZero(), "next attempt %s", e.NextAttempt.UTC().Format("2006-01-02 15:04:05Z"))
+	add(e.Source != "", "%s", reported(e))
+	add(e.Trust == relay.TrustWeak, "a weak match by %s", shown(words(e.MatchedBy)))
+	add(e.Trust == relay.TrustGuess, "a guess by recipient and time")
 	add(e.DSN != "", "%s %s", dsnWords(e), shown(e.DSN))
 	add(e.Note != "", "%s", shown(e.Note))
 	return strings.Join(parts, ", ")
+}
+
+// reported says how it became known what happened after the upstream's 250, and what the provider calls it.
+func reported(e *record.Event) string {
+	text, by := "told", shown(e.Provider)
+	switch e.Source {
+	case "dsn":
+		text, by = "told in a bounce mail", "from "+by
+	case "arf":
+		text, by = "told in a complaint", "from "+by
+	default:
+		by = "by " + by
+	}
+	if e.Provider != "" {
+		text += " " + by
+	}
+	if e.ProviderType != "" {
+		text += " as " + shown(e.ProviderType)
+	}
+	return text
 }
 
 // dsnWords say what DSN is the id of: a report's own event names the message that it is about, a
