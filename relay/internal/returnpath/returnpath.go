@@ -104,7 +104,7 @@ func (p *Paths) mac(key []byte, text string) string {
 	return p.encoding.EncodeToString(m.Sum(nil)[:8])
 }
 
-// Path is a return path whose code was checked.
+// Path is a return path whose code was checked. Paths compare with ==.
 type Path struct {
 	ID string // the queue id
 
@@ -112,7 +112,7 @@ type Path struct {
 	OneRecipient bool
 
 	paths *Paths
-	key   []byte // that it was made with
+	key   int    // that it was made with, in paths.keys
 	code  string // of the recipient
 }
 
@@ -120,7 +120,7 @@ type Path struct {
 // was made for all of them.
 func (p *Path) IsFor(recipient string) bool {
 	return p.OneRecipient && recipient != "" &&
-		equal(p.code, p.paths.recipientCode(p.key, p.ID, recipient))
+		equal(p.code, p.paths.recipientCode(p.paths.keys[p.key], p.ID, recipient))
 }
 
 // Parse reads an address, without angle brackets, and reports whether it is a return path of ours, or one
@@ -146,12 +146,13 @@ func (p *Paths) token(token string) (Path, bool) {
 	}
 	path := Path{ID: strings.ToUpper(token[:idLen]), OneRecipient: one, paths: p,
 		code: token[idLen+codeLen:]}
-	for _, key := range p.keys {
+	for i, key := range p.keys {
 		if equal(token[idLen:idLen+codeLen], p.code(key, path.ID)) {
-			path.key = key
+			path.key = i
+			return path, true
 		}
 	}
-	return path, path.key != nil
+	return Path{}, false
 }
 
 func equal(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }
