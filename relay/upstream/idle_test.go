@@ -1,10 +1,6 @@
 package upstream
 
 import (
-	"context"
-	"net"
-	"net/netip"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,47 +8,6 @@ import (
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/imitation"
 )
-
-// pipes is a listener whose connections are in memory, so that fake time passes while they are idle.
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-// Accept implements net.Listener.
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (p *pipes) Addr() net.Addr {
-	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:587"))
-}
-
-// dial implements Options.Dial.
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- server:
-		return client, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 // TestIdleCuts: Amazon SES has no PIPELINING and ends a session after 10 s of silence. 1,000 messages, one
 // every 11 s, are relayed at the first attempt: with the idle time of the preset, and with a longer one, as
@@ -79,7 +34,7 @@ func TestIdleCuts(t *testing.T) {
 				v, ln := sesInMemory(t, tt.reply, tt.crossing)
 				pool := newPool(t, "127.0.0.1:587", func(o *Options) {
 					v.options(o, "p")
-					o.Dial = ln.dial
+					o.Dial = ln.Dial
 					if tt.maxIdle > 0 {
 						o.MaxIdle = tt.maxIdle
 					}
@@ -102,7 +57,7 @@ func TestIdleCuts(t *testing.T) {
 
 // sesInMemory starts the imitation of Amazon SES on pipes. reply takes the place of the words of the cut;
 // "-" is none.
-func sesInMemory(t *testing.T, reply string, crossing bool) (*provider, *pipes) {
+func sesInMemory(t *testing.T, reply string, crossing bool) (*provider, *smtptest.Pipes) {
 	t.Helper()
 	v := named(t, "ses")
 	switch reply {
@@ -112,7 +67,7 @@ func sesInMemory(t *testing.T, reply string, crossing bool) (*provider, *pipes) 
 	default:
 		v.i.Idle.Reply = reply
 	}
-	ln := newPipes()
+	ln := smtptest.NewPipes()
 	o, err := v.i.Options(smtptest.Options{Listener: ln},
 		imitation.Settings{Users: map[string]string{"u@a.test": "p"}, Crossing: crossing})
 	if err != nil {
