@@ -249,7 +249,7 @@ func TestEnvironment(t *testing.T) {
 	}})
 	u := c.Upstream["my-ses"]
 	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 ||
-		u.Rate.PerSecond() != 5 || !slices.Equal(u.Auth, []string{"login", "plain"}) ||
+		u.Rate != (Rate{300, time.Minute}) || !slices.Equal(u.Auth, []string{"login", "plain"}) ||
 		!u.AllowPlaintextAuth {
 		t.Errorf("upstream %+v", u)
 	}

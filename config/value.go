@@ -187,14 +187,6 @@ func ParseRate(s string) (Rate, error) {
 	return Rate{n, per}, nil
 }
 
-// PerSecond is r in messages a second; 0 when there is no limit.
-func (r Rate) PerSecond() float64 {
-	if r.Per == 0 {
-		return 0
-	}
-	return float64(r.Messages) / r.Per.Seconds()
-}
-
 // String writes r as ParseRate reads it.
 func (r Rate) String() string {
 	if r.Per == 0 {

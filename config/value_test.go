@@ -88,10 +88,13 @@ func TestParseSchedule(t *testing.T) {
 }
 
 func TestParseRate(t *testing.T) {
-	for s, want := range map[string]float64{"5/s": 5, "300/m": 5, "7200/h": 2, "86400/d": 1, "": 0, "0": 0} {
+	for s, want := range map[string]Rate{
+		"5/s": {5, time.Second}, "300/m": {300, time.Minute}, "7200/h": {7200, time.Hour},
+		"86400/d": {86400, 24 * time.Hour}, "": {}, "0": {},
+	} {
 		got, err := ParseRate(s)
-		if err != nil || got.PerSecond() != want {
-			t.Errorf("ParseRate(%q) = %v, %v; want %v a second", s, got, err, want)
+		if err != nil || got != want {
+			t.Errorf("ParseRate(%q) = %v, %v; want %v", s, got, err, want)
 		}
 		if s != "0" && got.String() != s {
 			t.Errorf("ParseRate(%q) prints as %q", s, got)

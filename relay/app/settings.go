@@ -61,7 +61,7 @@ func laneSettings(cfg *config.Config, u *config.Upstream) lane.Settings {
 			Collect:    cfg.DSN.Collect,
 		},
 		Concurrency: u.Concurrency,
-		Rate:        u.Rate.PerSecond(),
+		Rate:        lane.Rate{Messages: u.Rate.Messages, Per: u.Rate.Per},
 		Probe:       lane.Bounds{Min: time.Second, Max: 5 * time.Minute},
 		ProbeAuth:   lane.Bounds{Min: time.Minute, Max: 30 * time.Minute},
 	}

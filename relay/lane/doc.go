@@ -20,7 +20,8 @@
 //   - No message is bounced for a fault of our own. While the lane is paused mail waits, until its own expiry
 //     (expiry.go).
 //   - A throttled recipient, domain or sender does not slow the mail of others (limits.go, senders.go).
-//   - The sending rate adapts to what the upstream says (pace.go).
+//   - The sending rate adapts to what the upstream says (pace.go), and is never above the configured one in
+//     any span of its time, if that is a minute or longer (window.go).
 //
 // The class of a reply decides a recipient's fate (RFC 5321, 4.2.1). A message is given up when the
 // configured time is over (RFC 5321, 4.5.4.1).

@@ -15,10 +15,10 @@ import (
 // Settings are looked up again each time the lane acts, so a reload takes effect at once.
 type Settings struct {
 	Policy      Policy
-	Concurrency int     // most connections
-	Rate        float64 // most messages a second; 0 means no limit
-	Probe       Bounds  // interval between attempts to reach a failing upstream, growing from Min to Max
-	ProbeAuth   Bounds  // the same after refused credentials: providers lock accounts that try too often
+	Concurrency int    // most connections
+	Rate        Rate   // most messages
+	Probe       Bounds // interval between attempts to reach a failing upstream, growing from Min to Max
+	ProbeAuth   Bounds // the same after refused credentials: providers lock accounts that try too often
 }
 
 // Options configure a lane. All fields are required unless they say otherwise.

@@ -151,6 +151,18 @@ func (e *eventLog) lane(state string) int {
 	return n
 }
 
+// count counts the events of a kind.
+func (e *eventLog) count(kind relay.EventKind) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ev := range e.events {
+		if ev.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
 // wantOnePause holds that the lane was paused once and resumed once.
 func (e *eventLog) wantOnePause(t *testing.T) {
 	t.Helper()
@@ -163,6 +175,7 @@ func (e *eventLog) wantOnePause(t *testing.T) {
 type bench struct {
 	spool    *memSpool
 	upstream *fakeUpstream
+	real     relay.Upstream // used in place of upstream, if it is set
 	log      *eventLog
 	logged   io.Writer // takes the operational log
 	settings Settings
@@ -231,10 +244,14 @@ func (b *bench) putMany(n int) {
 // run starts the lane; the returned function ends it.
 func (b *bench) run(t *testing.T) (stop func()) {
 	t.Helper()
+	var to relay.Upstream = b.upstream
+	if b.real != nil {
+		to = b.real
+	}
 	b.lane = New(Options{
 		Name:     "default",
 		Spool:    b.spool,
-		Upstream: b.upstream,
+		Upstream: to,
 		Settings: func() Settings { return b.settings },
 		Diagnose: b.meaning,
 		Record:   b.log,

@@ -199,6 +199,7 @@ func (l *Lane) giveBack() {
 		select {
 		case lm := <-l.work:
 			delete(l.out, lm.token)
+			l.pace.ended(l.o.Now(), false)
 			l.senders.ended(senderOf(&lm.tx), lm.token, l.o.Now())
 			l.release(lm)
 		default:

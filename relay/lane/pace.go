@@ -34,6 +34,7 @@ const (
 type pace struct {
 	maxLimit int     // configured connections
 	maxRate  float64 // configured messages a second; 0 means no limit
+	window   *window // holds the configured rate; nil where it is a matter of seconds
 
 	limit     int     // connections now
 	rate      float64 // messages a second now; 0 means no limit
@@ -56,7 +57,9 @@ type measure struct {
 }
 
 // configure sets the upper bounds. Values that were never lowered follow them.
-func (p *pace) configure(maxLimit int, maxRate float64) {
+func (p *pace) configure(maxLimit int, most Rate) {
+	p.setWindow(most)
+	maxRate := most.perSecond()
 	if maxLimit == p.maxLimit && maxRate == p.maxRate {
 		return
 	}
@@ -68,6 +71,16 @@ func (p *pace) configure(maxLimit int, maxRate float64) {
 	}
 	p.maxLimit, p.maxRate = maxLimit, maxRate
 	p.setBucket()
+}
+
+// setWindow makes the window follow the configured rate. A new one knows of nothing that was sent before.
+func (p *pace) setWindow(most Rate) {
+	switch {
+	case most.Messages <= 0 || most.Per < windowFrom:
+		p.window = nil
+	case p.window == nil || p.window.rate != most:
+		p.window = &window{rate: most}
+	}
 }
 
 // lowered reports whether less is sent than the configuration allows, because the upstream asked for it.
@@ -95,6 +108,13 @@ func (p *pace) room(now time.Time, want int) (n int, wait time.Duration) {
 	if p.bucket == nil || want <= 0 {
 		return want, 0
 	}
+	if p.window != nil {
+		free, until := p.window.free(now)
+		if free == 0 {
+			return 0, until
+		}
+		want = min(want, free)
+	}
 	tokens := p.bucket.TokensAt(now)
 	n = min(want, int(tokens))
 	if n < want {
@@ -117,6 +137,16 @@ func (p *pace) spend(now time.Time, n int, all bool) {
 	}
 	if n > 0 {
 		p.bucket.AllowN(now, n)
+	}
+	if p.window != nil {
+		p.window.begin(n)
+	}
+}
+
+// ended says that a message is no longer under way, and whether it was offered.
+func (p *pace) ended(now time.Time, offered bool) {
+	if p.window != nil {
+		p.window.end(now, offered)
 	}
 }
 

@@ -35,6 +35,11 @@ func TestLaneDailyQuotaPauses(t *testing.T) {
 		{diagnose.StageEndOfData, "550 5.4.5 Daily user sending limit exceeded\r\n"},
 		{diagnose.StageRcpt, "550 5.4.5 Daily SMTP relay limit exceeded for customer\r\n"},
 		{diagnose.StageMail, "452 4.3.1 Your daily sending quota is exceeded\r\n"},
+		{diagnose.StageEndOfData, m365Quota},
+		{diagnose.StageRcpt, "450-Requested mail action not taken: mailbox unavailable\r\n" +
+			"450 Mail send limit exceeded.\r\n"},
+		{diagnose.StageRcpt, "550 5.1.90 Your message can't be sent because you've reached your daily " +
+			"limit for message recipients\r\n"},
 	} {
 		for senders := range 3 {
 			t.Run(fmt.Sprint(tt.reply, senders+1), func(t *testing.T) {

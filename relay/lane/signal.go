@@ -57,6 +57,9 @@ func (l *Lane) note(s signal) {
 	}
 	if s.leased != nil {
 		delete(l.out, s.leased.token)
+		if !s.postponed {
+			l.pace.ended(now, s.fault == nil)
+		}
 	}
 	for i := range s.refused {
 		l.noteRefusal(&s.refused[i], now)

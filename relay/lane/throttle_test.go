@@ -14,7 +14,9 @@ import (
 const (
 	sesThrottled = "454 Throttling failure: Maximum sending rate exceeded.\r\n"
 	sesQuota     = "454 Throttling failure: Daily message quota exceeded.\r\n"
-	taken        = "250 2.0.0 ok\r\n"
+	m365Quota    = "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException.MapiException" +
+		"SubmissionQuotaExceeded; Failed to process message due to a permanent exception\r\n"
+	taken = "250 2.0.0 ok\r\n"
 )
 
 // engineBench is a bench whose refusals are diagnosed by the engine.
