@@ -29,6 +29,9 @@ func (c *Config) complete(env []string, report reportFunc) {
 	for i := range c.Client {
 		c.Client[i].complete()
 	}
+	for i := range c.DKIM {
+		c.DKIM[i].complete()
+	}
 	if c.Content.DefaultDomain == "" && strings.Contains(c.Hostname, ".") && !strings.HasPrefix(c.Hostname,
 		"[") {
 		c.Content.DefaultDomain = c.Hostname

@@ -43,6 +43,7 @@ type Config struct {
 	Client      []Client             `toml:"client"`
 	Access      Access               `toml:"access"`
 	Content     Content              `toml:"content"`
+	DKIM        []DKIM               `toml:"dkim"`
 	SMTPD       SMTPD                `toml:"smtpd"`
 	TLS         TLS                  `toml:"tls"`
 	Spool       Spool                `toml:"spool"`

@@ -71,7 +71,7 @@ func TestExample(t *testing.T) {
 	}
 	section, shown := "", map[string]bool{}
 	for line := range strings.Lines(string(text)) {
-		if m := regexp.MustCompile(`^\[+([a-z_.]+)\]+\s*$`).FindStringSubmatch(line); m != nil {
+		if m := regexp.MustCompile(`^(?:# )?\[+([a-z_.]+)\]+\s*$`).FindStringSubmatch(line); m != nil {
 			section = m[1] + "."
 		}
 		if m := regexp.MustCompile(`^(?:# )?([a-z_]+) = `).FindStringSubmatch(line); m != nil {

@@ -28,6 +28,11 @@ func derived() map[string]string {
 		"content.default_domain":    "`hostname`, if it has a dot",
 		"client.name":               "`local`",
 		"client.networks":           "`127.0.0.0/8`, `::1/128`",
+		"dkim.domain":               "required",
+		"dkim.selector":             "required",
+		"dkim.key_file":             "required",
+		"dkim.headers":              "see [signing](dkim.md)",
+		"dkim.oversign":             "see [signing](dkim.md)",
 		"route.name":                "`route N`",
 		"route.upstreams":           "the only upstream",
 		"spool.dir":                 "see below",
@@ -53,7 +58,7 @@ func derived() map[string]string {
 // for all.
 func documented() []key {
 	c := withUpstreams([]string{"NAME"})
-	c.Listen, c.Client, c.Route = []Listen{{}}, []Client{{}}, []Route{{}}
+	oneOfEach(reflect.ValueOf(c).Elem())
 	ks := keys(c)
 	for i := range ks {
 		ks[i].path = strings.ReplaceAll(ks[i].path, "[0]", "")
@@ -111,7 +116,7 @@ func title(section string) string {
 	switch section {
 	case "":
 		return "Top level"
-	case "listen", "client", "route":
+	case "listen", "client", "route", "dkim":
 		return "`[[" + section + "]]`"
 	}
 	return "`[" + section + "]`"
@@ -198,7 +203,7 @@ func variableOf(path string) string {
 		list, _, _ := strings.Cut(path, ".")
 		return "`" + envPrefix + strings.ToUpper(list) + "`"
 	case strings.HasPrefix(path, "listen."), strings.HasPrefix(path, "client."),
-		strings.HasPrefix(path, "route."):
+		strings.HasPrefix(path, "route."), strings.HasPrefix(path, "dkim."):
 		return ""
 	}
 	path = strings.Replace(path, "upstream.NAME.", "upstream.", 1)
@@ -247,7 +252,7 @@ func TestExampleComments(t *testing.T) {
 	}
 	section, line := "", regexp.MustCompile(`^(# )?([a-z_]+) = ("[^"]*"|\[[^]]*\]|[^ ]+)\s*(?:# (.*))?$`)
 	for text := range strings.Lines(string(text)) {
-		if m := regexp.MustCompile(`^\[+([a-z_.]+)\]+\s*$`).FindStringSubmatch(text); m != nil {
+		if m := regexp.MustCompile(`^(?:# )?\[+([a-z_.]+)\]+\s*$`).FindStringSubmatch(text); m != nil {
 			section = m[1] + "."
 		}
 		m := line.FindStringSubmatch(strings.TrimRight(text, "\n"))

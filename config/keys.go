@@ -85,6 +85,19 @@ func keys(c *Config) []key {
 	return ks
 }
 
+// oneOfEach gives each list of tables below v one element if it is empty, so that walk reaches the keys of
+// the tables.
+func oneOfEach(v reflect.Value) {
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case f.Kind() == reflect.Struct && !isScalar(f.Type()):
+			oneOfEach(f)
+		case f.Kind() == reflect.Slice && isTable(f.Type().Elem()) && f.Len() == 0 && f.CanSet():
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		}
+	}
+}
+
 // withUpstreams returns Default with a default upstream under each of names: the tree of every key that can
 // be set.
 func withUpstreams(names []string) *Config {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -109,7 +110,11 @@ func (l layer) unknown(reported Mistakes) (ms Mistakes) {
 		case isList && slices.ContainsFunc(known,
 			func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
 			ms = append(ms, unknownInTables(path, list, l[path].origin, known)...)
-		case slices.Contains(known, path), below("listen"), below("client"), below("route"):
+		case slices.Contains(known, path):
+		case slices.ContainsFunc(known, func(k string) bool {
+			list, _, ok := strings.Cut(k, "[")
+			return ok && below(list)
+		}): // a table where a list of tables is wanted: decoding says so
 		default:
 			ms = append(ms, Mistake{path, l[path].origin, "unknown setting", nearest(path, known)})
 		}
@@ -134,7 +139,7 @@ func unknownInTables(path string, list []any, origin string, known []string) (ms
 // knownPaths are the paths of all settings, for suggestions.
 func knownPaths(upstreams []string) []string {
 	c := withUpstreams(upstreams)
-	c.Listen, c.Client, c.Route = []Listen{{}}, []Client{{}}, []Route{{}}
+	oneOfEach(reflect.ValueOf(c).Elem())
 	paths := []string{}
 	for _, k := range keys(c) {
 		paths = append(paths, k.path)

@@ -47,6 +47,9 @@ func (c *Config) Write(w io.Writer) error {
 	var b strings.Builder
 	section := ""
 	walk("", reflect.ValueOf(c).Elem(), func(k key) {
+		if t := k.value.Type(); t.Kind() == reflect.Slice && isTable(t.Elem()) {
+			return // a list of tables that is empty is written by leaving it out
+		}
 		parent, name := "", k.path
 		if i := strings.LastIndexByte(k.path, '.'); i >= 0 {
 			parent, name = k.path[:i], k.path[i+1:]

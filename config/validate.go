@@ -31,6 +31,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	}
 	c.validateFront(report)
 	c.validateContent(report)
+	c.validateDKIM(report)
 	c.validateStore(report)
 	c.validateMetrics(report)
 	c.validateDSN(report)

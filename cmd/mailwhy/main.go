@@ -15,12 +15,14 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/authcmd"
 	"mailwhy/cmd/mailwhy/internal/checkcmd"
 	"mailwhy/cmd/mailwhy/internal/cpu"
+	"mailwhy/cmd/mailwhy/internal/dkimcmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -82,6 +84,9 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		authcmd.New(authcmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load:  func(file string) (*config.Config, error) { return (&local{file: file}).load() },
+		}),
+		dkimcmd.New(dkimcmd.Options{
+			Usage: func(err error) error { return &exitError{exitUsage, err} }, Now: time.Now,
 		}),
 		newHashPasswordCommand(),
 		newPracticeCommand(),

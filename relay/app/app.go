@@ -43,6 +43,7 @@ import (
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/report"
+	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream/oauth"
@@ -75,6 +76,7 @@ type Relay struct {
 	composer atomic.Pointer[dsn.Composer]
 	lanes    lanes
 	router   atomic.Pointer[accept.Router]
+	signer   atomic.Pointer[sign.Signer]
 	ways     accept.Ways
 	caps     *accept.Caps
 	mover    accept.Mover
@@ -195,6 +197,7 @@ func (r *Relay) joinEngine() {
 		Stored:   r.wake,
 	})
 	r.lanes.make = r.newLane
+	r.lanes.prepare = func(t *relay.Transaction) { r.signer.Load().Prepare(t) }
 	r.lanes.removed = r.findAstray
 	r.spool.Watch(r.wake)
 	r.joinRoutes()

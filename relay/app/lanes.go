@@ -20,6 +20,8 @@ type hop struct {
 	conf atomic.Pointer[config.Upstream] // in force, or the last one of an upstream that was removed
 	pool atomic.Pointer[upstream.Pool]
 	stop context.CancelFunc // ends the lane's work; nil before it runs
+
+	prepare func(*relay.Transaction) // what is done to a content on its way out
 }
 
 var _ relay.Upstream = (*hop)(nil)
@@ -36,7 +38,15 @@ func (h *hop) replace(conf *config.Upstream, pool *upstream.Pool) {
 // Relay implements relay.Upstream.
 func (h *hop) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction,
 	done func(*relay.Transaction, relay.Result)) {
-	h.pool.Load().Relay(ctx, first, next, done)
+	h.prepare(first)
+	prepared := func() *relay.Transaction {
+		t := next()
+		if t != nil {
+			h.prepare(t)
+		}
+		return t
+	}
+	h.pool.Load().Relay(ctx, first, prepared, done)
 }
 
 // Capabilities implements relay.Upstream.
@@ -51,7 +61,8 @@ func (h *hop) Close() error { return h.pool.Load().Close() }
 // lanes are the lanes of all configured upstreams, by name. Safe for concurrent use.
 type lanes struct {
 	make    func(name string, h *hop) *lane.Lane
-	removed func() // called when a lane that was removed has finished its work
+	prepare func(*relay.Transaction) // see hop
+	removed func()                   // called when a lane that was removed has finished its work
 
 	mu    sync.RWMutex
 	hops  map[string]*hop
@@ -69,7 +80,7 @@ func (ls *lanes) set(upstreams map[string]*config.Upstream, pools map[string]*up
 	for name, conf := range upstreams {
 		h := ls.hops[name]
 		if h == nil {
-			h = &hop{}
+			h = &hop{prepare: ls.prepare}
 			h.replace(conf, pools[name])
 			h.lane = ls.make(name, h)
 			ls.start(h)

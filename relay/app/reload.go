@@ -8,6 +8,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
 	"mailwhy/relay/upstream/oauth"
@@ -19,6 +20,7 @@ type parts struct {
 	composer *dsn.Composer
 	cert     *certificate
 	router   *accept.Router
+	signer   *sign.Signer              // nil: nothing is signed
 	pools    map[string]*upstream.Pool // by the name of the upstream
 	tokens   map[string]*oauth.Cached  // of those with OAuth
 }
@@ -35,7 +37,7 @@ func (p *parts) close() {
 
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
-	var errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes error
+	var errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign error
 	p.engine, errEngine = newEngine(cfg)
 	co, errTemplates := composerOptions(cfg, r.key)
 	co.Log = r.log
@@ -46,7 +48,8 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	p.tokens, errTokens = r.newTokens(cfg)
 	p.pools, errUpstream = r.newPools(cfg, p.tokens)
 	p.router, errRoutes = NewRouter(cfg)
-	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes)
+	p.signer, errSign = sign.New(signOptions(cfg, r.log))
+	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign)
 	if err != nil {
 		p.close()
 	}
@@ -80,6 +83,7 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.engine.Store(p.engine)
 	r.composer.Store(p.composer)
 	r.router.Store(p.router)
+	r.signer.Store(p.signer)
 	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
 	r.lanes.set(cfg.Upstream, p.pools)
 	r.tokens.Store(&p.tokens) // exchanges under way keep the old ones; a fetch of theirs ends by itself

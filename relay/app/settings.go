@@ -17,6 +17,7 @@ import (
 	"mailwhy/relay/lane"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/report"
+	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream"
@@ -47,6 +48,17 @@ func NewRouter(cfg *config.Config) (*accept.Router, error) {
 		upstreams = append(upstreams, c)
 	}
 	return accept.NewRouter(rules, upstreams)
+}
+
+// signOptions are the signer's part.
+func signOptions(cfg *config.Config, log *slog.Logger) sign.Options {
+	o := sign.Options{Now: time.Now, Log: log}
+	for _, d := range cfg.DKIM {
+		o.Keys = append(o.Keys, sign.Key{
+			Domain: d.Domain, Selector: d.Selector, File: d.KeyFile, Headers: d.Headers, Oversign: d.Oversign,
+		})
+	}
+	return o
 }
 
 // laneSettings are the part of a lane for the upstream u, which may no longer be configured.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"strings"
 
 	"mailwhy/relay"
 )
@@ -117,7 +118,7 @@ func (r *Reporter) reportMessage(j *job, dest Destination, to []string, d *relay
 		Client:     relay.Client{Name: "mailwhy"},
 		MessageID:  d.MessageID,
 		Subject:    d.Subject,
-		HeaderFrom: d.From,
+		HeaderFrom: d.From[strings.LastIndexByte(d.From, '@')+1:],
 		Size:       int64(len(d.Content)),
 		Arrived:    r.o.Now(),
 		Report:     true,
