@@ -58,7 +58,8 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 	return d, top
 }
 
-// judgeNetwork diagnoses a failure of a known kind. Its words only make a token error more precise.
+// judgeNetwork diagnoses a failure of a known kind. Only the words of a token endpoint and of an HTTP API
+// make it more precise.
 func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
 	reason, ok := e.network[s.NetErr.Kind]
 	if !ok {
@@ -69,8 +70,14 @@ func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
 		return e.explain(s, s.NetErr.Reason, "", BasisNetwork, High, rule)
 	}
 	v := b.winner()
-	if reason == oauthTokenFailed && v != nil && v.category == ConnectionFailure && v.top.rule != nil {
-		reason, rule = v.top.rule.Reason, v.top.rule.ID
+	if v == nil || v.top.rule == nil || e.reasons[v.top.rule.Reason] == nil {
+		return e.explain(s, reason, "", BasisNetwork, High, rule)
+	}
+	switch said := v.top.rule; {
+	case reason == oauthTokenFailed && v.category == ConnectionFailure:
+		return e.explain(s, said.Reason, "", BasisNetwork, High, said.ID)
+	case s.NetErr.Kind == NetAPI:
+		return e.explain(s, said.Reason, "", BasisText, e.confidence(v, b, true), said.ID)
 	}
 	return e.explain(s, reason, "", BasisNetwork, High, rule)
 }

@@ -141,6 +141,7 @@ const (
 	NetAuthUnavailable  NetKind = "auth_unavailable"        // credentials set, no usable mechanism offered
 	NetProxy            NetKind = "proxy"                   // the proxy failed, not the upstream
 	NetOAuthToken       NetKind = "oauth_token"             // the token end point refused or failed
+	NetAPI              NetKind = "api_refused"             // an HTTP API answered with an error: its words
 	NetLocal            NetKind = "local"                   // our own machine: no file descriptors, no port
 	NetCanceled         NetKind = "canceled"                // we stopped the exchange ourselves
 	NetSizeExceeded     NetKind = "size_exceeded"           // RFC 1870: larger than the upstream's SIZE

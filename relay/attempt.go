@@ -21,6 +21,7 @@ type Attempt struct {
 	Reply      diagnose.Reply  `json:"reply,omitzero"`
 	ReplyCut   int64           `json:"reply_cut,omitempty"` // bytes of the reply that were dropped
 	NetErr     diagnose.NetErr `json:"net_err,omitzero"`
+	Verdict    int             `json:"verdict,omitempty"`     // of an HTTP API: see Class
 	UpstreamID string          `json:"upstream_id,omitempty"` // from the final 250
 	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot; it may be taken
 	DSN        bool            `json:"dsn,omitempty"`         // DSN parameters passed on (RFC 3461, 5.2.1)
@@ -31,9 +32,19 @@ type Attempt struct {
 	ReportedBy string `json:"reported_by,omitempty"` // host that told of it
 }
 
+// Class is how the upstream answered, as the first digit of a reply (RFC 5321, 4.2.1): 2 it did, 4 not now, 5
+// never, 0 it did not answer. An HTTP API gives no reply. What its answer means stands in Verdict, and the
+// words of a refusal in NetErr, of the kind NetAPI; nothing is made to look like a reply.
+func (a *Attempt) Class() int {
+	if a.Verdict != 0 {
+		return a.Verdict
+	}
+	return a.Reply.Class()
+}
+
 // Accepted reports whether the upstream took the message for this recipient: any 2yz to the final dot.
 func (a *Attempt) Accepted() bool {
-	return a.Stage == diagnose.StageEndOfData && a.Reply.Class() == 2
+	return a.Stage == diagnose.StageEndOfData && a.Class() == 2
 }
 
 // Transaction is one message with those of its recipients that are offered now.
@@ -51,6 +62,10 @@ type Transaction struct {
 // the lane: a 5yz at such a stage fails no recipient. A message that needs an extension which the upstream
 // offered before and does not offer now has Attempts with NetExtensionMissing at the stage of EHLO: it waits,
 // and the lane goes on.
+//
+// An HTTP API has one step. Its answer belongs to the stage that says the same in SMTP: auth for our
+// credentials, mail for our account, the sender or a limit, rcpt for a recipient, end of data for the rest. A
+// Fault at StageMail says that the account may not send at all: only a message shows when that is over.
 type Result struct {
 	Attempts []Attempt // one for each of Transaction.Recipients, in their order
 	Fault    *Attempt  // met before MAIL: it concerns the lane, and is not an attempt for a recipient

@@ -25,6 +25,9 @@ func SameFailureOf(r *Recipient) SameFailure {
 	if a := r.Last; a != nil {
 		k.uncertain, k.stage, k.net = a.Uncertain, a.Stage, a.NetErr.Kind
 		k.reply = masked(a.Reply.Raw, r.Address)
+		if k.net == diagnose.NetAPI {
+			k.reply = masked(a.NetErr.Text, r.Address)
+		}
 	}
 	if d := r.Diagnosis; d != nil {
 		k.category, k.reason, k.rule = d.Category, d.Reason, d.Rule

@@ -29,6 +29,18 @@ func TestSameFailure(t *testing.T) {
 		Reason:   "account_inactive",
 		Rule:     "inactive",
 	}
+	api := func(address, words string) Recipient {
+		r := said(address, "")
+		r.Last.NetErr = diagnose.NetErr{Kind: diagnose.NetAPI, Text: words}
+		return r
+	}
+	no, same := api("ann@a.test", "HTTP 400 X: no such ann"), api("bob@a.test", "HTTP 400 X: no such bob")
+	if SameFailureOf(&no) != SameFailureOf(&same) {
+		t.Error("the same words of an API are not the same failure")
+	}
+	if never := api("ann@a.test", "HTTP 403 Y: never"); SameFailureOf(&no) == SameFailureOf(&never) {
+		t.Error("other words of an API are the same failure")
+	}
 	for name, tt := range map[string]struct {
 		r    Recipient
 		same bool

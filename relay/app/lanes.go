@@ -11,27 +11,26 @@ import (
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/lane"
-	"mailwhy/relay/upstream"
 )
 
 // hop is one configured upstream with the lane that works for it.
 type hop struct {
 	lane *lane.Lane
 	conf atomic.Pointer[config.Upstream] // in force, or the last one of an upstream that was removed
-	pool atomic.Pointer[upstream.Pool]
-	stop context.CancelFunc // ends the lane's work; nil before it runs
+	next atomic.Pointer[relay.Upstream]  // the next hop, of whatever kind
+	stop context.CancelFunc              // ends the lane's work; nil before it runs
 
 	prepare func(*relay.Transaction) // what is done to a content on its way out
 }
 
 var _ relay.Upstream = (*hop)(nil)
 
-// replace puts a configuration and its pool in force and closes the idle connections of the pool before.
-// Exchanges under way finish with the pool that they began with.
-func (h *hop) replace(conf *config.Upstream, pool *upstream.Pool) {
+// replace puts a configuration and its next hop in force and closes the idle connections of the one before.
+// Exchanges under way finish with the next hop that they began with.
+func (h *hop) replace(conf *config.Upstream, next relay.Upstream) {
 	h.conf.Store(conf)
-	if old := h.pool.Swap(pool); old != nil {
-		go old.Close()
+	if old := h.next.Swap(&next); old != nil {
+		go (*old).Close()
 	}
 }
 
@@ -46,17 +45,17 @@ func (h *hop) Relay(ctx context.Context, first *relay.Transaction, next func() *
 		}
 		return t
 	}
-	h.pool.Load().Relay(ctx, first, prepared, done)
+	(*h.next.Load()).Relay(ctx, first, prepared, done)
 }
 
 // Capabilities implements relay.Upstream.
-func (h *hop) Capabilities() (relay.Capabilities, bool) { return h.pool.Load().Capabilities() }
+func (h *hop) Capabilities() (relay.Capabilities, bool) { return (*h.next.Load()).Capabilities() }
 
 // Probe implements relay.Upstream.
-func (h *hop) Probe(ctx context.Context) *relay.Attempt { return h.pool.Load().Probe(ctx) }
+func (h *hop) Probe(ctx context.Context) *relay.Attempt { return (*h.next.Load()).Probe(ctx) }
 
 // Close implements relay.Upstream.
-func (h *hop) Close() error { return h.pool.Load().Close() }
+func (h *hop) Close() error { return (*h.next.Load()).Close() }
 
 // lanes are the lanes of all configured upstreams, by name. Safe for concurrent use.
 type lanes struct {
@@ -73,7 +72,7 @@ type lanes struct {
 
 // set puts upstreams in force: a new name gets a lane, a name that is there keeps its lane, and the lane of
 // a name that is gone finishes what is under way and ends.
-func (ls *lanes) set(upstreams map[string]*config.Upstream, pools map[string]*upstream.Pool) {
+func (ls *lanes) set(upstreams map[string]*config.Upstream, hopsOf map[string]relay.Upstream) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	hops := map[string]*hop{}
@@ -81,11 +80,11 @@ func (ls *lanes) set(upstreams map[string]*config.Upstream, pools map[string]*up
 		h := ls.hops[name]
 		if h == nil {
 			h = &hop{prepare: ls.prepare}
-			h.replace(conf, pools[name])
+			h.replace(conf, hopsOf[name])
 			h.lane = ls.make(name, h)
 			ls.start(h)
 		} else {
-			h.replace(conf, pools[name])
+			h.replace(conf, hopsOf[name])
 		}
 		hops[name] = h
 	}

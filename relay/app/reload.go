@@ -6,6 +6,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
+	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/sign"
@@ -21,14 +22,14 @@ type parts struct {
 	cert     *certificate
 	router   *accept.Router
 	signer   *sign.Signer              // nil: nothing is signed
-	pools    map[string]*upstream.Pool // by the name of the upstream
+	hops     map[string]relay.Upstream // by the name of the upstream
 	tokens   map[string]*oauth.Cached  // of those with OAuth
 }
 
 // close closes parts that do not come into force.
 func (p *parts) close() {
-	for _, pool := range p.pools {
-		pool.Close()
+	for _, hop := range p.hops {
+		hop.Close()
 	}
 	for _, t := range p.tokens {
 		t.Close()
@@ -46,7 +47,7 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	}
 	p.cert, errTLS = newCertificate(&cfg.TLS, r.log)
 	p.tokens, errTokens = r.newTokens(cfg)
-	p.pools, errUpstream = r.newPools(cfg, p.tokens)
+	p.hops, errUpstream = r.newHops(cfg, p.tokens)
 	p.router, errRoutes = NewRouter(cfg)
 	p.signer, errSign = sign.New(signOptions(cfg, r.log))
 	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign)
@@ -56,26 +57,33 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	return p, err
 }
 
-// newPools makes a pool of connections for each upstream.
-func (r *Relay) newPools(cfg *config.Config, tokens map[string]*oauth.Cached) (map[string]*upstream.Pool,
+// newHops makes the next hop of each upstream.
+func (r *Relay) newHops(cfg *config.Config, tokens map[string]*oauth.Cached) (map[string]relay.Upstream,
 	error) {
-	pools := map[string]*upstream.Pool{}
+	hops := map[string]relay.Upstream{}
 	var errs []error
 	for name := range cfg.Upstream {
-		o, err := upstreamOptions(cfg, name)
-		if err == nil {
-			o.Log = r.log
-			if t := tokens[name]; t != nil {
-				o.Auth = bearer(cfg.Upstream[name], t)
-			}
-			pools[name], err = upstream.New(o)
-		}
+		hop, err := r.newHop(cfg, name, tokens[name])
 		if err != nil {
-			delete(pools, name)
 			errs = append(errs, err)
+			continue
 		}
+		hops[name] = hop
 	}
-	return pools, errors.Join(errs...)
+	return hops, errors.Join(errs...)
+}
+
+// newHop makes the next hop of one upstream; tokens are those of OAuth, if it has any.
+func (r *Relay) newHop(cfg *config.Config, name string, tokens *oauth.Cached) (relay.Upstream, error) {
+	o, err := upstreamOptions(cfg, name)
+	if err != nil {
+		return nil, err
+	}
+	o.Log = r.log
+	if tokens != nil {
+		o.Auth = bearer(cfg.Upstream[name], tokens)
+	}
+	return upstream.New(o)
 }
 
 // putInForce replaces them. It cannot fail.
@@ -85,7 +93,7 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.router.Store(p.router)
 	r.signer.Store(p.signer)
 	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
-	r.lanes.set(cfg.Upstream, p.pools)
+	r.lanes.set(cfg.Upstream, p.hops)
 	r.tokens.Store(&p.tokens) // exchanges under way keep the old ones; a fetch of theirs ends by itself
 }
 

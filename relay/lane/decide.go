@@ -41,7 +41,7 @@ func permanent(a *relay.Attempt) bool {
 		diagnose.NetCorrupt:
 		return true
 	}
-	return a.Reply.Class() == 5 && !beforeMail(a.Stage)
+	return a.Class() == 5 && !beforeMail(a.Stage)
 }
 
 // beforeMail reports whether a reply at stage s concerns us or the way to the upstream, and not a message.
@@ -62,7 +62,7 @@ func beforeMail(s diagnose.Stage) bool {
 // reported (to the operator at once, to the sender by a delay notice) and can be ended; a bounce cannot be
 // taken back.
 func ownFault(a *relay.Attempt, d *diagnose.Diagnosis) bool {
-	if d == nil || a.Reply.Class() != 5 {
+	if d == nil || a.Class() != 5 {
 		return false
 	}
 	switch d.Scope {

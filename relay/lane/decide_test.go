@@ -26,6 +26,9 @@ func TestDecide(t *testing.T) {
 	lost := func(stage diagnose.Stage, kind diagnose.NetKind, uncertain bool) relay.Attempt {
 		return relay.Attempt{Stage: stage, NetErr: diagnose.NetErr{Kind: kind}, Uncertain: uncertain}
 	}
+	answered := func(stage diagnose.Stage, class int) relay.Attempt {
+		return relay.Attempt{Stage: stage, Verdict: class, NetErr: diagnose.NetErr{Kind: diagnose.NetAPI}}
+	}
 	tests := []struct {
 		name    string
 		attempt relay.Attempt
@@ -44,6 +47,26 @@ func TestDecide(t *testing.T) {
 		{
 			name: "any 2yz at the final dot", attempt: said(diagnose.StageEndOfData, "299"),
 			state: relay.Relayed,
+		},
+		{
+			name: "taken by an API", attempt: relay.Attempt{Stage: diagnose.StageEndOfData, Verdict: 2},
+			state: relay.Relayed,
+		},
+		{
+			name: "an API's never fails", attempt: answered(diagnose.StageEndOfData, 5),
+			meaning: &diagnose.Diagnosis{Scope: diagnose.ScopeMessage}, state: relay.Failed,
+		},
+		{
+			name: "an API's never for our account waits", attempt: answered(diagnose.StageMail, 5),
+			meaning: account, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name: "an API's not now defers", attempt: answered(diagnose.StageEndOfData, 4),
+			meaning: recipient, state: relay.Deferred, wait: time.Minute,
+		},
+		{
+			name: "an API's throttling waits seconds", attempt: answered(diagnose.StageMail, 4),
+			meaning: throttled, state: relay.Deferred, wait: 3 * time.Second, free: true,
 		},
 		{
 			name: "5yz fails", attempt: said(diagnose.StageRcpt, "550 5.1.1 no"),

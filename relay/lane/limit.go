@@ -35,11 +35,11 @@ const (
 // about our account; then only several messages together show it (see limits).
 func limitOf(a *relay.Attempt, d *diagnose.Diagnosis) limit {
 	switch {
-	case d == nil || beforeMail(a.Stage) || a.Reply.Code == 0 || sessionOver(d):
+	case d == nil || beforeMail(a.Stage) || a.Class() == 0 || sessionOver(d):
 		return limit{}
 	case quotaMet(a, d):
 		return limit{kind: quotaLimit, asks: true, owned: d.Scope == diagnose.ScopeSender}
-	case a.Reply.Class() != 4 || ofRecipient(d):
+	case a.Class() != 4 || ofRecipient(d):
 		return limit{}
 	}
 	rate := d.Category == diagnose.RateLimitIssues
@@ -70,7 +70,7 @@ func quotaMet(a *relay.Attempt, d *diagnose.Diagnosis) bool {
 	if d.Scope != diagnose.ScopeUpstream && d.Scope != diagnose.ScopeSender {
 		return false
 	}
-	return a.Reply.Class() == 4 || ownFault(a, d)
+	return a.Class() == 4 || ownFault(a, d)
 }
 
 // sessionOver reports whether the upstream only ended a session, because it was idle or open for too long or

@@ -42,10 +42,12 @@ func (l *Lane) noteFault(s signal, now time.Time) {
 		return
 	}
 	bounds := l.o.Settings().Probe
-	if s.fault.Stage == diagnose.StageAuth {
+	account := s.fault.Stage == diagnose.StageMail // of an API that spoke of the account: see relay.Result
+	if account || s.fault.Stage == diagnose.StageAuth {
 		bounds = l.o.Settings().ProbeAuth
 	}
-	l.pause(now, pauseCause{refusal: refusal{s.fault, s.meaning}, bounds: bounds, fault: s.fault})
+	l.pause(now, pauseCause{refusal: refusal{s.fault, s.meaning}, bounds: bounds, fault: s.fault,
+		accountRefused: account})
 }
 
 // noteRefusal reports to the operator that mail waits because of our account, though the lane does not pause.

@@ -58,6 +58,10 @@ func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
 			Stage:  diagnose.StageTLS,
 			NetErr: diagnose.NetErr{Kind: diagnose.NetTLSExpired, Text: "expired"},
 		},
+		"account suspended at an API": {
+			Stage: diagnose.StageMail, Verdict: 5,
+			NetErr: diagnose.NetErr{Kind: diagnose.NetAPI, Reason: "account_suspended"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -93,6 +97,38 @@ func TestLaneBouncesNobodyForOwnFault(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOnlyAMessageEndsAnAccountFault: a probe can log in where the account may not send, so the lane does not
+// ask for one, and tries one message at growing intervals.
+func TestOnlyAMessageEndsAnAccountFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		b.settings.Policy = testPolicy()
+		var tried atomic.Int64
+		var over atomic.Bool
+		b.upstream.fault = func() *relay.Attempt {
+			if over.Load() {
+				return nil
+			}
+			tried.Add(1)
+			return &relay.Attempt{Stage: diagnose.StageMail, Verdict: 5,
+				NetErr: diagnose.NetErr{Kind: diagnose.NetAPI, Reason: "account_suspended"}}
+		}
+		stop := b.run(t)
+		b.putMany(50)
+		pass(24 * time.Hour)
+		over.Store(true)
+		pass(35 * time.Minute)
+		stop()
+		if n := b.upstream.probed(); n != 0 {
+			t.Errorf("%d probes, want none", n)
+		}
+		if n := tried.Load(); n < 24 || n > 24*60/15+int64(b.settings.Concurrency) {
+			t.Errorf("%d messages tried in a day, want one in 15 to 30 minutes", n)
+		}
+		b.log.wantOnePause(t)
+	})
 }
 
 // TestLaneBouncesNobodyForBlockedAddress has an upstream that takes our connection and refuses each message

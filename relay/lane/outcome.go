@@ -65,7 +65,7 @@ func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt,
 
 // fallBack reports whether a report whose null sender was refused may go at once with another reverse-path.
 func (l *Lane) fallBack(tx *relay.Transaction, a *relay.Attempt) bool {
-	return tx.Message.Report && tx.From == "" && a.Reply.Class() == 5 && l.o.NullSenderRefused(l.o.Name, *a)
+	return tx.Message.Report && tx.From == "" && a.Class() == 5 && l.o.NullSenderRefused(l.o.Name, *a)
 }
 
 // addSignal adds to s what an attempt says about more than its own recipient.
@@ -82,7 +82,7 @@ func (l *Lane) addSignal(s *signal, tx *relay.Transaction, r *relay.Recipient, a
 		if s.limit == nil { // a message counts once, however many recipients it has
 			s.limit = &metLimit{limit: lim, encounter: encounterOf(tx, r, a), refusal: refusal{a, d}}
 		}
-	case a.Stage == diagnose.StageMail && a.Reply.Code != 0 &&
+	case a.Stage == diagnose.StageMail && a.Class() != 0 &&
 		(d.Scope == diagnose.ScopeUpstream || ownFault(a, d)):
 		// The words are the upstream's own. Later they may be those of a recipient's server, and these never
 		// pause a lane.

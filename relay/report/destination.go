@@ -91,10 +91,10 @@ func (r *Reporter) NullSenderRefused(lane string, a relay.Attempt) bool {
 		if fallback == "" {
 			r.o.Log.Warn("the upstream refuses the null sender, so no bounce can go through it; "+
 				"set dsn.fallback_sender or another dsn.route",
-				"upstream", lane, "reply", a.Reply.Raw)
+				"upstream", lane, "reply", a.Reply.Raw+a.NetErr.Text)
 		} else {
 			r.o.Log.Warn("the upstream refuses the null sender: bounces go out with the fallback sender",
-				"upstream", lane, "sender", fallback, "reply", a.Reply.Raw)
+				"upstream", lane, "sender", fallback, "reply", a.Reply.Raw+a.NetErr.Text)
 		}
 	}
 	return fallback != ""
@@ -103,10 +103,10 @@ func (r *Reporter) NullSenderRefused(lane string, a relay.Attempt) bool {
 // refusesNullSender reports whether a refusal is about the sender: any at MAIL, and a later one if it says
 // so, since many servers delay the refusal of MAIL until RCPT.
 func refusesNullSender(a *relay.Attempt) bool {
-	if a.Reply.Class() != 5 {
+	if a.Class() != 5 {
 		return false
 	}
-	text := strings.ToLower(a.Reply.Text)
+	text := strings.ToLower(a.Reply.Text + a.NetErr.Text)
 	switch a.Stage {
 	case diagnose.StageMail:
 		return true
