@@ -1,3 +1,36 @@
+// Package diagnose says what an SMTP refusal means and what to do about it.
+//
+// It is a pure function from a Symptom (what was said, where, about which message) to a Diagnosis (category,
+// reason, cause, fix, who must act). The relay calls it for each refused attempt, the DSN and the delivery
+// log carry its answer, and `mailwhy diagnose` and `mailwhy guide` print it. It does no I/O, keeps no state
+// between calls and is safe for concurrent use; the same Symptom always gets the same Diagnosis.
+//
+// What it knows is data, not code: guide.toml (categories, reasons, providers, blocklists, and the tables of
+// codes), rules.toml (wordings) and told.toml (what providers tell later). A user's own rules, in the same
+// form, add to them or override them by id.
+//
+// How an answer is found:
+//
+//  1. ParseReply takes the reply apart (RFC 5321, 4.2; RFC 2034; RFC 3463) and keeps its bytes.
+//  2. The wording becomes a row of words: lower case, accents folded, one wrong letter in a key word
+//     corrected where the result is not a word of its own. What the reply names (addresses, hosts,
+//     numbers, paths, references, header fields, checks that passed) is separated from what it says.
+//  3. One pass finds the phrases of all rules at once, in a trie of words, so that the time hardly depends
+//     on the number of rules and is linear in the text. Beside a wording that names a cause, boilerplate
+//     does not count.
+//  4. Every rule that holds is a signal with a weight. Signals of one category support each other; the
+//     (code, enhanced code) pair of the guide's table, the enhanced code and the basic code count last and
+//     little, and decide only when the wording says nothing. They never make an address be given up.
+//  5. Of what a provider tells after it took the mail (the stage remote), its own type counts as well: where
+//     no reply is quoted, and where the reply leaves the cause open (told.toml).
+//  6. The reason that won decides scope, owner and fix; stage, provider and facts of the message make them
+//     specific.
+//
+// What always holds: Diagnose answers every Symptom; every 4yz, 5yz and 221 has a category of the guide; a
+// failure that came without a reply is a Connection Failure unless its wording says more; basis and
+// confidence say what the answer rests on; nothing in a Diagnosis grows with the length of the reply; only
+// the words of a permanent reply about this recipient say to remove the address (ActionRemoveAddress), or a
+// provider that has a word of its own for it; what is told later never has ScopeUpstream.
 package diagnose
 
 import (
@@ -7,6 +40,9 @@ import (
 
 // Diagnose says what a symptom means. It answers every symptom.
 func (e *Engine) Diagnose(s Symptom) Diagnosis {
+	if s.Stage == StageRemote && s.Facts.Complaint {
+		return e.complaint(&s)
+	}
 	if code := s.Reply.Code; code != 0 && code < 400 && code != 221 {
 		return e.explain(&s, noRefusal, "", BasisCode, High, "code class 2")
 	}
@@ -21,7 +57,11 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	defer e.rows.Put(r)
 	f := e.read(r, text, &s)
 	d, top := e.judge(&s, &f)
-	e.overrule(&s, &d, text)
+	if s.Stage == StageRemote {
+		e.heed(&s, &d, text, top)
+	} else {
+		e.overrule(&s, &d, text)
+	}
 	e.keep(&s, &d, top)
 	e.addFacts(&s, &d, &f, r)
 	e.specialise(&s, &d)
@@ -228,7 +268,8 @@ func (e *Engine) keep(s *Symptom, d *Diagnosis, top signal) {
 	switch {
 	case d.Action != ActionRemoveAddress:
 		return
-	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4:
+	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4,
+		s.Reply.Code == 0 && s.Stage == StageRemote && !s.Final: // the upstream goes on trying
 		d.Fix = slices.Clone(e.keepNow)
 	case e.certain(s, d, top):
 		return
@@ -245,6 +286,8 @@ func (e *Engine) certain(s *Symptom, d *Diagnosis, top signal) bool {
 		return false
 	case d.Basis == BasisNetwork: // the domain itself says that it accepts no mail (RFC 7505)
 		return true
+	case d.Basis == BasisProvider: // it says so in a word of its own that means nothing else
+		return d.Confidence == High
 	case d.Basis != BasisText || top.rule == nil:
 		return false
 	case e.namesAddress(s):

@@ -60,6 +60,8 @@ const (
 	tooLarge           Reason = "message_too_large"
 	featureUnsupported Reason = "feature_unsupported"
 	userUnknown        Reason = "user_unknown"
+	remoteUnreachable  Reason = "remote_unreachable"
+	spamComplaint      Reason = "spam_complaint"
 )
 
 // Scope says whom a diagnosis concerns, and so what may be done about it.
@@ -110,6 +112,7 @@ const (
 	BasisCode     Basis = "code"     // the basic code alone
 	BasisStage    Basis = "stage"    // where in the exchange it happened
 	BasisNetwork  Basis = "network"  // there was no reply
+	BasisProvider Basis = "provider" // the provider's own type of what it told later
 )
 
 // Confidence says how sure a diagnosis is. On the labelled replies, at least 97 % of the answers called high

@@ -34,6 +34,8 @@ type Engine struct {
 	advice     map[Reason][]advice
 	provCodes  map[string]*providerCode // by the id of the rule
 	rules      []compiled
+	told       []told
+	remote     map[Reason]Reason
 	x          *index
 	rows       sync.Pool // of *row: memory of past searches, never their content
 }
@@ -65,7 +67,7 @@ func New(opts Options) (*Engine, error) {
 		keepNow: f.KeepNow, keepUnsure: f.KeepUnsure,
 		providers: f.Providers, blocklists: f.Blocklists, advice: map[Reason][]advice{},
 		provCodes: make(map[string]*providerCode, len(f.ProvCodes)),
-		stages:    map[Stage][]Category{}, x: newIndex(f.Words)}
+		stages:    map[Stage][]Category{}, x: newIndex(f.Words), told: f.Told, remote: f.Remote}
 	for i := range e.reasonList {
 		e.reasons[e.reasonList[i].ID] = &e.reasonList[i]
 	}
@@ -92,7 +94,8 @@ func New(opts Options) (*Engine, error) {
 // load reads the built-in files and the user's, and checks them together.
 func load(opts Options) (*file, error) {
 	f := &file{}
-	err := errors.Join(parseFile("guide.toml", guideFile, f), parseFile(builtinRules, rulesFile, f))
+	err := errors.Join(parseFile("guide.toml", guideFile, f), parseFile("told.toml", toldFile, f),
+		parseFile(builtinRules, rulesFile, f))
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +121,7 @@ func loadUser(name string, rules []byte) (*file, error) {
 	}
 	if user.changesGuide() {
 		return nil, fmt.Errorf(
-			"%s: the guide's own tables (category, pairs, network, stage) cannot be changed", name)
+			"%s: the guide's own tables (category, pairs, network, stage, remote) cannot be changed", name)
 	}
 	return user, user.checkIDs(name, rules)
 }
@@ -127,7 +130,8 @@ func loadUser(name string, rules []byte) (*file, error) {
 func (f *file) changesGuide() bool {
 	return len(f.Categories) > 0 || f.Unread != nil || f.UnreadCode != nil || f.Boilerplate != nil ||
 		f.Pointers != nil || f.RecipientWords != nil || f.OtherWords != nil || f.KeepNow != nil ||
-		f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil || f.Network != nil || f.Stages != nil
+		f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil || f.Network != nil || f.Stages != nil ||
+		f.Remote != nil
 }
 
 // addPairs fills the guide's table.

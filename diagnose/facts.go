@@ -17,7 +17,9 @@ const maxNamed = 255
 // addFacts takes from the text what it says itself: who replies, which list, how long to wait, which size,
 // whose domain.
 func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
-	d.Provider = e.providerOf(s, f)
+	if d.Provider == "" {
+		d.Provider = e.providerOf(s, f)
+	}
 	d.IP = namedIP(r.words)
 	if d.Reason == noRefusal {
 		return

@@ -18,6 +18,9 @@ var guideFile []byte
 //go:embed rules.toml
 var rulesFile []byte
 
+//go:embed told.toml
+var toldFile []byte
+
 // CategoryInfo is what the guide says of a category, in our words.
 type CategoryInfo struct {
 	Name       Category `toml:"name" json:"name"`
@@ -173,7 +176,7 @@ type codeRow struct {
 	row        string     // what Diagnosis.Rule calls it
 }
 
-// file is the form of guide.toml, rules.toml and a user's rules.
+// file is the form of guide.toml, rules.toml, told.toml and a user's rules.
 type file struct {
 	Unread     []string            `toml:"unread"`       // pairs that say little beside unknown words
 	UnreadCode []string            `toml:"unread_codes"` // pairs that beside unknown words lose to the code
@@ -192,6 +195,8 @@ type file struct {
 	Blocklists []blocklistInfo     `toml:"blocklist"`
 	Advice     []advice            `toml:"advice"`
 	Rules      []rule              `toml:"rule"`
+	Told       []told              `toml:"told"`
+	Remote     map[Reason]Reason   `toml:"remote"`
 
 	Boilerplate    []string `toml:"boilerplate"`     // what stands in front of the cause, or in its place
 	Pointers       []string `toml:"pointers"`        // where the reader finds more
@@ -269,6 +274,7 @@ func (f *file) merge(user *file) {
 	f.Providers = append(f.Providers, user.Providers...)
 	f.ProvCodes = append(slices.Clone(user.ProvCodes), f.ProvCodes...)
 	f.Blocklists = append(slices.Clone(user.Blocklists), f.Blocklists...)
+	f.Told = append(slices.Clone(user.Told), f.Told...)
 }
 
 // lineOf finds the line of a rule in its file, for errors.

@@ -171,4 +171,5 @@ type Facts struct {
 	Provider      string // "ses"
 	ProviderType  string // its name for what happened: "HardBounce", "Permanent"
 	ProviderClass string // its finer name or number for why: "General", "10"
+	Complaint     bool   // somebody calls the message spam; there is no refusal
 }

@@ -43,6 +43,7 @@ func (f *file) check(user []byte) error {
 			c.refer("advice", r, "", nil)
 		}
 	}
+	c.told()
 	return errors.Join(c.errs...)
 }
 

@@ -177,6 +177,7 @@ func basisWords(d *diagnose.Diagnosis) string {
 		diagnose.BasisCode:     "the basic code alone",
 		diagnose.BasisStage:    "where in the exchange it was said",
 		diagnose.BasisNetwork:  "there is no reply",
+		diagnose.BasisProvider: "the provider's own type",
 	}[d.Basis]
 	text := fmt.Sprintf("%s; confidence %s; rule %s", basis, d.Confidence, d.Rule)
 	if len(d.Alternatives) > 0 {

@@ -30,7 +30,8 @@ func (e *Event) Symptom() diagnose.Symptom {
 		Stage: diagnose.StageRemote, Reply: diagnose.ParseReply(e.Reply), Text: e.Text, Upstream: e.Host,
 		Final: e.Kind == KindBounced || e.Kind == KindDropped,
 		Facts: diagnose.Facts{Recipient: cmp.Or(e.Original, e.Recipient),
-			Provider: e.Provider, ProviderType: e.Type, ProviderClass: e.Class},
+			Provider: e.Provider, ProviderType: e.Type, ProviderClass: e.Class,
+			Complaint: e.Kind == KindComplained},
 	}
 	if told, ok := diagnose.ParseEnhanced(e.Status); ok && s.Reply.Enhanced.IsZero() &&
 		(told.Subject != 0 || told.Detail != 0) {
