@@ -56,7 +56,8 @@ func (c *Config) complete(env []string, report reportFunc) {
 			text *Secret
 			file string
 		}{{".password", &u.Password, u.PasswordFile},
-			{".oauth_client_secret", &u.OAuthClientSecret, u.OAuthClientSecretFile}} {
+			{".oauth_client_secret", &u.OAuthClientSecret, u.OAuthClientSecretFile},
+			{".proxy_password", &u.ProxyPassword, u.ProxyPasswordFile}} {
 			c.readSecret(path+s.key, s.text, s.file, report)
 			if s.file == "" && !s.text.IsZero() {
 				c.warnInline(path + s.key)

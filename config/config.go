@@ -193,10 +193,18 @@ type Upstream struct {
 	OAuthTokenURL           string `toml:"oauth_token_url"`
 	OAuthAuthority          string `toml:"oauth_authority"` // host that gives Microsoft's tokens, as a URL
 
-	Hello       string `toml:"hello"`      // name in EHLO; hostname when empty
-	LocalAddr   string `toml:"local_addr"` // IP address to connect from
-	Concurrency int    `toml:"concurrency" min:"1" max:"1000"`
-	Rate        Rate   `toml:"rate"`
+	Hello     string   `toml:"hello"`      // name in EHLO; hostname when empty
+	LocalAddr []string `toml:"local_addr"` // IP addresses to connect from, at most one of each family
+	IPv6      bool     `toml:"ipv6"`       // off: only IPv4 addresses are connected to
+	// Proxy is what the upstream and the token endpoint are reached through: socks5, http or https; empty:
+	// none. The environment is not looked at.
+	Proxy             string `toml:"proxy"`
+	ProxyPassword     Secret `toml:"proxy_password"`
+	ProxyPasswordFile string `toml:"proxy_password_file"`
+	ProxyCAFile       string `toml:"proxy_ca_file" read:"file"`
+
+	Concurrency int  `toml:"concurrency" min:"1" max:"1000"`
+	Rate        Rate `toml:"rate"`
 	// Domains are those of the senders that it may send for; empty: all.
 	Domains []string `toml:"domains"`
 	// Weight is its share of a route's mail. Those without one take what is left.
@@ -326,6 +334,7 @@ func DefaultUpstream() *Upstream {
 		PasswordKind:             "password",
 		NullSender:               "accepted",
 		Pipelining:               true,
+		IPv6:                     true,
 		IdleTimeout:              30 * time.Second,
 		MaxConnectionAge:         10 * time.Minute,
 		ConnectTimeout:           30 * time.Second,

@@ -74,7 +74,7 @@ func TestExample(t *testing.T) {
 		if m := regexp.MustCompile(`^(?:# )?\[+([a-z_.]+)\]+\s*$`).FindStringSubmatch(line); m != nil {
 			section = m[1] + "."
 		}
-		if m := regexp.MustCompile(`^(?:# )?([a-z_]+) = `).FindStringSubmatch(line); m != nil {
+		if m := regexp.MustCompile(`^(?:# )?([a-z0-9_]+) = `).FindStringSubmatch(line); m != nil {
 			shown[section+m[1]] = true
 		}
 	}

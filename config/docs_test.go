@@ -45,6 +45,8 @@ func derived() map[string]string {
 		"upstream.NAME.ca_file":     "system CAs",
 		"upstream.NAME.hello":       "`hostname`",
 
+		"upstream.NAME.proxy_ca_file": "system CAs",
+
 		"upstream.NAME.auth":                       "by credentials",
 		"upstream.NAME.oauth_grant":                "by the files",
 		"upstream.NAME.oauth_subject":              "`username`",

@@ -23,7 +23,7 @@ func (l layer) normalize() (ms Mistakes) {
 	}
 	for _, name := range l.upstreams() {
 		ms = append(ms, l.expandURL(upstreamSection+"."+name+".")...)
-		for _, secret := range []string{".password", ".oauth_client_secret"} {
+		for _, secret := range []string{".password", ".oauth_client_secret", ".proxy_password"} {
 			ms = append(ms, l.settleSecret(upstreamSection+"."+name+secret)...)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/mail"
 	"net/netip"
+	"net/url"
 	"os"
 	"reflect"
 	"regexp"
@@ -168,6 +169,8 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 				"use a letter, then letters, digits, - and _")
 		}
 		u.validateHop(path, report)
+		u.validateSource(path, report)
+		u.validateProxy(path, report)
 		u.validateAuth(path, report)
 		u.validateDomains(path, report)
 		u.validateProvider(path, report)
@@ -190,9 +193,6 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 	if u.Hello != "" && !validHost(u.Hello) {
 		report(path+".hello", fmt.Sprintf("%q is not a host name", u.Hello), "")
 	}
-	if _, err := netip.ParseAddr(u.LocalAddr); err != nil && u.LocalAddr != "" {
-		report(path+".local_addr", fmt.Sprintf("%q is not an IP address", u.LocalAddr), "")
-	}
 	if (u.CertFile == "") != (u.KeyFile == "") {
 		report(path+".cert_file", "cert_file and key_file go together", "set both or neither")
 	}
@@ -205,6 +205,63 @@ func (u *Upstream) validateHop(path string, report reportFunc) {
 	}
 	if u.TLS == "none" && (u.CAFile != "" || len(u.Fingerprint) > 0 || u.CertFile != "") {
 		report(path+".tls", `is "none", but certificates are configured`, "write starttls or implicit")
+	}
+}
+
+// validateSource checks the addresses to connect from: at most one of each family.
+func (u *Upstream) validateSource(path string, report reportFunc) {
+	families := map[bool]string{}
+	for _, a := range u.LocalAddr {
+		ip, err := netip.ParseAddr(a)
+		four := ip.Unmap().Is4()
+		switch other := families[four]; {
+		case err != nil:
+			report(path+".local_addr", fmt.Sprintf("%q is not an IP address", a), "")
+		case other != "":
+			report(path+".local_addr", fmt.Sprintf("%s and %s are of one family", other, a),
+				"write one IPv4 address, one IPv6 address, or one of each")
+		case !four && !u.IPv6 && len(u.LocalAddr) == 1:
+			report(path+".local_addr", a+" is an IPv6 address, but ipv6 is false", "write an IPv4 address")
+		}
+		families[four] = a
+	}
+}
+
+// validateProxy checks the proxy. No mistake repeats the URL, which may hold a password.
+func (u *Upstream) validateProxy(path string, report reportFunc) {
+	const hint = `write "socks5://user@host:1080", "http://user@host:3128" or "https://user@host:443"`
+	if u.Proxy == "" {
+		if !u.ProxyPassword.IsZero() || u.ProxyPasswordFile != "" || u.ProxyCAFile != "" {
+			report(path+".proxy", "is not set, but its password or ca_file is", hint)
+		}
+		return
+	}
+	at := func(what, hint string) { report(path+".proxy", what, hint) }
+	p, err := url.Parse(u.Proxy)
+	if err != nil || p.Hostname() == "" {
+		at("is not the URL of a proxy", hint)
+		return
+	}
+	port, portErr := strconv.ParseUint(cmp.Or(p.Port(), "1"), 10, 16)
+	_, inline := p.User.Password()
+	user := p.User.Username()
+	switch {
+	case p.Scheme == "socks5h":
+		at("begins with socks5h://", "write socks5://: the proxy always resolves the names")
+	case !slices.Contains([]string{"socks5", "http", "https"}, p.Scheme):
+		at(fmt.Sprintf("begins with %q", p.Scheme+"://"), hint)
+	case inline:
+		at("has a password in it", "set proxy_password_file, or proxy_password")
+	case portErr != nil || port == 0:
+		at("has a port that is not in 1..65535", hint)
+	case strings.Trim(p.Path, "/")+p.RawQuery+p.Fragment != "":
+		at("has something after the host and port", hint)
+	case p.Scheme != "https" && u.ProxyCAFile != "":
+		report(path+".proxy_ca_file", "is set, but the proxy is "+p.Scheme+"://", "leave it out")
+	case p.Scheme != "socks5" && strings.Contains(user, ":"): // RFC 7617, 2
+		at("has a user with a colon, which HTTP does not allow", "")
+	case user == "" && (!u.ProxyPassword.IsZero() || u.ProxyPasswordFile != ""):
+		at("names no user, but there is a password", hint)
 	}
 }
 

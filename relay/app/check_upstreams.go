@@ -90,7 +90,7 @@ func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.
 			}
 			return trial, nil
 		},
-		Dial: new(net.Dialer).DialContext, Now: time.Now, Timeout: checkConnect,
+		Dial: dialOf(u), Now: time.Now, Timeout: checkConnect,
 		Senders: q.senders(cfg, name), Recipient: q.Recipient,
 		NullSender: u.NullSender != "refused" && !slices.Contains([]string{"off", "maildir"}, cfg.DSN.Route),
 	}
@@ -109,6 +109,14 @@ func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.
 		}
 	}
 	return o
+}
+
+// dialOf connects to a host as the relay does: through the upstream's proxy, if it has one.
+func dialOf(u *config.Upstream) func(ctx context.Context, network, address string) (net.Conn, error) {
+	if way, err := wayOut(u); err == nil && way != nil {
+		return way.DialContext
+	}
+	return new(net.Dialer).DialContext
 }
 
 // senders are the addresses to ask an upstream for.

@@ -40,16 +40,20 @@ func TokenSource(name string, u *config.Upstream, log *slog.Logger) (oauth.Sourc
 		oauth.Source
 		Check() error
 	}
+	carrier, err := TokenTransport(u)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", name, err)
+	}
 	switch u.OAuthGrant {
 	case "refresh_token":
-		source = &oauth.Refresh{File: oauth.File{Path: u.OAuthTokenFile}, Proof: proof(u), Log: log,
-			Want: oauth.Stored{ClientID: u.OAuthClientID, TokenURL: u.OAuthTokenURL}}
+		source = &oauth.Refresh{File: oauth.File{Path: u.OAuthTokenFile}, Proof: proof(u), HTTP: carrier,
+			Log: log, Want: oauth.Stored{ClientID: u.OAuthClientID, TokenURL: u.OAuthTokenURL}}
 	case "service_account":
 		source = &oauth.ServiceAccount{KeyFile: u.OAuthServiceAccountFile, Subject: u.OAuthSubject,
-			Scope: u.OAuthScope, TokenURL: u.OAuthTokenURL}
+			Scope: u.OAuthScope, TokenURL: u.OAuthTokenURL, HTTP: carrier}
 	default:
 		source = &oauth.ClientCredentials{Scope: u.OAuthScope, Endpoint: oauth.Endpoint{
-			TokenURL: u.OAuthTokenURL, ClientID: u.OAuthClientID, Proof: proof(u)}}
+			TokenURL: u.OAuthTokenURL, ClientID: u.OAuthClientID, Proof: proof(u), HTTP: carrier}}
 	}
 	if err := source.Check(); err != nil {
 		return nil, fmt.Errorf("upstream %s: OAuth: %w", name, err)

@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"mailwhy/relay/check"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/oauthtest"
+	"mailwhy/relay/smtptest/proxytest"
 	"mailwhy/relay/upstream"
 )
 
@@ -223,5 +225,37 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("%s: %s, %v, %v", conf, got.Username, got.Mechanisms, err)
 			}
 		}
+	}
+}
+
+// TestLoginThroughProxy: mail and the requests for tokens go through the upstream's proxy, which alone knows
+// the upstream's name, and so does check.
+func TestLoginThroughProxy(t *testing.T) {
+	d := signedFiles(t, oauthtest.Options{Secret: "marked-client"})
+	proxy := proxytest.SOCKS5(t, proxytest.Options{User: "relay", Password: "marked-proxy",
+		Hosts: map[string]string{"mail.hidden.test:587": d.upstream.Addr()}})
+	d.write("proxy-password", "marked-proxy\n")
+	host, port, _ := strings.Cut(d.upstream.Addr(), ":")
+	d.conf = strings.Replace(d.conf, fmt.Sprintf("host = %q\nport = %s\n", host, port), fmt.Sprintf(
+		"host = \"mail.hidden.test\"\nport = 587\nserver_name = \"127.0.0.1\"\n"+
+			"proxy = \"socks5://relay@%s\"\nproxy_password_file = %q\n",
+		proxy.Addr, d.dir+"/proxy-password"), 1)
+	grant := "oauth_client_id = \"client\"\noauth_client_secret = \"marked-client\"\noauth_scope = \"smtp\"\n"
+	d.open(grant)
+	d.send("through the proxy")
+	if err := d.upstream.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	token := strings.TrimPrefix(d.endpoint.URL(""), "http://")
+	asked := proxy.Asked()
+	if !slices.Contains(asked, "mail.hidden.test:587") || !slices.Contains(asked, token) {
+		t.Errorf("the proxy was asked for %q, want the upstream and %s", asked, token)
+	}
+	d.looksSecret()
+
+	before := len(proxy.Asked())
+	lines, err := CheckUpstreams(t.Context(), d.app.cfg.Load(), &UpstreamQuery{})
+	if err != nil || check.Failed(lines) || len(proxy.Asked()) != before+2 {
+		t.Errorf("%v %+v, %d more connections through the proxy", err, lines, len(proxy.Asked())-before)
 	}
 }

@@ -2,9 +2,11 @@ package app
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -21,6 +23,7 @@ import (
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream"
+	"mailwhy/relay/upstream/proxy"
 	"mailwhy/relay/upstream/sespassword"
 )
 
@@ -87,6 +90,7 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		TLS:                upstreamTLS(u),
 		AllowPlaintextAuth: u.AllowPlaintextAuth,
 		NoPipelining:       !u.Pipelining,
+		NoIPv6:             !u.IPv6,
 		MaxMessages:        u.MaxMessagesPerConnection,
 		MaxIdle:            u.IdleTimeout,
 		MaxAge:             u.MaxConnectionAge,
@@ -101,10 +105,36 @@ func upstreamOptions(cfg *config.Config, name string) (upstream.Options, error) 
 		o.Auth = credentials(u)
 	}
 	var err error
-	if u.LocalAddr != "" {
-		o.LocalAddr, err = netip.ParseAddr(u.LocalAddr)
+	for _, a := range u.LocalAddr {
+		local, bad := netip.ParseAddr(a)
+		o.LocalAddrs, err = append(o.LocalAddrs, local), errors.Join(err, bad)
+	}
+	way, bad := wayOut(u)
+	o.Proxy, err = way, errors.Join(err, bad)
+	if err != nil {
+		err = fmt.Errorf("upstream %s: %w", name, err)
 	}
 	return o, err
+}
+
+// wayOut is the proxy that an upstream is reached through; nil for none.
+func wayOut(u *config.Upstream) (*proxy.Proxy, error) {
+	if u.Proxy == "" {
+		return nil, nil
+	}
+	return proxy.New(proxy.Options{URL: u.Proxy, CAFile: u.ProxyCAFile,
+		Password: secretOf(u.ProxyPassword, u.ProxyPasswordFile)})
+}
+
+// TokenTransport carries the requests to an upstream's token endpoint: through its proxy if it has one, and
+// never through one of the environment.
+func TokenTransport(u *config.Upstream) (http.RoundTripper, error) {
+	t := &http.Transport{DisableKeepAlives: true} // a token lasts longer than a connection is kept
+	way, err := wayOut(u)
+	if way != nil {
+		t.DialContext = way.DialContext
+	}
+	return t, err
 }
 
 // passwordOf is the password, derived where it is not kept.

@@ -14,6 +14,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/upstream/oauth"
+	"mailwhy/relay/upstream/proxy"
 )
 
 // netError is a failure whose kind is known where it happens.
@@ -30,6 +31,10 @@ func netErr(stage diagnose.Stage, err error) diagnose.NetErr {
 	var token *oauth.Error
 	if errors.As(err, &token) {
 		return diagnose.NetErr{Kind: diagnose.NetOAuthToken, Text: token.Error(), Reason: token.Reason}
+	}
+	var way *proxy.Error
+	if errors.As(err, &way) {
+		return diagnose.NetErr{Kind: diagnose.NetProxy, Text: way.Error(), Reason: way.Reason}
 	}
 	return diagnose.NetErr{Kind: netKind(stage, err), Text: netText(err)}
 }

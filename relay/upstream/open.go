@@ -154,6 +154,14 @@ func (o *opening) raiseAgain(at netip.AddrPort) *problem {
 func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *problem {
 	c := o.p.newConn(nc, at.String())
 	o.c, o.ext = c, extensions{}
+	if o.p.opt.Proxy != nil {
+		through, err := o.p.through(o.ctx, nc)
+		if err != nil {
+			nc.Close()
+			return &problem{stage: diagnose.StageConnect, err: err}
+		}
+		c.net, c.in = through, newReplyReader(through)
+	}
 	stop := context.AfterFunc(o.ctx, func() { nc.Close() })
 	pr := o.steps(secure)
 	switch stopped := stop(); {

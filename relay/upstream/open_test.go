@@ -242,7 +242,7 @@ func TestConnect(t *testing.T) {
 					return dials[address](ctx)
 				}
 				if tt.local != "" {
-					o.LocalAddr = netip.MustParseAddr(tt.local)
+					o.LocalAddrs = []netip.Addr{netip.MustParseAddr(tt.local)}
 				}
 			})
 			o := send(t, p, message(content, "a@b.test"))[0]
@@ -299,7 +299,9 @@ func opError(no syscall.Errno) error {
 // TestLocalAddress: connections come from the address that is configured.
 func TestLocalAddress(t *testing.T) {
 	s := smtptest.New(t, smtptest.Options{})
-	p := newPool(t, s.Addr(), func(o *Options) { o.LocalAddr = netip.MustParseAddr("127.0.0.77") })
+	p := newPool(t, s.Addr(), func(o *Options) {
+		o.LocalAddrs = []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.0.0.77")}
+	})
 	send(t, p, message(content, "a@b.test"))
 	ses := s.Sessions()[0]
 	if !strings.HasPrefix(ses.Remote, "127.0.0.77:") || ses.Hello != "client.test" {

@@ -13,6 +13,7 @@ import (
 
 	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/upstream/mechanism"
+	"mailwhy/relay/upstream/proxy"
 )
 
 // TLS are the TLS settings of an upstream.
@@ -34,7 +35,9 @@ type Options struct {
 	TLS  TLS
 
 	Hello              string        // the name that EHLO gives
-	LocalAddr          netip.Addr    // to connect from; zero: any
+	LocalAddrs         []netip.Addr  // to connect from, at most one of each family; none: any
+	NoIPv6             bool          // connect to IPv4 addresses only
+	Proxy              *proxy.Proxy  // through which the upstream is reached; nil: none
 	Auth               Authenticator // nil: do not authenticate
 	AllowPlaintextAuth bool          // send credentials without TLS
 	NoPipelining       bool          // one command at a time, for proxies that break PIPELINING
@@ -76,7 +79,7 @@ func (o *Options) setHooks() {
 		}
 	}
 	if o.Dial == nil {
-		o.Dial = dialer(o.LocalAddr)
+		o.Dial = dialer(o.LocalAddrs)
 	}
 }
 

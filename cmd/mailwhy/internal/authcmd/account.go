@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
+	"mailwhy/relay/app"
 	"mailwhy/relay/upstream/oauth"
 )
 
@@ -47,6 +49,7 @@ type account struct {
 	tokenFile, user, scope                            string
 	tokenURL, authURL, deviceURL                      string
 	secret                                            config.Secret
+	http                                              http.RoundTripper // nil: by the environment
 }
 
 func (a *account) register(c *cobra.Command) {
@@ -81,7 +84,9 @@ func (a *account) fill(u *config.Upstream) error {
 	}
 	a.tokenFile = cmp.Or(a.tokenFile, u.OAuthTokenFile)
 	a.user = cmp.Or(a.user, u.Username)
-	return nil
+	var err error
+	a.http, err = app.TokenTransport(u)
+	return err
 }
 
 // login is what is to be done.
@@ -105,7 +110,7 @@ func (a *account) login() (*oauth.Login, error) {
 	}
 	return &oauth.Login{
 		Endpoint: oauth.Endpoint{TokenURL: cmp.Or(a.tokenURL, p.TokenURL), ClientID: a.clientID,
-			Proof: a.proof()},
+			Proof: a.proof(), HTTP: a.http},
 		AuthURL: cmp.Or(a.authURL, p.AuthURL), DeviceURL: cmp.Or(a.deviceURL, p.DeviceURL),
 		Scope: cmp.Or(a.scope, p.UserScope), Offline: p.Offline, User: a.user,
 	}, nil
