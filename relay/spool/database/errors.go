@@ -3,8 +3,7 @@ package database
 import (
 	"errors"
 
-	"modernc.org/sqlite"
-
+	"mailwhy/relay/internal/sqlite"
 	"mailwhy/relay/spool/files"
 )
 
@@ -25,13 +24,7 @@ const (
 )
 
 // Code returns the primary result code of an error of SQLite, and 0 for any other.
-func Code(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
-	}
-	return 0
-}
+func Code(err error) int { return sqlite.Code(err) }
 
 // ErrNotOpen says that there is no connection to the database now.
 var ErrNotOpen = errors.New("the database is not open")
