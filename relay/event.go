@@ -68,13 +68,13 @@ type Event struct {
 // Feedback is what an event rests on that became known after the upstream's 250. The reply of the recipient's
 // server, where one was quoted, is the event's Tried, at the stage diagnose.StageRemote.
 type Feedback struct {
-	Source       string    // webhook, dsn (RFC 3464 or a bounce in words) or arf (RFC 5965)
-	Provider     string    // whose webhook it was
-	ProviderType string    // the provider's own name for what happened
-	EventID      string    // the provider's, or one made from what it says
-	Trust        Trust     // how well it is proved and matched
-	MatchedBy    string    // the kind of key that found the message
-	ReportedAt   time.Time // when it came, by our clock
+	Source       string    `json:"source"`                  // webhook, dsn or arf, see package feedback
+	Provider     string    `json:"provider,omitempty"`      // whose webhook, or the host that reports
+	ProviderType string    `json:"provider_type,omitempty"` // the provider's own name for what happened
+	EventID      string    `json:"event_id"`                // the provider's, or one made from what it says
+	Trust        Trust     `json:"trust"`                   // how well it is proved and matched
+	MatchedBy    string    `json:"matched_by"`              // the kind of key that found the message
+	ReportedAt   time.Time `json:"reported_at"`             // when it came, by our clock
 }
 
 // Trust grades feedback by how well it is proved and matched. It bounds what feedback may do.
