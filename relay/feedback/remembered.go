@@ -51,8 +51,8 @@ func (t *Told) Event(m *relay.Message) relay.Event {
 	return e
 }
 
-// Story is a message that was relayed, and all that came back for it.
-type Story struct {
+// Remembered is a message that was relayed, and all that came back for it.
+type Remembered struct {
 	Message *relay.Message
 	States  []State // of each of Message.Recipients; empty for one that was not handed over
 	Told    []Told  // in the order in which it came

@@ -1,0 +1,238 @@
+package recall
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"mailwhy/relay"
+	"mailwhy/relay/feedback"
+	"mailwhy/relay/internal/sqlite"
+)
+
+// findMost is how many messages a key may fit; the newest are found.
+const findMost = 100
+
+// readers is how many connections read at the same time.
+const readers = 2
+
+// Reader reads a store, also beside the relay that has it open. It is safe for concurrent use.
+type Reader struct {
+	name  string
+	slots chan *sqlite.Conn // nil for one that is not open
+}
+
+// OpenReader opens a store for reading.
+func OpenReader(name string) (*Reader, error) {
+	r := newReader(name)
+	return r, r.read(func(*sqlite.Conn) error { return nil })
+}
+
+func newReader(name string) *Reader {
+	r := &Reader{name: name, slots: make(chan *sqlite.Conn, readers)}
+	for range readers {
+		r.slots <- nil
+	}
+	return r
+}
+
+// Close closes the connections; the Reader is not used after that.
+func (r *Reader) Close() error {
+	var errs []error
+	for range readers {
+		if c := <-r.slots; c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	close(r.slots)
+	return errors.Join(errs...)
+}
+
+// read calls do with a connection.
+func (r *Reader) read(do func(*sqlite.Conn) error) (err error) {
+	c, open := <-r.slots
+	if !open {
+		return ErrClosed
+	}
+	if c == nil {
+		if c, err = openReader(r.name); err != nil {
+			r.slots <- nil
+			return err
+		}
+	}
+	if err = do(c); isBroken(err) {
+		c.Close()
+		c = nil
+	}
+	r.slots <- c
+	return err
+}
+
+// Find finds the messages that a key fits, the newest first: of equal ones the last that were relayed.
+func (r *Reader) Find(ctx context.Context, k feedback.Key) (found []feedback.Remembered, err error) {
+	err = r.read(func(c *sqlite.Conn) error {
+		found = nil
+		for _, k := range sought(k) {
+			if found, err = find(ctx, c, found, k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// find appends the messages that a key fits. Of the days that have a fitting message only the last is looked at, but for a queue id, which
+// may be that of several messages of one mail.
+func find(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered, k key) ([]feedback.Remembered, error) {
+	if k.kind == feedback.KeyQueueID {
+		if seq, ok, err := c.Integer("SELECT seq FROM message WHERE id=?", k.value); err != nil {
+			return nil, err
+		} else if ok {
+			if found, err = appendFound(c, found, seq, k); err != nil {
+				return nil, err
+			}
+		}
+	}
+	days, err := daysOf(c)
+	if err != nil {
+		return nil, err
+	}
+	for day := days[1]; day >= days[0]; day-- {
+		before := len(found)
+		if found, err = findOn(ctx, c, found, k, day); err != nil {
+			return nil, err
+		}
+		if len(found) > before && k.kind != feedback.KeyQueueID || len(found) >= findMost {
+			break
+		}
+	}
+	return found, nil
+}
+
+// daysOf are the first and the last day that have keys; if there is none the first comes after the last.
+func daysOf(c *sqlite.Conn) (days [2]int64, err error) {
+	days = [2]int64{1, 0}
+	for i, query := range [...]string{"SELECT min(day) FROM key", "SELECT max(day) FROM key"} {
+		n, ok, err := c.Integer(query)
+		if err != nil {
+			return days, err
+		}
+		if ok {
+			days[i] = n
+		}
+	}
+	return days, nil
+}
+
+// findOn appends the messages with a key of one day, the newest first.
+func findOn(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered, k key,
+	day int64) ([]feedback.Remembered, error) {
+	var seqs []int64
+	err := c.QueryContext(ctx, func(row []driver.Value) error {
+		seq, _ := row[0].(int64)
+		seqs = append(seqs, seq)
+		return nil
+	}, "SELECT message FROM key WHERE day=? AND hash=? ORDER BY message DESC LIMIT ?", day, k.hash(),
+		int64(findMost))
+	for i := 0; err == nil && i < len(seqs); i++ {
+		found, err = appendFound(c, found, seqs[i], k)
+	}
+	return found, err
+}
+
+// appendFound appends a message if it has the key and is not there yet.
+func appendFound(c *sqlite.Conn, found []feedback.Remembered, seq int64, k key) ([]feedback.Remembered, error) {
+	m, err := messageOf(c, seq)
+	if err != nil || m == nil || !k.fits(m) {
+		return found, err
+	}
+	if slices.ContainsFunc(found, func(s feedback.Remembered) bool { return s.Message.ID == m.ID }) {
+		return found, nil
+	}
+	states, err := statesOf(c, seq, m)
+	return append(found, feedback.Remembered{Message: m, States: states}), err
+}
+
+// messageOf reads a message; nil if it was forgotten.
+func messageOf(c *sqlite.Conn, seq int64) (m *relay.Message, err error) {
+	err = c.Query(func(row []driver.Value) error {
+		body, _ := row[0].([]byte)
+		m, err = decode(body)
+		return err
+	}, "SELECT body FROM message WHERE seq=?", seq)
+	return m, err
+}
+
+// statesOf are the states of a message's recipients.
+func statesOf(c *sqlite.Conn, seq int64, m *relay.Message) ([]feedback.State, error) {
+	states := make([]feedback.State, len(m.Recipients))
+	for i := range m.Recipients {
+		states[i] = stateOf(&m.Recipients[i])
+	}
+	err := c.Query(func(row []driver.Value) error {
+		i, _ := row[0].(int64)
+		state, _ := row[1].(string)
+		if i >= 0 && i < int64(len(states)) && states[i].Before(feedback.State(state)) {
+			states[i] = feedback.State(state)
+		}
+		return nil
+	}, "SELECT recipient, state FROM outcome WHERE message=?", seq)
+	return states, err
+}
+
+// FindRecipient finds the messages that were handed over for an address from one time to another, the newest
+// first. Without case, as addresses are compared.
+func (r *Reader) FindRecipient(ctx context.Context, address string, from,
+	to time.Time) (found []feedback.Remembered, err error) {
+	k := key{keyRecipient, strings.ToLower(address)}
+	err = r.read(func(c *sqlite.Conn) error {
+		found = nil
+		for day := dayOf(to); day >= dayOf(from) && len(found) < findMost; day-- {
+			if found, err = findOn(ctx, c, found, k, day); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return slices.DeleteFunc(found, func(s feedback.Remembered) bool {
+		return !slices.ContainsFunc(s.Message.Recipients, func(r relay.Recipient) bool {
+			return strings.EqualFold(r.Address, address) && r.Last != nil && !r.Last.Time.Before(from) &&
+				!r.Last.Time.After(to)
+		})
+	}), err
+}
+
+// Remembered is what is remembered of the message with a queue id, and all that came back for it; of a mail that
+// was parted, of each of its messages. It returns relay.ErrNotFound if there is none.
+func (r *Reader) Remembered(ctx context.Context, id string) (found []feedback.Remembered, err error) {
+	err = r.read(func(c *sqlite.Conn) error {
+		found, err = find(ctx, c, nil, key{feedback.KeyQueueID, id})
+		for i := 0; err == nil && i < len(found); i++ {
+			found[i].Told, err = toldOf(c, found[i].Message.ID)
+		}
+		return err
+	})
+	if err == nil && len(found) == 0 {
+		err = relay.ErrNotFound
+	}
+	return found, err
+}
+
+// toldOf is what was told of a message, in the order in which it came.
+func toldOf(c *sqlite.Conn, id string) (all []feedback.Told, err error) {
+	err = c.Query(func(row []driver.Value) error {
+		var t feedback.Told
+		body, _ := row[0].([]byte)
+		if err := json.Unmarshal(body, &t); err != nil {
+			return err
+		}
+		all = append(all, t)
+		return nil
+	}, "SELECT body FROM told WHERE message=(SELECT seq FROM message WHERE id=?) ORDER BY n", id)
+	return all, err
+}

@@ -1,0 +1,141 @@
+package recall
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// The bounds of what was told and is not written yet.
+const (
+	bufferBytes  = 16 << 20 // about
+	flushMost    = 1000     // messages in one transaction
+	messageBytes = 640      // that a message is counted with, and for each recipient
+	eachBytes    = 256
+)
+
+// buffer has the messages that were relayed and are not written yet. It is safe for concurrent use.
+type buffer struct {
+	full    chan struct{} // fires for the first message, and when there are enough for a transaction
+	dropped atomic.Int64
+
+	mu    sync.Mutex
+	list  []remembered
+	bytes int
+}
+
+// remembered is a message that was relayed.
+type remembered struct {
+	m    *relay.Message
+	at   time.Time
+	size int // about
+}
+
+// Relayed remembers that a message was handed to its upstream for some of its recipients: those that are
+// relayed, or deferred without an answer to the final dot (Attempt.Uncertain). It is called again when
+// there are more. It copies what it needs, returns at once and never blocks; what does not fit into the
+// buffer is dropped, and counted.
+func (s *Store) Relayed(m *relay.Message) {
+	r := remembered{copyOf(m), s.o.Now(), messageBytes + eachBytes*len(m.Recipients) + len(m.Subject)}
+	b := &s.buffer
+	b.mu.Lock()
+	if b.bytes+r.size > bufferBytes {
+		b.mu.Unlock()
+		b.dropped.Add(1)
+		return
+	}
+	b.list = append(b.list, r)
+	b.bytes += r.size
+	n := len(b.list)
+	b.mu.Unlock()
+	if n == 1 || n == flushMost {
+		select {
+		case b.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// copyOf copies what is stored of a message.
+func copyOf(m *relay.Message) *relay.Message {
+	c := *m
+	c.Recipients = slices.Clone(m.Recipients)
+	for i := range c.Recipients {
+		r := &c.Recipients[i]
+		r.Diagnosis, r.History = nil, nil
+		if a := r.Last; a != nil {
+			r.Last = &relay.Attempt{
+				Time: a.Time, Upstream: a.Upstream, Host: a.Host, UpstreamID: a.UpstreamID,
+				Uncertain: a.Uncertain, DSN: a.DSN,
+			}
+		}
+	}
+	return &c
+}
+
+// take takes up to flushMost messages, the oldest first.
+func (b *buffer) take() (list []remembered, more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(len(b.list), flushMost)
+	list = slices.Clone(b.list[:n])
+	b.list = slices.Delete(b.list, 0, n)
+	for i := range list {
+		b.bytes -= list[i].size
+	}
+	return list, len(b.list) > 0
+}
+
+// flush writes messages out of the buffer, in one transaction that is not synced, and reports whether there
+// are more. Those that cannot be written are lost.
+func (s *Store) flush() (more bool) {
+	list, more := s.buffer.take()
+	if len(list) == 0 {
+		return false
+	}
+	err := s.w.transaction(false, func(t *tx) error {
+		for i := range list {
+			if err := t.remember(&list[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.buffer.dropped.Add(int64(len(list)))
+		s.o.Log.Error("relayed mail cannot be remembered; what comes back for it will not be matched",
+			"messages", len(list), "err", err)
+	}
+	return more
+}
+
+// remember stores a message, or what is new about it, with its keys.
+func (t *tx) remember(r *remembered) error {
+	day, body := dayOf(r.at), encode(r.m)
+	seq, known, err := t.Integer("SELECT seq FROM message WHERE id=?", r.m.ID)
+	switch {
+	case err != nil:
+		return err
+	case known:
+		_, err = t.Exec("UPDATE message SET day=?, body=? WHERE seq=?", day, body, seq)
+	default:
+		t.n.seq++
+		t.n.messages++
+		seq = t.n.seq
+		_, err = t.Exec("INSERT INTO message (seq, id, day, body) VALUES (?,?,?,?)", seq, r.m.ID, day, body)
+	}
+	if err != nil {
+		return err
+	}
+	for _, k := range keysOf(r.m) {
+		_, err := t.Exec("INSERT INTO key (day, hash, message) VALUES (?,?,?) ON CONFLICT DO NOTHING",
+			day, k.hash(), seq)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
