@@ -39,6 +39,10 @@ type Options struct {
 	NullSenderRefused func(lane string, a relay.Attempt) bool
 	// NoticesDue is called after a settlement that left notices; optional.
 	NoticesDue func()
+	// Relayed is called after a settlement by which recipients of m were relayed, or may have been: those
+	// deferred without an answer to the final dot (Attempt.Uncertain). It may come again for the same ones.
+	// It returns at once and does not change m; optional.
+	Relayed func(m *relay.Message)
 	// Spread gives random numbers from 0 to 1; optional.
 	Spread func() float64
 }

@@ -132,10 +132,26 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 		l.o.Log.Error("cannot settle an outcome", "lane", l.o.Name, "id", lm.tx.Message.ID, "err", err)
 		return
 	}
+	if l.o.Relayed != nil && handedOver(lm, o) {
+		after := *lm.tx.Message
+		after.Recipients = o.settlement.Recipients
+		l.o.Relayed(&after)
+	}
 	for i := range o.events {
 		l.o.Record.Record(o.events[i])
 	}
 	if len(o.settlement.Owed) > 0 {
 		l.o.NoticesDue()
 	}
+}
+
+// handedOver reports whether an attempt handed the message over for a recipient, or may have.
+func handedOver(lm *leased, o *outcome) bool {
+	for _, i := range lm.tx.Recipients {
+		r := &o.settlement.Recipients[i]
+		if r.State == relay.Relayed || r.Last != nil && r.Last.Uncertain {
+			return true
+		}
+	}
+	return false
 }
