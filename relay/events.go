@@ -118,15 +118,6 @@ func RefusedEvent(client, user string, stage diagnose.Stage, from, to, reply str
 	}
 }
 
-// FeedbackEvent says what became known of recipient i of m after the upstream's 250. tried is what the
-// recipient's server said, at the stage diagnose.StageRemote; d is nil where nothing was refused.
-func FeedbackEvent(kind EventKind, m *Message, i int, tried *Attempt, d *diagnose.Diagnosis, f *Feedback,
-	now time.Time) Event {
-	e := recipientEvent(kind, m, &m.Recipients[i], now)
-	e.Tried, e.Diagnosis, e.Feedback = tried, d, f
-	return e
-}
-
 // QuarantinedEvents say that the spool set a damaged message aside: one event for each recipient of m, or a
 // single one if m could not be read and is nil.
 func QuarantinedEvents(id string, m *Message, why string, now time.Time) []Event {

@@ -46,7 +46,9 @@ type Told struct {
 // Event is the event that t is.
 func (t *Told) Event(m *relay.Message) relay.Event {
 	f, a := t.Feedback, t.Attempt
-	e := relay.FeedbackEvent(t.Kind, m, t.Recipient, &a, t.Diagnosis, &f, f.ReportedAt)
+	r := m.Recipients[t.Recipient]
+	r.Last, r.Diagnosis = &a, t.Diagnosis
+	e := relay.FeedbackEvent(t.Kind, m, &r, &f, f.ReportedAt)
 	e.Note = t.Note
 	return e
 }

@@ -53,7 +53,7 @@ func TestRelayedIsTold(t *testing.T) {
 				return
 			}
 			if len(told) != 1 || told[0].ID != id || settled != 1 {
-				t.Fatalf("told of %d messages after %d settlements, want one after its own", len(told), settled)
+				t.Fatalf("told of %d messages after %d settlements, want one", len(told), settled)
 			}
 			last := told[0].Recipients[1]
 			if last.Last == nil || last.Last.UpstreamID != tt.attempts[1].UpstreamID {

@@ -156,8 +156,8 @@ func (t *tx) tell(message int64, key []byte, f *Effect) (Outcome, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = t.Exec("INSERT INTO told (message, key, n, recipient, state, second, body) VALUES (?,?,?,?,?,?,?)",
-		message, key, n+1, int64(f.Told.Recipient), string(f.State), f.Told.Attempt.Time.Unix(), body)
+	_, err = t.Exec("INSERT INTO told (message, key, n, recipient, state, second, body)"+
+		" VALUES (?,?,?,?,?,?,?)", message, key, n+1, int64(f.Told.Recipient), string(f.State), f.Told.Attempt.Time.Unix(), body)
 	if err != nil {
 		return "", err
 	}

@@ -94,9 +94,10 @@ func TestStates(t *testing.T) {
 			[]step{{delivered, false, OutcomeTold}, {bounced, false, OutcomeOwed}}, bounced, 1},
 		{"delivered after bounced",
 			[]step{{bounced, false, OutcomeOwed}, {delivered, false, OutcomeTold}}, bounced, 1},
-		{"bounced twice", []step{{bounced, false, OutcomeOwed}, {bounced, false, OutcomeDuplicate}}, bounced, 1},
-		{"delivered twice after bounced", []step{{bounced, false, OutcomeOwed}, {delivered, false, OutcomeTold},
-			{delivered, false, OutcomeDuplicate}}, bounced, 1},
+		{"bounced twice",
+			[]step{{bounced, false, OutcomeOwed}, {bounced, false, OutcomeDuplicate}}, bounced, 1},
+		{"delivered twice after bounced", []step{{bounced, false, OutcomeOwed},
+			{delivered, false, OutcomeTold}, {delivered, false, OutcomeDuplicate}}, bounced, 1},
 		{"all", []step{{retrying, false, OutcomeTold}, {delivered, false, OutcomeTold},
 			{bounced, false, OutcomeOwed}, {complained, false, OutcomeTold}}, complained, 1},
 		{"bounced after complained",
@@ -161,7 +162,8 @@ func TestRetries(t *testing.T) {
 	}
 	var changes []Change
 	for i, r := range b.events(more...) {
-		changes = append(changes, Change{Report: r, Effect: effect(m, &more[i], feedback.StateRetrying, false)})
+		f := effect(m, &more[i], feedback.StateRetrying, false)
+		changes = append(changes, Change{Report: r, Effect: f})
 	}
 	b.apply(changes...)
 	if n := len(b.of(m).Told); n != toldMost {
@@ -222,7 +224,8 @@ func TestToldInFull(t *testing.T) {
 	b.apply(Change{Report: b.event(e), Effect: f})
 	b.reopen()
 	got := b.of(m)
-	if len(got.Told) != 1 || got.States[0] != feedback.StateRelayed || got.States[1] != feedback.StateBounced {
+	if len(got.Told) != 1 ||
+		!slices.Equal(got.States, []feedback.State{feedback.StateRelayed, feedback.StateBounced}) {
 		t.Fatalf("remembered %+v", got)
 	}
 	told := got.Told[0]
@@ -231,8 +234,8 @@ func TestToldInFull(t *testing.T) {
 		t.Errorf("told %+v", told)
 	}
 	ev := told.Event(got.Message)
-	if ev.To != "b@x.example" || ev.ID != m.ID || ev.Tried == nil || ev.Feedback == nil || ev.Note != "a note" ||
-		!ev.Time.Equal(told.Feedback.ReportedAt) {
+	if ev.To != "b@x.example" || ev.ID != m.ID || ev.Tried == nil || ev.Feedback == nil ||
+		ev.Note != "a note" || !ev.Time.Equal(told.Feedback.ReportedAt) {
 		t.Errorf("event %+v", ev)
 	}
 	if got.Message.Subject != m.Subject || !slices.Equal(got.Message.DKIM, m.DKIM) ||
@@ -246,8 +249,8 @@ func TestForgottenMessage(t *testing.T) {
 	b := newBox(t)
 	e := said("e", feedback.KindBounced)
 	m := mail(1, begins, "a@x.example")
-	if got := b.apply(Change{Report: b.event(e), Effect: effect(m, &e, feedback.StateBounced, false)}); got[0] !=
-		OutcomeForgotten {
+	f := effect(m, &e, feedback.StateBounced, false)
+	if got := b.apply(Change{Report: b.event(e), Effect: f}); got[0] != OutcomeForgotten {
 		t.Errorf("%s, want forgotten", got[0])
 	}
 	if n := b.Stat().Waiting; n != 1 {

@@ -1,8 +1,8 @@
 // Package recall remembers what was relayed, for as long as something may come back for it, and keeps what
 // comes back until it has had its effect. It is one SQLite file of its own, beside the spool.
 //
-// Who calls it: the lanes tell it of each message that was handed over (Relayed); the webhooks and the ways of
-// bounce mail append what they get (Append); feedback/processor takes what is due (Due), looks for the
+// Who calls it: the lanes tell it of each message that was handed over (Relayed); the webhooks and the ways
+// of bounce mail append what they get (Append); feedback/processor takes what is due (Due), looks for the
 // messages (Find) and stores the effects (Apply); a report.Reporter makes bounces of what is owed, since a
 // Store is a relay.Outbox; people ask what is remembered of a message (Remembered), and for what waits or
 // could not be used (List, Show, Replay).
@@ -13,8 +13,8 @@
 //
 // What always holds:
 //
-//   - After Append returned nil the report survives kill -9 and a power cut. All changes of what came back are
-//     transactions, each of which is synced; a crash between any two loses nothing, and what is done again
+//   - After Append returned nil the report survives kill -9 and a power cut. All changes of what came back
+//     are transactions, each of which is synced; a crash between any two loses nothing, and what is done again
 //     does nothing: events are known by a key made of source, provider and id.
 //   - A recipient's state goes forward only, and its first failure wins: it leaves one notice, whatever comes
 //     how often and by which ways. Events that prove nothing (Effect.Weak) are told, and change no state.

@@ -86,9 +86,10 @@ func (r *Reader) Find(ctx context.Context, k feedback.Key) (found []feedback.Rem
 	return found, err
 }
 
-// find appends the messages that a key fits. Of the days that have a fitting message only the last is looked at, but for a queue id, which
-// may be that of several messages of one mail.
-func find(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered, k key) ([]feedback.Remembered, error) {
+// find appends the messages that a key fits. Of the days that have a fitting message only the last is looked
+// at, but for a queue id, which may be that of several messages of one mail.
+func find(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered,
+	k key) ([]feedback.Remembered, error) {
 	if k.kind == feedback.KeyQueueID {
 		if seq, ok, err := c.Integer("SELECT seq FROM message WHERE id=?", k.value); err != nil {
 			return nil, err
@@ -146,7 +147,8 @@ func findOn(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered, k 
 }
 
 // appendFound appends a message if it has the key and is not there yet.
-func appendFound(c *sqlite.Conn, found []feedback.Remembered, seq int64, k key) ([]feedback.Remembered, error) {
+func appendFound(c *sqlite.Conn, found []feedback.Remembered, seq int64,
+	k key) ([]feedback.Remembered, error) {
 	m, err := messageOf(c, seq)
 	if err != nil || m == nil || !k.fits(m) {
 		return found, err
@@ -207,8 +209,8 @@ func (r *Reader) FindRecipient(ctx context.Context, address string, from,
 	}), err
 }
 
-// Remembered is what is remembered of the message with a queue id, and all that came back for it; of a mail that
-// was parted, of each of its messages. It returns relay.ErrNotFound if there is none.
+// Remembered is what is remembered of the message with a queue id, and all that came back for it; of a mail
+// that was parted, of each of its messages. It returns relay.ErrNotFound if there is none.
 func (r *Reader) Remembered(ctx context.Context, id string) (found []feedback.Remembered, err error) {
 	err = r.read(func(c *sqlite.Conn) error {
 		found, err = find(ctx, c, nil, key{feedback.KeyQueueID, id})

@@ -118,7 +118,8 @@ func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report
 			}
 			due = append(due, report)
 			return nil
-		}, "SELECT "+reportColumns+" FROM report WHERE due IS NOT NULL ORDER BY due, seq LIMIT ?", int64(most)+1)
+		}, "SELECT "+reportColumns+" FROM report WHERE due IS NOT NULL ORDER BY due, seq LIMIT ?",
+			int64(most)+1)
 	})
 	return due, next, err
 }

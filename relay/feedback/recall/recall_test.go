@@ -273,8 +273,8 @@ func TestFindRecipient(t *testing.T) {
 	} {
 		found, err := b.FindRecipient(t.Context(), tt.address, tt.from, tt.to)
 		if err != nil || len(found) != tt.want {
-			t.Errorf("%s from %v to %v: %d messages, %v; want %d", tt.address, tt.from, tt.to, len(found), err,
-				tt.want)
+			t.Errorf("%s from %v to %v: %d messages, %v; want %d", tt.address, tt.from, tt.to,
+				len(found), err, tt.want)
 		}
 	}
 }

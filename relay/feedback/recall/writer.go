@@ -36,7 +36,7 @@ type writer struct {
 }
 
 // change is a change of the database that somebody waits for. make may be called more than once: a
-// transaction that failed is made again. Its error is trouble of the database, and undoes it; other results
+// transaction that failed is made again. Its error is one of the database, and undoes it; other results
 // it leaves in its variables.
 type change struct {
 	make func(*tx) error
