@@ -29,8 +29,8 @@ const (
 		"password, made in the account's security settings; Microsoft 365 takes no password for IMAP at " +
 		"all and wants OAuth. IMAP must be switched on for the mailbox."
 	fixToken = "Check that the token is for this user and has the scope for IMAP " +
-		"(https://outlook.office.com/IMAP.AccessAsUser.All, https://mail.google.com/), that the application " +
-		"may read this mailbox, and that IMAP is switched on for it."
+		"(https://outlook.office.com/IMAP.AccessAsUser.All, https://mail.google.com/), that the " +
+		"application may read this mailbox, and that IMAP is switched on for it."
 	fixMechanism = "Use what the server offers: a password or OAuth."
 )
 
@@ -71,7 +71,7 @@ func (s *session) token(ctx context.Context) error {
 		token, err := s.o.Token(ctx, refused)
 		switch {
 		case err != nil:
-			return trouble("getting an access token", err)
+			return doing("getting an access token", err)
 		case token == "" || strings.ContainsFunc(token, invisible):
 			return errors.New("the access token is empty or has other than visible ASCII in it")
 		}
@@ -103,7 +103,7 @@ func judge(err error, fix string) error {
 	if !errors.As(err, &said) {
 		return err
 	}
-	err = trouble("logging in", err)
+	err = doing("logging in", err)
 	switch said.Code {
 	case imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit,
 		imap.ResponseCodeServerBug:

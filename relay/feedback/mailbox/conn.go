@@ -33,13 +33,13 @@ func (b *IMAP) connect(ctx context.Context) (*session, error) {
 	d := net.Dialer{Timeout: b.o.Timeout}
 	conn, err := d.DialContext(ctx, "tcp", b.address())
 	if err != nil {
-		return nil, trouble("connecting", err)
+		return nil, doing("connecting", err)
 	}
 	s := &session{IMAP: b, conn: conn, nudged: make(chan struct{}, 1)}
 	s.detach = context.AfterFunc(ctx, func() { conn.Close() })
 	if err := s.limited(b.o.Timeout, s.greet); err != nil {
 		s.close()
-		return nil, trouble("connecting to "+b.address(), err)
+		return nil, doing("connecting to "+b.address(), err)
 	}
 	return s, nil
 }
@@ -125,7 +125,7 @@ func (s *session) idle(ctx context.Context) error {
 		s.idles = false // offered, and refused all the same
 		return nil
 	} else if err != nil {
-		return trouble("IDLE", err)
+		return doing("IDLE", err)
 	}
 	t := time.NewTimer(s.o.Renew)
 	defer t.Stop()
@@ -142,7 +142,7 @@ func (s *session) idle(ctx context.Context) error {
 		return idle.Wait()
 	})
 	if err != nil {
-		return trouble("IDLE", err)
+		return doing("IDLE", err)
 	}
 	return nil
 }

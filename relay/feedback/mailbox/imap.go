@@ -62,7 +62,7 @@ type IMAP struct {
 
 	at      position
 	silent  bool     // credentials were refused, which was logged
-	last    string   // the trouble that was logged
+	last    string   // the error that was logged
 	secrets []string // what was sent to log in, in all its forms
 }
 
@@ -115,7 +115,7 @@ func (b *IMAP) Run(ctx context.Context) {
 			pause = b.o.MaxBackoff
 			b.logRefused(refused, pause)
 		} else {
-			b.logTrouble(err, pause)
+			b.logError(err, pause)
 		}
 		if !sleep(ctx, pause) {
 			return
@@ -167,8 +167,8 @@ func (b *IMAP) logRefused(err *refusedError, next time.Duration) {
 		"fix", err.fix, "next_try", next)
 }
 
-// logTrouble tells why the folder is not read, once for each reason in a row.
-func (b *IMAP) logTrouble(err error, next time.Duration) {
+// logError tells why the folder is not read, once for each reason in a row.
+func (b *IMAP) logError(err error, next time.Duration) {
 	text := b.public(err)
 	if text == b.last {
 		return
@@ -192,5 +192,5 @@ func (b *IMAP) public(err error) string {
 // address is where the server listens.
 func (b *IMAP) address() string { return net.JoinHostPort(b.o.Host, strconv.Itoa(b.o.Port)) }
 
-// trouble says what was being done when an error happened.
-func trouble(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
+// doing says what was being done when an error happened.
+func doing(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

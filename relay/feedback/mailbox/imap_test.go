@@ -244,7 +244,9 @@ func TestAfter(t *testing.T) {
 			w.waitIdle()
 			stop()
 
-			want := []string{personMail(1) + "[\\deleted]", personMail(2) + "[\\flagged]", personMail(3) + "[]"}
+			want := []string{
+				personMail(1) + "[\\deleted]", personMail(2) + "[\\flagged]", personMail(3) + "[]",
+			}
 			if !c.gone {
 				want = append(want, bounceMail(1)+fmt.Sprint(lower(c.bounceFlags)))
 			}
@@ -483,13 +485,17 @@ func TestOAuth(t *testing.T) {
 		stop = w.run()
 		smtptest.WaitFor(t, "the log", func() bool { return strings.Contains(w.log.String(), "ERROR") })
 		stop()
-		if log := w.log.String(); !strings.Contains(log, "scope") || strings.Contains(log, "worthless-token") {
+		log := w.log.String()
+		if !strings.Contains(log, "scope") || strings.Contains(log, "worthless-token") {
 			t.Errorf("%s: log:\n%s", mechanism, log)
 		}
 
-		w.o.Token = func(context.Context, string) (string, error) { return "", errors.New("no token today") }
+		none := errors.New("no token today")
+		w.o.Token = func(context.Context, string) (string, error) { return "", none }
 		stop = w.run()
-		smtptest.WaitFor(t, "the log", func() bool { return strings.Contains(w.log.String(), "no token today") })
+		smtptest.WaitFor(t, "the log", func() bool {
+			return strings.Contains(w.log.String(), "no token today")
+		})
 		stop()
 	}
 }

@@ -35,7 +35,7 @@ const (
 )
 
 // Take makes a mail durable if it is feedback, and says what it is. After nil nothing more is done to keep
-// it. An error is for trouble of our own, never for what the mail says: the same mail is given again, and
+// it. An error is about ourselves, never about what the mail says: the same mail is given again, and
 // until it is taken no later one is. It may be given a mail that it has taken before. It returns when ctx is
 // done, and keeps no reference to mail.
 type Take func(ctx context.Context, mail []byte) (Verdict, error)

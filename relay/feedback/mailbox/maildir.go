@@ -43,7 +43,7 @@ type Maildir struct {
 	o    MaildirOptions
 	log  *slog.Logger
 	done map[string]bool // the files of new that were dealt with
-	last string          // the trouble that was logged
+	last string          // the error that was logged
 }
 
 // NewMaildir makes a Maildir.
@@ -123,7 +123,7 @@ func (m *Maildir) watch() (events chan fsnotify.Event, stop func()) {
 	return w.Events, func() { w.Close() }
 }
 
-// report tells of trouble, once for each reason in a row, and of its end.
+// report tells of an error, once for each reason in a row, and of its end.
 func (m *Maildir) report(err error, next time.Duration) {
 	switch {
 	case err == nil && m.last != "":
@@ -211,7 +211,7 @@ func byAge(entries []fs.DirEntry) []fs.DirEntry {
 func (m *Maildir) one(ctx context.Context, name string, mail []byte) (stays bool, err error) {
 	verdict, err := m.o.Take(ctx, mail)
 	if err != nil {
-		return false, trouble("taking a mail", err)
+		return false, doing("taking a mail", err)
 	}
 	if verdict != Feedback || m.o.After.Action == Leave {
 		return true, nil

@@ -21,7 +21,7 @@ func (s *session) open() error {
 		return err
 	})
 	if err != nil {
-		return trouble(fmt.Sprintf("opening folder %q", s.o.Folder), err)
+		return doing(fmt.Sprintf("opening folder %q", s.o.Folder), err)
 	}
 	if s.at.Mailbox == s.name && s.at.Validity == folder.UIDValidity {
 		return nil
@@ -41,7 +41,7 @@ func (s *session) scan(ctx context.Context) error {
 	}
 	uids, err := s.found()
 	if err != nil {
-		return trouble("searching", err)
+		return doing("searching", err)
 	}
 	for _, uid := range uids {
 		if err := s.one(ctx, uid); err != nil {
@@ -84,12 +84,12 @@ func (s *session) found() ([]imap.UID, error) {
 func (s *session) one(ctx context.Context, uid imap.UID) error {
 	mail, there, err := s.fetch(uid)
 	if err != nil {
-		return trouble("reading a mail", err)
+		return doing("reading a mail", err)
 	}
 	if there { // somebody may have removed it meanwhile
 		verdict, err := s.o.Take(ctx, mail)
 		if err != nil {
-			return trouble("taking a mail", err)
+			return doing("taking a mail", err)
 		}
 		if verdict == Feedback {
 			if err := s.treat(uid); err != nil {

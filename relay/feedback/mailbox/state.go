@@ -24,8 +24,8 @@ type looked struct {
 	Names   []string `json:"names"`
 }
 
-// readState reads a state file into v; without one v stays as it is. After an error the mailbox may as well be
-// read from its start.
+// readState reads a state file into v; without one v stays as it is. After an error the mailbox may as well
+// be read from its start.
 func readState(name string, v any) error {
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {

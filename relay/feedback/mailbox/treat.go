@@ -26,7 +26,7 @@ func (s *session) treat(uid imap.UID) error {
 			"err", s.public(err))
 		return nil
 	} else if err != nil {
-		return trouble("after taking a mail", err)
+		return doing("after taking a mail", err)
 	}
 	return nil
 }

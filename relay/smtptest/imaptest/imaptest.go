@@ -247,7 +247,8 @@ func (c *session) Login(username, password string) error {
 	if c.s.o.Says != nil {
 		text = c.s.o.Says(password)
 	}
-	return &imap.Error{Type: imap.StatusResponseTypeNo, Code: imap.ResponseCodeAuthenticationFailed, Text: text}
+	return &imap.Error{Type: imap.StatusResponseTypeNo, Code: imap.ResponseCodeAuthenticationFailed,
+		Text: text}
 }
 
 // Idle implements imapserver.Session.
