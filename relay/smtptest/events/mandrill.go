@@ -1,0 +1,52 @@
+package events
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// mandrill is a form with a batch of one event. Metadata come from X-MC-Metadata.
+func (s *Sender) mandrill(m *Mail, e *Event) ([]byte, error) {
+	metadata := object{}
+	_ = json.Unmarshal([]byte(m.value("X-MC-Metadata")), &metadata) // none, if it is not JSON
+	message := object{"_id": newID(), "ts": e.Time.Unix(), "email": e.Recipient, "sender": m.From,
+		"subject": m.value("Subject"), "metadata": metadata}
+	event := object{"ts": e.Time.Unix(), "msg": message, "_id": message["_id"]}
+	switch e.Kind {
+	case Bounced:
+		event["event"], message["diag"] = "soft_bounce", "smtp;"+e.line()
+		message["bounce_description"] = "general"
+		if e.hard() {
+			event["event"], message["bounce_description"] = "hard_bounce", "bad_mailbox"
+		}
+		if e.about("2.2") {
+			message["bounce_description"] = "mailbox_full"
+		}
+	case Retrying:
+		event["event"] = "deferral"
+		message["smtp_events"] = []object{{"ts": e.Time.Unix(), "type": "deferred", "diag": e.line()}}
+	case Delivered:
+		event["event"], message["diag"] = "delivered", e.line()
+	case Dropped:
+		event["event"], message["reject"] = "reject", object{"reason": "hard-bounce"}
+	case Complained:
+		event["event"] = "spam"
+	}
+	batch, err := json.Marshal([]object{event})
+	return []byte(url.Values{"mandrill_events": {string(batch)}}.Encode()), err
+}
+
+// signMandrill signs the URL as it was entered there, and the form.
+func (s *Sender) signMandrill(r *http.Request, body []byte, _ time.Time) error {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return err
+	}
+	signature := mac(sha1.New, s.key, s.url+"mandrill_events"+form.Get("mandrill_events"))
+	r.Header.Set("X-Mandrill-Signature", base64.StdEncoding.EncodeToString(signature))
+	return nil
+}
