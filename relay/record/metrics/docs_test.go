@@ -61,6 +61,7 @@ func labels(f *dto.MetricFamily) []string {
 func TestMetricsAreDocumented(t *testing.T) {
 	m := fresh("shop")
 	m.Record(mailboxFull("failed")) // so that every family has a series
+	m.Feedback("webhook", "ses", "matched")
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

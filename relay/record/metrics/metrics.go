@@ -29,7 +29,7 @@ import (
 	"mailwhy/relay"
 )
 
-// Options are what a Metrics is made of. All are required.
+// Options are what a Metrics is made of. All but Feedback are required.
 type Options struct {
 	Queue     func(context.Context) (Spool, error)
 	Lanes     func() []relay.LaneState
@@ -37,6 +37,9 @@ type Options struct {
 	Now       func() time.Time // wall clock
 	Version   string           // of mailwhy
 	GoVersion string
+
+	// Feedback is how the work on feedback stands; nil when feedback is off.
+	Feedback func() FeedbackState
 }
 
 // Metrics are the counters of one relay. Its methods are safe for concurrent use.
@@ -45,6 +48,7 @@ type Metrics struct {
 	clients   names[string, client]
 	upstreams names[string, upstream]
 	reports   [len(reportKinds)]prometheus.Counter
+	feedback  *feedback // nil when it is off
 	registry  *prometheus.Registry
 	page      http.Handler
 
@@ -56,7 +60,7 @@ var _ relay.Recorder = (*Metrics)(nil)
 
 // New makes a Metrics that knows no names yet.
 func New(o Options) *Metrics {
-	m := &Metrics{series: newSeries(), registry: prometheus.NewRegistry()}
+	m := &Metrics{series: newSeries(o.Feedback != nil), registry: prometheus.NewRegistry()}
 	m.clients.init("unnamed", m.series.client)
 	m.upstreams.init("other", m.series.upstream)
 	for i, kind := range reportKinds {
@@ -65,6 +69,10 @@ func New(o Options) *Metrics {
 	m.registry.MustRegister(m.series.all()...)
 	m.registry.MustRegister(newLaneGauges(o.Lanes), newLoginGauges(o.Logins, o.Now),
 		newQueueGauges(o.Queue, o.Now), buildInfo(&o))
+	if o.Feedback != nil {
+		m.feedback = newFeedback(o.Feedback, o.Now)
+		m.registry.MustRegister(m.feedback)
+	}
 	m.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
@@ -84,6 +92,7 @@ type Names struct {
 	Upstreams []string
 	Clients   []string
 	Reasons   []diagnose.Reason
+	Providers []string // whose webhooks are configured
 }
 
 // Know adds names. What was known before stays known: a counter that goes away would spoil a rate.
@@ -95,6 +104,9 @@ func (m *Metrics) Know(n Names) {
 	m.reasons = slices.Compact(m.reasons)
 	m.clients.know(n.Clients)
 	m.upstreams.know(n.Upstreams)
+	if m.feedback != nil {
+		m.feedback.providers.know(n.Providers)
+	}
 	m.upstreams.each(func(u *upstream) { u.reasons.know(m.reasons) })
 }
 
@@ -120,6 +132,7 @@ func (m *Metrics) Record(e relay.Event) {
 	default:
 		if i := slices.Index(outcomes[:], e.Kind); i >= 0 {
 			m.upstreams.of(e.Lane).outcome(i, &e)
+			m.observeFeedback(&e)
 		}
 	}
 }
@@ -144,7 +157,9 @@ func (u *upstream) outcome(kind int, e *relay.Event) {
 func observe(h prometheus.Observer, d time.Duration) { h.Observe(max(d, 0).Seconds()) }
 
 // tried reports whether the event's attempt has just been made. Mail that is given up while its lane is
-// paused carries an older one, and what could not be read here was never offered.
+// paused carries an older one, what could not be read here was never offered, and of what is told later the
+// attempt is the upstream's.
 func tried(e *relay.Event) bool {
-	return e.Kind != relay.EventExpired && e.Tried.Stage != diagnose.StageQueue
+	return e.Kind != relay.EventExpired && e.Tried.Stage != diagnose.StageQueue &&
+		e.Tried.Stage != diagnose.StageRemote
 }

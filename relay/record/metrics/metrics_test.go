@@ -33,7 +33,17 @@ func fresh(clients ...string) *Metrics {
 
 // freshWith is fresh with a spool that answers so.
 func freshWith(queue func(context.Context) (Spool, error), clients ...string) *Metrics {
-	m := New(Options{
+	m := New(optionsOf(queue))
+	m.Know(Names{
+		Upstreams: []string{"default"}, Clients: clients,
+		Reasons: []diagnose.Reason{"mailbox_full", "user_unknown"}, Providers: []string{"ses", "postmark"},
+	})
+	return m
+}
+
+// optionsOf are Options with everything on, and a spool that answers so.
+func optionsOf(queue func(context.Context) (Spool, error)) Options {
+	return Options{
 		Queue: queue,
 		Lanes: func() []relay.LaneState {
 			return []relay.LaneState{{Name: "default", Paused: true, Limit: 20, Rate: 2.5}}
@@ -43,12 +53,8 @@ func freshWith(queue func(context.Context) (Spool, error), clients ...string) *M
 				SecretExpires: noon.Add(time.Hour)}, {Upstream: "other"}}
 		},
 		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
-	})
-	m.Know(Names{
-		Upstreams: []string{"default"}, Clients: clients,
-		Reasons: []diagnose.Reason{"mailbox_full", "user_unknown"},
-	})
-	return m
+		Feedback: func() FeedbackState { return FeedbackState{Waiting: 4, Remembered: 5} },
+	}
 }
 
 // pageOf is what a scraper gets.
@@ -159,6 +165,9 @@ func TestBound(t *testing.T) {
 				e := mailboxFull(kind)
 				e.Client, e.Lane, e.User, e.From, e.To, e.State = stranger, stranger, stranger, stranger,
 					stranger, stranger
+				e.Feedback = &relay.Feedback{Source: stranger, Provider: stranger, ProviderType: stranger}
+				m.Feedback("webhook", stranger, "matched")
+				m.Feedback(stranger, stranger, stranger)
 				e.Diagnosis = &diagnose.Diagnosis{Category: diagnose.Category(stranger),
 					Reason: diagnose.Reason(stranger)}
 				m.Record(e)

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,11 +16,13 @@ var outcomes = [...]relay.EventKind{
 	relay.EventRelayed, relay.EventDeferred, relay.EventFailed, relay.EventExpired, relay.EventHeld,
 	relay.EventReleased, relay.EventMoved,
 	relay.EventSuppressed, relay.EventDropped, relay.EventQuarantined,
+	relay.EventRetrying, relay.EventDelivered, relay.EventBounced, relay.EventComplained,
 }
 
 // diagnosed reports whether events of a kind always carry a diagnosis.
 func diagnosed(k relay.EventKind) bool {
-	return k == relay.EventDeferred || k == relay.EventFailed || k == relay.EventExpired
+	return k == relay.EventDeferred || k == relay.EventFailed || k == relay.EventExpired ||
+		k == relay.EventRetrying || k == relay.EventBounced || k == relay.EventComplained
 }
 
 // noCategory is the category of what has no diagnosis.
@@ -65,9 +68,11 @@ type series struct {
 	messages, recipients, refused     *prometheus.CounterVec
 	outcomes, reasons, bounces, lanes *prometheus.CounterVec
 	attempts, delays                  *prometheus.HistogramVec
+
+	feedback bool // it is on
 }
 
-func newSeries() *series {
+func newSeries(feedback bool) *series {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
@@ -76,6 +81,7 @@ func newSeries() *series {
 		return prometheus.NewHistogramVec(o, []string{"upstream"})
 	}
 	return &series{
+		feedback: feedback,
 		messages: counter("mailwhy_messages_accepted_total", "Messages accepted, by client.", "client"),
 		recipients: counter("mailwhy_recipients_accepted_total",
 			"Recipients of accepted messages, by client.", "client"),
@@ -117,7 +123,7 @@ func (s *series) client(name string) *client {
 
 // upstream is what is counted for an upstream. The series of what always has a diagnosis are there from the
 // start for every category, of the rest the one of none, and no series for an upstream that is not
-// configured.
+// configured. Those of what is told after the upstream's 250 are there from the start where feedback is on.
 type upstream struct {
 	s        *series
 	name     string
@@ -139,6 +145,9 @@ func (s *series) upstream(name string) *upstream {
 		u.lane[i].get(func() prometheus.Counter { return u.newLane(i) })
 	}
 	for i, kind := range outcomes {
+		if slices.Contains(told[:], kind) && !s.feedback {
+			continue
+		}
 		for j, category := range categories {
 			if diagnosed(kind) == (category != noCategory) {
 				u.cells[i][j].get(func() prometheus.Counter { return u.newOutcome(i, j) })
