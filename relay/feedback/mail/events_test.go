@@ -68,7 +68,8 @@ func TestFailure(t *testing.T) {
 // TestKinds: what becomes of a recipient is what the report's Action says.
 func TestKinds(t *testing.T) {
 	fields := func(action, status string) string {
-		return "\r\nFinal-Recipient: rfc822; bob@c.example\r\nAction: " + action + "\r\nStatus: " + status + "\r\n"
+		return "\r\nFinal-Recipient: rfc822; bob@c.example\r\nAction: " + action +
+			"\r\nStatus: " + status + "\r\n"
 	}
 	for _, tt := range []struct {
 		action, status string
@@ -149,8 +150,9 @@ func TestSameMailTwice(t *testing.T) {
 		"out of a mailbox": "Return-Path: <>\r\nDelivered-To: b@bounces.shop.example\r\n" +
 			"Received: from mx.c.example by mail.shop.example; Sun, 29 Nov 2026 10:01:04 +0000\r\n" + content,
 		"out of a maildir": strings.ReplaceAll(content, "\r\n", "\n"),
-		"from mbox":        "From MAILER-DAEMON Sun Nov 29 10:01:04 2026\n" + strings.ReplaceAll(content, "\r\n", "\n"),
-		"without its end":  strings.TrimRight(content, "\r\n"),
+		"from mbox": "From MAILER-DAEMON Sun Nov 29 10:01:04 2026\n" +
+			strings.ReplaceAll(content, "\r\n", "\n"),
+		"without its end": strings.TrimRight(content, "\r\n"),
 	} {
 		if e := one(t, &Mail{Content: []byte(again)}); e.ID != first.ID {
 			t.Errorf("%s: another id", name)
@@ -172,8 +174,8 @@ func TestSameMailTwice(t *testing.T) {
 // TestJournalled: a mail comes out of the journal as it went in.
 func TestJournalled(t *testing.T) {
 	for _, m := range []Mail{
-		{Content: []byte("a\x00\xff"), From: NullSender, To: []string{"b+x@bounces.example", `"a b"@c.example`},
-			Peer: "mx.c.example", Proved: []string{"c.example", "d.example"}, Cut: true},
+		{Content: []byte("a\x00\xff"), From: NullSender,
+			To: []string{"b+x@bounces.example", `"a b"@c.example`}, Peer: "mx.c.example", Proved: []string{"c.example", "d.example"}, Cut: true},
 		{Content: []byte("a")},
 	} {
 		stored, err := json.Marshal(m.raw("bounces", came()))

@@ -28,8 +28,8 @@ func TestTake(t *testing.T) {
 	report := &Mail{Content: []byte(status("", failed("bob@c.example"))), From: NullSender,
 		To: []string{paths(t).Address(theID)}, Peer: "192.0.2.1"}
 	for _, m := range []*Mail{
-		report, {Content: []byte(unknown), From: NullSender}, {Content: []byte(answer), From: "bob@c.example"},
-		{Content: []byte(vacation)},
+		report, {Content: []byte(unknown), From: NullSender},
+		{Content: []byte(answer), From: "bob@c.example"}, {Content: []byte(vacation)},
 	} {
 		if _, err := in.Take(t.Context(), m); err != nil {
 			t.Fatal(err)
@@ -38,8 +38,8 @@ func TestTake(t *testing.T) {
 	if got := strings.Join(*said, " "); got != "report unread person automatic" {
 		t.Errorf("recorded %s", got)
 	}
-	if len(j.kept) != 2 || !bytes.Equal(j.kept[0].Body, report.Content) || Of(&j.kept[0]).Peer != "192.0.2.1" ||
-		j.kept[0].Source != "bounces" {
+	if len(j.kept) != 2 || !bytes.Equal(j.kept[0].Body, report.Content) ||
+		Of(&j.kept[0]).Peer != "192.0.2.1" || j.kept[0].Source != "bounces" {
 		t.Errorf("kept %+v", j.kept)
 	}
 }
@@ -61,9 +61,9 @@ func TestTakeCutsShort(t *testing.T) {
 	in, j, _ := intake(t, nil)
 	content := status("", failed("bob@c.example"))
 	content = strings.Replace(content, "\r\n--B--\r\n", "\r\n"+strings.Repeat("x", 3<<20)+"\r\n--B--\r\n", 1)
-	if v, err := in.Take(t.Context(), &Mail{Content: []byte(content), From: NullSender}); v != VerdictReport ||
-		err != nil {
-		t.Fatalf("%s, error %v", v, err)
+	verdict, err := in.Take(t.Context(), &Mail{Content: []byte(content), From: NullSender})
+	if verdict != VerdictReport || err != nil {
+		t.Fatalf("%s, error %v", verdict, err)
 	}
 	if len(j.kept[0].Body) != MaxSize || !Of(&j.kept[0]).Cut {
 		t.Errorf("kept %d bytes, cut: %v", len(j.kept[0].Body), Of(&j.kept[0]).Cut)

@@ -29,11 +29,12 @@ func came() time.Time { return time.Date(2026, 11, 29, 11, 0, 0, 0, time.UTC) }
 // status is a report as Postfix writes it, with the fields of one or more recipients.
 func status(header, recipients string) string {
 	return header + "From: MAILER-DAEMON@mx.c.example (Mail Delivery System)\r\n" +
-		"Subject: Undelivered Mail Returned to Sender\r\nMessage-ID: <20261129100102.7F3A2@mx.c.example>\r\n" +
+		"Subject: Undelivered Mail Returned to Sender\r\n" +
+		"Message-ID: <20261129100102.7F3A2@mx.c.example>\r\n" +
 		"Date: Sun, 29 Nov 2026 10:01:02 +0000\r\nMIME-Version: 1.0\r\n" +
 		"Content-Type: multipart/report; report-type=delivery-status; boundary=\"B\"\r\n\r\n" +
-		"--B\r\nContent-Type: text/plain\r\n\r\nI'm sorry to have to inform you that your message could not\r\n" +
-		"be delivered to one or more recipients.\r\n\r\n" +
+		"--B\r\nContent-Type: text/plain\r\n\r\nI'm sorry to have to inform you that your message could\r\n" +
+		"not be delivered to one or more recipients.\r\n\r\n" +
 		"--B\r\nContent-Type: message/delivery-status\r\n\r\n" +
 		"Reporting-MTA: dns; MX.c.example\r\n" + recipients +
 		"\r\n--B\r\nContent-Type: text/rfc822-headers\r\n\r\n" + original + "\r\n--B--\r\n"
@@ -83,7 +84,8 @@ func paths(t testing.TB) *returnpath.Paths {
 
 // reader is one for the tests.
 func reader(t testing.TB) *Reader {
-	return &Reader{Paths: paths(t), Own: func(id string) bool { return id == "<own.token@relay.shop.example>" }}
+	own := func(id string) bool { return id == "<own.token@relay.shop.example>" }
+	return &Reader{Paths: paths(t), Own: own}
 }
 
 // events are those of a mail that came through the journal.

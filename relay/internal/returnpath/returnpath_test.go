@@ -154,7 +154,8 @@ func FuzzParse(f *testing.F) {
 	p := paths(f)
 	for _, seed := range []string{
 		"b+" + token + "@bounces.example.com", "b+" + bobs + "@bounces.example.com",
-		"SRS0=a=b=bounces.example.com=b+" + token + "@x", "SRS1=a=b==c=d=bounces.example.com=b+" + token + "@x",
+		"SRS0=a=b=bounces.example.com=b+" + token + "@x",
+		"SRS1=a=b==c=d=bounces.example.com=b+" + token + "@x",
 		"prvs=1=b+" + token + "@bounces.example.com", "=@=", "SRS1=@", "SRS0+", "b+@bounces.example.com",
 	} {
 		f.Add(seed)
