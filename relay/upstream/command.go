@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -73,24 +74,25 @@ func addressesASCII(t *relay.Transaction) bool {
 	return ascii(t.From)
 }
 
-// appendMail appends the MAIL command (RFC 5321, 4.1.1.2).
-func appendMail(dst []byte, t *relay.Transaction, ext *extensions, utf8 bool) []byte {
+// appendMail appends the MAIL command of a part (RFC 5321, 4.1.1.2).
+func appendMail(dst []byte, p *part, ext *extensions) []byte {
+	t := p.d.t
 	e := &t.Message.Envelope
-	dst = append(append(append(dst, "MAIL FROM:<"...), t.From...), '>')
+	dst = append(append(append(dst, "MAIL FROM:<"...), cmp.Or(p.stamp.From, t.From)...), '>')
 	if ext.sized && t.Message.Size > 0 {
-		dst = strconv.AppendInt(append(dst, " SIZE="...), t.Message.Size, 10)
+		dst = strconv.AppendInt(append(dst, " SIZE="...), t.Message.Size+p.stamp.Field.Size(), 10)
 	}
 	if e.Body != relay.BodyUndeclared && ext.EightBit {
 		dst = append(append(dst, " BODY="...), e.Body...)
 	}
-	if utf8 && ext.SMTPUTF8 {
+	if p.utf8 && ext.SMTPUTF8 {
 		dst = append(dst, " SMTPUTF8"...)
 	}
 	if ext.DSN && e.Ret != relay.RetUndeclared {
 		dst = append(append(dst, " RET="...), e.Ret...) // RFC 3461, 5.2.1
 	}
-	if ext.DSN && e.EnvID != "" {
-		dst = append(append(dst, " ENVID="...), xtext.Encode(e.EnvID)...)
+	if id := cmp.Or(e.EnvID, p.stamp.EnvID); ext.DSN && id != "" {
+		dst = append(append(dst, " ENVID="...), xtext.Encode(id)...)
 	}
 	return append(dst, "\r\n"...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/upstream/stamp"
 )
 
 // delivery is one relay.Transaction in progress, as one SMTP transaction or, with many recipients, as
@@ -101,6 +102,7 @@ type part struct {
 	rcpts   []int // indexes into d.attempts
 	utf8    bool  // SMTPUTF8 is needed
 	content io.ReadCloser
+	stamp   stamp.Stamp // what is added to this transaction
 	began   time.Time
 	lack    *netError // what this connection does not offer, but another may
 

@@ -19,7 +19,7 @@ func (x *exchange) envelope(dst []byte, p *part) []byte {
 	if !c.ext.Pipelining {
 		return dst
 	}
-	dst = appendMail(dst, p.d.t, &c.ext, p.utf8)
+	dst = appendMail(dst, p, &c.ext)
 	for _, i := range p.rcpts {
 		dst = appendRcpt(dst, p.d.recipient(i), &c.ext)
 	}
@@ -51,7 +51,7 @@ func (x *exchange) answers(p *part) (data reply, again bool, l *loss) {
 		}
 	}
 	mail, l := x.ask(diagnose.StageMail, x.p.opt.Timeouts.Command, func(b []byte) []byte {
-		return appendMail(b, p.d.t, &x.c.ext, p.utf8)
+		return appendMail(b, p, &x.c.ext)
 	})
 	if l == nil {
 		l = x.stale(p, mail)

@@ -8,6 +8,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/upstream/stamp"
 )
 
 // exchange is one call of Relay.
@@ -175,8 +176,29 @@ func (x *exchange) prepare(p *part) bool {
 		return false
 	}
 	p.rcpts, d.waiting = d.waiting[:n:n], d.waiting[n:]
+	if x.p.opt.Stamp != nil {
+		x.mark(p)
+	}
 	p.ready = true
 	return true
+}
+
+// mark asks for p's stamp. A field that would make the message too large for the server is left out (RFC
+// 1870, 6.1).
+func (x *exchange) mark(p *part) {
+	t := p.d.t
+	to := make([]int, len(p.rcpts))
+	for i, at := range p.rcpts {
+		to[i] = t.Recipients[at]
+	}
+	p.stamp = x.p.opt.Stamp(t, to)
+	f := &p.stamp.Field
+	if limit := x.c.ext.Size; limit > 0 && t.Message.Size+f.Size() > limit {
+		*f = stamp.Field{}
+	}
+	if f.Name != "" {
+		p.content = f.Add(p.content)
+	}
 }
 
 // admit compares p with what the server offers and opens the content.

@@ -11,9 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"mailwhy/relay"
 	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/upstream/mechanism"
 	"mailwhy/relay/upstream/proxy"
+	"mailwhy/relay/upstream/stamp"
 )
 
 // TLS are the TLS settings of an upstream.
@@ -48,6 +50,10 @@ type Options struct {
 	RcptMax     int           // recipients per transaction
 	Timeouts    Timeouts
 	Grace       time.Duration // for the transaction in progress when the context is cancelled
+
+	// Stamp says what is added to a transaction for those of its message's recipients whose indexes are to;
+	// nil: nothing. It is called for each transaction, from the calling goroutines of Relay.
+	Stamp func(t *relay.Transaction, to []int) stamp.Stamp
 
 	Now    func() time.Time                                                     // nil: time.Now
 	Log    *slog.Logger                                                         // nil: discard

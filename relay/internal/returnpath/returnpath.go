@@ -58,8 +58,8 @@ func New(base string, keys ...[]byte) (*Paths, error) {
 		encoding: base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)}
 	const room = maxLocal - 1 - idLen - codeLen - recipientLen
 	switch {
-	case strings.ContainsAny(p.local, "\"@\\ <>"):
-		return nil, fmt.Errorf("return path %q: the local part must need no quotes", base)
+	case strings.ContainsAny(base[:at], "\"@\\<>"), strings.ContainsFunc(base, notPlain):
+		return nil, fmt.Errorf("return path %q: it must be ASCII and need no quotes", base)
 	case len(p.local) > room:
 		return nil, fmt.Errorf("return path %q: the local part may have at most %d bytes", base, room)
 	case len(keys) == 0:
@@ -154,5 +154,8 @@ func (p *Paths) token(token string) (Path, bool) {
 	}
 	return Path{}, false
 }
+
+// notPlain reports whether r is not a visible ASCII character.
+func notPlain(r rune) bool { return r <= ' ' || r > '~' }
 
 func equal(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }

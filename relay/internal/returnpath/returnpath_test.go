@@ -139,6 +139,8 @@ func TestNewRefuses(t *testing.T) {
 		{"@bounces.example.com", [][]byte{key}, "write an address"},
 		{"b@", [][]byte{key}, "write an address"},
 		{`"b c"@bounces.example.com`, [][]byte{key}, "quotes"},
+		{"b@bounces.example.com\r\nRSET", [][]byte{key}, "quotes"},
+		{"bücher@bounces.example.com", [][]byte{key}, "ASCII"},
 		{"a-local-part-of-20-b@bounces.example.com", [][]byte{key}, "at most 18 bytes"},
 		{"b@bounces.example.com", nil, "no key"},
 		{"b@bounces.example.com", [][]byte{key, []byte("short")}, "at least 16"},
