@@ -50,7 +50,8 @@ type Spool interface {
 	// Settle replaces the state of the message's recipients, records what is owed for it and, if the
 	// settlement says so, moves the message to another lane: as one transaction, which ends the lease. A
 	// message whose recipients are all final (State.Final; a held one is not), and for which the outbox has
-	// no entry, is removed with it. The settlement has as many recipients as the message.
+	// no entry, is removed with it. A settlement that has not as many recipients as the message is refused,
+	// and the lease goes on.
 	//
 	// Settle itself tries again until the settlement is durable: while the disk or the database does not
 	// let it be written the call does not return, and the message is not leased to anybody else as long as

@@ -104,6 +104,16 @@ func (r *Record) SetRecipients(recipients []relay.Recipient) error {
 	return nil
 }
 
+// CheckSettlement refuses a settlement of a message with that many recipients which has more or fewer: a
+// recipient would be lost, or be offered a message that is not theirs.
+func CheckSettlement(st *relay.Settlement, recipients int) error {
+	if n := len(st.Recipients); n != recipients {
+		return fmt.Errorf("the settlement has %d recipients and the message %d: a settlement holds all of the "+
+			"message, in its order", n, recipients)
+	}
+	return nil
+}
+
 // Count notes how many recipients are not final, and when the first is due.
 func (r *Record) Count(recipients []relay.Recipient) {
 	r.Due, r.Open = Never, 0

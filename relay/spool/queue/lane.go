@@ -170,7 +170,7 @@ func (l *Lane) HandOut(found Scanned, lq relay.LeaseQuery) (leases []relay.Lease
 			continue
 		}
 		normalise(found.Messages[i], lq.Now, q.o.MaxDelay)
-		le := q.grant(r, deadline)
+		le := q.grant(r, len(found.Messages[i].Recipients), deadline)
 		l.virtual = max(l.virtual, r.Slot)
 		q.contents.addRead(r)
 		leases = append(leases, relay.Lease{Token: le.Token, Message: found.Messages[i]})

@@ -21,6 +21,8 @@ type Lease struct {
 	Mail    string
 	Content int64
 
+	Recipients int // of the message; 0 where it is read only after it was taken
+
 	// Under Queue.mu.
 	position Position      // zero for a message that had no slot
 	deadline time.Time     // monotonic; zero is none
@@ -29,13 +31,13 @@ type Lease struct {
 	ended    chan struct{} // closed when the lease is
 }
 
-// grant makes a lease. q.mu is held.
-func (q *Queue) grant(r *spool.Record, deadline time.Time) *Lease {
+// grant makes a lease of a message with that many recipients. q.mu is held.
+func (q *Queue) grant(r *spool.Record, recipients int, deadline time.Time) *Lease {
 	q.tokens++
 	le := &Lease{
 		Token: relay.Token(strconv.FormatUint(q.tokens, 36) + "-" + r.ID), ID: r.ID, Lane: r.Lane,
 		Seq: r.Seq, Size: r.Size, File: r.File, Mail: r.Mail, Content: r.Content,
-		position: positionOf(r), deadline: deadline, row: q.o.Run.Add(r.ID), ended: make(chan struct{}),
+		Recipients: recipients, position: positionOf(r), deadline: deadline, row: q.o.Run.Add(r.ID), ended: make(chan struct{}),
 	}
 	q.leased[r.Seq] = le
 	q.byToken[le.Token] = le
@@ -184,7 +186,7 @@ func (q *Queue) TakeForEdit(r *spool.Record) (le, other *Lease) {
 	if other = q.leased[r.Seq]; other != nil {
 		return nil, other
 	}
-	le = q.grant(r, time.Time{})
+	le = q.grant(r, 0, time.Time{})
 	q.lane(r.Lane).evict()
 	return le, nil
 }

@@ -129,7 +129,8 @@ func (l *Lane) LeaseInMemory(lq relay.LeaseQuery) (leases []relay.Lease, next ti
 			f.r.Data = nil
 		}
 		l.taken = time.Now()
-		leases = append(leases, relay.Lease{Token: q.grant(f.r, deadline).Token, Message: f.m})
+		le := q.grant(f.r, len(f.m.Recipients), deadline)
+		leases = append(leases, relay.Lease{Token: le.Token, Message: f.m})
 	}
 	if l.more || len(l.inMemory) > 0 {
 		next = lq.Now

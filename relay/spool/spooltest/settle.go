@@ -1,6 +1,7 @@
 package spooltest
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -72,5 +73,61 @@ func settleStale(t *testing.T, s relay.Spool) {
 		if !errors.Is(err, relay.ErrStaleLease) {
 			t.Errorf("Settle by %q: %v, want ErrStaleLease", token, err)
 		}
+	}
+}
+
+// settleOthers: a settlement with more or fewer recipients than the message is refused, changes nothing, and
+// leaves the lease in force.
+func settleOthers(t *testing.T, s relay.Spool) {
+	put(t, s, message("one@there.example", "two@there.example"), "x")
+	l := leaseOne(t, s)
+	all(l.Message, relay.Relayed, time.Time{})
+	right := l.Message.Recipients
+	for _, wrong := range [][]relay.Recipient{nil, right[:1], append(right[:2:2], right[0])} {
+		err := s.Settle(t.Context(), l.Token, relay.Settlement{Recipients: wrong})
+		if err == nil || errors.Is(err, relay.ErrStaleLease) {
+			t.Errorf("Settle of %d recipients of two: %v, want a refusal", len(wrong), err)
+		}
+	}
+	if ls := lease(t, s, 1); len(ls) != 0 {
+		t.Error("the lease has ended")
+	}
+	settle(t, s, l)
+	if _, err := s.Content(t.Context(), l.Message.ID); !errors.Is(err, relay.ErrNotFound) {
+		t.Errorf("after the right settlement: %v", err)
+	}
+}
+
+// settleCancelled: under a context that has ended Settle returns its cause, or has settled all the same. The
+// message comes back as it was or as it was settled, and in no third state.
+func settleCancelled(t *testing.T, s relay.Spool) {
+	put(t, s, message("one@there.example", "two@there.example"), "x")
+	ls, _ := leaseUntil(t, s, 1, 200*time.Millisecond)
+	if len(ls) != 1 {
+		t.Fatalf("%d leases", len(ls))
+	}
+	after := ls[0].Message.Recipients
+	after[0].State = relay.Relayed
+	after[1].State, after[1].NextAttempt, after[1].Attempts = relay.Deferred, time.Now(), 1
+	ended := errors.New("the caller is in a hurry")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(ended)
+	err := s.Settle(ctx, ls[0].Token, relay.Settlement{Recipients: after})
+	if err != nil && !errors.Is(err, ended) {
+		t.Errorf("Settle: %v, want the cause or nil", err)
+	}
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if ls = lease(t, s, 1); len(ls) == 1 {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal("the message did not come back")
+		}
+	}
+	r := ls[0].Message.Recipients
+	settled := r[0].State == relay.Relayed && r[1].State == relay.Deferred && r[1].Attempts == 1
+	asBefore := r[0].State == relay.Queued && r[1].State == relay.Queued && r[1].Attempts == 0
+	if !settled && (!asBefore || err == nil) {
+		t.Errorf("Settle: %v, and the recipients are %+v", err, r)
 	}
 }

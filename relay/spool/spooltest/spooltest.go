@@ -51,6 +51,8 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		{"SettleRemoves", settleRemoves},
 		{"SettleHolds", settleHolds},
 		{"SettleStale", settleStale},
+		{"SettleOthers", settleOthers},
+		{"SettleCancelled", settleCancelled},
 		{"ManyAtOnce", manyAtOnce},
 		{"PartsShareContent", partsShareContent},
 		{"PartsTwice", partsTwice},

@@ -31,6 +31,7 @@ func (s *Spool) Edit(ctx context.Context, id string,
 	if le, err = s.queue.BeginSettle(le.Token); err != nil {
 		return err
 	}
+	le.Recipients = len(m.Recipients)
 	op := dropping(s, le)
 	if !drop {
 		if op, err = settlement(s, le, st); err != nil {

@@ -37,6 +37,9 @@ type settling struct {
 
 // settlement is the operation that settles a lease.
 func settlement(s *Spool, le *queue.Lease, st relay.Settlement) (*operation, error) {
+	if err := spool.CheckSettlement(&st, le.Recipients); err != nil {
+		return nil, err
+	}
 	r := le.Record()
 	r.Count(st.Recipients)
 	se := &settling{s: s, le: le, r: r, st: st, ends: r.Open == 0 && len(st.Owed) == 0}
