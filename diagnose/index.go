@@ -130,7 +130,7 @@ func (x *index) answers(w word, buf []int32) []int32 {
 	dst := append(buf[:0], int32(w.kind))
 	if id, known := x.ids[w.text]; known {
 		dst = append(dst, x.members[id]...)
-	} else if w.kind == nameWord {
+	} else if w.kind == nameWord || w.kind == hostWord { // RESOLVER.ADR.RecipientNotFound looks like a host
 		dst = x.begun(dst, w.text)
 	}
 	if w.kind == hostWord {
