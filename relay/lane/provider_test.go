@@ -110,7 +110,9 @@ func TestLimitsOfMicrosoft(t *testing.T) {
 		for _, slow := range []time.Duration{time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond} {
 			t.Run(fmt.Sprint(at, " ", slow), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					m := &metered{at: at, slow: slow, seed: rand.New(rand.NewPCG(1, 2)), open: map[int]bool{}}
+					m := &metered{
+						at: at, slow: slow, seed: rand.New(rand.NewPCG(1, 2)), open: map[int]bool{},
+					}
 					b := engineBench(t)
 					b.real = microsoft(t, m)
 					b.settings.Concurrency = limits.Connections.Value

@@ -12,8 +12,8 @@ import (
 	"mailwhy/relay"
 )
 
-// TestWindow: whenever a provider counts a message, at its beginning, its end or between, there are never more
-// than the rate in one span, and little of the rate is lost. What is remembered is bounded.
+// TestWindow: whenever a provider counts a message, at its beginning, its end or between, there are never
+// more than the rate in one span, and little of the rate is lost. What is remembered is bounded.
 func TestWindow(t *testing.T) {
 	seed := rand.New(rand.NewPCG(3, 4))
 	for _, most := range []int{1, 2, 30, 64, 65, 1000, 10_000} {

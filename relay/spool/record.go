@@ -108,8 +108,8 @@ func (r *Record) SetRecipients(recipients []relay.Recipient) error {
 // recipient would be lost, or be offered a message that is not theirs.
 func CheckSettlement(st *relay.Settlement, recipients int) error {
 	if n := len(st.Recipients); n != recipients {
-		return fmt.Errorf("the settlement has %d recipients and the message %d: a settlement holds all of the "+
-			"message, in its order", n, recipients)
+		return fmt.Errorf("the settlement has %d recipients and the message %d: give all of the message, "+
+			"in its order", n, recipients)
 	}
 	return nil
 }

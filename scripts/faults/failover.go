@@ -10,6 +10,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
 	"mailwhy/scripts/faults/traffic"
 )
 
@@ -48,8 +49,20 @@ func upstreamFaults() []upstreamFault {
 	}
 }
 
-// testFailover relays to two upstreams, the first of which has one fault after the other.
+// testFailover relays to two upstreams, the first of which has one fault after the other: over several
+// connections each, and over one each, where mail keeps its order.
 func testFailover(ctx context.Context, s *site, r *result) {
+	t := failover(ctx, s, r, concurrency, s.pick(1, 5))
+	if v := t.end(ctx, 2*time.Minute); v.Acked == 0 {
+		r.fail("nothing was accepted")
+	}
+	t = failover(ctx, s, r, 1, 1)
+	t.end(ctx, 2*time.Minute)
+	t.checkOrder()
+}
+
+// failover loads a relay that has so many connections to each of two upstreams, the first of which is faulty.
+func failover(ctx context.Context, s *site, r *result, connections, rounds int) *scenario {
 	t := newScenario(s, r, "")
 	second, err := traffic.StartSink(t.ledger, "", secret)
 	must(err, "starting the second sink")
@@ -69,12 +82,12 @@ func testFailover(ctx context.Context, s *site, r *result) {
 		}
 		return smtptest.Action{}
 	}
-	t.twoUpstreams(second)
+	t.twoUpstreams(second, connections)
 	t.start(ctx)
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	wait := t.client.Load(loading, 4, 3*time.Millisecond)
-	for round := range s.pick(1, 5) {
+	for round := range rounds {
 		for _, f := range upstreamFaults() {
 			before := took.Load()
 			began.Store(time.Now().UnixMilli())
@@ -91,12 +104,45 @@ func testFailover(ctx context.Context, s *site, r *result) {
 	stop()
 	wait()
 	second.Quiet()
-	t.end(ctx, 2*time.Minute)
-	r.note("the second upstream took %d messages over; %s", took.Load(), t.usageNote())
+	r.note("connections to each upstream: %d; the second took %d messages over", connections, took.Load())
+	return t
+}
+
+// checkOrder sees that each sender's mail kept its order in each lane of one connection. A lane leases in the
+// order of acceptance (docs/spool.md), and over one connection that is the order of arrival. Over several the
+// exchanges overtake each other; and what was deferred, or moved to the other lane, goes when its time has
+// come. So the check is of what was neither.
+func (t *scenario) checkOrder() {
+	lanes := map[string]string{}
+	late := map[string]bool{}
+	for _, e := range t.events() {
+		switch e.Event {
+		case "relayed":
+			lanes[e.ID] = e.Upstream
+		case "deferred", "moved":
+			late[e.ID] = true
+		}
+	}
+	records, err := t.ledger.Records()
+	must(err, "reading the ledgers")
+	broken, compared := ledger.OutOfOrder(records, func(queue string) string {
+		if late[queue] {
+			return ""
+		}
+		return lanes[queue]
+	})
+	for _, b := range broken[:min(len(broken), 5)] {
+		t.result.fail("order: %s", b)
+	}
+	if compared < 100 {
+		t.result.fail("order: only %d messages were neither deferred nor moved", compared)
+	}
+	t.result.note("order: %d of %d overtaken, of those neither deferred nor moved; %s", len(broken), compared,
+		t.usageNote())
 }
 
 // twoUpstreams gives the relay a second upstream, which takes over from the first after a second.
-func (t *scenario) twoUpstreams(second *traffic.Sink) {
+func (t *scenario) twoUpstreams(second *traffic.Sink, connections int) {
 	file := filepath.Join(t.dir, "relay.toml")
 	text := fmt.Sprintf(`[retry]
 failover_after = "1s"
@@ -107,8 +153,9 @@ allow_plaintext_auth = true
 concurrency = %d
 [[route]]
 upstreams = ["default", "second"]
-`, second.Addr(), filepath.Join(t.dir, "password"), concurrency)
+`, second.Addr(), filepath.Join(t.dir, "password"), connections)
 	must(os.WriteFile(file, []byte(text), 0o600), "writing the configuration")
-	t.setup.env = append(t.setup.env, "MAILWHY_CONFIG="+file)
-	t.rules.Concurrency = 2 * concurrency
+	t.setup.env = append(t.setup.env, "MAILWHY_CONFIG="+file,
+		fmt.Sprintf("MAILWHY_UPSTREAM_CONCURRENCY=%d", connections))
+	t.rules.Concurrency = 2 * connections
 }

@@ -194,6 +194,7 @@ type event struct {
 	Event     string `json:"event"`
 	ID        string `json:"id"`
 	To        string `json:"to"`
+	Upstream  string `json:"upstream"`
 	Stage     string `json:"stage"`
 	Code      int    `json:"code"`
 	Reply     string `json:"reply"`

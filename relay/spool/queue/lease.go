@@ -37,7 +37,8 @@ func (q *Queue) grant(r *spool.Record, recipients int, deadline time.Time) *Leas
 	le := &Lease{
 		Token: relay.Token(strconv.FormatUint(q.tokens, 36) + "-" + r.ID), ID: r.ID, Lane: r.Lane,
 		Seq: r.Seq, Size: r.Size, File: r.File, Mail: r.Mail, Content: r.Content,
-		Recipients: recipients, position: positionOf(r), deadline: deadline, row: q.o.Run.Add(r.ID), ended: make(chan struct{}),
+		Recipients: recipients, position: positionOf(r), deadline: deadline, row: q.o.Run.Add(r.ID),
+		ended: make(chan struct{}),
 	}
 	q.leased[r.Seq] = le
 	q.byToken[le.Token] = le
