@@ -65,6 +65,7 @@ type Listen struct {
 	TLS     bool   // implicit TLS (RFC 8314, 3.3)
 	Clear   bool   // STARTTLS is not offered, even with a certificate
 	MinTLS  uint16 // lowest version of TLS; 0 means that of Options.TLS
+	Bounces bool   // it takes bounce mail of anybody, and relays nothing; see Bounces
 	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is trusted.
 	Proxy []netip.Prefix
 }
@@ -93,7 +94,7 @@ const (
 
 // CheckOpen returns an error if a listener would relay for anybody: if it is not on loopback, there is no
 // list of allowed recipients, and the networks contain a large part of the public Internet or PROXY headers
-// are trusted from there.
+// are trusted from there. A listener for bounce mail relays nothing, and may be open to anybody.
 func CheckOpen(listens []Listen, a Access) error {
 	if closedTo(a.AllowRecipients) || a.AuthRequired {
 		return nil
@@ -104,7 +105,7 @@ func CheckOpen(listens []Listen, a Access) error {
 	}
 	var errs []error
 	for _, l := range listens {
-		if l.loopback() {
+		if l.loopback() || l.Bounces {
 			continue
 		}
 		if everybody(prefixes) {

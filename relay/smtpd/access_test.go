@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/argon2"
+
+	"mailwhy/relay"
 )
 
 func prefixes(list ...string) (out []netip.Prefix) {
@@ -94,6 +96,9 @@ func TestNeverAnOpenRelay(t *testing.T) {
 			Access{Networks: []Network{LoopbackNetwork()}}, true},
 		{"PROXY headers from everybody, users only", Listen{Addr: world, Proxy: prefixes("::/0")},
 			Access{Users: users}, true},
+		{"bounce mail of everybody", Listen{Addr: world, Bounces: true}, Access{}, true},
+		{"bounce mail of everybody, who may also send elsewhere", Listen{Addr: world, Bounces: true},
+			Access{Networks: nets("0.0.0.0/0", "::/0"), Users: users}, true},
 	}
 	if len(tests) < 20 {
 		t.Fatalf("%d configurations", len(tests))
@@ -108,13 +113,17 @@ func TestNeverAnOpenRelay(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "would relay for anybody") {
 				t.Errorf("error %v", err)
 			}
+			if tt.listen.Bounces {
+				takesOnlyBounces(t, tt.access, strangers)
+				return
+			}
 			if !tt.starts || tt.listen.loopback() || closedTo(tt.access.AllowRecipients) {
 				return
 			}
 			o := testOptions(&store{})
 			o.Access = tt.access
 			for _, ip := range strangers {
-				s := strangerSession(t, o, ip)
+				s := strangerSession(t, o, tt.listen, ip)
 				if err := s.maySend(); err == nil {
 					t.Errorf("%s may send", ip)
 				}
@@ -123,8 +132,34 @@ func TestNeverAnOpenRelay(t *testing.T) {
 	}
 }
 
+// takesOnlyBounces checks that a listener for bounce mail takes nothing from strangers, whatever they may do
+// elsewhere, but what comes to an expected address.
+func takesOnlyBounces(t *testing.T, a Access, strangers []string) {
+	t.Helper()
+	st := &store{}
+	o := testOptions(st)
+	o.Access, o.Bounces = a, &Bounces{Keep: 1, Take: new(bounceBox).take,
+		Expected: func(a string) bool { return a == "expected@own.test" }}
+	for _, ip := range strangers {
+		s := strangerSession(t, o, Listen{Addr: "0.0.0.0:25", Bounces: true}, ip)
+		s.tx = &transaction{}
+		for _, to := range []string{"victim@elsewhere.test", "expected@elsewhere.test",
+			"expected%own.test@elsewhere.test", `"expected@own.test"@elsewhere.test`} {
+			if s.addRecipient(relay.Recipient{Address: to}) == nil {
+				t.Errorf("%s may write to %s", ip, to)
+			}
+		}
+		if err := s.addRecipient(relay.Recipient{Address: "expected@own.test"}); err != nil {
+			t.Errorf("%s may not report: %v", ip, err)
+		}
+		if s.network != nil || s.mayAuth("PLAIN") == nil {
+			t.Errorf("%s is more than anybody", ip)
+		}
+	}
+}
+
 // strangerSession is a session of a client at ip, before AUTH.
-func strangerSession(t *testing.T, o Options, ip string) *session {
+func strangerSession(t *testing.T, o Options, l Listen, ip string) *session {
 	t.Helper()
 	srv, err := New(o)
 	if err != nil {
@@ -132,7 +167,7 @@ func strangerSession(t *testing.T, o Options, ip string) *session {
 	}
 	client, server := net.Pipe()
 	t.Cleanup(func() { client.Close(); server.Close() })
-	s := srv.enter(&listener{conf: Listen{Addr: "0.0.0.0:25"}, server: srv}, server)
+	s := srv.enter(&listener{conf: l, server: srv}, server)
 	s.findClient(&net.TCPAddr{IP: net.ParseIP(ip), Port: 4000})
 	return s
 }

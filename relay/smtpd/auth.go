@@ -12,7 +12,7 @@ import (
 )
 
 func (s *session) hasUsers() bool {
-	return s.options.Access.Users != nil && s.options.Access.Users.Len() > 0
+	return !s.listen.Bounces && s.options.Access.Users != nil && s.options.Access.Users.Len() > 0
 }
 
 // authOffered reports whether AUTH can be used on this connection as it is now.
@@ -27,6 +27,8 @@ func (s *session) authAny() bool { return s.network != nil && s.network.Auth == 
 // mayAuth checks whether AUTH may begin (RFC 4954, 4).
 func (s *session) mayAuth(args string) error {
 	switch {
+	case s.listen.Bounces:
+		return reply(502, 5, 5, 1, "AUTH is not available, this server takes bounce mail only")
 	case !s.hasUsers() && !s.authAny():
 		return reply(502, 5, 5, 1, "AUTH is not available without access.users_file; "+
 			`auth = "any" of this client accepts every login`)

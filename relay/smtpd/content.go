@@ -25,6 +25,7 @@ type contentReader struct {
 	seen     int64 // bytes so far
 	reserved int64 // bytes reserved in the server's memory budget
 	storing  bool  // Accept has begun
+	keep     int64 // of a bounce mail: bytes that are kept; 0 for other mail
 	err      error
 }
 
@@ -64,7 +65,10 @@ func (r *contentReader) admit(p []byte) error {
 func (r *contentReader) reserve() bool {
 	l := &r.session.options.Limits
 	takes := r.seen
-	if r.storing && r.seen > l.InlineLimit {
+	switch {
+	case r.keep > 0:
+		takes = min(r.seen, r.keep)
+	case r.storing && r.seen > l.InlineLimit:
 		takes = min(r.seen, contentBuffer)
 	}
 	more := takes - r.reserved

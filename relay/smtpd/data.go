@@ -13,6 +13,9 @@ import (
 
 // Data implements smtp.Session. It reads from the wire, not from the reader that the library offers.
 func (s *session) Data(io.Reader) error {
+	if s.listen.Bounces {
+		return s.takeBounce()
+	}
 	body := &contentReader{session: s, content: s.wire.Content()}
 	defer body.release()
 	if body.content == nil {

@@ -198,10 +198,11 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 }
 
 // forgiven reports whether a refusal does not count as an error: bad recipients must not take the good ones
-// of their message with them, so as many are forgiven as a message may have.
+// of their message with them, so as many are forgiven as a message may have. Who guesses return paths has no
+// good ones.
 func (s *session) forgiven(verb string) bool {
 	limit := cmp.Or(s.options.Limits.Recipients, overshootLimit)
-	return verb == "RCPT" && s.tx != nil && s.tx.rejected <= limit
+	return verb == "RCPT" && !s.listen.Bounces && s.tx != nil && s.tx.rejected <= limit
 }
 
 // overshootLimit is how many recipients over the limit are refused before they count as errors.
@@ -243,7 +244,7 @@ func (s *session) reworded(verb, reply string) string {
 // ehloReply lists the extensions that we offer (RFC 5321, 4.1.1.1), without those that the upstream is
 // known to lack.
 func (s *session) ehloReply() string {
-	caps, known := s.options.Capabilities()
+	caps, known := s.capabilities()
 	lines := []string{s.options.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", s.sizeLimit(caps).bytes)}
 	offer := func(keyword string, when bool) {
 		if when {

@@ -42,7 +42,7 @@ func (s *Server) admit(l *listener) error {
 	if l.conf.TLS && o.TLS() == nil {
 		return fmt.Errorf("listener %s: TLS without a certificate", l.conf.Addr)
 	}
-	if err := CheckOpen([]Listen{l.conf}, o.Access); err != nil {
+	if err := errors.Join(CheckOpen([]Listen{l.conf}, o.Access), bouncesReady(&l.conf, o)); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -79,8 +79,10 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 	o := s.options.Load()
 	sess := &session{server: s, options: o, listen: &l.conf}
 	sess.wire = wire.New(raw, wire.Config{
-		Dialogue: sess, Limits: o.Limits.wire(), Normalize: o.NormalizeNewlines, Buffers: s.buffers,
-		Open: sess.open, TLS: sess.tlsConfig, Closed: sess.closed,
+		Dialogue: sess, Limits: o.Limits.wire(), Buffers: s.buffers,
+		// Bounce mail has line ends of every kind, and nothing behind a false end of it is ever relayed.
+		Normalize: o.NormalizeNewlines || l.conf.Bounces,
+		Open:      sess.open, TLS: sess.tlsConfig, Closed: sess.closed,
 	})
 	s.mu.Lock()
 	full := o.Limits.Connections > 0 && len(s.sessions) >= o.Limits.Connections

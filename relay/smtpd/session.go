@@ -70,6 +70,9 @@ func newSession(c *smtp.Conn) (smtp.Session, error) {
 func (s *session) findClient(remote net.Addr) {
 	_, s.unix = remote.(*net.UnixAddr)
 	s.addr = addrOf(remote)
+	if s.listen.Bounces { // whoever it is, it may do no more than anybody
+		return
+	}
 	s.network = s.options.Access.network(s.addr, s.unix)
 	if s.lenient() {
 		s.wire.Lenient()
@@ -109,7 +112,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 	if err := s.maySendAs(p.address); err != nil {
 		return err
 	}
-	caps, known := s.options.Capabilities()
+	caps, known := s.capabilities()
 	limit := s.sizeLimit(caps)
 	if err := limit.check(p.size); err != nil {
 		return err
@@ -130,7 +133,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 func (s *session) maySend() error {
 	a := &s.options.Access
 	switch {
-	case s.user != "", s.network != nil && !a.AuthRequired:
+	case s.listen.Bounces, s.user != "", s.network != nil && !a.AuthRequired:
 		return nil
 	case s.authOffered():
 		return reply(530, 5, 7, 0, "Authentication required") // RFC 4954, 6
@@ -155,6 +158,9 @@ func (s *session) origin() string {
 func (s *session) maySendAs(from string) error {
 	a := &s.options.Access
 	own, who := []string(nil), ""
+	if s.listen.Bounces {
+		return nil // nothing of it is relayed
+	}
 	if s.user != "" {
 		own, who = a.Users.byName[s.user].senders, "user "+clean.ASCII(s.user, 64)
 	} else if s.network != nil {
@@ -193,6 +199,13 @@ func (s *session) addRecipient(r relay.Recipient) error {
 		// RFC 5321, 4.5.3.1.10
 		return reply(452, 4, 5, 3, "Too many recipients, send to the rest in another transaction")
 	}
+	if s.listen.Bounces {
+		if err := s.expect(r.Address); err != nil {
+			return err
+		}
+		s.tx.recipients = append(s.tx.recipients, r)
+		return nil
+	}
 	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 &&
 		!matches(a.AllowRecipients, r.Address) {
 		return reply(550, 5, 7, 1, "Recipient address not allowed here")
@@ -212,6 +225,14 @@ func sameMailbox(a, b string) bool {
 	localA, domainA := address.Split(a)
 	localB, domainB := address.Split(b)
 	return localA == localB && strings.EqualFold(domainA, domainB)
+}
+
+// capabilities are those of the upstream, if they are known. Bounce mail goes to no upstream.
+func (s *session) capabilities() (c relay.Capabilities, known bool) {
+	if s.listen.Bounces {
+		return c, false
+	}
+	return s.options.Capabilities()
 }
 
 // sizeLimit is the largest content that is accepted, and whose limit that is.

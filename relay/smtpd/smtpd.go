@@ -15,6 +15,8 @@
 //   - Only clients in the configured networks and authenticated users can send mail (Access), and a
 //     configuration that would relay for anybody does not start (CheckOpen). Each connection reads its
 //     options once: Reload changes only new connections.
+//   - A listener for bounce mail takes mail of anybody, to the addresses that Bounces expects, and hands it
+//     to Bounces.Take. Nothing of it comes to Accept.
 //   - An envelope contains only addresses that address.Parse accepted. A HELO name and all other text of
 //     the client passes through package clean before it reaches a Received field or an event. Our own
 //     errors never reach the client.
@@ -72,6 +74,8 @@ type Options struct {
 	Fields []string
 	// Domain completes the addresses without a domain of clients in Networks; "" refuses them.
 	Domain string
+	// Bounces says what listeners for bounce mail do; nil: there are none.
+	Bounces *Bounces
 	// Mend returns a content as it is to be stored, behind the Received field that we add. known says that
 	// the client is in one of Networks. It may set Changed, until its reader returns io.EOF. Nil changes
 	// nothing.
@@ -104,7 +108,7 @@ func (o Options) prepared() (*Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &o, errors.Join(o.check(), o.Limits.check(), o.Access.check())
+	return &o, errors.Join(o.check(), o.Limits.check(), o.Access.check(), o.Bounces.check())
 }
 
 // check reports required options that are missing or not valid.
@@ -192,6 +196,9 @@ func (s *Server) Reload(o Options) error {
 	for l := range s.listeners {
 		if l.conf.TLS && opts.TLS() == nil {
 			return fmt.Errorf("listener %s: TLS without a certificate", l.conf.Addr)
+		}
+		if err := bouncesReady(&l.conf, opts); err != nil {
+			return err
 		}
 		listens = append(listens, l.conf)
 	}
