@@ -49,6 +49,7 @@ type Router struct {
 
 type rule struct {
 	Rule
+	reason              string // which keys it has, for people
 	senders, recipients *pattern.Set
 	candidates          []candidate
 }
@@ -67,7 +68,7 @@ func NewRouter(rules []Rule, upstreams []Candidate) (*Router, error) {
 	r := &Router{}
 	var errs []error
 	for i, one := range rules {
-		compiled := rule{Rule: one, senders: pattern.New(one.Senders),
+		compiled := rule{Rule: one, reason: one.reason(), senders: pattern.New(one.Senders),
 			recipients: pattern.New(one.Recipients)}
 		if one.conditional() == (i == len(rules)-1) {
 			errs = append(errs, placeError(one.Name, i == len(rules)-1))
@@ -116,18 +117,18 @@ func (r *Router) Headers() []string { return r.headers }
 
 // Route says where a message goes for one of its recipients.
 func (r *Router) Route(m *relay.Message, recipient int) Route {
-	to := m.Recipients[recipient].Address
+	q := query{m: m, to: m.Recipients[recipient].Address, from: m.Envelope.From}
+	q.fromKey, q.toKey = pattern.KeyOf(q.from), pattern.KeyOf(q.to)
 	for i := range r.rules {
 		one := &r.rules[i]
-		reason, fits := one.fits(m, to)
-		if !fits {
+		if !one.fits(&q) {
 			continue
 		}
-		if names := one.order(m.Envelope.From, to); len(names) > 0 {
+		if names := one.order(&q); len(names) > 0 {
 			if len(r.rules) == 1 {
 				return Route{Upstreams: names}
 			}
-			return Route{Upstreams: names, Rule: one.Name, Reason: reason}
+			return Route{Upstreams: names, Rule: one.Name, Reason: one.reason}
 		}
 	}
 	return Route{
@@ -136,32 +137,40 @@ func (r *Router) Route(m *relay.Message, recipient int) Route {
 	}
 }
 
-// fits reports whether every key of the rule fits, and names the keys.
-func (r *rule) fits(m *relay.Message, to string) (reason string, ok bool) {
-	if !r.conditional() {
-		return "takes all mail", true
-	}
+// reason names the keys of the rule.
+func (r *Rule) reason() string {
 	var keys []string
 	for _, key := range []struct {
 		name  string
-		given bool
-		fits  func() bool
+		given int
 	}{
-		{"senders", len(r.Senders) > 0, func() bool { return r.senders.Has(m.Envelope.From) }},
-		{"recipients", len(r.Recipients) > 0, func() bool { return r.recipients.Has(to) }},
-		{"clients", len(r.Clients) > 0, func() bool { return slices.Contains(r.Clients, m.Client.Name) }},
-		{"users", len(r.Users) > 0, func() bool { return slices.Contains(r.Users, m.Client.User) }},
-		{"headers", len(r.Rule.Headers) > 0, func() bool { return r.headersFit(m.Headers) }},
+		{"senders", len(r.Senders)}, {"recipients", len(r.Recipients)}, {"clients", len(r.Clients)},
+		{"users", len(r.Users)}, {"headers", len(r.Headers)},
 	} {
-		if !key.given {
-			continue
+		if key.given > 0 {
+			keys = append(keys, key.name)
 		}
-		if !key.fits() {
-			return "", false
-		}
-		keys = append(keys, key.name)
 	}
-	return "matches " + strings.Join(keys, " and "), true
+	if len(keys) == 0 {
+		return "takes all mail"
+	}
+	return "matches " + strings.Join(keys, " and ")
+}
+
+// query is a message and a recipient on their way through the rules.
+type query struct {
+	m              *relay.Message
+	from, to       string
+	fromKey, toKey pattern.Key
+}
+
+// fits reports whether every key that the rule has fits.
+func (r *rule) fits(q *query) bool {
+	return (len(r.Senders) == 0 || r.senders.HasKey(q.fromKey)) &&
+		(len(r.Recipients) == 0 || r.recipients.HasKey(q.toKey)) &&
+		(len(r.Clients) == 0 || slices.Contains(r.Clients, q.m.Client.Name)) &&
+		(len(r.Users) == 0 || slices.Contains(r.Users, q.m.Client.User)) &&
+		(len(r.Rule.Headers) == 0 || r.headersFit(q.m.Headers))
 }
 
 // headersFit reports whether all header fields that the rule names are as it says.
@@ -175,18 +184,18 @@ func (r *rule) headersFit(have map[string]string) bool {
 	return true
 }
 
-// order are the rule's upstreams that may send for a sender, in the order in which they are tried: those
+// order are the rule's upstreams that may send for the sender, in the order in which they are tried: those
 // with a weight first, as the hash of the two domains has it, then the others as they are listed.
-func (r *rule) order(from, to string) []string {
+func (r *rule) order(q *query) []string {
 	var names []string
 	var split []weighed
 	for i := range r.candidates {
 		c := &r.candidates[i]
-		if len(c.Domains) > 0 && from != "" && !c.domains.Has(from) {
+		if len(c.Domains) > 0 && q.from != "" && !c.domains.HasKey(q.fromKey) {
 			continue
 		}
 		if c.Weight > 0 {
-			split = append(split, weighed{c.Name, c.score(from, to)})
+			split = append(split, weighed{c.Name, c.score(q.from, q.to)})
 		} else {
 			names = append(names, c.Name)
 		}

@@ -237,8 +237,10 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// BenchmarkRoute has ten upstreams and ten thousand sender domains.
-func BenchmarkRoute(b *testing.B) {
+// manyDomains is a Router of ten upstreams and ten thousand sender domains, and a message that takes the last
+// route.
+func manyDomains(tb testing.TB) (*Router, *relay.Message) {
+	tb.Helper()
 	var us []Candidate
 	var rules []Rule
 	for u := range 10 {
@@ -254,9 +256,24 @@ func BenchmarkRoute(b *testing.B) {
 	rules = append(rules, Rule{Name: "rest", Upstreams: []string{"u9"}})
 	r, err := NewRouter(rules, us)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	m := routed{from: "a@d9-500.example", to: "x@y.example"}.message()
+	return r, routed{from: "a@d9-500.example", to: "x@y.example"}.message()
+}
+
+// TestRouteIsCheap: the addresses of a message are looked at once, however many routes there are.
+func TestRouteIsCheap(t *testing.T) {
+	r, m := manyDomains(t)
+	if got := r.Route(m, 0); got.Rule != "rest" || !slices.Equal(got.Upstreams, []string{"u9"}) {
+		t.Fatalf("%+v", got)
+	}
+	if n := testing.AllocsPerRun(100, func() { r.Route(m, 0) }); n > 5 {
+		t.Errorf("%v allocations a message", n)
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	r, m := manyDomains(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Route(m, 0)

@@ -107,7 +107,8 @@ func TestLimitsOfMicrosoft(t *testing.T) {
 	}
 	limits := set.ByName("m365").Limits
 	for _, at := range []diagnose.Stage{diagnose.StageMail, diagnose.StageEndOfData} {
-		for _, slow := range []time.Duration{time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond} {
+		for _, ms := range []time.Duration{1, 300, 700} {
+			slow := ms * time.Millisecond
 			t.Run(fmt.Sprint(at, " ", slow), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := &metered{

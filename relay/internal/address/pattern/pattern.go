@@ -70,20 +70,34 @@ func (s *Set) Empty() bool {
 	return !s.null && len(s.addresses) == 0 && len(s.domains) == 0 && len(s.parents) == 0
 }
 
-// Has reports whether an address as address.Parse returned it is in the set; "" is the null sender.
-func (s *Set) Has(addr string) bool {
+// Key is an address in the form in which it is looked up, for those who look in several sets.
+type Key struct{ address, domain string } // address is "" for the null sender
+
+// KeyOf is the key of an address as address.Parse returned it; "" is the null sender.
+func KeyOf(addr string) Key {
 	if addr == "" {
-		return s.null
+		return Key{}
 	}
 	local, domain := address.Split(addr)
 	domain = ascii(strings.ToLower(domain))
-	if s.domains[domain] || len(s.addresses) > 0 && s.addresses[strings.ToLower(local)+"@"+domain] {
+	return Key{strings.ToLower(local) + "@" + domain, domain}
+}
+
+// Has reports whether an address is in the set; see KeyOf.
+func (s *Set) Has(addr string) bool { return s.HasKey(KeyOf(addr)) }
+
+// HasKey reports whether an address is in the set.
+func (s *Set) HasKey(k Key) bool {
+	if k.address == "" {
+		return s.null
+	}
+	if s.domains[k.domain] || s.addresses[k.address] {
 		return true
 	}
 	if len(s.parents) == 0 {
 		return false
 	}
-	for _, parent, more := strings.Cut(domain, "."); more; _, parent, more = strings.Cut(parent, ".") {
+	for _, parent, more := strings.Cut(k.domain, "."); more; _, parent, more = strings.Cut(parent, ".") {
 		if s.parents[parent] {
 			return true
 		}
