@@ -102,6 +102,8 @@ type Content struct {
 	DropHeaders []string `toml:"drop_headers"` // names of header fields that are removed
 	// DefaultDomain completes addresses without a domain; it is the hostname by default, if that has a dot.
 	DefaultDomain string `toml:"default_domain"`
+	// WrapLongLines encodes the parts of a content that have lines longer than SMTP allows.
+	WrapLongLines bool `toml:"wrap_long_lines"`
 }
 
 // SMTPD holds the limits of the front door.

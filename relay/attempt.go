@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"mailwhy/diagnose"
@@ -25,6 +26,7 @@ type Attempt struct {
 	UpstreamID string          `json:"upstream_id,omitempty"` // from the final 250
 	Uncertain  bool            `json:"uncertain,omitempty"`   // lost after the final dot; it may be taken
 	DSN        bool            `json:"dsn,omitempty"`         // DSN parameters passed on (RFC 3461, 5.2.1)
+	Changed    []string        `json:"changed,omitempty"`     // what was done to the content on its way out
 
 	// At diagnose.StageRemote, where Host is the recipient's server and Time when it spoke, as far as told.
 	// Where no reply was quoted, the words that stand in its place are the Text of NetErr, without a Kind.
@@ -53,6 +55,14 @@ type Transaction struct {
 	From       string   // reverse-path to use: the envelope's, or a report's fallback sender
 	Recipients []int    // indexes into Message.Recipients
 	Open       func() (io.ReadCloser, error)
+	Changed    []string // what was done to the content since it was stored, such as "dkim signed"
+}
+
+// Note adds to Changed, each thing once.
+func (t *Transaction) Note(change string) {
+	if !slices.Contains(t.Changed, change) {
+		t.Changed = append(t.Changed, change)
+	}
 }
 
 // Result is the end of a Transaction. Exactly one of Attempts, Fault and Err is set.

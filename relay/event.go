@@ -48,7 +48,7 @@ type Event struct {
 	Client      string // its configured name, else its address
 	User        string
 	Size        int64
-	Changed     []string      // of an accepted message: what was mended
+	Changed     []string      // of an accepted message: what was mended; of an attempt: what was done since
 	Attempt     int           // number of the attempt, from 1
 	Delay       time.Duration // since the message arrived
 	Tried       *Attempt      // what the upstream said

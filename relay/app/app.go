@@ -197,7 +197,7 @@ func (r *Relay) joinEngine() {
 		Stored:   r.wake,
 	})
 	r.lanes.make = r.newLane
-	r.lanes.prepare = func(t *relay.Transaction) { r.signer.Load().Prepare(t) }
+	r.lanes.prepare = r.prepare
 	r.lanes.removed = r.findAstray
 	r.spool.Watch(r.wake)
 	r.joinRoutes()

@@ -20,7 +20,7 @@ type hop struct {
 	next atomic.Pointer[relay.Upstream]  // the next hop, of whatever kind
 	stop context.CancelFunc              // ends the lane's work; nil before it runs
 
-	prepare func(*relay.Transaction) // what is done to a content on its way out
+	prepare func(*hop, *relay.Transaction) // makes a content what is to leave
 }
 
 var _ relay.Upstream = (*hop)(nil)
@@ -37,15 +37,20 @@ func (h *hop) replace(conf *config.Upstream, next relay.Upstream) {
 // Relay implements relay.Upstream.
 func (h *hop) Relay(ctx context.Context, first *relay.Transaction, next func() *relay.Transaction,
 	done func(*relay.Transaction, relay.Result)) {
-	h.prepare(first)
+	h.prepare(h, first)
 	prepared := func() *relay.Transaction {
 		t := next()
 		if t != nil {
-			h.prepare(t)
+			h.prepare(h, t)
 		}
 		return t
 	}
-	(*h.next.Load()).Relay(ctx, first, prepared, done)
+	(*h.next.Load()).Relay(ctx, first, prepared, func(t *relay.Transaction, res relay.Result) {
+		for i := range res.Attempts {
+			res.Attempts[i].Changed = t.Changed
+		}
+		done(t, res)
+	})
 }
 
 // Capabilities implements relay.Upstream.
@@ -60,8 +65,8 @@ func (h *hop) Close() error { return (*h.next.Load()).Close() }
 // lanes are the lanes of all configured upstreams, by name. Safe for concurrent use.
 type lanes struct {
 	make    func(name string, h *hop) *lane.Lane
-	prepare func(*relay.Transaction) // see hop
-	removed func()                   // called when a lane that was removed has finished its work
+	prepare func(*hop, *relay.Transaction) // see hop
+	removed func()                         // called when a lane that was removed has finished its work
 
 	mu    sync.RWMutex
 	hops  map[string]*hop

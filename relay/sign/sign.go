@@ -51,6 +51,7 @@ func (s *Signer) Prepare(t *relay.Transaction) {
 			if signatures, err = signedBy(keys, open); err != nil {
 				return nil, fmt.Errorf("dkim: %w", err)
 			}
+			t.Note("dkim signed")
 		}
 		content, err := open()
 		if err != nil {

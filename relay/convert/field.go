@@ -1,0 +1,139 @@
+package convert
+
+import (
+	"bytes"
+	"mime"
+	"strings"
+	"unicode/utf8"
+)
+
+// unknownCharset is the name for bytes of which nobody says what they are (RFC 1428, 3).
+const unknownCharset = "unknown-8bit"
+
+// encodeHeader encodes the fields of a header that have 8-bit bytes.
+func encodeHeader(h []byte) (out []byte, err error) {
+	eachField(h, func(name string, field []byte) {
+		if err == nil && !ascii(field) {
+			field, err = encodeField(name, field)
+		}
+		out = append(out, field...)
+	})
+	return out, err
+}
+
+// encodeField encodes one field: addresses and texts by RFC 2047, parameters by RFC 2231.
+func encodeField(name string, field []byte) ([]byte, error) {
+	before, _, _ := bytes.Cut(field, []byte(":"))
+	if name == "" || !ascii(before) {
+		return nil, &Error{"a line of a header that is no field has 8-bit bytes"}
+	}
+	value := unfolded(field)
+	var err error
+	switch {
+	case isAddresses(name):
+		value, err = encodeAddresses(value)
+	case name == "content-type" || name == "content-disposition":
+		value, err = encodeParameters(value)
+	default:
+		value = encodeText(value)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return fold(string(before)+":", value), nil
+}
+
+// isAddresses reports whether a field holds addresses (RFC 5322, 3.6.2, 3.6.3 and 3.6.6).
+func isAddresses(name string) bool {
+	switch strings.TrimPrefix(name, "resent-") {
+	case "from", "sender", "reply-to", "to", "cc", "bcc", "return-path", "disposition-notification-to",
+		"return-receipt-to", "errors-to", "mail-followup-to", "mail-reply-to":
+		return true
+	}
+	return false
+}
+
+// encodeParameters encodes the parameters of a type (RFC 2231, 4).
+func encodeParameters(value string) (string, error) {
+	full, params, err := mime.ParseMediaType(value)
+	if err == nil && ascii(full) {
+		if value = mime.FormatMediaType(full, params); value != "" && ascii(value) {
+			return value, nil
+		}
+	}
+	return "", &Error{"the parameters of a Content- field have 8-bit bytes and cannot be read"}
+}
+
+// encodeText encodes those words of a text that have 8-bit bytes. Words that are encoded already stay, and so
+// do the blanks: those between two encoded words do not count (RFC 2047, 6.2), so they are encoded with them.
+func encodeText(text string) string {
+	var out strings.Builder
+	words := splitBlanks(text)
+	for i := 0; i < len(words); i++ {
+		if ascii(words[i]) {
+			out.WriteString(words[i])
+			continue
+		}
+		run := words[i]
+		if i >= 2 && isEncodedWord(words[i-2]) {
+			run = words[i-1] + run
+		}
+		for i+2 < len(words) && !ascii(words[i+2]) {
+			run, i = run+words[i+1]+words[i+2], i+2
+		}
+		if i+2 < len(words) && isEncodedWord(words[i+2]) {
+			run += words[i+1]
+		}
+		out.WriteString(encodedWords(run))
+	}
+	return out.String()
+}
+
+// splitBlanks splits a text into words, at even places, and the blanks between them.
+func splitBlanks(text string) []string {
+	var list []string
+	for blank := false; text != ""; blank = !blank {
+		n := strings.IndexFunc(text, func(r rune) bool { return (r == ' ' || r == '\t') != blank })
+		if n < 0 {
+			n = len(text)
+		}
+		list, text = append(list, text[:n]), text[n:]
+	}
+	return list
+}
+
+func isEncodedWord(s string) bool {
+	return strings.HasPrefix(s, "=?") && strings.HasSuffix(s, "?=") && len(s) > 6
+}
+
+// encodedWords is a text as encoded words (RFC 2047, 2), in base64: they may stand anywhere.
+func encodedWords(text string) string {
+	charset := "utf-8"
+	if !utf8.ValidString(text) {
+		charset = unknownCharset
+	}
+	return mime.BEncoding.Encode(charset, text)
+}
+
+// maxFolded is where lines are folded (RFC 5322, 2.1.1).
+const maxFolded = 78
+
+// fold writes a field, on several lines if it is long.
+func fold(name, value string) []byte {
+	out := []byte(name)
+	at := len(name)
+	blank := " "
+	for i, s := range splitBlanks(value) {
+		if i%2 == 1 {
+			blank = s
+			continue
+		}
+		if at+len(blank)+len(s) > maxFolded && at > len(name) {
+			out = append(out, "\r\n"...)
+			at = 0
+		}
+		out = append(append(out, blank...), s...)
+		at += len(blank) + len(s)
+	}
+	return append(out, "\r\n"...)
+}
