@@ -369,3 +369,30 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestMandrillCredential: the signature is over the URL with what else was entered in it.
+func TestMandrillCredential(t *testing.T) {
+	for credential, entered := range map[string]string{
+		"practice:a-long-enough-secret":  "https://practice:a-long-enough-secret@hooks.example/events",
+		"?k=a-long-enough-secret":        hook + "?k=a-long-enough-secret",
+		"X-Secret: a-long-enough-secret": hook,
+	} {
+		s, err := events.New(events.Options{Provider: "mandrill", URL: hook, Key: "k",
+			Credential: credential})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := webhook.New(webhook.Source{Name: "m", Provider: "mandrill", Keys: []string{"k"},
+			Credentials: []string{credential}, URL: entered}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		e := &events.Event{Kind: events.Complained, Recipient: "b@x.example", Time: now}
+		r, err := s.Request(t.Context(), testMail(), e, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prove(t, h, r, now)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -40,13 +41,29 @@ func (s *Sender) mandrill(m *Mail, e *Event) ([]byte, error) {
 	return []byte(url.Values{"mandrill_events": {string(batch)}}.Encode()), err
 }
 
+// entered is the URL as it is entered there: a user and a password, or a parameter, stand in it.
+func (s *Sender) entered() string {
+	u, err := url.Parse(s.url)
+	if err != nil || s.credential == "" || strings.Contains(s.credential, ": ") {
+		return s.url
+	}
+	if rest, ok := strings.CutPrefix(s.credential, "?"); ok {
+		name, value, _ := strings.Cut(rest, "=")
+		u.RawQuery = url.Values{name: {value}}.Encode()
+	} else {
+		user, password, _ := strings.Cut(s.credential, ":")
+		u.User = url.UserPassword(user, password)
+	}
+	return u.String()
+}
+
 // signMandrill signs the URL as it was entered there, and the form.
 func (s *Sender) signMandrill(r *http.Request, body []byte, _ time.Time) error {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return err
 	}
-	signature := mac(sha1.New, s.key, s.url+"mandrill_events"+form.Get("mandrill_events"))
+	signature := mac(sha1.New, s.key, s.entered()+"mandrill_events"+form.Get("mandrill_events"))
 	r.Header.Set("X-Mandrill-Signature", base64.StdEncoding.EncodeToString(signature))
 	return nil
 }

@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// CommonName is whom the certificates of a Signer name.
+const CommonName = "mailwhy practice, not Amazon"
+
 // Signer signs the messages of a topic with a certificate of its own making. The real services' certificates
 // lie on hosts of theirs, and nothing else makes a relay believe a message; for a rehearsal the relay must be
 // told in so many words to believe this one.
@@ -37,12 +40,12 @@ func NewSigner(now time.Time) (*Signer, error) {
 		return nil, err
 	}
 	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mailwhy practice, not Amazon"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: CommonName},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(30 * 24 * time.Hour), IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	own := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "mailwhy practice, not Amazon"},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: CommonName},
 		DNSNames: []string{"sns.amazonaws.com"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
 	}
 	s := &Signer{key: key}
