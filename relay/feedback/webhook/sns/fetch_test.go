@@ -36,7 +36,10 @@ func TestFetcher(t *testing.T) {
 	})
 	mux.HandleFunc("/down.pem", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	mux.HandleFunc("/busy.pem", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) })
-	mux.HandleFunc("/slow.pem", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/slow.pem", func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // a return would be an answer
+	})
 	server := httptest.NewTLSServer(mux)
 	defer server.Close()
 	f := NewFetcher(server.Client().Transport)
