@@ -22,7 +22,13 @@
 // may send an Event again and whoever has seen a request may repeat it.
 package feedback
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrUndecided reports that it is not known yet whether a report is what it claims to be.
+var ErrUndecided = errors.New("the origin cannot be checked now")
 
 // Kind is what became of a message for one recipient.
 type Kind string

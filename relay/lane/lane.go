@@ -40,7 +40,7 @@ type Options struct {
 	// NoticesDue is called after a settlement that left notices; optional.
 	NoticesDue func()
 	// Relayed is called after a settlement by which recipients of m were relayed, or may have been: those
-	// deferred without an answer to the final dot (Attempt.Uncertain). It may come again for the same ones.
+	// without an answer to the final dot (Attempt.Uncertain). It comes again when more is known of them.
 	// It returns at once and does not change m; optional.
 	Relayed func(m *relay.Message)
 	// Spread gives random numbers from 0 to 1; optional.

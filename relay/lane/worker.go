@@ -145,13 +145,16 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 	}
 }
 
-// handedOver reports whether an attempt handed the message over for a recipient, or may have.
+// handedOver reports whether an attempt handed the message over for a recipient, or may have, or put an end
+// to the doubt whether an earlier one had.
 func handedOver(lm *leased, o *outcome) bool {
 	for _, i := range lm.tx.Recipients {
-		r := &o.settlement.Recipients[i]
-		if r.State == relay.Relayed || r.Last != nil && r.Last.Uncertain {
+		before, r := &lm.tx.Message.Recipients[i], &o.settlement.Recipients[i]
+		if r.State == relay.Relayed || isUncertain(r.Last) || isUncertain(before.Last) {
 			return true
 		}
 	}
 	return false
 }
+
+func isUncertain(a *relay.Attempt) bool { return a != nil && a.Uncertain }

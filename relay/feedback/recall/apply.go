@@ -22,6 +22,9 @@ type Change struct {
 	Keep   State            // it can have no effect, and is kept for a while
 	Later  time.Time        // it is looked at again
 	Why    string           // of Keep and Later
+	// Recorded notes that a report that is kept was handed to the recorders, so that it is not again when it
+	// is replayed in vain.
+	Recorded bool
 }
 
 // Effect is what an event leads to.
@@ -86,7 +89,7 @@ func (t *tx) apply(ch *Change, now time.Time) (Outcome, error) {
 		}
 	}
 	if ch.Keep != "" {
-		return OutcomeStored, t.keep(ch.Report.ID, ch.Keep, ch.Why)
+		return OutcomeStored, t.keep(ch)
 	}
 	return OutcomeStored, t.remove(ch.Report.ID)
 }
@@ -109,9 +112,13 @@ func (t *tx) later(id int64, due time.Time, why string) error {
 }
 
 // keep keeps a report that can have no effect.
-func (t *tx) keep(id int64, state State, why string) error {
-	n, err := t.Exec("UPDATE report SET state=?, due=NULL, why=? WHERE seq=? AND state='waiting'",
-		string(state), why, id)
+func (t *tx) keep(ch *Change) error {
+	recorded := int64(0)
+	if ch.Recorded || ch.Report.Recorded {
+		recorded = 1
+	}
+	n, err := t.Exec("UPDATE report SET state=?, due=NULL, why=?, recorded=? WHERE seq=? AND state='waiting'",
+		string(ch.Keep), ch.Why, recorded, ch.Report.ID)
 	t.n.waiting -= n
 	return err
 }
@@ -157,7 +164,8 @@ func (t *tx) tell(message int64, key []byte, f *Effect) (Outcome, error) {
 		return "", err
 	}
 	_, err = t.Exec("INSERT INTO told (message, key, n, recipient, state, second, body)"+
-		" VALUES (?,?,?,?,?,?,?)", message, key, n+1, int64(f.Told.Recipient), string(f.State), f.Told.Attempt.Time.Unix(), body)
+		" VALUES (?,?,?,?,?,?,?)", message, key, n+1, int64(f.Told.Recipient), string(f.State),
+		f.Told.Attempt.Time.Unix(), body)
 	if err != nil {
 		return "", err
 	}

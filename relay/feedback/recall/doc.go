@@ -14,8 +14,8 @@
 // What always holds:
 //
 //   - After Append returned nil the report survives kill -9 and a power cut. All changes of what came back
-//     are transactions, each of which is synced; a crash between any two loses nothing, and what is done again
-//     does nothing: events are known by a key made of source, provider and id.
+//     are transactions, each of which is synced; a crash between any two loses nothing, and what is done
+//     again does nothing: events are known by a key made of source, provider and id.
 //   - A recipient's state goes forward only, and its first failure wins: it leaves one notice, whatever comes
 //     how often and by which ways. Events that prove nothing (Effect.Weak) are told, and change no state.
 //   - What is owed is removed in the transaction that stores the answer; from here the answer goes into the

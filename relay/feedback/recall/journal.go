@@ -33,6 +33,8 @@ type Report struct {
 	Source   string          // as configured
 	Provider string          // the kind of that source
 	Why      string          // of one that is kept, or that waits for longer
+	Recorded bool            // see Change
+	Damaged  string          // why what was stored cannot be read; there is neither Raw nor Event then
 	Raw      *feedback.Raw   // nil for an event
 	Event    *feedback.Event // nil for one that has not been read
 }
@@ -108,10 +110,7 @@ func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report
 	err = r.read(func(c *sqlite.Conn) error {
 		due, next = nil, time.Time{}
 		return c.QueryContext(ctx, func(row []driver.Value) error {
-			report, err := scanReport(row)
-			if err != nil {
-				return err
-			}
+			report := scanReport(row)
 			if report.Due.After(now) || len(due) == most {
 				next = report.Due
 				return sqlite.ErrStop
@@ -125,10 +124,10 @@ func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report
 }
 
 // reportColumns are what scanReport reads.
-const reportColumns = "seq, state, came, due, tries, source, provider, why, key, body"
+const reportColumns = "seq, state, came, due, tries, source, provider, why, key, body, recorded"
 
-// scanReport reads a row of reports. A body that is not what was stored is reported in Why.
-func scanReport(row []driver.Value) (Report, error) {
+// scanReport reads a row of reports.
+func scanReport(row []driver.Value) Report {
 	var numbers [5]int64
 	for i, at := range [...]int{0, 2, 3, 4} {
 		numbers[i], _ = row[at].(int64)
@@ -140,18 +139,17 @@ func scanReport(row []driver.Value) (Report, error) {
 	r.Provider, _ = row[6].(string)
 	r.Why, _ = row[7].(string)
 	body, _ := row[9].([]byte)
+	r.Recorded = row[10] == int64(1)
+	var err error
 	if row[8] != nil {
 		r.Event = new(feedback.Event)
-		return r, decodeBody(body, r.Event)
+		err = json.Unmarshal(body, r.Event)
+	} else {
+		r.Raw = new(feedback.Raw)
+		err = json.Unmarshal(body, r.Raw)
 	}
-	r.Raw = new(feedback.Raw)
-	return r, decodeBody(body, r.Raw)
-}
-
-// decodeBody reads the body of a report.
-func decodeBody(body []byte, into any) error {
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("a stored report is damaged: %w", err)
+	if err != nil {
+		r.Raw, r.Event, r.Damaged = nil, nil, "what was stored is damaged: "+err.Error()
 	}
-	return nil
+	return r
 }

@@ -29,11 +29,10 @@ func (r *Reader) List(ctx context.Context, f Filter, each func(Report) bool) err
 	}
 	return r.read(func(c *sqlite.Conn) error {
 		return c.QueryContext(ctx, func(row []driver.Value) error {
-			report, err := scanReport(row)
-			if err == nil && !each(report) {
+			if !each(scanReport(row)) {
 				return sqlite.ErrStop
 			}
-			return err
+			return nil
 		}, "SELECT "+reportColumns+" FROM report WHERE seq>?1 AND (?2='' OR state=?2)"+
 			" AND (?3='' OR source=?3) AND came>=?4 ORDER BY seq LIMIT ?5",
 			f.After, string(f.State), f.Source, nanos(f.Since), limit)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"io"
 	"time"
 
@@ -25,7 +26,12 @@ func (s *Store) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, t
 		next = soonest
 		for i := 0; err == nil && i < len(due); i++ {
 			var c *relay.Claim
-			if c, err = t.claim(due[i], q.Topic); err == nil && c != nil {
+			c, err = t.claim(due[i], q.Topic)
+			if errors.Is(err, errDamaged) {
+				s.o.Log.Error("no bounce is made of a message", "id", due[i].id, "err", err)
+				_, err = t.Exec("DELETE FROM owed WHERE message=?", due[i].seq)
+			}
+			if err == nil && c != nil {
 				c.Token = s.claims.take(claimKey{c.Message.ID, q.Topic}, q.For)
 				for j := range c.Entries {
 					c.Entries[j].Claim = c.Token

@@ -13,6 +13,9 @@ import (
 
 const recordLayout = 1
 
+// errDamaged says that a message is not what was stored.
+var errDamaged = errors.New("a remembered message is damaged, or of another layout")
+
 // The bits of a record's flags.
 const (
 	flagUTF8 = 1 << iota
@@ -60,7 +63,7 @@ func encode(m *relay.Message) []byte {
 func decode(b []byte) (*relay.Message, error) {
 	d := decoder{b: b}
 	if d.number() != recordLayout {
-		return nil, errors.New("a remembered message is of another layout")
+		return nil, errDamaged
 	}
 	flags := d.number()
 	m := &relay.Message{Report: flags&flagReport != 0}
@@ -81,7 +84,7 @@ func decode(b []byte) (*relay.Message, error) {
 		m.Recipients = append(m.Recipients, d.recipient(m.Lane))
 	}
 	if d.failed {
-		return nil, errors.New("a remembered message is damaged")
+		return nil, errDamaged
 	}
 	return m, nil
 }

@@ -1,12 +1,15 @@
 package recall
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/feedback"
 )
 
 // The bounds of what was told and is not written yet.
@@ -96,20 +99,37 @@ func (s *Store) flush() (more bool) {
 	if len(list) == 0 {
 		return false
 	}
-	err := s.w.transaction(false, func(t *tx) error {
-		for i := range list {
-			if err := t.remember(&list[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.w.transaction(false, func(t *tx) error { return t.rememberAll(list) })
 	if err != nil {
 		s.buffer.dropped.Add(int64(len(list)))
 		s.o.Log.Error("relayed mail cannot be remembered; what comes back for it will not be matched",
 			"messages", len(list), "err", err)
 	}
 	return more
+}
+
+// Flush writes what Relayed was told so far, and waits until that is durable.
+func (s *Store) Flush(ctx context.Context) error {
+	for more := true; more; {
+		var list []remembered
+		list, more = s.buffer.take()
+		err := s.w.write(ctx, func(t *tx) error { return t.rememberAll(list) })
+		if err != nil {
+			s.buffer.dropped.Add(int64(len(list)))
+			return err
+		}
+	}
+	return nil
+}
+
+// rememberAll stores messages.
+func (t *tx) rememberAll(list []remembered) error {
+	for i := range list {
+		if err := t.remember(&list[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remember stores a message, or what is new about it, with its keys.
@@ -120,6 +140,9 @@ func (t *tx) remember(r *remembered) error {
 	case err != nil:
 		return err
 	case known:
+		if body, err = t.doubted(seq, r.m); err != nil {
+			return err
+		}
 		_, err = t.Exec("UPDATE message SET day=?, body=? WHERE seq=?", day, body, seq)
 	default:
 		t.n.seq++
@@ -138,4 +161,24 @@ func (t *tx) remember(r *remembered) error {
 		}
 	}
 	return nil
+}
+
+// doubted encodes what is new about a message. That the upstream may have it for a recipient stays true until
+// the recipient is settled, though it was offered again meanwhile.
+func (t *tx) doubted(seq int64, m *relay.Message) ([]byte, error) {
+	before, err := messageOf(t.Conn, seq)
+	if errors.Is(err, errDamaged) {
+		return encode(m), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		if i < len(before.Recipients) && stateOf(&before.Recipients[i]) == feedback.StateUncertain &&
+			!r.State.Final() && r.Last != nil {
+			r.Last.Uncertain = true // it is our own copy
+		}
+	}
+	return encode(m), nil
 }

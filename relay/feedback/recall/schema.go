@@ -32,6 +32,7 @@ CREATE TABLE report (            -- what came and has not had its effect, or cou
 	source   TEXT    NOT NULL,   -- as configured
 	provider TEXT    NOT NULL,
 	why      TEXT    NOT NULL DEFAULT '',
+	recorded INTEGER NOT NULL DEFAULT 0,  -- 1: as one that is about no message that is remembered
 	body     BLOB    NOT NULL    -- JSON: a feedback.Event where there is a key, else a feedback.Raw
 ) STRICT;
 CREATE INDEX report_due ON report (due) WHERE due IS NOT NULL;

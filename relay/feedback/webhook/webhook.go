@@ -80,7 +80,7 @@ type Request struct {
 var ErrUnproven = errors.New("the origin is not proved")
 
 // ErrUndecided reports that it is not known yet whether a request is the provider's own.
-var ErrUndecided = errors.New("the origin cannot be checked now")
+var ErrUndecided = feedback.ErrUndecided
 
 // provider is one provider's way of proving and telling. All methods but prove are pure.
 type provider interface {

@@ -1,0 +1,299 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/feedback"
+	"mailwhy/relay/feedback/recall"
+)
+
+// Options configure a Processor. All fields are required unless they say otherwise. Functions are called
+// again each time, so that a changed configuration also applies to what already waits.
+type Options struct {
+	Store    *recall.Store
+	Spool    Spool
+	Source   func(name string) (Source, bool) // by its name in the configuration
+	Settings func() Settings
+	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
+	Record   relay.Recorder
+	Log      *slog.Logger
+	Now      func() time.Time // wall clock
+
+	Count      func(Counted) // hears what became of each report, for metrics; optional
+	NoticesDue func()        // called when notices are owed; optional
+}
+
+// Spool is the part of a relay.Spool that is asked about messages that are not settled yet.
+type Spool interface {
+	relay.Lister
+	relay.Editor
+}
+
+// Source is a configured webhook, or a way of bounce mail.
+type Source struct {
+	// Read returns the events of a report. Where a part of it cannot be read, the error says so and the
+	// events are those of the rest.
+	Read func(*feedback.Raw) ([]feedback.Event, error)
+	// Prove checks the origin of a report that is marked Unproven: nil if it is proved, an error that wraps
+	// feedback.ErrUndecided if that is not known now. Nil for a source whose reports are never marked.
+	Prove func(ctx context.Context, raw *feedback.Raw, now time.Time) error
+	// Proven reports whether the origin of what it journals is proved, as that of a webhook's reports is.
+	// Bounce mail is proved by the message that it names, if at all.
+	Proven bool
+	// Lanes are the upstreams whose mail it tells of; none: any.
+	Lanes []string
+	// SenderHas reports that what comes from here has come to the senders of the mail too, as in a mailbox of
+	// theirs, so that NoticeAuto owes them nothing.
+	SenderHas bool
+}
+
+// Notice says for what the original sender gets a notice.
+type Notice string
+
+// The settings of Notice.
+const (
+	NoticeAuto   Notice = "auto"   // for failures that have not come to the sender otherwise
+	NoticeAlways Notice = "always" // for all failures
+	NoticeNever  Notice = "never"
+)
+
+// Settings are looked up again each time.
+type Settings struct {
+	Notice    Notice
+	Collect   time.Duration // for which the notices of a message are gathered into one
+	Delivered bool          // deliveries are recorded; a recipient's state comes to them anyway
+}
+
+// Result is what became of a report.
+type Result string
+
+// The results.
+const (
+	ResultMatched    Result = "matched"
+	ResultUnmatched  Result = "unmatched"
+	ResultDuplicate  Result = "duplicate"
+	ResultUnproven   Result = "unproven"
+	ResultUnreadable Result = "unreadable"
+)
+
+// Results are all of them.
+func Results() []Result {
+	return []Result{ResultMatched, ResultUnmatched, ResultDuplicate, ResultUnproven, ResultUnreadable}
+}
+
+// Counted is what became of a report, or of an event of it.
+type Counted struct {
+	Source   string // as configured
+	Provider string // the kind of that source
+	Result   Result
+	Time     time.Time // when it came
+	// Delay is how long after it was relayed the message came back; of a match.
+	Delay time.Duration
+}
+
+// The housekeeping.
+const (
+	batchMost    = 128
+	lookAgain    = time.Minute // longest wait, whatever the clocks say
+	pauseOnError = 5 * time.Second
+)
+
+// Processor works through what came back. One goroutine runs it; Kick is safe for concurrent use.
+type Processor struct {
+	o         Options
+	kick      chan struct{}
+	undecided map[string]bool // sources whose proof is out of reach now; of one round
+}
+
+// New makes a processor. It does nothing until Run.
+func New(o Options) *Processor {
+	if o.Count == nil {
+		o.Count = func(Counted) {}
+	}
+	if o.NoticesDue == nil {
+		o.NoticesDue = func() {}
+	}
+	return &Processor{o: o, kick: make(chan struct{}, 1)}
+}
+
+// Kick makes the processor look for reports now. It never blocks.
+func (p *Processor) Kick() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends.
+func (p *Processor) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.kick:
+		case <-timer.C:
+		}
+		timer.Reset(p.round(ctx))
+	}
+}
+
+// round works on all that is due and returns how long to wait for the next round.
+func (p *Processor) round(ctx context.Context) time.Duration {
+	p.undecided = map[string]bool{}
+	for ctx.Err() == nil {
+		due, next, err := p.o.Store.Due(ctx, p.o.Now(), batchMost)
+		if err == nil && len(due) > 0 {
+			err = p.batch(ctx, due)
+		}
+		switch {
+		case err != nil:
+			if ctx.Err() == nil {
+				p.o.Log.Error("what came back cannot be worked on now; it is tried again", "err", err)
+			}
+			return pauseOnError
+		case len(due) > 0: // what was read is due now
+		case next.IsZero():
+			return lookAgain
+		default:
+			return max(0, min(next.Sub(p.o.Now()), lookAgain))
+		}
+	}
+	return lookAgain
+}
+
+// work is what becomes of a report.
+type work struct {
+	change recall.Change
+	match  *match       // of an effect
+	result Result       // of a report that goes or is kept without one
+	record *relay.Event // of one that is kept
+}
+
+// keep keeps a report that can have no effect.
+func (w *work) keep(as recall.State, why string) {
+	w.change.Keep, w.change.Why = as, why
+	w.result = map[recall.State]Result{
+		recall.StateUnmatched: ResultUnmatched, recall.StateUnproven: ResultUnproven,
+		recall.StateUnreadable: ResultUnreadable,
+	}[as]
+}
+
+// batch works on reports and stores what becomes of them as one transaction.
+func (p *Processor) batch(ctx context.Context, due []recall.Report) error {
+	works := make([]work, len(due))
+	changes := make([]recall.Change, len(due))
+	for i := range due {
+		works[i] = p.work(ctx, &due[i])
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // what it led to may be for that reason
+		}
+		changes[i] = works[i].change
+	}
+	outcomes, err := p.o.Store.Apply(ctx, changes)
+	if err != nil {
+		return err
+	}
+	for i := range works {
+		p.conclude(&works[i], outcomes[i])
+	}
+	return nil
+}
+
+// work says what becomes of a report. One that makes a reader panic is kept: it would do so again.
+func (p *Processor) work(ctx context.Context, r *recall.Report) (w work) {
+	defer func() {
+		if e := recover(); e != nil {
+			p.o.Log.Error("panic while a report was worked on", "report", r.ID, "panic", e, "stack",
+				string(debug.Stack()))
+			w = work{change: recall.Change{Report: *r}}
+			w.keep(recall.StateUnreadable, fmt.Sprintf("panic: %v", e))
+		}
+	}()
+	source, ok := p.o.Source(r.Source)
+	switch {
+	case r.Damaged != "":
+		w.change.Report = *r
+		w.keep(recall.StateUnreadable, r.Damaged)
+		return w
+	case !ok:
+		return p.again(r, recall.StateUnreadable, "no source "+r.Source+" is configured")
+	case r.Raw != nil:
+		return p.read(ctx, r, &source)
+	}
+	return p.event(ctx, r, &source)
+}
+
+// waits are how long a report waits after each try.
+func waits() []time.Duration {
+	return []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+}
+
+// giveUpAfter is how long a report is tried.
+const giveUpAfter = 24 * time.Hour
+
+// lastTry reports whether a report has waited long enough.
+func (p *Processor) lastTry(r *recall.Report) bool {
+	return r.Tries >= len(waits()) && p.o.Now().Sub(r.Came) >= giveUpAfter
+}
+
+// again lets a report wait for the next try, or keeps it when there is none.
+func (p *Processor) again(r *recall.Report, kept recall.State, why string) work {
+	w := work{change: recall.Change{Report: *r, Why: why}}
+	if !p.lastTry(r) {
+		w.change.Later = p.o.Now().Add(waits()[min(r.Tries, len(waits())-1)])
+		return w
+	}
+	w.keep(kept, why)
+	if r.Event != nil && kept == recall.StateUnmatched && !r.Recorded {
+		if e, ok := p.stranger(r); ok {
+			w.record, w.change.Recorded = &e, true
+		}
+	}
+	return w
+}
+
+// conclude counts and records what was stored.
+func (p *Processor) conclude(w *work, outcome recall.Outcome) {
+	r := &w.change.Report
+	c := Counted{Source: r.Source, Provider: r.Provider, Result: w.result, Time: r.Came}
+	switch outcome {
+	case recall.OutcomeTold, recall.OutcomeOwed:
+		told := &w.change.Effect.Told
+		c.Result = ResultMatched
+		if at := w.match.relayedAt(); !at.IsZero() {
+			c.Delay = max(0, told.Attempt.Time.Sub(at))
+		}
+		p.record(told.Event(w.match.message))
+		if outcome == recall.OutcomeOwed {
+			p.o.NoticesDue()
+		}
+	case recall.OutcomeDuplicate:
+		c.Result = ResultDuplicate
+	}
+	if c.Result == "" {
+		return
+	}
+	p.o.Count(c)
+	if w.record != nil {
+		p.record(*w.record)
+	}
+	if w.result != "" {
+		p.o.Log.Warn("a report has no effect", "report", r.ID, "source", r.Source, "result", string(w.result),
+			"why", w.change.Why)
+	}
+}
+
+// record hands an event to the recorders.
+func (p *Processor) record(e relay.Event) {
+	if e.Kind != relay.EventDelivered || p.o.Settings().Delivered {
+		p.o.Record.Record(e)
+	}
+}
