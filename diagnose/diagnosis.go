@@ -43,6 +43,9 @@ const (
 	ReasonRecipientRate      Reason = "recipient_rate_limited"
 )
 
+// ReasonSpamComplaint is that of what is no refusal: the message arrived, and no bounce tells of it.
+const ReasonSpamComplaint Reason = "spam_complaint"
+
 // The reasons that this package refers to; all others are in guide.toml alone.
 const (
 	noRefusal          Reason = "not_a_refusal"
@@ -61,7 +64,6 @@ const (
 	featureUnsupported Reason = "feature_unsupported"
 	userUnknown        Reason = "user_unknown"
 	remoteUnreachable  Reason = "remote_unreachable"
-	spamComplaint      Reason = "spam_complaint"
 )
 
 // Scope says whom a diagnosis concerns, and so what may be done about it.

@@ -137,8 +137,8 @@ func (e *Engine) confine(s *Symptom, d *Diagnosis) {
 
 // complaint is the answer to a complaint, which has no reply.
 func (e *Engine) complaint(s *Symptom) Diagnosis {
-	d := e.explain(s, spamComplaint, "", BasisProvider, High, "complaint")
-	d.Alternatives, d.Provider = slices.Clone(e.reasons[spamComplaint].Alt), s.Facts.Provider
+	d := e.explain(s, ReasonSpamComplaint, "", BasisProvider, High, "complaint")
+	d.Alternatives, d.Provider = slices.Clone(e.reasons[ReasonSpamComplaint].Alt), s.Facts.Provider
 	e.specialise(s, &d)
 	return d
 }

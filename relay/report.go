@@ -9,12 +9,14 @@ import (
 
 // Report is a delivery status notification to compose (RFC 3464): about one message, of one kind.
 type Report struct {
-	ID         string // queue id that the DSN will have
-	Time       time.Time
-	Kind       NoticeKind
-	To         string // the address that it goes to, without angle brackets
-	Message    *Message
-	Recipients []int     // indexes into Message.Recipients, never empty
+	ID      string // queue id that the DSN will have
+	Time    time.Time
+	Kind    NoticeKind
+	To      string // the address that it goes to, without angle brackets
+	Message *Message
+	// Recipients are indexes into Message.Recipients, never empty. What was told after the upstream's 250
+	// (diagnose.StageRemote) and what was met before have different reports, and a complaint has none.
+	Recipients []int
 	RetryUntil time.Time // of NoticeDelayed: when the message will be given up
 	EightBit   bool      // the DSN's route takes 8-bit content (RFC 6152)
 	// Open opens the content of Message. If it fails the DSN lacks only the returned content.

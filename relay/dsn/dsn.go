@@ -14,6 +14,9 @@
 // Recipients of whom the same is to be said (relay.SameFailure) share one block of part 1, and have each
 // their own in part 2; group.go says what large groups leave out there.
 //
+// A report on what became known after the upstream's 250 (diagnose.StageRemote) is a gateway's: the system
+// that told of it is the Reporting-MTA, and this one the DSN-Gateway (RFC 3464, 2.2.3).
+//
 // What always holds: the fields of part 2 say what the upstream said, untouched by the diagnosis, which
 // stands in X-Mailwhy- fields behind them. Whatever a stranger wrote (replies, subjects, addresses, HELO
 // names) is cleaned, capped and folded before it is written, so it can end neither a line nor a part. No
@@ -31,6 +34,7 @@ import (
 	"strings"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/internal/clean"
 )
@@ -100,6 +104,11 @@ func New(o Options) (*Composer, error) {
 func (c *Composer) Compose(r *relay.Report) (*relay.Draft, error) {
 	if len(r.Recipients) == 0 {
 		return nil, errors.New("a report without recipients")
+	}
+	for _, i := range r.Recipients {
+		if d := r.Message.Recipients[i].Diagnosis; d != nil && d.Reason == diagnose.ReasonSpamComplaint {
+			return nil, errors.New("a report on a complaint: a message that somebody complains of arrived")
+		}
 	}
 	original := c.readOriginal(r)
 	v := c.view(r, original)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,7 @@ func golden() map[string]*relay.Report {
 		"unreadable": reportOf(relay.NoticeFailed, sampleContent,
 			refused("jane@example.net", relay.Failed, sampleUnknown, unknownDiagnosis())),
 	}
+	maps.Copy(cases, toldReports())
 	multi := cases["failed-multi"].Message
 	multi.Envelope.EnvID = "Order+1042 = big"
 	multi.Recipients[0].ORCPT = "rfc822;Jane+2BDoe@example.net"

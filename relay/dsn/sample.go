@@ -11,9 +11,15 @@ import (
 )
 
 // Kinds are the kinds of notices that can be previewed.
-func Kinds() []string { return []string{"failed", "delayed", "relayed", "expired", kindDigest} }
+func Kinds() []string {
+	return []string{"failed", "delayed", "relayed", "expired", kindBounced, kindDigest}
+}
 
-const kindDigest = "digest"
+// The kinds that are none of a notice: a digest, and a failure that was told after the upstream's 250.
+const (
+	kindDigest  = "digest"
+	kindBounced = "bounced"
+)
 
 // sampleID and the rest are what the samples are about.
 const (
@@ -108,10 +114,22 @@ func sampleReport(kind string) (*relay.Report, error) {
 		m.Recipients = []relay.Recipient{sampleRecipient("jane@example.net", relay.Relayed, arrived,
 			"250 2.0.0 Ok: queued as 4F1B2\r\n", nil)}
 		m.Recipients[0].Last.Stage = diagnose.StageEndOfData
+	case kindBounced:
+		r.Kind, r.Time = relay.NoticeFailed, arrived.Add(3*time.Hour+5*time.Second)
+		m.Recipients = []relay.Recipient{sampleTold(sampleRecipient("jane@example.net", relay.Failed,
+			arrived.Add(3*time.Hour), sampleUnknown, unknownDiagnosis()))}
 	default:
 		return nil, fmt.Errorf("not a kind of bounce: %q; there are %s", kind, strings.Join(Kinds(), ", "))
 	}
 	return r, nil
+}
+
+// sampleTold makes a recipient one whose fate was told after the upstream's 250.
+func sampleTold(rc relay.Recipient) relay.Recipient {
+	rc.Last.Stage, rc.Last.ReportedBy = diagnose.StageRemote, "smtp.provider.example"
+	rc.Last.UpstreamID = "0102019ab-1a2b-000000"
+	rc.History = []relay.HistoryEntry{{Time: rc.Last.Time.Add(-3 * time.Hour), Event: relay.EventRelayed}}
+	return rc
 }
 
 // What the samples' upstream says.

@@ -98,6 +98,10 @@ func (s *speaker) about(v *View) facts {
 			return strconv.Itoa(v.Count)
 		case "file":
 			return v.FileName
+		case "reporter":
+			return v.Reporter
+		case "refuser":
+			return v.Refuser
 		}
 		return ""
 	}

@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -77,10 +78,46 @@ func (p *part) transfer(eightBit bool) {
 func (s statusFields) message(h *header, r *relay.Report, hostname string) {
 	m := r.Message
 	h.add("Original-Envelope-Id", s.clean(m.Envelope.EnvID, maxAddress))
-	h.add("Reporting-MTA", mtaName(hostname))
-	h.add("Received-From-MTA", receivedFrom(&m.Client))
-	h.add("Arrival-Date", m.Arrived.Format(dateLayout))
+	if by := toldBy(r); by != "" {
+		s.told(h, r, by, hostname)
+	} else {
+		h.add("Reporting-MTA", mtaName(hostname))
+		h.add("Received-From-MTA", receivedFrom(&m.Client))
+		h.add("Arrival-Date", m.Arrived.Format(dateLayout))
+	}
 	h.add("X-Mailwhy-Queue-ID", m.ID)
+}
+
+// toldBy is who told later what became of the recipients; "" where we met it ourselves. Where several told,
+// it is the name of the upstream that they all belong to.
+func toldBy(r *relay.Report) string {
+	name := ""
+	for i, index := range r.Recipients {
+		a := r.Message.Recipients[index].Last
+		if a == nil || a.Stage != diagnose.StageRemote {
+			return ""
+		}
+		by := cmp.Or(a.ReportedBy, a.Upstream)
+		if i > 0 && by != name {
+			by = a.Upstream
+		}
+		name = by
+	}
+	return name
+}
+
+// told is the per-message block of what another system told: it is the Reporting-MTA, which had the message
+// from us, and we are the gateway that makes a notification of what it told (RFC 3464, 2.2.3).
+func (s statusFields) told(h *header, r *relay.Report, by, hostname string) {
+	h.add("Reporting-MTA", mtaName(by))
+	h.add("DSN-Gateway", mtaName(hostname))
+	h.add("Received-From-MTA", mtaName(hostname))
+	for _, past := range r.Message.Recipients[r.Recipients[0]].History {
+		if past.Event == relay.EventRelayed {
+			h.add("Arrival-Date", past.Time.Format(dateLayout))
+			return
+		}
+	}
 }
 
 // receivedFrom is the client's name and address (RFC 3464, 2.2.4); "" when neither is known.
@@ -110,7 +147,7 @@ func (s statusFields) recipient(h *header, r *relay.Report, rc *relay.Recipient,
 		return
 	}
 	s.attempt(h, rc.Last)
-	h.add("Final-Log-ID", r.Message.ID)
+	h.add("Final-Log-ID", s.logID(r, rc))
 	if r.Kind == relay.NoticeDelayed && !r.RetryUntil.IsZero() { // RFC 3464, 2.3.9
 		h.add("Will-Retry-Until", r.RetryUntil.Format(dateLayout))
 	}
@@ -120,10 +157,27 @@ func (s statusFields) recipient(h *header, r *relay.Report, rc *relay.Recipient,
 	}
 }
 
+// logID is the id under which the reporting system logs the message (RFC 3464, 2.3.8), if that is known.
+func (s statusFields) logID(r *relay.Report, rc *relay.Recipient) string {
+	if toldLater(rc) {
+		return s.clean(rc.Last.UpstreamID, maxAddress)
+	}
+	return r.Message.ID
+}
+
+// toldLater reports whether it was told after the upstream's 250 what became of a recipient.
+func toldLater(rc *relay.Recipient) bool {
+	return rc.Last != nil && rc.Last.Stage == diagnose.StageRemote
+}
+
 // attempt writes what the newest attempt met. The remote is named, and its reply quoted, only where there
 // was one (RFC 3461, 6.3 (h) and (i)).
 func (s statusFields) attempt(h *header, a *relay.Attempt) {
 	if a == nil {
+		return
+	}
+	if a.Stage == diagnose.StageRemote {
+		s.remote(h, a)
 		return
 	}
 	if !a.Reply.IsZero() {
@@ -139,10 +193,27 @@ func (s statusFields) attempt(h *header, a *relay.Attempt) {
 	}
 }
 
+// remote writes what was told of the upstream's own attempt, as far as it was: where no reply was quoted, the
+// words in its place have a type of their own (RFC 3464, 2.3.6).
+func (s statusFields) remote(h *header, a *relay.Attempt) {
+	h.add("Remote-MTA", remoteName(a.Host))
+	raw, kind := a.Reply.Raw, "smtp; "
+	if a.Reply.IsZero() {
+		raw, kind = a.NetErr.Text, "x-mailwhy-told; "
+	}
+	if lines := replyLines(raw, s.clean); len(lines) > 0 {
+		lines[0] = kind + lines[0]
+		h.addLines("Diagnostic-Code", lines...)
+	}
+	if !a.Time.IsZero() {
+		h.add("Last-Attempt-Date", a.Time.Format(dateLayout))
+	}
+}
+
 // networkError says why there is no reply: the kind, which is stable, and the words.
 func networkError(a *relay.Attempt) string {
 	switch {
-	case a == nil || !a.Reply.IsZero():
+	case a == nil || !a.Reply.IsZero() || a.Stage == diagnose.StageRemote:
 		return ""
 	case a.NetErr.Text == "":
 		return string(a.NetErr.Kind)
@@ -229,8 +300,8 @@ func replyLines(raw string, clean func(string, int) string) []string {
 	return lines
 }
 
-// status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it, else what its basic code
-// or the network error tells. A failure may have class 4, since failing after a temporary refusal is what
+// status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it or told it later, else what
+// its basic code or the network error tells. A failure may have class 4, since failing after a temporary refusal is what
 // expiry is. A delay always has: where a 5xx waits because it is our own fault, readers that go by Status
 // would take the address for dead. The upstream's own code stands in Diagnostic-Code.
 func status(kind relay.NoticeKind, rc *relay.Recipient) string {
@@ -241,6 +312,11 @@ func status(kind relay.NoticeKind, rc *relay.Recipient) string {
 	if e := reply.Enhanced; possible(kind, e.Class) && inRange(e) {
 		e.Class = classOf(kind, e.Class)
 		return e.String()
+	}
+	told, ok := diagnose.ParseEnhanced(rc.Last.Status)
+	if ok && possible(kind, told.Class) && inRange(told) {
+		told.Class = classOf(kind, told.Class)
+		return told.String()
 	}
 	if possible(kind, reply.Class()) {
 		return strconv.Itoa(classOf(kind, reply.Class())) + ".0.0" // RFC 3461, 6.3 (g)

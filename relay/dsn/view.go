@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"cmp"
 	"mime"
 	"slices"
 	"strings"
@@ -31,6 +32,8 @@ type View struct {
 	Total      int             // recipients in all
 	Returned   string          // whole, header or none
 	TooLarge   bool            // only the header is returned because the message is large
+	Reporter   string          // who told later what became of the message; "" where it is known first hand
+	Refuser    string          // of what was told: the server that refused, if it is one and the same for all
 
 	// Of a digest:
 	Count    int
@@ -51,6 +54,7 @@ type RecipientView struct {
 	Reply      []string // what the upstream said, line by line; empty when it said nothing
 	NoReply    string   // in its place: what went wrong, in the words of the network; may be empty too
 	Server     string   // who said it
+	Reporter   string   // who told later that it was said; "" where it was said to us
 	Stage      string   // at which point
 	Time       time.Time
 	Attempts   int
@@ -115,7 +119,24 @@ func (c *Composer) view(r *relay.Report, o *original) *View {
 	if expired == len(groups.all) {
 		v.Kind = string(relay.Expired)
 	}
+	v.told(toldBy(r))
 	return v
+}
+
+// told notes who told later what became of the message, and who refused it.
+func (v *View) told(by string) {
+	if by == "" {
+		return
+	}
+	v.Reporter = clean.Line(by, maxAddress)
+	for i := range v.Recipients {
+		server := v.Recipients[i].Server
+		if len(v.Recipients[i].Reply) == 0 || i > 0 && server != v.Refuser {
+			v.Refuser = ""
+			return
+		}
+		v.Refuser = server
+	}
 }
 
 // utc is t in UTC; the zero time stays zero.
@@ -139,6 +160,10 @@ func recipientView(kind relay.NoticeKind, rc *relay.Recipient) RecipientView {
 		v.Server = clean.Line(a.Host, maxAddress)
 		v.Stage = string(a.Stage)
 		v.Uncertain = a.Uncertain
+		if toldLater(rc) { // what is tried is the upstream's, and refused is what it has taken
+			v.Reporter, v.Attempts, v.Outcome = clean.Line(cmp.Or(a.ReportedBy, a.Upstream), maxAddress), 0,
+				string(kind)
+		}
 		if len(v.Reply) == 0 {
 			v.NoReply = clean.Line(a.NetErr.Text, maxText)
 		}

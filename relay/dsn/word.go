@@ -26,6 +26,7 @@ func factNames() []string {
 	return []string{
 		// of a View
 		"host", "whom", "whom_of_it", "categories", "waited", "subject", "until", "count", "file",
+		"reporter", "refuser",
 		// of a RecipientView
 		"category", "reason", "time", "attempts", "server", "stage",
 		// of a number or an id

@@ -36,7 +36,7 @@ func (l language) fillIn(v *View) error {
 	about := s.about(v)
 	v.Words = Words{
 		Greeting: s.say("greeting", about), Subject: s.say("subject_"+v.Kind, about),
-		Lead:      s.say("lead_"+v.Kind, about),
+		Lead:      s.say(v.lead(), about),
 		Reference: s.say("quote", named("id", v.QueueID)),
 	}
 	if v.Kind == kindDigest {
@@ -47,6 +47,9 @@ func (l language) fillIn(v *View) error {
 	v.Words.Returned = s.say("returned_"+v.Returned, about)
 	if v.TooLarge && v.Returned == returnedHeader {
 		v.Words.Returned = s.word("returned_large")
+	}
+	if v.Reporter != "" && v.Returned == returnedNone {
+		v.Words.Returned = s.word("returned_gone")
 	}
 	v.Rows = s.rows(func(r *rows) {
 		r.row("sender", v.Sender)
@@ -62,6 +65,19 @@ func (l language) fillIn(v *View) error {
 		rv.Rows = s.rows(rv.report)
 	}
 	return s.err
+}
+
+// lead is the key of the first sentence.
+func (v *View) lead() string {
+	switch {
+	case v.Reporter == "" || v.Kind == string(relay.NoticeRelayed):
+		return "lead_" + v.Kind
+	case v.Kind == string(relay.NoticeDelayed):
+		return "lead_told_delayed"
+	case v.Refuser != "":
+		return "lead_told_refused"
+	}
+	return "lead_told"
 }
 
 // fillInDigest is fillIn for what a digest has.
@@ -85,6 +101,9 @@ func (s *speaker) fillInDigest(v *View) {
 func (s *speaker) fillInRecipient(v *RecipientView) {
 	about := s.aboutRecipient(v)
 	v.Words = RecipientWords{Whom: v.Address, Outcome: s.word("outcome_" + v.Outcome)}
+	if v.Reporter != "" && len(v.Reply) == 0 && v.Outcome == string(relay.NoticeFailed) {
+		v.Words.Outcome = s.word("outcome_told")
+	}
 	if v.Many {
 		v.Words.Whom = s.say("listed_below", about)
 	}
@@ -125,6 +144,7 @@ func (v *RecipientView) report(r *rows) {
 	r.row("outcome", v.Words.Outcome)
 	v.said(r)
 	r.row("server", v.Words.Server)
+	r.row("reporter", v.Reporter)
 	r.row("tried", v.Words.Tried)
 	r.row("note", v.Words.Note)
 	v.diagnosed(r)
@@ -142,8 +162,12 @@ func (v *RecipientView) said(r *rows) {
 	switch {
 	case len(v.Reply) > 0:
 		r.verbatim("reply", v.Reply)
+	case v.NoReply != "" && v.Reporter != "":
+		r.row("told", v.NoReply)
 	case v.NoReply != "":
 		r.row("no_reply", v.NoReply)
+	case v.Diagnosed && v.Reporter != "":
+		r.row("reply", r.word("no_words_told"))
 	case v.Diagnosed:
 		r.row("reply", r.word("no_words"))
 	}
