@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -236,5 +237,43 @@ func TestPresetWithOAuth(t *testing.T) {
 	}})
 	if got := c.Upstream["default"].Auth; !slices.Contains(got, "xoauth2") || slices.Contains(got, "login") {
 		t.Errorf("auth is %q", got)
+	}
+}
+
+// TestAccount: which upstreams are one account.
+func TestAccount(t *testing.T) {
+	base := Upstream{Host: "mail.example.com", Port: 587, TLS: "starttls", Username: "u",
+		Password: NewSecret("p")}
+	nobody := Upstream{Host: "mail.example.com", Port: 25, TLS: "none"}
+	mailbox := Upstream{Host: "mail.example.com", Port: 587, TLS: "starttls", Username: "u@a.test",
+		OAuthGrant: grantClient, OAuthClientID: "1"}
+	for _, tt := range []struct {
+		name   string
+		of     Upstream
+		change func(*Upstream)
+		same   bool
+	}{
+		{"domains", base, func(u *Upstream) { u.Domains = []string{"a.test"} }, true},
+		{"capitals of the host", base, func(u *Upstream) { u.Host = "MAIL.example.com" }, true},
+		{"another host", base, func(u *Upstream) { u.Host = "mail.example.org" }, false},
+		{"another port", base, func(u *Upstream) { u.Port = 465 }, false},
+		{"another TLS mode", base, func(u *Upstream) { u.TLS = "implicit" }, false},
+		{"another user", base, func(u *Upstream) { u.Username = "v" }, false},
+		{"another key of the same user", base, func(u *Upstream) { u.Password = NewSecret("q") }, false},
+		{"another source", base, func(u *Upstream) { u.LocalAddr = []string{"192.0.2.1"} }, true},
+		{"another source without a user", nobody, func(u *Upstream) { u.LocalAddr = []string{"192.0.2.1"} },
+			false},
+		{"nobody", nobody, func(u *Upstream) { u.Weight = 10 }, true},
+		{"another application of a mailbox", mailbox, func(u *Upstream) { u.OAuthClientID = "2" }, true},
+		{"another mailbox", mailbox, func(u *Upstream) { u.Username = "v@a.test" }, false},
+	} {
+		changed := tt.of
+		tt.change(&changed)
+		if same := tt.of.Account() == changed.Account(); same != tt.same {
+			t.Errorf("%s: the same account: %v", tt.name, same)
+		}
+		if s := fmt.Sprintf("%+v", changed.Account()); strings.Contains(s, "[112") {
+			t.Errorf("%s: the password can be seen: %s", tt.name, s)
+		}
 	}
 }

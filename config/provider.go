@@ -1,7 +1,11 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 
 	"mailwhy/relay/preset"
@@ -24,6 +28,62 @@ func (u *Upstream) validateProvider(path string, report reportFunc) {
 	case !u.Password.IsZero() && isSESPassword(u.Password):
 		report(path+".password_kind", `is "aws_secret", but the password is already an SMTP password`,
 			"leave password_kind out")
+	}
+}
+
+// Account says which account of which server an upstream logs in to. Upstreams with the same one share its
+// connections and its rate. It is comparable and shows no secret.
+type Account struct {
+	host, tls string
+	port      int
+	login     [sha256.Size]byte
+}
+
+// Account is the account of the upstream. Without credentials a server knows us by where we come from. A
+// mailbox that is logged in to with OAuth is the account, whoever gets the token.
+func (u *Upstream) Account() Account {
+	login := []string{u.Username, u.Password.Reveal(), u.PasswordKind}
+	switch {
+	case u.HasOAuth():
+		login = []string{u.Username, "oauth"}
+	case !u.logsIn():
+		login = append([]string{u.Proxy, u.Hello}, u.LocalAddr...)
+	}
+	if slices.Contains(u.Auth, "external") {
+		login = append(login, u.CertFile)
+	}
+	return Account{strings.ToLower(u.Host), u.TLS, u.Port, sha256.Sum256(fmt.Appendf(nil, "%q", login))}
+}
+
+// accountFree are the keys in which upstreams of one account may differ: which mail they get, and what names
+// where it goes.
+func accountFree() []string {
+	return []string{"preset", "region", "host", "domains", "weight", "daily_cap", "null_sender", "password",
+		"password_file"}
+}
+
+// validateAccounts refuses upstreams of one account that differ in how it is used: they share the connections
+// to it, so only one of two values could hold.
+func (c *Config) validateAccounts(report reportFunc) {
+	first := map[Account]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.Upstream)) {
+		u := c.Upstream[name]
+		other, twice := first[u.Account()]
+		if !twice {
+			first[u.Account()] = name
+			continue
+		}
+		theirs := map[string]string{}
+		walk("", reflect.ValueOf(c.Upstream[other]).Elem(), func(k key) { theirs[k.path] = show(k.value) })
+		walk("", reflect.ValueOf(u).Elem(), func(k key) {
+			if slices.Contains(accountFree(), k.path) || show(k.value) == theirs[k.path] {
+				return
+			}
+			report(upstreamSection+"."+name+"."+k.path,
+				fmt.Sprintf("is %s, but %s.%s, which is the same account of the same server, has %s",
+					show(k.value), upstreamSection, other, theirs[k.path]),
+				"they share its connections and its rate: write the same in both")
+		})
 	}
 }
 

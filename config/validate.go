@@ -177,6 +177,7 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 		u.validateOAuth(path, report)
 		c.validateLoop(path, u, report)
 	}
+	c.validateAccounts(report)
 }
 
 // validateHop checks where an upstream is and how to connect to it.

@@ -15,7 +15,10 @@ import (
 
 // hop is one configured upstream with the lane that works for it.
 type hop struct {
-	lane *lane.Lane
+	name    string
+	account atomic.Pointer[lane.Account] // shared with other upstreams; nil for none
+	lane    *lane.Lane
+
 	conf atomic.Pointer[config.Upstream] // in force, or the last one of an upstream that was removed
 	next atomic.Pointer[relay.Upstream]  // the next hop, of whatever kind
 	stop context.CancelFunc              // ends the lane's work; nil before it runs
@@ -48,16 +51,26 @@ func (h *hop) Relay(ctx context.Context, first *relay.Transaction, next func() *
 	(*h.next.Load()).Relay(ctx, first, prepared, func(t *relay.Transaction, res relay.Result) {
 		for i := range res.Attempts {
 			res.Attempts[i].Changed = t.Changed
+			res.Attempts[i].Upstream = h.name // the next hop may serve several names
 		}
+		res.Fault = h.named(res.Fault)
 		done(t, res)
 	})
+}
+
+// named gives an attempt the name of the upstream; nil stays nil.
+func (h *hop) named(a *relay.Attempt) *relay.Attempt {
+	if a != nil {
+		a.Upstream = h.name
+	}
+	return a
 }
 
 // Capabilities implements relay.Upstream.
 func (h *hop) Capabilities() (relay.Capabilities, bool) { return (*h.next.Load()).Capabilities() }
 
 // Probe implements relay.Upstream.
-func (h *hop) Probe(ctx context.Context) *relay.Attempt { return (*h.next.Load()).Probe(ctx) }
+func (h *hop) Probe(ctx context.Context) *relay.Attempt { return h.named((*h.next.Load()).Probe(ctx)) }
 
 // Close implements relay.Upstream.
 func (h *hop) Close() error { return (*h.next.Load()).Close() }
@@ -68,11 +81,12 @@ type lanes struct {
 	prepare func(*hop, *relay.Transaction) // see hop
 	removed func()                         // called when a lane that was removed has finished its work
 
-	mu    sync.RWMutex
-	hops  map[string]*hop
-	ctx   context.Context // of run; nil while it does not run
-	grace func() time.Duration
-	works sync.WaitGroup
+	mu       sync.RWMutex
+	hops     map[string]*hop
+	accounts map[config.Account]*lane.Account // that several upstreams share
+	ctx      context.Context                  // of run; nil while it does not run
+	grace    func() time.Duration
+	works    sync.WaitGroup
 }
 
 // set puts upstreams in force: a new name gets a lane, a name that is there keeps its lane, and the lane of
@@ -81,15 +95,18 @@ func (ls *lanes) set(upstreams map[string]*config.Upstream, hopsOf map[string]re
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	hops := map[string]*hop{}
+	ls.share(upstreams)
 	for name, conf := range upstreams {
 		h := ls.hops[name]
 		if h == nil {
-			h = &hop{prepare: ls.prepare}
+			h = &hop{name: name, prepare: ls.prepare}
+			h.account.Store(ls.accounts[conf.Account()])
 			h.replace(conf, hopsOf[name])
 			h.lane = ls.make(name, h)
 			ls.start(h)
 		} else {
 			h.replace(conf, hopsOf[name])
+			h.account.Store(ls.accounts[conf.Account()])
 		}
 		hops[name] = h
 	}
@@ -103,6 +120,28 @@ func (ls *lanes) set(upstreams map[string]*config.Upstream, hopsOf map[string]re
 		}
 	}
 	ls.hops = hops
+}
+
+// share makes the accounts that several upstreams have in common. One that was there before is kept, since it
+// knows what was sent. The caller holds mu.
+func (ls *lanes) share(upstreams map[string]*config.Upstream) {
+	names := map[config.Account]int{}
+	for _, u := range upstreams {
+		names[u.Account()]++
+	}
+	accounts := map[config.Account]*lane.Account{}
+	for _, u := range upstreams {
+		key := u.Account()
+		if names[key] < 2 {
+			continue
+		}
+		most := lane.Rate(u.Rate)
+		if accounts[key] = ls.accounts[key]; accounts[key] == nil {
+			accounts[key] = lane.NewAccount(u.Concurrency, most)
+		}
+		accounts[key].Configure(u.Concurrency, most)
+	}
+	ls.accounts = accounts
 }
 
 // start runs the lane of h, if lanes run at all. The caller holds mu.

@@ -2,7 +2,9 @@ package app
 
 import (
 	"errors"
+	"maps"
 	"reflect"
+	"slices"
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
@@ -57,18 +59,24 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	return p, err
 }
 
-// newHops makes the next hop of each upstream.
+// newHops makes the next hop of each upstream. Those of one account have one, and so its connections.
 func (r *Relay) newHops(cfg *config.Config, tokens map[string]*oauth.Cached) (map[string]relay.Upstream,
 	error) {
 	hops := map[string]relay.Upstream{}
+	shared := map[config.Account]relay.Upstream{}
 	var errs []error
-	for name := range cfg.Upstream {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
+		account := cfg.Upstream[name].Account()
+		if hop := shared[account]; hop != nil {
+			hops[name] = hop
+			continue
+		}
 		hop, err := r.newHop(cfg, name, tokens[name])
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		hops[name] = hop
+		hops[name], shared[account] = hop, hop
 	}
 	return hops, errors.Join(errs...)
 }

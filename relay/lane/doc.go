@@ -20,6 +20,7 @@
 //   - No message is bounced for a fault of our own. While the lane is paused mail waits, until its own expiry
 //     (expiry.go).
 //   - A throttled recipient, domain or sender does not slow the mail of others (limits.go, senders.go).
+//   - Lanes of one account stay together within its connections and its rate (account.go).
 //   - The sending rate adapts to what the upstream says (pace.go), and is never above the configured one in
 //     any span of its time, if that is a minute or longer (window.go).
 //

@@ -43,6 +43,9 @@ type Options struct {
 	// without an answer to the final dot (Attempt.Uncertain). It comes again when more is known of them.
 	// It returns at once and does not change m; optional.
 	Relayed func(m *relay.Message)
+	// Account is what the lane shares with others, looked up each time it acts. Both it and its result are
+	// optional.
+	Account func() *Account
 	// Spread gives random numbers from 0 to 1; optional.
 	Spread func() float64
 }
@@ -74,6 +77,7 @@ type Lane struct {
 	reported map[string]time.Time    // when the operator last heard of a state, by state and reason
 	draining bool
 	workers  int
+	account  *Account // as Options.Account gave it last
 	pace     pace
 	slowness slowness
 	limits   limits
@@ -87,9 +91,10 @@ type Lane struct {
 
 // leased is one leased message on its way.
 type leased struct {
-	token relay.Token
-	seq   uint64 // in the order of leasing
-	tx    relay.Transaction
+	token   relay.Token
+	seq     uint64 // in the order of leasing
+	tx      relay.Transaction
+	account *Account // that granted it
 }
 
 // New makes a lane. It does nothing until Run.
@@ -99,6 +104,9 @@ func New(o Options) *Lane {
 	}
 	if o.ReversePath == nil {
 		o.ReversePath = func(m *relay.Message) string { return m.Envelope.From }
+	}
+	if o.Account == nil {
+		o.Account = func() *Account { return nil }
 	}
 	if o.NullSenderRefused == nil {
 		o.NullSenderRefused = func(string, relay.Attempt) bool { return false }
@@ -148,18 +156,22 @@ func (l *Lane) Run(ctx context.Context, grace time.Duration) {
 			l.noteAll()
 		}
 	}
+	l.account.leave(l)
 	l.drain(grace)
+	l.account.quit(l)
 }
 
 // step does what can be done now and returns how long to wait for the next step.
 func (l *Lane) step(ctx context.Context) time.Duration {
 	now := l.o.Now()
 	s := l.o.Settings()
+	l.share()
 	l.pace.configure(s.Concurrency, s.Rate)
 	l.low.Store(int32(l.pace.limit / 2))
 	l.renewLeases(ctx, now)
 	wait := lookAgain
 	if l.outage.paused {
+		l.account.leave(l)
 		l.sweep(ctx, now, s.Policy)
 		wait = l.probe(ctx, now, s)
 	} else {
@@ -171,11 +183,23 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 	return wait
 }
 
+// share joins the account in force.
+func (l *Lane) share() {
+	if a := l.o.Account(); a != l.account {
+		l.account.quit(l)
+		l.account = a
+		a.join(l)
+	}
+}
+
 // fill leases due messages while there is room, and returns how long until there may be more.
 func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 	for {
 		want := l.ahead() - len(l.work)
 		n, wait := l.pace.room(now, min(want, maxWaiting-l.later))
+		if n > 0 {
+			n, wait = l.account.grant(now, n)
+		}
 		l.more.Store(n <= 0)
 		if n <= 0 {
 			if wait == 0 {
@@ -186,6 +210,7 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 		leases, next, err := l.o.Spool.Lease(ctx,
 			relay.LeaseQuery{Lane: l.o.Name, Now: now, Max: n, For: leaseFor})
 		if err != nil {
+			l.account.giveBack(n)
 			if ctx.Err() == nil {
 				l.o.Log.Error("cannot read the spool", "lane", l.o.Name, "err", err)
 			}
@@ -199,6 +224,7 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 			}
 		}
 		l.pace.spend(now, taken, len(leases) < n)
+		l.account.giveBack(n - taken)
 		if len(leases) < n {
 			return l.untilNext(now)
 		}
@@ -227,7 +253,8 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 // the message will be offered.
 func (l *Lane) take(lease *relay.Lease, now time.Time) bool {
 	m := lease.Message
-	lm := &leased{token: lease.Token, tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
+	lm := &leased{token: lease.Token, account: l.account,
+		tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
 	policy := l.o.Settings().Policy
 	for i := range m.Recipients {
 		if r := &m.Recipients[i]; r.DueAt(now) || r.Waiting() && farAway(r, now, &policy) {
@@ -266,9 +293,19 @@ func (l *Lane) startWorkers(ctx context.Context) {
 		limit = min(limit, l.workers)
 	}
 	for n := len(l.work); n > 0 && l.workers < limit; n-- {
+		if !l.account.connect(l) {
+			return
+		}
 		l.workers++
-		go l.worker(ctx)
+		go l.worker(ctx, l.account)
 	}
+	l.account.leave(l)
+}
+
+// ended says that a leased message is no longer under way, and whether it was offered.
+func (l *Lane) ended(lm *leased, now time.Time, offered bool) {
+	l.pace.ended(now, offered)
+	lm.account.ended(now, offered)
 }
 
 // renewLeases extends the leases of exchanges that take long.

@@ -179,6 +179,7 @@ type bench struct {
 	log      *eventLog
 	logged   io.Writer // takes the operational log
 	settings Settings
+	account  *Account
 	lane     *Lane
 	offset   time.Duration // of the wall clock
 	mu       sync.Mutex
@@ -257,6 +258,7 @@ func (b *bench) run(t *testing.T) (stop func()) {
 		Record:   b.log,
 		Log:      slog.New(slog.NewTextHandler(b.logged, nil)),
 		Now:      b.now,
+		Account:  func() *Account { return b.account },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

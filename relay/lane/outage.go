@@ -38,7 +38,9 @@ const refusedSenders = 3
 func (l *Lane) noteFault(s signal, now time.Time) {
 	if s.crowded && l.workers > 1 {
 		// Other connections work: there are too many of them.
-		l.slow(l.pace.crowd(now, l.workers-1), refusal{s.fault, s.meaning}, now)
+		why := refusal{s.fault, s.meaning}
+		l.account.tell(l, &metLimit{limit: limit{kind: connectionLimit}, refusal: why})
+		l.slow(l.pace.crowd(now, l.workers-1), why, now)
 		return
 	}
 	bounds := l.o.Settings().Probe
@@ -201,7 +203,7 @@ func (l *Lane) giveBack() {
 		select {
 		case lm := <-l.work:
 			delete(l.out, lm.token)
-			l.pace.ended(l.o.Now(), false)
+			l.ended(lm, l.o.Now(), false)
 			l.senders.ended(senderOf(&lm.tx), lm.token, l.o.Now())
 			l.release(lm)
 		default:

@@ -141,7 +141,7 @@ func (l *Lane) sift(now time.Time) {
 		select {
 		case lm := <-l.work:
 			if until, waits := l.senders.hold(senderOf(&lm.tx), lm.token, now); waits {
-				l.pace.ended(now, false)
+				l.ended(lm, now, false)
 				l.postpone(lm, until)
 			} else {
 				l.work <- lm // there is room: it was just taken out, and only this goroutine adds

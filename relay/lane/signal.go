@@ -15,6 +15,7 @@ type signal struct {
 	accepted       bool                // the upstream took it
 	domain         string              // of a recipient for whom it was accepted
 	limit          *metLimit           // it met a limit
+	heard          *metLimit           // another lane of the account met it
 	accountRefused string              // the sender, if the last of refused is of our account at MAIL
 	refused        []refusal           // for a reason of our own, at MAIL or later: no recipient fails for it
 	fault          *relay.Attempt      // met before MAIL
@@ -58,7 +59,7 @@ func (l *Lane) note(s signal) {
 	if s.leased != nil {
 		delete(l.out, s.leased.token)
 		if !s.postponed {
-			l.pace.ended(now, s.fault == nil)
+			l.ended(s.leased, now, s.fault == nil)
 		}
 	}
 	for i := range s.refused {
@@ -68,6 +69,8 @@ func (l *Lane) note(s signal) {
 	case s.probeNow:
 		l.outage.nextProbe = now
 		l.senders.tryNow(now)
+	case s.heard != nil:
+		l.noteHeard(s.heard, now)
 	case s.probeOK:
 		l.noteReached(now)
 	case s.fault != nil:

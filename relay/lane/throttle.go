@@ -19,10 +19,12 @@ func (l *Lane) noteLimit(h *metLimit, lm *leased, now time.Time) {
 		l.noteQuota(h, whose, lm, now)
 	case connectionLimit:
 		if whose == laneLimit {
+			l.account.tell(l, h)
 			l.slow(l.pace.crowd(now, l.workers-1), h.refusal, now)
 		}
 	case rateLimit:
 		if whose == laneLimit {
+			l.account.tell(l, h)
 			l.slow(l.pace.throttle(now), h.refusal, now)
 		}
 	}

@@ -17,14 +17,15 @@ var errPanicked = errors.New("internal error")
 // worker drives connections to the upstream for as long as there is work. It settles each outcome before its
 // connection goes on to the next content. So for each connection at most one message is relayed but not yet
 // settled, which bounds the duplicates after a crash.
-func (l *Lane) worker(ctx context.Context) {
-	w := &workerRun{lane: l, leased: map[*relay.Transaction]*leased{}}
+func (l *Lane) worker(ctx context.Context, account *Account) {
+	w := &workerRun{lane: l, account: account, leased: map[*relay.Transaction]*leased{}}
 	defer func() {
 		if p := recover(); p != nil {
 			l.o.Log.Error("panic while relaying", "lane", l.o.Name, "panic", p, "stack",
 				string(debug.Stack()))
 			w.abandon(fmt.Errorf("%w: %v", errPanicked, p))
 		}
+		account.disconnect(l)
 		l.signals <- signal{exit: true}
 	}()
 	for first := w.next(); first != nil; first = w.next() {
@@ -34,14 +35,15 @@ func (l *Lane) worker(ctx context.Context) {
 
 // workerRun is the state of one worker.
 type workerRun struct {
-	lane   *Lane
-	fault  bool                           // met on this connection: the lane decides about another
-	leased map[*relay.Transaction]*leased // begun, not done: the current one and the next envelope
+	lane    *Lane
+	account *Account                       // whose connection it has
+	fault   bool                           // met on this connection: the lane decides about another
+	leased  map[*relay.Transaction]*leased // begun, not done: the current one and the next envelope
 }
 
 // next takes a waiting message, or nil.
 func (w *workerRun) next() *relay.Transaction {
-	if w.fault || w.lane.halted.Load() {
+	if w.fault || w.lane.halted.Load() || w.account.yields(w.lane) {
 		return nil
 	}
 	select {

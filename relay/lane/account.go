@@ -1,0 +1,248 @@
+package lane
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Account is what the lanes share whose upstreams are one account at one host: its connections, its rate, and
+// the news that it is asked for less. Each lane keeps its own pace below that, so one that finds a limit of
+// its own does not slow the others. It is safe for concurrent use; a nil Account sets no bounds.
+//
+// A lane takes from the rate before it leases messages, and a connection before it starts a worker. Where all
+// are in use it waits in a queue, and a lane that has more than its share gives one up between two messages.
+type Account struct {
+	mu          sync.Mutex
+	connections int // most at once
+	rate        Rate
+	tokens      float64 // messages that may begin now, as far as the bucket goes; see pace.setBucket
+	filled      time.Time
+	window      *window       // of a rate a minute or longer
+	held        map[*Lane]int // connections of the lanes; an entry for each lane that works
+	open        int           // all of these
+	queue       []*Lane       // that wait for a connection, longest first
+	wanted      atomic.Bool   // the queue is not empty
+}
+
+// NewAccount makes an Account without members. Lanes join it when they first act.
+func NewAccount(connections int, most Rate) *Account {
+	a := &Account{held: map[*Lane]int{}}
+	a.Configure(connections, most)
+	return a
+}
+
+// Configure sets the bounds. What is under way counts.
+func (a *Account) Configure(connections int, most Rate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.connections = connections
+	if most == a.rate {
+		return
+	}
+	a.rate, a.window = most, nil
+	if most.Messages > 0 && most.Per >= windowFrom {
+		a.window = &window{rate: most}
+	}
+	a.tokens = min(max(a.tokens, 1), a.burst())
+}
+
+// burst is how many messages the bucket holds.
+func (a *Account) burst() float64 { return max(1, a.rate.perSecond()/10) }
+
+// join makes a lane a member.
+func (a *Account) join(l *Lane) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held[l] += 0
+}
+
+// quit ends the membership of a lane. What it still has under way is given back as it ends.
+func (a *Account) quit(l *Lane) {
+	if a == nil {
+		return
+	}
+	a.leave(l)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.held[l] == 0 {
+		delete(a.held, l)
+	}
+}
+
+// grant takes up to n messages out of the rate. wait is how long until more may begin; 0 if that does not
+// depend on time. Each of them must be given back, or ended.
+func (a *Account) grant(now time.Time, n int) (granted int, wait time.Duration) {
+	if a == nil || n <= 0 {
+		return n, 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	second := a.rate.perSecond()
+	if second == 0 {
+		return n, 0
+	}
+	if a.window != nil {
+		free, until := a.window.free(now)
+		if free == 0 {
+			return 0, until
+		}
+		n = min(n, free)
+	}
+	if since := now.Sub(a.filled).Seconds(); since > 0 {
+		a.tokens = min(a.tokens+since*second, a.burst())
+	}
+	a.filled = now
+	granted = min(n, int(a.tokens))
+	a.tokens -= float64(granted)
+	if a.window != nil {
+		a.window.begin(granted)
+	}
+	if granted < n {
+		wait = max(time.Duration((1-a.tokens)/second*float64(time.Second)), time.Millisecond)
+	}
+	return granted, wait
+}
+
+// giveBack returns n granted messages that were not begun.
+func (a *Account) giveBack(n int) {
+	if a == nil || n <= 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rate.perSecond() > 0 {
+		a.tokens = min(a.tokens+float64(n), a.burst())
+	}
+	if a.window != nil {
+		a.window.open = max(a.window.open-n, 0)
+	}
+}
+
+// ended says that a granted message is no longer under way, and whether it was offered.
+func (a *Account) ended(now time.Time, offered bool) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.window != nil {
+		a.window.end(now, offered)
+	}
+}
+
+// connect takes a connection for a lane. Where there is none it queues the lane, which is kicked when its
+// turn comes, and must then connect or leave.
+func (a *Account) connect(l *Lane) bool {
+	if a == nil {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.Contains(a.queue, l) {
+		a.queue = append(a.queue, l)
+		a.wanted.Store(true)
+	}
+	if a.open >= a.connections || a.turn() != l {
+		return false
+	}
+	a.held[l]++
+	a.open++
+	a.dequeue(l)
+	return true
+}
+
+// disconnect gives a connection of a lane back.
+func (a *Account) disconnect(l *Lane) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held[l]--
+	a.open--
+	a.call()
+}
+
+// leave takes a lane that needs no further connection out of the queue.
+func (a *Account) leave(l *Lane) {
+	if a == nil || !a.wanted.Load() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.dequeue(l)
+}
+
+func (a *Account) dequeue(l *Lane) {
+	if i := slices.Index(a.queue, l); i >= 0 {
+		a.queue = slices.Delete(a.queue, i, i+1)
+		a.wanted.Store(len(a.queue) > 0)
+		a.call()
+	}
+}
+
+// turn is the lane in the queue that gets the next connection: of those with the fewest, the one that has
+// waited longest. It is nil if none waits.
+func (a *Account) turn() (next *Lane) {
+	for _, l := range a.queue {
+		if next == nil || a.held[l] < a.held[next] {
+			next = l
+		}
+	}
+	return next
+}
+
+// call tells the lane whose turn it is that there is a connection.
+func (a *Account) call() {
+	if next := a.turn(); next != nil && a.open < a.connections {
+		next.Kick()
+	}
+}
+
+// yields reports whether a lane that has a connection should give it up, because the lane whose turn it is
+// has fewer.
+func (a *Account) yields(l *Lane) bool {
+	if a == nil || !a.wanted.Load() {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := a.turn()
+	if next == nil || next == l || a.open < a.connections {
+		return false
+	}
+	return a.held[next] == 0 || a.held[l] > a.held[next]+1
+}
+
+// tell passes a limit of the account that a lane met on to the others.
+func (a *Account) tell(l *Lane, h *metLimit) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for other := range a.held {
+		if other == l {
+			continue
+		}
+		select {
+		case other.signals <- signal{heard: h}:
+		default: // it is busy with outcomes, and will meet the limit itself
+		}
+	}
+}
+
+// noteHeard handles a limit that another lane of the account met.
+func (l *Lane) noteHeard(h *metLimit, now time.Time) {
+	switch {
+	case h.kind == rateLimit:
+		l.slow(l.pace.throttle(now), h.refusal, now)
+	case l.workers > 0:
+		l.slow(l.pace.crowd(now, l.workers), h.refusal, now)
+	}
+}
