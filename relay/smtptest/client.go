@@ -106,11 +106,6 @@ func (c *Client) Command(format string, args ...any) error {
 	return c.Expect(2)
 }
 
-// Quit says QUIT, waits for the answer and closes the connection.
-func (c *Client) Quit() error {
-	return errors.Join(c.Command("QUIT"), c.Close())
-}
-
 // Flush sends what was said so far.
 func (c *Client) Flush() error {
 	c.Conn.SetDeadline(time.Now().Add(c.Timeout))
