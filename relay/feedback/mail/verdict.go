@@ -41,7 +41,7 @@ func (r *Reader) Judge(m *Mail) Verdict { return r.read(m).verdict }
 // read reads a mail.
 func (r *Reader) read(m *Mail) *reading {
 	in := &reading{mail: m, header: headerOf(m.Content), report: bounce.Parse(m.Content)}
-	in.verdict = in.judge()
+	in.verdict = in.judge(r)
 	if in.verdict == VerdictReport && r.Own != nil && r.Own(in.header.get("message-id")) {
 		in.verdict = VerdictOwn
 	}
@@ -49,7 +49,7 @@ func (r *Reader) read(m *Mail) *reading {
 }
 
 // judge is the verdict by what the mail says.
-func (in *reading) judge() Verdict {
+func (in *reading) judge(r *Reader) Verdict {
 	switch in.report.Kind {
 	case bounce.KindFailure, bounce.KindDelay, bounce.KindSuccess:
 		return VerdictReport
@@ -63,18 +63,20 @@ func (in *reading) judge() Verdict {
 	case bounce.KindReply:
 		return VerdictPerson
 	}
-	if in.bySystem() {
+	if in.reports(r) {
 		return VerdictUnread
 	}
 	return VerdictPerson
 }
 
-// bySystem reports whether no person can have written the mail: it has the null sender (RFC 5321, 4.5.5).
-func (in *reading) bySystem() bool {
+// reports reports whether a mail that says nothing we know can only be a report: it has the null sender (RFC
+// 5321, 4.5.5). Out of a mailbox that is not enough, since other programs use it too: such a mail must have
+// been sent to a return path of ours.
+func (in *reading) reports(r *Reader) bool {
 	if in.mail.From != "" {
 		return in.mail.From == NullSender
 	}
-	return strings.TrimSpace(in.header.get("return-path")) == NullSender
+	return strings.TrimSpace(in.header.get("return-path")) == NullSender && len(r.finder(in).paths) > 0
 }
 
 // complains reports whether a type of feedback (RFC 5965, 7.3) says that somebody does not want the mail. A
