@@ -39,8 +39,12 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := &Mail{Content: []byte(tt.content), From: tt.from}
-			if got := reader(t).Judge(m); got != tt.want {
+			got := reader(t).Judge(m)
+			if got != tt.want {
 				t.Errorf("judged %s, want %s", got, tt.want)
+			}
+			if taken := tt.want == VerdictReport || tt.want == VerdictUnread; got.Taken() != taken {
+				t.Errorf("%s is taken: %v", got, got.Taken())
 			}
 			list, err := reader(t).Read(m.raw("bounces", came()))
 			if (len(list) > 0) != (tt.want == VerdictReport) || (err != nil) != (tt.want == VerdictUnread) {

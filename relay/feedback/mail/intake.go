@@ -41,7 +41,7 @@ func (in *Intake) Take(ctx context.Context, m *Mail) (Verdict, error) {
 	}
 	verdict := in.Reader.Judge(m)
 	var err error
-	if verdict == VerdictReport || verdict == VerdictUnread {
+	if verdict.Taken() {
 		if err = in.Journal.Append(ctx, m.raw(in.Source, in.Now())); err != nil {
 			err = fmt.Errorf("journal: %w", err)
 		}

@@ -19,6 +19,10 @@ const (
 	VerdictPerson    Verdict = "person"    // a person's, or other mail: not to be taken
 )
 
+// Taken reports whether a mail of this verdict is journalled. In a mailbox any other stays as it is: an
+// automatic answer and a report of our own are for whoever reads the mailbox.
+func (v Verdict) Taken() bool { return v == VerdictReport || v == VerdictUnread }
+
 // Reader reads bounce mail. It is safe for concurrent use if Own is.
 type Reader struct {
 	// Paths are our return paths; nil: there are none.
