@@ -16,6 +16,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/check"
 	"mailwhy/relay/check/session"
+	"mailwhy/relay/preset"
 	"mailwhy/relay/upstream"
 	"mailwhy/relay/upstream/oauth"
 )
@@ -45,36 +46,69 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 		if q.Upstream != "" && q.Upstream != name {
 			continue
 		}
-		pool, err := checkPool(cfg, name)
+		pool, tokens, err := checkPool(cfg, name)
 		if err != nil {
 			return nil, err
 		}
 		s := q.session(cfg, name, pool)
+		if tokens != nil {
+			s.Token = func(ctx context.Context) (text, fix string) { return tokenLacks(ctx, tokens) }
+		}
 		s.Diagnose = engine.Diagnose
 		lines = append(lines, session.Check(ctx, s)...)
 		pool.Close()
+		if tokens != nil {
+			tokens.Close()
+		}
 	}
 	return lines, nil
 }
 
-// checkPool makes a pool as the relay does, but for the time that a check waits.
-func checkPool(cfg *config.Config, name string) (*upstream.Pool, error) {
+// tokenLacks says what an access token that the upstream refused says of itself. Only a token of Microsoft's
+// tells its permissions.
+func tokenLacks(ctx context.Context, tokens *oauth.Cached) (text, fix string) {
+	token, err := tokens.Token(ctx)
+	if err != nil {
+		return "", "" // the fault that is told already
+	}
+	c, ok := oauth.ReadClaims(token.Access)
+	switch lack := c.Lacks(); {
+	case !ok:
+		return "", ""
+	case lack != "":
+		return "the token for " + c.Audience + " lacks the permission " + lack,
+			"Give the application that permission, and have an administrator consent to it."
+	case len(c.Roles)+len(c.Scopes) > 0:
+		return "the token for " + c.Audience + " has the permissions " +
+				strings.Join(append(c.Roles, c.Scopes...), ", "),
+			"So look at the user name, at SMTP AUTH of the mailbox, and for an application at its service " +
+				"principal and its permission for the mailbox."
+	}
+	return "", ""
+}
+
+// checkPool makes a pool as the relay does, but for the time that a check waits, and the source of its access
+// tokens, if it uses any.
+func checkPool(cfg *config.Config, name string) (*upstream.Pool, *oauth.Cached, error) {
 	o, err := upstreamOptions(cfg, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var tokens *oauth.Cached
 	if u := cfg.Upstream[name]; u.HasOAuth() {
 		log := slog.New(slog.DiscardHandler)
 		source, err := TokenSource(name, u, log)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		o.Auth = bearer(u, oauth.NewCached(name, source, log))
+		tokens = oauth.NewCached(name, source, log)
+		o.Auth = bearer(u, tokens)
 	}
 	o.Timeouts.Connect = min(o.Timeouts.Connect, checkConnect)
 	o.Timeouts.Greeting = min(o.Timeouts.Greeting, checkReply)
 	o.Timeouts.Command = min(o.Timeouts.Command, checkReply)
-	return upstream.New(o)
+	pool, err := upstream.New(o)
+	return pool, tokens, err
 }
 
 // session is the check of one upstream.
@@ -97,11 +131,15 @@ func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.
 	if o.User == "" && slices.Contains(u.Auth, "external") {
 		o.User = "the owner of the client certificate"
 	}
+	if u.Proxy == "" {
+		o.LookupAddr = net.DefaultResolver.LookupAddr
+	}
 	if p := presetOf(u); p != nil {
 		o.Ports = nil
 		for _, port := range p.Ports.Value {
 			o.Ports = append(o.Ports, port.Number)
 		}
+		o.Others = otherHosts(p, u.Host)
 	}
 	if q.Send {
 		o.Send = func(ctx context.Context, from, to string) *relay.Attempt {
@@ -109,6 +147,16 @@ func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.
 		}
 	}
 	return o
+}
+
+// otherHosts are the preset's hosts but this one.
+func otherHosts(p *preset.Preset, host string) (others []string) {
+	for _, h := range p.Hosts.Value {
+		if h != host {
+			others = append(others, h)
+		}
+	}
+	return others
 }
 
 // dialOf connects to a host as the relay does: through the upstream's proxy, if it has one.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/base64"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -45,5 +46,47 @@ func TestCheckUpstreamsWithOAuth(t *testing.T) {
 	}
 	if n := d.upstream.Stats().Messages; n != 0 {
 		t.Errorf("%d messages were sent", n)
+	}
+}
+
+// TestCheckReadsTheToken: of a token that the upstream refuses, its own claims say whether it lacks the
+// permission, or whether the mailbox does not let the application in.
+func TestCheckReadsTheToken(t *testing.T) {
+	jwt := func(claims string) string {
+		e := base64.RawURLEncoding.EncodeToString
+		return e([]byte(`{"alg":"none"}`)) + "." + e([]byte(claims)) + "." + e([]byte("marked-signature"))
+	}
+	for _, tc := range []struct{ claims, want string }{
+		{`{"aud":"https://outlook.office365.com","roles":["Mail.Send"]}`, "lacks the permission SMTP.SendAsApp"},
+		{`{"aud":"https://outlook.office365.com","scp":"Mail.Read"}`, "lacks the permission SMTP.Send"},
+		{`{"aud":"https://outlook.office365.com","roles":["SMTP.SendAsApp"]}`, "its service principal"},
+		{`{"aud":"https://mail.example"}`, ""},
+	} {
+		d := signedFiles(t, oauthtest.Options{Secret: "marked-secret",
+			Script: func(oauthtest.Request) *oauthtest.Answer {
+				return &oauthtest.Answer{Status: 200, Body: fmt.Sprintf(
+					`{"access_token":%q,"token_type":"Bearer","expires_in":3600}`, jwt(tc.claims))}
+			}})
+		d.write("secret", "marked-secret\n")
+		d.write("relay.toml", d.conf+clientGrant+
+			fmt.Sprintf("oauth_client_secret_file = %q\n", d.dir+"/secret"))
+		cfg, err := config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := CheckUpstreams(t.Context(), cfg, &UpstreamQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := ""
+		for _, l := range lines {
+			if l.Check == "token" {
+				told = l.Text + " " + l.Fix
+			}
+		}
+		if !check.Failed(lines) || (told == "") != (tc.want == "") || !strings.Contains(told, tc.want) ||
+			strings.Contains(fmt.Sprint(lines), "marked") {
+			t.Errorf("%s: %q of %+v", tc.claims, told, lines)
+		}
 	}
 }

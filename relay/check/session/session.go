@@ -40,16 +40,23 @@ type Options struct {
 	Name     string // of the upstream
 	Host     string
 	Port     int
-	Implicit bool   // TLS from the first byte
-	Ports    []int  // to try where Port does not answer
-	Hello    string // the name that EHLO gives
-	User     string // that logs in; empty: none
+	Implicit bool     // TLS from the first byte
+	Ports    []int    // to try where Port does not answer
+	Others   []string // further hosts of the provider, if there are any
+	Hello    string   // the name that EHLO gives
+	User     string   // that logs in; empty: none
 
 	Open     func(context.Context) (Session, *relay.Attempt)
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
-	Now      func() time.Time
-	Timeout  time.Duration // of each look at a port or certificate
+	// LookupAddr finds the names of an address; nil: nothing is said of this host's own, as where a proxy is
+	// between.
+	LookupAddr func(ctx context.Context, addr string) (names []string, err error)
+	// Token says what a refused access token lacks, and what to do, as far as the token tells; nil: there is
+	// none.
+	Token   func(context.Context) (text, fix string)
+	Now     func() time.Time
+	Timeout time.Duration // of each look at a port or certificate
 
 	Senders    []string // addresses to ask for
 	NullSender bool     // bounces go out with <>
@@ -65,7 +72,8 @@ const expiresSoon = 14 * 24 * time.Hour
 // run is one check.
 type run struct {
 	Options
-	lines []check.Line
+	lines   []check.Line
+	sourced bool // the source was told
 }
 
 // Check runs the check.
@@ -80,7 +88,7 @@ func Check(ctx context.Context, o Options) []check.Line {
 	r.add(check.OK, "connect", "%s answers", net.JoinHostPort(o.Host, fmt.Sprint(o.Port)))
 	r.secure(s)
 	r.offers(s)
-	r.envelopes(s)
+	r.envelopes(ctx, s)
 	if o.Send != nil && o.Recipient != "" && len(o.Senders) > 0 {
 		r.send(ctx)
 	}
@@ -145,7 +153,7 @@ func (r *run) offers(s Session) {
 }
 
 // envelopes asks for each sender, the null sender and the recipient.
-func (r *run) envelopes(s Session) {
+func (r *run) envelopes(ctx context.Context, s Session) {
 	taken := len(r.Senders) == 0
 	for _, from := range r.Senders {
 		a := s.Ask(from, r.Recipient)
@@ -153,7 +161,7 @@ func (r *run) envelopes(s Session) {
 		if a.Stage == diagnose.StageRcpt {
 			what += " to " + r.Recipient
 		}
-		if !r.answer(a, what+" is taken", what) {
+		if !r.answer(ctx, a, what+" is taken", what) {
 			return
 		}
 		taken = taken || a.Reply.Class() == 2 || a.Stage != diagnose.StageMail
@@ -163,8 +171,9 @@ func (r *run) envelopes(s Session) {
 	}
 	const what = "the null sender, of bounces,"
 	a := s.Ask("", "")
-	if r.answer(a, what+" is taken", what); taken && a.Reply.Class() != 2 {
-		r.lines[len(r.lines)-1].Fix = "Set dsn.fallback_sender to an address that the upstream " +
+	at := len(r.lines)
+	if r.answer(ctx, a, what+" is taken", what); taken && a.Reply.Class() != 2 {
+		r.lines[at].Fix = "Set dsn.fallback_sender to an address that the upstream " +
 			"lets you send from, or another dsn.route."
 	}
 }
@@ -173,12 +182,12 @@ func (r *run) envelopes(s Session) {
 func (r *run) send(ctx context.Context) {
 	from := r.Senders[0]
 	a := r.Send(ctx, from, r.Recipient)
-	r.answer(a, fmt.Sprintf("a message from %s to %s was relayed as %q", from, r.Recipient, a.UpstreamID),
+	r.answer(ctx, a, fmt.Sprintf("a message from %s to %s was relayed as %q", from, r.Recipient, a.UpstreamID),
 		"a message from "+from+" to "+r.Recipient)
 }
 
 // answer adds the line for an attempt. It returns false if the session is over.
-func (r *run) answer(a *relay.Attempt, taken, what string) bool {
+func (r *run) answer(ctx context.Context, a *relay.Attempt, taken, what string) bool {
 	if a.Reply.Class() == 2 {
 		r.add(check.OK, stageName(a.Stage), "%s", taken)
 		return true
@@ -186,6 +195,7 @@ func (r *run) answer(a *relay.Attempt, taken, what string) bool {
 	d := r.diagnosis(a)
 	l := r.add(check.Failure, stageName(a.Stage), "%s is refused: %s: %s", what, words(a), d.Cause)
 	l.Fix = strings.Join(d.Fix, " ")
+	r.hints(ctx, a, &d)
 	return a.NetErr.Kind == diagnose.NetNone || a.NetErr.Kind == diagnose.NetLocal
 }
 
