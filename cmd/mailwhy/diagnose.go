@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"mailwhy/diagnose"
+	"mailwhy/relay/feedback/webhook"
 )
 
 // diagnoser is one run of mailwhy diagnose.
@@ -27,6 +28,8 @@ type diagnoser struct {
 	text      bool
 	log       bool
 	dsn       string
+	event     string
+	provider  string
 	enrich    bool
 	unmatched bool
 	suggest   bool
@@ -37,7 +40,7 @@ type diagnoser struct {
 func newDiagnoseCommand() *cobra.Command {
 	d := &diagnoser{}
 	c := &cobra.Command{
-		Use:   "diagnose [REPLY... | --dsn FILE... | --log | --unmatched FILE...]",
+		Use:   "diagnose [REPLY... | --dsn FILE... | --event FILE... | --log | --unmatched FILE...]",
 		Short: "Explain refusals: what they mean and what to do",
 		Long: `Explains each reply given as an argument, or each line of standard input: the reason and who
 must act, then the guide's category, the cause, the fix, and what the answer rests on. A reply of
@@ -48,10 +51,12 @@ several lines is one argument, or one line in which \r\n or \n stands for each l
   mailwhy diagnose --json < replies.txt
   mailwhy diagnose --text 'Connection timed out'
 
-It also reads whole bounces, logs of Postfix, and mailwhy's own delivery log:
+It also reads whole bounces, what providers send to webhooks, logs of Postfix, and mailwhy's own
+delivery log:
 
   mailwhy diagnose --dsn bounce.eml              each recipient of a bounce
   mailwhy diagnose --dsn - --enrich < b > c      the bounce with the diagnosis added to it
+  mailwhy diagnose --event payload.json          each event in what a provider sent to a webhook
   mailwhy diagnose --log < /var/log/mail.log     the log with the diagnosis behind each refusal
   mailwhy diagnose --unmatched delivery.log      the refusals that no rule matched, most frequent first
   mailwhy diagnose --unmatched --suggest FILE    a rule for each family of them, to edit
@@ -65,6 +70,11 @@ The exit status is 1 when a line holds no reply; the others are explained all th
 	f.BoolVar(&d.text, "text", false, "read wording that carries no code, as in a foreign mailer's report")
 	f.StringVar(&d.dsn, "dsn", "",
 		"explain the bounce in `FILE`, or - for standard input; more files may follow")
+	f.StringVar(&d.event, "event", "",
+		"explain the events in what a provider sent, in `FILE` or - for standard input; more may follow")
+	f.StringVar(&d.provider, "provider", "",
+		"with --event: the `name` of the provider, where its payload does not tell: "+
+			strings.Join(webhook.Providers(), ", "))
 	f.BoolVar(&d.enrich, "enrich", false, "with --dsn: emit the bounce with the diagnosis added")
 	f.BoolVar(&d.log, "log", false,
 		"annotate Postfix log lines from standard input; with --text those without a reply, too")
@@ -92,6 +102,8 @@ func (d *diagnoser) run(args []string) error {
 	switch {
 	case d.dsn != "":
 		err = d.reports(append([]string{d.dsn}, args...))
+	case d.event != "":
+		err = d.payloads(append([]string{d.event}, args...))
 	case d.log:
 		err = d.annotateLog()
 	case d.unmatched:
@@ -111,7 +123,7 @@ func (d *diagnoser) checkModes(args []string) error {
 	for _, m := range [...]struct {
 		name string
 		set  bool
-	}{{"--dsn", d.dsn != ""}, {"--log", d.log}, {"--unmatched", d.unmatched}} {
+	}{{"--dsn", d.dsn != ""}, {"--event", d.event != ""}, {"--log", d.log}, {"--unmatched", d.unmatched}} {
 		if m.set {
 			modes = append(modes, m.name)
 		}
@@ -127,7 +139,12 @@ func (d *diagnoser) checkModes(args []string) error {
 		return errors.New("--log reads standard input: mailwhy diagnose --log < FILE")
 	case d.suggest && (!d.unmatched || d.json):
 		return errors.New("--suggest goes with --unmatched, and prints rules, no --json")
-	case d.text && (d.dsn != "" || d.unmatched):
+	case d.provider != "" && d.event == "":
+		return errors.New("--provider goes with --event FILE")
+	case d.provider != "" && !slices.Contains(webhook.Providers(), d.provider):
+		return fmt.Errorf("--provider %s: not a provider whose events are known; use one of %s",
+			printable(d.provider), strings.Join(webhook.Providers(), ", "))
+	case d.text && (d.dsn != "" || d.event != "" || d.unmatched):
 		return errors.New("--text goes with replies and with --log")
 	}
 	return nil

@@ -301,9 +301,9 @@ func replyLines(raw string, clean func(string, int) string) []string {
 }
 
 // status is the enhanced status code (RFC 3464, 2.3.4): as the upstream gave it or told it later, else what
-// its basic code or the network error tells. A failure may have class 4, since failing after a temporary refusal is what
-// expiry is. A delay always has: where a 5xx waits because it is our own fault, readers that go by Status
-// would take the address for dead. The upstream's own code stands in Diagnostic-Code.
+// its basic code or the network error tells. A failure may have class 4, since failing after a temporary
+// refusal is what expiry is. A delay always has: where a 5xx waits because it is our own fault, readers that
+// go by Status would take the address for dead. The upstream's own code stands in Diagnostic-Code.
 func status(kind relay.NoticeKind, rc *relay.Recipient) string {
 	if rc.Last == nil {
 		return fallbackClass(kind, rc) + ".0.0"
