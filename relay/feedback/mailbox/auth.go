@@ -44,9 +44,23 @@ func (s *session) login(ctx context.Context) error {
 		return err
 	}
 	return s.limited(s.o.Timeout, func() error {
-		s.idles = s.client.Caps().Has(imap.CapIdle)
-		return nil
+		caps := s.client.Caps()
+		s.idles = caps.Has(imap.CapIdle)
+		if !caps.Has(imap.CapID) {
+			return nil
+		}
+		return s.identify()
 	})
+}
+
+// identify says who we are (RFC 2971). NetEase (163.com, 126.com) opens no folder to those who do not:
+// "SELECT Unsafe Login".
+func (s *session) identify() error {
+	_, err := s.client.ID(&imap.IDData{Name: "mailwhy", Version: "1"}).Wait()
+	if refused := (*imap.Error)(nil); errors.As(err, &refused) {
+		return nil // it only asked for politeness
+	}
+	return err
 }
 
 // password logs in with a password: by SASL, which takes any characters, else by LOGIN (RFC 9051, 6.2.3).

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -497,6 +498,44 @@ func TestOAuth(t *testing.T) {
 			return strings.Contains(w.log.String(), "no token today")
 		})
 		stop()
+	}
+}
+
+// TestIdentifies: a server that wants to know who we are is told before a folder is opened.
+func TestIdentifies(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	said := make(chan string, 10)
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "* OK [CAPABILITY IMAP4rev1 ID] ready\r\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			tag, command, _ := strings.Cut(lines.Text(), " ")
+			said <- command
+			switch verb, _, _ := strings.Cut(command, " "); verb {
+			case "LOGIN":
+				fmt.Fprintf(conn, "%s OK [CAPABILITY IMAP4rev1 ID] done\r\n", tag)
+			case "ID":
+				fmt.Fprintf(conn, "* ID (\"name\" \"test\")\r\n%s OK done\r\n", tag)
+			default:
+				fmt.Fprintf(conn, "%s NO enough\r\n", tag)
+			}
+		}
+	}()
+	w := newWorld(t, imaptest.Options{})
+	w.o.Port, w.o.Backoff, w.o.MaxBackoff = ln.Addr().(*net.TCPAddr).Port, time.Hour, time.Hour
+	w.run()
+	for _, want := range []string{"LOGIN ", `ID ("name" "mailwhy"`, "EXAMINE "} {
+		if got := <-said; !strings.HasPrefix(got, want) {
+			t.Errorf("said %q, want %s", got, want)
+		}
 	}
 }
 
