@@ -57,7 +57,8 @@ func TestCheckReadsTheToken(t *testing.T) {
 		return e([]byte(`{"alg":"none"}`)) + "." + e([]byte(claims)) + "." + e([]byte("marked-signature"))
 	}
 	for _, tc := range []struct{ claims, want string }{
-		{`{"aud":"https://outlook.office365.com","roles":["Mail.Send"]}`, "lacks the permission SMTP.SendAsApp"},
+		{`{"aud":"https://outlook.office365.com","roles":["Mail.Send"]}`,
+			"lacks the permission SMTP.SendAsApp"},
 		{`{"aud":"https://outlook.office365.com","scp":"Mail.Read"}`, "lacks the permission SMTP.Send"},
 		{`{"aud":"https://outlook.office365.com","roles":["SMTP.SendAsApp"]}`, "its service principal"},
 		{`{"aud":"https://mail.example"}`, ""},

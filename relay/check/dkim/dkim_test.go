@@ -78,27 +78,26 @@ func TestLookup(t *testing.T) {
 	key := key2048(t)
 	txt := `TXT "v=DKIM1; p=" "` + key[:200] + `" "` + key[200:] + `"`
 	for _, tc := range []struct {
-		name, zone              string
-		valid, doubled, web, in bool
-		dangling                bool
-		records                 int
+		name, zone                    string
+		valid, doubled, web, dangling bool
+		records                       int
 	}{
 		{name: "missing"},
-		{name: "TXT", zone: `s1._domainkey.example.com ` + txt, valid: true, in: true, records: 1},
-		{name: "CNAME", valid: true, in: true, records: 1, zone: `
+		{name: "TXT", zone: `s1._domainkey.example.com ` + txt, valid: true, records: 1},
+		{name: "CNAME", valid: true, records: 1, zone: `
 			s1._domainkey.example.com CNAME s1.keys.example.
 			s1.keys.example ` + txt},
-		{name: "dangling", in: true, dangling: true,
+		{name: "dangling", dangling: true,
 			zone: `s1._domainkey.example.com CNAME s1.keys.example.`},
-		{name: "two", in: true, records: 2, zone: `
+		{name: "two", records: 2, zone: `
 			s1._domainkey.example.com ` + txt + `
 			s1._domainkey.example.com TXT "v=DKIM1; p="`},
-		{name: "other text beside it", valid: true, in: true, records: 1, zone: `
+		{name: "other text beside it", valid: true, records: 1, zone: `
 			s1._domainkey.example.com ` + txt + `
 			s1._domainkey.example.com TXT "verification 1234"`},
 		{name: "doubled", doubled: true,
 			zone: `s1._domainkey.example.com.example.com CNAME s1.keys.example.`},
-		{name: "web proxy", web: true, in: true, zone: `s1._domainkey.example.com A 192.0.2.1`},
+		{name: "web proxy", web: true, zone: `s1._domainkey.example.com A 192.0.2.1`},
 	} {
 		c := &dnsclient.Client{Servers: []string{dnstest.Start(t, tc.zone).Addr}, Timeout: 5 * time.Second}
 		f, err := Lookup(t.Context(), c, "s1", "example.com")
@@ -106,7 +105,7 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
 		}
-		if f.Valid() != tc.valid || f.Doubled != tc.doubled || f.Web != tc.web || f.Published() != tc.in ||
+		if f.Valid() != tc.valid || f.Doubled != tc.doubled || f.Web != tc.web ||
 			f.Dangling != tc.dangling || f.Records != tc.records {
 			t.Errorf("%s: %+v %+v", tc.name, f, f.Key)
 		}

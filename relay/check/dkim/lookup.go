@@ -27,11 +27,6 @@ type Found struct {
 // Valid reports whether a signature can be verified with what is published.
 func (f *Found) Valid() bool { return f.Key != nil && len(f.Key.Wrong) == 0 }
 
-// Published reports whether there is anything at the name.
-func (f *Found) Published() bool {
-	return f.Records+f.Texts+len(f.Aliases) > 0 || f.Web
-}
-
 // Lookup looks a selector up. Where there is no key it looks for the usual mistakes.
 func Lookup(ctx context.Context, dns Resolver, selector, domain string) (*Found, error) {
 	f := &Found{Name: selector + "._domainkey." + domain}

@@ -29,8 +29,8 @@ func said(t *testing.T, p *preset.Preset, zone string, selectors ...string) (tex
 	return strings.Join(all, "\n"), lines[len(lines)-1].Outcome
 }
 
-// TestEveryPreset: what is the same for all providers, in a zone that has the mistake for each: right by a key
-// that is named, nothing there, a key that is named and missing, two SPF records, and eleven lookups.
+// TestEveryPreset: what is the same for all providers, in a zone that has the mistake for each: right by a
+// key that is named, nothing there, a key that is named and missing, two SPF records, and eleven lookups.
 func TestEveryPreset(t *testing.T) {
 	set, err := preset.Load()
 	if err != nil {

@@ -182,8 +182,8 @@ func (r *run) envelopes(ctx context.Context, s Session) {
 func (r *run) send(ctx context.Context) {
 	from := r.Senders[0]
 	a := r.Send(ctx, from, r.Recipient)
-	r.answer(ctx, a, fmt.Sprintf("a message from %s to %s was relayed as %q", from, r.Recipient, a.UpstreamID),
-		"a message from "+from+" to "+r.Recipient)
+	what := "a message from " + from + " to " + r.Recipient
+	r.answer(ctx, a, fmt.Sprintf("%s was relayed as %q", what, a.UpstreamID), what)
 }
 
 // answer adds the line for an attempt. It returns false if the session is over.

@@ -117,7 +117,9 @@ func TestCheck(t *testing.T) {
 			fixes:  "the login of one region is refused by the others"},
 		{name: "wrong token", server: login, mode: required(id), change: as("user", "wrong"),
 			check: func(o *Options) {
-				o.Token = func(context.Context) (text, fix string) { return "lacks SMTP.SendAsApp", "Consent." }
+				o.Token = func(context.Context) (text, fix string) {
+					return "lacks SMTP.SendAsApp", "Consent."
+				}
 			},
 			lines: []string{"failure auth 535", "warning token lacks SMTP.SendAsApp"}, fixes: "Consent."},
 		{name: "token that tells nothing", server: login, mode: required(id), change: as("user", "wrong"),

@@ -73,8 +73,8 @@ func (r *run) source(ctx context.Context) {
 	l := r.add(check.Warning, "source", "connections come from %s", strings.Join(from, " and "))
 	l.Fix = "If the provider keeps a list of addresses that may send, put these on it."
 	if private {
-		l.Fix = "That is not a public address, so the provider sees the address of a gateway. If it keeps a " +
-			"list of addresses that may send, put that one on it."
+		l.Fix = "That is not a public address, so the provider sees the address of a gateway. If it " +
+			"keeps a list of addresses that may send, put that one on it."
 	}
 }
 

@@ -64,20 +64,6 @@ func (f *Federated) Params(*Endpoint) (url.Values, error) {
 	return url.Values{"client_assertion_type": {assertionType}, "client_assertion": {token}}, nil
 }
 
-// Workload is what Azure's workload identity sets in the environment of a pod.
-type Workload struct {
-	ClientID, Tenant, TokenFile, AuthorityHost string
-}
-
-// AzureWorkload reads the AZURE_* variables. They are defaults: what is configured goes before them.
-func AzureWorkload(getenv func(string) string) Workload {
-	return Workload{
-		ClientID: getenv("AZURE_CLIENT_ID"), Tenant: getenv("AZURE_TENANT_ID"),
-		TokenFile:     getenv("AZURE_FEDERATED_TOKEN_FILE"),
-		AuthorityHost: getenv("AZURE_AUTHORITY_HOST"),
-	}
-}
-
 // Certificate is the proof by a signature (private_key_jwt): PS256 with the certificate's SHA-256.
 type Certificate struct {
 	CertFile string // PEM

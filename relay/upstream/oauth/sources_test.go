@@ -138,15 +138,6 @@ func TestFederated(t *testing.T) {
 	}
 }
 
-func TestAzureWorkload(t *testing.T) {
-	env := map[string]string{"AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": "t",
-		"AZURE_FEDERATED_TOKEN_FILE": "/f", "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us/"}
-	got := AzureWorkload(func(k string) string { return env[k] })
-	if got != (Workload{"c", "t", "/f", "https://login.microsoftonline.us/"}) {
-		t.Errorf("%+v", got)
-	}
-}
-
 func TestServiceAccount(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
