@@ -126,6 +126,9 @@ func (p *Processor) stranger(r *recall.Report) (e relay.Event, ok bool) {
 	return t.Event(m.message), true
 }
 
+// saidMost is how many bytes of what was said are kept: nobody's server says more, but a mail may.
+const saidMost = 8 << 10
+
 // attempt is what was said of the recipient, as its last attempt. Without a time of the provider's it
 // happened when it came.
 func attempt(r *recall.Report, m *match) relay.Attempt {
@@ -135,6 +138,10 @@ func attempt(r *recall.Report, m *match) relay.Attempt {
 	}
 	a := r.Event.Attempt(upstream, host)
 	a.UpstreamID = id
+	if cut := len(a.Reply.Raw) - saidMost; cut > 0 {
+		a.Reply, a.ReplyCut = diagnose.ParseReply(a.Reply.Raw[:saidMost]), int64(cut)
+	}
+	a.NetErr.Text = a.NetErr.Text[:min(len(a.NetErr.Text), saidMost)]
 	if a.Time.IsZero() {
 		a.Time = r.Came
 	}

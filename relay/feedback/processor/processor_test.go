@@ -238,6 +238,21 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// TestLongReply: of what somebody says at length the beginning is kept.
+func TestLongReply(t *testing.T) {
+	w := newWorld(t)
+	m := w.relayed(nil, "a@x.example")
+	e := w.bounced("e", "a@x.example", queueID(m))
+	e.Reply = "550 5.1.1 " + strings.Repeat("no ", 100_000)
+	w.comes("hook", e)
+	w.round()
+	list := w.recorded(relay.EventBounced)
+	if len(list) != 1 || len(list[0].Tried.Reply.Raw) != saidMost ||
+		list[0].Tried.ReplyCut != int64(len(e.Reply)-saidMost) || list[0].Tried.Reply.Code != 550 {
+		t.Errorf("recorded %d events", len(list))
+	}
+}
+
 // TestDeliveredIsQuiet: deliveries are recorded only where that is asked for; the state comes to them anyway.
 func TestDeliveredIsQuiet(t *testing.T) {
 	w := newWorld(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -33,12 +34,19 @@ func clone(m *relay.Message) *relay.Message {
 	return &c
 }
 
-func (s *fakeSpool) Put(_ context.Context, ms []*relay.Message, content io.Reader) error {
+// aroundPut is the key of a function that Put calls before and after it stores.
+type aroundPut struct{}
+
+func (s *fakeSpool) Put(ctx context.Context, ms []*relay.Message, content io.Reader) error {
 	if _, err := io.Copy(io.Discard, content); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if around, ok := ctx.Value(aroundPut{}).(func()); ok {
+		around()
+		defer around()
+	}
 	for _, m := range ms {
 		if !slices.ContainsFunc(s.reports, func(o *relay.Message) bool { return o.ID == m.ID }) {
 			s.reports = append(s.reports, clone(m))
@@ -188,6 +196,33 @@ func (w *world) restart() {
 		w.t.Fatal(err)
 	}
 	w.open()
+}
+
+// copyFiles copies the store's files as they are, which is what a kill -9 leaves of them.
+func (w *world) copyFiles() (dir string) {
+	w.t.Helper()
+	dir = w.t.TempDir()
+	for _, name := range []string{"feedback.db", "feedback.db-wal"} {
+		b, err := os.ReadFile(filepath.Join(w.dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// kill goes on with what the files in dir hold.
+func (w *world) kill(dir string) {
+	w.t.Helper()
+	old := w.store
+	w.dir = dir
+	w.open()
+	if err := old.Close(); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // relayed makes a message that was relayed an hour ago, and remembers it.

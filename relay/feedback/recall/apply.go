@@ -101,7 +101,7 @@ func (t *tx) addEvent(of *Report, e *feedback.Event) error {
 		return err
 	}
 	return t.addReport("INSERT INTO report (key, state, came, due, source, provider, body)"+
-		" VALUES (?,'waiting',?,?,?,?,?)", len(body), eventKey(e), nanos(of.Came), nanos(of.Came), of.Source,
+		" VALUES (?,'waiting',?,0,?,?,?)", len(body), eventKey(e), nanos(of.Came), of.Source,
 		of.Provider, body)
 }
 

@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"encoding/json"
@@ -86,60 +87,36 @@ func (r *Reader) Find(ctx context.Context, k feedback.Key) (found []feedback.Rem
 	return found, err
 }
 
-// find appends the messages that a key fits. Of the days that have a fitting message only the last is looked
-// at, but for a queue id, which may be that of several messages of one mail.
+// find appends the messages that a key fits. The id of a mail that was parted is that of several messages.
 func find(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered,
 	k key) ([]feedback.Remembered, error) {
 	if k.kind == feedback.KeyQueueID {
-		if seq, ok, err := c.Integer("SELECT seq FROM message WHERE id=?", k.value); err != nil {
-			return nil, err
-		} else if ok {
-			if found, err = appendFound(c, found, seq, k); err != nil {
-				return nil, err
-			}
+		seq, ok, err := c.Integer("SELECT seq FROM message WHERE id=?", k.value)
+		if err == nil && ok {
+			found, err = appendFound(c, found, seq, k)
+		}
+		if err != nil || len(found) == 1 && found[0].Message.Mail == "" {
+			return found, err
 		}
 	}
-	days, err := daysOf(c)
-	if err != nil {
-		return nil, err
-	}
-	for day := days[1]; day >= days[0]; day-- {
-		before := len(found)
-		if found, err = findOn(ctx, c, found, k, day); err != nil {
-			return nil, err
-		}
-		if len(found) > before && k.kind != feedback.KeyQueueID || len(found) >= findMost {
-			break
-		}
-	}
-	return found, nil
+	return findKey(ctx, c, found, k)
 }
 
-// daysOf are the first and the last day that have keys; if there is none the first comes after the last.
-func daysOf(c *sqlite.Conn) (days [2]int64, err error) {
-	days = [2]int64{1, 0}
-	for i, query := range [...]string{"SELECT min(day) FROM key", "SELECT max(day) FROM key"} {
-		n, ok, err := c.Integer(query)
-		if err != nil {
-			return days, err
-		}
-		if ok {
-			days[i] = n
-		}
-	}
-	return days, nil
-}
-
-// findOn appends the messages with a key of one day, the newest first.
-func findOn(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered, k key,
-	day int64) ([]feedback.Remembered, error) {
+// findKey appends the messages with a key, the newest first. It looks into each part of the keys, from the
+// last to the first.
+func findKey(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered,
+	k key) ([]feedback.Remembered, error) {
 	var seqs []int64
 	err := c.QueryContext(ctx, func(row []driver.Value) error {
 		seq, _ := row[0].(int64)
 		seqs = append(seqs, seq)
 		return nil
-	}, "SELECT message FROM key WHERE day=? AND hash=? ORDER BY message DESC LIMIT ?", day, k.hash(),
+	}, "WITH RECURSIVE p(n, low) AS ("+
+		"SELECT (SELECT max(part) FROM key), (SELECT min(part) FROM key)"+ // each is one look at the index
+		" UNION ALL SELECT n-1, low FROM p WHERE n>low)"+
+		" SELECT key.message FROM p CROSS JOIN key ON key.part=p.n AND key.hash=? LIMIT ?", k.hash(),
 		int64(findMost))
+	slices.SortFunc(seqs, func(a, b int64) int { return cmp.Compare(b, a) })
 	for i := 0; err == nil && i < len(seqs); i++ {
 		found, err = appendFound(c, found, seqs[i], k)
 	}
@@ -191,15 +168,9 @@ func statesOf(c *sqlite.Conn, seq int64, m *relay.Message) ([]feedback.State, er
 // first. Without case, as addresses are compared.
 func (r *Reader) FindRecipient(ctx context.Context, address string, from,
 	to time.Time) (found []feedback.Remembered, err error) {
-	k := key{keyRecipient, strings.ToLower(address)}
 	err = r.read(func(c *sqlite.Conn) error {
-		found = nil
-		for day := dayOf(to); day >= dayOf(from) && len(found) < findMost; day-- {
-			if found, err = findOn(ctx, c, found, k, day); err != nil {
-				return err
-			}
-		}
-		return nil
+		found, err = findKey(ctx, c, nil, key{keyRecipient, strings.ToLower(address)})
+		return err
 	})
 	return slices.DeleteFunc(found, func(s feedback.Remembered) bool {
 		return !slices.ContainsFunc(s.Message.Recipients, func(r relay.Recipient) bool {

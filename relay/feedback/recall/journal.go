@@ -28,7 +28,7 @@ type Report struct {
 	ID       int64
 	State    State
 	Came     time.Time // by our clock
-	Due      time.Time // when it is looked at; zero for one that is kept
+	Due      time.Time // when it is looked at; zero for one that was not yet, or is no more
 	Tries    int
 	Source   string          // as configured
 	Provider string          // the kind of that source
@@ -51,9 +51,8 @@ func (s *Store) Append(ctx context.Context, raw *feedback.Raw) error {
 		if full, err = t.makeRoom(s.o.Limits(), int64(len(body))); err != nil || full {
 			return err
 		}
-		at := nanos(raw.Time)
 		return t.addReport("INSERT INTO report (state, came, due, source, provider, body)"+
-			" VALUES ('waiting',?,?,?,?,?)", len(body), at, at, raw.Source, raw.Provider, body)
+			" VALUES ('waiting',?,0,?,?,?)", len(body), nanos(raw.Time), raw.Source, raw.Provider, body)
 	})
 	if err == nil && full {
 		err = fmt.Errorf("%w: too many reports wait", ErrFull)
@@ -112,7 +111,9 @@ func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report
 		return c.QueryContext(ctx, func(row []driver.Value) error {
 			report := scanReport(row)
 			if report.Due.After(now) || len(due) == most {
-				next = report.Due
+				if next = report.Due; next.Before(now) {
+					next = now
+				}
 				return sqlite.ErrStop
 			}
 			due = append(due, report)

@@ -22,7 +22,9 @@ import (
 
 // dueNow asks for the due entries of up to max messages.
 func dueNow(b *box, max int) relay.ClaimQuery {
-	return relay.ClaimQuery{Topic: relay.TopicReport, Now: b.clock().Add(time.Hour), Max: max, For: time.Minute}
+	return relay.ClaimQuery{
+		Topic: relay.TopicReport, Now: b.clock().Add(time.Hour), Max: max, For: time.Minute,
+	}
 }
 
 func (b *box) claim(q relay.ClaimQuery) ([]relay.Claim, time.Time) {
@@ -125,7 +127,8 @@ func TestPostpone(t *testing.T) {
 	}
 	q := dueNow(b, 10)
 	q.Now = later
-	if c, _ := b.claim(q); len(c) != 1 || len(c[0].Entries) != 1 || string(c[0].Entries[0].Payload) != "digest" {
+	if c, _ := b.claim(q); len(c) != 1 || len(c[0].Entries) != 1 ||
+		string(c[0].Entries[0].Payload) != "digest" {
 		t.Errorf("at the later time: %+v", c)
 	}
 }
@@ -245,7 +248,8 @@ func TestReporter(t *testing.T) {
 		}
 		return list
 	}
-	for end := time.Now().Add(30 * time.Second); len(reports()) < len(want); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); len(reports()) < len(want); {
+		time.Sleep(5 * time.Millisecond)
 		if time.Now().After(end) {
 			t.Fatalf("%d reports of %d", len(reports()), len(want))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -339,6 +340,9 @@ func TestOneStoreAtATime(t *testing.T) {
 	if s, err := alone.Remembered(t.Context(), mail(1, begins).ID); err != nil || len(s) != 1 {
 		t.Errorf("without the store: %v, %v", s, err)
 	}
+	if s, err := openKilled(t, b).Remembered(t.Context(), mail(1, begins).ID); err != nil || len(s) != 1 {
+		t.Errorf("after a kill: %v, %v", s, err)
+	}
 	if err := b.Append(t.Context(), &feedback.Raw{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Append after Close: %v", err)
 	}
@@ -365,4 +369,36 @@ func TestLaterFormatIsRefused(t *testing.T) {
 		r.Close()
 		t.Error("a later format was opened for reading")
 	}
+}
+
+// openKilled opens for reading what a kill -9 leaves of a store: the database with its log.
+func openKilled(t *testing.T, b *box) *Reader {
+	t.Helper()
+	b.open()
+	if err := b.Append(t.Context(), &feedback.Raw{Source: "hook", Time: begins}); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "feedback.db")
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(b.o.Path + suffix)
+		if err == nil {
+			err = os.WriteFile(name+suffix, content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenReader(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	n := 0
+	if err := r.List(t.Context(), Filter{}, func(Report) bool { n++; return true }); err != nil || n != 1 {
+		t.Errorf("%d reports, %v; want what stands in the log alone", n, err)
+	}
+	return r
 }

@@ -1,9 +1,12 @@
 package recall
 
 import (
+	"cmp"
 	"context"
+	"database/sql/driver"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,43 +125,71 @@ func (s *Store) Flush(ctx context.Context) error {
 	return nil
 }
 
-// rememberAll stores messages.
+// rememberAll stores messages and their keys.
 func (t *tx) rememberAll(list []remembered) error {
+	keys := make([]keyRow, 0, 4*len(list))
 	for i := range list {
-		if err := t.remember(&list[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remember stores a message, or what is new about it, with its keys.
-func (t *tx) remember(r *remembered) error {
-	day, body := dayOf(r.at), encode(r.m)
-	seq, known, err := t.Integer("SELECT seq FROM message WHERE id=?", r.m.ID)
-	switch {
-	case err != nil:
-		return err
-	case known:
-		if body, err = t.doubted(seq, r.m); err != nil {
-			return err
-		}
-		_, err = t.Exec("UPDATE message SET day=?, body=? WHERE seq=?", day, body, seq)
-	default:
-		t.n.seq++
-		t.n.messages++
-		seq = t.n.seq
-		_, err = t.Exec("INSERT INTO message (seq, id, day, body) VALUES (?,?,?,?)", seq, r.m.ID, day, body)
-	}
-	if err != nil {
-		return err
-	}
-	for _, k := range keysOf(r.m) {
-		_, err := t.Exec("INSERT INTO key (day, hash, message) VALUES (?,?,?) ON CONFLICT DO NOTHING",
-			day, k.hash(), seq)
+		seq, err := t.remember(&list[i])
 		if err != nil {
 			return err
 		}
+		for _, k := range keysOf(list[i].m) {
+			keys = append(keys, keyRow{partOf(seq), k.hash(), seq})
+		}
+	}
+	return t.addKeys(keys)
+}
+
+// remember stores a message, or what is new about it.
+func (t *tx) remember(r *remembered) (seq int64, err error) {
+	day := dayOf(r.at)
+	n, err := t.Exec("INSERT INTO message (seq, id, day, body) VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+		t.n.seq+1, r.m.ID, day, encode(r.m))
+	if err != nil || n == 1 {
+		t.n.seq += n
+		t.n.messages += n
+		return t.n.seq, err
+	}
+	seq, _, err = t.Integer("SELECT seq FROM message WHERE id=?", r.m.ID)
+	if err != nil {
+		return 0, err
+	}
+	body, err := t.doubted(seq, r.m)
+	if err == nil {
+		_, err = t.Exec("UPDATE message SET day=?, body=? WHERE seq=?", day, body, seq)
+	}
+	return seq, err
+}
+
+// keyRow is a row of the keys.
+type keyRow struct{ part, hash, message int64 }
+
+// keysAtOnce is how many keys a statement adds: fewer, larger statements take half the time.
+const keysAtOnce = 32
+
+// addKeys adds keys, in the order of the table: those of a batch are near each other, so that a page is
+// looked for once.
+func (t *tx) addKeys(rows []keyRow) error {
+	slices.SortFunc(rows, func(a, b keyRow) int {
+		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.hash, b.hash),
+			cmp.Compare(a.message, b.message))
+	})
+	many := "INSERT INTO key (part, hash, message) VALUES (?,?,?)" +
+		strings.Repeat(",(?,?,?)", keysAtOnce-1) + " ON CONFLICT DO NOTHING"
+	args := make([]driver.Value, 0, 3*keysAtOnce)
+	for len(rows) > 0 {
+		n, query := keysAtOnce, many
+		if len(rows) < keysAtOnce {
+			n, query = 1, "INSERT INTO key (part, hash, message) VALUES (?,?,?) ON CONFLICT DO NOTHING"
+		}
+		args = args[:0]
+		for _, r := range rows[:n] {
+			args = append(args, r.part, r.hash, r.message)
+		}
+		if _, err := t.Exec(query, args...); err != nil {
+			return err
+		}
+		rows = rows[n:]
 	}
 	return nil
 }

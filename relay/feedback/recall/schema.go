@@ -19,8 +19,9 @@ const format = 1
 
 // schema is the layout. Times are nanoseconds since 1970, days are counted from there.
 //
-// The keys of messages are found by eight bytes of their hash within a day: new ones come to one end of the
-// table, and old ones go by the day. What a hash finds is compared with the message itself.
+// The keys of messages are found by eight bytes of their hash, in each part of the table: some thousands of
+// messages are a part. So new keys come to a few pages at the end, however many there are, and old ones go by
+// the part. What a hash finds is compared with the message itself.
 const schema = `
 CREATE TABLE report (            -- what came and has not had its effect, or could have none
 	seq      INTEGER PRIMARY KEY,
@@ -44,10 +45,10 @@ CREATE TABLE message (           -- what was relayed
 ) STRICT;
 CREATE INDEX message_day ON message (day);
 CREATE TABLE key (
-	day     INTEGER NOT NULL,
+	part    INTEGER NOT NULL,    -- message >> 14
 	hash    INTEGER NOT NULL,
 	message INTEGER NOT NULL,
-	PRIMARY KEY (day, hash, message)
+	PRIMARY KEY (part, hash, message)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE outcome (           -- of recipients of which something came back
 	message   INTEGER NOT NULL,
@@ -211,6 +212,9 @@ func timeOf(n int64) time.Time {
 	}
 	return time.Unix(0, n)
 }
+
+// partOf is the part of the keys that a message's are in.
+func partOf(seq int64) int64 { return seq >> 14 }
 
 // dayOf is the day of a time.
 func dayOf(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }

@@ -63,7 +63,7 @@ func (t *tx) forgetMost(l Limits, _ time.Time) (int64, error) {
 }
 
 // forget forgets up to most messages of certain days, the oldest first, but for those for which something is
-// owed. Their keys stay until their day goes.
+// owed. Their keys stay until their part goes.
 func (t *tx) forget(days string, day, most int64) (n int64, err error) {
 	var gone []int64
 	err = t.Query(func(row []driver.Value) error {
@@ -82,17 +82,17 @@ func (t *tx) forget(days string, day, most int64) (n int64, err error) {
 	return int64(len(gone)), err
 }
 
-// forgetKeys removes keys of days of which no message is left.
-func (t *tx) forgetKeys(l Limits, now time.Time) (int64, error) {
-	first, ok, err := t.Integer("SELECT min(day) FROM message")
+// forgetKeys removes the parts of the keys of which no message is left.
+func (t *tx) forgetKeys(Limits, time.Time) (int64, error) {
+	first, ok, err := t.Integer("SELECT min(seq) FROM message")
 	if err != nil {
 		return 0, err
 	}
 	if !ok {
-		first = dayOf(now) + 1
+		first = (partOf(t.n.seq) + 1) << 14
 	}
-	return t.Exec("DELETE FROM key WHERE (day, hash, message) IN"+
-		" (SELECT day, hash, message FROM key WHERE day<? LIMIT ?)", first, int64(tidyMost))
+	return t.Exec("DELETE FROM key WHERE (part, hash, message) IN"+
+		" (SELECT part, hash, message FROM key WHERE part<? LIMIT ?)", partOf(first), int64(tidyMost))
 }
 
 // dropOld removes reports that were kept long enough.

@@ -68,12 +68,14 @@ func (w *writer) open() error {
 		err = c.Run(fmt.Sprintf("PRAGMA max_page_count=%d", w.maxPages))
 	}
 	var n counts
+	var keyed int64
 	for query, p := range map[string]*int64{
-		"SELECT count(*) FROM message":                      &n.messages,
-		"SELECT max(seq) FROM message":                      &n.seq,
-		"SELECT count(*) FROM report":                       &n.reports,
-		"SELECT count(*) FROM report WHERE state='waiting'": &n.waiting,
-		"SELECT coalesce(sum(length(body)), 0) FROM report": &n.bytes,
+		"SELECT count(*) FROM message":                                        &n.messages,
+		"SELECT max(seq) FROM message":                                        &n.seq,
+		"SELECT max(message) FROM key WHERE part=(SELECT max(part) FROM key)": &keyed,
+		"SELECT count(*) FROM report":                                         &n.reports,
+		"SELECT count(*) FROM report WHERE state='waiting'":                   &n.waiting,
+		"SELECT coalesce(sum(length(body)), 0) FROM report":                   &n.bytes,
 	} {
 		if err == nil {
 			*p, _, err = c.Integer(query)
@@ -83,6 +85,7 @@ func (w *writer) open() error {
 		c.Close()
 		return named(w.name, err)
 	}
+	n.seq = max(n.seq, keyed) // a number is not given again while keys of it are left
 	w.conn, w.synced = c, true
 	w.setCounts(n)
 	return nil

@@ -1,0 +1,244 @@
+package recall
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"mailwhy/relay"
+	"mailwhy/relay/feedback"
+)
+
+// raw is a report with a body of so many bytes.
+func raw(at time.Time, size int) *feedback.Raw {
+	return &feedback.Raw{Source: "hook", Provider: "ses", Time: at, Body: bytes.Repeat([]byte("x"), size)}
+}
+
+// TestReportsAreBounded: what is kept makes room first, then what was looked for in vain the most often; what
+// was never looked at stays, and no more is taken.
+func TestReportsAreBounded(t *testing.T) {
+	for _, by := range []string{"number", "bytes"} {
+		t.Run(by, func(t *testing.T) {
+			b := newBox(t)
+			b.limits.MaxReports = 200
+			if by == "bytes" {
+				b.limits.MaxReports, b.limits.MaxBytes = 1e6, 200*700
+			}
+			append1 := func() error { return b.Append(t.Context(), raw(b.clock(), 450)) }
+			full := 0
+			for full < 1000 {
+				if err := append1(); errors.Is(err, ErrFull) {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				full++
+			}
+			if full < 150 || full > 250 {
+				t.Fatalf("%d reports were taken", full)
+			}
+			due := b.due()
+			b.apply(Change{Report: due[0], Keep: StateUnreadable, Why: "x"},
+				Change{Report: due[1], Later: b.clock().Add(time.Hour)})
+			b.reopen()
+			for i := range 2 {
+				if err := append1(); err != nil {
+					t.Fatalf("report %d after there was room: %v", i, err)
+				}
+			}
+			if err := append1(); !errors.Is(err, ErrFull) {
+				t.Errorf("one more: %v", err)
+			}
+			for _, gone := range due[:2] {
+				if _, err := b.Show(t.Context(), gone.ID); !errors.Is(err, ErrNotFound) {
+					t.Errorf("report %d: %v", gone.ID, err)
+				}
+			}
+			if n := len(b.due()); n != full {
+				t.Errorf("%d reports wait, want %d", n, full)
+			}
+		})
+	}
+}
+
+// TestForget: messages go by age and by number, the oldest first, with all that belongs to them.
+func TestForget(t *testing.T) {
+	b := newBox(t)
+	old := mail(1, begins, "a@x.example")
+	b.remember(old)
+	b.tell(old, "e", feedback.StateDelivered, false)
+	b.pass(10 * 24 * time.Hour)
+	b.remember(mail(2, b.clock(), "a@x.example"))
+	b.pass(5 * 24 * time.Hour)
+	b.tidy()
+	if n := b.Stat().Messages; n != 1 || len(b.find(feedback.KeyQueueID, old.ID)) != 0 {
+		t.Fatalf("%d messages are remembered after 15 days, want the newer one", n)
+	}
+	var more []*relay.Message
+	for i := range 20 {
+		more = append(more, mail(100+i, b.clock().Add(time.Duration(i)), "a@x.example"))
+	}
+	b.remember(more...)
+	b.limits.MaxMessages = 5
+	b.tidy()
+	if n := b.Stat().Messages; n != 5 || len(b.find(feedback.KeyQueueID, more[19].ID)) != 1 ||
+		len(b.find(feedback.KeyQueueID, more[0].ID)) != 0 {
+		t.Errorf("%d messages are remembered, want the last five", n)
+	}
+	if n := len(b.find(feedback.KeyMessageID, "100@shop.example")); n != 0 {
+		t.Error("the keys of a forgotten message find something")
+	}
+	b.limits.MaxMessages = 0
+	b.tidy()
+	b.reopen()
+	b.tidy()
+	for _, table := range []string{"message", "key", "outcome", "told", "owed"} {
+		if n := b.rows(table); n != 0 {
+			t.Errorf("%d rows of %s are left", n, table)
+		}
+	}
+}
+
+// rows counts the rows of a table.
+func (b *box) rows(table string) int64 {
+	b.t.Helper()
+	c, err := openReader(b.o.Path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer c.Close()
+	n, _, err := c.Integer("SELECT count(*) FROM " + table)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return n
+}
+
+func (b *box) tidy() {
+	b.t.Helper()
+	if err := b.Tidy(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestKeptForAWhile: what could not be used is kept, listed, and goes.
+func TestKeptForAWhile(t *testing.T) {
+	b := newBox(t)
+	for range 3 {
+		if err := b.Append(t.Context(), raw(b.clock(), 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	due := b.due()
+	b.apply(Change{Report: due[0], Keep: StateUnreadable, Why: "no JSON"},
+		Change{Report: due[1], Keep: StateUnproven, Why: "no certificate"})
+	ids := func(f Filter) (list []int64) {
+		err := b.List(t.Context(), f, func(r Report) bool { list = append(list, r.ID); return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for want, f := range map[string]Filter{
+		"[1 2 3]": {}, "[1]": {State: StateUnreadable}, "[3]": {State: StateWaiting},
+		"[2]": {After: 1, Limit: 1}, "[]": {Source: "other"},
+	} {
+		if got := fmt.Sprint(ids(f)); got != want {
+			t.Errorf("%+v lists %s, want %s", f, got, want)
+		}
+	}
+	r, err := b.Show(t.Context(), 1)
+	if err != nil || r.State != StateUnreadable || r.Why != "no JSON" || string(r.Raw.Body) != "xxxxxxxxxx" ||
+		!r.Due.IsZero() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if n, err := b.Replay(t.Context(), Filter{State: StateUnreadable}); n != 1 || err != nil {
+		t.Errorf("replayed %d, %v", n, err)
+	}
+	if n := b.Stat(); n.Waiting != 2 || n.Kept != 1 || len(b.due()) != 2 {
+		t.Errorf("after the replay: %+v", n)
+	}
+	b.pass(8 * 24 * time.Hour)
+	b.tidy()
+	if n := b.Stat(); n.Waiting != 2 || n.Kept != 0 {
+		t.Errorf("after eight days: %+v; what waits must stay", n)
+	}
+}
+
+// TestFullDisk: when the disk is full what is asked for fails whole, and goes on when there is room.
+func TestFullDisk(t *testing.T) {
+	b := newBox(t)
+	b.limits.MaxReports, b.limits.MaxBytes = 1e6, 1<<40
+	m := mail(1, begins, "a@x.example")
+	b.remember(m)
+	e := said("e", feedback.KindBounced)
+	report := b.event(e)
+	b.o.maxPages = 60
+	b.reopen()
+	var err error
+	n := 0
+	for ; n < 1000 && err == nil; n++ {
+		err = b.Append(t.Context(), raw(b.clock(), 3000))
+	}
+	if !errors.Is(err, ErrFull) {
+		t.Fatalf("after %d reports: %v", n, err)
+	}
+	n-- // the one that failed
+	f := effect(m, &e, feedback.StateBounced, false)
+	f.Told.Note = string(bytes.Repeat([]byte("x"), 100_000))
+	if _, err := b.Apply(t.Context(), []Change{{Report: report, Effect: f}}); !errors.Is(err, ErrFull) {
+		t.Fatalf("an effect on the full disk: %v", err)
+	}
+	if owed := b.owed(); owed != 0 || b.of(m).States[0] != feedback.StateRelayed {
+		t.Errorf("a part of it was stored: %d owed, %s", owed, b.of(m).States[0])
+	}
+	if got := b.Stat().Waiting; got != int64(n)+1 {
+		t.Errorf("%d wait, want %d", got, n+1)
+	}
+	b.o.maxPages = 0
+	b.reopen()
+	if got := len(b.due()); got != n+1 {
+		t.Errorf("%d reports are due, want %d", got, n+1)
+	}
+	if err := b.Append(t.Context(), raw(b.clock(), 3000)); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+	if got := b.apply(Change{Report: report, Effect: f}); got[0] != OutcomeOwed {
+		t.Errorf("with room the effect is %s", got[0])
+	}
+}
+
+// TestRelayedNeverWaits: what does not fit into the buffer is dropped and counted; the rest is remembered.
+func TestRelayedNeverWaits(t *testing.T) {
+	b := newBox(t)
+	hold, held := make(chan struct{}), make(chan struct{})
+	go b.w.write(t.Context(), func(*tx) error { close(held); <-hold; return nil })
+	<-held
+	b.limits.MaxMessages = 1e9
+	n := int64(0)
+	for ; b.Stat().Dropped == 0; n++ {
+		b.Relayed(mail(int(n), begins, "a@x.example"))
+	}
+	if n < 1000 || n > 50_000 {
+		t.Errorf("%d messages fit into the buffer", n)
+	}
+	close(hold)
+	b.written(n - 1)
+}
+
+// TestPrivate: the file is the owner's alone.
+func TestPrivate(t *testing.T) {
+	b := newBox(t)
+	b.remember(mail(1, begins, "a@x.example"))
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(b.o.Path + suffix)
+		if err != nil {
+			t.Error(err)
+		} else if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o", info.Name(), info.Mode().Perm())
+		}
+	}
+}
