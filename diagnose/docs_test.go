@@ -120,15 +120,24 @@ func wrapInto(b *strings.Builder, text, indent string) {
 	b.WriteString(line + "\n")
 }
 
-// TestDocumentedRules holds that the file of rules shown on the page loads and does what it says.
+// TestDocumentedRules holds that the files of rules shown on the page load, and that the first does what it
+// says.
 func TestDocumentedRules(t *testing.T) {
 	doc, err := os.ReadFile(diagnosisPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(doc), "```toml\n")
-	rules, _, ok := strings.Cut(after, "```\n")
-	if !ok {
+	var rules string
+	for i, block := range strings.Split(string(doc), "```toml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```\n")
+		if i == 0 {
+			rules = block
+		}
+		if _, err := New(Options{Rules: []byte(block)}); err != nil {
+			t.Errorf("block %d: %v", i+1, err)
+		}
+	}
+	if rules == "" {
 		t.Fatal("there is no block of toml")
 	}
 	e, err := New(Options{Rules: []byte(rules)})

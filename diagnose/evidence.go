@@ -38,7 +38,7 @@ func (e *Engine) specialise(s *Symptom, d *Diagnosis) {
 		at := s.Facts.FirstAttempt.UTC().Format("2006-01-02 15:04:05 UTC")
 		d.Evidence = append(d.Evidence, "The first attempt was made at "+at+".")
 	}
-	if said := saidBy(&s.Facts); s.Stage == StageRemote && said != "" {
+	if said := saidBy(&s.Facts); d.Basis == BasisProvider && said != "" {
 		d.Evidence = append(d.Evidence, said)
 	}
 	if c := e.provCodes[d.Rule]; c != nil {

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -92,6 +93,12 @@ func TestToldBesideReply(t *testing.T) {
 			OwnerRecipientAdmin},
 	} {
 		d := e.Diagnose(remote(tt.provider, tt.typ, tt.class, tt.said))
+		said := slices.ContainsFunc(d.Evidence, func(s string) bool {
+			return strings.HasPrefix(s, "The provider reports it as "+tt.typ)
+		})
+		if said != (tt.basis == BasisProvider) {
+			t.Errorf("%s %s %q: evidence %q", tt.provider, tt.typ, tt.said, d.Evidence)
+		}
 		if d.Reason != tt.reason || d.Basis != tt.basis || d.Owner != tt.owner {
 			t.Errorf("%s %s %s %q: %s (%s), %s by %s; want %s (%s), %s", tt.provider, tt.typ, tt.class,
 				tt.said, d.Reason, d.Basis, d.Owner, d.Rule, tt.reason, tt.basis, tt.owner)

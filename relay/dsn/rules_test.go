@@ -257,7 +257,9 @@ func checkMessageBlock(t testing.TB, e *entity, r *relay.Report, hostname string
 }
 
 // isRemote reports whether it was told later what became of a recipient.
-func isRemote(rc *relay.Recipient) bool { return rc.Last != nil && rc.Last.Stage == diagnose.StageRemote }
+func isRemote(rc *relay.Recipient) bool {
+	return rc.Last != nil && rc.Last.Stage == diagnose.StageRemote
+}
 
 // relayedAt is when the upstream took the message, as far as that is remembered.
 func relayedAt(rc *relay.Recipient) time.Time {

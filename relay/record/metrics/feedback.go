@@ -55,7 +55,7 @@ func newFeedback(state func() FeedbackState, now func() time.Time) *feedback {
 		Help: "Reports of what became of mail after it was relayed, by source, provider and result."},
 		[]string{"source", "provider", "result"})
 	f.delays = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mailwhy_feedback_delay_seconds",
-		Help:    "From what happened, by the reporter's clock, to its effect here, for each recipient.",
+		Help:    "From what happened, by the reporter's clock, to its report, for each recipient.",
 		Buckets: delayBuckets}, []string{"source"})
 	f.lastDesc = prometheus.NewDesc("mailwhy_feedback_last_timestamp_seconds",
 		"When a report last came in from the source that could be proved.", []string{"source"}, nil)
@@ -129,13 +129,13 @@ func (m *Metrics) Feedback(source, provider, result string) {
 	}
 }
 
-// observeFeedback measures how late an event had its effect, if it rests on feedback that tells a time.
+// observeFeedback measures how late an event was reported, if it rests on feedback that tells a time.
 func (m *Metrics) observeFeedback(e *relay.Event) {
 	if m.feedback == nil || e.Feedback == nil || e.Tried == nil || e.Tried.Time.IsZero() ||
 		e.Tried.Stage != diagnose.StageRemote {
 		return
 	}
 	if i := slices.Index(feedbackSources[:], e.Feedback.Source); i >= 0 {
-		observe(m.feedback.observers[i], e.Time.Sub(e.Tried.Time))
+		observe(m.feedback.observers[i], e.Feedback.ReportedAt.Sub(e.Tried.Time))
 	}
 }

@@ -14,8 +14,9 @@ import (
 // told.
 func bouncedLate(kind relay.EventKind) relay.Event {
 	e := mailboxFull(kind)
-	e.Time, e.Delay = noon, time.Hour
-	e.Feedback = &relay.Feedback{Source: "webhook", Provider: "ses", Trust: relay.TrustProven}
+	e.Time, e.Delay = noon.Add(time.Hour), time.Hour // it waited until its message was found
+	e.Feedback = &relay.Feedback{Source: "webhook", Provider: "ses", Trust: relay.TrustProven,
+		ReportedAt: noon}
 	e.Tried = &relay.Attempt{Stage: diagnose.StageRemote, Time: noon.Add(-2 * time.Minute)}
 	return e
 }
