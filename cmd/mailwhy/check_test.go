@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay/check"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/dnstest"
@@ -142,13 +143,40 @@ func TestCheckConnect(t *testing.T) {
 	}
 }
 
+// TestCheckConnectAddresses: refused by our address, it prints the addresses to allow and their names.
+func TestCheckConnectAddresses(t *testing.T) {
+	dns := dnstest.Start(t, "7.113.0.203.in-addr.arpa PTR host7.isp.example.\n")
+	s := smtptest.New(t, smtptest.Options{Script: func(c smtptest.Command) smtptest.Action {
+		switch c.Stage {
+		case diagnose.StageHello:
+			return smtptest.Action{Reply: "250 mx.provider.example Hello [203.0.113.7]"}
+		case diagnose.StageRcpt:
+			return smtptest.Action{Reply: "550 5.7.1 Relaying denied"}
+		}
+		return smtptest.Action{}
+	}})
+	status, out, errs := checkWith(t, "--upstream", s.URL(), "--hostname", "relay.shop.example", "--connect",
+		"--from", "app@shop.example", "--to", "a@there.example", "--resolver", dns.Addr)
+	for _, want := range []string{
+		"  ok       source       connections come from 127.0.0.1, and the server sees 203.0.113.7\n",
+		"  warning  source       connections come from 127.0.0.1, and the server sees 203.0.113.7\n",
+		"fix: If the provider keeps a list of addresses, allow 203.0.113.7 there.\n",
+		"  warning  ptr          203.0.113.7 is host7.isp.example, but hello is relay.shop.example\n",
+	} {
+		if status != exitFailure || !strings.Contains(out, want) {
+			t.Errorf("status %d, %q is missing\n%s%s", status, want, out, errs)
+		}
+	}
+}
+
 func TestCheckFlags(t *testing.T) {
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"--json"}, "need --dns or --connect"},
-		{[]string{"--connect", "--resolver", "192.0.2.1"}, "need --dns"},
+		{[]string{"--resolver", "192.0.2.1"}, "need --dns or --connect"},
+		{[]string{"--connect", "--dkim-selector", "google=s7"}, "need --dns"},
 		{[]string{"--dns", "--to", "a@b.example"}, "need --connect"},
 		{[]string{"--connect", "--send"}, "--send needs --to"},
 		{[]string{"--dns", "--only", "nobody"}, `there is no upstream "nobody"`},

@@ -61,26 +61,46 @@ func (s *settings) source(c *cobra.Command) config.Source {
 
 func newServeCommand() *cobra.Command {
 	var s settings
+	var strict bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the relay",
 		Long: `Takes mail, relays it to the upstream, explains what is refused and bounces what fails.
 
-On SIGTERM it finishes what is under way and ends; on SIGHUP it reads the configuration again.`,
+On SIGTERM it finishes what is under way and ends; on SIGHUP it reads the configuration again.
+
+With --check it does at the start, and before each reload, what mailwhy check does without --dns and
+--connect, and does not start, or keeps the old configuration, where that finds a mistake. The exit status
+is then 2, as that of check.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
-			return serve(ctx, s.source(c), c.OutOrStdout(), c.ErrOrStderr())
+			return serve(ctx, loader{s.source(c), strict}, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	s.register(c)
+	c.Flags().BoolVar(&strict, "check", false, "refuse to start where mailwhy check finds a mistake")
 	return c
 }
 
+// loader reads the configuration.
+type loader struct {
+	source config.Source
+	strict bool // as mailwhy check
+}
+
+func (l loader) load() (*config.Config, error) {
+	cfg, err := config.Load(l.source)
+	if err == nil && l.strict {
+		err = app.Check(cfg)
+	}
+	return cfg, err
+}
+
 // serve runs a relay until ctx ends.
-func serve(ctx context.Context, src config.Source, stdout, stderr io.Writer) error {
-	cfg, err := config.Load(src)
+func serve(ctx context.Context, src loader, stdout, stderr io.Writer) error {
+	cfg, err := src.load()
 	if err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
@@ -123,14 +143,14 @@ func limitMemory() {
 }
 
 // reloadOn loads the configuration again at each signal. A mistake in it leaves the old one in force.
-func reloadOn(ctx context.Context, hup <-chan os.Signal, src config.Source, r *app.Relay, log *slog.Logger) {
+func reloadOn(ctx context.Context, hup <-chan os.Signal, src loader, r *app.Relay, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 		}
-		cfg, err := config.Load(src)
+		cfg, err := src.load()
 		if err == nil {
 			err = r.Reload(cfg)
 		}

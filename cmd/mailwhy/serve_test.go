@@ -50,7 +50,7 @@ func TestServeOnProcessors(t *testing.T) {
 	}}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- serve(ctx, src, io.Discard, io.Discard) }()
+	go func() { ended <- serve(ctx, loader{source: src}, io.Discard, io.Discard) }()
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -136,7 +136,7 @@ func TestReloadOn(t *testing.T) {
 	defer r.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	hup, ended := make(chan os.Signal), make(chan struct{})
-	go func() { reloadOn(ctx, hup, src, r, log); close(ended) }()
+	go func() { reloadOn(ctx, hup, loader{source: src}, r, log); close(ended) }()
 	defer func() { stop(); <-ended }()
 	for _, tt := range []struct{ conf, logs string }{
 		{conf: `hostname = "other.test"`, logs: "configuration reloaded"},

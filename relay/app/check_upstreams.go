@@ -8,14 +8,18 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/check"
+	"mailwhy/relay/check/senders"
 	"mailwhy/relay/check/session"
+	"mailwhy/relay/internal/dnsclient"
 	"mailwhy/relay/preset"
 	"mailwhy/relay/upstream"
 	"mailwhy/relay/upstream/oauth"
@@ -29,9 +33,10 @@ const (
 
 // UpstreamQuery says what to ask the upstreams for.
 type UpstreamQuery struct {
-	SenderQuery        // the senders; a domain stands for its postmaster
-	Recipient   string // empty: none
-	Send        bool   // send a message to the recipient
+	SenderQuery                  // the senders; a domain stands for its postmaster
+	Recipient   string           // empty: none
+	Send        bool             // send a message to the recipient
+	DNS         senders.Resolver // for the names of our own addresses; nil: they are not looked up
 }
 
 // CheckUpstreams opens a session with each upstream, with the settings of the relay, and asks what it would
@@ -51,9 +56,7 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 			return nil, err
 		}
 		s := q.session(cfg, name, pool)
-		if tokens != nil {
-			s.Token = func(ctx context.Context) (text, fix string) { return tokenLacks(ctx, tokens) }
-		}
+		s.Token = readToken(tokens)
 		s.Diagnose = engine.Diagnose
 		lines = append(lines, session.Check(ctx, s)...)
 		pool.Close()
@@ -64,37 +67,13 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 	return lines, nil
 }
 
-// tokenLacks says what an access token that the upstream refused says of itself. Only a token of Microsoft's
-// tells its permissions.
-func tokenLacks(ctx context.Context, tokens *oauth.Cached) (text, fix string) {
-	token, err := tokens.Token(ctx)
-	if err != nil {
-		return "", "" // the fault that is told already
-	}
-	c, ok := oauth.ReadClaims(token.Access)
-	switch lack := c.Lacks(); {
-	case !ok:
-		return "", ""
-	case lack != "":
-		return "the token for " + c.Audience + " lacks the permission " + lack,
-			"Give the application that permission, and have an administrator consent to it."
-	case len(c.Roles)+len(c.Scopes) > 0:
-		return "the token for " + c.Audience + " has the permissions " +
-				strings.Join(append(c.Roles, c.Scopes...), ", "),
-			"So look at the user name, at SMTP AUTH of the mailbox, and for an application at its service " +
-				"principal and its permission for the mailbox."
-	}
-	return "", ""
-}
-
-// checkPool makes a pool as the relay does, but for the time that a check waits, and the source of its access
-// tokens, if it uses any.
-func checkPool(cfg *config.Config, name string) (*upstream.Pool, *oauth.Cached, error) {
+// checkPool makes a pool as the relay does, but for the time that a check waits. tokens are those of OAuth,
+// nil for none.
+func checkPool(cfg *config.Config, name string) (pool *upstream.Pool, tokens *oauth.Cached, err error) {
 	o, err := upstreamOptions(cfg, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	var tokens *oauth.Cached
 	if u := cfg.Upstream[name]; u.HasOAuth() {
 		log := slog.New(slog.DiscardHandler)
 		source, err := TokenSource(name, u, log)
@@ -107,7 +86,7 @@ func checkPool(cfg *config.Config, name string) (*upstream.Pool, *oauth.Cached, 
 	o.Timeouts.Connect = min(o.Timeouts.Connect, checkConnect)
 	o.Timeouts.Greeting = min(o.Timeouts.Greeting, checkReply)
 	o.Timeouts.Command = min(o.Timeouts.Command, checkReply)
-	pool, err := upstream.New(o)
+	pool, err = upstream.New(o)
 	return pool, tokens, err
 }
 
@@ -126,13 +105,12 @@ func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.
 		},
 		Dial: dialOf(u), Now: time.Now, Timeout: checkConnect,
 		Senders: q.senders(cfg, name), Recipient: q.Recipient,
+		Exchange: strings.HasPrefix(u.OAuthProvider, "m365") || u.Preset == "m365",
+		Sources:  func() []netip.Addr { return sourcesOf(u) }, Pointers: q.pointers(),
 		NullSender: u.NullSender != "refused" && !slices.Contains([]string{"off", "maildir"}, cfg.DSN.Route),
 	}
 	if o.User == "" && slices.Contains(u.Auth, "external") {
 		o.User = "the owner of the client certificate"
-	}
-	if u.Proxy == "" {
-		o.LookupAddr = net.DefaultResolver.LookupAddr
 	}
 	if p := presetOf(u); p != nil {
 		o.Ports = nil
@@ -202,4 +180,65 @@ func sendTest(ctx context.Context, pool *upstream.Pool, hostname, from, to strin
 		return &result.Attempts[0]
 	}
 	return cmp.Or(result.Fault, &relay.Attempt{})
+}
+
+// readToken gets the token that a session logs in with, and reads what it says of itself.
+func readToken(tokens *oauth.Cached) func(context.Context) *session.Token {
+	if tokens == nil {
+		return nil
+	}
+	return func(ctx context.Context) *session.Token {
+		t, err := tokens.Token(ctx)
+		if err != nil {
+			return nil // the login gets the same error, and shows it
+		}
+		c, ok := oauth.ReadClaims(t.Access)
+		if !ok {
+			return nil
+		}
+		return &session.Token{
+			Audience: c.Audience, Application: c.Application, Tenant: c.Tenant, User: c.User,
+			Rights: slices.Concat(c.Roles, c.Scopes), Expires: c.Expires, Exchange: c.ForExchange(),
+			Lacks: c.Lacks(),
+		}
+	}
+}
+
+// sourcesOf are the addresses of this machine that connections to an upstream come from, of each family that
+// has a way there; none through a proxy. No packet is sent.
+func sourcesOf(u *config.Upstream) (local []netip.Addr) {
+	for _, network := range []string{"udp4", "udp6"} {
+		if u.Proxy != "" || network == "udp6" && !u.IPv6 {
+			continue
+		}
+		c, err := net.Dial(network, net.JoinHostPort(u.Host, strconv.Itoa(u.Port)))
+		if err != nil {
+			continue
+		}
+		ip := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().WithZone("")
+		c.Close()
+		if len(u.LocalAddr) == 0 {
+			local = append(local, ip)
+		}
+		for _, a := range u.LocalAddr {
+			if set, err := netip.ParseAddr(a); err == nil && set.Unmap().Is4() == ip.Is4() {
+				local = append(local, set)
+			}
+		}
+	}
+	return local
+}
+
+// pointers looks the names of an address up; nil without DNS.
+func (q *UpstreamQuery) pointers() func(context.Context, netip.Addr) ([]string, error) {
+	if q.DNS == nil {
+		return nil
+	}
+	return func(ctx context.Context, ip netip.Addr) ([]string, error) {
+		a, err := q.DNS.Lookup(ctx, dnsclient.Reverse(ip), dnsclient.PTR)
+		if err != nil {
+			return nil, err
+		}
+		return a.Names, nil
+	}
 }

@@ -49,45 +49,52 @@ func TestCheckUpstreamsWithOAuth(t *testing.T) {
 	}
 }
 
-// TestCheckReadsTheToken: of a token that the upstream refuses, its own claims say whether it lacks the
-// permission, or whether the mailbox does not let the application in.
+// TestCheckReadsTheToken: a check shows what the access token says of itself, before the server refuses it.
 func TestCheckReadsTheToken(t *testing.T) {
-	jwt := func(claims string) string {
-		e := base64.RawURLEncoding.EncodeToString
-		return e([]byte(`{"alg":"none"}`)) + "." + e([]byte(claims)) + "." + e([]byte("marked-signature"))
+	claims := `{"aud":"https://outlook.office365.com","roles":["Mail.Send"],"appid":"app-1","tid":"tenant-1"}`
+	jwt := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".marked"
+	answer := oauthtest.Answer{Status: 200, Body: `{"access_token":"` + jwt + `","token_type":"Bearer"}`}
+	d := signedFiles(t, oauthtest.Options{Secret: "marked-secret",
+		Script: func(oauthtest.Request) *oauthtest.Answer { return &answer }})
+	d.write("relay.toml", d.conf+clientGrant+"oauth_client_secret = \"marked-secret\"\n")
+	cfg, err := config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, tc := range []struct{ claims, want string }{
-		{`{"aud":"https://outlook.office365.com","roles":["Mail.Send"]}`,
-			"lacks the permission SMTP.SendAsApp"},
-		{`{"aud":"https://outlook.office365.com","scp":"Mail.Read"}`, "lacks the permission SMTP.Send"},
-		{`{"aud":"https://outlook.office365.com","roles":["SMTP.SendAsApp"]}`, "its service principal"},
-		{`{"aud":"https://mail.example"}`, ""},
+	lines, err := CheckUpstreams(t.Context(), cfg, &UpstreamQuery{})
+	if err != nil || len(lines) != 2 {
+		t.Fatalf("%v: %+v", err, lines)
+	}
+	token, login := lines[0], lines[1]
+	if token.Check != "token" || token.Level != check.Failure ||
+		!strings.Contains(token.Text, "of the application app-1 in the tenant tenant-1") ||
+		!strings.Contains(token.Fix, "SMTP.SendAsApp") {
+		t.Errorf("%+v", token)
+	}
+	if login.Check != "auth" || login.Level != check.Failure {
+		t.Errorf("%+v", login)
+	}
+	said := fmt.Sprintf("%+v", lines)
+	if strings.Contains(said, "marked") || strings.Contains(said, jwt[4:20]) {
+		t.Errorf("the token is shown: %s", said)
+	}
+}
+
+// TestSources: the addresses that connections come from, of both families, without a packet.
+func TestSources(t *testing.T) {
+	for _, tt := range []struct {
+		u    config.Upstream
+		want string
+	}{
+		{config.Upstream{Host: "127.0.0.1", Port: 25, IPv6: true}, "[127.0.0.1]"},
+		{config.Upstream{Host: "::1", Port: 25, IPv6: true}, "[::1]"},
+		{config.Upstream{Host: "::1", Port: 25}, "[]"},
+		{config.Upstream{Host: "127.0.0.1", Port: 25, LocalAddr: []string{"::1", "127.0.0.2"}},
+			"[127.0.0.2]"},
+		{config.Upstream{Host: "127.0.0.1", Port: 25, Proxy: "socks5://127.0.0.1"}, "[]"},
 	} {
-		d := signedFiles(t, oauthtest.Options{Secret: "marked-secret",
-			Script: func(oauthtest.Request) *oauthtest.Answer {
-				return &oauthtest.Answer{Status: 200, Body: fmt.Sprintf(
-					`{"access_token":%q,"token_type":"Bearer","expires_in":3600}`, jwt(tc.claims))}
-			}})
-		d.write("secret", "marked-secret\n")
-		d.write("relay.toml", d.conf+clientGrant+
-			fmt.Sprintf("oauth_client_secret_file = %q\n", d.dir+"/secret"))
-		cfg, err := config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines, err := CheckUpstreams(t.Context(), cfg, &UpstreamQuery{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		told := ""
-		for _, l := range lines {
-			if l.Check == "token" {
-				told = l.Text + " " + l.Fix
-			}
-		}
-		if !check.Failed(lines) || (told == "") != (tc.want == "") || !strings.Contains(told, tc.want) ||
-			strings.Contains(fmt.Sprint(lines), "marked") {
-			t.Errorf("%s: %q of %+v", tc.claims, told, lines)
+		if got := fmt.Sprint(sourcesOf(&tt.u)); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.u, got, tt.want)
 		}
 	}
 }

@@ -35,6 +35,7 @@ type extensions struct {
 	auth     []string // mechanisms, in upper case
 	mailMax  int      // RFC 9422, LIMITS MAILMAX
 	helo     bool     // EHLO failed, and HELO says nothing of extensions
+	first    string   // line of the reply to EHLO
 }
 
 // opening is a connection between the TCP handshake and the point before MAIL. It has no reader goroutine
@@ -320,6 +321,7 @@ func (o *opening) handshake() *problem {
 func parseExtensions(raw string) extensions {
 	var e extensions
 	lines := strings.Split(strings.TrimRight(raw, "\r\n"), "\n")
+	e.first = clip(strings.TrimSpace(lines[0]))
 	for _, line := range lines[1:] {
 		if len(line) > 4 {
 			f := strings.Fields(strings.ToUpper(line[4:]))

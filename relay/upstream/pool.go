@@ -241,6 +241,9 @@ func (t *Trial) TLS() (state tls.ConnectionState, ok bool) {
 	return state, false
 }
 
+// Hello is the first line of the server's reply to EHLO.
+func (t *Trial) Hello() string { return t.c.ext.first }
+
 // Offers are the extensions that the server offers, and its AUTH mechanisms.
 func (t *Trial) Offers() (c relay.Capabilities, auth []string) {
 	return t.c.ext.Capabilities, t.c.ext.auth

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,7 +24,7 @@ import (
 func (r *run) fault(ctx context.Context, a *relay.Attempt) {
 	d := r.diagnosis(a)
 	l := r.add(check.Failure, stageName(a.Stage), "%s: %s", words(a), d.Cause)
-	l.Fix = strings.Join(d.Fix, " ")
+	l.Fix = cmp.Or(r.login(a), strings.Join(d.Fix, " "))
 	r.hints(ctx, a, &d)
 	switch a.NetErr.Kind {
 	case diagnose.NetConnectTimeout, diagnose.NetRefused, diagnose.NetUnreachable:
@@ -92,14 +93,9 @@ func (r *run) ports(ctx context.Context) {
 
 // dial connects to a port of the host.
 func (r *run) dial(ctx context.Context, port int) (net.Conn, error) {
-	return r.dialNetwork(ctx, "tcp", port)
-}
-
-// dialNetwork connects over a network of package net.
-func (r *run) dialNetwork(ctx context.Context, network string, port int) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	return r.Dial(ctx, network, net.JoinHostPort(r.Host, fmt.Sprint(port)))
+	return r.Dial(ctx, "tcp", net.JoinHostPort(r.Host, fmt.Sprint(port)))
 }
 
 // certificate shows the certificate that was refused.

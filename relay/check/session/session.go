@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -49,14 +50,14 @@ type Options struct {
 	Open     func(context.Context) (Session, *relay.Attempt)
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
-	// LookupAddr finds the names of an address; nil: nothing is said of this host's own, as where a proxy is
-	// between.
-	LookupAddr func(ctx context.Context, addr string) (names []string, err error)
-	// Token says what a refused access token lacks, and what to do, as far as the token tells; nil: there is
-	// none.
-	Token   func(context.Context) (text, fix string)
-	Now     func() time.Time
-	Timeout time.Duration // of each look at a port or certificate
+	Now      func() time.Time
+	Timeout  time.Duration // of each look at a port or certificate
+
+	Exchange bool                         // the server is Exchange Online
+	Token    func(context.Context) *Token // that logs in; nil, or its result: none that can be read
+	// Sources are the addresses that connections come from; none: those of a proxy. nil: it is not looked at.
+	Sources  func() []netip.Addr
+	Pointers func(context.Context, netip.Addr) ([]string, error) // names by PTR; nil: none are looked up
 
 	Senders    []string // addresses to ask for
 	NullSender bool     // bounces go out with <>
@@ -72,13 +73,15 @@ const expiresSoon = 14 * 24 * time.Hour
 // run is one check.
 type run struct {
 	Options
-	lines   []check.Line
-	sourced bool // the source was told
+	lines []check.Line
+	jwt   *Token // nil: none
+	told  bool   // the addresses to allow are shown
 }
 
 // Check runs the check.
 func Check(ctx context.Context, o Options) []check.Line {
 	r := &run{Options: o}
+	r.token(ctx)
 	s, fault := o.Open(ctx)
 	if fault != nil {
 		r.fault(ctx, fault)
@@ -86,6 +89,7 @@ func Check(ctx context.Context, o Options) []check.Line {
 	}
 	defer s.Close()
 	r.add(check.OK, "connect", "%s answers", net.JoinHostPort(o.Host, fmt.Sprint(o.Port)))
+	r.source(s)
 	r.secure(s)
 	r.offers(s)
 	r.envelopes(ctx, s)
@@ -170,8 +174,7 @@ func (r *run) envelopes(ctx context.Context, s Session) {
 		return
 	}
 	const what = "the null sender, of bounces,"
-	a := s.Ask("", "")
-	at := len(r.lines)
+	a, at := s.Ask("", ""), len(r.lines)
 	if r.answer(ctx, a, what+" is taken", what); taken && a.Reply.Class() != 2 {
 		r.lines[at].Fix = "Set dsn.fallback_sender to an address that the upstream " +
 			"lets you send from, or another dsn.route."

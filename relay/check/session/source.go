@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,17 +14,50 @@ import (
 	"mailwhy/relay/check"
 )
 
+// greeter is a Session that knows how the server answered EHLO. Many servers say there whom they see.
+type greeter interface {
+	// Hello is the first line of the reply to EHLO.
+	Hello() string
+}
+
+// source is about where connections come from, of a session that works.
+func (r *run) source(s Session) {
+	g, ok := s.(greeter)
+	if r.Sources == nil || !ok {
+		return
+	}
+	r.add(check.OK, "source", "%s", whence(r.Sources(), addressesIn(g.Hello())))
+}
+
+// whence says where connections come from, and what the server sees of it.
+func whence(local, seen []netip.Addr) string {
+	text := "connections come from " + list(local)
+	if len(local) == 0 {
+		text = "connections go through a proxy"
+	}
+	if len(seen) > 0 {
+		return text + ", and the server sees " + list(seen)
+	}
+	return text
+}
+
+func list(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, " and ")
+}
+
 // hints adds what else may explain a refusal: the address that we come from, to those who know their clients
-// by address, and the region or the token to those who refuse a login.
+// by address, and the region to those who refuse a login.
 func (r *run) hints(ctx context.Context, a *relay.Attempt, d *diagnose.Diagnosis) {
-	byAddress := []diagnose.Reason{"ip_banned", "relay_denied", "blocklisted", "no_reverse_dns"}
 	switch {
 	case a.Reply.Code == 0:
-	case a.Stage == diagnose.StageAuth && a.Reply.Class() == 5 && a.Reply.Code != 525:
+	case byAddress(a, d):
+		r.addresses(ctx, a)
+	case a.Stage == diagnose.StageAuth && a.Reply.Class() == 5:
 		r.regions()
-		r.token(ctx)
-	case a.Stage == diagnose.StageGreeting || slices.Contains(byAddress, d.Reason):
-		r.source(ctx)
 	}
 }
 
@@ -36,55 +71,121 @@ func (r *run) regions() {
 	l.Fix = "Use the host that belongs to the account: the login of one region is refused by the others."
 }
 
-// token says what the access token says of itself.
-func (r *run) token(ctx context.Context) {
-	if r.Token == nil {
+// byAddress reports whether a refusal is of where we come from, or may be: providers that know their
+// customers by address refuse others in many words.
+func byAddress(a *relay.Attempt, d *diagnose.Diagnosis) bool {
+	early := slices.Contains(
+		[]diagnose.Stage{diagnose.StageGreeting, diagnose.StageHello, diagnose.StageAuth}, a.Stage)
+	if a.Reply.Code == 525 || early && a.Reply.Enhanced.String() == "5.7.1" {
+		return true
+	}
+	return slices.Contains([]diagnose.Reason{"relay_denied", "client_not_allowed", "no_reverse_dns",
+		"blocklisted", "ip_banned", "dynamic_ip", "ip_unconfirmed_rate"}, d.Reason)
+}
+
+// addresses shows what to allow at a provider that refuses us by our address, and what DNS says of it.
+func (r *run) addresses(ctx context.Context, a *relay.Attempt) {
+	if r.Sources == nil || r.told {
 		return
 	}
-	if text, fix := r.Token(ctx); text != "" {
-		r.add(check.Warning, "token", "%s", text).Fix = fix
+	r.told = true
+	local, seen := r.Sources(), addressesIn(a.Reply.Text)
+	if len(seen) == 0 {
+		seen = addressesIn(r.hello(ctx))
+	}
+	l := r.add(check.Warning, "source", "%s", whence(local, seen))
+	public := seen
+	for _, ip := range local {
+		if !private(ip) && !slices.Contains(public, ip) {
+			public = append(public, ip)
+		}
+	}
+	if len(public) == 0 {
+		l.Fix = "The server sees the public address of this network, which is not known here. Allow it at " +
+			"the provider, or log in with a user if it has one."
+		return
+	}
+	l.Fix = "If the provider keeps a list of addresses, allow " + list(public) + " there."
+	for _, ip := range public {
+		r.pointer(ctx, ip)
 	}
 }
 
-// source names the addresses of this host that connections to the upstream come from, with their names in
-// DNS. It does so once.
-func (r *run) source(ctx context.Context) {
-	if r.LookupAddr == nil || r.sourced {
+// private reports whether an address means nothing to others.
+func private(ip netip.Addr) bool {
+	return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast()
+}
+
+// pointer compares the name of an address with the one in EHLO.
+func (r *run) pointer(ctx context.Context, ip netip.Addr) {
+	if r.Pointers == nil {
 		return
 	}
-	r.sourced = true
-	var from []string
-	private := false
-	for _, network := range []string{"tcp4", "tcp6"} {
-		addr, ok := r.local(ctx, network)
-		if !ok {
-			continue
-		}
-		private = private || addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast()
-		name := "no name in DNS"
-		if names, err := r.LookupAddr(ctx, addr.String()); err == nil && len(names) > 0 {
-			name = strings.TrimSuffix(names[0], ".")
-		}
-		from = append(from, fmt.Sprintf("%s (%s)", addr, name))
-	}
-	if len(from) == 0 {
-		return
-	}
-	l := r.add(check.Warning, "source", "connections come from %s", strings.Join(from, " and "))
-	l.Fix = "If the provider keeps a list of addresses that may send, put these on it."
-	if private {
-		l.Fix = "That is not a public address, so the provider sees the address of a gateway. If it " +
-			"keeps a list of addresses that may send, put that one on it."
+	names, err := r.Pointers(ctx, ip)
+	agree := slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, r.Hello) })
+	switch {
+	case err != nil:
+		r.add(check.Warning, "ptr", "the name of %s could not be looked up: %v", ip, err)
+	case len(names) == 0:
+		l := r.add(check.Warning, "ptr", "%s has no PTR record", ip)
+		l.Fix = "Have the owner of the address, the hoster or provider, set it to " + r.Hello + "."
+	case !agree:
+		l := r.add(check.Warning, "ptr", "%s is %s, but hello is %s", ip, strings.Join(names, " and "),
+			r.Hello)
+		l.Fix = fmt.Sprintf("Set hello = %q, or have the owner of the address set its PTR record to %s.",
+			names[0], r.Hello)
+	default:
+		r.add(check.OK, "ptr", "%s is %s, as hello is", ip, r.Hello)
 	}
 }
 
-// local is the address of this host towards the upstream.
-func (r *run) local(ctx context.Context, network string) (netip.Addr, bool) {
-	c, err := r.dialNetwork(ctx, network, r.Port)
+// hello asks for the reply to EHLO over a connection of its own; "" if there is none.
+func (r *run) hello(ctx context.Context) string {
+	c, err := r.dial(ctx, r.Port)
 	if err != nil {
-		return netip.Addr{}, false
+		return ""
 	}
 	defer c.Close()
-	at, err := netip.ParseAddrPort(c.LocalAddr().String())
-	return at.Addr().Unmap(), err == nil
+	c.SetDeadline(r.Now().Add(r.Timeout))
+	if r.Implicit {
+		// Nothing secret is sent.
+		t := tls.Client(c, &tls.Config{ServerName: r.Host, InsecureSkipVerify: true})
+		if t.HandshakeContext(ctx) != nil {
+			return ""
+		}
+		c = t
+	}
+	return ehlo(c, r.Options.Hello)
+}
+
+func ehlo(c net.Conn, name string) string {
+	in, err := greeting(c)
+	if err != nil {
+		return ""
+	}
+	if _, err := fmt.Fprintf(c, "EHLO %s\r\n", name); err != nil {
+		return ""
+	}
+	_, text, err := in.ReadResponse(2)
+	if err != nil {
+		return ""
+	}
+	first, _, _ := strings.Cut(text, "\n")
+	return first
+}
+
+// addressesIn finds IP addresses in a text, bare or as address literals (RFC 5321, 4.1.3).
+func addressesIn(text string) (found []netip.Addr) {
+	apart := func(r rune) bool { return strings.ContainsRune(" \t\r\n[]()<>,;'\"=", r) }
+	for _, word := range strings.FieldsFunc(text, apart) {
+		word = strings.TrimSuffix(strings.TrimPrefix(word, "IPv6:"), ".")
+		ip, err := netip.ParseAddr(word)
+		if err != nil || ip.IsUnspecified() || !strings.ContainsAny(word, ".:") {
+			continue
+		}
+		if ip = ip.Unmap().WithZone(""); !slices.Contains(found, ip) && len(found) < 4 {
+			found = append(found, ip)
+		}
+	}
+	return found
 }

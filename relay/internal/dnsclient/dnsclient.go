@@ -31,6 +31,7 @@ const (
 	CNAME = Type(dns.TypeCNAME)
 	MX    = Type(dns.TypeMX)
 	TXT   = Type(dns.TypeTXT)
+	PTR   = Type(dns.TypePTR)
 )
 
 // String is the type's name: TXT.
@@ -50,10 +51,20 @@ type Answer struct {
 	TXT     []string // each record's strings joined (RFC 7208, 3.3; RFC 6376, 3.6.2.2)
 	MX      []Exchanger
 	Addrs   []netip.Addr // of A or AAAA
+	Names   []string     // of PTR
+}
+
+// Reverse is the name at which the PTR records of an address stand (RFC 1035, 3.5; RFC 3596, 2.5).
+func Reverse(ip netip.Addr) string {
+	name, err := dns.ReverseAddr(ip.Unmap().WithZone("").String())
+	if err != nil {
+		return "" // an address that is not valid, for which there is no name
+	}
+	return name
 }
 
 // Empty reports whether there is no record of the type. SPF calls that a void lookup (RFC 7208, 4.6.4).
-func (a *Answer) Empty() bool { return len(a.TXT)+len(a.MX)+len(a.Addrs) == 0 }
+func (a *Answer) Empty() bool { return len(a.TXT)+len(a.MX)+len(a.Addrs)+len(a.Names) == 0 }
 
 // Client asks the servers in turn.
 type Client struct {
@@ -136,6 +147,8 @@ func answer(r *dns.Msg, name string, t Type) *Answer {
 		switch rr := rr.(type) {
 		case *dns.TXT:
 			a.TXT = append(a.TXT, unescape(strings.Join(rr.Txt, "")))
+		case *dns.PTR:
+			a.Names = append(a.Names, plain(rr.Ptr))
 		case *dns.MX:
 			a.MX = append(a.MX, Exchanger{rr.Preference, plain(rr.Mx)})
 		case *dns.A:

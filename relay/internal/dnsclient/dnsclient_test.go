@@ -2,6 +2,7 @@ package dnsclient
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,5 +106,23 @@ func TestSystem(t *testing.T) {
 	os.WriteFile(file, []byte("search example.com\n"), 0o600)
 	if c, err := System(file, time.Second); err == nil {
 		t.Errorf("no server: %v", c)
+	}
+}
+
+// TestReverse: the names of addresses.
+func TestReverse(t *testing.T) {
+	const six = "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa."
+	c := client(t, "7.113.0.203.in-addr.arpa PTR Relay.example.com.\n"+
+		"7.113.0.203.in-addr.arpa PTR other.example.com.\n"+six+" PTR six.example.com.\n")
+	for ip, want := range map[string]string{
+		"203.0.113.7":        "[relay.example.com other.example.com]",
+		"::ffff:203.0.113.7": "[relay.example.com other.example.com]",
+		"2001:db8::5":        "[six.example.com]",
+		"203.0.113.8":        "[]",
+	} {
+		a, err := c.Lookup(t.Context(), Reverse(netip.MustParseAddr(ip)), PTR)
+		if err != nil || fmt.Sprint(a.Names) != want || a.Empty() != (want == "[]") {
+			t.Errorf("%s: %+v, %v; want %s", ip, a, err, want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
@@ -17,6 +18,9 @@ type Claims struct {
 	Scopes   []string // what it may do for a person
 	User     string
 	Expires  time.Time
+
+	Application string // client id
+	Tenant      string // id of the directory
 }
 
 // ReadClaims reads the claims of a token that is a JWT, as Microsoft's are; ok is false for any other.
@@ -36,11 +40,15 @@ func ReadClaims(token Secret) (c Claims, ok bool) {
 		UPN   string   `json:"upn"`
 		Name  string   `json:"preferred_username"`
 		Exp   float64  `json:"exp"`
+		AppID string   `json:"appid"`
+		AZP   string   `json:"azp"` // of tokens of version 2, in place of appid
+		TID   string   `json:"tid"`
 	}
 	if json.Unmarshal(body, &j) != nil {
 		return c, false
 	}
-	c = Claims{Audience: clean.Line(j.Aud, 200), User: clean.Line(j.UPN, 200)}
+	c = Claims{Audience: clean.Line(j.Aud, 200), User: clean.Line(j.UPN, 200),
+		Application: clean.Line(cmp.Or(j.AppID, j.AZP), 100), Tenant: clean.Line(j.TID, 100)}
 	if c.User == "" {
 		c.User = clean.Line(j.Name, 200)
 	}
@@ -59,13 +67,18 @@ func ReadClaims(token Secret) (c Claims, ok bool) {
 // exchangeOnline is the application id of Exchange Online, which some tokens have as their audience.
 const exchangeOnline = "00000002-0000-0ff1-ce00-000000000000"
 
+// ForExchange reports whether a token is for Exchange Online.
+func (c *Claims) ForExchange() bool {
+	return strings.Contains(c.Audience, "outlook") || c.Audience == exchangeOnline
+}
+
 // Lacks names the permission to send mail by SMTP that a token for Exchange Online lacks, or "". The
 // permissions are named in roles for an application and in scp for a person. Of tokens for other servers
 // nothing is known.
 func (c *Claims) Lacks() string {
 	app, person := "SMTP.SendAsApp", "SMTP.Send"
 	switch {
-	case !strings.Contains(c.Audience, "outlook") && c.Audience != exchangeOnline:
+	case !c.ForExchange():
 		return ""
 	case slices.Contains(c.Roles, app), slices.Contains(c.Scopes, person):
 		return ""

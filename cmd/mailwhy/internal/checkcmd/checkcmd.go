@@ -117,10 +117,10 @@ func (o *online) wanted() bool { return o.dns || o.connect }
 // validate reads the flags that name upstreams.
 func (o *online) validate(cfg *config.Config) error {
 	switch q := &o.query; {
-	case !o.wanted() && (o.json || q.Upstream != "" || len(q.Domains) > 0):
-		return errors.New("--json, --only and --from need --dns or --connect")
-	case !o.dns && (o.resolver != "" || len(o.selector)+len(o.include)+len(o.path) > 0):
-		return errors.New("--resolver, --dkim-selector, --spf-include and --return-path need --dns")
+	case !o.wanted() && (o.json || o.resolver != "" || q.Upstream != "" || len(q.Domains) > 0):
+		return errors.New("--json, --resolver, --only and --from need --dns or --connect")
+	case !o.dns && len(o.selector)+len(o.include)+len(o.path) > 0:
+		return errors.New("--dkim-selector, --spf-include and --return-path need --dns")
 	case !o.connect && (q.Recipient != "" || q.Send):
 		return errors.New("--to and --send need --connect")
 	case q.Send && q.Recipient == "":
@@ -162,16 +162,19 @@ func cutName(s string) (name, value string) {
 
 // run asks others.
 func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Line, err error) {
+	dns, err := app.Resolver(o.resolver)
+	if err != nil && o.dns {
+		return nil, err
+	}
 	if o.connect {
+		if err == nil {
+			o.query.DNS = dns
+		}
 		if lines, err = app.CheckUpstreams(ctx, cfg, &o.query); err != nil {
 			return nil, err
 		}
 	}
 	if o.dns {
-		dns, err := app.Resolver(o.resolver)
-		if err != nil {
-			return nil, err
-		}
 		lines = append(lines, app.CheckSenders(ctx, cfg, dns, &o.query.SenderQuery)...)
 	}
 	return lines, nil
