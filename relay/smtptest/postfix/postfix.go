@@ -1,6 +1,6 @@
 // Package postfix runs Debian's Postfix as a relay on loopback, from packages that were unpacked and not
-// installed: for tests that compare ours with it, or hand it mail. scripts/upstream-test.sh unpacks them and
-// names the place in MAILWHY_SERVERS. It needs root.
+// installed: for tests that compare ours with it, or hand it mail, and for scripts/bench.
+// scripts/upstream-test.sh unpacks them and names the place in MAILWHY_SERVERS. It needs root.
 package postfix
 
 import (
@@ -35,28 +35,35 @@ const (
 
 // Start runs Postfix, and returns when it answers.
 func Start(ctx context.Context, o Options) (*process.Process, error) {
+	o.Main += "maillog_file = /dev/stdout\n"
+	args, env, err := Configure(o)
+	if err != nil {
+		return nil, err
+	}
+	return process.Spec{
+		Args: args, Env: append(env, o.Env...), Log: filepath.Join(o.Dir, "log"), Group: true,
+	}.Start(ctx, 20*time.Second, func() bool { return process.Greets(o.Addr) })
+}
+
+// Configure writes the configuration and makes the directories of the queue, and returns the command that
+// runs Postfix with them. It writes no log of its mail.
+func Configure(o Options) (args, env []string, err error) {
 	r := strings.NewReplacer("ROOT", o.Root, "DIR", o.Dir, "OWNER", owner, "GROUP", group, "ADDR", o.Addr,
 		"UPSTREAM", strconv.Itoa(o.Upstream))
 	etc := filepath.Join(o.Dir, "etc")
 	if err := os.MkdirAll(etc, 0o755); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for name, text := range map[string]string{
 		"main.cf": r.Replace(mainCF) + o.Main, "master.cf": r.Replace(masterCF) + o.Master,
 		"dynamicmaps.cf": "",
 	} {
 		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if err := makeQueue(o.Dir); err != nil {
-		return nil, err
-	}
-	return process.Spec{
-		Args: []string{filepath.Join(o.Root, "usr/lib/postfix/sbin/master"), "-c", etc, "-d"},
-		Env:  append(append(Libraries(o.Root), "MAIL_CONFIG="+etc), o.Env...),
-		Log:  filepath.Join(o.Dir, "log"), Group: true,
-	}.Start(ctx, 20*time.Second, func() bool { return process.Greets(o.Addr) })
+	args = []string{filepath.Join(o.Root, "usr/lib/postfix/sbin/master"), "-c", etc, "-d"}
+	return args, append(Libraries(o.Root), "MAIL_CONFIG="+etc), makeQueue(o.Dir)
 }
 
 // Libraries are variables that name those that were unpacked with the programs.
@@ -121,7 +128,6 @@ shlib_directory = ROOT/usr/lib/postfix
 meta_directory = DIR/etc
 queue_directory = DIR/queue
 data_directory = DIR/data
-maillog_file = /dev/stdout
 mail_owner = OWNER
 setgid_group = GROUP
 import_environment = MAIL_CONFIG LD_LIBRARY_PATH SASL_PATH
