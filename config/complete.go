@@ -46,6 +46,8 @@ func (c *Config) complete(env []string, report reportFunc) {
 		c.DSN.From = "postmaster@" + c.Hostname
 	}
 	c.completeRoutes()
+	c.completeFeedback(report)
+	c.completeMailboxes(report)
 	for name, u := range c.Upstream {
 		path := upstreamSection + "." + name
 		u.completeOAuth(env)
@@ -95,6 +97,7 @@ func (l *Listen) complete(t *TLS) {
 			l.TLS = "starttls"
 		}
 	}
+	setDefault(&l.Role, "mail")
 	if l.TLSMinVersion == "" {
 		l.TLSMinVersion = t.MinVersion
 	}
@@ -207,7 +210,7 @@ func (c *Config) readSecret(path string, s *Secret, file string, report reportFu
 // warnInline warns of a secret that others may see: on the command line, or in a configuration file that they
 // may read.
 func (c *Config) warnInline(path string) {
-	switch origin := c.origins[path]; {
+	switch origin := c.origin(path); {
 	case strings.HasPrefix(origin, "--"):
 		c.Warnings = append(c.Warnings,
 			"the password in "+origin+" is shown by ps to everyone on this machine; use --password-file")

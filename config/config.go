@@ -56,6 +56,7 @@ type Config struct {
 	Diagnose    Diagnose             `toml:"diagnose"`
 	Admin       Admin                `toml:"admin"`
 	Metrics     Metrics              `toml:"metrics"`
+	Feedback    Feedback             `toml:"feedback"`
 
 	Warnings []string `toml:"-"` // what is allowed but unwise, a sentence each; for the operational log
 
@@ -72,6 +73,9 @@ type Listen struct {
 	TLSMinVersion string         `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
 	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"` // peers whose PROXY header is trusted
 	Mode          FileMode       `toml:"mode"`           // of a unix socket
+	// Role is what the listener is for. One for bounces takes mail to our own return paths only, from
+	// anybody, and relays nothing.
+	Role string `toml:"role" oneof:"mail bounces"`
 }
 
 // Client is a named group of networks that may send mail without authentication.
@@ -217,6 +221,9 @@ type Upstream struct {
 	MaxRecipients            int `toml:"max_recipients" min:"1"`              // per transaction
 	// NullSender is what the upstream does with the sender of bounces. Refused ones have dsn.fallback_sender.
 	NullSender string `toml:"null_sender" oneof:"accepted refused"`
+	// Tag is whether mail gets the header field that the provider returns with its events, if the
+	// application set none: auto for providers that take it out before they deliver.
+	Tag string `toml:"tag" oneof:"auto always none"`
 	// Pipelining is used when the server offers it.
 	Pipelining       bool          `toml:"pipelining"`
 	IdleTimeout      time.Duration `toml:"idle_timeout" min:"0s" max:"1h"`
@@ -308,6 +315,7 @@ func Default() *Config {
 			ReturnLimit: 64 * KiB,
 			StormWindow: time.Minute,
 		},
+		Feedback: defaultFeedback(),
 	}
 }
 
@@ -335,6 +343,7 @@ func DefaultUpstream() *Upstream {
 		MaxRecipients:            100, // RFC 5321, 4.5.3.1.8: every server accepts this many
 		PasswordKind:             "password",
 		NullSender:               "accepted",
+		Tag:                      "auto",
 		Pipelining:               true,
 		IPv6:                     true,
 		IdleTimeout:              30 * time.Second,
@@ -357,4 +366,17 @@ const (
 	SMTPDHandshake       = 30 * time.Second
 	SMTPDWriteTimeout    = time.Minute
 	SMTPDAuthFailureWait = time.Second // before a failed AUTH is answered
+)
+
+// The limits of the webhooks that are not settings. A provider waits a few seconds, MailerSend three.
+const (
+	FeedbackBody        = 1 * MiB // of a request
+	FeedbackAnswer      = 2 * time.Second
+	FeedbackSlots       = 64 // requests that are read at a time
+	FeedbackConnections = 256
+	FeedbackHeader      = 64 * KiB
+	FeedbackHeaderTime  = 5 * time.Second
+	FeedbackIdle        = time.Minute // between the requests of a connection
+	FeedbackReports     = 100_000     // that wait for their effect, or could have none
+	FeedbackBytes       = 256 * MiB   // of these
 )

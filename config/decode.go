@@ -65,6 +65,8 @@ func parseInto(s string, t reflect.Type) (any, error) {
 	switch t {
 	case reflect.TypeFor[Secret]():
 		return NewSecret(s), nil
+	case reflect.TypeFor[[]Secret]():
+		return []string{s}, nil // one, whatever it contains
 	case reflect.TypeFor[time.Duration]():
 		return ParseDuration(s)
 	case reflect.TypeFor[Size]():

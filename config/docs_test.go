@@ -47,6 +47,17 @@ func derived() map[string]string {
 
 		"upstream.NAME.proxy_ca_file": "system CAs",
 
+		"feedback.listen":       "`127.0.0.1:9126` if there are webhooks",
+		"feedback.webhook.name": "`provider`",
+		"feedback.webhook.path": "`/PROVIDER`",
+
+		"listen.role":             "`mail`",
+		"feedback.mailbox.name":   "`username`",
+		"feedback.mailbox.port":   "by TLS mode",
+		"feedback.mailbox.tls":    "`implicit`",
+		"feedback.mailbox.folder": "`INBOX`",
+		"feedback.mailbox.after":  "`leave`",
+
 		"upstream.NAME.auth":                       "by credentials",
 		"upstream.NAME.oauth_grant":                "by the files",
 		"upstream.NAME.oauth_subject":              "`username`",
@@ -118,7 +129,7 @@ func title(section string) string {
 	switch section {
 	case "":
 		return "Top level"
-	case "listen", "client", "route", "dkim":
+	case "listen", "client", "route", "dkim", "feedback.webhook", "feedback.mailbox":
 		return "`[[" + section + "]]`"
 	}
 	return "`[" + section + "]`"
@@ -159,6 +170,8 @@ func typeName(t reflect.Type) string {
 		return "date"
 	case reflect.TypeFor[Secret]():
 		return "secret"
+	case reflect.TypeFor[[]Secret]():
+		return "secret, or list"
 	case reflect.TypeFor[[]netip.Prefix]():
 		return "networks"
 	}
@@ -205,7 +218,8 @@ func variableOf(path string) string {
 		list, _, _ := strings.Cut(path, ".")
 		return "`" + envPrefix + strings.ToUpper(list) + "`"
 	case strings.HasPrefix(path, "listen."), strings.HasPrefix(path, "client."),
-		strings.HasPrefix(path, "route."), strings.HasPrefix(path, "dkim."):
+		strings.HasPrefix(path, "route."), strings.HasPrefix(path, "dkim."),
+		strings.HasPrefix(path, "feedback.webhook."), strings.HasPrefix(path, "feedback.mailbox."):
 		return ""
 	}
 	path = strings.Replace(path, "upstream.NAME.", "upstream.", 1)

@@ -22,7 +22,7 @@ func (c *Config) validateFront(report reportFunc) {
 			report(path+".address", fmt.Sprintf("%q is listed twice", l.Address), "")
 		}
 		seen[l.Address] = true
-		if l.validate(path, c.TLS.CertFile != "", report); l.exposed() {
+		if l.validate(path, c.TLS.CertFile != "", report); l.exposed() && l.Role != roleBounces {
 			exposed = l.Address
 		}
 	}

@@ -38,6 +38,8 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateDSN(report)
 	c.validateUpstreams(local, report)
 	c.validateRoutes(report)
+	c.validateFeedback(report)
+	c.validateBounceMail(report)
 }
 
 // checkTags checks one value against the tags of its field.

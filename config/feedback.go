@@ -1,0 +1,237 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Feedback is how to hear what becomes of mail after the upstream's 250, and what to do about it.
+type Feedback struct {
+	Listen      string `toml:"listen"` // host:port of the webhooks
+	TLS         bool   `toml:"tls"`    // with the certificate below, or that of [tls]
+	CertFile    string `toml:"cert_file" read:"file"`
+	KeyFile     string `toml:"key_file" read:"secret"`
+	BehindProxy bool   `toml:"behind_proxy"` // a proxy has the TLS
+	PublicURL   string `toml:"public_url"`   // under which providers reach the webhooks
+
+	Remember    time.Duration `toml:"remember" min:"1h" max:"365d"` // what was relayed
+	MaxMessages int           `toml:"max_messages" min:"1000" max:"100000000"`
+	KeepRaw     time.Duration `toml:"keep_raw" min:"1h" max:"365d"` // what could not be matched or read
+	Notice      string        `toml:"notice" oneof:"auto always never"`
+	Delivered   bool          `toml:"delivered"` // events of mail that arrived, too
+	Pipe        bool          `toml:"pipe"`      // bounce mail comes from mailwhy feedback
+
+	Webhook    []Webhook  `toml:"webhook"`
+	Mailbox    []Mailbox  `toml:"mailbox"`
+	ReturnPath ReturnPath `toml:"return_path"`
+}
+
+// Webhook takes in the events of one provider.
+type Webhook struct {
+	Provider  string   `toml:"provider"`
+	Name      string   `toml:"name"`      // for logs and metrics
+	Path      string   `toml:"path"`      // of the URL
+	Upstreams []string `toml:"upstreams"` // whose mail the events are about; empty: any
+	Topics    []string `toml:"topics"`    // of SNS, by ARN
+
+	// What proves that a request is the provider's. Of several secrets any one does.
+	SigningKey     []Secret `toml:"signing_key"`
+	SigningKeyFile string   `toml:"signing_key_file"` // one a line
+	Credential     []Secret `toml:"credential"`
+	CredentialFile string   `toml:"credential_file"`
+	RootsFile      string   `toml:"roots_file" read:"file"` // CAs of what signs for the topics
+}
+
+// On reports whether feedback is wanted in any way. If it is not, nothing is remembered of what was relayed.
+func (f *Feedback) On() bool {
+	return len(f.Webhook) > 0 || len(f.Mailbox) > 0 || f.Pipe || f.ReturnPath.Address != ""
+}
+
+// defaultFeedback suits all but the largest senders: a remembered message takes some 350 bytes of disk.
+func defaultFeedback() Feedback {
+	return Feedback{
+		Remember: 14 * 24 * time.Hour, MaxMessages: 2_000_000, KeepRaw: 7 * 24 * time.Hour, Notice: "auto",
+	}
+}
+
+// webhookProof is what a provider can prove its requests with. What it needs must be set; what it has no use
+// for must not. A credential may be added to every proof.
+type webhookProof struct{ key, credential, topics, roots, url bool }
+
+// webhookProofs are the providers of webhooks. Package webhook says why; a test compares the two.
+func webhookProofs() map[string]webhookProof {
+	signs, sends, topic := webhookProof{key: true}, webhookProof{credential: true}, webhookProof{topics: true}
+	return map[string]webhookProof{
+		"azure": sends, "brevo": sends, "mailersend": signs, "mailgun": signs, "mailjet": sends,
+		"mandrill": {key: true, url: true}, "postmark": sends, "resend": signs,
+		"scaleway": {topics: true, roots: true}, "sendgrid": signs, "ses": topic, "smtp2go": sends,
+		"sparkpost": sends,
+	}
+}
+
+// completeFeedback fills in names and paths, and reads the secrets.
+func (c *Config) completeFeedback(report reportFunc) {
+	f := &c.Feedback
+	if f.Listen == "" && len(f.Webhook) > 0 {
+		f.Listen = "127.0.0.1:9126"
+	}
+	for i := range f.Webhook {
+		w, at := &f.Webhook[i], fmt.Sprintf("feedback.webhook[%d]", i)
+		setDefault(&w.Name, w.Provider)
+		setDefault(&w.Path, "/"+w.Provider)
+		c.readSecrets(at+".signing_key", &w.SigningKey, w.SigningKeyFile, report)
+		c.readSecrets(at+".credential", &w.Credential, w.CredentialFile, report)
+	}
+}
+
+// readSecrets reads secrets from their file, one a line. They are not in both places.
+func (c *Config) readSecrets(key string, list *[]Secret, file string, report reportFunc) {
+	switch {
+	case file == "" && len(*list) > 0:
+		c.warnInline(key)
+		return
+	case file == "":
+		return
+	case len(*list) > 0:
+		report(key, "is set, and "+key+"_file too", "keep one of them")
+		return
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		report(key+"_file", file+" "+fileProblem(err), "the file must be readable by mailwhy")
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			*list = append(*list, NewSecret(line))
+		}
+	}
+	if len(*list) == 0 {
+		report(key+"_file", file+" is empty", "the file must hold the secret, or several, one a line")
+		return
+	}
+	c.warnReadable(key+"_file", file)
+}
+
+// validateFeedback checks how feedback comes in.
+func (c *Config) validateFeedback(report reportFunc) {
+	f := &c.Feedback
+	if f.Listen != "" && !validListenAddress(f.Listen) {
+		report("feedback.listen", fmt.Sprintf("%q is not an address to listen on", f.Listen),
+			`write "127.0.0.1:9126", "[::1]:9126" or ":9126" for all addresses`)
+	} else if f.Listen != "" && len(f.Webhook) == 0 {
+		report("feedback.listen", "is set, but there is no webhook", "add a [[feedback.webhook]]")
+	}
+	c.validateFeedbackTLS(report)
+	if f.PublicURL != "" && !validPublicURL(f.PublicURL) {
+		report("feedback.public_url", fmt.Sprintf("%q is not the URL of a host", f.PublicURL),
+			`write "https://hooks.example.com", without user, ? and #`)
+	}
+	names, paths := map[string]bool{SourceBounces: true, SourcePipe: true}, map[string]bool{}
+	for i := range f.Webhook {
+		w, at := &f.Webhook[i], fmt.Sprintf("feedback.webhook[%d]", i)
+		if proof, known := webhookProofs()[w.Provider]; known {
+			f.validateProof(at, w, proof, report)
+			w.validatePlace(at, names, paths, report)
+		} else {
+			report(at+".provider", fmt.Sprintf("%q is not a provider that mailwhy knows", w.Provider),
+				"write one of "+strings.Join(slices.Sorted(maps.Keys(webhookProofs())), ", "))
+		}
+		c.checkUpstreams(at+".upstreams", w.Upstreams, report)
+	}
+}
+
+// validateFeedbackTLS checks that what providers send, secrets among it, cannot be read on the way.
+func (c *Config) validateFeedbackTLS(report reportFunc) {
+	f := &c.Feedback
+	if (f.CertFile == "") != (f.KeyFile == "") {
+		report("feedback.cert_file", "cert_file and key_file go together", "set both or neither")
+	}
+	host, _, err := net.SplitHostPort(f.Listen)
+	switch {
+	case f.TLS && f.CertFile == "" && c.TLS.CertFile == "":
+		report("feedback.tls", "is true, but there is no certificate",
+			"set feedback.cert_file and feedback.key_file, or those of [tls]")
+	case !f.TLS && f.CertFile != "":
+		report("feedback.cert_file", "is set, but feedback.tls is not", "set feedback.tls = true")
+	case err == nil && !f.TLS && !f.BehindProxy && !isLoopback(host):
+		report("feedback.listen", fmt.Sprintf("%s can be reached from other machines without TLS", f.Listen),
+			"set feedback.tls = true; or feedback.behind_proxy = true if a proxy in front of it has the TLS")
+	}
+}
+
+// validPublicURL reports whether s is a URL to which the paths of the webhooks can be added.
+func validPublicURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil &&
+		u.RawQuery == "" && u.Fragment == "" && !strings.ContainsAny(s, "?#")
+}
+
+// validatePlace checks name and path, which no other webhook may have.
+func (w *Webhook) validatePlace(at string, names, paths map[string]bool, report reportFunc) {
+	if names[w.Name] {
+		report(at+".name", fmt.Sprintf("%q is the name of another source", w.Name),
+			"give each webhook a name of its own")
+	}
+	if !strings.HasPrefix(w.Path, "/") || path.Clean(w.Path) != w.Path ||
+		strings.ContainsAny(w.Path, "?#{} %") {
+		report(at+".path", fmt.Sprintf("%q is not the path of a URL", w.Path), `write "/`+w.Provider+`"`)
+	} else if paths[w.Path] {
+		report(at+".path", fmt.Sprintf("%q is listed twice", w.Path), "give each webhook a path of its own")
+	}
+	names[w.Name], paths[w.Path] = true, true
+}
+
+// validateProof refuses a webhook whose requests could be anybody's, and what would prove nothing.
+func (f *Feedback) validateProof(at string, w *Webhook, p webhookProof, report reportFunc) {
+	missing := func(key, what, hint string) { report(at+"."+key, "is not set: "+what, hint) }
+	if p.key && len(w.SigningKey) == 0 && w.SigningKeyFile == "" {
+		missing("signing_key", w.Provider+" signs its requests, and without the key anybody could send them",
+			"set signing_key_file or signing_key")
+	}
+	if p.credential && len(w.Credential) == 0 && w.CredentialFile == "" {
+		missing("credential", w.Provider+" signs nothing, so anybody could send its requests",
+			`set credential_file or credential to "user:password", "Header-Name: value" or "?name=value"`)
+	}
+	if p.topics && len(w.Topics) == 0 {
+		missing("topics", "only requests of the topics that are listed are believed",
+			`write topics = ["arn:..."], the ARN of the topic that `+w.Provider+" publishes to")
+	}
+	if p.roots && w.RootsFile == "" {
+		missing("roots_file", w.Provider+" has no other proof than the CA of its certificates",
+			"name the file with the certificates of its trust chain")
+	}
+	if p.url && f.PublicURL == "" {
+		report("feedback.public_url", "is not set, but "+w.Provider+" signs the URL of its webhook",
+			`write the beginning of what you entered there, as in "https://hooks.example.com"`)
+	}
+	for _, k := range []struct {
+		key         string
+		used, given bool
+	}{
+		{"signing_key", p.key, len(w.SigningKey) > 0}, {"topics", p.topics, len(w.Topics) > 0},
+		{"roots_file", p.topics, w.RootsFile != ""},
+	} {
+		if k.given && !k.used {
+			report(at+"."+k.key, "is not used with provider "+w.Provider, "leave it out")
+		}
+	}
+}
+
+// checkUpstreams checks a list of names of upstreams.
+func (c *Config) checkUpstreams(key string, names []string, report reportFunc) {
+	for i, name := range names {
+		if c.Upstream[name] == nil {
+			report(fmt.Sprintf("%s[%d]", key, i), fmt.Sprintf("there is no upstream %q", name),
+				"use one of "+strings.Join(sortedKeys(reflect.ValueOf(c.Upstream)), ", "))
+		}
+	}
+}
