@@ -175,7 +175,6 @@ func flagLayer(flags []Flag) layer {
 	return l
 }
 
-
 // normalize rewrites the short forms of a layer into the keys that they stand for, so that a higher layer
 // replaces what a lower one said whichever form each used.
 func (l layer) normalize() (ms Mistakes) {

@@ -58,7 +58,7 @@ func (u *Upstream) Account() Account {
 // accountFree are the keys in which upstreams of one account may differ: which mail they get, and what names
 // where it goes.
 func accountFree() []string {
-	return []string{"preset", "region", "host", "domains", "weight", "daily_cap", "null_sender", "password",
+	return []string{"preset", "region", "host", "domains", "weight", "daily_cap", "null_sender", "tag", "password",
 		"password_file"}
 }
 

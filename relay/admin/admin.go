@@ -10,6 +10,13 @@
 //	GET  /queue?FILTER               a Summary a line, in id order
 //	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
 //	POST /queue/ACTION?FILTER        retry, hold, release or drop; an Outcome a line
+//	GET  /remembered/ID              what is known of a message that left the queue, []Remembered; 404
+//	GET  /feedback?FILTER            a Report a line: what came back and waits, or could have no effect
+//	GET  /feedback/ID                one, whole; 404
+//	POST /feedback/replay?FILTER     looks at them again; a Count
+//	POST /feedback/take?webhook=     takes the body as a request to that webhook
+//	POST /feedback/mail              takes the body as bounce mail; a Mailed
+//	POST /feedback/send?webhook=     sends a test message; a Sent
 //	POST /v1/diagnose                an Explained for a Refusal, or a list of them for a list
 //
 // FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an
@@ -51,7 +58,7 @@ type Control interface {
 	Faults() []string
 }
 
-// Options are what a Server is made of. All are required but Metrics.
+// Options are what a Server is made of. All are required but Metrics and Feedback.
 type Options struct {
 	Queue   Queue
 	Control Control
@@ -59,6 +66,8 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // wall clock
 	Metrics http.Handler     // answers GET /metrics; nil: 404
+
+	Feedback Feedback // nil: it is not configured
 	// Diagnose is the engine in force, with the operator's own rules.
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
 }
@@ -78,6 +87,7 @@ func New(o Options) *Server {
 	mux.HandleFunc("GET /queue/{id}", s.show)
 	mux.HandleFunc("POST /queue/{action}", s.act)
 	mux.HandleFunc("POST /v1/diagnose", s.diagnose)
+	s.handleFeedback(mux)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

@@ -42,8 +42,15 @@ func NewClient(path string) *Client {
 func (c *Client) do(
 	ctx context.Context, method, path string, q url.Values, ok ...int,
 ) (io.ReadCloser, error) {
+	return c.doWith(ctx, method, path, q, nil, ok...)
+}
+
+// doWith is do with a body.
+func (c *Client) doWith(
+	ctx context.Context, method, path string, q url.Values, send io.Reader, ok ...int,
+) (io.ReadCloser, error) {
 	u := url.URL{Scheme: "http", Host: "mailwhy", Path: path, RawQuery: q.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), send)
 	if err != nil {
 		return nil, err
 	}

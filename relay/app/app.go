@@ -27,6 +27,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,6 +40,7 @@ import (
 	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/lane"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/metrics"
@@ -49,11 +51,15 @@ import (
 	"mailwhy/relay/upstream/oauth"
 )
 
-// Options are what a Relay is made of. All are required.
+// Options are what a Relay is made of. All are required but Certificates.
 type Options struct {
 	Config *config.Config // validated, as config.Load returns it; it is not changed
 	Stdout io.Writer      // for a delivery log that goes to standard output
 	Log    *slog.Logger   // the operational log
+
+	// Certificates is how the hosts are reached that Amazon and Scaleway keep the certificates of their
+	// signatures on; nil: as usual. It is for tests.
+	Certificates http.RoundTripper
 }
 
 // ConfigError is a mistake in the configuration, or in a file that it names. Any other error of New
@@ -82,6 +88,7 @@ type Relay struct {
 	mover    accept.Mover
 	astray   chan struct{} // mail may wait for an upstream that its route does not name
 
+	cert   atomic.Pointer[certificate]              // of the front door; nil without
 	tokens atomic.Pointer[map[string]*oauth.Cached] // of OAuth, by the name of the upstream
 
 	spool       *spool.Spool
@@ -93,6 +100,8 @@ type Relay struct {
 	admin       *admin.Server
 	listeners   []net.Listener // in the order of the configuration
 	scraped     net.Listener   // metrics.listen; nil when it is not set
+	feedback    *feedbackRooms // nil when it is not configured
+	fetcher     *sns.Fetcher
 	faults      faults
 
 	reloading sync.Mutex // held by Reload
@@ -103,7 +112,11 @@ type Relay struct {
 // New makes a relay and opens what it needs. An error that is a *ConfigError is a mistake in the
 // configuration.
 func New(o Options) (*Relay, error) {
-	r := &Relay{log: o.Log, astray: make(chan struct{}, 1), ready: make(chan struct{})}
+	if o.Certificates == nil {
+		o.Certificates = http.DefaultTransport
+	}
+	r := &Relay{log: o.Log, fetcher: sns.NewFetcher(o.Certificates), astray: make(chan struct{}, 1),
+		ready: make(chan struct{})}
 	r.close = sync.OnceValue(r.closeAll)
 	if err := r.open(fit(o.Config, descriptorLimit()), o.Stdout); err != nil {
 		r.Close()
@@ -123,6 +136,10 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	if err != nil {
 		return &ConfigError{err}
 	}
+	if err := r.openFeedback(cfg, &p); err != nil {
+		p.close()
+		return err
+	}
 	r.joinEngine()
 	r.putInForce(cfg, p)
 	if err := r.openDoor(cfg, p); err != nil {
@@ -131,6 +148,7 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	r.admin = admin.New(admin.Options{
 		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
 		Metrics:  r.metrics,
+		Feedback: r.operated(),
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 	})
 	return nil
@@ -223,6 +241,7 @@ func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 		ReversePath:       func(m *relay.Message) string { return r.reversePath(h, m) },
 		NullSenderRefused: r.reporter.NullSenderRefused,
 		NoticesDue:        r.reporter.Kick,
+		Relayed:           r.relayed(),
 	})
 }
 
@@ -263,15 +282,19 @@ func (r *Relay) closeAll() error {
 		r.scraped.Close()
 	}
 	r.lanes.close()
+	err := r.feedback.close() // before the spool, into which it puts bounces
+	if err != nil {
+		r.log.Error("cannot close the store of feedback", "err", err)
+	}
 	if tokens := r.tokens.Load(); tokens != nil {
 		for _, t := range *tokens {
 			t.Close()
 		}
 	}
-	var err error
 	if r.spool != nil {
-		if err = r.spool.Close(); err != nil {
-			r.log.Error("cannot close the spool", "err", err)
+		if errSpool := r.spool.Close(); errSpool != nil {
+			r.log.Error("cannot close the spool", "err", errSpool)
+			err = errors.Join(err, errSpool)
 		}
 	}
 	if r.deliveryLog != nil {

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 
 	"mailwhy/config"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/smtpd"
 )
 
@@ -20,7 +22,8 @@ func Check(cfg *config.Config) error {
 		_, errTemplates = dsn.New(composer)
 	}
 	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
-	errs := []error{errEngine, errTemplates, errTLS}
+	_, errHooks := newHooks(cfg, sns.NewFetcher(http.DefaultTransport), slog.New(slog.DiscardHandler))
+	errs := []error{errEngine, errTemplates, errTLS, errHooks}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
 		_, err := upstreamOptions(cfg, name)
 		errs = append(errs, err)

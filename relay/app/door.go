@@ -43,15 +43,20 @@ func (r *Relay) openDoor(cfg *config.Config, p parts) error {
 	return r.openMetrics(cfg.Metrics.Listen)
 }
 
+// inbox takes accepted mail in.
+func (r *Relay) inbox() *accept.Inbox {
+	return &accept.Inbox{
+		Spool: r.spool, Ways: &r.ways, Record: r.record, Now: time.Now, Taken: r.taken, Wake: r.wake,
+	}
+}
+
 // frontOptions are the front door's options, with the parts that were made for them.
 func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error) {
 	access, err := accessOf(cfg)
 	if access.Users != nil && access.Users.Len() == 0 {
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
-	inbox := accept.Inbox{
-		Spool: r.spool, Ways: &r.ways, Record: r.record, Now: time.Now, Taken: r.taken, Wake: r.wake,
-	}
+	inbox := r.inbox()
 	mender := content.New(content.Options{
 		Hostname: cfg.Hostname, Domain: cfg.Content.DefaultDomain, Drop: cfg.Content.DropHeaders,
 		Complete: cfg.SMTPD.AddMissingHeaders, Log: r.log,
@@ -66,7 +71,7 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 		Capabilities: r.offered, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
 		Domain:            cfg.Content.DefaultDomain, Mend: mender.Mend,
-		Gateway: smtpd.ContainerGateway(),
+		Gateway: smtpd.ContainerGateway(), Bounces: r.bounces(p.paths),
 	}, err
 }
 
@@ -80,11 +85,15 @@ func (r *Relay) offered() (c relay.Capabilities, known bool) {
 
 // metricsOptions are the metrics' part. What is read at a scrape need not be there yet.
 func (r *Relay) metricsOptions() metrics.Options {
-	return metrics.Options{
+	o := metrics.Options{
 		Queue: r.spoolStat,
 		Lanes: r.lanes.states, Logins: r.logins,
 		Now: time.Now, Version: version(), GoVersion: runtime.Version(),
 	}
+	if r.cfg.Load().Feedback.On() {
+		o.Feedback = r.feedbackState
+	}
+	return o
 }
 
 // spoolStat is what the metrics say of the spool.
@@ -113,6 +122,9 @@ func (r *Relay) metricNames(a smtpd.Access) metrics.Names {
 	}
 	if a.Users != nil {
 		n.Clients = append(n.Clients, a.Users.Names()...)
+	}
+	for _, w := range r.cfg.Load().Feedback.Webhook {
+		n.Providers = append(n.Providers, w.Provider)
 	}
 	return n
 }

@@ -11,6 +11,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/internal/returnpath"
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
@@ -26,6 +27,8 @@ type parts struct {
 	signer   *sign.Signer              // nil: nothing is signed
 	hops     map[string]relay.Upstream // by the name of the upstream
 	tokens   map[string]*oauth.Cached  // of those with OAuth
+	hooks    *hooks
+	paths    *returnpath.Paths // nil: mail keeps its senders
 }
 
 // close closes parts that do not come into force.
@@ -40,7 +43,7 @@ func (p *parts) close() {
 
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
-	var errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign error
+	var errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks, errPaths error
 	p.engine, errEngine = newEngine(cfg)
 	co, errTemplates := composerOptions(cfg, r.key)
 	co.Log = r.log
@@ -49,10 +52,13 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	}
 	p.cert, errTLS = newCertificate(&cfg.TLS, r.log)
 	p.tokens, errTokens = r.newTokens(cfg)
-	p.hops, errUpstream = r.newHops(cfg, p.tokens)
+	p.paths, errPaths = newReturnPaths(cfg, r.key)
+	p.hops, errUpstream = r.newHops(cfg, &p)
 	p.router, errRoutes = NewRouter(cfg)
 	p.signer, errSign = sign.New(signOptions(cfg, r.log))
-	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign)
+	p.hooks, errHooks = newHooks(cfg, r.fetcher, r.log)
+	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks,
+		errPaths)
 	if err != nil {
 		p.close()
 	}
@@ -60,8 +66,7 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 }
 
 // newHops makes the next hop of each upstream. Those of one account have one, and so its connections.
-func (r *Relay) newHops(cfg *config.Config, tokens map[string]*oauth.Cached) (map[string]relay.Upstream,
-	error) {
+func (r *Relay) newHops(cfg *config.Config, p *parts) (map[string]relay.Upstream, error) {
 	hops := map[string]relay.Upstream{}
 	shared := map[config.Account]relay.Upstream{}
 	var errs []error
@@ -71,7 +76,7 @@ func (r *Relay) newHops(cfg *config.Config, tokens map[string]*oauth.Cached) (ma
 			hops[name] = hop
 			continue
 		}
-		hop, err := r.newHop(cfg, name, tokens[name])
+		hop, err := r.newHop(cfg, name, p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -81,16 +86,17 @@ func (r *Relay) newHops(cfg *config.Config, tokens map[string]*oauth.Cached) (ma
 	return hops, errors.Join(errs...)
 }
 
-// newHop makes the next hop of one upstream; tokens are those of OAuth, if it has any.
-func (r *Relay) newHop(cfg *config.Config, name string, tokens *oauth.Cached) (relay.Upstream, error) {
+// newHop makes the next hop of one upstream, with the tokens and return paths among the parts.
+func (r *Relay) newHop(cfg *config.Config, name string, p *parts) (relay.Upstream, error) {
 	o, err := upstreamOptions(cfg, name)
 	if err != nil {
 		return nil, err
 	}
 	o.Log = r.log
-	if tokens != nil {
+	if tokens := p.tokens[name]; tokens != nil {
 		o.Auth = bearer(cfg.Upstream[name], tokens)
 	}
+	addStamp(cfg, name, p.paths, &o)
 	return upstream.New(o)
 }
 
@@ -100,6 +106,11 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.composer.Store(p.composer)
 	r.router.Store(p.router)
 	r.signer.Store(p.signer)
+	r.cert.Store(p.cert)
+	if r.feedback != nil {
+		r.feedback.door.use(p.hooks)
+		r.feedback.mails.Store(r.mailReader(&p))
+	}
 	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
 	r.lanes.set(cfg.Upstream, p.hops)
 	r.tokens.Store(&p.tokens) // exchanges under way keep the old ones; a fetch of theirs ends by itself
@@ -155,6 +166,7 @@ func needRestart(was, is *config.Config) (sections []string) {
 	}{
 		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool},
 		{"delivery_log", was.DeliveryLog, is.DeliveryLog},
+		{"feedback", fixedFeedback(&was.Feedback), fixedFeedback(&is.Feedback)},
 		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	works.Go(func() { r.caps.Run(working, r.log) })
 	works.Go(func() { r.reporter.Run(working) })
 	works.Go(func() { r.heldReports().Run(working) })
+	r.runFeedback(working, &works)
 	r.serveAdmin(working, &works)
 	works.Go(func() { r.serveMetrics(working) })
 	failed := r.serveDoor(&works)
@@ -57,6 +59,9 @@ func (r *Relay) drain(stop context.CancelFunc) {
 	stop()
 	grace, cancel := context.WithTimeout(context.Background(), r.grace())
 	defer cancel()
+	var hooks sync.WaitGroup
+	hooks.Go(func() { r.shutdownFeedback(grace) })
+	defer hooks.Wait()
 	if err := r.front.Shutdown(grace); err != nil {
 		r.log.Warn("clients were cut off", "err", err)
 	}
@@ -149,3 +154,21 @@ func (c *control) Lanes() []relay.LaneState { return c.lanes.states() }
 
 // Faults implements admin.Control.
 func (c *control) Faults() []string { return c.faults.all() }
+
+// faults are the reasons why a running relay does not do all of its work. Safe for concurrent use.
+type faults struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (f *faults) add(s string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, s)
+}
+
+func (f *faults) all() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.list)
+}

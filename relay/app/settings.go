@@ -306,7 +306,8 @@ func listens(cfg *config.Config) []smtpd.Listen {
 			network, addr = "unix", path
 		}
 		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit",
-			Clear: l.TLS == "none", MinTLS: tlsVersion(l.TLSMinVersion), Proxy: l.ProxyProtocol})
+			Clear: l.TLS == "none", MinTLS: tlsVersion(l.TLSMinVersion), Proxy: l.ProxyProtocol,
+			Bounces: l.Role == "bounces"})
 	}
 	return ls
 }

@@ -151,7 +151,7 @@ func TestDraft(t *testing.T) {
 		t.Errorf("8-bit %v, UTF-8 %v, from %s", d.EightBit, d.UTF8, d.From)
 	}
 	if !strings.Contains(string(d.Content), "Message-ID: "+d.MessageID+"\r\n") ||
-		!ownID(testKey, d.MessageID) {
+		!OwnID(testKey, d.MessageID) {
 		t.Errorf("Message-ID %s", d.MessageID)
 	}
 	r.To = "app@example.com"

@@ -31,11 +31,11 @@ func MessageID(key []byte, id, hostname string) string {
 // sender (RFC 3461, 6.1) or fallback, if that is not empty, and the content type of one.
 func IsOwn(key []byte, m *relay.Message, fallback string) bool {
 	sender := m.Envelope.From == "" || fallback != "" && strings.EqualFold(m.Envelope.From, fallback)
-	return sender && m.StatusReport && ownID(key, m.MessageID)
+	return sender && m.StatusReport && OwnID(key, m.MessageID)
 }
 
-// ownID reports whether a Message-ID is one that MessageID made with key. The host is not looked at.
-func ownID(key []byte, messageID string) bool {
+// OwnID reports whether a Message-ID is one that MessageID made with key. The host is not looked at.
+func OwnID(key []byte, messageID string) bool {
 	local, _, ok := strings.Cut(strings.Trim(messageID, "<> \t"), "@")
 	if !ok || len(key) == 0 {
 		return false

@@ -48,7 +48,7 @@ func strength(k feedback.KeyKind) int {
 
 // match finds what an event is about; nil if it is not known, with the reason. Its keys are tried in the
 // order of their strength: among the messages that are remembered, and for a queue id that is not there in
-// the spool. An event without any key is matched by its recipient and the time.
+// the spool. An event without a key that tells is matched by its recipient and the time.
 func (p *Processor) match(ctx context.Context, r *recall.Report, source *Source) (*match, string, error) {
 	e := r.Event
 	keys := slices.Clone(e.Keys)
@@ -70,11 +70,17 @@ func (p *Processor) match(ctx context.Context, r *recall.Report, source *Source)
 			why = "its recipient is none of the message's"
 		}
 	}
-	if len(keys) == 0 && r.Tries > 0 { // not at once: a message that fits may not be written yet
+	if !telling(keys) && r.Tries > 0 { // not at once: a message that fits may not be written yet
 		m, err := p.guess(ctx, r, source)
 		return m, why, err
 	}
 	return nil, why, nil
+}
+
+// telling reports whether one of the keys stands in each message: where it fits none, the message is not
+// remembered. An id of the provider's is no such key, since not each provider tells it in its 250.
+func telling(keys []feedback.Key) bool {
+	return slices.ContainsFunc(keys, func(k feedback.Key) bool { return k.Kind != feedback.KeyProviderID })
 }
 
 // choose chooses among the messages that a key fits the one that an event is about: the newest that was

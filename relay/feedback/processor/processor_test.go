@@ -98,6 +98,8 @@ func TestGrades(t *testing.T) {
 		{"webhook, another address", "hook", one, key(feedback.KeyQueueID, id), forwarded, likely},
 		{"webhook, original recipient", "hook", two, key(feedback.KeyQueueID, id), original, proven},
 		{"webhook, time", "hook", two, none, nil, guess},
+		{"webhook, an id that was not told", "hook", two, key(feedback.KeyProviderID, own), nil, guess},
+		{"webhook, another message's", "hook", two, key(feedback.KeyMessageID, own), nil, ""},
 		{"mail, return path of one", "bounces", one, key(feedback.KeyReturnPath, id), nil, proven},
 		{"mail, return path, another address", "bounces", one, key(feedback.KeyReturnPath, id), forwarded,
 			proven},

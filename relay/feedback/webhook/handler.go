@@ -41,6 +41,9 @@ type Handler struct {
 	// it at least is the journal's.
 	Timeout time.Duration
 	Now     func() time.Time
+	// Slots bounds the requests that are read at a time, since their bodies are held in memory: each takes a
+	// slot, by sending. Handlers share it.
+	Slots chan struct{}
 	// Record hears of each request but HEAD, for the log and metrics. The error is nil if all went well; it
 	// holds no secret, but may quote what a stranger sent.
 	Record func(Result, error)
@@ -67,6 +70,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // take reads, proves and keeps a request.
 func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, Result, error) {
+	select {
+	case h.Slots <- struct{}{}:
+		defer func() { <-h.Slots }()
+	case <-ctx.Done():
+		return nil, ResultFailed, errors.New("too many requests at a time")
+	}
 	body, err := h.body(w, r)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, ResultTooLarge, fmt.Errorf("the body has more than %d bytes", tooLarge.Limit)

@@ -61,7 +61,8 @@ func open(t *testing.T, s Source, f Fetcher, edit func(*Handler)) *door {
 	d := &door{t: t, journal: &memory{}, results: make(chan Result, 10), errs: make(chan error, 10)}
 	h := &Handler{
 		Hook: hookOf(t, s, f), Journal: d.journal, MaxBody: 1 << 20, Timeout: 2 * time.Second,
-		Now: func() time.Time { return testTime },
+		Slots: make(chan struct{}, 10),
+		Now:   func() time.Time { return testTime },
 		Record: func(r Result, err error) {
 			d.results <- r
 			d.errs <- err
@@ -192,12 +193,34 @@ func TestAnswersInTime(t *testing.T) {
 	}
 }
 
+// TestCrowded answers by the provider's own code for later when no slot becomes free, and gives its own back.
+func TestCrowded(t *testing.T) {
+	slots := make(chan struct{}, 1)
+	d := open(t, sourceOf("brevo"), nil, func(h *Handler) {
+		h.Slots, h.Timeout = slots, 100*time.Millisecond
+	})
+	slots <- struct{}{}
+	if code, _, _ := d.send("POST", signedRequest(t, "brevo", testTime)); code != 429 {
+		t.Errorf("without a slot: %d", code)
+	}
+	if result := d.result(); result != ResultFailed {
+		t.Errorf("without a slot: %s", result)
+	}
+	<-slots
+	for range 2 {
+		if code, _, _ := d.send("POST", signedRequest(t, "brevo", testTime)); code != 200 {
+			t.Errorf("with a slot: %d", code)
+		}
+	}
+}
+
 // TestKeptBeforeAnswered looks from within Append at what has been answered: nothing yet.
 func TestKeptBeforeAnswered(t *testing.T) {
 	answer := &writer{header: http.Header{}}
 	early := true
 	h := &Handler{
 		Hook: newHook(t, "postmark"), MaxBody: 1 << 20, Timeout: time.Second,
+		Slots: make(chan struct{}, 1),
 		Journal: journalFunc(func(context.Context, *feedback.Raw) error {
 			early = answer.touched
 			return nil

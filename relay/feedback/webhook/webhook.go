@@ -245,3 +245,85 @@ func (h *Hook) raw(r *Request, now time.Time) *feedback.Raw {
 	}
 	return raw
 }
+
+// SetUp says what to enter at a provider, for `mailwhy check`. The names are the provider's own.
+type SetUp struct {
+	Provider  string
+	Place     string   // where the URL is entered
+	Events    []string // to choose: those that tell of mail that did not arrive
+	Delivered string   // the event of mail that did, for those who want it in the log
+	Proof     string   // where to find or set what proves the requests
+}
+
+// SetUpOf is what to enter at one of Providers.
+func SetUpOf(provider string) SetUp {
+	all := setUps()
+	return all[slices.IndexFunc(all, func(s SetUp) bool { return s.Provider == provider })]
+}
+
+// setUps are in the order of the providers' names.
+func setUps() []SetUp {
+	return []SetUp{
+		{
+			"azure", "Communication Services > Events > Event Subscription, endpoint type Web Hook",
+			[]string{"Email Delivery Report Received"}, "the same",
+			"delivery properties of the subscription: a header of type Static, marked as secret",
+		}, {
+			"brevo", "Transactional > Settings > Webhook",
+			[]string{"Hard bounced", "Soft bounced", "Deferred", "Blocked", "Invalid email", "Error",
+				"Complaint"},
+			"Delivered", "the authentication of the webhook: a user and password, or a token as a header",
+		}, {
+			"mailersend", "Domains > Manage > Webhooks",
+			[]string{"activity.hard_bounced", "activity.soft_bounced", "activity.spam_complaint"},
+			"activity.delivered", "the signing secret that is shown with the webhook",
+		}, {
+			"mailgun", "Send > Sending > Webhooks, for the domain",
+			[]string{"Permanent Failure", "Temporary Failure", "Spam Complaints"}, "Delivered Messages",
+			"the HTTP webhook signing key of the account; it does not cover the body, so that a user and " +
+				"password in the URL are worth having too",
+		}, {
+			"mailjet", "Account settings > Event notifications (webhooks)",
+			[]string{"bounce", "blocked", "spam"}, "sent",
+			"a user and password in the URL: https://user:password@...",
+		}, {
+			"mandrill", "Settings > Webhooks",
+			[]string{"Bounced", "Soft-Bounced", "Delayed", "Marked As Spam", "Rejected"}, "Delivered",
+			"the key that is shown with the webhook",
+		}, {
+			"postmark", "Server > message stream > Webhooks",
+			[]string{"Bounce", "Spam Complaint"}, "Delivery",
+			"basic auth credentials, or a custom header, of the webhook",
+		}, {
+			"resend", "Webhooks > Add Webhook",
+			[]string{"email.bounced", "email.delivery_delayed", "email.complained", "email.failed",
+				"email.suppressed"},
+			"email.delivered", "the signing secret of the webhook, which begins with whsec_",
+		}, {
+			"scaleway", "Topics and Events: an HTTPS subscription to the topic; " +
+				"Transactional Email > domain > Webhooks: the topic",
+			[]string{"email_dropped", "email_mailbox_not_found", "email_deferred", "email_spam",
+				"email_blocklisted"},
+			"email_delivered", "the ARN of the topic, and the trust chain that Scaleway publishes for it",
+		}, {
+			"sendgrid", "Settings > Mail Settings > Event Webhooks",
+			[]string{"Bounced", "Deferred", "Dropped", "Spam Reports"}, "Delivered",
+			"Signature Verification: enable it and copy the verification key",
+		}, {
+			"ses", "SNS: an HTTPS subscription to the topic, raw message delivery off; " +
+				"SES > Configuration sets > Event destinations: the topic",
+			[]string{"Hard bounces", "Complaints", "Delivery delays", "Rejects"}, "Deliveries",
+			"the ARN of the topic; set its delivery retries to an hour or more, and once bounces come this " +
+				"way switch SES's feedback forwarding by mail off",
+		}, {
+			"smtp2go", "Settings > Webhooks, output JSON, with the header Message-ID",
+			[]string{"Bounce", "Spam", "Reject"}, "Delivered",
+			"the Authorization header of the webhook, or a user and password in the URL",
+		}, {
+			"sparkpost", "Configuration > Webhooks",
+			[]string{"Bounce", "Out of Band", "Delay", "Spam Complaint", "Policy Rejection",
+				"Generation Rejection"},
+			"Delivery", "basic auth as the authentication of the webhook",
+		},
+	}
+}

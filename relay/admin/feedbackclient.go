@@ -1,0 +1,68 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// Reports calls each for every report that f selects, until it returns an error.
+func (c *Client) Reports(ctx context.Context, f ReportFilter, each func(Report) error) error {
+	body, err := c.do(ctx, http.MethodGet, "/feedback", f.query())
+	if err != nil {
+		return err
+	}
+	return decodeLines(body, each)
+}
+
+// Report returns one report, whole; an error that wraps relay.ErrNotFound when it is not there.
+func (c *Client) Report(ctx context.Context, id int64) (r Report, err error) {
+	err = c.ask(ctx, http.MethodGet, "/feedback/"+strconv.FormatInt(id, 10), nil, nil, &r)
+	return r, err
+}
+
+// Replay lets the reports that f selects be looked at again, and returns how many.
+func (c *Client) Replay(ctx context.Context, f ReportFilter) (int64, error) {
+	var n Count
+	err := c.ask(ctx, http.MethodPost, "/feedback/replay", f.query(), nil, &n)
+	return n.Reports, err
+}
+
+// Take hands in what a provider told, for one of the webhooks.
+func (c *Client) Take(ctx context.Context, webhook string, body []byte) error {
+	return c.ask(ctx, http.MethodPost, "/feedback/take", url.Values{"webhook": {webhook}}, body, new(Count))
+}
+
+// Mail hands in a mail, and returns whether it was taken: a person's is not.
+func (c *Client) Mail(ctx context.Context, content []byte) (taken bool, err error) {
+	var m Mailed
+	err = c.ask(ctx, http.MethodPost, "/feedback/mail", nil, content, &m)
+	return m.Taken, err
+}
+
+// Send sends a test message for a webhook, and returns its queue id.
+func (c *Client) Send(ctx context.Context, webhook, from, to string) (id string, err error) {
+	var s Sent
+	q := url.Values{"webhook": {webhook}, "from": {from}, "to": {to}}
+	err = c.ask(ctx, http.MethodPost, "/feedback/send", q, nil, &s)
+	return s.ID, err
+}
+
+// Remembered returns what is known of the messages with a queue id after they left the queue; an error that
+// wraps relay.ErrNotFound when nothing is.
+func (c *Client) Remembered(ctx context.Context, id string) (list []Remembered, err error) {
+	err = c.ask(ctx, http.MethodGet, "/remembered/"+url.PathEscape(id), nil, nil, &list)
+	return list, err
+}
+
+// ask sends a request with a body and decodes the answer.
+func (c *Client) ask(ctx context.Context, method, path string, q url.Values, send []byte, answer any) error {
+	body, err := c.doWith(ctx, method, path, q, bytes.NewReader(send))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return newAnswer(body).next(answer)
+}
