@@ -23,6 +23,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/checkcmd"
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/cmd/mailwhy/internal/dkimcmd"
+	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -81,6 +82,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newLogCommand(),
 		newDSNCommand(),
 		newHealthCommand(),
+		newFeedbackCommand(),
 		authcmd.New(authcmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load:  func(file string) (*config.Config, error) { return (&local{file: file}).load() },
@@ -106,10 +108,23 @@ func newCheckCommand() *cobra.Command {
 	})
 }
 
+// newFeedbackCommand is feedback, which speaks to the relay that runs.
+func newFeedbackCommand() *cobra.Command {
+	var l local
+	return feedbackcmd.New(feedbackcmd.Options{
+		Usage:    func(err error) error { return &exitError{exitUsage, err} },
+		TempFail: func(err error) error { return &exitError{exitTempFail, err} },
+		Flags:    l.register,
+		Load:     l.load,
+	})
+}
+
 // The exit statuses.
 const (
 	exitFailure = 1 // a failure at run time
 	exitUsage   = 2 // a mistake in usage or configuration
+
+	exitTempFail = 75 // EX_TEMPFAIL of sysexits.h: a mail server keeps the mail and tries again
 )
 
 // exitError is an error that chooses the exit status. With a nil err nothing is printed: all was said.

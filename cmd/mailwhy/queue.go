@@ -12,10 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app"
+	"mailwhy/relay/feedback/recall"
 	spool "mailwhy/relay/spool/sqlite"
 )
 
@@ -200,7 +203,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 	}
 	switch {
 	case errors.Is(err, relay.ErrNotFound):
-		return fmt.Errorf("%s is not in the queue; what became of it is in the delivery log", id)
+		return q.remembered(ctx, cfg, id, w)
 	case err != nil:
 		return err
 	case q.json:
@@ -210,6 +213,26 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 		return err
 	}
 	return printSummary(w, m, time.Now())
+}
+
+// remembered prints what is known of a message that has left the queue: what came back for it, if feedback is
+// on.
+func (q *queueFlags) remembered(ctx context.Context, cfg *config.Config, id string, w io.Writer) error {
+	list, err := client(cfg).Remembered(ctx, id)
+	if errors.Is(err, admin.ErrNotRunning) {
+		var store *recall.Reader
+		if store, err = recall.OpenReader(app.FeedbackStore(cfg)); err == nil {
+			defer store.Close()
+			list, err = app.Remembered(ctx, store, id)
+		}
+	}
+	switch {
+	case err != nil || len(list) == 0:
+		return fmt.Errorf("%s is not in the queue; what became of it is in the delivery log", id)
+	case q.json:
+		return json.NewEncoder(w).Encode(list)
+	}
+	return feedbackcmd.PrintRemembered(w, list)
 }
 
 // act changes the messages that are selected, and prints what became of each.

@@ -63,7 +63,7 @@ Each line is ok, a warning or a failure, with the fix. The exit status is 1 when
 				fmt.Fprintln(c.ErrOrStderr(), "mailwhy: warning:", w)
 			}
 			if !on.wanted() {
-				return cfg.Write(c.OutOrStdout())
+				return errors.Join(cfg.Write(c.OutOrStdout()), app.WriteSetUp(c.OutOrStdout(), cfg))
 			}
 			lines, err := on.run(c.Context(), cfg)
 			if err == nil {
