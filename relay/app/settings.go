@@ -79,6 +79,7 @@ func laneSettings(cfg *config.Config, u *config.Upstream) lane.Settings {
 		Rate:        lane.Rate{Messages: u.Rate.Messages, Per: u.Rate.Per},
 		Probe:       lane.Bounds{Min: time.Second, Max: 5 * time.Minute},
 		ProbeAuth:   lane.Bounds{Min: time.Minute, Max: 30 * time.Minute},
+		ProbeToken:  lane.Bounds{Min: 5 * time.Second, Max: 5 * time.Minute},
 	}
 }
 

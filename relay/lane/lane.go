@@ -19,6 +19,7 @@ type Settings struct {
 	Rate        Rate   // most messages
 	Probe       Bounds // interval between attempts to reach a failing upstream, growing from Min to Max
 	ProbeAuth   Bounds // the same after refused credentials: providers lock accounts that try too often
+	ProbeToken  Bounds // the same while the endpoint that gives access tokens fails
 }
 
 // Options configure a lane. All fields are required unless they say otherwise.

@@ -34,6 +34,9 @@ type outage struct {
 // before the lane pauses: one alone proves nothing.
 const refusedSenders = 3
 
+// tokenUnavailable is the reason of a fault of the token endpoint itself: it is down, slow or out of reach.
+const tokenUnavailable diagnose.Reason = "oauth_unavailable"
+
 // noteFault handles a fault met before MAIL.
 func (l *Lane) noteFault(s signal, now time.Time) {
 	if s.crowded && l.workers > 1 {
@@ -43,13 +46,21 @@ func (l *Lane) noteFault(s signal, now time.Time) {
 		l.slow(l.pace.crowd(now, l.workers-1), why, now)
 		return
 	}
-	bounds := l.o.Settings().Probe
 	account := s.fault.Stage == diagnose.StageMail // of an API that spoke of the account: see relay.Result
-	if account || s.fault.Stage == diagnose.StageAuth {
-		bounds = l.o.Settings().ProbeAuth
-	}
-	l.pause(now, pauseCause{refusal: refusal{s.fault, s.meaning}, bounds: bounds, fault: s.fault,
+	l.pause(now, pauseCause{refusal: refusal{s.fault, s.meaning}, bounds: l.probing(s.fault), fault: s.fault,
 		accountRefused: account})
+}
+
+// probing is how often the upstream is tried after a fault.
+func (l *Lane) probing(fault *relay.Attempt) Bounds {
+	set := l.o.Settings()
+	switch {
+	case fault.NetErr.Kind == diagnose.NetOAuthToken && fault.NetErr.Reason == tokenUnavailable:
+		return set.ProbeToken // nobody's credentials were refused
+	case fault.Stage == diagnose.StageAuth || fault.Stage == diagnose.StageMail:
+		return set.ProbeAuth
+	}
+	return set.Probe
 }
 
 // noteRefusal reports to the operator that mail waits because of our account, though the lane does not pause.

@@ -239,6 +239,37 @@ func TestLaneProbesRefusedCredentialsSlowly(t *testing.T) {
 	})
 }
 
+// TestLaneProbesTokenEndpointSoon: while the token endpoint itself fails the lane tries again after seconds.
+// A token that is refused is a refusal like others.
+func TestLaneProbesTokenEndpointSoon(t *testing.T) {
+	for reason, want := range map[diagnose.Reason]time.Duration{
+		"oauth_unavailable": 5 * time.Second, "oauth_secret_invalid": time.Minute,
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench()
+				b.settings.ProbeToken = Bounds{5 * time.Second, 5 * time.Minute}
+				b.upstream.fault = func() *relay.Attempt {
+					return &relay.Attempt{Stage: diagnose.StageAuth, NetErr: diagnose.NetErr{
+						Kind: diagnose.NetOAuthToken, Text: "no token", Reason: reason}}
+				}
+				stop := b.run(t)
+				defer stop()
+				began := time.Now()
+				b.put("a@example.com", "r@example.net")
+				pass(time.Hour)
+				probes := b.upstream.probes
+				if first := probes[0].Sub(began); first < want || first > want*11/10 {
+					t.Errorf("the first probe came after %s", first)
+				}
+				if second := probes[1].Sub(probes[0]); second < 2*want || second > 2*want*11/10 {
+					t.Errorf("the second probe came after another %s", second)
+				}
+			})
+		})
+	}
+}
+
 func TestLanePausedStillExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()

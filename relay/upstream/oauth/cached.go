@@ -12,8 +12,10 @@ import (
 const (
 	earliest    = 5 * time.Minute  // a token is replaced this long before its end, or
 	earlyPart   = 10               // after nine tenths of a longer life
-	firstWait   = 30 * time.Second // after a failure; doubled after each further one
+	firstWait   = 30 * time.Second // after a refusal; doubled after each further one
 	longestBack = 15 * time.Minute
+	soonAgain   = 5 * time.Second // the same where the endpoint itself fails, which soon ends as a rule
+	longestSoon = 5 * time.Minute
 	flightLimit = 2 * time.Minute  // of one fetch, waiting for the file's lock included
 	forcedPause = 10 * time.Minute // between two refreshes that a refused login forced
 )
@@ -131,7 +133,11 @@ func (c *Cached) end(token Token, err error) {
 		return
 	}
 	c.fault = asError(err)
-	c.wait = min(max(2*c.wait, firstWait), longestBack)
+	first, most := firstWait, longestBack
+	if c.fault.Reason == ReasonUnavailable {
+		first, most = soonAgain, longestSoon
+	}
+	c.wait = min(max(2*c.wait, first), most)
 	c.retryAt = now.Add(max(c.wait, c.fault.RetryAfter))
 	if c.stopped.Err() == nil {
 		c.log.Warn("no new access token", "upstream", c.name, "err", c.fault, "who", c.fault.Who, "fix",

@@ -123,8 +123,8 @@ func TestFailedRefreshUsesTheLiveToken(t *testing.T) {
 		if f := fault(t, c); f.Reason != ReasonUnavailable {
 			t.Errorf("%+v", f)
 		}
-		// in the last 6 minutes: at once, after 30 s, 1, 2, 4 minutes more
-		if n := len(s.Requests()) - 1; n < 4 || n > 5 {
+		// in the last 6 minutes: at once, after 5 s, 10, 20, 40, 80, 160 s more
+		if n := len(s.Requests()) - 1; n < 6 || n > 7 {
 			t.Errorf("%d refreshes were tried", n)
 		}
 	})
@@ -170,6 +170,42 @@ func TestBackOff(t *testing.T) {
 		fault(t, c)
 		if st := c.Status(); time.Until(st.NextTry) != 30*time.Second {
 			t.Errorf("next try in %s", time.Until(st.NextTry))
+		}
+	})
+}
+
+// TestBackOffOfUnavailable: an endpoint that fails is asked again after 5 seconds, doubling to 5 minutes; a
+// refusal after that is left alone for as long as any.
+func TestBackOffOfUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := cachedOver(t, oauthtest.Options{Script: func(r oauthtest.Request) *oauthtest.Answer {
+			if r.N < 10 {
+				return &oauthtest.Answer{Status: 503}
+			}
+			return oauthtest.Refusal("invalid_client", 7000222, "expired")
+		}})
+		began := time.Now()
+		var got []time.Duration
+		for len(s.Requests()) < 10 {
+			before := len(s.Requests())
+			if f := fault(t, c); f.Reason != ReasonUnavailable && len(s.Requests()) < 10 {
+				t.Fatalf("%+v", f)
+			}
+			if len(s.Requests()) > before {
+				got = append(got, time.Since(began))
+			}
+			if len(s.Requests()) < 10 {
+				time.Sleep(time.Second)
+			}
+		}
+		second := time.Second
+		want := []time.Duration{0, 5 * second, 15 * second, 35 * second, 75 * second, 155 * second,
+			315 * second, 615 * second, 915 * second, 1215 * second}
+		if !slices.Equal(got, want) {
+			t.Errorf("asked after %v, want %v", got, want)
+		}
+		if st := c.Status(); time.Until(st.NextTry) != 10*time.Minute {
+			t.Errorf("after the refusal the next try is in %s", time.Until(st.NextTry))
 		}
 	})
 }
