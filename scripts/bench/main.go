@@ -68,7 +68,8 @@ func parseOptions(args []string) (*options, error) {
 	f.Float64Var(&o.scale, "scale", 1, "share of each case's messages")
 	pattern := f.String("cases", ".", "regular expression of the cases' names: "+caseNames())
 	relays := f.String("relays", "direct,postfix,mailwhy",
-		"which to run, and in which order; mailwhy=PATH is another binary of it")
+		"which to run, and in which order; mailwhy=PATH is another binary of it, mailwhy+VARIANT has more "+
+			"switched on: "+variantNames())
 	f.StringVar(&o.dir, "dir", "",
 		"where to make the scratch directory: on a disk, not tmpfs (default: the system's temporary one)")
 	f.StringVar(&o.packages, "packages", "", "directory with postfix's .deb files (apt-get download)")
@@ -162,13 +163,14 @@ func (o *options) scratch() (remove func(), err error) {
 func (o *options) prepare(ctx context.Context) (relays []relay, err error) {
 	for _, name := range o.relays {
 		var r relay
-		switch kind, path, _ := strings.Cut(name, "="); kind {
+		kind, path, _ := strings.Cut(name, "=")
+		switch product, _, _ := strings.Cut(kind, "+"); product {
 		case "direct":
 			r = direct{}
 		case "postfix":
 			r, err = unpackPostfix(ctx, filepath.Join(o.dir, "postfix"), o.packages)
 		case "mailwhy":
-			r, err = buildMailwhy(ctx, o.dir, path)
+			r, err = buildMailwhy(ctx, o.dir, kind, path)
 		default:
 			err = fmt.Errorf("not a relay: %q", name)
 		}

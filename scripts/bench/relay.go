@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"mailwhy/relay/smtptest"
@@ -28,11 +30,15 @@ type relay interface {
 type running struct {
 	addr string           // where it takes mail in
 	proc *process.Process // nil when there is no process of its own
+	also func()           // ends what runs beside it; nil when nothing does
 }
 
 // stop ends the relay as an operator would, and by force when that takes too long. How it ends is its own
 // affair.
 func (r *running) stop() error {
+	if r.also != nil {
+		r.also()
+	}
 	if r.proc == nil {
 		return nil
 	}
@@ -53,7 +59,7 @@ func launch(ctx context.Context, dir, addr string, under, env []string, args ...
 	if err != nil {
 		return nil, err
 	}
-	return &running{addr, p}, nil
+	return &running{addr: addr, proc: p}, nil
 }
 
 // direct is the load straight into the sink, without a relay: the ceiling.
@@ -66,18 +72,28 @@ func (direct) start(_ context.Context, _, upstream string, _ []string) (*running
 }
 
 // mailwhy is our own binary.
-type mailwhy struct{ binary, label string }
+type mailwhy struct {
+	binary, label string
+	variant       variant
+}
 
 func (m mailwhy) name() string { return m.label }
 
-// buildMailwhy builds the binary, or takes the one at path.
-func buildMailwhy(ctx context.Context, dir, path string) (relay, error) {
-	if path != "" {
-		abs, err := filepath.Abs(path)
-		return mailwhy{abs, "mailwhy=" + filepath.Base(path)}, err
+// buildMailwhy builds the binary, or takes the one at path. name is mailwhy, or mailwhy+VARIANT.
+func buildMailwhy(ctx context.Context, dir, name, path string) (relay, error) {
+	m := mailwhy{binary: filepath.Join(dir, "mailwhy-binary"), label: name}
+	var err error
+	if _, v, ok := strings.Cut(name, "+"); ok {
+		if m.variant, err = variantByName(v); err != nil {
+			return nil, err
+		}
 	}
-	binary := filepath.Join(dir, "mailwhy-binary")
-	return mailwhy{binary, "mailwhy"}, process.Build(ctx, binary, "-trimpath")
+	if path != "" {
+		m.label += "=" + filepath.Base(path)
+		m.binary, err = filepath.Abs(path)
+		return m, err
+	}
+	return m, process.Build(ctx, m.binary, "-trimpath")
 }
 
 func (m mailwhy) start(ctx context.Context, dir, upstream string, under []string) (*running, error) {
@@ -85,9 +101,26 @@ func (m mailwhy) start(ctx context.Context, dir, upstream string, under []string
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, dir, addr, under, nil, m.binary, "serve", "--listen", addr,
+	s := setting{dir: dir, log: filepath.Join(dir, "delivery.log")}
+	var env []string
+	if m.variant.conf != nil {
+		conf, err := m.variant.conf(&s)
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(dir, "relay.toml")
+		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+			return nil, err
+		}
+		env = append(env, "MAILWHY_CONFIG="+file)
+	}
+	r, err := launch(ctx, dir, addr, under, env, m.binary, "serve", "--listen", addr,
 		"--upstream", "smtp://"+upstream+"?tls=none",
-		"--spool", filepath.Join(dir, "spool"), "--delivery-log", filepath.Join(dir, "delivery.log"))
+		"--spool", filepath.Join(dir, "spool"), "--delivery-log", s.log)
+	if err == nil && m.variant.beside != nil {
+		r.also = m.variant.beside(&s)
+	}
+	return r, err
 }
 
 // port is the port of an address.

@@ -58,6 +58,7 @@ func tests() []test {
 		{"replies", "an upstream whose replies are not SMTP", nil, testReplies},
 		{"failover", "one of two upstreams dies, throttles, refuses us, changes its mind, under load",
 			nil, testFailover},
+		{"feedback", "a provider tells of bounces; kill -9 and a full disk", []need{needLoop}, testFeedback},
 		{"upgrade", "this release on the spools of earlier ones that were killed, and killed there itself",
 			[]need{needHistory}, testUpgrade},
 		{"downgrade", "earlier releases on the spool of this one", []need{needHistory}, testDowngrade},

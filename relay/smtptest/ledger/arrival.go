@@ -32,7 +32,7 @@ type Arrival struct {
 	id     string    // "" until the Mark was seen in the header
 	sum    hash.Hash // from the Mark on
 	before []byte    // what stands before the Mark, for the note
-	trace  bool      // the lines so far are Received lines alone
+	trace  bool      // the lines so far are Received fields and signatures alone
 	body   bool      // past the header
 	report report
 }
@@ -63,7 +63,8 @@ func (a *Arrival) Line(b []byte) {
 // beforeMark takes a line of a header before the Mark, or of a content that has none there.
 func (a *Arrival) beforeMark(b []byte) {
 	if !a.body {
-		a.trace = a.trace && (bytes.HasPrefix(b, []byte("Received: ")) || b[0] == ' ' || b[0] == '\t')
+		a.trace = a.trace && (bytes.HasPrefix(b, []byte("Received: ")) ||
+			bytes.HasPrefix(b, []byte("DKIM-Signature: ")) || b[0] == ' ' || b[0] == '\t')
 		a.before = append(a.before, b[:min(len(b), shown-len(a.before))]...)
 		a.body = blank(b)
 	}

@@ -7,7 +7,7 @@
 // up: what was lost, doubled, damaged, invented or reported twice.
 //
 // A message is known by the line that begins with Mark in its header. Everything from that line on must
-// arrive byte for byte; in front of it a relay may put Received lines only (RFC 5321, 4.4).
+// arrive byte for byte; in front of it a relay may put Received fields (RFC 5321, 4.4) and signatures only.
 //
 // The load generator of package smtptest and scripts/bench use a Ledger in memory (New), scripts/abuse too;
 // scripts/faults, which kills processes and cuts the power, uses one that is on disk before anybody goes on
