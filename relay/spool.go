@@ -33,9 +33,11 @@ var (
 type Spool interface {
 	// Put stores the messages of one mail and its content, durably and as one transaction: after nil they
 	// survive kill -9 and a power cut. There is at least one message; the content is stored once for all of
-	// them, and goes when the last of them does. Put sets Size in each. A message whose ID is already there,
-	// or went not long ago (an engine says how long), is not stored again, which is no error. An error that
-	// content.Read returned (other than io.EOF) is returned wrapped, and nothing was stored.
+	// them, and goes when the last of them does. Put sets Size in each. Strings of a message may hold any
+	// bytes, valid UTF-8 or not, and come back as they were (spool.Record encodes them so). A message whose
+	// ID is already there, or went not long ago (an engine says how long), is not stored again, which is no
+	// error. An error that content.Read returned (other than io.EOF) is returned wrapped, and nothing was
+	// stored.
 	Put(ctx context.Context, ms []*Message, content io.Reader) error
 	// Lease hands out up to q.Max messages that are due, each to one caller only until its deadline. next is
 	// when the earliest message that nobody has leased is due; zero when none waits. Leases end with the

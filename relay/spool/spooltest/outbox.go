@@ -18,6 +18,7 @@ type outboxSpool interface {
 // outboxTests are those of the Outbox.
 var outboxTests = []test[outboxSpool]{
 	{"EntriesKeepMessage", entriesKeepMessage},
+	{"MoveWithEntries", moveWithEntries},
 	{"EntriesNotDue", entriesNotDue},
 	{"EntryAgain", entryAgain},
 	{"ClaimMax", claimMax},

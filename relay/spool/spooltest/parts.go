@@ -106,7 +106,7 @@ func move(t *testing.T, s relay.Spool) {
 }
 
 // moveWithEntries: what is owed for a message does not keep it from moving.
-func moveWithEntries(t *testing.T, s relay.Spool) {
+func moveWithEntries(t *testing.T, s outboxSpool) {
 	put(t, s, message("gone@there.example", "waits@there.example"), "x")
 	l := leaseOne(t, s)
 	l.Message.Recipients[0].State = relay.Failed

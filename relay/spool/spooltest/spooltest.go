@@ -57,7 +57,6 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		{"PartsShareContent", partsShareContent},
 		{"PartsTwice", partsTwice},
 		{"Move", move},
-		{"MoveWithEntries", moveWithEntries},
 	})
 	run(t, newStore, "an outbox", outboxTests)
 	run(t, newStore, "a list of its messages, and edits", queueTests)
