@@ -127,11 +127,11 @@ func (f *feedbackRun) send(ctx context.Context) {
 	queued := regexp.MustCompile(`queued as (\S+)`)
 	for n := range feedbackEvents {
 		for _, line := range []string{"MAIL FROM:<app@client.test>", "RCPT TO:<" + f.recipient(n) + ">", "DATA"} {
-			must(c.Command("%s", line), "sending")
+			c.Say("%s", line)
 			_, err := c.Reply()
 			must(err, "sending")
 		}
-		must(c.Command("Subject: %d\r\n\r\nhello\r\n.", n), "sending")
+		c.Say("Subject: %d\r\n\r\nhello\r\n.", n)
 		reply, err := c.Reply()
 		must(err, "sending")
 		m := queued.FindStringSubmatch(reply.Text)
