@@ -48,6 +48,8 @@ type Webhook struct {
 	Credential     []Secret `toml:"credential"`
 	CredentialFile string   `toml:"credential_file"`
 	RootsFile      string   `toml:"roots_file" read:"file"` // CAs of what signs for the topics
+	// PracticeCertFile is believed in place of the topics' real certificates: for a rehearsal.
+	PracticeCertFile string `toml:"practice_cert_file" read:"file"`
 }
 
 // On reports whether feedback is wanted in any way. If it is not, nothing is remembered of what was relayed.
@@ -89,6 +91,7 @@ func (c *Config) completeFeedback(report reportFunc) {
 		setDefault(&w.Path, "/"+w.Provider)
 		c.readSecrets(at+".signing_key", &w.SigningKey, w.SigningKeyFile, report)
 		c.readSecrets(at+".credential", &w.Credential, w.CredentialFile, report)
+		c.warnPractice(at, w)
 	}
 }
 
@@ -140,6 +143,7 @@ func (c *Config) validateFeedback(report reportFunc) {
 		w, at := &f.Webhook[i], fmt.Sprintf("feedback.webhook[%d]", i)
 		if proof, known := webhookProofs()[w.Provider]; known {
 			f.validateProof(at, w, proof, report)
+			f.validatePractice(at, w, report)
 			w.validatePlace(at, names, paths, report)
 		} else {
 			report(at+".provider", fmt.Sprintf("%q is not a provider that mailwhy knows", w.Provider),
@@ -219,10 +223,31 @@ func (f *Feedback) validateProof(at string, w *Webhook, p webhookProof, report r
 	}{
 		{"signing_key", p.key, len(w.SigningKey) > 0}, {"topics", p.topics, len(w.Topics) > 0},
 		{"roots_file", p.topics, w.RootsFile != ""},
+		{"practice_cert_file", p.topics, w.PracticeCertFile != ""},
 	} {
 		if k.given && !k.used {
 			report(at+"."+k.key, "is not used with provider "+w.Provider, "leave it out")
 		}
+	}
+}
+
+// validatePractice keeps a rehearsal on this machine. Whoever practises can tell the relay anything.
+func (f *Feedback) validatePractice(at string, w *Webhook, report reportFunc) {
+	if w.PracticeCertFile == "" {
+		return
+	}
+	if host, _, err := net.SplitHostPort(f.Listen); f.BehindProxy || err == nil && !isLoopback(host) {
+		report(at+".practice_cert_file", "is for a rehearsal on this machine, but others reach the webhooks",
+			"leave it out; or listen on 127.0.0.1 and without behind_proxy")
+	}
+}
+
+// warnPractice says at each start that a webhook does not hear of real mail.
+func (c *Config) warnPractice(at string, w *Webhook) {
+	if w.PracticeCertFile != "" {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s.practice_cert_file: FOR A REHEARSAL ONLY: %s is "+
+			"believed with the certificate of mailwhy practice, and the real %s is not", at, w.Name,
+			w.Provider))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay/feedback/webhook"
+	"mailwhy/relay/feedback/webhook/sns"
 )
 
 // hooks are the webhooks of a configuration.
@@ -37,7 +38,7 @@ func newHooks(cfg *config.Config, fetcher webhook.Fetcher, log *slog.Logger) (*h
 		source, err := sourceOf(cfg, w)
 		var hook *webhook.Hook
 		if err == nil {
-			hook, err = webhook.New(source, fetcher)
+			hook, err = webhook.New(source, fetcherOf(w, fetcher))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("feedback.webhook[%d]: %w", i, err))
@@ -71,6 +72,14 @@ func sourceOf(cfg *config.Config, w *config.Webhook) (webhook.Source, error) {
 		return s, fmt.Errorf("roots_file %s holds no certificate in PEM", w.RootsFile)
 	}
 	return s, nil
+}
+
+// fetcherOf gets the certificates of a webhook: the real ones, unless a rehearsal is configured.
+func fetcherOf(w *config.Webhook, real webhook.Fetcher) webhook.Fetcher {
+	if w.PracticeCertFile != "" {
+		return sns.Practice{File: w.PracticeCertFile}
+	}
+	return real
 }
 
 // reveal are the secrets themselves.
