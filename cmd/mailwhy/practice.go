@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/practicecmd"
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/imitation"
@@ -28,6 +29,7 @@ const practiceSize = 50 << 20
 type practiceFlags struct {
 	listen, dump, as, credentials string
 	speed                         float64
+	events                        practicecmd.Options
 }
 
 func newPracticeCommand() *cobra.Command {
@@ -51,6 +53,20 @@ connections, the form of the final reply, and what it says to the null sender an
 is not verified (unverified@any.test). TLS and AUTH are real; the certificate is made at the start,
 and its fingerprint is printed.
 
+With --events and --as it also tells of the mail later, as the provider does: it posts the provider's
+signed event to the webhook of the relay, and tries again as the provider does. A recipient asks for
+one, about mail that was accepted for it:
+
+  late-550-5.1.1@any.test         it bounced with that reply
+  late-unknown@any.test           it bounced with the reply of a named case
+  late-delay-452-4.2.2@any.test   it was deferred with that reply; the provider goes on trying
+  delivered@any.test              it arrived
+  dropped@any.test                the provider did not try
+  complaint@any.test              the recipient calls it spam
+
+What the relay needs to believe the events is printed at the start. The keys are made up then, and
+good for nothing else.
+
 It takes mail from whoever can reach it, and without --as it asks for no credentials and has no TLS:
 keep it on this machine.`,
 		Args: cobra.NoArgs,
@@ -61,7 +77,9 @@ keep it on this machine.`,
 	c.Flags().StringVar(&f.as, "as", "", "`provider` to imitate, by its preset: ses, m365, gmail ...")
 	c.Flags().StringVar(&f.credentials, "credentials", "",
 		"the one `user:password` that --as takes; any without this flag")
-	c.Flags().Float64Var(&f.speed, "speed", 1, "how much faster than with the provider idle time passes")
+	c.Flags().Float64Var(&f.speed, "speed", 1, "how much faster than with the provider idle time passes, "+
+		"and the time between two tries of an event")
+	f.events.Register(c)
 	return c
 }
 
@@ -75,17 +93,22 @@ func (f *practiceFlags) run(c *cobra.Command) error {
 		return err
 	}
 	pin := ""
-	if f.as != "" {
+	if f.as != "" && !f.events.Alone(f.as) {
 		if o, pin, err = f.imitate(o); err != nil {
 			return err
 		}
 	}
 	log.watch(&o)
+	later, err := f.later(log, &o)
+	if err != nil {
+		return err
+	}
+	defer later.Close()
 	s, err := smtptest.Start(o)
 	if err != nil {
 		return err
 	}
-	if f.as == "" {
+	if pin == "" {
 		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(),
 			s.URL())
 	} else {
@@ -93,8 +116,21 @@ func (f *practiceFlags) run(c *cobra.Command) error {
 			"MAILWHY_UPSTREAM_FINGERPRINT=%s MAILWHY_UPSTREAM='%s' mailwhy serve\n",
 			s.Addr(), f.as, f.as, pin, f.login(s.URL()))
 	}
+	later.Announce(c.OutOrStdout())
 	<-ctx.Done()
 	return s.Close()
+}
+
+// later has the mail that o takes told of afterwards, if that is wanted.
+func (f *practiceFlags) later(log *practiceLog, o *smtptest.Options) (*practicecmd.Events, error) {
+	f.events.Provider, f.events.Speed, f.events.Log = f.as, f.speed, func(what, rest string) {
+		log.write(what, printable(rest))
+	}
+	later, err := practicecmd.New(f.events)
+	if err == nil {
+		later.Watch(o)
+	}
+	return later, err
 }
 
 // login adds the credentials to the URL of the practice upstream.

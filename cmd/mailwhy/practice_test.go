@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -136,6 +138,53 @@ func TestPracticeAsProvider(t *testing.T) {
 	}
 }
 
+// TestPracticeEvents: the event names the message by the id that was in the provider's 250.
+func TestPracticeEvents(t *testing.T) {
+	bodies := make(chan []byte, 1)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		bodies <- b
+	}))
+	defer hook.Close()
+	cert := filepath.Join(t.TempDir(), "practice.pem")
+	addr, lines, end := runPractice(t, "--as", "ses", "--events", hook.URL+"/ses", "--after", "10ms",
+		"--events-certificate", cert)
+	go func() { // what is printed must be read, or the command waits
+		for lines.Scan() {
+			continue
+		}
+	}()
+	c, err := smtp.Dial(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := errors.Join(c.StartTLS(&tls.Config{InsecureSkipVerify: true, ServerName: "127.0.0.1"}),
+		c.Auth(smtp.PlainAuth("", "u", "p", "127.0.0.1")), c.Mail("a@a.test"),
+		c.Rcpt("late-550-5.1.1@any.test"), c.Text.PrintfLine("DATA")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Text.ReadResponse(354); err != nil {
+		t.Fatal(err)
+	}
+	c.Text.PrintfLine("Message-ID: <1@a.test>\r\n\r\nx\r\n.")
+	_, reply, err := c.Text.ReadResponse(250)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, ok := strings.CutPrefix(reply, "Ok ")
+	if body := string(<-bodies); !ok || !strings.Contains(body, `\"messageId\":\"`+id) ||
+		!strings.Contains(body, "550 5.1.1 Practice reply") {
+		t.Errorf("250 %s, and then:\n%s", reply, body)
+	}
+	if err := end(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if b, err := os.ReadFile(cert); err != nil || !strings.HasPrefix(string(b), "-----BEGIN CERTIFICATE") {
+		t.Errorf("certificate: %.30q, %v", b, err)
+	}
+}
+
 func TestPracticeDefersWhatItCannotKeep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mail")
 	addr, lines, end := runPractice(t, "--dump", dir)
@@ -169,6 +218,8 @@ func TestPracticeCommandMistakes(t *testing.T) {
 		{"--listen=127.0.0.1:0 --as=aws", `--as: no provider is called "aws"; there are ses, m365,`},
 		{"--listen=127.0.0.1:0 --as=ses --speed=0", "--speed: not above zero: 0"},
 		{"--listen=127.0.0.1:0 --as=ses --credentials=u", "--credentials: write user:password"},
+		{"--listen=127.0.0.1:0 --events=http://127.0.0.1:1/ses", "--events: say with --as whose"},
+		{"--listen=127.0.0.1:0 --as=gmail --events=http://127.0.0.1:1/", "--events: no events of"},
 	} {
 		c := newPracticeCommand()
 		c.SetArgs(strings.Fields(tt.args))
