@@ -11,13 +11,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"text/tabwriter"
 	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/practicecmd"
 	"mailwhy/config"
 	"mailwhy/diagnose"
+	"mailwhy/relay"
 	"mailwhy/relay/app"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
@@ -27,11 +31,21 @@ import (
 // demoPatience bounds the demo: a relay that has not finished by then is broken.
 const demoPatience = 45 * time.Second
 
+// demoAfter is how long after the 250 a message is refused.
+const demoAfter = 300 * time.Millisecond
+
 // demoSender sends the demo's mail and gets its bounces.
 const demoSender = "app@shop.example"
 
-// demoMail are the demo's messages: a success, and each category of the guide, from replies of well-known
-// providers.
+// Two recipients with a full mailbox: one whose server the upstream asks at once, and one whose server
+// refuses the mail after the upstream took it.
+const (
+	demoEarly = "overquota@gmail.example"
+	demoLate  = "late-overquota@gmail.example"
+)
+
+// demoMail are the demo's messages: a success, each category of the guide, from replies of well-known
+// providers, and one that is refused later.
 var demoMail = [...]struct {
 	subject string
 	to      []string
@@ -39,13 +53,14 @@ var demoMail = [...]struct {
 	{"Your receipt", []string{"alice@customer.example"}},
 	{"Welcome", []string{"unknown@gmail.example", "bob@customer.example"}},
 	{"Password reset", []string{"nomailbox@outlook.example"}},
-	{"Invoice 1041", []string{"overquota@gmail.example"}},
+	{"Invoice 1041", []string{demoEarly}},
 	{"Newsletter", []string{"dmarc@gmail.example"}},
 	{"Reminder", []string{"ratelimit@gmail.example"}},
 	{"Contract", []string{"blocked@gmail.example"}},
 	{"To the team", []string{"denied@office365.example"}},
 	{"Forwarded", []string{"loop@office365.example"}},
 	{"Offer", []string{"reputation@gmail.example"}},
+	{"Invoice 1042", []string{demoLate}},
 }
 
 func newDemoCommand() *cobra.Command {
@@ -54,8 +69,9 @@ func newDemoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Show the whole relay at work, on this machine alone",
 		Long: `Starts a practice upstream and a relay on free ports with a temporary spool, sends a handful
-of messages through the relay, and shows the delivery log, one bounce and the queue. It needs no
-configuration, and nothing leaves this machine.`,
+of messages through the relay, and shows the delivery log, one bounce, and the queue. One message is
+refused after the upstream took it, as most providers do it: its webhook tells, and the refusal is
+explained like the others. It needs no configuration, and nothing leaves this machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := untilFirstSignal(c.Context())
@@ -73,7 +89,10 @@ type demoRun struct {
 	out      io.Writer
 	dir      string
 	upstream *smtptest.Server
+	later    *practicecmd.Events // what the upstream tells by webhook
+	webhooks string              // the relay's address for it
 	relay    *app.Relay
+	lines    []record.Event // of the delivery log
 }
 
 func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
@@ -83,11 +102,11 @@ func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	d := &demoRun{out: out, dir: dir}
-	practice := smtptest.Options{Hostname: "practice.test", Script: smtptest.Practice()}
-	if d.upstream, err = smtptest.Start(practice); err != nil {
+	if err := d.makeUpstream(); err != nil {
 		return err
 	}
 	defer d.upstream.Close()
+	defer d.later.Close()
 	if err := d.makeRelay(); err != nil {
 		return err
 	}
@@ -105,10 +124,40 @@ func demo(ctx context.Context, out io.Writer, keep bool) (err error) {
 	return nil
 }
 
+// makeUpstream starts an upstream that tells of mail as Brevo does: by the id that is in its 250.
+func (d *demoRun) makeUpstream() (err error) {
+	if d.webhooks, err = smtptest.FreeAddr(); err != nil {
+		return err
+	}
+	d.later, err = practicecmd.New(practicecmd.Options{URL: "http://" + d.webhooks + "/brevo",
+		Provider: "brevo", After: demoAfter, Speed: 1, Log: func(string, string) {}})
+	if err != nil {
+		return err
+	}
+	var taken atomic.Int64
+	practice := smtptest.Practice()
+	o := smtptest.Options{Hostname: "practice.test", Deliver: func(*smtptest.Message) error { return nil },
+		Script: func(cmd smtptest.Command) smtptest.Action {
+			a := practice(cmd)
+			if cmd.Stage == diagnose.StageEndOfData && a.IsZero() {
+				a.Reply = fmt.Sprintf("250 2.0.0 OK: queued as <%d@practice.test>", taken.Add(1))
+			}
+			return a
+		}}
+	d.later.Watch(&o)
+	d.upstream, err = smtptest.Start(o)
+	return err
+}
+
 // makeRelay makes a relay that is wired as serve's is, with a short schedule.
 func (d *demoRun) makeRelay() error {
+	file := filepath.Join(d.dir, "relay.toml")
+	feedback := fmt.Sprintf("[feedback]\nlisten = %q\n%s", d.webhooks, d.later.Webhook())
+	if err := os.WriteFile(file, []byte(feedback), 0o600); err != nil {
+		return err
+	}
 	flag := func(key, value string) config.Flag { return config.Flag{Name: key, Key: key, Value: value} }
-	cfg, err := config.Load(config.Source{Flags: []config.Flag{
+	cfg, err := config.Load(config.Source{File: file, Flags: []config.Flag{
 		flag("hostname", "relay.mailwhy.example"),
 		flag("listen", "127.0.0.1:0"),
 		flag("upstream", d.upstream.URL()),
@@ -146,6 +195,9 @@ func (d *demoRun) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.showTable(); err != nil {
+		return err
+	}
 	if err := d.showBounce(); err != nil {
 		return err
 	}
@@ -169,7 +221,8 @@ func demoSend(addr string, i int) error {
 	return c.Quit()
 }
 
-// wait returns when the spool is empty: every message relayed or bounced, every bounce handed over.
+// wait returns when the spool is empty: every message relayed or bounced, every bounce handed over, that of
+// the late refusal too.
 func (d *demoRun) wait(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -178,7 +231,7 @@ func (d *demoRun) wait(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if stat.Messages == 0 && stat.Owed == 0 {
+		if _, told := d.bounceOf(demoLate); told && stat.Messages == 0 && stat.Owed == 0 {
 			return nil
 		}
 		select {
@@ -208,6 +261,7 @@ func (d *demoRun) showLog() (map[diagnose.Category]bool, error) {
 			return nil, err
 		}
 		d.out.Write(deliverylog.AppendText(nil, &l))
+		d.lines = append(d.lines, l)
 		if l.Diagnosis == nil {
 			continue
 		}
@@ -221,16 +275,52 @@ func (d *demoRun) showLog() (map[diagnose.Category]bool, error) {
 	return seen, sc.Err()
 }
 
+// showTable shows two refusals side by side: one in the session, one after the upstream took the mail.
+func (d *demoRun) showTable() error {
+	d.title("Refused in the session, and refused later: explained alike")
+	t := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "recipient\trefused\treply\tcategory\treason\twho must act")
+	rows := 0
+	for i := range d.lines {
+		l := &d.lines[i]
+		when := "in the session"
+		switch {
+		case l.Kind == relay.EventBounced && l.To == demoLate:
+			when = fmt.Sprintf("%.1f s after its 250, told by %s", l.DelayS, l.Source)
+		case l.Kind != relay.EventFailed || l.To != demoEarly:
+			continue
+		}
+		reply := strings.Fields(l.Reply)
+		fmt.Fprintf(t, "%s\t%s\t%s ...\t%s\t%s\t%s\n", l.To, when,
+			strings.Join(reply[:min(4, len(reply))], " "), l.Diagnosis.Category, l.Diagnosis.Reason,
+			l.Diagnosis.Owner)
+		rows++
+	}
+	if err := t.Flush(); err != nil || rows != 2 {
+		return errors.Join(err, fmt.Errorf("%d of 2 refusals were explained", rows))
+	}
+	return nil
+}
+
 // showBounce shows one bounce whole, as the sender gets it.
 func (d *demoRun) showBounce() error {
+	content, ok := d.bounceOf(" " + demoEarly)
+	if !ok {
+		return errors.New("the bounce for a full mailbox did not arrive")
+	}
+	d.title("One of the bounces, as " + demoSender + " gets it")
+	fmt.Fprint(d.out, strings.ReplaceAll(content, "\r\n", "\n"))
+	return nil
+}
+
+// bounceOf is a bounce that the upstream was handed, with a text in it.
+func (d *demoRun) bounceOf(text string) (content string, ok bool) {
 	for _, m := range d.upstream.Messages() {
-		if m.From == "" && strings.Contains(string(m.Content), "overquota@") {
-			d.title("One of the bounces, as " + demoSender + " gets it")
-			fmt.Fprint(d.out, strings.ReplaceAll(string(m.Content), "\r\n", "\n"))
-			return nil
+		if m.From == "" && strings.Contains(string(m.Content), text) {
+			return string(m.Content), true
 		}
 	}
-	return errors.New("the bounce for a full mailbox did not arrive")
+	return "", false
 }
 
 // showEnd shows the queue's end state and what was seen of the guide.
