@@ -159,7 +159,7 @@ const (
 	boxRenew      = 25 * time.Minute
 	boxTimeout    = 30 * time.Second
 	boxBackoff    = 5 * time.Second
-	boxMaxBackoff = 10 * time.Minute
+	boxMaxBackoff = 15 * time.Minute
 )
 
 // newBoxes makes what reads the mailboxes.
