@@ -244,7 +244,7 @@ func (r *Relay) boxToken(name string) func(context.Context, string) (string, err
 func (r *Relay) takeFrom(name string) mailbox.Take {
 	return func(ctx context.Context, content []byte) (mailbox.Verdict, error) {
 		verdict, err := r.intake(name).Take(ctx, &mail.Mail{Content: content})
-		if err != nil || verdict == mail.VerdictPerson {
+		if err != nil || !verdict.Taken() {
 			return mailbox.Personal, err
 		}
 		return mailbox.Feedback, nil

@@ -13,8 +13,8 @@ import (
 type Bounces struct {
 	// Expected reports whether bounce mail may come to an address: to a return path of ours.
 	Expected func(address string) bool
-	// Take makes a mail durable before it returns nil. ErrNotBounce refuses it for good, any other error makes
-	// the client come again. It keeps no reference to the Bounce.
+	// Take makes a mail durable before it returns nil. ErrNotBounce refuses it for good, any other error
+	// makes the client come again. It keeps no reference to the Bounce.
 	Take func(context.Context, *Bounce) error
 	// Keep is how many bytes of a mail are kept. The rest is read and dropped: it is the body of what came
 	// back, and a mail that is refused for its size is lost.

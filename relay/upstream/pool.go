@@ -28,11 +28,11 @@
 //     log. Until they have worked, only one connection at a time tries them. An OAuth token that is refused
 //     is replaced once and tried on a new connection; a token that cannot be had is a Fault at stage auth.
 //
-// The sub-rooms: mechanism (SASL clients), oauth (access tokens), proxy (the way out) and stamp (what is added
-// to a message at the attempt). The files: options, pool, open (from TCP to the point before MAIL), dial,
-// greeting, history, auth (who we are), login (the exchange of AUTH), exchange (transactions), delivery,
-// envelope, stale, elsewhere, command and content (what is written), reply (what is read), conn, fault (from
-// errors to kinds) and upstreamid.
+// The sub-rooms: mechanism (SASL clients), oauth (access tokens), proxy (the way out) and stamp (what is
+// added to a message at the attempt). The files: options, pool, open (from TCP to the point before MAIL),
+// dial, greeting, history, auth (who we are), login (the exchange of AUTH), exchange (transactions),
+// delivery, envelope, stale, elsewhere, command and content (what is written), reply (what is read), conn,
+// fault (from errors to kinds) and upstreamid.
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME),
 // 6531 (SMTPUTF8), 8305 (order of addresses), 9422 (LIMITS).

@@ -30,8 +30,8 @@ type Verdict int
 
 // The verdicts. The zero Verdict leaves a mail alone.
 const (
-	Personal Verdict = iota // what a person wrote, or anything else that is not about mail of ours
-	Feedback                // a bounce, a complaint, an automatic answer
+	Personal Verdict = iota // what a person wrote, an automatic answer, a notice of ours: all other mail
+	Feedback                // a bounce or a complaint
 )
 
 // Take makes a mail durable if it is feedback, and says what it is. After nil nothing more is done to keep

@@ -45,7 +45,8 @@ func TestStamp(t *testing.T) {
 		{"the application's ENVID stays", full,
 			func(tx *relay.Transaction) { tx.Message.Envelope.EnvID = "order-7" }, []int{0},
 			Stamp{all, "", tag}},
-		{"a report of ours", full, func(tx *relay.Transaction) { tx.Message.Report = true }, []int{0}, Stamp{}},
+		{"a report of ours", full, func(tx *relay.Transaction) { tx.Message.Report = true }, []int{0},
+			Stamp{}},
 		{"an id of another form", full, func(tx *relay.Transaction) { tx.Message.ID = "x\r\ny" }, []int{0},
 			Stamp{}},
 		{"a provider without a tag", Maker{Provider: "ses"}, nil, []int{0}, Stamp{}},
@@ -73,7 +74,8 @@ func TestTags(t *testing.T) {
 		{"sparkpost", `X-MSYS-API: {"metadata":{"mw":"ID"}}`, false},
 		{"mailjet", "X-MJ-CustomID: ID", false},
 		{"mandrill", `X-MC-Metadata: {"mw":"ID"}`, false},
-		{"ses", "", false}, {"mailgun", "", false}, {"brevo", "", false}, {"smtp2go", "", false}, {"", "", false},
+		{"ses", "", false}, {"mailgun", "", false}, {"brevo", "", false}, {"smtp2go", "", false},
+		{"", "", false},
 	} {
 		tag, known := TagOf(tt.provider, "ID")
 		line := ""
