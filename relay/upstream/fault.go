@@ -39,6 +39,9 @@ func netErr(stage diagnose.Stage, err error) diagnose.NetErr {
 	return diagnose.NetErr{Kind: netKind(stage, err), Text: netText(err)}
 }
 
+// NetErr is netErr for the next hops that are no SMTP servers.
+func NetErr(stage diagnose.Stage, err error) diagnose.NetErr { return netErr(stage, err) }
+
 func netKind(stage diagnose.Stage, err error) diagnose.NetKind {
 	var own *netError
 	var dns *net.DNSError
