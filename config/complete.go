@@ -50,16 +50,11 @@ func (c *Config) complete(env []string, report reportFunc) {
 	c.completeMailboxes(report)
 	for name, u := range c.Upstream {
 		path := upstreamSection + "." + name
+		u.completeAPI(env)
 		u.completeOAuth(env)
 		u.completeAuth()
 		u.complete(c.Hostname)
-		for _, s := range []struct {
-			key  string
-			text *Secret
-			file string
-		}{{".password", &u.Password, u.PasswordFile},
-			{".oauth_client_secret", &u.OAuthClientSecret, u.OAuthClientSecretFile},
-			{".proxy_password", &u.ProxyPassword, u.ProxyPasswordFile}} {
+		for _, s := range u.secrets() {
 			c.readSecret(path+s.key, s.text, s.file, report)
 			if s.file == "" && !s.text.IsZero() {
 				c.warnInline(path + s.key)
@@ -73,6 +68,22 @@ func (c *Config) complete(env []string, report reportFunc) {
 			c.Warnings = append(c.Warnings, warning)
 		}
 	}
+}
+
+// secretFile is a secret that may stand in a file.
+type secretFile struct {
+	key  string
+	text *Secret
+	file string
+}
+
+// secrets are the secrets of an upstream.
+func (u *Upstream) secrets() []secretFile {
+	return []secretFile{{".password", &u.Password, u.PasswordFile},
+		{".oauth_client_secret", &u.OAuthClientSecret, u.OAuthClientSecretFile},
+		{".proxy_password", &u.ProxyPassword, u.ProxyPasswordFile},
+		{".secret_access_key", &u.SecretAccessKey, u.SecretAccessKeyFile},
+		{".container_token", &u.ContainerToken, u.ContainerTokenFile}}
 }
 
 // machineName is the host's own name.

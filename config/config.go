@@ -164,6 +164,25 @@ type Upstream struct {
 	Preset string `toml:"preset"`
 	Region string `toml:"region"` // in the host of preset ses, and for password_kind aws_secret
 
+	// Type is what the next hop is: an SMTP server, or an HTTP API of the provider, which has an Endpoint in
+	// place of host, port and tls.
+	Type     string `toml:"type" oneof:"smtp ses-api graph"`
+	Endpoint string `toml:"endpoint"`
+
+	// Where type ses-api gets its credentials: an access key, a role by web identity, a container's endpoint,
+	// or, when all are empty, the instance's metadata. The environment of AWS has the defaults of the roles.
+	AccessKeyID             string `toml:"access_key_id"`
+	SecretAccessKey         Secret `toml:"secret_access_key"`
+	SecretAccessKeyFile     string `toml:"secret_access_key_file"`
+	RoleARN                 string `toml:"role_arn"`
+	WebIdentityTokenFile    string `toml:"web_identity_token_file" read:"file"`
+	STSEndpoint             string `toml:"sts_endpoint"`
+	ContainerCredentialsURI string `toml:"container_credentials_uri"`
+	ContainerToken          Secret `toml:"container_token"`
+	ContainerTokenFile      string `toml:"container_token_file"`
+
+	Mailbox string `toml:"mailbox"` // that type graph sends with
+
 	Host               string   `toml:"host"`
 	Port               int      `toml:"port" min:"0" max:"65535"`
 	TLS                string   `toml:"tls" oneof:"none opportunistic starttls implicit"`
@@ -337,6 +356,7 @@ func defaultRetry() Retry {
 // Upstream.complete.
 func DefaultUpstream() *Upstream {
 	return &Upstream{
+		Type:                     "smtp",
 		TLSMinVersion:            "1.2",
 		Concurrency:              20,
 		MaxMessagesPerConnection: 100,

@@ -39,6 +39,8 @@ func derived() map[string]string {
 		"admin.socket":              "in `spool.dir`",
 		"dsn.from":                  "postmaster@`hostname`",
 		"upstream.NAME.host":        "required",
+		"upstream.NAME.endpoint":    "by `region` or `oauth_provider`",
+		"upstream.NAME.mailbox":     "`username`",
 		"upstream.NAME.port":        "by TLS mode",
 		"upstream.NAME.tls":         "by port",
 		"upstream.NAME.server_name": "`host`",
@@ -57,6 +59,13 @@ func derived() map[string]string {
 		"feedback.mailbox.tls":    "`implicit`",
 		"feedback.mailbox.folder": "`INBOX`",
 		"feedback.mailbox.after":  "`leave`",
+
+		"upstream.NAME.role_arn":                  "by environment",
+		"upstream.NAME.web_identity_token_file":   "by environment",
+		"upstream.NAME.sts_endpoint":              "by `region`",
+		"upstream.NAME.container_credentials_uri": "by environment",
+		"upstream.NAME.container_token":           "by environment",
+		"upstream.NAME.container_token_file":      "by environment",
 
 		"upstream.NAME.auth":                       "by credentials",
 		"upstream.NAME.oauth_grant":                "by the files",
@@ -290,7 +299,7 @@ func TestExampleComments(t *testing.T) {
 		} else if m[1] != "" && !k.value.IsZero() {
 			t.Errorf("%s is commented out, but has the default %s", k.path, show(k.value))
 		}
-		words := regexp.MustCompile(`[a-z0-9._]+`).FindAllString(m[4], -1)
+		words := regexp.MustCompile(`[a-z0-9._-]+`).FindAllString(m[4], -1)
 		for _, word := range strings.Fields(k.tag.Get("oneof")) {
 			if !slices.Contains(words, word) {
 				t.Errorf("the comment of %s does not list %s", k.path, word)

@@ -190,7 +190,8 @@ func (l layer) normalize() (ms Mistakes) {
 	}
 	for _, name := range l.upstreams() {
 		ms = append(ms, l.expandURL(upstreamSection+"."+name+".")...)
-		for _, secret := range []string{".password", ".oauth_client_secret", ".proxy_password"} {
+		for _, secret := range []string{".password", ".oauth_client_secret", ".proxy_password",
+			".secret_access_key", ".container_token"} {
 			ms = append(ms, l.settleSecret(upstreamSection+"."+name+secret)...)
 		}
 	}

@@ -116,7 +116,7 @@ func unusedOAuthKeys(grant string) []string {
 // validateOAuth checks how the upstream's access tokens are got. What only the files can show, the program
 // that makes the source checks.
 func (u *Upstream) validateOAuth(path string, report reportFunc) {
-	if !u.HasOAuth() {
+	if !u.HasOAuth() || u.Type == typeSES {
 		return
 	}
 	at := func(name, what, hint string) { report(path+"."+name, what, hint) }
@@ -129,7 +129,8 @@ func (u *Upstream) validateOAuth(path string, report reportFunc) {
 			at(name, "is not used with oauth_grant = \""+u.OAuthGrant+`"`, "leave it out")
 		}
 	}
-	if u.Username == "" {
+	if u.Username == "" && u.Type == typeGraph { // validateType reports the mailbox
+	} else if u.Username == "" {
 		at("username", "is not set, but OAuth is", "write the address of the mailbox that mail is sent with")
 	} else if strings.ContainsFunc(u.Username, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		at("username", "has other than visible ASCII in it, which OAuth does not allow", "")

@@ -170,12 +170,15 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 			report(path, fmt.Sprintf("%q is not a valid upstream name", name),
 				"use a letter, then letters, digits, - and _")
 		}
-		u.validateHop(path, report)
+		u.validateType(path, report)
+		if !u.IsAPI() {
+			u.validateHop(path, report)
+			u.validateAuth(path, report)
+			u.validateProvider(path, report)
+		}
 		u.validateSource(path, report)
 		u.validateProxy(path, report)
-		u.validateAuth(path, report)
 		u.validateDomains(path, report)
-		u.validateProvider(path, report)
 		u.validateOAuth(path, report)
 		c.validateLoop(path, u, report)
 	}

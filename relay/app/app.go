@@ -236,7 +236,7 @@ func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 	return lane.New(lane.Options{
 		Name: name, Spool: r.spool, Upstream: h, Record: r.record, Log: r.log, Now: time.Now,
 		Account:           h.account.Load,
-		Settings:          func() lane.Settings { return laneSettings(r.cfg.Load(), h.conf.Load()) },
+		Settings:          func() lane.Settings { return h.settings(r.cfg.Load()) },
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		ReversePath:       func(m *relay.Message) string { return r.reversePath(h, m) },
 		NullSenderRefused: r.reporter.NullSenderRefused,

@@ -92,6 +92,12 @@ func presetOf(u *config.Upstream) *preset.Preset {
 	if err != nil {
 		return nil // the configuration was read with it
 	}
+	switch u.Type { // an API wants the same records as the provider's SMTP servers
+	case "ses-api":
+		return set.ByName("ses")
+	case "graph":
+		return set.ByName("m365")
+	}
 	return set.ByName(u.Preset)
 }
 

@@ -51,6 +51,14 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 		if q.Upstream != "" && q.Upstream != name {
 			continue
 		}
+		if cfg.Upstream[name].IsAPI() {
+			more, err := q.checkAPIUpstream(ctx, cfg, name, engine)
+			if err != nil {
+				return nil, err
+			}
+			lines = append(lines, more...)
+			continue
+		}
 		pool, tokens, err := checkPool(cfg, name)
 		if err != nil {
 			return nil, err
@@ -163,7 +171,7 @@ func (q *UpstreamQuery) senders(cfg *config.Config, name string) (addresses []st
 }
 
 // sendTest sends a message that says what it is.
-func sendTest(ctx context.Context, pool *upstream.Pool, hostname, from, to string) *relay.Attempt {
+func sendTest(ctx context.Context, hop relay.Upstream, hostname, from, to string) *relay.Attempt {
 	now := time.Now()
 	content := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: Test of mailwhy check\r\nDate: %s\r\n"+
 		"Message-ID: <check.%d@%s>\r\nAuto-Submitted: auto-generated\r\n\r\n"+
@@ -174,7 +182,7 @@ func sendTest(ctx context.Context, pool *upstream.Pool, hostname, from, to strin
 	t := &relay.Transaction{Message: m, From: from, Recipients: []int{0},
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }}
 	var result relay.Result
-	pool.Relay(ctx, t, func() *relay.Transaction { return nil },
+	hop.Relay(ctx, t, func() *relay.Transaction { return nil },
 		func(_ *relay.Transaction, r relay.Result) { result = r })
 	if len(result.Attempts) > 0 {
 		return &result.Attempts[0]

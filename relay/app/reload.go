@@ -88,6 +88,12 @@ func (r *Relay) newHops(cfg *config.Config, p *parts) (map[string]relay.Upstream
 
 // newHop makes the next hop of one upstream, with the tokens and return paths among the parts.
 func (r *Relay) newHop(cfg *config.Config, name string, p *parts) (relay.Upstream, error) {
+	switch cfg.Upstream[name].Type {
+	case "ses-api":
+		return newSES(cfg, name, r.log)
+	case "graph":
+		return newGraph(cfg, name, p.tokens[name], r.log)
+	}
 	o, err := upstreamOptions(cfg, name)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@
 //	spf, dkim, dmarc  what a domain publishes
 //	senders           whether mail from a domain passes through an upstream, and which record is missing
 //	session           what an upstream answers, from its name in DNS to the end of the message
+//	api               the same of an upstream that is an HTTP API
 //
 // relay/app runs them, mailwhy check prints the lines. What always holds: nothing is changed anywhere, no
 // line holds a secret, and where something could not be found out the line says so instead of guessing.
