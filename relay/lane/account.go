@@ -19,8 +19,9 @@ type Account struct {
 	rate        Rate
 	tokens      float64 // messages that may begin now, as far as the bucket goes; see pace.setBucket
 	filled      time.Time
-	window      *window       // of a rate a minute or longer
-	held        map[*Lane]int // connections of the lanes; an entry for each lane that works
+	window      *window // of a rate a minute or longer
+	members     map[*Lane]bool
+	held        map[*Lane]int // connections of the lanes, also of those that left, until they end
 	open        int           // all of these
 	queue       []*Lane       // that wait for a connection, longest first
 	wanted      atomic.Bool   // the queue is not empty
@@ -28,7 +29,7 @@ type Account struct {
 
 // NewAccount makes an Account without members. Lanes join it when they first act.
 func NewAccount(connections int, most Rate) *Account {
-	a := &Account{held: map[*Lane]int{}}
+	a := &Account{members: map[*Lane]bool{}, held: map[*Lane]int{}}
 	a.Configure(connections, most)
 	return a
 }
@@ -58,7 +59,7 @@ func (a *Account) join(l *Lane) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.held[l] += 0
+	a.members[l] = true
 }
 
 // quit ends the membership of a lane. What it still has under way is given back as it ends.
@@ -69,9 +70,7 @@ func (a *Account) quit(l *Lane) {
 	a.leave(l)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.held[l] == 0 {
-		delete(a.held, l)
-	}
+	delete(a.members, l)
 }
 
 // grant takes up to n messages out of the rate. wait is how long until more may begin; 0 if that does not
@@ -164,6 +163,9 @@ func (a *Account) disconnect(l *Lane) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.held[l]--
+	if a.held[l] == 0 {
+		delete(a.held, l)
+	}
 	a.open--
 	a.call()
 }
@@ -226,7 +228,7 @@ func (a *Account) tell(l *Lane, h *metLimit) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for other := range a.held {
+	for other := range a.members {
 		if other == l {
 			continue
 		}

@@ -133,9 +133,10 @@ func TestAccountOfAnother(t *testing.T) {
 		pass(10 * time.Minute)
 		old.mu.Lock()
 		defer old.mu.Unlock()
-		if old.open != 0 || len(old.queue) != 0 || old.window.open != 0 {
-			t.Errorf("%d connections, %d waiting, %d messages under way are left with the account", old.open,
-				len(old.queue), old.window.open)
+		if old.open != 0 || len(old.queue) != 0 || old.window.open != 0 || len(old.held) != 0 ||
+			old.members[a.lane] || !old.members[b.lane] {
+			t.Errorf("%d connections, %d waiting, %d messages under way are left with the account; %v, %v",
+				old.open, len(old.queue), old.window.open, old.held, old.members)
 		}
 		if n := a.spool.states()[relay.Relayed]; n != 20 {
 			t.Errorf("%d messages were relayed", n)
