@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"mailwhy/diagnose"
@@ -188,6 +189,12 @@ func (w *work) keep(as recall.State, why string) {
 
 // batch works on reports and stores what becomes of them as one transaction.
 func (p *Processor) batch(ctx context.Context, due []recall.Report) error {
+	if slices.ContainsFunc(due, func(r recall.Report) bool { return r.Event != nil && r.Tries == 1 }) {
+		// An event that came within a second of its message finds it now.
+		if err := p.o.Store.Flush(ctx); err != nil {
+			return err
+		}
+	}
 	works := make([]work, len(due))
 	changes := make([]recall.Change, len(due))
 	for i := range due {

@@ -335,6 +335,20 @@ func TestOvertakes(t *testing.T) {
 	}
 }
 
+// TestAtOnce: an event that comes before its message is written finds it a second later.
+func TestAtOnce(t *testing.T) {
+	w := newWorld(t)
+	m := relayedNow(w, w.message("a@x.example"))
+	w.comes("hook", w.bounced("e", "a@x.example", queueID(m)))
+	w.p.round(t.Context())
+	w.store.Relayed(m)
+	w.pass(time.Second)
+	w.p.round(t.Context())
+	if len(w.recorded(relay.EventBounced)) != 1 {
+		t.Errorf("recorded %+v, %d wait", w.events, w.store.Stat().Waiting)
+	}
+}
+
 // TestPartlySettled: a recipient that is relayed while others of its message wait is found in the spool, even
 // if it was not remembered.
 func TestPartlySettled(t *testing.T) {

@@ -211,6 +211,25 @@ func TestShuffled(t *testing.T) {
 	}
 }
 
+// TestEventIsNamedByAll: an id is one of its provider's and its source's: a mail may claim any.
+func TestEventIsNamedByAll(t *testing.T) {
+	b := newBox(t)
+	m := mail(1, begins, "a@x.example")
+	b.remember(m)
+	mailed, other, hooked := said("1", feedback.KindDelivered), said("1", feedback.KindComplained),
+		said("1", feedback.KindBounced)
+	mailed.Source, other.Provider = feedback.SourceDSN, "postmark"
+	for _, e := range []feedback.Event{mailed, other, hooked} {
+		got := b.apply(Change{Report: b.event(e), Effect: effect(m, &e, feedback.State(e.Kind), false)})
+		if got[0] == OutcomeDuplicate {
+			t.Errorf("%s of %s is taken for another one", e.Kind, e.Provider)
+		}
+	}
+	if n := len(b.of(m).Told); n != 3 {
+		t.Errorf("%d things are told", n)
+	}
+}
+
 // TestToldInFull: what was told comes back as it was.
 func TestToldInFull(t *testing.T) {
 	b := newBox(t)

@@ -211,6 +211,36 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFailedChange: a change that fails leaves nothing, and takes nothing along that came with it.
+func TestFailedChange(t *testing.T) {
+	b := newBox(t)
+	hold, held := make(chan struct{}), make(chan struct{})
+	go b.w.write(t.Context(), func(*tx) error { close(held); <-hold; return nil })
+	<-held // what comes now is one transaction
+	fails := errors.New("as the test asks")
+	failed, made := make(chan error), make(chan error)
+	go func() {
+		failed <- b.w.write(t.Context(), func(t *tx) error {
+			if err := t.addReport("INSERT INTO report (state, came, source, provider, body)"+
+				" VALUES ('waiting', 0, '', '', ?)", 1, []byte("x")); err != nil {
+				return err
+			}
+			return fails
+		})
+	}()
+	go func() { made <- b.Append(t.Context(), raw(b.clock(), 10)) }()
+	close(hold)
+	if err := <-failed; !errors.Is(err, fails) {
+		t.Errorf("the change that fails: %v", err)
+	}
+	if err := <-made; err != nil {
+		t.Errorf("the change beside it: %v", err)
+	}
+	if st := b.Stat(); st.Waiting != 1 || len(b.due()) != 1 {
+		t.Errorf("%d wait, %d are due; want the one", st.Waiting, len(b.due()))
+	}
+}
+
 // TestRelayedNeverWaits: what does not fit into the buffer is dropped and counted; the rest is remembered.
 func TestRelayedNeverWaits(t *testing.T) {
 	b := newBox(t)

@@ -371,6 +371,60 @@ func TestLaterFormatIsRefused(t *testing.T) {
 	}
 }
 
+// TestDamagedFile: a file that is no database, or whose pages are not, is refused with what helps.
+func TestDamagedFile(t *testing.T) {
+	for _, name := range []string{"no database", "damaged"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			b.remember(mail(1, begins, "a@x.example"))
+			b.Close()
+			content, err := os.ReadFile(b.o.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			from := 0
+			if name == "damaged" {
+				from = 4096
+			}
+			for i := from; i < len(content); i++ {
+				content[i] = 'x'
+			}
+			if err := os.WriteFile(b.o.Path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(b.o)
+			if err == nil {
+				s.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), "is damaged: move it") {
+				t.Errorf("Open: %v", err)
+			}
+		})
+	}
+}
+
+// TestSynced: what came is synced with its commit; what was relayed need not be.
+func TestSynced(t *testing.T) {
+	b := newBox(t)
+	level := func() (n int64) {
+		err := b.w.write(t.Context(), func(t *tx) (err error) {
+			n, _, err = t.Integer("PRAGMA synchronous")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := level(); n != 2 {
+		t.Errorf("changes are made with synchronous=%d, want 2, FULL", n)
+	}
+	b.remember(mail(1, begins, "a@x.example"))
+	if n := level(); n != 2 {
+		t.Errorf("after what was relayed was written: synchronous=%d, want 2, FULL", n)
+	}
+}
+
 // openKilled opens for reading what a kill -9 leaves of a store: the database with its log.
 func openKilled(t *testing.T, b *box) *Reader {
 	t.Helper()

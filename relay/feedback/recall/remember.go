@@ -115,7 +115,9 @@ func (s *Store) flush() (more bool) {
 func (s *Store) Flush(ctx context.Context) error {
 	for more := true; more; {
 		var list []remembered
-		list, more = s.buffer.take()
+		if list, more = s.buffer.take(); len(list) == 0 {
+			break
+		}
 		err := s.w.write(ctx, func(t *tx) error { return t.rememberAll(list) })
 		if err != nil {
 			s.buffer.dropped.Add(int64(len(list)))

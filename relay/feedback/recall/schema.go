@@ -134,8 +134,14 @@ func openReader(name string) (*sqlite.Conn, error) {
 	return c, nil
 }
 
-// named says which file an error is about.
-func named(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
+// named says which file an error is about, and what helps if that is damaged.
+func named(name string, err error) error {
+	if code := sqlite.Code(err); code == codeCorrupt || code == codeNotADB {
+		return fmt.Errorf("%s is damaged: move it and its -wal file away, which forgets what came back: %w",
+			name, err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
 
 // versionOf is the format of the database, 0 if it is empty. It refuses one that is not ours or is of a later
 // format.

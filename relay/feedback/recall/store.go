@@ -106,7 +106,8 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close writes what is in memory and closes the store.
+// Close writes what is in memory and closes the store. Who works on it, a Reporter and the processor, has
+// ended before.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.stop()
