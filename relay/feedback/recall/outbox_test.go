@@ -154,7 +154,7 @@ func TestConsume(t *testing.T) {
 	}
 	b.spool.failing(nil)
 	b.reopen()
-	for end := time.Now().Add(20 * time.Second); len(b.spool.put()) == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(b.spool.put()) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the answer did not reach the spool after a restart")
 		}
@@ -248,7 +248,7 @@ func TestReporter(t *testing.T) {
 		}
 		return list
 	}
-	for end := time.Now().Add(30 * time.Second); len(reports()) < len(want); {
+	for end := time.Now().Add(time.Minute); len(reports()) < len(want); {
 		time.Sleep(5 * time.Millisecond)
 		if time.Now().After(end) {
 			t.Fatalf("%d reports of %d", len(reports()), len(want))

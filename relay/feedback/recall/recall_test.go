@@ -125,7 +125,7 @@ func (b *box) reopen() {
 // written waits until what was told is written.
 func (b *box) written(n int64) {
 	b.t.Helper()
-	for end := time.Now().Add(20 * time.Second); b.Stat().Messages != n; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); b.Stat().Messages != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.t.Fatalf("%d messages are remembered, want %d", b.Stat().Messages, n)
 		}

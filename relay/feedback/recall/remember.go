@@ -48,7 +48,7 @@ func (s *Store) Relayed(m *relay.Message) {
 	r := remembered{copyOf(m), s.o.Now(), messageBytes + eachBytes*len(m.Recipients) + len(m.Subject)}
 	b := &s.buffer
 	b.mu.Lock()
-	if b.bytes+r.size > bufferBytes {
+	if b.bytes+r.size > s.o.bufferBytes {
 		b.mu.Unlock()
 		b.dropped.Add(1)
 		return

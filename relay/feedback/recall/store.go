@@ -26,8 +26,9 @@ type Options struct {
 	Stored  func(lane string) // called after an answer was put into the spool for a lane; optional
 
 	// For tests.
-	maxPages   int64         // of the database, as on a full disk; 0: no limit
-	flushAfter time.Duration // 0: flushAfter
+	maxPages    int64         // of the database, as on a full disk; 0: no limit
+	flushAfter  time.Duration // 0: flushAfter
+	bufferBytes int           // 0: bufferBytes
 }
 
 // Putter is the part of a relay.Spool that takes messages.
@@ -85,6 +86,9 @@ func Open(o Options) (*Store, error) {
 	}
 	if o.flushAfter == 0 {
 		o.flushAfter = flushAfter
+	}
+	if o.bufferBytes == 0 {
+		o.bufferBytes = bufferBytes
 	}
 	lock, err := lockFile(o.Path + ".lock")
 	if err != nil {
