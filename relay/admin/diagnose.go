@@ -32,6 +32,11 @@ type Refusal struct {
 	HeaderFrom   string `json:"header_from,omitempty"`   // domain of the From header
 	EnvelopeFrom string `json:"envelope_from,omitempty"` // domain of MAIL FROM
 	Size         int64  `json:"size,omitempty"`          // of the message, bytes
+
+	// At the stage remote, what the provider that told of it says beside the reply; see diagnose.Facts.
+	Provider      string `json:"provider,omitempty"`
+	ProviderType  string `json:"provider_type,omitempty"`
+	ProviderClass string `json:"provider_class,omitempty"`
 }
 
 // Explained is the answer to a Refusal: what was read of it, and its diagnosis; or only Error.
@@ -122,6 +127,7 @@ func (r *Refusal) symptom() (diagnose.Symptom, error) {
 		Stage: r.Stage, Text: r.Text, Upstream: r.Host, Final: r.Final,
 		Facts: diagnose.Facts{
 			Recipient: r.Recipient, HeaderFrom: r.HeaderFrom, EnvelopeFrom: r.EnvelopeFrom, Size: r.Size,
+			Provider: r.Provider, ProviderType: r.ProviderType, ProviderClass: r.ProviderClass,
 		},
 	}
 	switch {
@@ -129,8 +135,9 @@ func (r *Refusal) symptom() (diagnose.Symptom, error) {
 		return s, fmt.Errorf("stage %q is not known; use one of %s", r.Stage, stageNames())
 	case r.Reply != "" && r.Text != "":
 		return s, errors.New("reply and text exclude each other: a reply begins with a code, a text has none")
-	case strings.TrimSpace(r.Text) != "":
-		return s, nil
+	case strings.TrimSpace(r.Text) != "",
+		r.Reply == "" && r.Stage == diagnose.StageRemote && r.Provider != "":
+		return s, nil // a provider's own type says what happened, too
 	}
 	if s.Reply = diagnose.ParseReply(r.Reply); s.Reply.Code == 0 {
 		return s, errors.New("reply holds no reply: it begins with a code from 200 to 799; " +

@@ -53,6 +53,8 @@ func TestDiagnoseOne(t *testing.T) {
 		{`{"reply":"550-5.1.1 The account does not\r\n550 5.1.1 exist"}`, "Invalid Address", "user_unknown"},
 		{`{"reply":"535 5.7.8 Authentication failed","stage":"auth"}`, "Recipient Error", "auth_failed"},
 		{`{"text":"mailbox is full"}`, "Mailbox Full", "mailbox_full"},
+		{`{"stage":"remote","provider":"mailjet","provider_type":"hard_bounce","text":"user unknown"}`,
+			"Invalid Address", "user_unknown"},
 	} {
 		status, b := ask(t, server, tt.body)
 		var x Explained

@@ -37,7 +37,10 @@ func variants() []variant {
 	return []variant{
 		{name: "dkim", about: "signs with RSA, 2048 bits", conf: signing},
 		{name: "feedback", about: "remembers what was relayed", conf: hearing},
-		{name: "events", about: "and is told of it, up to 2,000 times a second", conf: hearing, beside: telling},
+		{
+			name: "events", about: "and is told of it, up to 2,000 times a second", conf: hearing,
+			beside: telling,
+		},
 	}
 }
 

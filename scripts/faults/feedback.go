@@ -25,8 +25,8 @@ import (
 const feedbackEvents = 1000
 
 // testFeedback lets a provider tell of bounces while the relay is killed, or its disk is full. The provider
-// does what all of them do: what is not answered 200 it tells again. Each bounce must become one report to the
-// sender, and no two.
+// does what all of them do: what is not answered 200 it tells again. Each bounce must become one report to
+// the sender, and no two.
 func testFeedback(ctx context.Context, s *site, r *result) {
 	f := newFeedbackRun(ctx, s, r, "")
 	f.telling(ctx, func() {
@@ -81,8 +81,8 @@ func newFeedbackRun(ctx context.Context, s *site, r *result, spool string) *feed
 	must(err, "starting the sink")
 	s.later(func() { sink.Close() })
 	hook, conf := s.freePort(), filepath.Join(dir, "relay.toml")
-	text := fmt.Sprintf("[[feedback.webhook]]\nprovider = \"postmark\"\ncredential = [%q]\n[feedback]\nlisten = %q\n",
-		"provider:"+secret, hook)
+	text := fmt.Sprintf("[feedback]\nlisten = %q\n"+
+		"[[feedback.webhook]]\nprovider = \"postmark\"\ncredential = [%q]\n", hook, "provider:"+secret)
 	must(os.WriteFile(conf, []byte(text), 0o600), "writing the configuration")
 	f := &feedbackRun{
 		result: r, sink: sink, hook: "http://" + hook + "/postmark",
@@ -119,14 +119,17 @@ func (f *feedbackRun) kill() {
 // recipient is the address of a message.
 func (f *feedbackRun) recipient(n int) string { return fmt.Sprintf("r%d@there.test", n) }
 
-// send relays the messages, and waits until they are remembered: a crash may forget those of the last seconds.
+// send relays the messages, and waits until they are remembered: a crash may forget those of the last
+// seconds.
 func (f *feedbackRun) send(ctx context.Context) {
 	c, err := smtptest.Greet(ctx, f.listen, "app.test", smtptest.ClientOptions{})
 	must(err, "connecting to the relay")
 	defer c.Close()
 	queued := regexp.MustCompile(`queued as (\S+)`)
 	for n := range feedbackEvents {
-		for _, line := range []string{"MAIL FROM:<app@client.test>", "RCPT TO:<" + f.recipient(n) + ">", "DATA"} {
+		for _, line := range []string{
+			"MAIL FROM:<app@client.test>", "RCPT TO:<" + f.recipient(n) + ">", "DATA",
+		} {
 			c.Say("%s", line)
 			_, err := c.Reply()
 			must(err, "sending")

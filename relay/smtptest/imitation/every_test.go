@@ -39,7 +39,8 @@ func enter(t *testing.T, i *imitation.Imitation, s *smtptest.Server) talk {
 	return k
 }
 
-// sends offers a message of a sender, up to the stage at which the provider refuses such a one, or to the end.
+// sends offers a message of a sender, up to the stage at which the provider refuses such a one, or to the
+// end.
 func (k talk) sends(from string, r imitation.Refusal, i *imitation.Imitation) {
 	k.t.Helper()
 	want := func(stage, otherwise string) string {
@@ -62,7 +63,8 @@ func (k talk) sends(from string, r imitation.Refusal, i *imitation.Imitation) {
 }
 
 // TestEveryImitation: each greets, shows its EHLO, takes a login, refuses a wrong one, takes a message in its
-// words, and refuses the null sender, an unverified sender, and a recipient and a message too many in its own.
+// words, and refuses the null sender, an unverified sender, and a recipient and a message too many in its
+// own.
 func TestEveryImitation(t *testing.T) {
 	all, err := imitation.Load()
 	if err != nil {
