@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type scene struct {
 	stop     func()
 	sender   *events.Sender
 	settings events.Settings
+	decide   atomic.Pointer[func(smtptest.Command) smtptest.Action]
 }
 
 // newScene starts a relay whose upstream's events come from the provider; feedback are further keys of
@@ -48,7 +50,8 @@ type scene struct {
 func newScene(t *testing.T, provider, feedback string) *scene {
 	t.Helper()
 	s := &scene{t: t, dir: t.TempDir(), provider: provider, log: &smtptest.Buffer{},
-		logged: &smtptest.Buffer{}, upstream: smtptest.New(t, smtptest.Options{Script: answer})}
+		logged: &smtptest.Buffer{}}
+	s.upstream = smtptest.New(t, smtptest.Options{Script: s.answer})
 	var err error
 	if s.signer, err = events.NewSigner(time.Now()); err != nil {
 		t.Fatal(err)
@@ -115,8 +118,8 @@ func (s *scene) load() *config.Config {
 	return cfg
 }
 
-// start starts the relay, again after stop.
-func (s *scene) start() {
+// open makes the relay, and runs nothing.
+func (s *scene) open() {
 	s.t.Helper()
 	var err error
 	s.app, err = New(Options{Config: s.load(), Stdout: s.log, Certificates: s,
@@ -124,6 +127,12 @@ func (s *scene) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// start starts the relay, again after stop.
+func (s *scene) start() {
+	s.t.Helper()
+	s.open()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.app.Run(ctx) })
@@ -133,6 +142,13 @@ func (s *scene) start() {
 
 // send sends a mail to recipients through the relay, and returns it as the provider has it.
 func (s *scene) send(to ...string) *events.Mail {
+	s.t.Helper()
+	s.submit(to...)
+	return s.taken(to...)
+}
+
+// submit hands a mail to the relay.
+func (s *scene) submit(to ...string) {
 	s.t.Helper()
 	c, err := smtptest.Greet(s.t.Context(), s.app.Addrs()[0].String(), "shop.test", smtptest.ClientOptions{})
 	if err != nil {
@@ -152,7 +168,6 @@ func (s *scene) send(to ...string) *events.Mail {
 	c.Say("DATA")
 	must(c.Expect(3))
 	must(c.Command("From: app@shop.test\r\nTo: %s\r\nSubject: hello\r\n\r\nhello\r\n.", to[0]))
-	return s.taken(to...)
 }
 
 // taken waits until the upstream has a mail for recipients, and returns it.
@@ -161,12 +176,21 @@ func (s *scene) taken(to ...string) (mail *events.Mail) {
 	smtptest.WaitFor(s.t, "the mail at the upstream", func() bool {
 		for _, m := range s.upstream.Messages() {
 			if len(m.To) == len(to) && m.To[0].Address == to[0] {
-				head, _, _ := strings.Cut(string(m.Content), "\r\n\r\n")
-				mail = &events.Mail{ID: idOf(to[0]), From: m.From, To: to, Header: []byte(head + "\r\n")}
+				mail = providerMail(&m)
 			}
 		}
 		return mail != nil
 	})
+	return mail
+}
+
+// providerMail is a mail as the provider has it.
+func providerMail(m *smtptest.Message) *events.Mail {
+	head, _, _ := strings.Cut(string(m.Content), "\r\n\r\n")
+	mail := &events.Mail{ID: idOf(m.To[0].Address), From: m.From, Header: []byte(head + "\r\n")}
+	for _, to := range m.To {
+		mail.To = append(mail.To, to.Address)
+	}
 	return mail
 }
 
@@ -176,8 +200,16 @@ func idOf(recipient string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// answers the end of data with an id.
-func answer(c smtptest.Command) smtptest.Action {
+// script lets a test decide what the upstream does, where it says anything.
+func (s *scene) script(f func(smtptest.Command) smtptest.Action) { s.decide.Store(&f) }
+
+// answer answers the end of data with an id.
+func (s *scene) answer(c smtptest.Command) smtptest.Action {
+	if f := s.decide.Load(); f != nil {
+		if a := (*f)(c); !a.IsZero() {
+			return a
+		}
+	}
 	if c.Stage != diagnose.StageEndOfData || c.Arrived == nil || len(c.Arrived.To) == 0 {
 		return smtptest.Action{}
 	}

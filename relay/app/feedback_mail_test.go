@@ -1,0 +1,191 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailwhy/relay"
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/events"
+	"mailwhy/relay/smtptest/imaptest"
+)
+
+// bounceScene is a scene with a listener for bounce mail and return paths of the relay's own.
+func bounceScene(t *testing.T, more string) *scene {
+	t.Helper()
+	s := newScene(t, "postmark", "")
+	s.stop()
+	s.conf = strings.Replace(s.conf, "[feedback]\n",
+		"[[listen]]\naddress = \"localhost:0\"\nrole = \"bounces\"\n[feedback]\n", 1) +
+		"[feedback.return_path]\naddress = \"b@bounces.test\"\nupstreams = [\"default\"]\n" + more
+	s.start()
+	return s
+}
+
+// deliver hands a mail to the listener for bounce mail, and returns the last reply.
+func (s *scene) deliver(from, to, content string) string {
+	s.t.Helper()
+	c, err := smtptest.Greet(s.t.Context(), s.app.Addrs()[1].String(), "mx.office.test",
+		smtptest.ClientOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Command("MAIL FROM:<%s>", from); err != nil {
+		s.t.Fatal(err)
+	}
+	c.Say("RCPT TO:<%s>", to)
+	r, err := c.Reply()
+	if err != nil || r.Code != 250 {
+		return r.String()
+	}
+	c.Say("DATA")
+	if err := c.Expect(3); err != nil {
+		s.t.Fatal(err)
+	}
+	c.Say("%s\r\n.", content)
+	if r, err = c.Reply(); err != nil {
+		s.t.Fatal(err)
+	}
+	return r.String()
+}
+
+// TestBounceListener: a bounce to a return path comes to the application's sender with category and fix,
+// once, though the provider tells of it too; other mail is refused.
+func TestBounceListener(t *testing.T) {
+	s := bounceScene(t, "")
+	m := s.send("joe@x.test")
+	path := m.From
+	if !strings.HasPrefix(path, "b+") || !strings.HasSuffix(path, "@bounces.test") {
+		t.Fatalf("the mail has the sender %q", path)
+	}
+	report := bounceMail(path, "joe@x.test", unknown, nil) // nothing comes back but the address
+	for _, tt := range []struct{ from, to, content, want string }{
+		{"", "b@bounces.test", report, "550 5.1.1 "},
+		{"", "b+1" + path[3:], report, "550 5.1.1 "},
+		{"", "joe@x.test", report, "550 5.1.1 "},
+		{"ann@x.test", path, "From: ann@x.test\r\nSubject: Re: hello\r\n\r\nThank you!\r\n", "550 5.7.1 "},
+		{"", path, report, "250 2.0.0 "},
+		{"", path, report, "250 2.0.0 "}, // again
+	} {
+		if got := s.deliver(tt.from, tt.to, tt.content); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("from <%s> to <%s>: %s, not %s", tt.from, tt.to, got, tt.want)
+		}
+	}
+	e := s.line(relay.EventBounced, "joe@x.test")
+	if e.Source != "dsn" || e.MatchedBy != "return_path" || e.Trust != relay.TrustProven || e.Diagnosis == nil ||
+		e.Diagnosis.Reason != "user_unknown" || len(e.Diagnosis.Fix) == 0 {
+		t.Errorf("%+v", e)
+	}
+	s.tell(m, events.Bounced, "joe@x.test", unknown)
+	s.settled()
+	text := s.bounce()
+	if !strings.Contains(text, "To: <app@shop.test>") || !strings.Contains(text, "X-Mailwhy-Fix:") {
+		t.Errorf("the bounce is\n%s", text)
+	}
+	s.stop()
+	if n, b := len(s.lines(relay.EventBounced, "joe@x.test")), len(s.bounces()); n != 1 || b != 1 {
+		t.Errorf("%d lines and %d bounces, not one each", n, b)
+	}
+	for _, got := range s.upstream.Messages() {
+		if got.From == "" && got.To[0].Address != "app@shop.test" {
+			t.Errorf("a bounce went to %s", got.To[0].Address)
+		}
+	}
+}
+
+// TestReturnPathPerRecipient: each recipient's report proves itself, of a message with several.
+func TestReturnPathPerRecipient(t *testing.T) {
+	s := bounceScene(t, "per_recipient = true\n")
+	s.submit("joe@x.test", "ann@x.test")
+	paths := map[string]string{}
+	smtptest.WaitFor(t, "two transactions", func() bool {
+		for _, m := range s.upstream.Messages() {
+			if m.From != "" && len(m.To) == 1 {
+				paths[m.To[0].Address] = m.From
+			}
+		}
+		return len(paths) == 2
+	})
+	// The address proves its own recipient, whoever else the report names.
+	s.deliver("", paths["joe@x.test"], bounceMail(paths["joe@x.test"], "joe@x.test", unknown, nil))
+	if e := s.line(relay.EventBounced, "joe@x.test"); e.Trust != relay.TrustProven {
+		t.Errorf("%+v", e)
+	}
+	s.settled()
+	if list := s.lines(relay.EventBounced, "ann@x.test"); len(list) > 0 {
+		t.Errorf("the other recipient bounced too: %+v", list)
+	}
+}
+
+// TestBounceMailbox: a bounce in an IMAP mailbox is explained, a person's reply stays as it was.
+func TestBounceMailbox(t *testing.T) {
+	server := imaptest.New(t, imaptest.Options{Username: "app@shop.test", Password: "secret"})
+	host, port, err := net.SplitHostPort(server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newScene(t, "postmark", "")
+	s.stop()
+	s.conf += fmt.Sprintf("[[feedback.mailbox]]\nname = \"office\"\nhost = %q\nport = %s\ntls = \"none\"\n"+
+		"username = \"app@shop.test\"\npassword = \"secret\"\nafter = \"delete\"\n", host, port)
+	s.start()
+	m := s.send("joe@x.test")
+	s.line(relay.EventRelayed, "joe@x.test")
+	person := "From: ann@x.test\r\nTo: app@shop.test\r\nSubject: Re: hello\r\n\r\nThank you!\r\n"
+	for _, mail := range []string{person, bounceMail("app@shop.test", "joe@x.test", unknown, m.Header)} {
+		if err := server.Append("INBOX", mail); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := s.line(relay.EventBounced, "joe@x.test")
+	if e.Source != "dsn" || e.MatchedBy != "queue_id" || e.Trust != relay.TrustLikely || e.Diagnosis == nil {
+		t.Errorf("%+v", e)
+	}
+	smtptest.WaitFor(t, "the bounce to be deleted", func() bool {
+		left, err := server.Mails("INBOX")
+		return err == nil && len(left) == 1
+	})
+	left, err := server.Mails("INBOX")
+	if err != nil || len(left) != 1 || !strings.Contains(left[0].Content, "Thank you!") || len(left[0].Flags) != 0 {
+		t.Errorf("left are %+v, %v", left, err)
+	}
+	s.stop()
+	if n := len(s.bounces()); n != 0 {
+		t.Errorf("%d bounces to somebody who has it already", n)
+	}
+}
+
+// TestBounceMaildir: the same from a maildir.
+func TestBounceMaildir(t *testing.T) {
+	s := newScene(t, "postmark", "")
+	s.stop()
+	dir := filepath.Join(s.dir, "maildir")
+	for _, sub := range []string{"new", "cur", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.conf += fmt.Sprintf("[[feedback.mailbox]]\nmaildir = %q\n", dir)
+	s.start()
+	m := s.send("joe@x.test")
+	s.line(relay.EventRelayed, "joe@x.test")
+	tmp := filepath.Join(dir, "tmp", "1.bounce")
+	report := bounceMail("app@shop.test", "joe@x.test", unknown, m.Header)
+	if err := os.WriteFile(tmp, []byte(report), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, "new", "1.bounce")); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.line(relay.EventBounced, "joe@x.test"); e.Source != "dsn" {
+		t.Errorf("%+v", e)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new", "1.bounce")); err != nil {
+		t.Error(err)
+	}
+}
