@@ -287,8 +287,9 @@ func TestFeedbackWrongProof(t *testing.T) {
 			m := s.send("joe@x.test")
 			s.line(relay.EventRelayed, "joe@x.test")
 			var err error
-			s.sender, err = events.New(events.Options{Provider: provider, URL: "http://hooks.test/" + provider,
-				Signer: newSigner(t), Key: "another key", Credential: "other:0123456789abcdef"})
+			s.sender, err = events.New(events.Options{Provider: provider, Signer: newSigner(t),
+				URL: "http://hooks.test/" + provider, Key: "another key",
+				Credential: "other:0123456789abcdef"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +317,8 @@ func newSigner(t *testing.T) *events.Signer {
 // bounceMail is a report by mail (RFC 3464) that returns a header.
 func bounceMail(to, recipient, reply string, header []byte) string {
 	return fmt.Sprintf("From: Mail Delivery System <MAILER-DAEMON@mx.office.test>\r\nTo: <%s>\r\n"+
-		"Return-Path: <>\r\nSubject: Undelivered Mail Returned to Sender\r\nMessage-ID: <1@mx.office.test>\r\n"+
+		"Return-Path: <>\r\nSubject: Undelivered Mail Returned to Sender\r\n"+
+		"Message-ID: <1@mx.office.test>\r\n"+
 		"Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"+
 		"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n"+
 		"Content-Type: text/plain\r\n\r\nI could not deliver your message.\r\n--b\r\n"+

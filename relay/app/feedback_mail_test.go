@@ -77,8 +77,8 @@ func TestBounceListener(t *testing.T) {
 		}
 	}
 	e := s.line(relay.EventBounced, "joe@x.test")
-	if e.Source != "dsn" || e.MatchedBy != "return_path" || e.Trust != relay.TrustProven || e.Diagnosis == nil ||
-		e.Diagnosis.Reason != "user_unknown" || len(e.Diagnosis.Fix) == 0 {
+	if e.Source != "dsn" || e.MatchedBy != "return_path" || e.Trust != relay.TrustProven ||
+		e.Diagnosis == nil || e.Diagnosis.Reason != "user_unknown" || len(e.Diagnosis.Fix) == 0 {
 		t.Errorf("%+v", e)
 	}
 	s.tell(m, events.Bounced, "joe@x.test", unknown)
@@ -151,7 +151,8 @@ func TestBounceMailbox(t *testing.T) {
 		return err == nil && len(left) == 1
 	})
 	left, err := server.Mails("INBOX")
-	if err != nil || len(left) != 1 || !strings.Contains(left[0].Content, "Thank you!") || len(left[0].Flags) != 0 {
+	if err != nil || len(left) != 1 || !strings.Contains(left[0].Content, "Thank you!") ||
+		len(left[0].Flags) != 0 {
 		t.Errorf("left are %+v, %v", left, err)
 	}
 	s.stop()
