@@ -1,13 +1,18 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	"mailwhy/config"
+	"mailwhy/relay/check"
+	"mailwhy/relay/check/senders"
 	"mailwhy/relay/feedback/webhook"
+	"mailwhy/relay/internal/dnsclient"
 )
 
 // WriteSetUp says what to enter at the provider of each webhook, as comments that can stand in a
@@ -62,4 +67,45 @@ func WebhookURL(cfg *config.Config, w *config.Webhook, withSecret bool) string {
 		u.User = url.UserPassword(user, "SECRET")
 	}
 	return u.String()
+}
+
+// returnDomain is the domain of our own return paths; "" without.
+func returnDomain(cfg *config.Config) string {
+	a := cfg.Feedback.ReturnPath.Address
+	return strings.ToLower(a[strings.LastIndexByte(a, '@')+1:])
+}
+
+// CheckReturnPath says whether bounces to our own return paths can come back: to where the MX records of
+// their domain lead (RFC 5321, 5.1). It says nothing where there are none. CheckSenders looks at their SPF.
+func CheckReturnPath(ctx context.Context, cfg *config.Config, dns senders.Resolver) []check.Line {
+	domain := returnDomain(cfg)
+	if domain == "" {
+		return nil
+	}
+	l := check.Line{Level: check.OK, Check: "mx", Domain: domain}
+	here := slices.ContainsFunc(cfg.Listen, func(l config.Listen) bool { return l.Role == "bounces" })
+	ours := check.Record{Type: "MX", Name: domain, Value: "10 " + cfg.Hostname}
+	answer, err := dns.Lookup(ctx, domain, dnsclient.MX)
+	switch {
+	case err != nil:
+		l.Level, l.Text = check.Warning, "where bounces come back to is not known: "+err.Error()
+	case len(answer.MX) == 0:
+		l.Level = check.Failure
+		l.Text = "the domain of feedback.return_path has no MX record, so bounces are lost"
+		l.Fix = "Publish one that leads to this relay's listener for bounces, or to the mailbox's server."
+		if here {
+			l.Records = []check.Record{ours}
+		}
+	default:
+		var hosts []string
+		for _, mx := range answer.MX {
+			hosts = append(hosts, mx.Host)
+		}
+		l.Text = "bounces come back to " + strings.Join(hosts, ", ")
+		if here && !slices.Contains(hosts, strings.ToLower(cfg.Hostname)) {
+			l.Level = check.Warning
+			l.Fix = "See that one of them is this relay, whose hostname is " + cfg.Hostname + "."
+		}
+	}
+	return []check.Line{l}
 }

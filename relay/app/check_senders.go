@@ -83,6 +83,9 @@ func (q *SenderQuery) upstream(cfg *config.Config, name string) senders.Upstream
 	if u.ReturnPath == "" {
 		u.ReturnPath = q.ReturnPath[""]
 	}
+	if u.ReturnPath == "" && slices.Contains(cfg.Feedback.ReturnPath.Upstreams, name) {
+		u.ReturnPath = returnDomain(cfg) // its SPF record is the one that counts
+	}
 	return u
 }
 

@@ -52,10 +52,8 @@ func newScene(t *testing.T, provider, feedback string) *scene {
 	s := &scene{t: t, dir: t.TempDir(), provider: provider, log: &smtptest.Buffer{},
 		logged: &smtptest.Buffer{}}
 	s.upstream = smtptest.New(t, smtptest.Options{Script: s.answer})
+	s.signer = testSigner(t)
 	var err error
-	if s.signer, err = events.NewSigner(time.Now()); err != nil {
-		t.Fatal(err)
-	}
 	s.sender, err = events.New(events.Options{Provider: provider, URL: "http://hooks.test/" + provider,
 		Signer: s.signer, Key: "a key"})
 	if err != nil {
@@ -76,6 +74,18 @@ func newScene(t *testing.T, provider, feedback string) *scene {
 	s.start()
 	return s
 }
+
+// testSigner signs for the topics of all scenes: a key takes its time to be made.
+func testSigner(t *testing.T) *events.Signer {
+	t.Helper()
+	s, err := onceSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var onceSigner = sync.OnceValues(func() (*events.Signer, error) { return events.NewSigner(time.Now()) })
 
 // proof are the keys of the webhook that prove the provider's requests.
 func (s *scene) proof() (text string) {

@@ -176,6 +176,7 @@ func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Lin
 	}
 	if o.dns {
 		lines = append(lines, app.CheckSenders(ctx, cfg, dns, &o.query.SenderQuery)...)
+		lines = append(lines, app.CheckReturnPath(ctx, cfg, dns)...)
 	}
 	return lines, nil
 }

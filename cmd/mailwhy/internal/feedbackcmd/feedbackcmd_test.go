@@ -140,8 +140,9 @@ func TestUnmatched(t *testing.T) {
 		out, err := s.run("", "list")
 		return err == nil && strings.Contains(out, "no message is remembered")
 	})
-	listed := s.want(`^\d+ +\S+ \S+Z  waiting +postmark  bounced ann@x.test  550 5.1.1 unknown  \(no message is`+
-		` remembered that it could be about\)  next try `, "", "list", "--state", "waiting", "--since", "1h")
+	listed := s.want(`^\d+ +\S+ \S+Z  waiting +postmark  bounced ann@x.test  550 5.1.1 unknown  \(no `+
+		`message is remembered that it could be about\)  next try `, "",
+		"list", "--state", "waiting", "--since", "1h")
 	id := strings.Fields(listed)[0]
 	s.want(`(?s)As it was read:.*"Recipient": "ann@x.test".*As it came:\n\{"RecordType":"Bounce","ID":1,`, "",
 		"show", id)
@@ -174,10 +175,11 @@ func TestTest(t *testing.T) {
 	s := newScene(t)
 	var answering sync.WaitGroup
 	answering.Go(func() {
+		tag := regexp.MustCompile(`(?m)^X-PM-Metadata-mw: (\S+)`)
 		var id string
 		smtptest.WaitFor(t, "the test message", func() bool {
 			for _, m := range s.upstream.Messages() {
-				if found := regexp.MustCompile(`(?m)^X-PM-Metadata-mw: (\S+)`).FindSubmatch(m.Content); found != nil {
+				if found := tag.FindSubmatch(m.Content); found != nil {
 					id = string(found[1])
 				}
 			}
@@ -185,9 +187,9 @@ func TestTest(t *testing.T) {
 		})
 		s.post(bounce("2", id, "nobody@x.test"))
 	})
-	s.want(`(?s)^queued as \S{24}\nrelayed; waiting for the event\n.*bounced, reported by postmark \(webhook, `+
-		`HardBounce\), matched by queue_id, trust proven\n    550 5.1.1 unknown\n    Invalid Address: `+
-		`user_unknown.*1\. Check the address`, "",
+	s.want(`(?s)^queued as \S{24}\nrelayed; waiting for the event\n.*bounced, reported by postmark `+
+		`\(webhook, HardBounce\), matched by queue_id, trust proven\n    550 5.1.1 unknown\n    Invalid `+
+		`Address: user_unknown.*1\. Check the address`, "",
 		"test", "postmark", "--from", "app@shop.test", "--to", "nobody@x.test", "--wait", "30s")
 	answering.Wait()
 	_, err := s.run("", "test", "postmark", "--from", "app@shop.test", "--to", "joe@x.test", "--wait", "4s")
@@ -214,7 +216,8 @@ func TestPipe(t *testing.T) {
 		out, err := s.run("", "list", "--source", "pipe")
 		return err == nil && strings.Contains(out, "bounced ann@x.test")
 	})
-	s.want(`^not a bounce: nothing was done with it\n$`, "From: ann@x.test\r\nSubject: hello\r\n\r\nHello!\r\n")
+	s.want(`^not a bounce: nothing was done with it\n$`,
+		"From: ann@x.test\r\nSubject: hello\r\n\r\nHello!\r\n")
 	away := *s.cfg
 	away.Admin.Socket = filepath.Join(t.TempDir(), "admin.sock")
 	if _, err := run(t, &away, report); !errors.Is(err, errTempFail) {
