@@ -415,11 +415,11 @@ func TestSilentServer(t *testing.T) {
 		}
 		return toServer, toClient
 	})
-	w.o.Timeout, w.o.Renew = 20*time.Millisecond, 20*time.Millisecond
+	w.o.Timeout, w.o.Renew = 150*time.Millisecond, 20*time.Millisecond
 	w.append("INBOX", bounceMail(1))
 	w.run()
 	smtptest.WaitFor(t, "the bounce", func() bool { return len(w.inbox.subjects()) > 0 })
-	if !strings.Contains(w.log.String(), "did not answer within 20ms") {
+	if !strings.Contains(w.log.String(), "did not answer within 150ms") {
 		t.Errorf("log:\n%s", w.log)
 	}
 }

@@ -59,7 +59,7 @@ func NewMaildir(o MaildirOptions) (*Maildir, error) {
 func (m *Maildir) Run(ctx context.Context) {
 	m.recall()
 	events, stop := m.watch()
-	defer stop()
+	defer func() { stop() }()
 	wait := m.o.Backoff
 	for ctx.Err() == nil {
 		pause := m.o.Poll
@@ -73,23 +73,23 @@ func (m *Maildir) Run(ctx context.Context) {
 			wait = m.o.Backoff
 		}
 		m.report(err, pause)
+		if err != nil { // the directory may be another one when it is there again
+			stop()
+			events, stop = nil, func() {}
+		} else if events == nil {
+			if events, stop = m.watch(); events != nil {
+				continue // what came before it was watched
+			}
+		}
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-		case <-eventsUnless(err, events):
+		case <-events: // none after an error: it is waited for, whatever arrives
 			drain(events)
 		}
 		t.Stop()
 	}
-}
-
-// eventsUnless are the events, or none after an error: it is waited for, whatever arrives.
-func eventsUnless(err error, events chan fsnotify.Event) chan fsnotify.Event {
-	if err != nil {
-		return nil
-	}
-	return events
 }
 
 // drain takes the events that are there: one scan serves them all.
