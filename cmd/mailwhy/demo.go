@@ -130,7 +130,7 @@ func (d *demoRun) makeUpstream() (err error) {
 		return err
 	}
 	d.later, err = practicecmd.New(practicecmd.Options{URL: "http://" + d.webhooks + "/brevo",
-		Provider: "brevo", After: demoAfter, Speed: 1, Log: func(string, string) {}})
+		Provider: "brevo", After: demoAfter, Speed: 600, Log: func(string, string) {}})
 	if err != nil {
 		return err
 	}
