@@ -114,6 +114,7 @@ func newFeedbackCommand() *cobra.Command {
 	return feedbackcmd.New(feedbackcmd.Options{
 		Usage:    func(err error) error { return &exitError{exitUsage, err} },
 		TempFail: func(err error) error { return &exitError{exitTempFail, err} },
+		SendBack: func(err error) error { return &exitError{exitDataErr, err} },
 		Flags:    l.register,
 		Load:     l.load,
 	})
@@ -125,6 +126,7 @@ const (
 	exitUsage   = 2 // a mistake in usage or configuration
 
 	exitTempFail = 75 // EX_TEMPFAIL of sysexits.h: a mail server keeps the mail and tries again
+	exitDataErr  = 65 // what came is not for us, and is to be sent back (sysexits.h)
 )
 
 // exitError is an error that chooses the exit status. With a nil err nothing is printed: all was said.

@@ -22,6 +22,8 @@ type Options struct {
 	Flags func(*cobra.Command) // adds the flags that find the relay
 	// TempFail marks what a mail server is to try again: EX_TEMPFAIL of sysexits.h.
 	TempFail func(error) error
+	// SendBack marks what a mail server is to send back to its sender: EX_DATAERR.
+	SendBack func(error) error
 	Load     func() (*config.Config, error) // reads what the flags choose
 }
 
@@ -52,7 +54,7 @@ its end. These commands show the reports that wait for their effect or could hav
 
 Without a subcommand it reads a bounce mail from standard input and hands it to the relay that runs,
 as the end of a mail server's alias: "|mailwhy feedback". The exit status is 75 when the mail is to be
-tried again, and 0 when it was taken or is no bounce.
+tried again, and 65 for a person's mail, which is not for a program: the mail server sends it back.
 
   mailwhy feedback < bounce.eml
   mailwhy feedback list --state unmatched
@@ -60,7 +62,7 @@ tried again, and 0 when it was taken or is no bounce.
   mailwhy feedback test ses --from app@shop.example --to bounce@simulator.amazonses.com`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.pipe(c.Context(), c.InOrStdin(), c.OutOrStdout())
+			return f.pipe(c.Context(), c.InOrStdin())
 		},
 	}
 	o.Flags(c)
@@ -119,7 +121,7 @@ func (f *command) client() (*admin.Client, error) {
 
 // pipe hands a mail to the relay. Whatever goes wrong, the mail server keeps the mail and tries again: a
 // configuration with a mistake in it, too.
-func (f *command) pipe(ctx context.Context, in io.Reader, out io.Writer) error {
+func (f *command) pipe(ctx context.Context, in io.Reader) error {
 	if terminal(in) {
 		return f.o.Usage(errors.New("a mail is read from standard input: mailwhy feedback < bounce.eml"))
 	}
@@ -136,7 +138,8 @@ func (f *command) pipe(ctx context.Context, in io.Reader, out io.Writer) error {
 		return f.o.TempFail(err)
 	}
 	if !taken {
-		fmt.Fprintln(out, "not a bounce: nothing was done with it")
+		return f.o.SendBack(errors.New("this is a person's mail, not a report, and this address is read " +
+			"by a program: nothing was done with it"))
 	}
 	return nil
 }
