@@ -88,6 +88,12 @@ func (c *Config) validateBounceMail(report reportFunc) {
 			`name the upstreams that report by mail to the sender, as in ["office"]`)
 	}
 	c.checkUpstreams("feedback.return_path.upstreams", r.Upstreams, report)
+	for i, name := range r.Upstreams {
+		if u := c.Upstream[name]; u != nil && u.IsAPI() {
+			report(fmt.Sprintf("feedback.return_path.upstreams[%d]", i),
+				fmt.Sprintf("%q is an HTTP API, which has a return path of its own", name), "leave it out")
+		}
+	}
 	for i := range c.Listen {
 		if c.Listen[i].Role == roleBounces && r.Address == "" {
 			report(fmt.Sprintf("listen[%d].role", i), `is "bounces", but feedback.return_path is not set`,
