@@ -18,6 +18,15 @@ const ownDescriptors = 32
 // file of a large content.
 const perConnection = 2
 
+// storeDescriptors are those of the store of feedback: its connections to the database, and the lock.
+const storeDescriptors = 16
+
+// hookConnections is how many connections the webhooks take at a time. Providers wait and come again, so that
+// they have a small share of what there is.
+func hookConnections(limit int) int {
+	return max(4, min(config.FeedbackConnections, limit/16))
+}
+
 // descriptorLimit is how many files the process may have open. Go's runtime has raised it as far as it could.
 func descriptorLimit() int {
 	var l unix.Rlimit
@@ -34,7 +43,14 @@ func descriptorLimit() int {
 func fit(cfg *config.Config, limit int) *config.Config {
 	c := *cfg
 	c.Warnings = slices.Clone(cfg.Warnings)
-	spare := max(limit-ownDescriptors, 4*perConnection)
+	own := ownDescriptors
+	if cfg.Feedback.On() {
+		own += storeDescriptors
+	}
+	if cfg.Feedback.Listen != "" {
+		own += hookConnections(limit)
+	}
+	spare := max(limit-own, 4*perConnection)
 	spare -= fitUpstreams(&c, spare/2/perConnection, limit) * perConnection
 	if most := spare / perConnection; c.SMTPD.MaxConnections > most {
 		c.Warnings = append(c.Warnings, tooFew("smtpd.max_connections", c.SMTPD.MaxConnections, most, limit))

@@ -34,6 +34,32 @@ func TestFit(t *testing.T) {
 	}
 }
 
+// TestFitFeedback: the webhooks and the store need their share, where there are any.
+func TestFitFeedback(t *testing.T) {
+	for _, tt := range []struct {
+		limit, clients int
+		hooks, pipe    bool
+	}{
+		{1024, 476, false, false}, {1024, 468, false, true}, {1024, 436, true, true},
+		{1 << 20, 1000, true, true}, {64, 3, true, true},
+	} {
+		given := config.Default()
+		given.Upstream = map[string]*config.Upstream{"default": config.DefaultUpstream()}
+		given.Feedback.Pipe = tt.pipe
+		if tt.hooks {
+			given.Feedback.Listen = "127.0.0.1:9126"
+		}
+		if got := fit(given, tt.limit).SMTPD.MaxConnections; got != tt.clients {
+			t.Errorf("%+v: %d clients", tt, got)
+		}
+	}
+	for limit, want := range map[int]int{1: 4, 1024: 64, 1 << 20: 256} {
+		if got := hookConnections(limit); got != want {
+			t.Errorf("%d open files: %d connections for webhooks, not %d", limit, got, want)
+		}
+	}
+}
+
 // TestFitUpstreams: several upstreams share what there is; one that wants less than its share keeps what it
 // wants.
 func TestFitUpstreams(t *testing.T) {

@@ -161,7 +161,7 @@ func (d *hookDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve answers on l until shutdown; front is the certificate in force of the front door, for one of its own.
 func (d *hookDoor) serve(l net.Listener, withTLS bool, front func() *tls.Config) error {
-	l = netutil.LimitListener(l, config.FeedbackConnections)
+	l = netutil.LimitListener(l, hookConnections(descriptorLimit()))
 	if withTLS {
 		l = tls.NewListener(l, &tls.Config{
 			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
