@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/relay"
+	"mailwhy/relay/feedback"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
 )
@@ -19,17 +21,23 @@ import (
 const followEvery = 250 * time.Millisecond
 
 func newLogCommand() *cobra.Command {
-	var w logView
+	w := logView{shown: map[string]bool{}}
 	var follow bool
+	var l local
 	c := &cobra.Command{
 		Use:   "log [FILE]",
 		Short: "Show a delivery log in words",
 		Long: `Reads a delivery log, from FILE or standard input, and shows each event as a line, and each
 refusal with its category, cause and fix. The flags choose lines: a line must match all of them, and
 a flag given more than once matches any of its values. Lines that are not events are shown
-unchanged, unless a filter is given.`,
+unchanged, unless a filter is given.
+
+With --id and -c or --spool it goes on to what came back for the message after the log ends, or
+before it was rotated: bounces that a provider told of later, from the relay of that
+configuration.`,
 		Args: cobra.MaximumNArgs(1),
 	}
+	l.register(c)
 	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")
 	c.Flags().StringSliceVar(&w.from, "from", nil, "sender `address`, or @domain")
 	c.Flags().StringSliceVar(&w.to, "to", nil, "recipient `address`, or @domain")
@@ -42,7 +50,7 @@ unchanged, unless a filter is given.`,
 	c.RunE = func(c *cobra.Command, args []string) error {
 		w.out = bufio.NewWriter(c.OutOrStdout())
 		if len(args) == 0 || args[0] == "-" {
-			return w.show(c.InOrStdin())
+			return errors.Join(w.show(c.InOrStdin()), w.goOn(c.Context(), &l))
 		}
 		if follow {
 			return w.follow(c.Context(), args[0])
@@ -52,7 +60,7 @@ unchanged, unless a filter is given.`,
 			return err
 		}
 		defer f.Close()
-		return w.show(f)
+		return errors.Join(w.show(f), w.goOn(c.Context(), &l))
 	}
 	return c
 }
@@ -60,10 +68,12 @@ unchanged, unless a filter is given.`,
 // logView chooses lines of a delivery log and shows them.
 type logView struct {
 	ids, from, to, categories, events []string
-	json                              bool
-	out                               *bufio.Writer
-	partial                           []byte // a line whose end was not there yet, at most maxLine bytes
-	long                              bool   // it has more
+
+	json    bool
+	out     *bufio.Writer
+	shown   map[string]bool // what came back, by event id and recipient
+	partial []byte          // a line whose end was not there yet, at most maxLine bytes
+	long    bool            // it has more
 }
 
 // show reads r to its end. An unfinished last line is shown too.
@@ -135,9 +145,38 @@ func (w *logView) line(b []byte) {
 	case !w.chosen(&l):
 	case w.json:
 		w.out.Write(b)
+		w.shown[l.EventID+" "+l.To] = true
 	default:
 		w.out.Write(deliverylog.AppendText(nil, &l))
+		w.shown[l.EventID+" "+l.To] = true
 	}
+}
+
+// goOn shows what came back for the wanted messages and was not among the lines, from the relay that l names.
+func (w *logView) goOn(ctx context.Context, l *local) error {
+	if len(w.ids) == 0 || l.file == "" && l.spool == "" {
+		return nil
+	}
+	cfg, err := l.load()
+	if err != nil {
+		return err
+	}
+	for _, id := range w.ids {
+		list, err := remembered(ctx, cfg, id)
+		if err != nil && !errors.Is(err, relay.ErrNotFound) {
+			return errors.Join(err, w.out.Flush())
+		}
+		for _, m := range list {
+			for _, told := range m.Told {
+				e := (*feedback.Told)(&told).Event(m.Message)
+				line := record.New(&e)
+				if w.chosen(&line) && !w.shown[line.EventID+" "+line.To] {
+					w.line(append(line.AppendJSON(nil), '\n'))
+				}
+			}
+		}
+	}
+	return w.out.Flush()
 }
 
 // chooses reports whether anything is chosen at all.

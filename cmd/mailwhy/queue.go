@@ -218,14 +218,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 // remembered prints what is known of a message that has left the queue: what came back for it, if feedback is
 // on.
 func (q *queueFlags) remembered(ctx context.Context, cfg *config.Config, id string, w io.Writer) error {
-	list, err := client(cfg).Remembered(ctx, id)
-	if errors.Is(err, admin.ErrNotRunning) {
-		var store *recall.Reader
-		if store, err = recall.OpenReader(app.FeedbackStore(cfg)); err == nil {
-			defer store.Close()
-			list, err = app.Remembered(ctx, store, id)
-		}
-	}
+	list, err := remembered(ctx, cfg, id)
 	switch {
 	case err != nil || len(list) == 0:
 		return fmt.Errorf("%s is not in the queue; what became of it is in the delivery log", id)
@@ -233,6 +226,20 @@ func (q *queueFlags) remembered(ctx context.Context, cfg *config.Config, id stri
 		return json.NewEncoder(w).Encode(list)
 	}
 	return feedbackcmd.PrintRemembered(w, list)
+}
+
+// remembered asks the relay, or its store if it does not run, what is known of a message that was relayed.
+func remembered(ctx context.Context, cfg *config.Config, id string) ([]admin.Remembered, error) {
+	list, err := client(cfg).Remembered(ctx, id)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return list, err
+	}
+	store, err := recall.OpenReader(app.FeedbackStore(cfg))
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return app.Remembered(ctx, store, id)
 }
 
 // act changes the messages that are selected, and prints what became of each.
