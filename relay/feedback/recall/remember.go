@@ -111,13 +111,19 @@ func (s *Store) flush() (more bool) {
 	return more
 }
 
-// Flush writes what Relayed was told so far, and waits until that is durable.
+// enough reports whether there are messages for a transaction.
+func (b *buffer) enough() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.list) >= flushMost
+}
+
+// Flush writes what Relayed was told so far, and waits until that is durable, and until all that is being
+// written already is there.
 func (s *Store) Flush(ctx context.Context) error {
 	for more := true; more; {
 		var list []remembered
-		if list, more = s.buffer.take(); len(list) == 0 {
-			break
-		}
+		list, more = s.buffer.take()
 		err := s.w.write(ctx, func(t *tx) error { return t.rememberAll(list) })
 		if err != nil {
 			s.buffer.dropped.Add(int64(len(list)))

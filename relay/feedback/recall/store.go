@@ -105,7 +105,7 @@ func Open(o Options) (*Store, error) {
 		buffer: buffer{full: make(chan struct{}, 1)},
 		claims: claims{byMessage: map[claimKey]*claim{}, byToken: map[relay.Token]claimKey{}},
 	}
-	s.done.Go(func() { s.w.run(s.buffer.full, o.flushAfter, s.flush) })
+	s.done.Go(func() { s.w.run(&s.buffer, o.flushAfter, s.flush) })
 	s.done.Go(func() { s.housekeep(ctx) })
 	return s, nil
 }

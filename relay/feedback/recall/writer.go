@@ -132,8 +132,8 @@ func (w *writer) write(ctx context.Context, do func(*tx) error) error {
 func (w *writer) stop() { w.once.Do(func() { close(w.closing) }) }
 
 // run makes changes until stop, and then those that still wait. flush writes what is in the buffer, a while
-// after full fired, or at once when it does again; more reports that there is more.
-func (w *writer) run(full <-chan struct{}, after time.Duration, flush func() (more bool)) {
+// after the first message came, or at once when there are enough; more reports that there is more.
+func (w *writer) run(b *buffer, after time.Duration, flush func() (more bool)) {
 	defer close(w.ended)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -142,10 +142,10 @@ func (w *writer) run(full <-chan struct{}, after time.Duration, flush func() (mo
 		select {
 		case ch := <-w.changes:
 			w.makeAll(w.gather(ch))
-		case <-full:
-			if soon {
+		case <-b.full:
+			if b.enough() {
 				timer.Reset(0)
-			} else {
+			} else if !soon {
 				timer.Reset(after)
 			}
 			soon = true
