@@ -31,8 +31,7 @@ func Check(cfg *config.Config) error {
 		_, errTemplates = dsn.New(composer)
 	}
 	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
-	_, errHooks := newHooks(cfg, sns.NewFetcher(http.DefaultTransport), slog.New(slog.DiscardHandler))
-	errs := []error{errEngine, errTemplates, errTLS, errHooks}
+	errs := []error{errEngine, errTemplates, errTLS, checkFeedback(cfg)}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
 		_, err := upstreamOptions(cfg, name)
 		if cfg.Upstream[name].IsAPI() {
@@ -46,6 +45,15 @@ func Check(cfg *config.Config) error {
 	}
 	access, errAccess := accessOf(cfg)
 	return errors.Join(append(errs, cfg.CheckUsers(), errAccess, smtpd.CheckOpen(listens(cfg), access))...)
+}
+
+// checkFeedback is Check for the ways by which feedback comes in.
+func checkFeedback(cfg *config.Config) error {
+	r := &Relay{log: slog.New(slog.DiscardHandler)}
+	_, errHooks := newHooks(cfg, sns.NewFetcher(http.DefaultTransport), r.log)
+	_, errPaths := newReturnPaths(cfg, make([]byte, 32))
+	_, errBoxes := r.newBoxes(cfg)
+	return errors.Join(errHooks, errPaths, errBoxes)
 }
 
 // checkAPIUpstream asks an upstream that is an HTTP API.

@@ -102,6 +102,33 @@ func TestHookMistakes(t *testing.T) {
 	}
 }
 
+// TestBounceMailMistakes: what only the rooms of bounce mail can see names its key.
+func TestBounceMailMistakes(t *testing.T) {
+	short := filepath.Join(t.TempDir(), "short.key")
+	if err := os.WriteFile(short, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ rest, want string }{
+		{"[feedback.return_path]\naddress = \"b@bounces.test\"\nupstreams = [\"default\"]\nkey_file = \"" +
+			short + "\"\n", "feedback.return_path: return path: a key has 7 bytes"},
+		{"[feedback.return_path]\naddress = \"" + strings.Repeat("b", 40) + "@bounces.test\"\n" +
+			"upstreams = [\"default\"]\n", "feedback.return_path: return path "},
+		{"[[feedback.mailbox]]\nmaildir = \"/m\"\nafter = \"move:a/b\"\n",
+			"feedback.mailbox[0]: \"a/b\" is not a folder of a maildir"},
+		{"[[feedback.mailbox]]\nhost = \"imap.test\"\nusername = \"u\"\npassword = \"hunter2\"\n" +
+			"ca_file = \"" + short + "\"\n", "feedback.mailbox[0]: "},
+	} {
+		cfg, err := hookConfig(t, "pipe = true\n"+tt.rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Check(cfg)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", tt.rest, err)
+		}
+	}
+}
+
 // memoryJournal keeps reports for a test.
 type memoryJournal struct {
 	mu   sync.Mutex
