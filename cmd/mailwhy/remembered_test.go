@@ -28,10 +28,10 @@ func TestWhatCameBack(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	file := filepath.Join(dir, "relay.toml")
-	conf := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[[listen]]\naddress = \"127.0.0.1:0\"\n"+
-		"[feedback]\nlisten = \"127.0.0.1:0\"\nnotice = \"never\"\n[[feedback.webhook]]\n"+
-		"provider = \"postmark\"\ncredential = \"?key=0123456789abcdef\"\n[upstream.default]\nurl = %q\n", dir,
-		upstream.URL())
+	conf := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[[listen]]\n"+
+		"address = \"127.0.0.1:0\"\n[feedback]\nlisten = \"127.0.0.1:0\"\nnotice = \"never\"\n"+
+		"[[feedback.webhook]]\nprovider = \"postmark\"\ncredential = \"?key=0123456789abcdef\"\n"+
+		"[upstream.default]\nurl = %q\n", dir, upstream.URL())
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 		Settings:   func() processor.Settings { return processorSettings(r.cfg.Load()) },
 		Diagnose:   func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		Count:      r.countReport,
-		NoticesDue: func() { f.reporter.Kick() },
+		NoticesDue: func() { f.reporter.Kick(); r.reporter.Kick() }, // also a success that the spool owes
 	})
 	f.reporter = report.New(report.Options{
 		Spool: f.store, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,
