@@ -40,6 +40,9 @@ func Open(open func() (io.ReadCloser, error), n Needs) (content io.ReadCloser, c
 	s := &scan{needs: n}
 	err = (&walk{in: newInput(first), to: s}).content()
 	first.Close()
+	if err == nil {
+		err = s.finish()
+	}
 	if err != nil {
 		return nil, false, err
 	}

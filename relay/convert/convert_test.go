@@ -323,6 +323,9 @@ func FuzzConvert(f *testing.F) {
 		if !ascii(got) {
 			t.Fatalf("it is not 7-bit: %q", got)
 		}
+		if strings.Contains(strings.ReplaceAll(content, "\r\n", ""), "\n") {
+			return // what is stored has no bare LF, and here the header would end with it
+		}
 		before, _, _ := strings.Cut(content, "\r\n\r\n")
 		after, _, _ := strings.Cut(got, "\r\n\r\n")
 		if a, b := strings.Count(before, "\nFrom:"), strings.Count(after, "\nFrom:"); a != b {

@@ -2,7 +2,9 @@ package convert
 
 import (
 	"bytes"
+	stdbase64 "encoding/base64"
 	"mime"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -56,10 +58,11 @@ func isAddresses(name string) bool {
 // encodeParameters encodes the parameters of a type (RFC 2231, 4).
 func encodeParameters(value string) (string, error) {
 	full, params, err := mime.ParseMediaType(value)
-	if err == nil && ascii(full) {
-		if value = mime.FormatMediaType(full, params); value != "" && ascii(value) {
-			return value, nil
-		}
+	if err != nil {
+		full, params = loosely(value)
+	}
+	if value = mime.FormatMediaType(full, params); value != "" && ascii(value) {
+		return value, nil
 	}
 	return "", &Error{"the parameters of a Content- field have 8-bit bytes and cannot be read"}
 }
@@ -106,13 +109,20 @@ func isEncodedWord(s string) bool {
 	return strings.HasPrefix(s, "=?") && strings.HasSuffix(s, "?=") && len(s) > 6
 }
 
+// maxUnknown is how many bytes of unknownCharset an encoded word has room for (RFC 2047, 2: it has 75
+// characters at most).
+const maxUnknown = (75 - len("=?"+unknownCharset+"?b??=")) / 4 * 3
+
 // encodedWords is a text as encoded words (RFC 2047, 2), in base64: they may stand anywhere.
 func encodedWords(text string) string {
-	charset := "utf-8"
-	if !utf8.ValidString(text) {
-		charset = unknownCharset
+	if utf8.ValidString(text) {
+		return mime.BEncoding.Encode("utf-8", text)
 	}
-	return mime.BEncoding.Encode(charset, text)
+	var words []string
+	for piece := range slices.Chunk([]byte(text), maxUnknown) {
+		words = append(words, "=?"+unknownCharset+"?b?"+stdbase64.StdEncoding.EncodeToString(piece)+"?=")
+	}
+	return strings.Join(words, " ")
 }
 
 // maxFolded is where lines are folded (RFC 5322, 2.1.1).

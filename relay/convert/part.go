@@ -41,6 +41,8 @@ type part struct {
 	frozen  bool // nothing in it may change (multipart/signed)
 	whole   bool // it may be 7bit only, and not be encoded (RFC 2046, 5.2.2 and 5.2.3)
 	encoded encoding
+
+	parts int // that were found in a multipart so far
 }
 
 // newPart reads the header of a part.
@@ -50,14 +52,15 @@ func newPart(h []byte, parent *part, n int) *part {
 	if parent != nil && parent.kind == kindMultipart && parent.subtype == "digest" {
 		p.text, p.kind = false, kindMessage // RFC 2046, 5.1.5
 	}
+	labelled := false
 	eachField(h, func(name string, field []byte) {
 		value := unfolded(field)
-		switch name {
-		case "content-type":
+		switch {
+		case name == "content-type" && !p.typed: // of several the first counts, as it does for readers
 			p.setType(value)
-		case "content-transfer-encoding":
-			p.encoded = encoding(strings.ToLower(strings.TrimSpace(value)))
-		case "mime-version":
+		case name == "content-transfer-encoding" && !labelled:
+			p.encoded, labelled = encodingOf(value), true
+		case name == "mime-version":
 			p.mime = true
 		}
 	})
@@ -72,17 +75,20 @@ func newPart(h []byte, parent *part, n int) *part {
 func (p *part) setType(value string) {
 	full, params, err := mime.ParseMediaType(value)
 	if err != nil {
-		full, _, _ = strings.Cut(strings.ToLower(value), ";")
+		full, params = loosely(value)
 	}
-	major, minor, _ := strings.Cut(strings.TrimSpace(full), "/")
+	boundary := strings.TrimRight(params["boundary"], " \t") // it never ends with a blank (RFC 2046, 5.1.1)
+	major, minor, _ := strings.Cut(full, "/")
 	p.typed, p.text, p.kind, p.subtype = true, major == "text", kindLeaf, minor
 	switch {
-	case major == "multipart" && params["boundary"] != "" && ascii(params["boundary"]):
-		p.kind, p.boundary = kindMultipart, params["boundary"]
+	case major == "multipart" && boundary != "" && ascii(boundary):
+		p.kind, p.boundary = kindMultipart, boundary
 	case major == "multipart":
 		p.whole = true
 	case major == "message" && (minor == "rfc822" || minor == "global"):
 		p.kind = kindMessage
+	case major == "message" && strings.HasPrefix(minor, "global-"):
+		p.text = true // these may be encoded (RFC 6533)
 	case major == "message":
 		p.whole = true
 	}

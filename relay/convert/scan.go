@@ -20,6 +20,7 @@ type scan struct {
 	needs Needs
 	parts []action // by number
 	found bool     // something has to be done
+	loose []*part  // multiparts with 8-bit bytes before their first part
 
 	line  int    // bytes of the body's line so far
 	long  bool   // a line of the body is too long
@@ -87,13 +88,10 @@ func (s *scan) ended(p *part) error {
 	switch {
 	case p.frozen:
 		return errFrozen
+	case p.encoded == quotedPrintable, p.encoded == base64:
+		a.to = p.encoded // what does not belong there is taken out, and lines are broken
 	case p.whole:
 		return &Error{"a part of the type message or multipart has to be encoded, which is not allowed"}
-	case p.encoded == quotedPrintable, p.encoded == base64:
-		if !eight {
-			return nil // long lines of an encoding are the encoder's fault, and can be read
-		}
-		a.to = p.encoded // what does not belong there is taken out
 	case p.encoded != sevenBit && p.encoded != eightBit && p.encoded != binary:
 		return &Error{fmt.Sprintf("the encoding %.40q of a part is not known", string(p.encoded))}
 	case p.text:
@@ -113,6 +111,19 @@ func (s *scan) around(p *part, b []byte, boundary bool) error {
 		return errFrozen
 	}
 	s.found = true
+	if p.parts == 0 {
+		s.loose = append(s.loose, p)
+	}
+	return nil
+}
+
+// finish is called at the end of the content.
+func (s *scan) finish() error {
+	for _, p := range s.loose {
+		if p.parts == 0 { // readers show its text, so it must not be thrown away
+			return &Error{"a multipart with 8-bit bytes has no part"}
+		}
+	}
 	return nil
 }
 

@@ -101,6 +101,7 @@ func (w *walk) multipart(p *part, depth int) (stop, error) {
 	w.open = append(w.open, p.boundary)
 	s, err := w.text(p)
 	for err == nil && s.level == level && !s.last {
+		p.parts++
 		if err = w.to.around(p, s.line, true); err == nil {
 			s, err = w.entity(p, depth+1)
 		}

@@ -1,0 +1,60 @@
+package convert
+
+import "strings"
+
+// encodingOf reads a Content-Transfer-Encoding, also as it should not be: with a comment, a semicolon or
+// quotes, or with one of the names that are no encodings, and that readers take as saying nothing.
+func encodingOf(value string) encoding {
+	value, _, _ = strings.Cut(value, "(")
+	switch value = strings.ToLower(strings.Trim(value, " \t;\"")); value {
+	case "", "7-bit", "7 bit", "7bits", "us-ascii", "none":
+		return sevenBit
+	case "8-bit", "8 bit", "8bits", "utf-8", "utf8":
+		return eightBit
+	}
+	return encoding(value)
+}
+
+// loosely reads a type whose parameters are not as RFC 2045, 5.1, wants them: with specials or 8-bit bytes
+// and no quotes, with a quote that nothing ends, a parameter that is empty or there twice. Of several the
+// first counts.
+func loosely(value string) (full string, params map[string]string) {
+	params = map[string]string{}
+	full, value = cutParameter(value)
+	full, _, _ = strings.Cut(full, "(")
+	for value != "" {
+		var one string
+		one, value = cutParameter(value)
+		name, text, found := strings.Cut(one, "=")
+		name = strings.ToLower(strings.TrimSpace(name))
+		if _, twice := params[name]; found && !twice {
+			params[name] = unquoted(strings.TrimSpace(text))
+		}
+	}
+	return strings.ToLower(strings.TrimSpace(full)), params
+}
+
+// cutParameter cuts s at the first semicolon that is not in quotes.
+func cutParameter(s string) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == ';' && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+// unquoted is the text of a quoted string. What is none stays as it is.
+func unquoted(s string) string {
+	if !strings.HasPrefix(s, `"`) {
+		return s
+	}
+	s = s[:enclosed(s, '"', 0)]
+	return unescaped(strings.TrimSuffix(s[1:], `"`))
+}
