@@ -146,7 +146,7 @@ func (w *walk) leaf(p *part) (stop, error) {
 				if err := w.to.lineEnd(p, held); err != nil {
 					return stop{}, err
 				}
-				held = nil
+				held = held[:0]
 			}
 			if err := w.to.ended(p); err != nil {
 				return stop{}, err
@@ -157,7 +157,7 @@ func (w *walk) leaf(p *part) (stop, error) {
 			if err := w.to.lineEnd(p, held); err != nil {
 				return stop{}, err
 			}
-			held = nil
+			held = held[:0]
 		}
 		if err := w.to.body(p, line); err != nil {
 			return stop{}, err
