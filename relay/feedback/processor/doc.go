@@ -4,7 +4,8 @@
 // The life of a report:
 //
 //	prove    read.go       if its origin could not be checked when it came
-//	read     read.go       by its source's own reader: an event for each recipient; these wait from here on
+//	read     read.go       by its source's own reader: an event for each recipient. One that has no effect
+//	                       now waits on its own from here on
 //	match    match.go      finds the message and the recipient, by the event's keys
 //	grade    grade.go      says how sure that is: proven, likely, weak or guess
 //	decide   effect.go     the state that the recipient comes to, and whether a notice is owed

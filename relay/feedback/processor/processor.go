@@ -195,13 +195,17 @@ func (p *Processor) batch(ctx context.Context, due []recall.Report) error {
 			return err
 		}
 	}
-	works := make([]work, len(due))
-	changes := make([]recall.Change, len(due))
+	var works []work
 	for i := range due {
-		works[i] = p.work(ctx, &due[i])
+		w := p.work(ctx, &due[i])
+		works = append(works, p.atOnce(ctx, &w)...)
+		works = append(works, w)
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // what it led to may be for that reason
 		}
+	}
+	changes := make([]recall.Change, len(works))
+	for i := range works {
 		changes[i] = works[i].change
 	}
 	outcomes, err := p.o.Store.Apply(ctx, changes)

@@ -644,3 +644,32 @@ func TestRunWakes(t *testing.T) {
 	cancel()
 	<-ended
 }
+
+// TestMixedReport: of one report, the events that find their message have their effect at once, and the others
+// wait, each on its own.
+func TestMixedReport(t *testing.T) {
+	w := newWorld(t)
+	var known []*relay.Message
+	for i := range 3 {
+		m := relayedNow(w, w.message(fmt.Sprintf("r%d@x.example", i)))
+		w.remember(m)
+		known = append(known, m)
+	}
+	late := w.message("late@x.example")
+	w.comes("hook", w.bounced("0", "r0@x.example", queueID(known[0])),
+		w.bounced("late", "late@x.example", queueID(late)), w.bounced("1", "r1@x.example", queueID(known[1])),
+		w.bounced("1", "r1@x.example", queueID(known[1])), w.bounced("2", "r2@x.example", queueID(known[2])))
+	w.p.round(t.Context())
+	if n := len(w.recorded(relay.EventBounced)); n != 3 || w.store.Stat().Waiting != 1 {
+		t.Fatalf("%d bounces recorded, %d reports wait", n, w.store.Stat().Waiting)
+	}
+	w.remember(relayedNow(w, late))
+	w.pass(time.Second)
+	w.p.round(t.Context())
+	if n := len(w.recorded(relay.EventBounced)); n != 4 || w.store.Stat().Waiting != 0 || w.owed() != 4 {
+		t.Errorf("%d bounces recorded, %d reports wait, %d notices owed", n, w.store.Stat().Waiting, w.owed())
+	}
+	if c := w.counts(); c[ResultMatched] != 4 || c[ResultDuplicate] != 1 {
+		t.Errorf("counted %v", c)
+	}
+}

@@ -30,6 +30,40 @@ func (p *Processor) read(ctx context.Context, r *recall.Report, source *Source) 
 	return w
 }
 
+// atOnce takes those events out of a report that was just read that have their effect now. The others wait,
+// each on its own: most find their message, and are spared that.
+func (p *Processor) atOnce(ctx context.Context, read *work) (works []work) {
+	of := &read.change.Report
+	source, ok := p.o.Source(of.Source)
+	if !ok {
+		return nil
+	}
+	var rest []feedback.Event
+	for i := range read.change.Events {
+		e := &read.change.Events[i]
+		if w, ok := p.part(ctx, of, e, &source); ok {
+			works = append(works, w)
+		} else {
+			rest = append(rest, *e)
+		}
+	}
+	read.change.Events = rest
+	return works
+}
+
+// part says what an event of a report leads to; ok is false if that is no effect. One that makes it panic
+// waits, and is kept when it does so again.
+func (p *Processor) part(ctx context.Context, of *recall.Report, e *feedback.Event, source *Source) (
+	w work, ok bool,
+) {
+	defer func() { ok = recover() == nil && ok }()
+	w = p.event(ctx, &recall.Report{
+		ID: of.ID, Came: of.Came, Source: of.Source, Provider: of.Provider, Event: e,
+	}, source)
+	w.change.Part = true
+	return w, w.change.Effect != nil
+}
+
 // prove checks the origin of a report. When that is out of reach for one report of a source, its others are
 // not tried in this round: each may take its time.
 func (p *Processor) prove(ctx context.Context, r *recall.Report, source *Source) error {

@@ -22,6 +22,8 @@ type Change struct {
 	Keep   State            // it can have no effect, and is kept for a while
 	Later  time.Time        // it is looked at again
 	Why    string           // of Keep and Later
+	// Part says that Effect is of one event of a report that is still there as it came, and stays.
+	Part bool
 	// Recorded notes that a report that is kept was handed to the recorders, so that it is not again when it
 	// is replayed in vain.
 	Recorded bool
@@ -72,6 +74,9 @@ func (s *Store) Apply(ctx context.Context, changes []Change) ([]Outcome, error) 
 
 // apply makes a change.
 func (t *tx) apply(ch *Change, now time.Time) (Outcome, error) {
+	if ch.Part {
+		return t.effect(ch, now)
+	}
 	_, there, err := t.Integer("SELECT 1 FROM report WHERE seq=?", ch.Report.ID)
 	switch {
 	case err != nil:
@@ -136,12 +141,15 @@ func (t *tx) effect(ch *Change, now time.Time) (Outcome, error) {
 	if err != nil {
 		return "", err
 	}
+	if !ok && ch.Part {
+		return OutcomeForgotten, t.addEvent(&ch.Report, ch.Report.Event)
+	}
 	if !ok {
 		return OutcomeForgotten, t.later(ch.Report.ID, now.Add(time.Minute), "the message was just forgotten")
 	}
 	result, err := t.tell(seq, eventKey(ch.Report.Event), f)
-	if err != nil {
-		return "", err
+	if err != nil || ch.Part {
+		return result, err
 	}
 	return result, t.remove(ch.Report.ID)
 }

@@ -276,3 +276,33 @@ func TestForgottenMessage(t *testing.T) {
 		t.Errorf("%d reports wait, want the one", n)
 	}
 }
+
+// TestPartOfAReport: events have their effect out of a report that stays; one whose message is just forgotten
+// waits on its own.
+func TestPartOfAReport(t *testing.T) {
+	b := newBox(t)
+	m := mail(1, begins, "a@x.example")
+	b.remember(m)
+	if err := b.Append(t.Context(), &feedback.Raw{Source: "hook", Provider: "ses", Time: begins}); err != nil {
+		t.Fatal(err)
+	}
+	report := b.due()[0]
+	part := func(of *relay.Message, id string) Change {
+		e, r := said(id, feedback.KindBounced), report
+		r.Raw, r.Event = nil, &e
+		return Change{Report: r, Effect: effect(of, &e, feedback.StateBounced, false), Part: true}
+	}
+	gone := mail(2, begins, "a@x.example")
+	got := b.apply(part(m, "e"), part(m, "e"), part(gone, "f"), Change{Report: report})
+	want := []Outcome{OutcomeOwed, OutcomeDuplicate, OutcomeForgotten, OutcomeStored}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	left := b.due()
+	if len(left) != 1 || left[0].Event == nil || left[0].Event.ID != "f" || b.Stat().Waiting != 1 {
+		t.Errorf("%+v is left, %d wait", left, b.Stat().Waiting)
+	}
+	if n := b.owed(); n != 1 {
+		t.Errorf("%d notices are owed", n)
+	}
+}
