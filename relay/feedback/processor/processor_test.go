@@ -645,8 +645,8 @@ func TestRunWakes(t *testing.T) {
 	<-ended
 }
 
-// TestMixedReport: of one report, the events that find their message have their effect at once, and the others
-// wait, each on its own.
+// TestMixedReport: of one report, the events that find their message have their effect at once, and the
+// others wait, each on its own.
 func TestMixedReport(t *testing.T) {
 	w := newWorld(t)
 	var known []*relay.Message
