@@ -283,7 +283,8 @@ func TestPartOfAReport(t *testing.T) {
 	b := newBox(t)
 	m := mail(1, begins, "a@x.example")
 	b.remember(m)
-	if err := b.Append(t.Context(), &feedback.Raw{Source: "hook", Provider: "ses", Time: begins}); err != nil {
+	raw := &feedback.Raw{Source: "hook", Provider: "ses", Time: begins}
+	if err := b.Append(t.Context(), raw); err != nil {
 		t.Fatal(err)
 	}
 	report := b.due()[0]
