@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/http/httptest"
 	"net/mail"
@@ -100,9 +101,12 @@ func (m *Mail) readRecipients() *Answer {
 	}
 	invalid := &Answer{Status: 400, Code: "ErrorInvalidRecipients",
 		Text: "At least one recipient is not valid."}
+	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
+		CharsetReader: func(_ string, in io.Reader) (io.Reader, error) { return in, nil }, // any will do
+	}}
 	for _, name := range []string{"To", "Cc", "Bcc"} {
 		for _, value := range parsed.Header[name] {
-			list, err := mail.ParseAddressList(value)
+			list, err := parser.ParseList(strings.ToValidUTF8(value, "?"))
 			if err != nil || len(list) == 0 {
 				return invalid
 			}

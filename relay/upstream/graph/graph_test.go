@@ -99,6 +99,16 @@ func TestRecipients(t *testing.T) {
 		"another case": {"To: A@X.test\r\n", []string{"a@x.test"}, "To: A@X.test\r\n"},
 		"one hidden": {"To: a@x.test\r\n", []string{"a@x.test", "h@x.test"},
 			"To: a@x.test\r\nBcc: <h@x.test>\r\n"},
+		"other charsets": {"To: =?windows-1252?Q?Jos=E9?= <a@x.test>,\r\n =?koi8-r?B?8NLJ18XU?= <b@x.test>\r\n",
+			[]string{"a@x.test", "b@x.test"},
+			"To: =?windows-1252?Q?Jos=E9?= <a@x.test>,\r\n =?koi8-r?B?8NLJ18XU?= <b@x.test>\r\n"},
+		"other charsets, and others": {
+			"To: \"J. R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>, =?koi8-r?B?8NLJ18XU?= <z@x.test>\r\n",
+			[]string{"a@x.test"}, "To: \"J.\" \"R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>\r\n" +
+				"X-Mailwhy-To: \"J. R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>, =?koi8-r?B?8NLJ18XU?= <z@x.test>\r\n"},
+		"not UTF-8": {"To: Jos\xe9 <a@x.test>\r\n", []string{"a@x.test"}, "To: Jos\xe9 <a@x.test>\r\n"},
+		"a blank before the colon": {"To : a@x.test\r\nBcc : z@x.test\r\n", []string{"a@x.test"},
+			"To: a@x.test\r\n"},
 		"old Bcc":   {"Bcc: z@x.test\r\nTo: a@x.test\r\n", []string{"a@x.test"}, "To: a@x.test\r\n"},
 		"no fields": {"", []string{"a@x.test", "b@x.test"}, "Bcc: <a@x.test>,\r\n <b@x.test>\r\n"},
 		"group": {"To: team: a@x.test, b@x.test;\r\n", []string{"a@x.test", "b@x.test"},

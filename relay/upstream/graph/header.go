@@ -63,7 +63,7 @@ func rewritten(m *httpapi.Mail) (head []byte, length int64, err error) {
 // limited is a To or Cc field that names only members of to; those are taken out of left. A field that names
 // others is added to moved under another name.
 func limited(field, name, value string, to []string, left map[string]string, moved *bytes.Buffer) string {
-	named, err := new(mail.AddressParser).ParseList(unfolded(value))
+	named, err := mail.ParseAddressList(hidden(unfolded(value)))
 	var ours []*mail.Address
 	for _, a := range named {
 		if contains(to, a.Address) {
@@ -72,6 +72,9 @@ func limited(field, name, value string, to []string, left map[string]string, mov
 		}
 	}
 	if err == nil && len(named) > 0 && len(ours) == len(named) {
+		if before, _, _ := strings.Cut(field, ":"); strings.TrimSpace(before) != before {
+			return name + ":" + value // the obsolete blank before the colon is not read everywhere
+		}
 		return field
 	}
 	moved.WriteString(keptPrefix + name + ":" + value)
@@ -80,7 +83,7 @@ func limited(field, name, value string, to []string, left map[string]string, mov
 	}
 	texts := make([]string, len(ours))
 	for i, a := range ours {
-		texts[i] = a.String()
+		texts[i] = text(a)
 	}
 	return list(name, texts)
 }
@@ -100,8 +103,38 @@ func remaining(to []string, left map[string]string) (addresses []string) {
 	return addresses
 }
 
-// fold is the form in which addresses are compared: Exchange ignores case in the local part too.
-func fold(address string) string { return strings.ToLower(address) }
+// veil makes an encoded word (RFC 2047) any other word. No name that means something begins with it.
+const veil = "=!!?"
+
+// hidden is a list of addresses whose names are not decoded when it is read: which charset they are in does
+// not matter, and they are written again as they were. Bytes that are not UTF-8 are shown as "?".
+func hidden(value string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(value, "?"), "=?", veil)
+}
+
+// text is an address of a hidden list as it was.
+func text(a *mail.Address) string {
+	if !strings.Contains(a.Name, veil) {
+		return a.String()
+	}
+	words := strings.Fields(strings.ReplaceAll(a.Name, veil, "=?"))
+	for i, w := range words {
+		if !strings.HasPrefix(w, "=?") || !strings.HasSuffix(w, "?=") || strings.ContainsAny(w, `"(),:;<>@\`) {
+			words[i] = strings.TrimSuffix((&mail.Address{Name: w, Address: "@"}).String(), " <@>")
+		}
+	}
+	return strings.Join(words, " ") + " " + (&mail.Address{Address: a.Address}).String()
+}
+
+// fold is the form in which addresses are compared: Exchange ignores case in the local part too, and quotes
+// do not count.
+func fold(address string) string {
+	if at := strings.LastIndexByte(address, '@'); at > 1 && address[0] == '"' && address[at-1] == '"' {
+		local := strings.NewReplacer(`\\`, `\`, `\`, "").Replace(address[1 : at-1])
+		address = local + address[at:]
+	}
+	return strings.ToLower(address)
+}
 
 func contains(list []string, address string) bool {
 	for _, a := range list {
