@@ -118,7 +118,7 @@ func (c *Config) readSecrets(key string, list *[]Secret, file string, report rep
 		}
 	}
 	if len(*list) == 0 {
-		report(key+"_file", file+" is empty", "the file must hold the secret, or several, one a line")
+		report(key+"_file", file+" is empty", "the file must hold the secret, or several, one per line")
 		return
 	}
 	c.warnReadable(key+"_file", file)
@@ -136,7 +136,7 @@ func (c *Config) validateFeedback(report reportFunc) {
 	c.validateFeedbackTLS(report)
 	if f.PublicURL != "" && !validPublicURL(f.PublicURL) {
 		report("feedback.public_url", fmt.Sprintf("%q is not the URL of a host", f.PublicURL),
-			`write "https://hooks.example.com", without user, ? and #`)
+			`write "https://hooks.example.com", without a user, ? or #`)
 	}
 	names, paths := map[string]bool{SourceBounces: true, SourcePipe: true}, map[string]bool{}
 	for i := range f.Webhook {
@@ -168,7 +168,7 @@ func (c *Config) validateFeedbackTLS(report reportFunc) {
 		report("feedback.cert_file", "is set, but feedback.tls is not", "set feedback.tls = true")
 	case err == nil && !f.TLS && !f.BehindProxy && !isLoopback(host):
 		report("feedback.listen", fmt.Sprintf("%s can be reached from other machines without TLS", f.Listen),
-			"set feedback.tls = true; or feedback.behind_proxy = true if a proxy in front of it has the TLS")
+			"set feedback.tls = true; or feedback.behind_proxy = true if a proxy in front of it terminates TLS")
 	}
 }
 
@@ -206,16 +206,16 @@ func (f *Feedback) validateProof(at string, w *Webhook, p webhookProof, report r
 			`set credential_file or credential to "user:password", "Header-Name: value" or "?name=value"`)
 	}
 	if p.topics && len(w.Topics) == 0 {
-		missing("topics", "only requests of the topics that are listed are believed",
+		missing("topics", "only messages from the listed topics are accepted",
 			`write topics = ["arn:..."], the ARN of the topic that `+w.Provider+" publishes to")
 	}
 	if p.roots && w.RootsFile == "" {
-		missing("roots_file", w.Provider+" has no other proof than the CA of its certificates",
+		missing("roots_file", w.Provider+" can be authenticated only by the CA of its certificates",
 			"name the file with the certificates of its trust chain")
 	}
 	if p.url && f.PublicURL == "" {
 		report("feedback.public_url", "is not set, but "+w.Provider+" signs the URL of its webhook",
-			`write the beginning of what you entered there, as in "https://hooks.example.com"`)
+			`write the URL that you entered there without the path, as in "https://hooks.example.com"`)
 	}
 	for _, k := range []struct {
 		key         string
@@ -237,8 +237,8 @@ func (f *Feedback) validatePractice(at string, w *Webhook, report reportFunc) {
 		return
 	}
 	if host, _, err := net.SplitHostPort(f.Listen); f.BehindProxy || err == nil && !isLoopback(host) {
-		report(at+".practice_cert_file", "is for a rehearsal on this machine, but others reach the webhooks",
-			"leave it out; or listen on 127.0.0.1 and without behind_proxy")
+		report(at+".practice_cert_file", "is for a rehearsal on this machine, but other machines can reach the webhooks",
+			"leave it out, or listen on 127.0.0.1 without behind_proxy")
 	}
 }
 

@@ -85,7 +85,7 @@ func (c *Config) validateBounceMail(report reportFunc) {
 			`write "b@bounces.example.com"`)
 	case r.Address != "" && len(r.Upstreams) == 0:
 		report("feedback.return_path.upstreams", "is empty",
-			`name the upstreams that report by mail to the sender, as in ["office"]`)
+			`name the upstreams that send bounces by mail, as in ["office"]`)
 	}
 	c.checkUpstreams("feedback.return_path.upstreams", r.Upstreams, report)
 	for i, name := range r.Upstreams {
@@ -97,7 +97,7 @@ func (c *Config) validateBounceMail(report reportFunc) {
 	for i := range c.Listen {
 		if c.Listen[i].Role == roleBounces && r.Address == "" {
 			report(fmt.Sprintf("listen[%d].role", i), `is "bounces", but feedback.return_path is not set`,
-				"the listener takes mail to return paths of mailwhy's own alone; "+
+				"such a listener takes only mail to mailwhy's own return paths; "+
 					"set feedback.return_path.address")
 		}
 	}

@@ -157,17 +157,17 @@ func (u *Upstream) validateType(path string, report reportFunc) {
 		return
 	}
 	if e, err := url.Parse(u.Endpoint); err == nil && e.Hostname() != "" && e.Hostname() != u.Host {
-		at("host", fmt.Sprintf("is of no use with type = %q", u.Type), "the host stands in endpoint")
+		at("host", fmt.Sprintf("is not used with type = %q", u.Type), "the host is part of endpoint")
 	}
 	for _, e := range []struct{ name, value string }{{"endpoint", u.Endpoint},
 		{"sts_endpoint", u.STSEndpoint}} {
 		if e.value != "" && !secureURL(e.value) {
 			at(e.name, fmt.Sprintf("%q is not an https URL", e.value),
-				"credentials and mail travel there; http is for this machine alone")
+				"credentials and mail travel there; http is allowed for this machine only")
 		}
 	}
 	if u.NullSender != string(preset.Refused) {
-		at("null_sender", fmt.Sprintf("is %q, but the API sends nothing without a sender", u.NullSender),
+		at("null_sender", fmt.Sprintf("is %q, but the API cannot send without a sender", u.NullSender),
 			"leave it out")
 	}
 	if u.Type == typeSES {
@@ -196,7 +196,7 @@ func (u *Upstream) validateUse(at reportFunc) {
 			}) {
 			return
 		}
-		at(k.path, fmt.Sprintf("is of no use with type = %q", u.Type),
+		at(k.path, fmt.Sprintf("is not used with type = %q", u.Type),
 			"it belongs to type "+strings.Join(types, " or ")+"; leave it out")
 	})
 }
@@ -207,11 +207,11 @@ func (u *Upstream) validateSES(at reportFunc) {
 		if name == "oauth_grant" {
 			continue // it follows from the others
 		}
-		at(name, fmt.Sprintf("is of no use with type = %q", u.Type), "leave it out")
+		at(name, fmt.Sprintf("is not used with type = %q", u.Type), "leave it out")
 	}
 	switch {
 	case u.Region == "":
-		at("region", "is not set, and AWS_REGION neither", `write region = "eu-central-1"`)
+		at("region", "is not set, nor is AWS_REGION", `write region = "eu-central-1"`)
 	case u.AccessKeyID != "" && !u.hasSecretKey():
 		at("secret_access_key", "is not set, but access_key_id is", "set secret_access_key_file")
 	case u.AccessKeyID == "" && u.hasSecretKey():
@@ -222,11 +222,11 @@ func (u *Upstream) validateSES(at reportFunc) {
 		at("role_arn", "is not set, but web_identity_token_file is", "write the ARN of the role to assume")
 	case u.RoleARN != "" && u.WebIdentityTokenFile == "":
 		at("web_identity_token_file", "is not set, but role_arn is",
-			"a role is assumed with the token of a service account; an instance has its role anyway")
+			"a role is assumed with a service account's token; an instance's own role needs no setting")
 	}
 	if uri := u.ContainerCredentialsURI; uri != "" && !secureURL(uri) && !linkLocal(uri) {
 		at("container_credentials_uri",
-			fmt.Sprintf("%q is neither https nor an address of the host's own", uri),
+			fmt.Sprintf("%q is neither https nor a link-local or loopback address", uri),
 			"leave it out where the platform sets AWS_CONTAINER_CREDENTIALS_FULL_URI")
 	}
 }

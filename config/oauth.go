@@ -133,7 +133,7 @@ func (u *Upstream) validateOAuth(path string, report reportFunc) {
 	} else if u.Username == "" {
 		at("username", "is not set, but OAuth is", "write the address of the mailbox that mail is sent with")
 	} else if strings.ContainsFunc(u.Username, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		at("username", "has other than visible ASCII in it, which OAuth does not allow", "")
+		at("username", "contains characters other than visible ASCII, which OAuth does not allow", "")
 	}
 	if !u.Password.IsZero() || u.PasswordFile != "" {
 		at("password", "is set, and OAuth too", "keep one of them")
@@ -162,7 +162,7 @@ func (u *Upstream) validateEndpoint(at reportFunc) {
 	}
 	if u.OAuthTokenURL != "" && !secureURL(u.OAuthTokenURL) {
 		at("oauth_token_url", fmt.Sprintf("%q is not an https URL", u.OAuthTokenURL),
-			"the secret travels in the request; http is for this machine alone")
+			"the secret travels in the request; http is allowed for this machine only")
 	}
 	if u.OAuthAuthority != "" && !secureURL(u.OAuthAuthority) {
 		at("oauth_authority", fmt.Sprintf("%q is not an https URL", u.OAuthAuthority),
@@ -179,11 +179,11 @@ func (u *Upstream) validateEndpoint(at reportFunc) {
 			"client credentials need the id or a domain of one")
 	}
 	if !known && u.OAuthTokenURL == "" {
-		at("oauth_provider", "is not set, and oauth_token_url neither",
+		at("oauth_provider", "is not set, nor is oauth_token_url",
 			"write one of "+strings.Join(OAuthProviderNames(), ", "))
 	}
 	if !known && u.OAuthScope == "" {
-		at("oauth_scope", "is not set, and oauth_provider neither", "")
+		at("oauth_scope", "is not set, nor is oauth_provider", "")
 	}
 	if u.OAuthClientID == "" {
 		at("oauth_client_id", "is not set", "write the application (client) id of the app registration")

@@ -67,11 +67,11 @@ func newDemoCommand() *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole relay at work, on this machine alone",
+		Short: "Show the whole relay at work, on this machine only",
 		Long: `Starts a practice upstream and a relay on free ports with a temporary spool, sends a handful
 of messages through the relay, and shows the delivery log, one bounce, and the queue. One message is
-refused after the upstream took it, as most providers do it: its webhook tells, and the refusal is
-explained like the others. It needs no configuration, and nothing leaves this machine.`,
+accepted first and refused later, as with most providers: the upstream's webhook reports it, and the
+refusal is explained like the others. It needs no configuration, and nothing leaves this machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := untilFirstSignal(c.Context())

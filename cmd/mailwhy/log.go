@@ -32,9 +32,8 @@ refusal with its category, cause and fix. The flags choose lines: a line must ma
 a flag given more than once matches any of its values. Lines that are not events are shown
 unchanged, unless a filter is given.
 
-With --id and -c or --spool it goes on to what came back for the message after the log ends, or
-before it was rotated: bounces that a provider told of later, from the relay of that
-configuration.`,
+With --id and -c or --spool it also shows what the relay remembers about the message and the log
+does not have, because it was rotated: bounces and other events that were reported later.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	l.register(c)

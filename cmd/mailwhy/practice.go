@@ -53,19 +53,19 @@ connections, the form of the final reply, and what it says to the null sender an
 is not verified (unverified@any.test). TLS and AUTH are real; the certificate is made at the start,
 and its fingerprint is printed.
 
-With --events and --as it also tells of the mail later, as the provider does: it posts the provider's
-signed event to the webhook of the relay, and tries again as the provider does. A recipient asks for
-one, about mail that was accepted for it:
+With --events and --as it also reports on the mail later, as the provider does: it posts the provider's
+signed event to the relay's webhook, and retries as the provider does. The recipient's address asks for
+an event; the mail itself is accepted:
 
   late-550-5.1.1@any.test         it bounced with that reply
   late-unknown@any.test           it bounced with the reply of a named case
-  late-delay-452-4.2.2@any.test   it was deferred with that reply; the provider goes on trying
+  late-delay-452-4.2.2@any.test   it was deferred with that reply; the provider is still trying
   delivered@any.test              it arrived
   dropped@any.test                the provider did not try
-  complaint@any.test              the recipient calls it spam
+  complaint@any.test              the recipient reported it as spam
 
-What the relay needs to believe the events is printed at the start. The keys are made up then, and
-good for nothing else.
+The settings that make the relay accept the events are printed at the start. The keys are generated
+then, and are for this rehearsal only.
 
 It takes mail from whoever can reach it, and without --as it asks for no credentials and has no TLS:
 keep it on this machine.`,
@@ -77,8 +77,8 @@ keep it on this machine.`,
 	c.Flags().StringVar(&f.as, "as", "", "`provider` to imitate, by its preset: ses, m365, gmail ...")
 	c.Flags().StringVar(&f.credentials, "credentials", "",
 		"the one `user:password` that --as takes; any without this flag")
-	c.Flags().Float64Var(&f.speed, "speed", 1, "how much faster than with the provider idle time passes, "+
-		"and the time between two tries of an event")
+	c.Flags().Float64Var(&f.speed, "speed", 1, "factor by which idle timeouts and the retries of events "+
+		"are faster than the provider's")
 	f.events.Register(c)
 	return c
 }

@@ -24,7 +24,7 @@ func WriteSetUp(w io.Writer, cfg *config.Config) error {
 		s := webhook.SetUpOf(hook.Provider)
 		at := WebhookURL(cfg, hook, false)
 		if at == "" {
-			at = "https://..." + hook.Path + ", for which feedback.public_url has the beginning"
+			at = "https://..." + hook.Path + ", after the host in feedback.public_url"
 		}
 		fmt.Fprintf(&b, "\n# Webhook %s: enter at %s\n", hook.Name, hook.Provider)
 		for _, row := range [][2]string{
@@ -88,11 +88,11 @@ func CheckReturnPath(ctx context.Context, cfg *config.Config, dns senders.Resolv
 	answer, err := dns.Lookup(ctx, domain, dnsclient.MX)
 	switch {
 	case err != nil:
-		l.Level, l.Text = check.Warning, "where bounces come back to is not known: "+err.Error()
+		l.Level, l.Text = check.Warning, "cannot look up where bounces are delivered: "+err.Error()
 	case len(answer.MX) == 0:
 		l.Level = check.Failure
-		l.Text = "the domain of feedback.return_path has no MX record, so bounces are lost"
-		l.Fix = "Publish one that leads to this relay's listener for bounces, or to the mailbox's server."
+		l.Text = "the domain of feedback.return_path has no MX record, so bounces may be lost"
+		l.Fix = "Publish one that names this relay's bounce listener, or the mailbox's server."
 		if here {
 			l.Records = []check.Record{ours}
 		}
@@ -101,10 +101,10 @@ func CheckReturnPath(ctx context.Context, cfg *config.Config, dns senders.Resolv
 		for _, mx := range answer.MX {
 			hosts = append(hosts, mx.Host)
 		}
-		l.Text = "bounces come back to " + strings.Join(hosts, ", ")
+		l.Text = "bounces are delivered to " + strings.Join(hosts, ", ")
 		if here && !slices.Contains(hosts, strings.ToLower(cfg.Hostname)) {
 			l.Level = check.Warning
-			l.Fix = "See that one of them is this relay, whose hostname is " + cfg.Hostname + "."
+			l.Fix = "Make sure that one of them is this relay, whose hostname is " + cfg.Hostname + "."
 		}
 	}
 	return []check.Line{l}

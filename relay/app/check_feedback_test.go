@@ -18,9 +18,9 @@ func TestCheckReturnPath(t *testing.T) {
 		text             string
 	}{
 		{"none", "bounces.test. 60 IN TXT \"v=spf1 -all\"", "bounces", check.Failure, "has no MX record"},
-		{"here", "bounces.test. 60 IN MX 10 Relay.test.", "bounces", check.OK, "come back to relay.test"},
-		{"elsewhere", "bounces.test. 60 IN MX 10 mx.test.", "bounces", check.Warning, "come back to mx.test"},
-		{"a mailbox", "bounces.test. 60 IN MX 10 mx.test.", "mail", check.OK, "come back to mx.test"},
+		{"here", "bounces.test. 60 IN MX 10 Relay.test.", "bounces", check.OK, "delivered to relay.test"},
+		{"elsewhere", "bounces.test. 60 IN MX 10 mx.test.", "bounces", check.Warning, "delivered to mx.test"},
+		{"a mailbox", "bounces.test. 60 IN MX 10 mx.test.", "mail", check.OK, "delivered to mx.test"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := dnstest.Start(t, tt.zone)

@@ -98,7 +98,7 @@ func (o *operator) Take(ctx context.Context, name string, body []byte) error {
 // Mail implements admin.Feedback.
 func (o *operator) Mail(ctx context.Context, content []byte) (bool, error) {
 	if !o.cfg.Load().Feedback.Pipe {
-		return false, errors.New("feedback.pipe is not set in the relay's configuration")
+		return false, errors.New("feedback.pipe is not enabled in the relay's configuration")
 	}
 	verdict, err := (*Relay)(o).intake(pipeSource).Take(ctx, &mail.Mail{Content: content})
 	return verdict != mail.VerdictPerson, err

@@ -20,10 +20,10 @@ func (f *command) newReplay() *cobra.Command {
 	var webhook string
 	c := &cobra.Command{
 		Use:   "replay [ID | FILE]",
-		Short: "Look at reports again now",
-		Long: `Lets the relay look again at a report that waits or could have no effect, by its number; at all
-that --since and --state select; or takes what a provider sent from FILE, as from a dead-letter
-queue, with --webhook. What has had its effect has none again.`,
+		Short: "Process reports again now",
+		Long: `Lets the relay process a report again that is waiting or could not be matched, by its number; all
+that --since and --state select; or, with --webhook, a provider's payload from FILE, such as one from a
+dead-letter queue. A report that was already processed changes nothing.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.replay(c.Context(), args, webhook, c.OutOrStdout())
@@ -86,14 +86,14 @@ func (f *command) newTest() *cobra.Command {
 		Use:   "test WEBHOOK --from ADDRESS --to ADDRESS",
 		Short: "Send a message that bounces, and wait for the event",
 		Long: `Sends a message through the relay to an address that does not exist, or to the provider's
-simulator of bounces, and waits until the provider tells of it by the webhook: the whole way, with the
-real account.`,
+bounce simulator, and waits until the provider reports it to the webhook. It tests the whole path, with
+the real account.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.test(c.Context(), args[0], c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&f.from, "from", "", "envelope sender that the provider takes mail from")
+	c.Flags().StringVar(&f.from, "from", "", "envelope sender that the provider accepts")
 	c.Flags().StringVar(&f.to, "to", "", "recipient that bounces")
 	c.Flags().DurationVar(&f.wait, "wait", 5*time.Minute, "how long to wait for the event")
 	c.MarkFlagRequired("from")

@@ -47,14 +47,14 @@ func New(o Options) *cobra.Command {
 	f := &command{o: o}
 	c := &cobra.Command{
 		Use:   "feedback",
-		Short: "See what came back for mail that was relayed",
-		Long: `Providers report bounces by webhook, other servers by mail. The relay ties each report to its
-message and explains it in the delivery log; mailwhy queue show ID and mailwhy log --id ID tell it to
-its end. These commands show the reports that wait for their effect or could have none.
+		Short: "Show the bounces and complaints that came back for relayed mail",
+		Long: `Providers report bounces by webhook, other servers by mail. The relay matches each report to its
+message and explains it in the delivery log; mailwhy queue show ID and mailwhy log --id ID show the
+whole history. These commands show the reports that are waiting or could not be matched.
 
-Without a subcommand it reads a bounce mail from standard input and hands it to the relay that runs,
-as the end of a mail server's alias: "|mailwhy feedback". The exit status is 75 when the mail is to be
-tried again, and 65 for a person's mail, which is not for a program: the mail server sends it back.
+Without a subcommand it reads a bounce mail from standard input and hands it to the running relay, for
+an alias of a mail server: "|mailwhy feedback". The exit status is 75 when the mail server should retry,
+and 65 for personal mail, which the mail server then returns to its sender.
 
   mailwhy feedback < bounce.eml
   mailwhy feedback list --state unmatched
@@ -67,13 +67,13 @@ tried again, and 65 for a person's mail, which is not for a program: the mail se
 	}
 	o.Flags(c)
 	list := &cobra.Command{
-		Use: "list", Short: "List the reports that wait, or could have no effect", Args: cobra.NoArgs,
+		Use: "list", Short: "List the reports that are waiting or could not be used", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.list(c.Context(), c.OutOrStdout()) },
 	}
 	f.filters(list)
 	list.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
 	show := &cobra.Command{
-		Use: "show ID", Short: "Show a report as it came", Args: cobra.ExactArgs(1),
+		Use: "show ID", Short: "Show a report as it arrived", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.show(c.Context(), args[0], c.OutOrStdout())
 		},
