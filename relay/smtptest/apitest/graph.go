@@ -126,6 +126,12 @@ func (a *Answer) graph(w http.ResponseWriter) {
 	if a.Hang || a.Cut {
 		panic(http.ErrAbortHandler)
 	}
+	if a.Page != "" {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(a.Status)
+		io.WriteString(w, a.Page)
+		return
+	}
 	if a.RetryAfter != "" {
 		w.Header().Set("Retry-After", a.RetryAfter)
 	}

@@ -44,8 +44,9 @@ type Answer struct {
 	Status     int
 	Code, Text string // of the provider's error
 	RetryAfter string
-	Hang       bool // read the request, then close the connection without an answer
-	Cut        bool // close the connection while the request is being read
+	Page       string // HTML, as something else than the API answers
+	Hang       bool   // read the request, then close the connection without an answer
+	Cut        bool   // close the connection while the request is being read
 }
 
 // SES imitates SES and STS of the region eu-west-1.
@@ -282,6 +283,12 @@ func (s *SES) assume(w http.ResponseWriter, r *http.Request) {
 func (a *Answer) write(w http.ResponseWriter) {
 	if a.Hang || a.Cut {
 		panic(http.ErrAbortHandler)
+	}
+	if a.Page != "" {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(a.Status)
+		io.WriteString(w, a.Page)
+		return
 	}
 	if a.RetryAfter != "" {
 		w.Header().Set("Retry-After", a.RetryAfter)

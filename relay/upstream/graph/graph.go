@@ -124,7 +124,7 @@ func measure(body func() (io.ReadCloser, error)) (int64, error) {
 
 // Read implements httpapi.Provider.
 func (c *Client) Read(a *httpapi.Answer) httpapi.Outcome {
-	if a.Status == http.StatusAccepted {
+	if a.Status == http.StatusAccepted && !a.Foreign() {
 		return httpapi.Outcome{Class: 2, ID: a.Header.Get("request-id")}
 	}
 	return c.refusal(a)
@@ -150,7 +150,8 @@ func (c *Client) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.Status == http.StatusUnauthorized || a.Status >= 500 || a.Status == http.StatusNotFound {
+	if a.Foreign() || a.Status == http.StatusUnauthorized || a.Status >= 500 ||
+		a.Status == http.StatusNotFound {
 		o := c.refusal(a)
 		o.Way = a.Way
 		return &o

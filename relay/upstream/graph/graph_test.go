@@ -99,13 +99,15 @@ func TestRecipients(t *testing.T) {
 		"another case": {"To: A@X.test\r\n", []string{"a@x.test"}, "To: A@X.test\r\n"},
 		"one hidden": {"To: a@x.test\r\n", []string{"a@x.test", "h@x.test"},
 			"To: a@x.test\r\nBcc: <h@x.test>\r\n"},
-		"other charsets": {"To: =?windows-1252?Q?Jos=E9?= <a@x.test>,\r\n =?koi8-r?B?8NLJ18XU?= <b@x.test>\r\n",
+		"other charsets": {
+			"To: =?windows-1252?Q?Jos=E9?= <a@x.test>,\r\n =?koi8-r?B?8NLJ18XU?= <b@x.test>\r\n",
 			[]string{"a@x.test", "b@x.test"},
 			"To: =?windows-1252?Q?Jos=E9?= <a@x.test>,\r\n =?koi8-r?B?8NLJ18XU?= <b@x.test>\r\n"},
 		"other charsets, and others": {
 			"To: \"J. R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>, =?koi8-r?B?8NLJ18XU?= <z@x.test>\r\n",
 			[]string{"a@x.test"}, "To: \"J.\" \"R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>\r\n" +
-				"X-Mailwhy-To: \"J. R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>, =?koi8-r?B?8NLJ18XU?= <z@x.test>\r\n"},
+				"X-Mailwhy-To: \"J. R.\" =?windows-1252?Q?Jos=E9?= <a@x.test>, " +
+				"=?koi8-r?B?8NLJ18XU?= <z@x.test>\r\n"},
 		"not UTF-8": {"To: Jos\xe9 <a@x.test>\r\n", []string{"a@x.test"}, "To: Jos\xe9 <a@x.test>\r\n"},
 		"a blank before the colon": {"To : a@x.test\r\nBcc : z@x.test\r\n", []string{"a@x.test"},
 			"To: a@x.test\r\n"},
@@ -208,6 +210,21 @@ func TestRefusals(t *testing.T) {
 			!strings.Contains(a.NetErr.Text, "words of the service") {
 			t.Errorf("%d %s: stage %s, class %d, %s, scope %s: %+v", tt.status, tt.code, a.Stage, a.Class(),
 				d.Reason, d.Scope, a.NetErr)
+		}
+	}
+}
+
+// TestNotReached: what answers instead of Graph takes no mail and refuses none, whatever its status says.
+func TestNotReached(t *testing.T) {
+	h := newHop(t)
+	const page = "<html><title>Blocked</title></html>"
+	for _, a := range []apitest.Answer{{Status: 202, Page: page}, {Status: 200, Page: page}, {Status: 200},
+		{Status: 204}, {Status: 302}, {Status: 403, Page: page}, {Status: 404, Page: page}} {
+		h.graph.Script = func(*apitest.Mail) *apitest.Answer { return &a }
+		r := h.relay(t, plain, "a@x.test")
+		if r.Fault == nil || r.Fault.Stage != diagnose.StageConnect ||
+			r.Fault.NetErr.Reason != "api_not_reached" {
+			t.Errorf("%+v: %+v", a, r)
 		}
 	}
 }

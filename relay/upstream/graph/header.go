@@ -119,7 +119,8 @@ func text(a *mail.Address) string {
 	}
 	words := strings.Fields(strings.ReplaceAll(a.Name, veil, "=?"))
 	for i, w := range words {
-		if !strings.HasPrefix(w, "=?") || !strings.HasSuffix(w, "?=") || strings.ContainsAny(w, `"(),:;<>@\`) {
+		encoded := strings.HasPrefix(w, "=?") && strings.HasSuffix(w, "?=")
+		if !encoded || strings.ContainsAny(w, `"(),:;<>@\`) {
 			words[i] = strings.TrimSuffix((&mail.Address{Name: w, Address: "@"}).String(), " <@>")
 		}
 	}

@@ -80,6 +80,8 @@ func (c *Client) refusal(a *httpapi.Answer) httpapi.Outcome {
 	code := clean.Line(body.Error.Code, 100)
 	o, known := meanings()[strings.ToLower(code)]
 	switch {
+	case !known && (a.Status/100 == 2 || a.Foreign()):
+		return a.NotReached()
 	case a.Status == http.StatusTooManyRequests && !(known && o.Class == 4):
 		o = httpapi.ByStatus(a.Status)
 	case !known:

@@ -35,6 +35,7 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte // cut at 64 KiB
+	Cut    bool   // the body could not be read to its end
 	Way
 }
 
@@ -141,10 +142,10 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	stop := time.AfterFunc(c.timeouts.Command, func() { resp.Body.Close() })
 	defer stop.Stop()
 	// What cannot be read is missed: the status says already whether the mail was taken.
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Way: w.way}, nil
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Cut: err != nil, Way: w.way}, nil
 }
 
 // build makes the request of net/http.

@@ -69,8 +69,6 @@ func TestWords(t *testing.T) {
 // TestByStatus: what a status alone means. Nothing that may have been taken is called refused.
 func TestByStatus(t *testing.T) {
 	for status, want := range map[int]Outcome{
-		200: {Class: 2, Stage: diagnose.StageEndOfData},
-		307: {Class: 4, Stage: diagnose.StageEndOfData},
 		400: {Class: 4, Stage: diagnose.StageEndOfData},
 		401: {Class: 5, Stage: diagnose.StageAuth, Fault: true, Reason: "api_credentials_refused"},
 		403: {Class: 5, Stage: diagnose.StageMail, Reason: "api_permission_missing"},
@@ -83,5 +81,43 @@ func TestByStatus(t *testing.T) {
 		if got := ByStatus(status); got != want {
 			t.Errorf("%d: %+v", status, got)
 		}
+	}
+}
+
+// TestForeign: what certainly is not from an API, and what may be.
+func TestForeign(t *testing.T) {
+	const page = " <!DOCTYPE html><title>Sign in\r\n</title>"
+	for _, tt := range []struct {
+		status     int
+		kind, body string
+		want       bool
+	}{
+		{200, "application/json", `{"MessageId":"1"}`, false},
+		{202, "", "", false},
+		{200, "text/html; charset=utf-8", "", true},
+		{202, "", page, true},
+		{302, "", "", true},
+		{307, "application/json", "{}", true},
+		{407, "application/json", "{}", true},
+		{403, "application/json", `{"message":"no"}`, false},
+		{403, "", "", false},
+		{403, "text/plain", page, true},
+		{404, "text/html", page, true},
+		{401, "text/html", page, false},
+		{413, "text/html", page, false},
+		{429, "text/html", page, false},
+		{502, "text/html", page, false},
+		{503, "text/html", page, false},
+	} {
+		a := Answer{Status: tt.status, Header: http.Header{"Content-Type": {tt.kind}}, Body: []byte(tt.body)}
+		if got := a.Foreign(); got != tt.want {
+			t.Errorf("%d %s %s: %t", tt.status, tt.kind, tt.body, got)
+		}
+	}
+	a := Answer{Status: 302, Header: http.Header{"Location": {"https://login.test/?secret=x"}},
+		Body: []byte(page)}
+	o := a.NotReached()
+	if want := "HTTP 302, and not from the API: a redirect to login.test: Sign in"; o.Text != want || !o.Fault {
+		t.Errorf("%+v", o)
 	}
 }

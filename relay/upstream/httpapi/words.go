@@ -1,9 +1,12 @@
 package httpapi
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"mailwhy/diagnose"
@@ -45,12 +48,40 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// ByStatus is what a status means where the error code says no more.
+// Foreign reports whether an answer is certainly not from an API: a redirect, a proxy that wants a login, or
+// a page for people. A page about an error of the server may come from the provider's own gateway.
+func (a *Answer) Foreign() bool {
+	switch {
+	case a.Status/100 == 3, a.Status == http.StatusProxyAuthRequired:
+		return true
+	case a.Status >= 500, a.Status == http.StatusUnauthorized, a.Status == http.StatusTooManyRequests,
+		a.Status == http.StatusRequestEntityTooLarge:
+		return false
+	}
+	begins := strings.ToLower(string(bytes.TrimSpace(a.Body[:min(len(a.Body), 64)])))
+	return strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") ||
+		strings.HasPrefix(begins, "<!doctype html") || strings.HasPrefix(begins, "<html")
+}
+
+// NotReached is the fault that something else answered instead of the API. Nothing was sent then, and it is
+// the same for all mail.
+func (a *Answer) NotReached() Outcome {
+	text := fmt.Sprintf("HTTP %d, and not from the API", a.Status)
+	if to, err := url.Parse(a.Header.Get("Location")); err == nil && to.Host != "" {
+		text += ": a redirect to " + to.Hostname()
+	}
+	if _, title, ok := strings.Cut(string(a.Body), "<title>"); ok {
+		title, _, _ = strings.Cut(title, "<")
+		text += ": " + clean.Line(strings.TrimSpace(title), 200)
+	}
+	return Outcome{Stage: diagnose.StageConnect, Fault: true, Reason: "api_not_reached",
+		Text: clean.Line(text, maxWords), Way: a.Way}
+}
+
+// ByStatus is what the status of a refusal means where the error code says no more.
 func ByStatus(status int) Outcome {
 	o := Outcome{Stage: diagnose.StageEndOfData, Class: 4}
 	switch {
-	case status/100 == 2:
-		o.Class = 2
 	case status == http.StatusUnauthorized:
 		o = Outcome{Stage: diagnose.StageAuth, Class: 5, Fault: true, Reason: "api_credentials_refused"}
 	case status == http.StatusForbidden:

@@ -66,7 +66,10 @@ func meanings() map[string]httpapi.Outcome {
 func (c *Client) refusal(a *httpapi.Answer) httpapi.Outcome {
 	code, message := errorOf(a)
 	o, known := meanings()[strings.TrimSuffix(strings.ToLower(code), "exception")]
-	if !known {
+	switch {
+	case !known && (a.Status/100 == 2 || a.Foreign()):
+		return a.NotReached()
+	case !known:
 		o = httpapi.ByStatus(a.Status)
 	}
 	o.Text = a.Words(code, message, c.o.Now())
@@ -124,5 +127,5 @@ func denied(err error) bool {
 // missing reports whether a call failed because there is no such thing.
 func missing(err error) bool {
 	o, ok := errors.AsType[*httpapi.Outcome](err)
-	return ok && strings.HasPrefix(o.Text, "HTTP 404")
+	return ok && !o.Fault && strings.HasPrefix(o.Text, "HTTP 404")
 }

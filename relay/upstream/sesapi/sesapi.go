@@ -174,7 +174,10 @@ func encoded(before, after string, open func() (io.ReadCloser, error)) (io.ReadC
 func (c *Client) Read(a *httpapi.Answer) httpapi.Outcome {
 	if a.Status == http.StatusOK {
 		var taken struct{ MessageId string }
-		_ = json.Unmarshal(a.Body, &taken) // the status says already that the message was taken
+		_ = json.Unmarshal(a.Body, &taken)
+		if taken.MessageId == "" && !a.Cut { // of one that is cut the status says enough
+			return a.NotReached()
+		}
 		return httpapi.Outcome{Class: 2, ID: taken.MessageId}
 	}
 	return c.refusal(a)
@@ -197,6 +200,10 @@ func (c *Client) call(ctx context.Context, path string, into any) error {
 		return &o
 	}
 	if err := json.NewDecoder(bytes.NewReader(a.Body)).Decode(into); err != nil {
+		if !a.Cut {
+			o := a.NotReached()
+			return &o
+		}
 		return &httpapi.Failure{Stage: diagnose.StageConnect, Way: a.Way, NetErr: diagnose.NetErr{
 			Kind: diagnose.NetProtocol, Text: fmt.Sprintf("the answer is not JSON: %v", err)}}
 	}

@@ -146,7 +146,6 @@ func TestRefusals(t *testing.T) {
 		{503, "", "", unavailable},
 		{400, "NewException", "never seen", mail(4, "api_refused")},
 		{413, "", "", mail(5, "message_too_large")},
-		{302, "", "", mail(4, "api_refused")},
 	} {
 		name := fmt.Sprintf("%d %s %s", tt.status, tt.code, tt.text)
 		says.Store(&apitest.Answer{Status: tt.status, Code: tt.code, Text: tt.text})
@@ -235,6 +234,22 @@ func TestLost(t *testing.T) {
 		r.Fault.NetErr.Kind != diagnose.NetRefused || r.Fault.Uncertain ||
 		r.Fault.Stage != diagnose.StageConnect {
 		t.Errorf("%s is closed: %+v", addr, r)
+	}
+}
+
+// TestNotReached: what answers instead of SES takes no mail and refuses none, whatever its status says.
+func TestNotReached(t *testing.T) {
+	ses := apitest.StartSES(t)
+	h := newHop(t, ses, nil)
+	const page = "<html><title>Blocked</title></html>"
+	for _, a := range []apitest.Answer{{Status: 200, Page: page}, {Status: 200}, {Status: 204},
+		{Status: 202, Text: "queued"}, {Status: 302}, {Status: 403, Page: page}, {Status: 404, Page: page}} {
+		ses.Script = func(*apitest.Mail) *apitest.Answer { return &a }
+		r := h.relay(t, messageOf("app@shop.example", "a@x.test"))
+		if r.Fault == nil || r.Fault.Stage != diagnose.StageConnect ||
+			r.Fault.NetErr.Reason != "api_not_reached" {
+			t.Errorf("%+v: %+v", a, r)
+		}
 	}
 }
 
