@@ -231,9 +231,10 @@ func (q *queueFlags) remembered(ctx context.Context, cfg *config.Config, id stri
 // remembered asks the relay, or its store if it does not run, what is known of a message that was relayed.
 func remembered(ctx context.Context, cfg *config.Config, id string) ([]admin.Remembered, error) {
 	list, err := client(cfg).Remembered(ctx, id)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return list, err
+	if err == nil {
+		return list, nil
 	}
+	// No relay is running, or one whose feedback is off now: the file may be there.
 	store, err := recall.OpenReader(app.FeedbackStore(cfg))
 	if err != nil {
 		return nil, err

@@ -33,6 +33,8 @@ type Feedback interface {
 	Remembered(ctx context.Context, id string) ([]Remembered, error)
 	// Send sends a test message through an upstream of the webhook, and returns its queue id.
 	Send(ctx context.Context, webhook, from, to string) (id string, err error)
+	// Fault is why nothing that comes back is taken, while mail is relayed all the same; nil if it is taken.
+	Fault() error
 }
 
 // ReportFilter selects reports. Zero fields select all.

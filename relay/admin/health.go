@@ -45,6 +45,11 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		h.Notes = append(h.Notes, fmt.Sprintf(
 			"%d damaged messages are set aside in the spool; the delivery log names them", l.Quarantined))
 	}
+	if s.o.Feedback != nil {
+		if err := s.o.Feedback.Fault(); err != nil { // mail flows: a restart would cure nothing
+			h.Notes = append(h.Notes, "nothing that comes back is taken: "+err.Error())
+		}
+	}
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK
 	if !h.OK {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,10 @@ type feedbackRooms struct {
 // openFeedback makes the rooms, if they are configured. On an error what was opened is left to Close.
 func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 	if !cfg.Feedback.On() {
+		if _, err := os.Stat(FeedbackStore(cfg)); err == nil {
+			r.log.Warn("feedback is off; what was remembered before is still in a file: remove it and its "+
+				".lock file if you do not need it", "file", FeedbackStore(cfg))
+		}
 		return nil
 	}
 	f := &feedbackRooms{}

@@ -224,6 +224,39 @@ func TestFeedbackDiskFails(t *testing.T) {
 	}
 }
 
+// TestFeedbackDamaged: mail is relayed though the store of feedback is damaged. Its provider is told to come
+// again, and is heard once the file was moved away.
+func TestFeedbackDamaged(t *testing.T) {
+	s := newScene(t, "postmark", "")
+	s.stop()
+	store := filepath.Join(s.dir, "spool", feedbackFile)
+	if err := os.WriteFile(store, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	m := s.send("joe@x.test")
+	s.line(relay.EventRelayed, "joe@x.test")
+	if code := s.try(m, events.Bounced, "joe@x.test", unknown); code != http.StatusServiceUnavailable {
+		t.Errorf("with a damaged store: answered %d", code)
+	}
+	fault := s.app.operated().Fault()
+	if fault == nil || !strings.Contains(fault.Error(), "is damaged: move it") {
+		t.Errorf("the fault is %v", fault)
+	}
+	if err := os.Rename(store, store+".damaged"); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.try(m, events.Bounced, "joe@x.test", unknown); code != http.StatusOK {
+		t.Errorf("without the damaged store: answered %d", code)
+	}
+	m = s.send("ann@x.test")
+	s.tell(m, events.Bounced, "ann@x.test", unknown)
+	s.line(relay.EventBounced, "ann@x.test")
+	if fault := s.app.operated().Fault(); fault != nil {
+		t.Errorf("the fault is %v still", fault)
+	}
+}
+
 // TestFeedbackReload: secrets and webhooks change while the relay runs; a mistake leaves the old ones.
 func TestFeedbackReload(t *testing.T) {
 	s := newScene(t, "postmark", "")
@@ -275,6 +308,26 @@ func TestFeedbackOff(t *testing.T) {
 	if found, _ := filepath.Glob(store + "*"); len(found) > 0 || s.app.feedback != nil ||
 		s.app.FeedbackAddr() != nil || s.app.relayed() != nil {
 		t.Errorf("there is %v", found)
+	}
+}
+
+// TestFeedbackOffAgain: what was remembered stays when feedback is switched off, and the log says so.
+func TestFeedbackOffAgain(t *testing.T) {
+	s := newScene(t, "postmark", "")
+	s.send("joe@x.test")
+	s.line(relay.EventRelayed, "joe@x.test")
+	s.stop()
+	at := strings.Index(s.conf, "[feedback]")
+	until := strings.Index(s.conf, "[upstream.default]")
+	s.conf = s.conf[:at] + s.conf[until:]
+	store := filepath.Join(s.dir, "spool", feedbackFile)
+	s.start()
+	if logged := s.logged.String(); !strings.Contains(logged, "feedback is off") ||
+		!strings.Contains(logged, store) {
+		t.Errorf("the log does not tell of the file:\n%s", logged)
+	}
+	if _, err := os.Stat(store); err != nil {
+		t.Error(err)
 	}
 }
 

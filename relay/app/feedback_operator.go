@@ -128,6 +128,9 @@ func Remembered(ctx context.Context, store *recall.Reader, id string) (list []ad
 	return list, nil
 }
 
+// Fault implements admin.Feedback.
+func (o *operator) Fault() error { return o.feedback.store.Fault() }
+
 // Send implements admin.Feedback. The message goes the way that all mail of its sender goes.
 func (o *operator) Send(ctx context.Context, name, from, to string) (string, error) {
 	r := (*Relay)(o)

@@ -153,6 +153,7 @@ func (d *hookDoor) tell(name string, result webhook.Result, err error) {
 func (d *hookDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := d.current.Load().handlers[r.URL.Path]
 	if h == nil {
+		w.Header().Set("Connection", "close") // connections are few, and for those who have proved something
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -246,6 +247,41 @@ func TestHookDoor(t *testing.T) {
 	if left, ok := d.quiet.ask("postmark unproven", d.now()); !ok || left != 20 {
 		t.Errorf("after a while: %v, %d were left out", ok, left)
 	}
+}
+
+// TestHookDoorHangsUp: who proves nothing cannot hold a connection, of which there are few.
+func TestHookDoorHangsUp(t *testing.T) {
+	cfg, err := hookConfig(t, "", "provider = \"postmark\"\n"+proofsOf(t, "postmark"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, url := openHookDoor(t, cfg, slog.New(slog.DiscardHandler))
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(hookSecret))
+	for _, tt := range []struct {
+		method, path, authorization string
+		closed                      bool
+	}{
+		{http.MethodPost, "/postmark", basic, false},
+		{http.MethodPost, "/postmark", "", true},
+		{http.MethodHead, "/postmark", "", true},
+		{http.MethodGet, "/postmark", basic, true},
+		{http.MethodGet, "/", "", true},
+	} {
+		req, err := http.NewRequest(tt.method, url+tt.path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", tt.authorization)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.Close != tt.closed {
+			t.Errorf("%s %s, answered %d: closed is %v", tt.method, tt.path, resp.StatusCode, resp.Close)
+		}
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
 // TestHookDoorTLS: with a certificate of its own, by HTTP/1.1 alone.

@@ -63,6 +63,18 @@ func (s *Store) Append(ctx context.Context, raw *feedback.Raw) error {
 	return err
 }
 
+// openAgain is when a database that could not be opened is tried again.
+const openAgain = 5 * time.Second
+
+// Due is Reader.Due. While the database cannot be used nothing is due; Fault says why.
+func (s *Store) Due(ctx context.Context, now time.Time, most int) ([]Report, time.Time, error) {
+	due, next, err := s.Reader.Due(ctx, now, most)
+	if err != nil && s.Fault() != nil {
+		return nil, now.Add(openAgain), nil
+	}
+	return due, next, err
+}
+
 // addReport inserts a report with a body of so many bytes, unless its key is there.
 func (t *tx) addReport(insert string, size int, args ...driver.Value) error {
 	n, err := t.Exec(insert+" ON CONFLICT DO NOTHING", args...)

@@ -15,7 +15,7 @@ import (
 )
 
 // Claim implements relay.Outbox. The messages are as they are remembered, with what was told of the
-// recipients for whom a notice is owed: these have failed.
+// recipients for whom a notice is owed: these have failed. While the database cannot be used nothing is due.
 func (s *Store) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, time.Time, error) {
 	var list []relay.Claim
 	var next time.Time
@@ -41,7 +41,10 @@ func (s *Store) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, t
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil && s.Fault() != nil:
+		return nil, q.Now.Add(openAgain), nil
+	case err != nil:
 		return nil, time.Time{}, err
 	}
 	return list, next, nil
@@ -199,7 +202,7 @@ func (s *Store) deliver(ctx context.Context) {
 			})
 		}
 		if err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && s.Fault() == nil {
 				s.o.Log.Error("a bounce cannot be put into the spool; it is tried again", "err", err)
 			}
 			return

@@ -359,19 +359,14 @@ func TestLaterFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	if s, err := Open(b.o); err == nil || !strings.Contains(err.Error(), "format 9, of a later release") {
-		if err == nil {
-			s.Close()
-		}
-		t.Errorf("Open of a later format: %v", err)
-	}
 	if r, err := OpenReader(b.o.Path); err == nil {
 		r.Close()
 		t.Error("a later format was opened for reading")
 	}
+	b.unusable("format 9, of a later release")
 }
 
-// TestDamagedFile: a file that is no database, or whose pages are not, is refused with what helps.
+// TestDamagedFile: a file that is no database, or whose pages are not, is not used, and says what helps.
 func TestDamagedFile(t *testing.T) {
 	for _, name := range []string{"no database", "damaged"} {
 		t.Run(name, func(t *testing.T) {
@@ -392,14 +387,55 @@ func TestDamagedFile(t *testing.T) {
 			if err := os.WriteFile(b.o.Path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, err := Open(b.o)
-			if err == nil {
-				s.Close()
-			}
-			if err == nil || !strings.Contains(err.Error(), "is damaged: move it") {
-				t.Errorf("Open: %v", err)
-			}
+			b.unusable("is damaged: move it")
 		})
+	}
+}
+
+// unusable opens the store, whose database cannot be used for a reason. Mail is relayed meanwhile: nothing
+// waits, and nothing is taken. Once the file is moved away the store works.
+func (b *box) unusable(why string) {
+	b.t.Helper()
+	var log strings.Builder // is read after Close only
+	o := b.o
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s, err := Open(o)
+	if err != nil {
+		b.t.Fatalf("Open: %v", err)
+	}
+	if err := s.Fault(); err == nil || !strings.Contains(err.Error(), why) {
+		b.t.Errorf("the fault is %v, want %q", err, why)
+	}
+	for n := range 3 {
+		s.Relayed(mail(n, begins, "a@x.example"))
+		err := s.Append(b.t.Context(), raw(begins, 10))
+		if err == nil || !strings.Contains(err.Error(), why) {
+			b.t.Errorf("Append: %v, want %q", err, why)
+		}
+		due, next, err := s.Due(b.t.Context(), begins, 10)
+		if len(due) > 0 || !next.Equal(begins.Add(openAgain)) || err != nil {
+			b.t.Errorf("Due: %v, next at %v, %v", due, next, err)
+		}
+		q := relay.ClaimQuery{Topic: relay.TopicReport, Now: begins, Max: 10, For: time.Minute}
+		owed, next, err := s.Claim(b.t.Context(), q)
+		if len(owed) > 0 || !next.Equal(begins.Add(openAgain)) || err != nil {
+			b.t.Errorf("Claim: %v, next at %v, %v", owed, next, err)
+		}
+	}
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(o.Path + end); err != nil && !errors.Is(err, os.ErrNotExist) {
+			b.t.Fatal(err)
+		}
+	}
+	if err := s.Append(b.t.Context(), raw(begins, 10)); err != nil || s.Fault() != nil ||
+		s.Stat().Waiting != 1 {
+		b.t.Errorf("once the file was moved away: Append: %v; fault: %v; %+v", err, s.Fault(), s.Stat())
+	}
+	if err := s.Close(); err != nil {
+		b.t.Error(err)
+	}
+	if n := strings.Count(log.String(), "ERROR"); n != 1 {
+		b.t.Errorf("there are %d errors in the log, want 1:\n%s", n, log.String())
 	}
 }
 

@@ -105,8 +105,10 @@ func (s *Store) flush() (more bool) {
 	err := s.w.transaction(false, func(t *tx) error { return t.rememberAll(list) })
 	if err != nil {
 		s.buffer.dropped.Add(int64(len(list)))
-		s.o.Log.Error("relayed mail cannot be remembered; what comes back for it will not be matched",
-			"messages", len(list), "err", err)
+		if s.Fault() == nil { // which is logged, once
+			s.o.Log.Error("relayed mail cannot be remembered; what comes back for it will not be matched",
+				"messages", len(list), "err", err)
+		}
 	}
 	return more
 }

@@ -76,7 +76,9 @@ type Store struct {
 
 var _ relay.Outbox = (*Store)(nil)
 
-// Open opens a store, and makes it if it is not there.
+// Open opens a store, and makes it if it is not there. A database that cannot be used, because it is damaged
+// or of a later format, is no error, since mail is relayed without it: Fault says why, Append and most else
+// fail, and each try opens it anew.
 func Open(o Options) (*Store, error) {
 	if o.Waiting == nil {
 		o.Waiting = func() {}
@@ -94,11 +96,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWriter(&o)
-	if err != nil {
-		lock.Close()
-		return nil, err
-	}
+	w := newWriter(&o)
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
 		Reader: newReader(o.Path), o: o, lock: lock, w: w, stop: stop,
@@ -136,6 +134,14 @@ func lockFile(name string) (*os.File, error) {
 		return nil, named(name, err)
 	}
 	return f, nil
+}
+
+// Fault is why the database cannot be used; nil while it can.
+func (s *Store) Fault() error {
+	if err := s.w.unusable.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Stat is what a store holds.

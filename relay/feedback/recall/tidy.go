@@ -18,7 +18,7 @@ func (s *Store) housekeep(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		s.deliver(ctx)
-		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil {
+		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil && s.Fault() == nil {
 			s.o.Log.Error("old feedback cannot be removed", "err", err)
 		}
 		select {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailwhy/relay/internal/sqlite"
@@ -28,6 +29,7 @@ type writer struct {
 	once    sync.Once
 
 	published counter
+	unusable  atomic.Pointer[error] // why the database cannot be opened; nil: it can
 
 	// The rest belongs to the goroutine of run, and before and after that to who opens and closes.
 	conn   *sqlite.Conn // nil: to be opened anew
@@ -49,17 +51,36 @@ type tx struct {
 	n *counts
 }
 
-// newWriter opens the database.
-func newWriter(o *Options) (*writer, error) {
+// newWriter opens the database. Where that fails it is tried again with each transaction.
+func newWriter(o *Options) *writer {
 	w := &writer{
 		name: o.Path, maxPages: o.maxPages, log: o.Log,
 		changes: make(chan *change, batchMost), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
-	return w, w.open()
+	w.setCounts(counts{})
+	_ = w.open() // fault has the error
+	return w
 }
 
-// open opens the database and counts what it holds.
+// open opens the database, and logs when it cannot be opened any more, and when it can again.
 func (w *writer) open() error {
+	err := w.openAndCount()
+	switch before := w.unusable.Load(); {
+	case err != nil && before == nil:
+		w.log.Error("the store of feedback cannot be opened: mail is relayed, but not remembered, and "+
+			"nothing that comes back is taken", "err", err)
+		w.unusable.Store(&err)
+	case err != nil:
+		w.unusable.Store(&err)
+	case before != nil:
+		w.log.Info("the store of feedback can be opened again", "file", w.name)
+		w.unusable.Store(nil)
+	}
+	return err
+}
+
+// openAndCount opens the database and counts what it holds.
+func (w *writer) openAndCount() error {
 	c, err := openWriter(w.name)
 	if err != nil {
 		return err

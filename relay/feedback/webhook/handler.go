@@ -54,9 +54,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPost:
 	case http.MethodHead:
+		hangUp(w)
 		w.WriteHeader(http.StatusOK)
 		return
 	default:
+		hangUp(w)
 		w.Header().Set("Allow", "HEAD, POST")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
@@ -122,6 +124,10 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
 }
 
+// hangUp has the connection closed after the answer: only who has proved something may keep one of the few
+// that there are.
+func hangUp(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
+
 // answer writes the answer that the provider understands.
 func (h *Handler) answer(w http.ResponseWriter, body []byte, result Result) {
 	code := h.Hook.kind.later
@@ -130,6 +136,9 @@ func (h *Handler) answer(w http.ResponseWriter, body []byte, result Result) {
 		code = http.StatusOK
 	case ResultUnproven:
 		code = h.Hook.kind.refused
+	}
+	if code != http.StatusOK {
+		hangUp(w)
 	}
 	if code == http.StatusUnauthorized { // RFC 9110, 15.5.2
 		w.Header().Set("WWW-Authenticate", `Basic realm="webhook"`)

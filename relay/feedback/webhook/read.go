@@ -22,6 +22,7 @@ import (
 const (
 	maxEvents = 10000 // of one request
 	maxKey    = 998   // bytes of a key: the longest line of a message (RFC 5322, 2.1.1)
+	maxErrors = 3     // of one request that are told
 )
 
 // text is a JSON string, or a number or truth value as it is written: providers are not of one mind about
@@ -111,16 +112,16 @@ func batch(body []byte, one func(json.RawMessage) ([]feedback.Event, error)) ([]
 	} else {
 		list = []json.RawMessage{body}
 	}
-	var errs []error
+	var bad problems
 	if len(list) > maxEvents {
-		errs = append(errs, fmt.Errorf("%d events: only the first %d are read", len(list), maxEvents))
+		bad.add(fmt.Errorf("%d events: only the first %d are read", len(list), maxEvents))
 		list = list[:maxEvents]
 	}
 	var events []feedback.Event
 	for i, element := range list {
 		found, err := one(element)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("event %d: %w", i+1, err))
+			bad.add(fmt.Errorf("event %d: %w", i+1, err))
 			continue
 		}
 		for j := range found {
@@ -130,7 +131,31 @@ func batch(body []byte, one func(json.RawMessage) ([]feedback.Event, error)) ([]
 		}
 		events = append(events, found...)
 	}
-	return events, errors.Join(errs...)
+	return events, bad.err()
+}
+
+// problems are why parts of a request cannot be read: the first of them, and how many there are.
+type problems struct {
+	first []string
+	n     int
+}
+
+func (p *problems) add(err error) {
+	if p.n++; len(p.first) < maxErrors {
+		p.first = append(p.first, err.Error())
+	}
+}
+
+// err is all of it as one error of one line; nil if there is none.
+func (p *problems) err() error {
+	if p.n == 0 {
+		return nil
+	}
+	text := strings.Join(p.first, "; ")
+	if more := p.n - len(p.first); more > 0 {
+		text += fmt.Sprintf("; and %d more like these", more)
+	}
+	return errors.New(text)
 }
 
 // spread makes one event for each recipient. The id of an event for several is made unique by theirs.

@@ -119,6 +119,16 @@ func TestBadPartOfBatch(t *testing.T) {
 	}
 }
 
+// TestBadBatch: the error of a batch is short, however much of it cannot be read.
+func TestBadBatch(t *testing.T) {
+	body := "[7" + strings.Repeat(",7", 4999) + "]"
+	_, err := newHook(t, "sendgrid").Read(&feedback.Raw{Body: []byte(body)})
+	if err == nil || len(err.Error()) > 500 || strings.Contains(err.Error(), "\n") ||
+		!strings.Contains(err.Error(), "event 1: ") || !strings.Contains(err.Error(), "and 4997 more") {
+		t.Errorf("error %.600v", err)
+	}
+}
+
 func TestCancelledSubscriptionIsReported(t *testing.T) {
 	fields := confirmation(testTopic, "sns.eu-west-1.amazonaws.com")
 	fields["Type"] = "UnsubscribeConfirmation"

@@ -105,6 +105,25 @@ func (s *scene) want(pattern, stdin string, args ...string) string {
 	return out
 }
 
+// TestHostileText: what strangers write cannot control the terminal, nor turn the order of what it shows.
+func TestHostileText(t *testing.T) {
+	s := newScene(t)
+	s.post(`{"RecordType":"Bounce","ID":1,"Type":"HardBounce","Email":"a\u202ex@x.test",` +
+		`"Subject":"\u009b2J","Details":"550 5.1.1 \u001b[2J\u2028\u200f\u007f\u009b31m",` +
+		`"BouncedAt":"2026-11-29T12:00:00Z"}`)
+	smtptest.WaitFor(t, "the event", func() bool {
+		out, err := s.run("", "list")
+		return err == nil && strings.Contains(out, "bounced a")
+	})
+	list := s.want(`bounced a`, "", "list")
+	id := strings.Fields(list)[0]
+	for _, out := range []string{list, s.want(`As it was read:`, "", "show", id)} {
+		if i := strings.IndexAny(out, "\u001b\u007f\u009b\u200f\u2028\u202e\r"); i >= 0 {
+			t.Errorf("it prints %q", out[max(0, i-20):])
+		}
+	}
+}
+
 // bounce is an event of Postmark's.
 func bounce(id, message, to string) string {
 	return fmt.Sprintf(`{"RecordType":"Bounce","ID":%s,"Type":"HardBounce","Email":%q,"Metadata":{"mw":%q},`+

@@ -83,26 +83,34 @@ func (f *command) show(ctx context.Context, arg string, w io.Writer) error {
 	if len(r.Event) > 0 {
 		var text bytes.Buffer
 		if json.Indent(&text, r.Event, "", "  ") == nil {
-			fmt.Fprintf(b, "\nAs it was read:\n%s\n", &text)
+			fmt.Fprintf(b, "\nAs it was read:\n")
+			writePrintable(b, text.String())
 		}
 	}
 	fmt.Fprintf(b, "\nAs it came:\n")
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		fmt.Fprintf(b, "%s: %s\n", name, printable(r.Header[name]))
 	}
-	for text := range strings.Lines(string(r.Body)) {
-		fmt.Fprintln(b, printable(strings.TrimRight(text, "\r\n")))
-	}
+	writePrintable(b, string(r.Body))
 	return b.Flush()
+}
+
+// writePrintable writes lines that others wrote.
+func writePrintable(w io.Writer, text string) {
+	for line := range strings.Lines(text) {
+		fmt.Fprintln(w, printable(strings.TrimRight(line, "\r\n")))
+	}
 }
 
 // stamp is a time for people.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
-// printable is text that others wrote, made safe for a terminal.
+// printable is text that others wrote, made safe for a terminal: without what controls it, or changes the
+// order in which text is shown.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\t' && (unicode.IsControl(r) || r == unicode.ReplacementChar) {
+		if r != '\t' && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) ||
+			r == unicode.ReplacementChar) {
 			return '?'
 		}
 		return r
