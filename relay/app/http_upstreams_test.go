@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -299,5 +300,26 @@ func TestCheckGraph(t *testing.T) {
 	if failed || !strings.Contains(said, "accepts the credentials") || len(g.Mails()) != 1 ||
 		!strings.Contains(said, "a message from app@shop.example to me@x.test was relayed as") {
 		t.Errorf("%d mails: %s", len(g.Mails()), said)
+	}
+}
+
+// TestTokenTransportCA: the ca_file of an HTTP API holds for its token endpoint, that of an SMTP server not.
+func TestTokenTransportCA(t *testing.T) {
+	g := apitest.StartGraph(t, func(string) bool { return false })
+	for kind, trusted := range map[string]bool{"graph": true, "ses-api": true, "smtp": false} {
+		carrier, err := TokenTransport(&config.Upstream{Type: kind, CAFile: g.CAFile})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := (&http.Client{Transport: carrier}).Get(g.Server.URL)
+		if err == nil {
+			r.Body.Close()
+		}
+		if (err == nil) != trusted {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if _, err := TokenTransport(&config.Upstream{Type: "graph", CAFile: t.TempDir() + "/none"}); err == nil {
+		t.Error("a missing ca_file is no error")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
+	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/lane"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/report"
@@ -128,12 +129,18 @@ func wayOut(u *config.Upstream) (*proxy.Proxy, error) {
 }
 
 // TokenTransport carries the requests to an upstream's token endpoint: through its proxy if it has one, and
-// never through one of the environment.
+// never through one of the environment. An HTTP API's ca_file holds for it too.
 func TokenTransport(u *config.Upstream) (http.RoundTripper, error) {
 	t := &http.Transport{DisableKeepAlives: true} // a token lasts longer than a connection is kept
 	way, err := wayOut(u)
 	if way != nil {
 		t.DialContext = way.DialContext
+	}
+	if u.IsAPI() && u.CAFile != "" {
+		var fault error
+		t.TLSClientConfig, fault = (&tlsconf.Client{Mode: tlsconf.Implicit, CAFile: u.CAFile,
+			MinVersion: tls.VersionTLS12}).Config("", true)
+		err = errors.Join(err, fault)
 	}
 	return t, err
 }

@@ -214,7 +214,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestNotReached: what answers instead of Graph takes no mail and refuses none, whatever its status says.
+// TestNotReached: what answers instead of Graph takes no mail, whatever its status says.
 func TestNotReached(t *testing.T) {
 	h := newHop(t)
 	const page = "<html><title>Blocked</title></html>"
@@ -222,8 +222,8 @@ func TestNotReached(t *testing.T) {
 		{Status: 204}, {Status: 302}, {Status: 403, Page: page}, {Status: 404, Page: page}} {
 		h.graph.Script = func(*apitest.Mail) *apitest.Answer { return &a }
 		r := h.relay(t, plain, "a@x.test")
-		if r.Fault == nil || r.Fault.Stage != diagnose.StageConnect ||
-			r.Fault.NetErr.Reason != "api_not_reached" {
+		if len(r.Attempts) != 1 || r.Attempts[0].Class() != 5 || r.Attempts[0].Stage != diagnose.StageMail ||
+			r.Attempts[0].NetErr.Reason != "api_not_reached" {
 			t.Errorf("%+v: %+v", a, r)
 		}
 	}

@@ -63,8 +63,8 @@ func (a *Answer) Foreign() bool {
 		strings.HasPrefix(begins, "<!doctype html") || strings.HasPrefix(begins, "<html")
 }
 
-// NotReached is the fault that something else answered instead of the API. Nothing was sent then, and it is
-// the same for all mail.
+// NotReached says that something else answered instead of the API. Nothing was sent then. It need not be the
+// same for all mail, since what answers may look into it.
 func (a *Answer) NotReached() Outcome {
 	text := fmt.Sprintf("HTTP %d, and not from the API", a.Status)
 	if to, err := url.Parse(a.Header.Get("Location")); err == nil && to.Host != "" {
@@ -74,7 +74,7 @@ func (a *Answer) NotReached() Outcome {
 		title, _, _ = strings.Cut(title, "<")
 		text += ": " + clean.Line(strings.TrimSpace(title), 200)
 	}
-	return Outcome{Stage: diagnose.StageConnect, Fault: true, Reason: "api_not_reached",
+	return Outcome{Stage: diagnose.StageMail, Class: 5, Reason: "api_not_reached",
 		Text: clean.Line(text, maxWords), Way: a.Way}
 }
 

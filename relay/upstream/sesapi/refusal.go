@@ -127,5 +127,5 @@ func denied(err error) bool {
 // missing reports whether a call failed because there is no such thing.
 func missing(err error) bool {
 	o, ok := errors.AsType[*httpapi.Outcome](err)
-	return ok && !o.Fault && strings.HasPrefix(o.Text, "HTTP 404")
+	return ok && o.Reason != "api_not_reached" && strings.HasPrefix(o.Text, "HTTP 404")
 }
