@@ -116,6 +116,7 @@ func sampleReport(kind string) (*relay.Report, error) {
 		m.Recipients[0].Last.Stage = diagnose.StageEndOfData
 	case kindBounced:
 		r.Kind, r.Time = relay.NoticeFailed, arrived.Add(3*time.Hour+5*time.Second)
+		r.Open = func() (io.ReadCloser, error) { return nil, relay.ErrNotFound } // gone once it was relayed
 		m.Recipients = []relay.Recipient{sampleTold(sampleRecipient("jane@example.net", relay.Failed,
 			arrived.Add(3*time.Hour), sampleUnknown, unknownDiagnosis()))}
 	default:

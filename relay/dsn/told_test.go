@@ -69,7 +69,7 @@ func TestToldWords(t *testing.T) {
 			"Told by: smtp.provider.example", "Invalid Address", "Check the address for a typing mistake."},
 		"told-words": {"took it, and reported later that it could not be delivered.",
 			"not delivered", "Not delivering to previously bounced address",
-			"Your message is not kept here any longer"},
+			"Your message is no longer stored here"},
 		"told-silent": {"The mail server ses took it", "none: the report quotes none"},
 		"told-delayed": {"has not been delivered yet. " +
 			"The mail server smtp.provider.example took it, and goes on"},
@@ -160,6 +160,18 @@ func TestToldHostile(t *testing.T) {
 		t.Errorf("%d bytes", len(content))
 	}
 	checkLines(t, d.Content)
+}
+
+// TestPreviewOfBounced: a relayed message is no longer stored, so the preview returns none.
+func TestPreviewOfBounced(t *testing.T) {
+	c := composer(t, nil)
+	_, text, _, err := c.PreviewWords("bounced")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text, "no longer stored here") {
+		t.Errorf("it does not say that the message is gone:\n%s", text)
+	}
 }
 
 // TestComplaintIsNoBounce: a message that somebody complains of arrived.
