@@ -65,9 +65,9 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 	r.feedback = f
 	f.processor = processor.New(processor.Options{
 		Store: f.store, Spool: r.spool, Source: r.feedbackSource, Record: r.record, Log: r.log, Now: time.Now,
-		Settings:   func() processor.Settings { return processorSettings(r.cfg.Load()) },
-		Diagnose:   func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
-		Count:      r.countReport,
+		Settings: func() processor.Settings { return processorSettings(r.cfg.Load()) },
+		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
+		Count:    r.countReport, Busy: r.Busy,
 		NoticesDue: func() { f.reporter.Kick(); r.reporter.Kick() }, // also a success that the spool owes
 	})
 	f.reporter = report.New(report.Options{

@@ -28,6 +28,9 @@ type Options struct {
 
 	Count      func(Counted) // hears what became of each report, for metrics; optional
 	NoticesDue func()        // called when notices are owed; optional
+	// Busy reports whether there is mail to relay: what came back then takes a tenth of a processor at most.
+	// Optional.
+	Busy func() bool
 }
 
 // Spool is the part of a relay.Spool that is asked about messages that are not settled yet.
@@ -101,6 +104,8 @@ type Counted struct {
 // The housekeeping.
 const (
 	batchMost    = 128
+	yields       = 9           // times as long as a batch took, where mail goes first
+	longestYield = time.Second // so that what is owed is never long in coming
 	lookAgain    = time.Minute // longest wait, whatever the clocks say
 	pauseOnError = 5 * time.Second
 )
@@ -109,6 +114,7 @@ const (
 type Processor struct {
 	o         Options
 	kick      chan struct{}
+	wait      func(context.Context, time.Duration)
 	undecided map[string]bool // sources whose proof is out of reach now; of one round
 }
 
@@ -120,7 +126,18 @@ func New(o Options) *Processor {
 	if o.NoticesDue == nil {
 		o.NoticesDue = func() {}
 	}
-	return &Processor{o: o, kick: make(chan struct{}, 1)}
+	if o.Busy == nil {
+		o.Busy = func() bool { return false }
+	}
+	return &Processor{o: o, kick: make(chan struct{}, 1), wait: wait}
+}
+
+// wait waits, or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // Kick makes the processor look for reports now. It never blocks.
@@ -150,9 +167,13 @@ func (p *Processor) Run(ctx context.Context) {
 func (p *Processor) round(ctx context.Context) time.Duration {
 	p.undecided = map[string]bool{}
 	for ctx.Err() == nil {
+		began := time.Now()
 		due, next, err := p.o.Store.Due(ctx, p.o.Now(), batchMost)
 		if err == nil && len(due) > 0 {
 			err = p.batch(ctx, due)
+			if p.o.Busy() {
+				p.wait(ctx, min(yields*time.Since(began), longestYield))
+			}
 		}
 		switch {
 		case err != nil:

@@ -673,3 +673,26 @@ func TestMixedReport(t *testing.T) {
 		t.Errorf("counted %v", c)
 	}
 }
+
+// TestMailGoesFirst: while there is mail to relay, what came back rests between its batches, and not
+// otherwise.
+func TestMailGoesFirst(t *testing.T) {
+	for _, busy := range []bool{true, false} {
+		w := newWorld(t)
+		w.p.o.Busy = func() bool { return busy }
+		var rests []time.Duration
+		w.p.wait = func(_ context.Context, d time.Duration) { rests = append(rests, d) }
+		for i := range 2 * batchMost {
+			w.comes("hook", w.bounced(fmt.Sprint(i), "a@x.example"))
+		}
+		w.p.round(t.Context())
+		if busy != (len(rests) >= 2) || !busy && len(rests) > 0 {
+			t.Errorf("busy %t: it rested %d times", busy, len(rests))
+		}
+		for _, d := range rests {
+			if d <= 0 || d > longestYield {
+				t.Errorf("it rested for %s", d)
+			}
+		}
+	}
+}
