@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +26,13 @@ const readers = 2
 // Reader reads a store, also beside the relay that has it open. It is safe for concurrent use.
 type Reader struct {
 	name  string
-	slots chan *sqlite.Conn // nil for one that is not open
+	slots chan reading // of which some may not be open
+}
+
+// reading is a connection that reads.
+type reading struct {
+	*sqlite.Conn             // nil: it is not open
+	file         fs.FileInfo // that it has open
 }
 
 // OpenReader opens a store for reading.
@@ -34,9 +42,9 @@ func OpenReader(name string) (*Reader, error) {
 }
 
 func newReader(name string) *Reader {
-	r := &Reader{name: name, slots: make(chan *sqlite.Conn, readers)}
+	r := &Reader{name: name, slots: make(chan reading, readers)}
 	for range readers {
-		r.slots <- nil
+		r.slots <- reading{}
 	}
 	return r
 }
@@ -45,7 +53,7 @@ func newReader(name string) *Reader {
 func (r *Reader) Close() error {
 	var errs []error
 	for range readers {
-		if c := <-r.slots; c != nil {
+		if c := <-r.slots; c.Conn != nil {
 			errs = append(errs, c.Close())
 		}
 	}
@@ -59,17 +67,26 @@ func (r *Reader) read(do func(*sqlite.Conn) error) (err error) {
 	if !open {
 		return ErrClosed
 	}
-	if c == nil {
-		if c, err = openReader(r.name); err != nil {
-			r.slots <- nil
+	defer func() { r.slots <- c }()
+	if c.Conn != nil && replaced(r.name, c.file) {
+		c.Close()
+		c = reading{}
+	}
+	if c.Conn == nil {
+		file, err := os.Stat(r.name)
+		if err == nil {
+			c.Conn, err = openReader(r.name)
+		}
+		if err != nil {
+			c = reading{}
 			return err
 		}
+		c.file = file
 	}
-	if err = do(c); isBroken(err) {
+	if err = do(c.Conn); isBroken(err) {
 		c.Close()
-		c = nil
+		c = reading{}
 	}
-	r.slots <- c
 	return err
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"mailwhy/relay/feedback"
@@ -68,7 +70,12 @@ const openAgain = 5 * time.Second
 
 // Due is Reader.Due. While the database cannot be used nothing is due; Fault says why.
 func (s *Store) Due(ctx context.Context, now time.Time, most int) ([]Report, time.Time, error) {
+	before := s.Fault()
 	due, next, err := s.Reader.Due(ctx, now, most)
+	if before == nil && (isBroken(err) || errors.Is(err, fs.ErrNotExist)) {
+		s.w.suspect.Store(true)
+		_ = s.w.write(ctx, func(*tx) error { return nil }) // so Fault is known
+	}
 	if err != nil && s.Fault() != nil {
 		return nil, now.Add(openAgain), nil
 	}

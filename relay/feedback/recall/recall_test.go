@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -436,6 +437,60 @@ func (b *box) unusable(why string) {
 	}
 	if n := strings.Count(log.String(), "ERROR"); n != 1 {
 		b.t.Errorf("there are %d errors in the log, want 1:\n%s", n, log.String())
+	}
+}
+
+// TestMovedAway: what came after the file was moved away is in the new one, and read there.
+func TestMovedAway(t *testing.T) {
+	b := newBox(t)
+	b.remember(mail(1, begins, "a@x.example"))
+	b.due()
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(b.o.Path+end, b.o.Path+end+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Append(t.Context(), raw(begins, 10)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * readers { // each of the connections
+		if due := b.due(); len(due) != 1 {
+			t.Fatalf("due: %v", due)
+		}
+	}
+	b.reopen()
+	if due := b.due(); len(due) != 1 || b.Stat().Messages != 0 {
+		t.Errorf("after it was opened again: due %v, %+v", due, b.Stat())
+	}
+}
+
+// TestDamagedWhileOpen: what breaks the database while it is open is found by who reads it; nothing is taken
+// then.
+func TestDamagedWhileOpen(t *testing.T) {
+	b := newBox(t)
+	b.remember(mail(1, begins, "a@x.example"))
+	for _, end := range []string{"", "-wal"} {
+		content, err := os.ReadFile(b.o.Path + end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(b.o.Path+end, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(bytes.Repeat([]byte("x"), len(content))); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	if due, _, err := b.Due(t.Context(), begins, 10); len(due) > 0 || err != nil {
+		t.Errorf("Due: %v, %v", due, err)
+	}
+	if err := b.Fault(); err == nil || !strings.Contains(err.Error(), "is damaged: move it") {
+		t.Errorf("the fault is %v", err)
+	}
+	if err := b.Append(t.Context(), raw(begins, 10)); err == nil {
+		t.Error("a report was taken")
 	}
 }
 

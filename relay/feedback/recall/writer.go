@@ -2,8 +2,11 @@ package recall
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,9 +33,11 @@ type writer struct {
 
 	published counter
 	unusable  atomic.Pointer[error] // why the database cannot be opened; nil: it can
+	suspect   atomic.Bool           // a reader found it broken
 
 	// The rest belongs to the goroutine of run, and before and after that to who opens and closes.
 	conn   *sqlite.Conn // nil: to be opened anew
+	file   fs.FileInfo  // that conn has open
 	counts counts
 	synced bool // commits are synced
 }
@@ -107,6 +112,10 @@ func (w *writer) openAndCount() error {
 		return named(w.name, err)
 	}
 	n.seq = max(n.seq, keyed) // a number is not given again while keys of it are left
+	if w.file, err = os.Stat(w.name); err != nil {
+		c.Close()
+		return err
+	}
 	w.conn, w.synced = c, true
 	w.setCounts(n)
 	return nil
@@ -237,6 +246,11 @@ func (w *writer) makeAll(all []*change) {
 // transaction runs do in a transaction, and commits it synced or not. After an error nothing of it is there,
 // but for a commit whose end is not known: then the database is opened anew.
 func (w *writer) transaction(synced bool, do func(*tx) error) error {
+	if w.conn != nil && (replaced(w.name, w.file) || w.suspect.Swap(false)) {
+		w.log.Error("the store of feedback was moved away, or is damaged; it is opened anew", "file", w.name)
+		w.conn.Close()
+		w.conn = nil
+	}
 	if w.conn == nil {
 		if err := w.open(); err != nil {
 			return err
@@ -259,6 +273,12 @@ func (w *writer) transaction(synced bool, do func(*tx) error) error {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
+}
+
+// replaced reports whether a file that was opened has its name no more: what is written to it would be lost.
+func replaced(name string, file fs.FileInfo) bool {
+	now, err := os.Stat(name)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, file)
 }
 
 // begin begins a transaction.
