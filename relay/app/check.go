@@ -16,6 +16,7 @@ import (
 	"mailwhy/relay/check/api"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
+	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream/httpapi"
 	"mailwhy/relay/upstream/oauth"
@@ -31,7 +32,8 @@ func Check(cfg *config.Config) error {
 		_, errTemplates = dsn.New(composer)
 	}
 	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
-	errs := []error{errEngine, errTemplates, errTLS, checkFeedback(cfg)}
+	_, errSign := sign.New(signOptions(cfg, slog.New(slog.DiscardHandler)))
+	errs := []error{errEngine, errTemplates, errTLS, errSign, checkFeedback(cfg)}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
 		_, err := upstreamOptions(cfg, name)
 		if cfg.Upstream[name].IsAPI() {
