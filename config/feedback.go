@@ -168,7 +168,8 @@ func (c *Config) validateFeedbackTLS(report reportFunc) {
 		report("feedback.cert_file", "is set, but feedback.tls is not", "set feedback.tls = true")
 	case err == nil && !f.TLS && !f.BehindProxy && !isLoopback(host):
 		report("feedback.listen", fmt.Sprintf("%s can be reached from other machines without TLS", f.Listen),
-			"set feedback.tls = true; or feedback.behind_proxy = true if a proxy in front of it terminates TLS")
+			"set feedback.tls = true; or feedback.behind_proxy = true if a proxy in front of it "+
+				"terminates TLS")
 	}
 }
 
@@ -237,7 +238,8 @@ func (f *Feedback) validatePractice(at string, w *Webhook, report reportFunc) {
 		return
 	}
 	if host, _, err := net.SplitHostPort(f.Listen); f.BehindProxy || err == nil && !isLoopback(host) {
-		report(at+".practice_cert_file", "is for a rehearsal on this machine, but other machines can reach the webhooks",
+		report(at+".practice_cert_file",
+			"is for a rehearsal on this machine, but other machines can reach the webhooks",
 			"leave it out, or listen on 127.0.0.1 without behind_proxy")
 	}
 }

@@ -21,8 +21,8 @@ func (f *command) newReplay() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replay [ID | FILE]",
 		Short: "Process reports again now",
-		Long: `Lets the relay process a report again that is waiting or could not be matched, by its number; all
-that --since and --state select; or, with --webhook, a provider's payload from FILE, such as one from a
+		Long: `Lets the relay process a report again that is waiting or could not be matched, by its number;
+all that --since and --state select; or, with --webhook, a provider's payload from FILE, such as one from a
 dead-letter queue. A report that was already processed changes nothing.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -48,8 +48,8 @@ func New(o Options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "feedback",
 		Short: "Show the bounces and complaints that came back for relayed mail",
-		Long: `Providers report bounces by webhook, other servers by mail. The relay matches each report to its
-message and explains it in the delivery log; mailwhy queue show ID and mailwhy log --id ID show the
+		Long: `Providers report bounces by webhook, other servers by mail. The relay matches each report to
+its message and explains it in the delivery log; mailwhy queue show ID and mailwhy log --id ID show the
 whole history. These commands show the reports that are waiting or could not be matched.
 
 Without a subcommand it reads a bounce mail from standard input and hands it to the running relay, for

@@ -249,7 +249,8 @@ func (e *Events) Announce(w io.Writer) {
 	if e == nil {
 		return
 	}
-	fmt.Fprintf(w, "events as %s to %s; the relay accepts them with these settings, for this rehearsal only:\n",
+	fmt.Fprintf(w, "events as %s to %s; the relay accepts them with these settings, "+
+		"for this rehearsal only:\n",
 		e.o.Provider, bare(e.o.URL))
 	if e.settings.SignsURL {
 		u, _ := url.Parse(e.o.URL)
