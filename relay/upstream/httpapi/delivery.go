@@ -88,8 +88,8 @@ func (d *delivery) admit() *Outcome {
 	}
 	if d.t.From == "" {
 		return &Outcome{Stage: diagnose.StageMail, Class: 5, Reason: "mail_refused",
-			Text: "the API sends no mail with the null sender; the relay's bounces need dsn.fallback_sender, " +
-				"other mail a sender"}
+			Text: "the API sends no mail with the null sender; the relay's bounces need " +
+				"dsn.fallback_sender, other mail a sender"}
 	}
 	for _, i := range d.t.Recipients {
 		if !ascii(m.Recipients[i].Address) || !ascii(d.t.From) {

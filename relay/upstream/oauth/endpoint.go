@@ -94,6 +94,9 @@ func (e *Endpoint) request(ctx context.Context, form url.Values) (grant, error) 
 	if err != nil {
 		return grant{skew: observed.skew}, e.fault(err, form, observed)
 	}
+	if !printable(t.AccessToken) {
+		return grant{skew: observed.skew}, e.fault(errToken, form, observed)
+	}
 	g := grant{Token: Token{Access: NewSecret(t.AccessToken), Issued: began}, skew: observed.skew}
 	g.Expires = began.Add(unknownLife)
 	if !t.Expiry.IsZero() {
@@ -103,6 +106,14 @@ func (e *Endpoint) request(ctx context.Context, form url.Values) (grant, error) 
 		g.Refresh = NewSecret(t.RefreshToken)
 	}
 	return g, nil
+}
+
+// errToken is the fault of a token that can stand neither in a header of HTTP nor in SASL.
+var errToken = errors.New("the access token has characters that no token has")
+
+// printable reports whether a token has nothing but visible ASCII and blanks (RFC 6749, A.12).
+func printable(token string) bool {
+	return strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 // merged is the union of two forms.
