@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Reads the output of `go test -json` and fails if a test was skipped for want of a program.
+"""Reads the output of `go test -json`: shows what failed, and fails if a test was skipped for want of a program.
 
-Usage: skips.py FILE. Prints the closing count, with the other skips and their reasons.
+Usage: skips.py FILE. Prints the whole output of each test and package that failed, the other skips with their
+reasons, and a closing count.
 """
 import json
 import sys
@@ -11,22 +12,24 @@ said = {}
 wanting = []
 for line in open(sys.argv[1], encoding="utf-8"):
     event = json.loads(line)
-    if "Test" not in event:
-        continue
-    key = (event["Package"], event["Test"])
+    key = (event.get("Package") or event.get("ImportPath", ""), event.get("Test", ""))
     action = event["Action"]
-    if action == "output":
-        said.setdefault(key, []).append(event["Output"].strip())
-    elif action == "pass":
+    if action in ("output", "build-output"):
+        said.setdefault(key, []).append(event["Output"])
+    elif action == "pass" and key[1]:
         passed += 1
-    elif action == "fail":
+    elif action in ("fail", "build-fail"):
         failed += 1
-    elif action == "skip":
+        print(f"FAILED: {key[0]} {key[1]}\n" + "".join(said.get(key, [])[-200:]))
+    elif action == "skip" and key[1]:
         skipped += 1
-        why = " ".join(s for s in said.get(key, []) if s and not s.startswith(("===", "---")))
+        words = (s.strip() for s in said.get(key, []))
+        why = " ".join(s for s in words if s and not s.startswith(("===", "---")))
         print(f"skipped: {key[0]} {key[1]}: {why}")
         if "is not installed" in why or "not running" in why:
             wanting.append(key)
 print(f"{passed} passed, {failed} failed, {skipped} skipped")
-if wanting or failed:
+if wanting:
     sys.exit("tests were skipped for want of a program: " + ", ".join(f"{p} {t}" for p, t in wanting))
+if failed:
+    sys.exit("tests failed")
