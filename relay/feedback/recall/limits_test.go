@@ -23,10 +23,12 @@ func TestReportsAreBounded(t *testing.T) {
 	for _, by := range []string{"number", "bytes"} {
 		t.Run(by, func(t *testing.T) {
 			b := newBox(t)
-			b.limits.MaxReports = 200
-			if by == "bytes" {
-				b.limits.MaxReports, b.limits.MaxBytes = 1e6, 200*700
-			}
+			b.limit(func(l *Limits) {
+				l.MaxReports = 200
+				if by == "bytes" {
+					l.MaxReports, l.MaxBytes = 1e6, 200*700
+				}
+			})
 			append1 := func() error { return b.Append(t.Context(), raw(b.clock(), 450)) }
 			full := 0
 			for full < 1000 {
@@ -82,7 +84,7 @@ func TestForget(t *testing.T) {
 		more = append(more, mail(100+i, b.clock().Add(time.Duration(i)), "a@x.example"))
 	}
 	b.remember(more...)
-	b.limits.MaxMessages = 5
+	b.limit(func(l *Limits) { l.MaxMessages = 5 })
 	b.tidy()
 	if n := b.Stat().Messages; n != 5 || len(b.find(feedback.KeyQueueID, more[19].ID)) != 1 ||
 		len(b.find(feedback.KeyQueueID, more[0].ID)) != 0 {
@@ -91,7 +93,7 @@ func TestForget(t *testing.T) {
 	if n := len(b.find(feedback.KeyMessageID, "100@shop.example")); n != 0 {
 		t.Error("the keys of a forgotten message find something")
 	}
-	b.limits.MaxMessages = 0
+	b.limit(func(l *Limits) { l.MaxMessages = 0 })
 	b.tidy()
 	b.reopen()
 	b.tidy()
@@ -171,7 +173,7 @@ func TestKeptForAWhile(t *testing.T) {
 // TestFullDisk: when the disk is full what is asked for fails whole, and goes on when there is room.
 func TestFullDisk(t *testing.T) {
 	b := newBox(t)
-	b.limits.MaxReports, b.limits.MaxBytes = 1e6, 1<<40
+	b.limit(func(l *Limits) { l.MaxReports, l.MaxBytes = 1e6, 1<<40 })
 	m := mail(1, begins, "a@x.example")
 	b.remember(m)
 	e := said("e", feedback.KindBounced)
@@ -249,7 +251,7 @@ func TestRelayedNeverWaits(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
 	go b.w.write(t.Context(), func(*tx) error { close(held); <-hold; return nil })
 	<-held
-	b.limits.MaxMessages = 1e9
+	b.limit(func(l *Limits) { l.MaxMessages = 1e9 })
 	n := int64(0)
 	for ; b.Stat().Dropped == 0; n++ {
 		b.Relayed(mail(int(n), begins, "a@x.example"))

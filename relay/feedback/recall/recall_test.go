@@ -98,6 +98,13 @@ func (b *box) clock() time.Time {
 	return b.now
 }
 
+// limit changes the limits.
+func (b *box) limit(change func(*Limits)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.limits)
+}
+
 func (b *box) pass(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
