@@ -123,17 +123,8 @@ func (m *Mail) readRecipients() *Answer {
 
 // graph writes an error in the form of Graph, or ends the connection.
 func (a *Answer) graph(w http.ResponseWriter) {
-	if a.Hang || a.Cut {
-		panic(http.ErrAbortHandler)
-	}
-	if a.Page != "" {
-		w.Header().Set("Content-Type", "text/html")
-		w.WriteHeader(a.Status)
-		io.WriteString(w, a.Page)
+	if a.odd(w) {
 		return
-	}
-	if a.RetryAfter != "" {
-		w.Header().Set("Retry-After", a.RetryAfter)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.Status)

@@ -279,8 +279,9 @@ func (s *SES) assume(w http.ResponseWriter, r *http.Request) {
 		key, s.keys[key], s.sessions[key], time.Now().Add(s.life).UTC().Format(time.RFC3339))
 }
 
-// write writes an error, or ends the connection.
-func (a *Answer) write(w http.ResponseWriter) {
+// odd answers as no API does: with a page, or by ending the connection. It reports whether that was all; else
+// an answer in the form of the API follows, at which Retry-After is set.
+func (a *Answer) odd(w http.ResponseWriter) bool {
 	if a.Hang || a.Cut {
 		panic(http.ErrAbortHandler)
 	}
@@ -288,10 +289,18 @@ func (a *Answer) write(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(a.Status)
 		io.WriteString(w, a.Page)
-		return
+		return true
 	}
 	if a.RetryAfter != "" {
 		w.Header().Set("Retry-After", a.RetryAfter)
+	}
+	return false
+}
+
+// write writes an error, or ends the connection.
+func (a *Answer) write(w http.ResponseWriter) {
+	if a.odd(w) {
+		return
 	}
 	if a.Code != "" {
 		w.Header().Set("X-Amzn-ErrorType", a.Code+":http://internal.amazon.com/coral/com.amazonaws.ses/")
