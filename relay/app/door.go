@@ -68,19 +68,11 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
 		Accept: take, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
-		Capabilities: r.offered, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
+		Capabilities: r.lanes.capabilities, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
 		Domain:            cfg.Content.DefaultDomain, Mend: mender.Mend,
 		Gateway: smtpd.ContainerGateway(), Bounces: r.bounces(p.paths),
 	}, err
-}
-
-// offered are the capabilities that the front door announces: 8-bit content is taken whatever the upstreams
-// take, since it is converted on its way out.
-func (r *Relay) offered() (c relay.Capabilities, known bool) {
-	c, known = r.lanes.capabilities()
-	c.EightBit = true
-	return c, known
 }
 
 // metricsOptions are the metrics' part. What is read at a scrape need not be there yet.

@@ -13,7 +13,6 @@ import (
 var (
 	errMemory   = errors.New("too much content is being received")
 	errUpstream = errors.New("content over the upstream's size limit")
-	errEightBit = errors.New("8-bit content, but the upstream has no 8BITMIME")
 )
 
 // contentReader is the content on its way from the wire to Accept. Its errors stay, and io.EOF means that
@@ -48,11 +47,8 @@ func (r *contentReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// admit checks a piece of the content against what the upstream takes and the server's memory budget.
+// admit checks a piece of the content against the server's memory budget.
 func (r *contentReader) admit(p []byte) error {
-	if !r.session.tx.eightBit && hasHighBit(p) {
-		return errEightBit
-	}
 	r.seen += int64(len(p))
 	if !r.reserve() {
 		return errMemory
@@ -144,13 +140,4 @@ func peek(r io.Reader, buf *[]byte, max int) ([]byte, error) {
 		}
 	}
 	return head, nil
-}
-
-func hasHighBit(p []byte) bool {
-	for _, c := range p {
-		if c >= 0x80 {
-			return true
-		}
-	}
-	return false
 }

@@ -117,9 +117,6 @@ func (s *session) contentReply(err error) error {
 		return sizeLimit{bytes: s.options.Limits.MessageSize}.check(s.options.Limits.MessageSize + 1)
 	case errors.Is(err, errUpstream):
 		return s.tx.limit.check(s.tx.limit.bytes + 1)
-	case errors.Is(err, errEightBit):
-		return reply(554, 5, 6, 3,
-			"The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
 	case errors.Is(err, errMemory):
 		return reply(452, 4, 3, 1, "Too much mail is being received, please try again later")
 	case errors.Is(err, wire.ErrTooSlow), errors.Is(err, wire.ErrIdle):

@@ -251,7 +251,7 @@ func (s *session) ehloReply() string {
 			lines = append(lines, keyword)
 		}
 	}
-	offer("8BITMIME", caps.EightBit || !known)
+	offer("8BITMIME", true) // converted on its way out, where the upstream lacks it
 	offer("SMTPUTF8", caps.SMTPUTF8 || !known)
 	offer("DSN", true)
 	offer("ENHANCEDSTATUSCODES", true)

@@ -361,20 +361,19 @@ func TestUpstreamCapabilities(t *testing.T) {
 	c := dial(t, addr)
 	c.want("220")
 	got := c.say("EHLO x", "250")
-	if !strings.Contains(got, "SIZE 1000\n") || strings.Contains(got, "8BITMIME") ||
+	if !strings.Contains(got, "SIZE 1000\n") || !strings.Contains(got, "8BITMIME") ||
 		strings.Contains(got, "SMTPUTF8") {
 		t.Errorf("%q", got)
 	}
 	c.say("MAIL FROM:<a@b.test> SIZE=1001",
 		"552 5.3.4 Message too large, the upstream accepts at most 1000 bytes")
 	c.say("MAIL FROM:<a@b.test> SMTPUTF8", "553 5.6.7 ")
-	c.say("MAIL FROM:<a@b.test> BODY=8BITMIME", "554 5.6.3 ")
 	c.mail(strings.Repeat("x", 998)+"\r\n", "552 5.3.4 Message too large, the upstream")
-	c.mail("gr\u00fc\u00dfe\r\n", "554 5.6.3 ")
 	c.mail("fine\r\n", "250")
+	c.mail("gr\u00fc\u00dfe\r\n", "250") // the relay converts it
 	caps.Store(&relay.Capabilities{Size: 5000, EightBit: true, SMTPUTF8: true})
 	c.mail(strings.Repeat("\xfc", 990)+"\r\n", "250")
-	if len(st.messages()) != 2 {
+	if len(st.messages()) != 3 {
 		t.Error("wrong number stored")
 	}
 	total := int64(len(st.messages()[0].content))

@@ -54,7 +54,6 @@ type transaction struct {
 	rejected   int  // RCPTs that were refused
 	completed  bool // an address got our domain
 	limit      sizeLimit
-	eightBit   bool // the upstream accepts 8-bit content
 }
 
 // newSession is called by go-smtp at EHLO.
@@ -120,12 +119,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 	if known && p.envelope.SMTPUTF8 && !caps.SMTPUTF8 {
 		return reply(553, 5, 6, 7, "The upstream does not accept internationalized mail (SMTPUTF8)")
 	}
-	if known && p.envelope.Body == relay.Body8BitMIME && !caps.EightBit {
-		return reply(554, 5, 6, 3,
-			"The upstream does not accept 8-bit content (8BITMIME), encode the message as 7-bit")
-	}
-	s.tx = &transaction{envelope: p.envelope, limit: limit, eightBit: caps.EightBit || !known,
-		completed: p.completed}
+	s.tx = &transaction{envelope: p.envelope, limit: limit, completed: p.completed}
 	return nil
 }
 

@@ -55,8 +55,8 @@ type Options struct {
 	Accept func(context.Context, *relay.Message, io.Reader) error
 	// Recorder receives every refusal.
 	Recorder relay.Recorder
-	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once.
-	// Nil means that they are never known.
+	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once, but
+	// for 8-bit content, which can be converted. Nil means that they are never known.
 	Capabilities func() (relay.Capabilities, bool)
 	// TLS returns the configuration for STARTTLS and for implicit TLS, or nil when there is none; so does a
 	// nil TLS. It is called for each handshake, so certificates can be replaced.
