@@ -312,7 +312,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 // TestVerifiedByDkimpy: what we sign is verified by another implementation too (Debian: python3-dkim).
 func TestVerifiedByDkimpy(t *testing.T) {
 	if err := exec.Command("/usr/bin/python3", "-c", "import dkim, nacl").Run(); err != nil {
-		t.Skip("python3-dkim or python3-nacl is not installed")
+		t.Skip("skipping: python3-dkim or python3-nacl is not installed")
 	}
 	const verifier = `
 import dkim, sys, json

@@ -86,11 +86,6 @@ const (
 	ResultUnreadable Result = "unreadable"
 )
 
-// Results are all of them.
-func Results() []Result {
-	return []Result{ResultMatched, ResultUnmatched, ResultDuplicate, ResultUnproven, ResultUnreadable}
-}
-
 // Counted is what became of a report, or of an event of it.
 type Counted struct {
 	Source   string // as configured
