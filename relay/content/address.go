@@ -3,6 +3,8 @@ package content
 import (
 	"bytes"
 	"strings"
+
+	"mailwhy/relay/internal/address/list"
 )
 
 // addressField reports whether a field holds addresses that are completed (RFC 5322, 3.6.2 and 3.6.3).
@@ -16,9 +18,6 @@ func addressField(name string) bool {
 
 // maxAddresses bounds the addresses of a message that are mended.
 const maxAddresses = 1000
-
-// maxSpecs bounds the addresses of a field that are looked at.
-const maxSpecs = 4096
 
 // addressMender mends the addresses of fields.
 type addressMender struct {
@@ -35,15 +34,15 @@ type addressMender struct {
 func (a *addressMender) mend(value []byte) []byte {
 	var out []byte
 	at := 0 // value up to here is in out
-	for _, s := range addressSpecs(value) {
-		spec := value[s.from:s.to]
+	for _, s := range list.Mailboxes(value) {
+		spec := value[s.Spec.From:s.Spec.To]
 		local, complete, ok := cutLocal(spec)
 		if !ok || !oddDots(local) && (complete || a.domain == "") || a.left <= 0 {
 			continue
 		}
 		a.left--
-		out = append(out, value[at:s.from]...)
-		at = s.to
+		out = append(out, value[at:s.Spec.From]...)
+		at = s.Spec.To
 		if oddDots(local) {
 			out = append(append(append(append(out, '"'), local...), '"'), spec[len(local):]...)
 			a.quoted = true
@@ -61,160 +60,12 @@ func (a *addressMender) mend(value []byte) []byte {
 	return append(out, value[at:]...)
 }
 
-// span is a part of a value.
-type span struct{ from, to int }
-
-// addressSpecs finds the addresses in an address list (RFC 5322, 3.4): what is in angle brackets, or a
-// mailbox that is a single word. It finds none if a quoted string, a comment or a bracket does not end.
-func addressSpecs(v []byte) (specs []span) {
-	var box mailbox
-	for i := 0; i < len(v) && len(specs) < maxSpecs; {
-		switch c := v[i]; c {
-		case ' ', '\t', '\r', '\n':
-			i++
-			continue
-		case ',', ';', ':':
-			if c != ':' { // what ends in a colon is the name of a group
-				specs = box.appendTo(specs)
-			}
-			box = mailbox{}
-			i++
-			continue
-		}
-		end := tokenEnd(v, i)
-		if end < 0 {
-			return nil
-		}
-		box.take(v, span{i, end})
-		i = end
-	}
-	return box.appendTo(specs)
-}
-
-// mailbox is a mailbox as far as it was read.
-type mailbox struct {
-	words int
-	word  span // the first
-	angle bool // there were angle brackets
-	spec  span // in the first of them
-}
-
-// take adds a token.
-func (b *mailbox) take(v []byte, t span) {
-	switch v[t.from] {
-	case '(':
-	case '<':
-		if !b.angle {
-			b.angle, b.spec = true, trimSpan(v, span{t.from + 1, t.to - 1})
-		}
-	default:
-		if b.words++; b.words == 1 {
-			b.word = t
-		}
-	}
-}
-
-// appendTo appends the address of the mailbox, if it has one.
-func (b *mailbox) appendTo(specs []span) []span {
-	switch {
-	case b.angle:
-		return append(specs, b.spec)
-	case b.words == 1:
-		return append(specs, b.word)
-	}
-	return specs
-}
-
-// tokenEnd is what follows the comment, the angle brackets or the word at i; -1 if it does not end.
-func tokenEnd(v []byte, i int) int {
-	switch v[i] {
-	case '(':
-		return commentEnd(v, i)
-	case '<':
-		return angleEnd(v, i)
-	}
-	return wordEnd(v, i)
-}
-
-// wordEnd is the end of the run of atoms, dots, at signs and quoted strings at i; -1 if a string is open.
-func wordEnd(v []byte, i int) int {
-	for i < len(v) && strings.IndexByte(" \t\r\n(<,;:", v[i]) < 0 {
-		if v[i] == '"' {
-			if i = quotedEnd(v, i); i < 0 {
-				return -1
-			}
-			continue
-		}
-		i++
-	}
-	return i
-}
-
-// quotedEnd is what follows the quoted string at i; -1 if it does not end.
-func quotedEnd(v []byte, i int) int {
-	for i++; i < len(v); i++ {
-		switch v[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// commentEnd is what follows the comment at i; -1 if it does not end. Comments nest.
-func commentEnd(v []byte, i int) int {
-	for depth := 0; i < len(v); i++ {
-		switch v[i] {
-		case '\\':
-			i++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return -1
-}
-
-// angleEnd is what follows the angle brackets at i; -1 if they do not end.
-func angleEnd(v []byte, i int) int {
-	for i++; i < len(v); i++ {
-		switch v[i] {
-		case '"':
-			if i = quotedEnd(v, i); i < 0 {
-				return -1
-			}
-			i--
-		case '>':
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// trimSpan leaves out the blanks around s.
-func trimSpan(v []byte, s span) span {
-	for s.from < s.to && isBlank(v[s.from]) {
-		s.from++
-	}
-	for s.to > s.from && isBlank(v[s.to-1]) {
-		s.to--
-	}
-	return s
-}
-
-func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
 // cutLocal is the local part of an address as it is written; complete says that a domain follows. ok is
 // false for anything else than a local part with or without a domain.
 func cutLocal(spec []byte) (local []byte, complete, ok bool) {
 	n := 0
 	if len(spec) > 0 && spec[0] == '"' {
-		n = quotedEnd(spec, 0)
+		n = list.QuotedEnd(spec, 0)
 	} else {
 		for n < len(spec) && isLocal(spec[n]) {
 			n++

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mailwhy/relay/internal/fields"
 )
 
 // header is what a reader knows of the header. Names are in lower case.
@@ -38,51 +40,20 @@ func mark(set *map[string]bool, name string) {
 // look finds the signatures in the header at the start of b (RFC 6376, 3.5; RFC 8617, 4.1.2).
 func (h *header) look(b []byte) {
 	for len(b) > 0 {
-		n := fieldEnd(b, true)
-		name := rawName(b[:n])
+		n := fields.End(b, true)
+		name := fields.RawName(b[:n])
 		if name == nil && !mboxLine(b) {
 			return
 		}
 		if bytes.EqualFold(name, []byte("DKIM-Signature")) ||
 			bytes.EqualFold(name, []byte("ARC-Message-Signature")) {
 			_, value, _ := bytes.Cut(b[:n], []byte(":"))
-			for _, name := range signedFields(string(value)) {
+			for _, name := range fields.Signed(string(value)) {
 				mark(&h.covered, name)
 			}
 		}
 		b = b[n:]
 	}
-}
-
-// signedFields are the names in the h= tag of a signature.
-func signedFields(value string) (names []string) {
-	for tag := range strings.SplitSeq(value, ";") {
-		key, list, _ := strings.Cut(tag, "=")
-		if strings.TrimSpace(key) != "h" {
-			continue
-		}
-		for name := range strings.SplitSeq(list, ":") {
-			names = append(names, strings.ToLower(strings.TrimSpace(name)))
-		}
-	}
-	return names
-}
-
-// fieldName is the name of a field, in lower case; "" if b does not begin with one.
-func fieldName(b []byte) string { return strings.ToLower(string(rawName(b))) }
-
-// rawName is the name of a field; nil if b does not begin with one: printable ASCII, then perhaps blanks,
-// then a colon (RFC 5322, 2.2 and 4.5).
-func rawName(b []byte) []byte {
-	i := 0
-	for i < len(b) && b[i] > ' ' && b[i] < 0x7f && b[i] != ':' {
-		i++
-	}
-	rest := bytes.TrimLeft(b[i:], " \t")
-	if i == 0 || len(rest) == 0 || rest[0] != ':' {
-		return nil
-	}
-	return b[:i]
 }
 
 // field mends one field.

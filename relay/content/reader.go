@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"mailwhy/relay"
+	"mailwhy/relay/internal/fields"
 )
 
 // buffer is lent to a reader while the header passes.
@@ -153,7 +154,7 @@ func (r *reader) mend() {
 	}
 	for !r.ended && r.err == nil && len(r.buf.out) < MaxHeader {
 		in := r.buf.in[r.r:]
-		n := fieldEnd(in, r.eof)
+		n := fields.End(in, r.eof)
 		switch {
 		case r.long != longNone:
 			if !r.passLong(in, n) {
@@ -171,32 +172,11 @@ func (r *reader) mend() {
 	}
 }
 
-// fieldEnd is the length of the field at the start of b, with its continuation lines and the line end; 0 if
-// the end is not there yet. Nothing follows b if eof.
-func fieldEnd(b []byte, eof bool) int {
-	for n := 0; ; {
-		i := bytes.Index(b[n:], crlf())
-		if i < 0 && eof {
-			return len(b)
-		}
-		if i < 0 {
-			return 0
-		}
-		n += i + 2
-		if n < len(b) && b[n] != ' ' && b[n] != '\t' || n == len(b) && eof {
-			return n
-		}
-		if n == len(b) {
-			return 0
-		}
-	}
-}
-
 // line takes the field of length n at the start of in, and returns the length of what it took. The first
 // line is special: From lines of an mbox become fields, as Postfix does it, and a line that begins with a
 // blank would continue our own field before it.
 func (r *reader) line(in []byte, n int) int {
-	name := fieldName(in[:n])
+	name := fields.Name(in[:n])
 	if r.first && mboxLine(in) {
 		n = bytes.Index(in, crlf()) + 2 // a field of its own, whatever follows
 		if n == 1 {
@@ -245,7 +225,7 @@ func (r *reader) emit(parts ...[]byte) {
 
 // beginLong begins a field that fills the memory.
 func (r *reader) beginLong(in []byte) {
-	name := fieldName(in)
+	name := fields.Name(in)
 	if name == "" || r.first && mboxLine(in) {
 		r.end(true)
 		return
