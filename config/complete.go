@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // reportFunc reports a mistake of one key, with an optional hint.
@@ -73,7 +75,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 // secretFile is a secret that may stand in a file.
 type secretFile struct {
 	key  string
-	text *Secret
+	text *value.Secret
 	file string
 }
 
@@ -199,7 +201,7 @@ func (u *Upstream) portWarning(path string) string {
 }
 
 // readSecret reads s from its file, without one newline at the end.
-func (c *Config) readSecret(path string, s *Secret, file string, report reportFunc) {
+func (c *Config) readSecret(path string, s *value.Secret, file string, report reportFunc) {
 	if file == "" {
 		return
 	}
@@ -214,7 +216,7 @@ func (c *Config) readSecret(path string, s *Secret, file string, report reportFu
 		report(path+"_file", file+" is empty", "the file must hold only the secret")
 		return
 	}
-	*s = NewSecret(secret)
+	*s = value.NewSecret(secret)
 	c.warnReadable(path+"_file", file)
 }
 

@@ -30,6 +30,7 @@ import (
 	"net/netip"
 	"time"
 
+	"mailwhy/config/value"
 	"mailwhy/relay/preset"
 )
 
@@ -72,7 +73,7 @@ type Listen struct {
 	// TLSMinVersion is tls.min_version by default.
 	TLSMinVersion string         `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
 	ProxyProtocol []netip.Prefix `toml:"proxy_protocol"` // peers whose PROXY header is trusted
-	Mode          FileMode       `toml:"mode"`           // of a unix socket
+	Mode          value.FileMode `toml:"mode"`           // of a unix socket
 	// Role is what the listener is for. One for bounces takes mail to our own return paths only, from
 	// anybody, and relays nothing.
 	Role string `toml:"role" oneof:"mail bounces"`
@@ -119,13 +120,13 @@ type SMTPD struct {
 	MaxAuthFailures          int `toml:"max_auth_failures" min:"1"`
 	// The minimums are those of RFC 5321: 4.5.3.1.8 (recipients), 4.5.3.1.7 (content), 4.5.3.1.6 (lines).
 	MaxRecipients     int           `toml:"max_recipients" min:"100" max:"50000"`
-	MaxMessageSize    Size          `toml:"max_message_size" min:"64kB" max:"2GB"`
-	MaxCommandLength  Size          `toml:"max_command_length" min:"1036" max:"1MB"` // RFC 3461, 5.4
-	MaxLineLength     Size          `toml:"max_line_length" min:"1000" max:"1GB"`
-	MaxMemory         Size          `toml:"max_memory" min:"4MiB"`
+	MaxMessageSize    value.Size    `toml:"max_message_size" min:"64kB" max:"2GB"`
+	MaxCommandLength  value.Size    `toml:"max_command_length" min:"1036" max:"1MB"` // RFC 3461, 5.4
+	MaxLineLength     value.Size    `toml:"max_line_length" min:"1000" max:"1GB"`
+	MaxMemory         value.Size    `toml:"max_memory" min:"4MiB"`
 	IdleTimeout       time.Duration `toml:"idle_timeout" min:"1s" max:"24h"`
 	DataTimeout       time.Duration `toml:"data_timeout" min:"1s" max:"24h"`
-	MinDataRate       Size          `toml:"min_data_rate"` // bytes a second; 0: no minimum
+	MinDataRate       value.Size    `toml:"min_data_rate"` // bytes a second; 0: no minimum
 	MaxHops           int           `toml:"max_hops" min:"1" max:"1000"`
 	BareNewline       string        `toml:"bare_newline" oneof:"reject normalize"`
 	AddMissingHeaders bool          `toml:"add_missing_headers"`
@@ -140,19 +141,19 @@ type TLS struct {
 
 // Spool is where messages are stored until they are relayed.
 type Spool struct {
-	Dir         string `toml:"dir"`
-	MaxBytes    Size   `toml:"max_bytes"`               // of all contents; 0: no limit
-	MaxMessages int64  `toml:"max_messages" min:"0"`    // 0: no limit
-	FreeFloor   Size   `toml:"free_floor" min:"1MiB"`   // free disk space below which no mail is accepted
-	InlineLimit Size   `toml:"inline_limit" max:"1MiB"` // larger contents are kept in files of their own
+	Dir         string     `toml:"dir"`
+	MaxBytes    value.Size `toml:"max_bytes"`               // of all contents; 0: no limit
+	MaxMessages int64      `toml:"max_messages" min:"0"`    // 0: no limit
+	FreeFloor   value.Size `toml:"free_floor" min:"1MiB"`   // free disk space below which no mail is accepted
+	InlineLimit value.Size `toml:"inline_limit" max:"1MiB"` // larger contents are kept in files of their own
 }
 
 // Retry is when and for how long delivery is tried again.
 type Retry struct {
-	Schedule      Schedule      `toml:"schedule"`
-	ExpireAfter   time.Duration `toml:"expire_after" min:"1s" max:"30d"`
-	Jitter        float64       `toml:"jitter" min:"0" max:"0.5"` // the random part of each delay
-	MaxRetryAfter time.Duration `toml:"max_retry_after" min:"1s" max:"24h"`
+	Schedule      value.Schedule `toml:"schedule"`
+	ExpireAfter   time.Duration  `toml:"expire_after" min:"1s" max:"30d"`
+	Jitter        float64        `toml:"jitter" min:"0" max:"0.5"` // the random part of each delay
+	MaxRetryAfter time.Duration  `toml:"max_retry_after" min:"1s" max:"24h"`
 	// FailoverAfter is how long an upstream is paused before its mail goes to the route's next one.
 	FailoverAfter time.Duration `toml:"failover_after" min:"1s" max:"24h"`
 }
@@ -171,65 +172,65 @@ type Upstream struct {
 
 	// Where type ses-api gets its credentials: an access key, a role by web identity, a container's endpoint,
 	// or, when all are empty, the instance's metadata. The environment of AWS has the defaults of the roles.
-	AccessKeyID             string `toml:"access_key_id"`
-	SecretAccessKey         Secret `toml:"secret_access_key"`
-	SecretAccessKeyFile     string `toml:"secret_access_key_file"`
-	RoleARN                 string `toml:"role_arn"`
-	WebIdentityTokenFile    string `toml:"web_identity_token_file" read:"file"`
-	STSEndpoint             string `toml:"sts_endpoint"`
-	ContainerCredentialsURI string `toml:"container_credentials_uri"`
-	ContainerToken          Secret `toml:"container_token"`
-	ContainerTokenFile      string `toml:"container_token_file"`
+	AccessKeyID             string       `toml:"access_key_id"`
+	SecretAccessKey         value.Secret `toml:"secret_access_key"`
+	SecretAccessKeyFile     string       `toml:"secret_access_key_file"`
+	RoleARN                 string       `toml:"role_arn"`
+	WebIdentityTokenFile    string       `toml:"web_identity_token_file" read:"file"`
+	STSEndpoint             string       `toml:"sts_endpoint"`
+	ContainerCredentialsURI string       `toml:"container_credentials_uri"`
+	ContainerToken          value.Secret `toml:"container_token"`
+	ContainerTokenFile      string       `toml:"container_token_file"`
 
 	Mailbox string `toml:"mailbox"` // that type graph sends with
 
-	Host               string   `toml:"host"`
-	Port               int      `toml:"port" min:"0" max:"65535"`
-	TLS                string   `toml:"tls" oneof:"none opportunistic starttls implicit"`
-	TLSMinVersion      string   `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
-	ServerName         string   `toml:"server_name"`
-	CAFile             string   `toml:"ca_file" read:"file"`
-	Fingerprint        []string `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
-	CertFile           string   `toml:"cert_file" read:"file"`
-	KeyFile            string   `toml:"key_file" read:"secret"`
-	Username           string   `toml:"username"`
-	Password           Secret   `toml:"password"`
-	PasswordFile       string   `toml:"password_file"`
-	PasswordKind       string   `toml:"password_kind" oneof:"password aws_secret"`
-	Auth               []string `toml:"auth"` // mechanisms, best first; by the credentials when empty
-	AllowPlaintextAuth bool     `toml:"allow_plaintext_auth"`
+	Host               string       `toml:"host"`
+	Port               int          `toml:"port" min:"0" max:"65535"`
+	TLS                string       `toml:"tls" oneof:"none opportunistic starttls implicit"`
+	TLSMinVersion      string       `toml:"tls_min_version" oneof:"1.0 1.1 1.2 1.3"`
+	ServerName         string       `toml:"server_name"`
+	CAFile             string       `toml:"ca_file" read:"file"`
+	Fingerprint        []string     `toml:"fingerprint"` // SHA-256 of the certificate, hexadecimal
+	CertFile           string       `toml:"cert_file" read:"file"`
+	KeyFile            string       `toml:"key_file" read:"secret"`
+	Username           string       `toml:"username"`
+	Password           value.Secret `toml:"password"`
+	PasswordFile       string       `toml:"password_file"`
+	PasswordKind       string       `toml:"password_kind" oneof:"password aws_secret"`
+	Auth               []string     `toml:"auth"` // mechanisms, best first; by the credentials when empty
+	AllowPlaintextAuth bool         `toml:"allow_plaintext_auth"`
 
 	// How access tokens for the mechanisms xoauth2 and oauthbearer are got; all empty: not at all. The grant
 	// follows from the files, if it is not set.
-	OAuthProvider           string `toml:"oauth_provider"` // of OAuthProviders
-	OAuthGrant              string `toml:"oauth_grant"`
-	OAuthClientID           string `toml:"oauth_client_id"`
-	OAuthTenant             string `toml:"oauth_tenant"`
-	OAuthClientSecret       Secret `toml:"oauth_client_secret"`
-	OAuthClientSecretFile   string `toml:"oauth_client_secret_file"`
-	OAuthSecretExpires      Date   `toml:"oauth_secret_expires"` // only for warnings: no endpoint tells it
-	OAuthCertFile           string `toml:"oauth_cert_file" read:"file"`
-	OAuthKeyFile            string `toml:"oauth_key_file" read:"secret"`
-	OAuthFederatedTokenFile string `toml:"oauth_federated_token_file" read:"file"`
-	OAuthTokenFile          string `toml:"oauth_token_file"` // written by mailwhy auth login
-	OAuthServiceAccountFile string `toml:"oauth_service_account_file" read:"secret"`
-	OAuthSubject            string `toml:"oauth_subject"` // mailbox of the service account's token
-	OAuthScope              string `toml:"oauth_scope"`
-	OAuthTokenURL           string `toml:"oauth_token_url"`
-	OAuthAuthority          string `toml:"oauth_authority"` // host that gives Microsoft's tokens, as a URL
+	OAuthProvider           string       `toml:"oauth_provider"` // of OAuthProviders
+	OAuthGrant              string       `toml:"oauth_grant"`
+	OAuthClientID           string       `toml:"oauth_client_id"`
+	OAuthTenant             string       `toml:"oauth_tenant"`
+	OAuthClientSecret       value.Secret `toml:"oauth_client_secret"`
+	OAuthClientSecretFile   string       `toml:"oauth_client_secret_file"`
+	OAuthSecretExpires      value.Date   `toml:"oauth_secret_expires"` // for warnings: no endpoint tells it
+	OAuthCertFile           string       `toml:"oauth_cert_file" read:"file"`
+	OAuthKeyFile            string       `toml:"oauth_key_file" read:"secret"`
+	OAuthFederatedTokenFile string       `toml:"oauth_federated_token_file" read:"file"`
+	OAuthTokenFile          string       `toml:"oauth_token_file"` // written by mailwhy auth login
+	OAuthServiceAccountFile string       `toml:"oauth_service_account_file" read:"secret"`
+	OAuthSubject            string       `toml:"oauth_subject"` // mailbox of the service account's token
+	OAuthScope              string       `toml:"oauth_scope"`
+	OAuthTokenURL           string       `toml:"oauth_token_url"`
+	OAuthAuthority          string       `toml:"oauth_authority"` // of Microsoft: a URL
 
 	Hello     string   `toml:"hello"`      // name in EHLO; hostname when empty
 	LocalAddr []string `toml:"local_addr"` // IP addresses to connect from, at most one of each family
 	IPv6      bool     `toml:"ipv6"`       // off: only IPv4 addresses are connected to
 	// Proxy is what the upstream and the token endpoint are reached through: socks5, http or https; empty:
 	// none. The environment is not looked at.
-	Proxy             string `toml:"proxy"`
-	ProxyPassword     Secret `toml:"proxy_password"`
-	ProxyPasswordFile string `toml:"proxy_password_file"`
-	ProxyCAFile       string `toml:"proxy_ca_file" read:"file"`
+	Proxy             string       `toml:"proxy"`
+	ProxyPassword     value.Secret `toml:"proxy_password"`
+	ProxyPasswordFile string       `toml:"proxy_password_file"`
+	ProxyCAFile       string       `toml:"proxy_ca_file" read:"file"`
 
-	Concurrency int  `toml:"concurrency" min:"1" max:"1000"`
-	Rate        Rate `toml:"rate"`
+	Concurrency int        `toml:"concurrency" min:"1" max:"1000"`
+	Rate        value.Rate `toml:"rate"`
 	// Domains are those of the senders that it may send for; empty: all.
 	Domains []string `toml:"domains"`
 	// Weight is its share of a route's mail. Those without one take what is left.
@@ -277,7 +278,7 @@ type DSN struct {
 	DelayAfter     time.Duration `toml:"delay_after"` // 0: no delay notices
 	Collect        time.Duration `toml:"collect" max:"1h"`
 	HoldFor        time.Duration `toml:"hold_for" max:"365d"` // a bounce that no server accepts; 0: forever
-	ReturnLimit    Size          `toml:"return_limit"`        // larger messages are returned as headers only
+	ReturnLimit    value.Size    `toml:"return_limit"`        // larger messages are returned as headers only
 	TemplateFile   string        `toml:"template_file" read:"file"`
 	StormThreshold int           `toml:"storm_threshold" min:"0"` // 0: a DSN for every message
 	StormWindow    time.Duration `toml:"storm_window" min:"1s" max:"24h"`
@@ -309,10 +310,10 @@ func Default() *Config {
 			MaxErrors:               20,
 			MaxAuthFailures:         5,
 			MaxRecipients:           1000,
-			MaxMessageSize:          50 * MB,
-			MaxCommandLength:        12 * KiB, // RFC 4954, 4: an AUTH line may be 12288 bytes
-			MaxLineLength:           1 * MiB,
-			MaxMemory:               64 * MiB,
+			MaxMessageSize:          50 * value.MB,
+			MaxCommandLength:        12 * value.KiB, // RFC 4954, 4: an AUTH line may be 12288 bytes
+			MaxLineLength:           1 * value.MiB,
+			MaxMemory:               64 * value.MiB,
 			IdleTimeout:             5 * time.Minute, // RFC 5321, 4.5.3.2.7
 			DataTimeout:             30 * time.Minute,
 			MinDataRate:             100,
@@ -322,7 +323,7 @@ func Default() *Config {
 		},
 		Content:     Content{DropHeaders: []string{"Bcc", "Resent-Bcc", "Return-Path", "Content-Length"}},
 		TLS:         TLS{MinVersion: "1.2"},
-		Spool:       Spool{FreeFloor: 64 * MiB, InlineLimit: 128 * KiB},
+		Spool:       Spool{FreeFloor: 64 * value.MiB, InlineLimit: 128 * value.KiB},
 		Retry:       defaultRetry(),
 		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
 		Log:         Log{Level: "info", Format: "text"},
@@ -331,7 +332,7 @@ func Default() *Config {
 			DelayAfter:  4 * time.Hour,
 			Collect:     5 * time.Second,
 			HoldFor:     14 * 24 * time.Hour,
-			ReturnLimit: 64 * KiB,
+			ReturnLimit: 64 * value.KiB,
 			StormWindow: time.Minute,
 		},
 		Feedback: defaultFeedback(),
@@ -343,7 +344,7 @@ func Default() *Config {
 func defaultRetry() Retry {
 	h := time.Hour
 	return Retry{
-		Schedule: Schedule{time.Minute, 5 * time.Minute, 5 * time.Minute, 30 * time.Minute, h, h, h, h,
+		Schedule: value.Schedule{time.Minute, 5 * time.Minute, 5 * time.Minute, 30 * time.Minute, h, h, h, h,
 			h, h, 4 * h},
 		ExpireAfter:   5 * 24 * h,
 		Jitter:        0.1,
@@ -379,7 +380,7 @@ func DefaultUpstream() *Upstream {
 // The limits of the front door that are not settings: no installation has needed other values.
 const (
 	SMTPDOtherCommands   = 1000            // between messages, other than MAIL, RCPT and DATA
-	SMTPDHeaderPeek      = 128 * KiB       // of the header that is read into memory and looked at
+	SMTPDHeaderPeek      = 128 * value.KiB // of the header that is read into memory and looked at
 	SMTPDOwnReceived     = 5               // Received fields of our own that mean a loop
 	SMTPDContentIdle     = 3 * time.Minute // for each read of content (RFC 5321, 4.5.3.2.5)
 	SMTPDDataGrace       = time.Minute     // before smtpd.min_data_rate counts
@@ -390,13 +391,13 @@ const (
 
 // The limits of the webhooks that are not settings. A provider waits a few seconds, MailerSend three.
 const (
-	FeedbackBody        = 1 * MiB // of a request
+	FeedbackBody        = 1 * value.MiB // of a request
 	FeedbackAnswer      = 2 * time.Second
 	FeedbackSlots       = 64 // requests that are read at a time
 	FeedbackConnections = 256
-	FeedbackHeader      = 64 * KiB
+	FeedbackHeader      = 64 * value.KiB
 	FeedbackHeaderTime  = 5 * time.Second
-	FeedbackIdle        = time.Minute // between the requests of a connection
-	FeedbackReports     = 100_000     // that wait for their effect, or could have none
-	FeedbackBytes       = 256 * MiB   // of these
+	FeedbackIdle        = time.Minute     // between the requests of a connection
+	FeedbackReports     = 100_000         // that wait for their effect, or could have none
+	FeedbackBytes       = 256 * value.MiB // of these
 )

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // up is the flag that names an upstream, which every configuration needs.
@@ -142,7 +144,7 @@ func TestTags(t *testing.T) {
 }
 
 func TestUpstreamURL(t *testing.T) {
-	password := func(u Upstream) Upstream { u.Password = NewSecret("p@ss"); return u }
+	password := func(u Upstream) Upstream { u.Password = value.NewSecret("p@ss"); return u }
 	for _, tc := range []struct {
 		url  string
 		want Upstream
@@ -222,7 +224,7 @@ password = "file"
 	})
 	u := c.Upstream["default"]
 	if c.Hostname != "file.example.com" || c.Spool.Dir != "/flag" ||
-		!slices.Equal(c.Retry.Schedule, Schedule{2 * time.Minute}) {
+		!slices.Equal(c.Retry.Schedule, value.Schedule{2 * time.Minute}) {
 		t.Errorf("hostname %q, spool %q, schedule %v", c.Hostname, c.Spool.Dir, c.Retry.Schedule)
 	}
 	if u.Host != "env.example.net" || u.Port != 587 || u.TLS != "starttls" || u.Username != "env" ||
@@ -249,11 +251,12 @@ func TestEnvironment(t *testing.T) {
 	}})
 	u := c.Upstream["my-ses"]
 	if u == nil || u.Username != "u" || u.Password.Reveal() != "p" || u.Port != 588 ||
-		u.Rate != (Rate{300, time.Minute}) || !slices.Equal(u.Auth, []string{"login", "plain"}) ||
+		u.Rate != (value.Rate{Messages: 300, Per: time.Minute}) ||
+		!slices.Equal(u.Auth, []string{"login", "plain"}) ||
 		!u.AllowPlaintextAuth {
 		t.Errorf("upstream %+v", u)
 	}
-	if c.SMTPD.MaxMessageSize != 25*MB || c.Retry.Jitter != 0.25 ||
+	if c.SMTPD.MaxMessageSize != 25*value.MB || c.Retry.Jitter != 0.25 ||
 		c.Listen[0].Address != "unix:/tmp/x.sock" {
 		t.Errorf("size %v, jitter %v, listen %v", c.SMTPD.MaxMessageSize, c.Retry.Jitter, c.Listen)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 var update = flag.Bool("update", false, "write the tables of settings into docs/configuration.md")
@@ -167,19 +169,19 @@ func typeName(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
 		return "duration"
-	case reflect.TypeFor[Size]():
+	case reflect.TypeFor[value.Size]():
 		return "size"
-	case reflect.TypeFor[Rate]():
+	case reflect.TypeFor[value.Rate]():
 		return "rate"
-	case reflect.TypeFor[Schedule]():
+	case reflect.TypeFor[value.Schedule]():
 		return "schedule"
-	case reflect.TypeFor[FileMode]():
+	case reflect.TypeFor[value.FileMode]():
 		return "file mode"
-	case reflect.TypeFor[Date]():
+	case reflect.TypeFor[value.Date]():
 		return "date"
-	case reflect.TypeFor[Secret]():
+	case reflect.TypeFor[value.Secret]():
 		return "secret"
-	case reflect.TypeFor[[]Secret]():
+	case reflect.TypeFor[[]value.Secret]():
 		return "secret, or list"
 	case reflect.TypeFor[[]netip.Prefix]():
 		return "networks"
@@ -312,7 +314,7 @@ func TestExampleComments(t *testing.T) {
 func TestOneClientLeavesMemory(t *testing.T) {
 	c := Default()
 	each := max(c.Spool.InlineLimit, SMTPDHeaderPeek)
-	if used := Size(c.SMTPD.MaxConnectionsPerClient) * each; used > c.SMTPD.MaxMemory {
+	if used := value.Size(c.SMTPD.MaxConnectionsPerClient) * each; used > c.SMTPD.MaxMemory {
 		t.Errorf("one client can use %s of %s", used, c.SMTPD.MaxMemory)
 	}
 }

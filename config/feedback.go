@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // Feedback is how to hear what becomes of mail after the upstream's 250, and what to do about it.
@@ -43,11 +45,11 @@ type Webhook struct {
 	Topics    []string `toml:"topics"`    // of SNS, by ARN
 
 	// What proves that a request is the provider's. Of several secrets any one does.
-	SigningKey     []Secret `toml:"signing_key"`
-	SigningKeyFile string   `toml:"signing_key_file"` // one a line
-	Credential     []Secret `toml:"credential"`
-	CredentialFile string   `toml:"credential_file"`
-	RootsFile      string   `toml:"roots_file" read:"file"` // CAs of what signs for the topics
+	SigningKey     []value.Secret `toml:"signing_key"`
+	SigningKeyFile string         `toml:"signing_key_file"` // one a line
+	Credential     []value.Secret `toml:"credential"`
+	CredentialFile string         `toml:"credential_file"`
+	RootsFile      string         `toml:"roots_file" read:"file"` // CAs of what signs for the topics
 	// PracticeCertFile is believed in place of the topics' real certificates: for a rehearsal.
 	PracticeCertFile string `toml:"practice_cert_file" read:"file"`
 }
@@ -96,7 +98,7 @@ func (c *Config) completeFeedback(report reportFunc) {
 }
 
 // readSecrets reads secrets from their file, one a line. They are not in both places.
-func (c *Config) readSecrets(key string, list *[]Secret, file string, report reportFunc) {
+func (c *Config) readSecrets(key string, list *[]value.Secret, file string, report reportFunc) {
 	switch {
 	case file == "" && len(*list) > 0:
 		c.warnInline(key)
@@ -114,7 +116,7 @@ func (c *Config) readSecrets(key string, list *[]Secret, file string, report rep
 	}
 	for line := range strings.Lines(string(text)) {
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
-			*list = append(*list, NewSecret(line))
+			*list = append(*list, value.NewSecret(line))
 		}
 	}
 	if len(*list) == 0 {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // TestFeedbackOff: nothing of it is on by default, and each way in turns it on.
@@ -50,7 +52,7 @@ credential = ["?key=hunter2hunter2", "X-Key: hunter2"]
 		t.Fatalf("feedback %+v", f)
 	}
 	first, second := f.Webhook[0], f.Webhook[1]
-	reveal := func(list []Secret) (out []string) {
+	reveal := func(list []value.Secret) (out []string) {
 		for _, s := range list {
 			out = append(out, s.Reveal())
 		}

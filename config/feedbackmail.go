@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"mailwhy/config/value"
 )
 
 // ReturnPath is an envelope sender of our own for what goes to upstreams that report by mail, so that their
@@ -17,18 +19,18 @@ type ReturnPath struct {
 
 // Mailbox is where bounce mail is fetched: a folder of an IMAP server, or a maildir.
 type Mailbox struct {
-	Name          string `toml:"name"`
-	Host          string `toml:"host"`
-	Port          int    `toml:"port" min:"0" max:"65535"`
-	TLS           string `toml:"tls" oneof:"none starttls implicit"`
-	CAFile        string `toml:"ca_file" read:"file"`
-	Username      string `toml:"username"`
-	Password      Secret `toml:"password"`
-	PasswordFile  string `toml:"password_file"`
-	OAuthUpstream string `toml:"oauth_upstream"` // whose access tokens log in here too
-	Folder        string `toml:"folder"`
-	Maildir       string `toml:"maildir"` // in place of host
-	After         string `toml:"after"`   // what is done with bounces: leave, seen, move:FOLDER, delete
+	Name          string       `toml:"name"`
+	Host          string       `toml:"host"`
+	Port          int          `toml:"port" min:"0" max:"65535"`
+	TLS           string       `toml:"tls" oneof:"none starttls implicit"`
+	CAFile        string       `toml:"ca_file" read:"file"`
+	Username      string       `toml:"username"`
+	Password      value.Secret `toml:"password"`
+	PasswordFile  string       `toml:"password_file"`
+	OAuthUpstream string       `toml:"oauth_upstream"` // whose access tokens log in here too
+	Folder        string       `toml:"folder"`
+	Maildir       string       `toml:"maildir"` // in place of host
+	After         string       `toml:"after"`   // what is done with bounces: leave, seen, move:FOLDER, delete
 }
 
 // The names of the sources of bounce mail that are not a mailbox: the listener, and mailwhy feedback.

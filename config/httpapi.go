@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"mailwhy/config/value"
 	"mailwhy/relay/preset"
 )
 
@@ -68,7 +69,7 @@ func (f *filler) api(kind string) {
 	}
 	f.add("max_recipients", preset.Documented, 500)
 	f.add("concurrency", preset.Documented, 4)
-	f.add("rate", preset.Documented, Rate{30, time.Minute})
+	f.add("rate", preset.Documented, value.Rate{Messages: 30, Per: time.Minute})
 }
 
 // completeAPI fills in what the type and the environment imply. What is configured goes first.
@@ -125,7 +126,7 @@ func (u *Upstream) completeSES(env []string) {
 	}
 	u.ContainerTokenFile = lookup(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
 	if token := lookup(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN"); token != "" && u.ContainerTokenFile == "" {
-		u.ContainerToken = NewSecret(token)
+		u.ContainerToken = value.NewSecret(token)
 	}
 }
 

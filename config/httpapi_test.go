@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"testing"
+
+	"mailwhy/config/value"
 )
 
 // TestAPIDefaults: what type ses-api and graph make of a few keys and the environment.
@@ -52,7 +54,7 @@ func TestAPIDefaults(t *testing.T) {
 					t.Errorf("%s is not in %s", want, got[strings.Index(got, "[upstream"):])
 				}
 			}
-			if strings.Contains(got, NewSecret("x").String()) {
+			if strings.Contains(got, value.NewSecret("x").String()) {
 				return // a secret that stands in a file is shown beside it
 			}
 			again := writeFile(t, "again.toml", got)

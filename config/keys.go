@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"mailwhy/config/value"
 )
 
 // delimiter separates the names of a path inside viper. It is not a dot, so no name can contain it.
@@ -61,7 +63,7 @@ func isTable(t reflect.Type) bool { return t.Kind() == reflect.Struct && !isScal
 // isScalar reports whether the struct type t is written as one value.
 func isScalar(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[Secret](), reflect.TypeFor[Rate](), reflect.TypeFor[Date](),
+	case reflect.TypeFor[value.Secret](), reflect.TypeFor[value.Rate](), reflect.TypeFor[value.Date](),
 		reflect.TypeFor[netip.Prefix]():
 		return true
 	}

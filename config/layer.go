@@ -14,6 +14,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/viper"
+
+	"mailwhy/config/mistake"
 )
 
 // envPrefix is the prefix of all our environment variables.
@@ -32,21 +34,21 @@ type setting struct {
 type layer map[string]setting
 
 // fileLayer reads a TOML file.
-func fileLayer(path string) (layer, Mistakes) {
+func fileLayer(path string) (layer, mistake.List) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, Mistakes{{What: fileProblem(err), Origin: path,
+		return nil, mistake.List{{What: fileProblem(err), Origin: path,
 			Hint: "name the configuration file with -c"}}
 	}
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
-		return nil, Mistakes{{What: "is not valid TOML: " + tomlProblem(err), Origin: path}}
+		return nil, mistake.List{{What: "is not valid TOML: " + tomlProblem(err), Origin: path}}
 	}
 	ms := oddKeys("", tree, path)
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
 	v.SetConfigType("toml")
 	if err := v.ReadConfig(bytes.NewReader(text)); err != nil {
-		return nil, append(ms, Mistake{What: "cannot be read: " + err.Error(), Origin: path})
+		return nil, append(ms, mistake.Mistake{What: "cannot be read: " + err.Error(), Origin: path})
 	}
 	l := layer{}
 	flatten(l, "", v.AllSettings(), path)
@@ -72,19 +74,19 @@ func tomlProblem(err error) string {
 
 // oddKeys finds keys that viper would confuse with others: it ignores case, and it would read a name with a
 // dot as two names.
-func oddKeys(path string, node any, origin string) (ms Mistakes) {
+func oddKeys(path string, node any, origin string) (ms mistake.List) {
 	switch n := node.(type) {
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(n)) {
 			full := strings.TrimPrefix(path+"."+name, ".")
 			if low := strings.ToLower(name); low != name {
 				ms = append(ms,
-					Mistake{full, origin, "contains capital letters", fmt.Sprintf("write %q", low)})
+					mistake.At(full, origin, "contains capital letters", fmt.Sprintf("write %q", low)))
 			}
 			if strings.Contains(name, ".") || strings.Contains(name, delimiter) {
 				ms = append(ms,
-					Mistake{full, origin, fmt.Sprintf("the name %q contains a dot or colon", name),
-						"use letters, digits, - and _"})
+					mistake.At(full, origin, fmt.Sprintf("the name %q contains a dot or colon", name),
+						"use letters, digits, - and _"))
 			}
 			ms = append(ms, oddKeys(full, n[name], origin)...)
 		}
@@ -109,7 +111,7 @@ func flatten(l layer, path string, tree map[string]any, origin string) {
 }
 
 // envLayer reads the variables with our prefix. An empty one counts as not set.
-func envLayer(env []string, upstreams []string) (layer, Mistakes) {
+func envLayer(env []string, upstreams []string) (layer, mistake.List) {
 	known, ms := envNames(upstreams)
 	l := layer{}
 	for _, pair := range env {
@@ -119,8 +121,8 @@ func envLayer(env []string, upstreams []string) (layer, Mistakes) {
 		}
 		path, ok := known[name]
 		if !ok {
-			ms = append(ms, Mistake{Origin: name, What: "unknown setting",
-				Hint: nearest(name, slices.Collect(maps.Keys(known)))})
+			ms = append(ms, mistake.Mistake{Origin: name, What: "unknown setting",
+				Hint: mistake.Nearest(name, slices.Collect(maps.Keys(known)))})
 			continue
 		}
 		if value != "" {
@@ -143,15 +145,15 @@ func serviceLink(name, value string) bool {
 }
 
 // envNames maps the variables to the paths that they set. Those of the default upstream need not name it.
-func envNames(upstreams []string) (map[string]string, Mistakes) {
-	var ms Mistakes
+func envNames(upstreams []string) (map[string]string, mistake.List) {
+	var ms mistake.List
 	known := map[string]string{
 		envPrefix + "UPSTREAM": upstreamSection + "." + defaultUpstream + ".url",
 	}
 	add := func(name, path string) {
 		if other, clash := known[name]; clash && other != path {
-			ms = append(ms, Mistake{Key: path, What: "shares the variable " + name + " with " + other,
-				Hint: "give the upstream another name"})
+			ms = append(ms, mistake.At(path, "", "shares the variable "+name+" with "+other,
+				"give the upstream another name"))
 			return
 		}
 		known[name] = path
@@ -177,7 +179,7 @@ func flagLayer(flags []Flag) layer {
 
 // normalize rewrites the short forms of a layer into the keys that they stand for, so that a higher layer
 // replaces what a lower one said whichever form each used.
-func (l layer) normalize() (ms Mistakes) {
+func (l layer) normalize() (ms mistake.List) {
 	if s, ok := l["listen"].value.(string); ok {
 		l["listen"] = setting{[]any{map[string]any{"address": s}}, l["listen"].origin}
 	}
@@ -212,7 +214,7 @@ func (l layer) upstreams() []string {
 // expandURL replaces the url of one upstream by the keys that it stands for. A URL describes the whole next
 // hop: what it leaves out is reset, so that it never mixes with a lower layer. Only the password may come
 // from elsewhere.
-func (l layer) expandURL(prefix string) (ms Mistakes) {
+func (l layer) expandURL(prefix string) (ms mistake.List) {
 	s, ok := l[prefix+"url"]
 	if !ok {
 		return nil
@@ -221,12 +223,13 @@ func (l layer) expandURL(prefix string) (ms Mistakes) {
 	text, _ := s.value.(string)
 	values, bad := parseUpstreamURL(text)
 	if bad != nil {
-		return Mistakes{{Key: prefix + "url", Origin: s.origin, What: bad.what, Hint: bad.hint}}
+		return mistake.List{{Key: prefix + "url", Origin: s.origin, What: bad.What, Hint: bad.Hint}}
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if have, twice := l[prefix+name]; twice {
 			if values[name] != "" {
-				ms = append(ms, Mistake{prefix + name, have.origin, "is also set by the URL", "set it once"})
+				ms = append(ms,
+					mistake.At(prefix+name, have.origin, "is also set by the URL", "set it once"))
 			}
 			continue
 		}
@@ -237,19 +240,19 @@ func (l layer) expandURL(prefix string) (ms Mistakes) {
 
 // parseUpstreamURL reads smtp://user:password@host:port?tls=starttls. Its errors never repeat the URL,
 // which may hold a password.
-func parseUpstreamURL(s string) (map[string]string, *badValue) {
+func parseUpstreamURL(s string) (map[string]string, *mistake.Value) {
 	const hint = `write "smtp://user@host:587?tls=starttls" or "smtps://user@host"; ` +
 		`characters such as @ / ? # in a user name or password are written %40 %2F %3F %23`
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Hostname() == "" {
-		return nil, &badValue{"is not an upstream URL", hint}
+		return nil, mistake.Bad("is not an upstream URL", hint)
 	}
 	mode, bad := urlTLS(u)
 	switch {
 	case bad != nil:
 		return nil, bad
 	case u.Path != "" && u.Path != "/", u.Fragment != "":
-		return nil, &badValue{"has something other than ?tls= after the host", hint}
+		return nil, mistake.Bad("has something other than ?tls= after the host", hint)
 	}
 	values := map[string]string{"host": u.Hostname(), "port": u.Port(), "tls": mode,
 		"username": u.User.Username(), "preset": "", "region": ""}
@@ -257,7 +260,7 @@ func parseUpstreamURL(s string) (map[string]string, *badValue) {
 		values["port"] = "0"
 	}
 	if _, err := strconv.ParseUint(values["port"], 10, 16); err != nil {
-		return nil, &badValue{"names port " + strconv.Quote(u.Port()), "ports are 1 to 65535"}
+		return nil, mistake.Bad("names port "+strconv.Quote(u.Port()), "ports are 1 to 65535")
 	}
 	if password, ok := u.User.Password(); ok {
 		values["password"] = password
@@ -266,38 +269,40 @@ func parseUpstreamURL(s string) (map[string]string, *badValue) {
 }
 
 // urlTLS is the TLS mode that a URL asks for; empty when it does not say.
-func urlTLS(u *url.URL) (string, *badValue) {
+func urlTLS(u *url.URL) (string, *mistake.Value) {
 	query := u.Query()
 	mode := query.Get("tls")
 	query.Del("tls")
 	if len(query) > 0 {
-		return "", &badValue{"has the parameter " + strconv.Quote(slices.Sorted(maps.Keys(query))[0]),
-			"the only parameter is ?tls="}
+		return "", mistake.Bad("has the parameter "+strconv.Quote(slices.Sorted(maps.Keys(query))[0]),
+			"the only parameter is ?tls=")
 	}
 	switch {
 	case mode != "" && !slices.Contains([]string{"none", "opportunistic", "starttls", "implicit"}, mode):
-		return "", &badValue{"has tls=" + strconv.Quote(mode),
-			"write none, opportunistic, starttls or implicit"}
+		return "", mistake.Bad("has tls="+strconv.Quote(mode),
+			"write none, opportunistic, starttls or implicit")
 	case u.Scheme == "smtp":
 		return mode, nil
 	case u.Scheme == "smtps" && (mode == "" || mode == "implicit"):
 		return "implicit", nil
 	case u.Scheme == "smtps":
-		return "", &badValue{"is smtps:// with tls=" + strconv.Quote(mode),
-			"smtps is implicit TLS; for STARTTLS write smtp://"}
+		return "", mistake.Bad("is smtps:// with tls="+strconv.Quote(mode),
+			"smtps is implicit TLS; for STARTTLS write smtp://")
 	}
-	return "", &badValue{"does not begin with smtp:// or smtps://",
-		`write "smtp://host:25" or "smtps://user@host"`}
+	return "", mistake.Bad("does not begin with smtp:// or smtps://",
+		`write "smtp://host:25" or "smtps://user@host"`)
 }
 
 // settleSecret makes a secret and its _file form exclude each other: in one layer both are a mistake;
 // across layers the higher one replaces the lower one, whichever form each has.
-func (l layer) settleSecret(path string) Mistakes {
+func (l layer) settleSecret(path string) mistake.List {
 	value, inline := l[path]
 	file, named := l[path+"_file"]
 	switch {
 	case inline && named && value.value != "" && file.value != "":
-		return Mistakes{{path, value.origin, "is set, and " + path + "_file too", "keep one of them"}}
+		return mistake.List{
+			mistake.At(path, value.origin, "is set, and "+path+"_file too", "keep one of them"),
+		}
 	case inline && !named:
 		l[path+"_file"] = setting{"", value.origin}
 	case named && !inline:

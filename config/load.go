@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/viper"
+
+	"mailwhy/config/mistake"
 )
 
 // Source says where a configuration comes from. Flags go before Env, Env before File, File before Default.
@@ -32,7 +34,7 @@ type Flag struct {
 func Load(src Source) (*Config, error) {
 	merged, ms := merge(src)
 	if merged == nil {
-		return nil, ms.err()
+		return nil, ms.Err()
 	}
 	presets, bad := merged.applyPresets()
 	ms = append(ms, bad...)
@@ -46,10 +48,10 @@ func Load(src Source) (*Config, error) {
 	}
 	undecoded := slices.Clone(ms)
 	report := func(key, what, hint string) {
-		known := func(m Mistake) bool { return m.Key == key || strings.HasPrefix(m.Key, key+".") }
-		inside := func(m Mistake) bool { return m.Key != "" && strings.HasPrefix(key, m.Key+".") }
+		known := func(m mistake.Mistake) bool { return m.Key == key || strings.HasPrefix(m.Key, key+".") }
+		inside := func(m mistake.Mistake) bool { return m.Key != "" && strings.HasPrefix(key, m.Key+".") }
 		if !slices.ContainsFunc(ms, known) && !slices.ContainsFunc(undecoded, inside) {
-			ms = append(ms, Mistake{Key: key, What: what, Hint: hint})
+			ms = append(ms, mistake.At(key, "", what, hint))
 		}
 	}
 	c.complete(src.Env, report)
@@ -57,7 +59,7 @@ func Load(src Source) (*Config, error) {
 	for i := range ms {
 		ms[i].Origin = cmp.Or(ms[i].Origin, c.origin(ms[i].Key))
 	}
-	if err := ms.err(); err != nil {
+	if err := ms.Err(); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -65,9 +67,9 @@ func Load(src Source) (*Config, error) {
 
 // merge reads the sources and lays one over the other. It returns no layer when there is no point in going
 // on.
-func merge(src Source) (layer, Mistakes) {
+func merge(src Source) (layer, mistake.List) {
 	file := layer{}
-	var ms Mistakes
+	var ms mistake.List
 	if path := cmp.Or(src.File, lookup(src.Env, envFile)); path != "" {
 		if file, ms = fileLayer(path); file == nil {
 			return nil, ms
@@ -86,7 +88,7 @@ func merge(src Source) (layer, Mistakes) {
 
 // decode has viper lay the settings over the defaults and decode the whole. It returns a Config even when
 // there are mistakes, so that the rest can be checked too.
-func decode(merged layer) (*Config, Mistakes) {
+func decode(merged layer) (*Config, mistake.List) {
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
 	for _, k := range keys(withUpstreams(merged.upstreams())) {
 		v.SetDefault(inside(k.path), k.value.Interface())
@@ -100,13 +102,14 @@ func decode(merged layer) (*Config, Mistakes) {
 
 // unknown finds settings that do not exist, except below a key that is already reported. (Viper's
 // UnmarshalExact would stop at the first value that it cannot decode.)
-func (l layer) unknown(reported Mistakes) (ms Mistakes) {
+func (l layer) unknown(reported mistake.List) (ms mistake.List) {
 	known := knownPaths(l.upstreams())
 	for _, path := range slices.Sorted(maps.Keys(l)) {
 		below := func(parent string) bool { return path == parent || strings.HasPrefix(path, parent+".") }
 		list, isList := l[path].value.([]any)
 		switch {
-		case slices.ContainsFunc(reported, func(m Mistake) bool { return m.Key != "" && below(m.Key) }):
+		case slices.ContainsFunc(reported,
+			func(m mistake.Mistake) bool { return m.Key != "" && below(m.Key) }):
 		case isList && slices.ContainsFunc(known,
 			func(k string) bool { return strings.HasPrefix(k, path+"[0].") }):
 			ms = append(ms, unknownInTables(path, list, l[path].origin, known)...)
@@ -116,20 +119,22 @@ func (l layer) unknown(reported Mistakes) (ms Mistakes) {
 			return ok && below(list)
 		}): // a table where a list of tables is wanted: decoding says so
 		default:
-			ms = append(ms, Mistake{path, l[path].origin, "unknown setting", nearest(path, known)})
+			ms = append(ms,
+				mistake.At(path, l[path].origin, "unknown setting", mistake.Nearest(path, known)))
 		}
 	}
 	return ms
 }
 
 // unknownInTables is unknown for the elements of a list of tables.
-func unknownInTables(path string, list []any, origin string, known []string) (ms Mistakes) {
+func unknownInTables(path string, list []any, origin string, known []string) (ms mistake.List) {
 	for i, e := range list {
 		table, _ := e.(map[string]any)
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			if !slices.Contains(known, path+"[0]."+name) {
 				full := fmt.Sprintf("%s[%d].%s", path, i, name)
-				ms = append(ms, Mistake{full, origin, "unknown setting", nearest(full, known)})
+				ms = append(ms,
+					mistake.At(full, origin, "unknown setting", mistake.Nearest(full, known)))
 			}
 		}
 	}
@@ -167,45 +172,4 @@ func (c *Config) origin(path string) string {
 		}
 	}
 	return ""
-}
-
-// nearest suggests the candidate that name was probably meant to be.
-func nearest(name string, candidates []string) string {
-	best, distance := "", max(2, len(name)/5)+1
-	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		plain := c
-		if i, j := strings.IndexByte(c, '['), strings.IndexByte(name, '['); i >= 0 && j == i {
-			if k := strings.IndexByte(name, ']'); k > 0 {
-				plain = c[:i] + name[i:k+1] + c[strings.IndexByte(c, ']')+1:]
-			}
-		}
-		if d := EditDistance(name, plain); d < distance {
-			best, distance = plain, d
-		}
-	}
-	if best == "" {
-		return "relay.example.toml lists them all"
-	}
-	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// EditDistance is the number of insertions, deletions and replacements that turn a into b.
-func EditDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(row[j+1]+1, row[j]+1, change)
-		}
-	}
-	return row[len(b)]
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mailwhy/config/mistake"
 )
 
 // The values of oauth_grant.
@@ -201,8 +203,8 @@ func (u *Upstream) validateTenant(p OAuthProvider, at reportFunc) {
 		name = "oauth_authority"
 	}
 	if _, err := p.For(u.OAuthTenant, u.OAuthAuthority); err != nil {
-		bad, _ := errors.AsType[*badValue](err)
-		at(name, bad.what, bad.hint)
+		bad, _ := errors.AsType[*mistake.Value](err)
+		at(name, bad.What, bad.Hint)
 	}
 }
 
@@ -325,12 +327,12 @@ func (p OAuthProvider) For(tenant, authority string) (OAuthProvider, error) {
 	case !p.Tenant && tenant+authority == "":
 		return p, nil
 	case !p.Tenant:
-		return p, &badValue{"this provider has neither tenants nor authorities", "leave it out"}
+		return p, mistake.Bad("this provider has neither tenants nor authorities", "leave it out")
 	case tenant == "":
-		return p, &badValue{"is not set", "write the directory's id or one of its domains"}
+		return p, mistake.Bad("is not set", "write the directory's id or one of its domains")
 	case !tenantName.MatchString(tenant):
-		return p, &badValue{fmt.Sprintf("%q is neither an id nor a domain", tenant),
-			"write the directory's id or one of its domains"}
+		return p, mistake.Bad(fmt.Sprintf("%q is neither an id nor a domain", tenant),
+			"write the directory's id or one of its domains")
 	}
 	for _, u := range []*string{&p.TokenURL, &p.AuthURL, &p.DeviceURL} {
 		before, after, _ := strings.Cut(*u, "/{tenant}/")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // oauthOf is an upstream with OAuth, as the file and the environment make it.
@@ -95,14 +97,14 @@ func TestExternal(t *testing.T) {
 
 // TestSecretExpires: who states when the client secret expires is warned from 30 days before.
 func TestSecretExpires(t *testing.T) {
-	at, err := ParseDate("2027-01-31")
+	at, err := value.ParseDate("2027-01-31")
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := &Upstream{OAuthSecretExpires: at}
 	for now, want := range map[string]string{"2026-12-31": "", "2027-01-02": "expires on 2027-01-31",
 		"2027-01-31": "expired on 2027-01-31", "2028-01-01": "expired on"} {
-		day, _ := ParseDate(now)
+		day, _ := value.ParseDate(now)
 		got := u.expiryWarning("u", day.Time())
 		if !strings.Contains(got, want) || (got == "") != (want == "") {
 			t.Errorf("on %s: %q", now, got)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"mailwhy/config/mistake"
+	"mailwhy/config/value"
 	"mailwhy/relay/preset"
 )
 
@@ -25,12 +27,12 @@ func presetKeys() []string {
 // applyPresets adds what is known of the provider of each upstream, below everything that is configured: its
 // preset, by name or by host, or the safe values for a host that is not known. Hosts of one's own network
 // keep the defaults. It returns the paths of the keys that it set, with how sure their values are.
-func (l layer) applyPresets() (map[string]preset.Source, Mistakes) {
+func (l layer) applyPresets() (map[string]preset.Source, mistake.List) {
 	set, err := preset.Load()
 	if err != nil {
-		return nil, Mistakes{{Key: upstreamSection, What: "presets cannot be read: " + err.Error()}}
+		return nil, mistake.List{{Key: upstreamSection, What: "presets cannot be read: " + err.Error()}}
 	}
-	sources, ms := map[string]preset.Source{}, Mistakes{}
+	sources, ms := map[string]preset.Source{}, mistake.List{}
 	for _, name := range l.upstreams() {
 		f := filler{layer: l, prefix: upstreamSection + "." + name + ".", sources: sources}
 		ms = append(ms, f.fill(set)...)
@@ -47,7 +49,7 @@ type filler struct {
 }
 
 // fill finds the preset and fills in its values.
-func (f *filler) fill(set *preset.Set) Mistakes {
+func (f *filler) fill(set *preset.Set) mistake.List {
 	if kind := f.text("type"); kind == typeSES || kind == typeGraph {
 		f.api(kind)
 		return nil
@@ -58,7 +60,7 @@ func (f *filler) fill(set *preset.Set) Mistakes {
 	case name == noPreset:
 		return nil
 	case name != "" && p == nil:
-		return Mistakes{f.mistake("preset", fmt.Sprintf("there is no preset %q", name),
+		return mistake.List{f.mistake("preset", fmt.Sprintf("there is no preset %q", name),
 			"write "+noPreset+" or one of "+strings.Join(set.Names(), ", "))}
 	case name == "":
 		if p = set.ByHost(host); p == nil {
@@ -89,12 +91,12 @@ func (f *filler) unknown(host string, safe *preset.Limits) {
 }
 
 // host fills in the host of a preset from the region, or the region from the host.
-func (f *filler) host(p *preset.Preset) Mistakes {
+func (f *filler) host(p *preset.Preset) mistake.List {
 	host, region := f.text("host"), f.text("region")
 	if host == "" {
 		usual, err := p.Host(map[string]string{"region": region})
 		if err != nil {
-			return Mistakes{f.mistake("region", "is not set, but preset "+p.Name+" needs it",
+			return mistake.List{f.mistake("region", "is not set, but preset "+p.Name+" needs it",
 				`write region = "eu-central-1", or the host`)}
 		}
 		f.set("host", p.Hosts.Source, usual)
@@ -106,7 +108,7 @@ func (f *filler) host(p *preset.Preset) Mistakes {
 	case region == "":
 		f.put("region", setting{in, "by host"}, "")
 	default:
-		return Mistakes{f.mistake("region", fmt.Sprintf("is %q, but the host is in %s", region, in),
+		return mistake.List{f.mistake("region", fmt.Sprintf("is %q, but the host is in %s", region, in),
 			"leave one of them out")}
 	}
 	return nil
@@ -163,7 +165,7 @@ func (f *filler) limits(l *preset.Limits) {
 		f.add("max_connection_age", l.Age.Source, time.Duration(l.Age.Value))
 	}
 	if r := l.Rate; r.Known() {
-		f.add("rate", r.Source, Rate{r.Value.Messages, time.Duration(r.Value.Per)})
+		f.add("rate", r.Source, value.Rate{Messages: r.Value.Messages, Per: time.Duration(r.Value.Per)})
 	}
 }
 
@@ -190,8 +192,8 @@ func (f *filler) text(key string) string {
 	return s
 }
 
-func (f *filler) mistake(key, what, hint string) Mistake {
-	return Mistake{f.prefix + key, f.layer[f.prefix+key].origin, what, hint}
+func (f *filler) mistake(key, what, hint string) mistake.Mistake {
+	return mistake.At(f.prefix+key, f.layer[f.prefix+key].origin, what, hint)
 }
 
 // ownNetwork reports whether a host is a server of one's own: a private address, a name without a dot as
@@ -295,7 +297,7 @@ func presetNamed(name string) *preset.Preset {
 }
 
 // isSESPassword reports whether a secret has the form of an SMTP password of Amazon SES.
-func isSESPassword(s Secret) bool {
+func isSESPassword(s value.Secret) bool {
 	ses := presetNamed("ses")
 	return ses != nil && len(ses.CheckCredentials("", s.Reveal())) == 0
 }

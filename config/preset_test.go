@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailwhy/config/value"
 	"mailwhy/relay/preset"
 )
 
@@ -243,7 +244,7 @@ func TestPresetWithOAuth(t *testing.T) {
 // TestAccount: which upstreams are one account.
 func TestAccount(t *testing.T) {
 	base := Upstream{Host: "mail.example.com", Port: 587, TLS: "starttls", Username: "u",
-		Password: NewSecret("p")}
+		Password: value.NewSecret("p")}
 	nobody := Upstream{Host: "mail.example.com", Port: 25, TLS: "none"}
 	mailbox := Upstream{Host: "mail.example.com", Port: 587, TLS: "starttls", Username: "u@a.test",
 		OAuthGrant: grantClient, OAuthClientID: "1"}
@@ -259,7 +260,8 @@ func TestAccount(t *testing.T) {
 		{"another port", base, func(u *Upstream) { u.Port = 465 }, false},
 		{"another TLS mode", base, func(u *Upstream) { u.TLS = "implicit" }, false},
 		{"another user", base, func(u *Upstream) { u.Username = "v" }, false},
-		{"another key of the same user", base, func(u *Upstream) { u.Password = NewSecret("q") }, false},
+		{"another key of the same user", base,
+			func(u *Upstream) { u.Password = value.NewSecret("q") }, false},
 		{"another source", base, func(u *Upstream) { u.LocalAddr = []string{"192.0.2.1"} }, true},
 		{"another source without a user", nobody, func(u *Upstream) { u.LocalAddr = []string{"192.0.2.1"} },
 			false},

@@ -7,16 +7,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // show is a value as it is written in relay.toml. A Secret shows whether it is set.
 func show(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return strconv.Quote(formatDuration(x))
-	case Secret:
+		return strconv.Quote(value.FormatDuration(x))
+	case value.Secret:
 		return strconv.Quote(x.String())
-	case Size:
+	case value.Size:
 		return quoteUnlessNumber(x.String())
 	case fmt.Stringer:
 		return strconv.Quote(x.String())

@@ -10,14 +10,16 @@ import (
 	"testing"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"mailwhy/config/value"
 )
 
 // TestSecretStaysSecret: no way of printing, marshalling or logging gives it away, also not inside other
 // values.
 func TestSecretStaysSecret(t *testing.T) {
-	const value = "hunter2"
-	type inner struct{ hidden Secret }
-	s := NewSecret(value)
+	const password = "hunter2"
+	type inner struct{ hidden value.Secret }
+	s := value.NewSecret(password)
 	var b strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
 		fmt.Fprintf(&b, verb+"\n", s)
@@ -35,19 +37,19 @@ func TestSecretStaysSecret(t *testing.T) {
 	for _, h := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
 		slog.New(h).Info("x", "secret", s, "upstream", Upstream{Password: s}, "hidden", inner{s})
 	}
-	c := mustLoad(t, Source{Flags: up("smtp://u:" + value + "@mail.example.com")})
+	c := mustLoad(t, Source{Flags: up("smtp://u:" + password + "@mail.example.com")})
 	if err := c.Write(&b); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(&b, c.Warnings)
-	if hex := fmt.Sprintf("%x", value); strings.Contains(b.String(), value) ||
+	if hex := fmt.Sprintf("%x", password); strings.Contains(b.String(), password) ||
 		strings.Contains(strings.ToLower(b.String()), hex) {
 		t.Errorf("the secret is shown:\n%s", b.String())
 	}
-	if !strings.Contains(b.String(), redacted) || s.Reveal() != value || s.IsZero() {
+	if !strings.Contains(b.String(), "(secret)") || s.Reveal() != password || s.IsZero() {
 		t.Error("a set secret does not show that it is set")
 	}
-	if z := NewSecret(""); !z.IsZero() || z.Reveal() != "" || z.String() != "" {
+	if z := value.NewSecret(""); !z.IsZero() || z.Reveal() != "" || z.String() != "" {
 		t.Error("the empty secret is not unset")
 	}
 }

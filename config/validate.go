@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mailwhy/config/value"
 )
 
 // validate checks every value against the tags of its field, and then what tags cannot express. It reports
@@ -82,7 +84,7 @@ func bound(s string, t reflect.Type) float64 {
 	switch n := parsed.(type) {
 	case time.Duration:
 		return float64(n)
-	case Size:
+	case value.Size:
 		return float64(n)
 	case int64:
 		return float64(n)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailwhy/config"
+	"mailwhy/config/mistake"
 	"mailwhy/diagnose"
 )
 
@@ -304,7 +304,7 @@ func nearest(names []string, wanted string) []string {
 		if wanted != "" && strings.Contains(n, wanted) {
 			return -1
 		}
-		return config.EditDistance(n, wanted[:min(len(wanted), maxName)])
+		return mistake.EditDistance(n, wanted[:min(len(wanted), maxName)])
 	}
 	sorted := slices.Clone(names)
 	slices.SortStableFunc(sorted, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })

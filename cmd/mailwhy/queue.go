@@ -14,6 +14,7 @@ import (
 
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/config"
+	"mailwhy/config/value"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
@@ -112,7 +113,7 @@ func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, e
 		}
 	}
 	if q.olderThan != "" {
-		d, err := config.ParseDuration(q.olderThan)
+		d, err := value.ParseDuration(q.olderThan)
 		if err != nil {
 			return f, fmt.Errorf("--older-than: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/config/value"
 	"mailwhy/diagnose"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
@@ -161,7 +162,7 @@ func passwordOf(u *config.Upstream) func() (string, error) {
 }
 
 // secretOf reads a secret from its file at each use, so that a changed one needs no restart.
-func secretOf(value config.Secret, file string) func() (string, error) {
+func secretOf(value value.Secret, file string) func() (string, error) {
 	if file == "" {
 		return func() (string, error) { return value.Reveal(), nil }
 	}

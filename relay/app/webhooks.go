@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"mailwhy/config"
+	"mailwhy/config/value"
 	"mailwhy/relay/feedback/webhook"
 	"mailwhy/relay/feedback/webhook/sns"
 )
@@ -83,7 +84,7 @@ func fetcherOf(w *config.Webhook, real webhook.Fetcher) webhook.Fetcher {
 }
 
 // reveal are the secrets themselves.
-func reveal(secrets []config.Secret) (list []string) {
+func reveal(secrets []value.Secret) (list []string) {
 	for _, s := range secrets {
 		list = append(list, s.Reveal())
 	}

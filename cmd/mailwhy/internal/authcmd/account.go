@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
+	"mailwhy/config/value"
 	"mailwhy/relay/app"
 	"mailwhy/relay/upstream/oauth"
 )
@@ -48,7 +49,7 @@ type account struct {
 	provider, clientID, secretFile, tenant, authority string
 	tokenFile, user, scope                            string
 	tokenURL, authURL, deviceURL                      string
-	secret                                            config.Secret
+	secret                                            value.Secret
 	http                                              http.RoundTripper // nil: by the environment
 }
 

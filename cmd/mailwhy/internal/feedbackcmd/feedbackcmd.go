@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
+	"mailwhy/config/value"
 	"mailwhy/relay/admin"
 )
 
@@ -101,7 +102,7 @@ func (f *command) filter(now time.Time) (admin.ReportFilter, error) {
 			f.state))
 	}
 	if f.since != "" {
-		d, err := config.ParseDuration(f.since)
+		d, err := value.ParseDuration(f.since)
 		if err != nil {
 			return out, f.o.Usage(fmt.Errorf("--since: %w", err))
 		}

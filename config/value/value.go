@@ -1,4 +1,6 @@
-package config
+// Package value has the types that settings are written in: sizes, durations, rates, schedules, dates, file
+// modes, networks and secrets. Each reads its text, and gives it back.
+package value
 
 import (
 	"fmt"
@@ -8,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mailwhy/config/mistake"
 )
 
 // Size is a number of bytes, written "25MB" or "64KiB".
@@ -36,7 +40,7 @@ func sizeUnits() []struct {
 
 // ParseSize reads a number of bytes with an optional unit; capitals do not matter.
 func ParseSize(s string) (Size, error) {
-	bad := &badValue{fmt.Sprintf("%q is not a size", s), `write "25MB", "64KiB", or a number of bytes`}
+	bad := mistake.Bad(fmt.Sprintf("%q is not a size", s), `write "25MB", "64KiB", or a number of bytes`)
 	num, unit := strings.TrimSpace(s), Size(1)
 	for _, u := range append(sizeUnits(), struct {
 		name string
@@ -67,8 +71,8 @@ func (s Size) String() string {
 // ParseDuration reads what time.ParseDuration does, and days: "5d", "1d12h". It refuses negative durations
 // and numbers without a unit.
 func ParseDuration(s string) (time.Duration, error) {
-	bad := &badValue{fmt.Sprintf("%q is not a duration", s),
-		`write a number with its unit, as in "30s", "5m", "4h" or "5d"`}
+	bad := mistake.Bad(fmt.Sprintf("%q is not a duration", s),
+		`write a number with its unit, as in "30s", "5m", "4h" or "5d"`)
 	rest, days := strings.TrimSpace(s), int64(0)
 	if n, after, ok := strings.Cut(rest, "d"); ok {
 		var err error
@@ -86,13 +90,13 @@ func ParseDuration(s string) (time.Duration, error) {
 		d += part
 	}
 	if d < 0 {
-		return 0, &badValue{fmt.Sprintf("%q is negative", s), ""}
+		return 0, mistake.Bad(fmt.Sprintf("%q is negative", s), "")
 	}
 	return d, nil
 }
 
-// formatDuration writes d as ParseDuration reads it, without empty units.
-func formatDuration(d time.Duration) string {
+// FormatDuration writes d as ParseDuration reads it, without empty units.
+func FormatDuration(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
@@ -125,24 +129,24 @@ func ParseSchedule(s string) (Schedule, error) {
 		if repeated {
 			var err error
 			if n, err = strconv.Atoi(strings.TrimSpace(times)); err != nil || n < 1 || n > maxSteps {
-				return nil, &badValue{fmt.Sprintf("%q is not a repetition", strings.TrimSpace(step)), hint}
+				return nil, mistake.Bad(fmt.Sprintf("%q is not a repetition", strings.TrimSpace(step)), hint)
 			}
 		}
 		d, err := ParseDuration(text)
 		if err != nil {
-			return nil, &badValue{err.Error(), hint}
+			return nil, mistake.Bad(err.Error(), hint)
 		}
 		if d < 100*time.Millisecond || d > 30*24*time.Hour {
-			return nil, &badValue{fmt.Sprintf("%q is not between 100ms and 30d", strings.TrimSpace(text)),
-				hint}
+			return nil, mistake.Bad(fmt.Sprintf("%q is not between 100ms and 30d", strings.TrimSpace(text)),
+				hint)
 		}
 		for range n {
 			out = append(out, d)
 		}
 	}
 	if len(out) > maxSteps {
-		return nil, &badValue{fmt.Sprintf("has %d steps", len(out)),
-			fmt.Sprintf("at most %d are useful", maxSteps)}
+		return nil, mistake.Bad(fmt.Sprintf("has %d steps", len(out)),
+			fmt.Sprintf("at most %d are useful", maxSteps))
 	}
 	return out, nil
 }
@@ -155,7 +159,7 @@ func (s Schedule) String() string {
 		for i+n < len(s) && s[i+n] == s[i] {
 			n++
 		}
-		part := formatDuration(s[i])
+		part := FormatDuration(s[i])
 		if n > 1 {
 			part += "*" + strconv.Itoa(n)
 		}
@@ -182,8 +186,8 @@ func ParseRate(s string) (Rate, error) {
 	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour,
 		"d": 24 * time.Hour}[strings.TrimSpace(unit)]
 	if err != nil || n < 1 || per == 0 {
-		return Rate{}, &badValue{fmt.Sprintf("%q is not a rate", s),
-			`write "5/s", "300/m", "1000/h" or "50000/d"`}
+		return Rate{}, mistake.Bad(fmt.Sprintf("%q is not a rate", s),
+			`write "5/s", "300/m", "1000/h" or "50000/d"`)
 	}
 	return Rate{n, per}, nil
 }
@@ -212,8 +216,8 @@ type FileMode uint32
 func ParseFileMode(s string) (FileMode, error) {
 	n, err := strconv.ParseUint(s, 8, 32)
 	if err != nil || n > 0o777 || len(s) < 3 {
-		return 0, &badValue{fmt.Sprintf("%q is not a file mode", s),
-			`write octal digits in quotes, as in "0660"`}
+		return 0, mistake.Bad(fmt.Sprintf("%q is not a file mode", s),
+			`write octal digits in quotes, as in "0660"`)
 	}
 	return FileMode(n), nil
 }
@@ -232,8 +236,8 @@ func ParseDate(s string) (Date, error) {
 	}
 	day, err := time.Parse(time.DateOnly, s)
 	if err != nil {
-		return Date{}, &badValue{fmt.Sprintf("%q is not a date", s),
-			`write year, month and day: "2027-01-31"`}
+		return Date{}, mistake.Bad(fmt.Sprintf("%q is not a date", s),
+			`write year, month and day: "2027-01-31"`)
 	}
 	return Date{day}, nil
 }
@@ -252,12 +256,12 @@ func (d Date) String() string {
 	return d.day.Format(time.DateOnly)
 }
 
-// parseNetwork reads a network in CIDR notation or a single address. An IPv4-mapped IPv6 network becomes
+// ParseNetwork reads a network in CIDR notation or a single address. An IPv4-mapped IPv6 network becomes
 // IPv4.
-func parseNetwork(s string) (netip.Prefix, error) {
+func ParseNetwork(s string) (netip.Prefix, error) {
 	s = strings.TrimSpace(s)
-	bad := &badValue{fmt.Sprintf("%q is not a network", s),
-		`write "10.0.0.0/8", "fd00::/8" or a single address`}
+	bad := mistake.Bad(fmt.Sprintf("%q is not a network", s),
+		`write "10.0.0.0/8", "fd00::/8" or a single address`)
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		a, err := netip.ParseAddr(s)
@@ -271,7 +275,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	}
 	if p.Masked() != p {
 		return netip.Prefix{},
-			&badValue{fmt.Sprintf("%q has bits outside its mask", s), fmt.Sprintf("write %q", p.Masked())}
+			mistake.Bad(fmt.Sprintf("%q has bits outside its mask", s), fmt.Sprintf("write %q", p.Masked()))
 	}
 	return p, nil
 }
@@ -312,7 +316,7 @@ func (s Secret) String() string {
 }
 
 // GoString is String for %#v.
-func (s Secret) GoString() string { return `config.Secret{` + s.String() + `}` }
+func (s Secret) GoString() string { return `value.Secret{` + s.String() + `}` }
 
 // MarshalText is String for JSON, TOML and other encodings as text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
