@@ -10,9 +10,9 @@
 //
 //   - Memory is bounded, whatever the size of the header. The body passes unchanged; nothing of it becomes
 //     a header field.
-//   - A field that a DKIM signature covers (RFC 6376, 3.5, h=) is neither changed nor removed, nor added
-//     where the signature covers that it is not there. Signatures are looked for in the first MaxHeader
-//     bytes.
+//   - A field that a DKIM signature covers (RFC 6376, 3.5, h=) is neither changed, but for what the signature
+//     does not cover (3.4.2), nor removed, nor added where the signature covers that it is not there.
+//     Signatures are looked for in the first MaxHeader bytes.
 //   - No field is added that is there already (RFC 5322, 3.6).
 //   - What was done is in Message.Changed.
 package content

@@ -58,6 +58,9 @@ func TestMend(t *testing.T) {
 			"empty message-id removed"},
 		{"fields of the body stay", whole + "\r\nBcc: x@y.test\r\nFrom: root\r\n",
 			whole + "\r\nBcc: x@y.test\r\nFrom: root\r\n", ""},
+		{"blanks before the colon", "From : a@b.test\r\nTo\t :\tjoe\r\n" + whole[16:] + "\r\n",
+			"From: a@b.test\r\nTo:\tjoe@relay.test\r\n" + whole[16:] + "\r\n",
+			"blank before colon removed,domain added"},
 		{"a removed field at the end", whole + "Bcc: a@b.test,\r\n\tb@c.test\r\n", whole, "bcc removed"},
 	}
 	for _, tt := range tests {
@@ -126,6 +129,7 @@ func TestLong(t *testing.T) {
 		"removed": {folded("Bcc", 3000) + whole + "\r\nb\r\n", whole + "\r\nb\r\n"},
 		"kept once": {whole[:16] + whole[16:] + folded("Date", 1000) + "\r\n", whole + folded("Date",
 			1000) + "\r\n"},
+		"tidied":       {folded("X-Long \t", 3000) + whole + "\r\n", folded("X-Long", 3000) + whole + "\r\n"},
 		"last":         {whole + folded("X-Long", 3000), whole + folded("X-Long", 3000)},
 		"removed last": {whole + folded("Bcc", 3000), whole},
 		"no line end": {whole + "X: " + strings.Repeat("x", 3*MaxHeader),

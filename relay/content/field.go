@@ -13,6 +13,7 @@ import (
 // header is what a reader knows of the header. Names are in lower case.
 type header struct {
 	covered   map[string]bool // by the h= of a signature
+	exact     map[string]bool // of those: as they are written (RFC 6376, 3.4.1)
 	seen      map[string]bool // of the fields that may be added
 	kept      map[string]bool // that should have been removed, and are covered
 	addresses int             // that were mended
@@ -48,8 +49,12 @@ func (h *header) look(b []byte) {
 		if bytes.EqualFold(name, []byte("DKIM-Signature")) ||
 			bytes.EqualFold(name, []byte("ARC-Message-Signature")) {
 			_, value, _ := bytes.Cut(b[:n], []byte(":"))
+			simple := fields.Simple(string(value))
 			for _, name := range fields.Signed(string(value)) {
 				mark(&h.covered, name)
+				if simple {
+					mark(&h.exact, name)
+				}
 			}
 		}
 		b = b[n:]
@@ -66,6 +71,7 @@ func (r *reader) field(name string, f []byte) {
 		return
 	}
 	r.header.saw(name)
+	f = r.tidyName(name, f)
 	if !r.known || !addressField(name) || r.header.covered[name] {
 		r.emit(f)
 		return
@@ -80,6 +86,18 @@ func (r *reader) field(name string, f []byte) {
 	if a.quoted {
 		note(r.m, "address quoted")
 	}
+}
+
+// tidyName takes away the blanks between the name and the colon of a field, or of the start of one. They are
+// obsolete (RFC 5322, 4.5), and some programs that verify a signature find no such field.
+func (r *reader) tidyName(name string, f []byte) []byte {
+	colon := bytes.IndexByte(f, ':')
+	if colon == len(name) || r.header.exact[name] {
+		return f
+	}
+	note(r.m, "blank before colon removed")
+	r.emit(f[:len(name)])
+	return f[colon:]
 }
 
 // drops reports whether a field must not leave. One that a signature covers does leave, since without it the

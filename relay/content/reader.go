@@ -234,9 +234,10 @@ func (r *reader) beginLong(in []byte) {
 	r.long = longPass
 	if r.drops(name) {
 		r.long = longDrop
-	} else {
-		r.header.saw(name)
+		return
 	}
+	r.header.saw(name)
+	r.r += len(in) - len(r.tidyName(name, in))
 }
 
 // passLong passes or drops more of a long field, of which n bytes are left if n is not 0. It reports whether

@@ -58,3 +58,15 @@ func Signed(value string) (names []string) {
 	}
 	return names
 }
+
+// Simple reports whether a signature covers fields as they are written, with the blanks before their colons
+// (RFC 6376, 3.4.1 and the c= tag of 3.5).
+func Simple(value string) bool {
+	for tag := range strings.SplitSeq(value, ";") {
+		if key, text, _ := strings.Cut(tag, "="); strings.TrimSpace(key) == "c" {
+			header, _, _ := strings.Cut(text, "/")
+			return strings.TrimSpace(header) != "relaxed"
+		}
+	}
+	return true
+}
