@@ -14,6 +14,7 @@ import (
 
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/dkimpy"
 )
 
 // TestMailIsSigned: what leaves carries the signature of the domain in its From field, bounces of our own
@@ -22,20 +23,7 @@ func TestMailIsSigned(t *testing.T) {
 	dir := t.TempDir()
 	upstream := smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})
 	zone := map[string]string{}
-	key := func(domain string) string {
-		signer, file, err := sign.Generate("ed25519")
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := filepath.Join(dir, domain+".pem")
-		if err := os.WriteFile(name, file, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if zone["s1._domainkey."+domain], err = sign.Record(signer); err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprintf("[[dkim]]\ndomain = %q\nselector = \"s1\"\nkey_file = %q\n", domain, name)
-	}
+	key := func(domain string) string { return dkimKey(t, dir, zone, "ed25519", domain) }
 	conf := fmt.Sprintf(`hostname = "relay.test"
 [[listen]]
 address = "127.0.0.1:0"
@@ -98,13 +86,80 @@ collect = "0s"
 	if by := signed(3); by != nil {
 		t.Errorf("after the reload signed by %q", by)
 	}
-	if err := d.reload(conf + strings.ReplaceAll(key("new.test"), "new.test.pem", "none.pem")); err == nil ||
+	const file = "ed25519new.test.pem"
+	if err := d.reload(conf + strings.ReplaceAll(key("new.test"), file, "none.pem")); err == nil ||
 		!strings.Contains(err.Error(), "dkim[0].key_file") {
 		t.Errorf("a key that is not there: %v", err)
 	}
 	d.write("bad.pem", "no key")
-	if err := d.reload(conf + strings.ReplaceAll(key("new.test"), "new.test.pem", "bad.pem")); err == nil ||
-		!strings.Contains(err.Error(), "dkim key of new.test, selector s1") {
+	if err := d.reload(conf + strings.ReplaceAll(key("new.test"), file, "bad.pem")); err == nil ||
+		!strings.Contains(err.Error(), "dkim key of new.test, selector ed25519") {
 		t.Errorf("a key that is none: %v", err)
 	}
+}
+
+// TestOddMailsAreSigned: whatever is odd about a mail, the signatures that it leaves with are valid for two
+// implementations.
+func TestOddMailsAreSigned(t *testing.T) {
+	upstream, dir, zone := smtptest.New(t, smtptest.Options{}), t.TempDir(), map[string]string{}
+	conf := plainDoor(dir, upstream.URL()) + "\n[[listen]]\naddress = \"127.0.0.1:0\"\n" +
+		"[[client]]\nname = \"odd\"\nnetworks = [\"127.0.0.0/8\"]\nlenient = true\n"
+	for _, domain := range []string{"shop.test", "relay.test", "b.test"} {
+		for _, kind := range []string{"rsa", "ed25519"} {
+			conf += dkimKey(t, dir, zone, kind, domain)
+		}
+	}
+	d, err := openDoor(t, dir, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range oddMails() {
+		before := len(upstream.Messages())
+		if o.send(t, d.app.Addrs()[0].String()) == "" {
+			arrives(t, upstream, before+1)
+		}
+	}
+	var mails [][]byte
+	signed := 0
+	lookup := func(name string) ([]string, error) { return []string{zone[name]}, nil }
+	for _, m := range upstream.Messages() {
+		if !bytes.Contains(m.Content, []byte("\r\n\r\n")) {
+			m.Content = append(m.Content, "\r\n"...) // the verifiers want the line
+		}
+		mails = append(mails, m.Content)
+		vs, err := dkim.VerifyWithOptions(bytes.NewReader(m.Content), &dkim.VerifyOptions{LookupTXT: lookup})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range vs {
+			if signed++; v.Err != nil {
+				t.Errorf("%v in\n%s", v.Err, m.Content)
+			}
+		}
+	}
+	if signed < 100 {
+		t.Errorf("%d signatures", signed)
+	}
+	for i, wrong := range dkimpy.Verify(t, zone, mails...) {
+		if why := strings.Join(wrong, ""); why != "" {
+			t.Errorf("dkimpy: %s in\n%s", why, mails[i])
+		}
+	}
+}
+
+// dkimKey makes a key, publishes it in zone, and returns its settings.
+func dkimKey(t *testing.T, dir string, zone map[string]string, kind, domain string) string {
+	t.Helper()
+	signer, file, err := sign.Generate(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, kind+domain+".pem")
+	if err := os.WriteFile(name, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if zone[kind+"._domainkey."+domain], err = sign.Record(signer); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("[[dkim]]\ndomain = %q\nselector = %q\nkey_file = %q\n", domain, kind, name)
 }

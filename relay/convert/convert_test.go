@@ -302,38 +302,6 @@ func TestSameWhenDecoded(t *testing.T) {
 	}
 }
 
-// FuzzConvert: no content makes it fail but with an *Error, and what comes out is 7-bit and needs nothing
-// more.
-func FuzzConvert(f *testing.F) {
-	for seed := range uint64(20) {
-		f.Add(random{rand.New(rand.NewPCG(seed, 2))}.entity(true, 2))
-	}
-	f.Add("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\xff\r\n--b--")
-	f.Fuzz(func(t *testing.T, content string) {
-		got, changed, err := convert(t, content)
-		if err != nil {
-			if _, ok := errors.AsType[*Error](err); !ok {
-				t.Fatal(err)
-			}
-			return
-		}
-		if !changed && got != content {
-			t.Fatal("it is changed, and says that it is not")
-		}
-		if !ascii(got) {
-			t.Fatalf("it is not 7-bit: %q", got)
-		}
-		if strings.Contains(strings.ReplaceAll(content, "\r\n", ""), "\n") {
-			return // what is stored has no bare LF, and here the header would end with it
-		}
-		before, _, _ := strings.Cut(content, "\r\n\r\n")
-		after, _, _ := strings.Cut(got, "\r\n\r\n")
-		if a, b := strings.Count(before, "\nFrom:"), strings.Count(after, "\nFrom:"); a != b {
-			t.Fatalf("%d fields became %d", a, b)
-		}
-	})
-}
-
 // TestMemoryIsFlat: a large content takes no more memory than a small one.
 func TestMemoryIsFlat(t *testing.T) {
 	const size = 64 << 20

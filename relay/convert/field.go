@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	stdbase64 "encoding/base64"
+	"io"
 	"mime"
 	"slices"
 	"strings"
@@ -57,10 +58,7 @@ func isAddresses(name string) bool {
 
 // encodeParameters encodes the parameters of a type (RFC 2231, 4).
 func encodeParameters(value string) (string, error) {
-	full, params, err := mime.ParseMediaType(value)
-	if err != nil {
-		full, params = loosely(value)
-	}
+	full, params := readType(value)
 	if value = mime.FormatMediaType(full, params); value != "" && ascii(value) {
 		return value, nil
 	}
@@ -105,8 +103,14 @@ func splitBlanks(text string) []string {
 	return list
 }
 
+// isEncodedWord reports whether readers decode a word.
 func isEncodedWord(s string) bool {
-	return strings.HasPrefix(s, "=?") && strings.HasSuffix(s, "?=") && len(s) > 6
+	if !strings.HasPrefix(s, "=?") {
+		return false
+	}
+	d := mime.WordDecoder{CharsetReader: func(_ string, in io.Reader) (io.Reader, error) { return in, nil }}
+	_, err := d.Decode(s)
+	return err == nil
 }
 
 // maxUnknown is how many bytes of unknownCharset an encoded word has room for (RFC 2047, 2: it has 75

@@ -1,6 +1,9 @@
 package convert
 
-import "strings"
+import (
+	"mime"
+	"strings"
+)
 
 // encodingOf reads a Content-Transfer-Encoding, also as it should not be: with a comment, a semicolon or
 // quotes, or with one of the names that are no encodings, and that readers take as saying nothing.
@@ -13,6 +16,15 @@ func encodingOf(value string) encoding {
 		return eightBit
 	}
 	return encoding(value)
+}
+
+// readType reads a type, in lower case, and its parameters.
+func readType(value string) (full string, params map[string]string) {
+	full, params, err := mime.ParseMediaType(value)
+	if err != nil {
+		return loosely(value)
+	}
+	return full, params
 }
 
 // loosely reads a type whose parameters are not as RFC 2045, 5.1, wants them: with specials or 8-bit bytes

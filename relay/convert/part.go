@@ -2,7 +2,6 @@ package convert
 
 import (
 	"bytes"
-	"mime"
 	"strings"
 )
 
@@ -73,10 +72,7 @@ func newPart(h []byte, parent *part, n int) *part {
 // setType reads a Content-Type. A multipart without a boundary has no parts that can be found, so it is read
 // as a leaf.
 func (p *part) setType(value string) {
-	full, params, err := mime.ParseMediaType(value)
-	if err != nil {
-		full, params = loosely(value)
-	}
+	full, params := readType(value)
 	boundary := strings.TrimRight(params["boundary"], " \t") // it never ends with a blank (RFC 2046, 5.1.1)
 	major, minor, _ := strings.Cut(full, "/")
 	p.typed, p.text, p.kind, p.subtype = true, major == "text", kindLeaf, minor
