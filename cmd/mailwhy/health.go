@@ -84,10 +84,22 @@ func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 		fmt.Fprintf(w, ", %s of disk free", bytesText(h.Spool.FreeBytes))
 	}
 	fmt.Fprintln(w)
+	if h.Feedback != nil {
+		printBacklog(w, h.Feedback, now)
+	}
 	for _, n := range h.Notes {
 		fmt.Fprintln(w, "note:", printable(n))
 	}
 	return healthError(h)
+}
+
+// printBacklog writes what came back and waits.
+func printBacklog(w io.Writer, b *admin.Backlog, now time.Time) {
+	fmt.Fprintf(w, "feedback: %s to process", count(b.Due, "report"))
+	if !b.Oldest.IsZero() {
+		fmt.Fprintf(w, ", the oldest of %s ago", ago(b.Oldest, now))
+	}
+	fmt.Fprintf(w, "; %d not matched yet, %d kept\n", b.Later, b.Kept)
 }
 
 // healthError is an error of the reasons for which the relay is unhealthy; nil when it is.

@@ -55,6 +55,10 @@ func TestWhatCameBack(t *testing.T) {
 		r.FlushLog()
 		return strings.Contains(logged.String(), `"event":"bounced"`)
 	})
+	if text := output(t, "", "health", "-c", file); !strings.Contains(text,
+		"\nfeedback: 0 reports to process; 0 not matched yet, 0 kept\n") {
+		t.Errorf("health: %s", text)
+	}
 	for range 2 {
 		show := output(t, "", "queue", "show", id, "-c", file)
 		for _, want := range []string{id + ", which left the queue", "joe@x.test: bounced",

@@ -122,12 +122,23 @@ func (c *control) TryNow()                  { c.mu.Lock(); c.kicks++; c.mu.Unloc
 func (c *control) Lanes() []relay.LaneState { return c.lanes }
 func (c *control) Faults() []string         { return c.faults }
 
+// heard is feedback that only says how much of it waits.
+type heard struct {
+	Feedback
+	backlog Backlog
+	err     error
+}
+
+func (h *heard) Fault() error                             { return nil }
+func (h *heard) Backlog(context.Context) (Backlog, error) { return h.backlog, h.err }
+
 // bench is a Server with all that it stands on, and a Client of it.
 type bench struct {
 	*Client
 	queue   *shelf
 	events  *events
 	control *control
+	heard   heard
 	socket  string
 	now     time.Time
 }
@@ -147,7 +158,7 @@ func start(t *testing.T, n int) *bench {
 	}
 	b.Client = NewClient(b.socket)
 	s := New(Options{Queue: b.queue, Control: b.control, Record: b.events, Log: slog.New(slog.DiscardHandler),
-		Now: func() time.Time { return b.now }})
+		Feedback: &b.heard, Now: func() time.Time { return b.now }})
 	run(t, s, b.socket)
 	return b
 }
@@ -412,6 +423,28 @@ func TestHealth(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("ill: %s", resp.Status)
+	}
+}
+
+// TestHealthOfFeedback: what came back and waits is told, and noted once it waits for long.
+func TestHealthOfFeedback(t *testing.T) {
+	b := start(t, 0)
+	b.heard.backlog = Backlog{Due: 7, Oldest: b.now.Add(-4 * time.Minute), Later: 2, Kept: 1}
+	h, err := b.Health(t.Context())
+	if err != nil || !h.OK || h.Feedback == nil || *h.Feedback != b.heard.backlog || len(h.Notes) > 0 {
+		t.Errorf("%v, %+v", err, h)
+	}
+	b.heard.backlog.Oldest = b.now.Add(-6 * time.Minute)
+	h, err = b.Health(t.Context())
+	if err != nil || !h.OK || len(h.Notes) != 1 || !strings.HasPrefix(h.Notes[0],
+		"feedback is behind: 7 reports are to be processed, the oldest since 2026-11-23T11:54:00Z; ") {
+		t.Errorf("late: %v, %+v", err, h)
+	}
+	b.heard.err = errors.New("disk I/O error")
+	h, err = b.Health(t.Context())
+	if err != nil || !h.OK || h.Feedback != nil || len(h.Notes) != 1 ||
+		h.Notes[0] != "the store of feedback does not answer: disk I/O error" {
+		t.Errorf("no answer: %v, %+v", err, h)
 	}
 }
 

@@ -33,8 +33,18 @@ type Feedback interface {
 	Remembered(ctx context.Context, id string) ([]Remembered, error)
 	// Send sends a test message through an upstream of the webhook, and returns its queue id.
 	Send(ctx context.Context, webhook, from, to string) (id string, err error)
+	// Backlog is what came back and has not had its effect.
+	Backlog(ctx context.Context) (Backlog, error)
 	// Fault is why nothing that comes back is taken, while mail is relayed all the same; nil if it is taken.
 	Fault() error
+}
+
+// Backlog is what came back and has not had its effect.
+type Backlog struct {
+	Due    int64     `json:"due"`             // reports that are to be processed now
+	Oldest time.Time `json:"oldest,omitzero"` // since when the first of them is
+	Later  int64     `json:"later"`           // for which no message was found so far, mostly: tried again
+	Kept   int64     `json:"kept"`            // that can have no effect, for people to look at
 }
 
 // ReportFilter selects reports. Zero fields select all.

@@ -17,6 +17,8 @@ type Health struct {
 	Notes   []string          `json:"notes,omitempty"`   // what an operator should know all the same
 	Spool   SpoolHealth       `json:"spool,omitzero"`
 	Lanes   []relay.LaneState `json:"lanes,omitempty"`
+	// Feedback is what came back after the 250; nil where it is off or its store cannot be used.
+	Feedback *Backlog `json:"feedback,omitempty"`
 }
 
 // SpoolHealth is what the spool says of itself.
@@ -46,9 +48,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 			"%d damaged messages are set aside in the spool; the delivery log names them", l.Quarantined))
 	}
 	if s.o.Feedback != nil {
-		if err := s.o.Feedback.Fault(); err != nil { // mail flows: a restart would cure nothing
-			h.Notes = append(h.Notes, "nothing that comes back is taken: "+err.Error())
-		}
+		s.feedbackHealth(ctx, &h)
 	}
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK
@@ -56,6 +56,29 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		code = http.StatusServiceUnavailable
 	}
 	reply(w, code, h)
+}
+
+// backlogLate is for how long a report may wait to be processed. Under full load it is seconds.
+const backlogLate = 5 * time.Minute
+
+// feedbackHealth says what came back and waits. None of it makes the relay unhealthy: mail flows, and a
+// restart would cure nothing.
+func (s *Server) feedbackHealth(ctx context.Context, h *Health) {
+	if err := s.o.Feedback.Fault(); err != nil {
+		h.Notes = append(h.Notes, "nothing that comes back is taken: "+err.Error())
+		return
+	}
+	b, err := s.o.Feedback.Backlog(ctx)
+	if err != nil {
+		h.Notes = append(h.Notes, "the store of feedback does not answer: "+err.Error())
+		return
+	}
+	h.Feedback = &b
+	if b.Due > 0 && s.o.Now().Sub(b.Oldest) > backlogLate {
+		h.Notes = append(h.Notes, fmt.Sprintf("feedback is behind: %d reports are to be processed, the "+
+			"oldest since %s; the log says what fails, or more comes back than there is time for", b.Due,
+			b.Oldest.UTC().Format(time.RFC3339)))
+	}
 }
 
 // spoolHealth asks the spool.

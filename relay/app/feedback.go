@@ -133,11 +133,15 @@ func (r *Relay) countRequest(source string, result webhook.Result) {
 
 // countReport counts what became of a report.
 func (r *Relay) countReport(c processor.Counted) {
-	kind := feedback.SourceWebhook
-	if c.Provider == mail.Provider {
-		kind = feedback.SourceDSN
+	way := c.Way
+	switch {
+	case way != "":
+	case c.Provider == mail.Provider: // a complaint is never unreadable
+		way = feedback.SourceDSN
+	default:
+		way = feedback.SourceWebhook
 	}
-	r.metrics.Feedback(string(kind), c.Provider, string(c.Result))
+	r.metrics.Feedback(string(way), c.Provider, string(c.Result))
 }
 
 // providerOf is the provider of a webhook.
@@ -152,12 +156,22 @@ func (r *Relay) providerOf(name string) string {
 
 // feedbackState is what the metrics say of feedback.
 func (r *Relay) feedbackState() (s metrics.FeedbackState) {
-	if r.feedback != nil {
-		held := r.feedback.store.Stat()
-		s.Waiting, s.Remembered = held.Waiting, held.Messages
+	if r.feedback == nil {
+		return s
+	}
+	store, now := r.feedback.store, time.Now()
+	held := store.Stat()
+	s.Waiting, s.Kept, s.Remembered = held.Waiting, held.Kept, held.Messages
+	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout)
+	defer cancel()
+	if b, err := store.Backlog(ctx, now); err == nil && b.Due > 0 { // else Fault says why
+		s.Due, s.Age = b.Due, max(0, now.Sub(b.Oldest))
 	}
 	return s
 }
+
+// backlogTimeout is how long a scrape waits for the store.
+const backlogTimeout = 3 * time.Second
 
 // journal is the store as a webhook sees it, which may come before it is open.
 type journal struct{ f *feedbackRooms }

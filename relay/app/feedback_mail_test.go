@@ -190,3 +190,35 @@ func TestBounceMaildir(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// complaint is one by mail (RFC 5965), about a message whose header is returned.
+func complaint(recipient string, header []byte) string {
+	return "From: <feedback@isp.test>\r\nTo: <app@shop.test>\r\nReturn-Path: <>\r\nSubject: complaint\r\n" +
+		"Message-ID: <c1@isp.test>\r\nMIME-Version: 1.0\r\n" +
+		"Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n--b\r\n" +
+		"Content-Type: text/plain\r\n\r\nThis is an abuse report.\r\n\r\n--b\r\n" +
+		"Content-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nUser-Agent: Loop/1.0\r\n" +
+		"Version: 1\r\nOriginal-Rcpt-To: <" + recipient + ">\r\n\r\n--b\r\n" +
+		"Content-Type: message/rfc822\r\n\r\n" + string(header) + "\r\nHello.\r\n--b--\r\n"
+}
+
+// TestComplaintByMail: a complaint counts as one, and not as a bounce mail.
+func TestComplaintByMail(t *testing.T) {
+	s := newScene(t, "postmark", "pipe = true\n")
+	m := s.send("joe@x.test")
+	s.line(relay.EventRelayed, "joe@x.test")
+	taken, err := s.app.operated().Mail(t.Context(), []byte(complaint("joe@x.test", m.Header)))
+	if err != nil || !taken {
+		t.Fatalf("taken: %v, %v", taken, err)
+	}
+	if e := s.line(relay.EventComplained, "joe@x.test"); e.Source != "arf" || e.MatchedBy != "queue_id" {
+		t.Errorf("%+v", e)
+	}
+	for _, series := range []string{
+		`mailwhy_feedback_total{provider="other",result="matched",source="arf"} 1`,
+		`mailwhy_feedback_total{provider="other",result="matched",source="dsn"} 0`,
+		`mailwhy_feedback_last_timestamp_seconds{source="arf"} `,
+	} { // it is counted after it was logged
+		smtptest.WaitFor(t, series, func() bool { return strings.Contains(s.metrics(), series) })
+	}
+}

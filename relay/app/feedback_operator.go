@@ -131,6 +131,14 @@ func Remembered(ctx context.Context, store *recall.Reader, id string) (list []ad
 // Fault implements admin.Feedback.
 func (o *operator) Fault() error { return o.feedback.store.Fault() }
 
+// Backlog implements admin.Feedback.
+func (o *operator) Backlog(ctx context.Context) (admin.Backlog, error) {
+	b, err := o.feedback.store.Backlog(ctx, time.Now())
+	return admin.Backlog{
+		Due: b.Due, Oldest: b.Oldest, Later: b.Later, Kept: o.feedback.store.Stat().Kept,
+	}, err
+}
+
 // Send implements admin.Feedback. The message goes the way that all mail of its sender goes.
 func (o *operator) Send(ctx context.Context, name, from, to string) (string, error) {
 	r := (*Relay)(o)

@@ -403,14 +403,19 @@ func (s *scene) check(kind events.Kind, e *record.Event, weak bool) {
 	}
 }
 
+// metrics is the page of the metrics.
+func (s *scene) metrics() string {
+	w := httptest.NewRecorder()
+	s.app.metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
+}
+
 // checkMetrics looks at what was counted.
 func (s *scene) checkMetrics(weak bool) {
 	s.t.Helper()
-	w := httptest.NewRecorder()
-	s.app.metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	matched := fmt.Sprintf("mailwhy_feedback_total{provider=%q,result=\"matched\",source=\"webhook\"} ",
 		s.provider)
-	if page := w.Body.String(); !strings.Contains(page, matched) || strings.Contains(page, matched+"0") ||
+	if page := s.metrics(); !strings.Contains(page, matched) || strings.Contains(page, matched+"0") ||
 		!strings.Contains(page, "mailwhy_recall_messages ") {
 		s.t.Errorf("the metrics have no %s", matched)
 	}

@@ -88,8 +88,9 @@ const (
 
 // Counted is what became of a report, or of an event of it.
 type Counted struct {
-	Source   string // as configured
-	Provider string // the kind of that source
+	Source   string          // as configured
+	Provider string          // the kind of that source
+	Way      feedback.Source // of an event; empty for a report that could not be read
 	Result   Result
 	Time     time.Time // when it came
 	// Delay is how long after it was relayed the message came back; of a match.
@@ -291,6 +292,9 @@ func (p *Processor) again(r *recall.Report, kept recall.State, why string) work 
 func (p *Processor) conclude(w *work, outcome recall.Outcome) {
 	r := &w.change.Report
 	c := Counted{Source: r.Source, Provider: r.Provider, Result: w.result, Time: r.Came}
+	if r.Event != nil {
+		c.Way = r.Event.Source
+	}
 	switch outcome {
 	case recall.OutcomeTold, recall.OutcomeOwed:
 		told := &w.change.Effect.Told

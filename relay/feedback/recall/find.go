@@ -38,7 +38,7 @@ type reading struct {
 // OpenReader opens a store for reading.
 func OpenReader(name string) (*Reader, error) {
 	r := newReader(name)
-	return r, r.read(func(*sqlite.Conn) error { return nil })
+	return r, r.read(context.Background(), func(*sqlite.Conn) error { return nil })
 }
 
 func newReader(name string) *Reader {
@@ -61,9 +61,15 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// read calls do with a connection.
-func (r *Reader) read(do func(*sqlite.Conn) error) (err error) {
-	c, open := <-r.slots
+// read calls do with a connection, when one is free.
+func (r *Reader) read(ctx context.Context, do func(*sqlite.Conn) error) (err error) {
+	var c reading
+	var open bool
+	select {
+	case c, open = <-r.slots:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if !open {
 		return ErrClosed
 	}
@@ -92,7 +98,7 @@ func (r *Reader) read(do func(*sqlite.Conn) error) (err error) {
 
 // Find finds the messages that a key fits, the newest first: of equal ones the last that were relayed.
 func (r *Reader) Find(ctx context.Context, k feedback.Key) (found []feedback.Remembered, err error) {
-	err = r.read(func(c *sqlite.Conn) error {
+	err = r.read(ctx, func(c *sqlite.Conn) error {
 		found = nil
 		for _, k := range sought(k) {
 			if found, err = find(ctx, c, found, k); err != nil {
@@ -185,7 +191,7 @@ func statesOf(c *sqlite.Conn, seq int64, m *relay.Message) ([]feedback.State, er
 // first. Without case, as addresses are compared.
 func (r *Reader) FindRecipient(ctx context.Context, address string, from,
 	to time.Time) (found []feedback.Remembered, err error) {
-	err = r.read(func(c *sqlite.Conn) error {
+	err = r.read(ctx, func(c *sqlite.Conn) error {
 		found, err = findKey(ctx, c, nil, key{keyRecipient, strings.ToLower(address)})
 		return err
 	})
@@ -200,7 +206,7 @@ func (r *Reader) FindRecipient(ctx context.Context, address string, from,
 // Remembered is what is remembered of the message with a queue id, and all that came back for it; of a mail
 // that was parted, of each of its messages. It returns relay.ErrNotFound if there is none.
 func (r *Reader) Remembered(ctx context.Context, id string) (found []feedback.Remembered, err error) {
-	err = r.read(func(c *sqlite.Conn) error {
+	err = r.read(ctx, func(c *sqlite.Conn) error {
 		found, err = find(ctx, c, nil, key{feedback.KeyQueueID, id})
 		for i := 0; err == nil && i < len(found); i++ {
 			found[i].Told, err = toldOf(c, found[i].Message.ID)

@@ -125,7 +125,7 @@ func (t *tx) dropReports(selected string, args ...driver.Value) (n int64, err er
 // Due returns up to most reports that are to be looked at now, the first due first, and when the next one is:
 // zero if none waits.
 func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report, next time.Time, err error) {
-	err = r.read(func(c *sqlite.Conn) error {
+	err = r.read(ctx, func(c *sqlite.Conn) error {
 		due, next = nil, time.Time{}
 		return c.QueryContext(ctx, func(row []driver.Value) error {
 			report := scanReport(row)
@@ -144,7 +144,10 @@ func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report
 }
 
 // reportColumns are what scanReport reads.
-const reportColumns = "seq, state, came, due, tries, source, provider, why, key, body, recorded"
+const (
+	reportColumns = "seq, state, came, due, tries, source, provider, why, key, body, recorded"
+	bodyColumn    = 9
+)
 
 // scanReport reads a row of reports.
 func scanReport(row []driver.Value) Report {
@@ -158,7 +161,7 @@ func scanReport(row []driver.Value) Report {
 	r.Source, _ = row[5].(string)
 	r.Provider, _ = row[6].(string)
 	r.Why, _ = row[7].(string)
-	body, _ := row[9].([]byte)
+	body, _ := row[bodyColumn].([]byte)
 	r.Recorded = row[10] == int64(1)
 	var err error
 	if row[8] != nil {

@@ -2,9 +2,11 @@ package recall
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -273,6 +275,90 @@ func TestPrivate(t *testing.T) {
 			t.Error(err)
 		} else if info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %o", info.Name(), info.Mode().Perm())
+		}
+	}
+}
+
+// TestBacklog: what is new is due since it came, what waits for another try when that is due.
+func TestBacklog(t *testing.T) {
+	b := newBox(t)
+	want := func(due, later int64, oldest time.Time) {
+		t.Helper()
+		got, err := b.Backlog(t.Context(), b.clock())
+		if err != nil || got.Due != due || got.Later != later || !got.Oldest.Equal(oldest) {
+			t.Errorf("%+v, %v; want %d due since %v, %d later", got, err, due, oldest, later)
+		}
+	}
+	want(0, 0, time.Time{})
+	for range 3 {
+		if err := b.Append(t.Context(), raw(b.clock(), 10)); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(time.Minute)
+	}
+	want(3, 0, begins)
+	due := b.due()
+	b.apply(Change{Report: due[0], Later: begins.Add(10 * time.Minute)},
+		Change{Report: due[1], Keep: StateUnreadable, Why: "x"})
+	want(1, 1, begins.Add(2*time.Minute))
+	b.apply(Change{Report: due[2]})
+	want(0, 1, time.Time{})
+	b.pass(time.Hour)
+	want(1, 0, begins.Add(10*time.Minute))
+}
+
+// TestSlowListener: whoever takes their time over a list keeps nobody else from reading.
+func TestSlowListener(t *testing.T) {
+	b := newBox(t)
+	if err := b.Append(t.Context(), raw(begins, 10)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var within func(depth int) error
+	within = func(depth int) (err error) {
+		if depth == 0 {
+			_, err = b.Show(ctx, 1)
+			return err
+		}
+		listed := b.List(ctx, Filter{}, func(Report) bool {
+			err = within(depth - 1)
+			return true
+		})
+		return errors.Join(listed, err)
+	}
+	if err := within(readers); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestListInPages: all that is selected is listed, once and in order, however large it is.
+func TestListInPages(t *testing.T) {
+	b := newBox(t)
+	b.limit(func(l *Limits) { l.MaxReports, l.MaxBytes = 1e6, 1<<30 })
+	const all = 2*pageReports + 1
+	for i := range all {
+		size := 10
+		if i%100 == 0 {
+			size = pageBytes
+		}
+		if err := b.Append(t.Context(), raw(b.clock(), size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, limit := range []int{0, 1, pageReports, pageReports + 7, all, 10 * all} {
+		var ids []int64
+		err := b.List(t.Context(), Filter{Limit: limit}, func(r Report) bool {
+			ids = append(ids, r.ID)
+			return true
+		})
+		want := all
+		if limit > 0 {
+			want = min(want, limit)
+		}
+		if err != nil || len(ids) != want || !slices.IsSorted(ids) ||
+			len(slices.Compact(slices.Clone(ids))) != want {
+			t.Errorf("limit %d: %d reports, %v", limit, len(ids), err)
 		}
 	}
 }

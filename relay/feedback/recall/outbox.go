@@ -188,7 +188,7 @@ func (s *Store) deliver(ctx context.Context) {
 	s.delivering.Lock()
 	defer s.delivering.Unlock()
 	for ctx.Err() == nil {
-		a, err := s.firstAnswer()
+		a, err := s.firstAnswer(ctx)
 		if a == nil && err == nil {
 			return
 		}
@@ -214,8 +214,8 @@ func (s *Store) deliver(ctx context.Context) {
 }
 
 // firstAnswer is the oldest answer that waits, nil if there is none.
-func (s *Store) firstAnswer() (a *answer, err error) {
-	err = s.read(func(c *sqlite.Conn) error {
+func (s *Store) firstAnswer(ctx context.Context) (a *answer, err error) {
+	err = s.read(ctx, func(c *sqlite.Conn) error {
 		a = nil
 		return c.Query(func(row []driver.Value) error {
 			a = &answer{}

@@ -18,6 +18,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/feedback"
+	"mailwhy/relay/internal/sqlite"
 )
 
 // spoolOf is a spool that only takes messages, each id once.
@@ -397,6 +398,68 @@ func TestDamagedFile(t *testing.T) {
 			}
 			b.unusable("is damaged: move it")
 		})
+	}
+}
+
+// TestTableIsMissing: a database that somebody took a table, a column or an index out of is not used, neither
+// by a relay nor by who only looks into it.
+func TestTableIsMissing(t *testing.T) {
+	for what, script := range map[string]string{
+		"table report":      "DROP TABLE report",
+		"table told":        "DROP TABLE told",
+		"index owed_due":    "DROP INDEX owed_due",
+		"column report.why": "ALTER TABLE report DROP COLUMN why",
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBox(t)
+			b.remember(mail(1, begins, "a@x.example"))
+			b.Close()
+			b.tamper(script)
+			missing := "it has no " + what + " any more: move it"
+			if r, err := OpenReader(b.o.Path); err == nil {
+				r.Close()
+				t.Error("it was opened for reading")
+			} else if !strings.Contains(err.Error(), missing) {
+				t.Errorf("who looks into it reads %v", err)
+			}
+			b.unusable(missing)
+		})
+	}
+}
+
+// TestTableIsDroppedWhileOpen: it is noticed by the next who needs the table, and told as if the relay had
+// just been started.
+func TestTableIsDroppedWhileOpen(t *testing.T) {
+	b := newBox(t)
+	if err := b.Append(t.Context(), raw(begins, 10)); err != nil {
+		t.Fatal(err)
+	}
+	b.tamper("DROP TABLE report")
+	if err := b.Append(t.Context(), raw(begins, 10)); err == nil {
+		t.Error("a report was taken")
+	}
+	if err := b.Append(t.Context(), raw(begins, 10)); err == nil ||
+		!strings.Contains(err.Error(), "it has no table report any more: move it") {
+		t.Errorf("Append: %v", err)
+	}
+	if err := b.Fault(); err == nil || !strings.Contains(err.Error(), "it has no table report any more") {
+		t.Errorf("the fault is %v", err)
+	}
+	if due, _, err := b.Due(t.Context(), begins, 10); len(due) > 0 || err != nil {
+		t.Errorf("Due: %v, %v", due, err)
+	}
+}
+
+// tamper changes the database as a person with a tool would.
+func (b *box) tamper(script string) {
+	b.t.Helper()
+	c, err := sqlite.Open(b.o.Path, "mode=rw", "busy_timeout=5000")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Run(script); err != nil {
+		b.t.Fatal(err)
 	}
 }
 

@@ -1,10 +1,12 @@
 package recall
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -124,8 +126,12 @@ func openReader(name string) (*sqlite.Conn, error) {
 		return nil, named(name, err)
 	}
 	version, err := versionOf(c)
-	if err == nil && version == 0 {
+	switch {
+	case err != nil:
+	case version == 0:
 		err = errors.New("not a store of feedback")
+	default:
+		err = checkTables(c)
 	}
 	if err != nil {
 		c.Close()
@@ -169,18 +175,59 @@ func versionOf(c *sqlite.Conn) (int64, error) {
 	return 0, nil
 }
 
-// ensureSchema makes the tables in a new database.
+// ensureSchema makes the tables in a new database, and checks those of another one.
 func ensureSchema(c *sqlite.Conn) error {
-	version, err := versionOf(c)
-	if err != nil || version == format {
+	switch version, err := versionOf(c); {
+	case err != nil:
 		return err
+	case version == format:
+		return checkTables(c)
 	}
 	return c.Run(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
 		schema, applicationID, format))
 }
 
+// checkTables reports what the database lacks of the schema: somebody changed it with another program.
+func checkTables(c *sqlite.Conn) error {
+	blank, err := sqlite.Open(":memory:", "mode=memory")
+	if err != nil {
+		return err
+	}
+	defer blank.Close()
+	if err := blank.Run(schema); err != nil {
+		return err
+	}
+	want, err := columnsOf(blank)
+	if err != nil {
+		return err
+	}
+	there, err := columnsOf(c)
+	if err != nil {
+		return err
+	}
+	for _, one := range want {
+		if !slices.Contains(there, one) {
+			return fmt.Errorf("it has no %s any more: move it and its -wal file away, which forgets what "+
+				"came back, or bring a copy back", one)
+		}
+	}
+	return nil
+}
+
+// columnsOf are the tables, their columns and the indexes of a database.
+func columnsOf(c *sqlite.Conn) (list []string, err error) {
+	err = c.Query(func(row []driver.Value) error {
+		what, _ := row[0].(string)
+		list = append(list, what)
+		return nil
+	}, "SELECT type||' '||name FROM sqlite_schema UNION ALL SELECT 'column '||t.name||'.'||c.name"+
+		" FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type='table'")
+	return list, err
+}
+
 // The result codes of SQLite that are told apart (https://www.sqlite.org/rescode.html).
 const (
+	codeError    = 1 // of our fixed statements: a table they name is not there
 	codeReadOnly = 8
 	codeIOErr    = 10
 	codeCorrupt  = 11
@@ -197,7 +244,7 @@ func isFull(err error) bool {
 // isBroken reports whether err concerns the database as a whole, so that it is opened anew.
 func isBroken(err error) bool {
 	switch sqlite.Code(err) {
-	case codeReadOnly, codeIOErr, codeCorrupt, codeCantOpen, codeNotADB:
+	case codeError, codeReadOnly, codeIOErr, codeCorrupt, codeCantOpen, codeNotADB:
 		return true
 	}
 	return false

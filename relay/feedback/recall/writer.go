@@ -300,6 +300,9 @@ func (w *writer) begin(synced bool) error {
 // undo ends a transaction that failed with err. SQLite may have done so itself.
 func (w *writer) undo(err error) {
 	_, rollback := w.conn.Exec("ROLLBACK")
+	if sqlite.Code(rollback) == codeError { // there is nothing left to roll back
+		rollback = nil
+	}
 	if !isBroken(err) && !isBroken(rollback) {
 		return
 	}

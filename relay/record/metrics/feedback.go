@@ -24,8 +24,11 @@ var told = [...]relay.EventKind{
 
 // FeedbackState is what is known at a scrape of the feedback that is at work.
 type FeedbackState struct {
-	Waiting    int64 // reports that are stored and have not had their effect yet
-	Remembered int64 // relayed messages that feedback could be about
+	Waiting    int64         // reports that are stored and have not had their effect yet
+	Due        int64         // of these, to be processed now; the others are tried again later
+	Age        time.Duration // since when the first of these is due; 0: none is
+	Kept       int64         // reports that can have no effect, for people to look at
+	Remembered int64         // relayed messages that feedback could be about
 }
 
 // feedback counts what comes back after the upstream's 250. Its series are there only where feedback is on.
@@ -62,6 +65,13 @@ func newFeedback(state func() FeedbackState, now func() time.Time) *feedback {
 	f.gauges = []gauge[FeedbackState]{
 		newGauge("mailwhy_feedback_waiting", "Reports that are stored and have not had their effect yet.",
 			func(s *FeedbackState) float64 { return float64(s.Waiting) }),
+		newGauge("mailwhy_feedback_due", "Reports that are to be processed now.",
+			func(s *FeedbackState) float64 { return float64(s.Due) }),
+		newGauge("mailwhy_feedback_due_age_seconds",
+			"Time for which the oldest report has waited to be processed; 0 when none does.",
+			func(s *FeedbackState) float64 { return s.Age.Seconds() }),
+		newGauge("mailwhy_feedback_kept", "Reports that can have no effect and are kept to be looked at.",
+			func(s *FeedbackState) float64 { return float64(s.Kept) }),
 		newGauge("mailwhy_recall_messages", "Relayed messages that are remembered for what comes back.",
 			func(s *FeedbackState) float64 { return float64(s.Remembered) }),
 	}

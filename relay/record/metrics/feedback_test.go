@@ -67,6 +67,9 @@ func TestFeedback(t *testing.T) {
 		`mailwhy_feedback_delay_seconds_sum{source="webhook"}`:   240,
 		`mailwhy_feedback_delay_seconds_count{source="dsn"}`:     1,
 		`mailwhy_feedback_waiting`:                               4,
+		`mailwhy_feedback_due`:                                   3,
+		`mailwhy_feedback_due_age_seconds`:                       90,
+		`mailwhy_feedback_kept`:                                  2,
 		`mailwhy_recall_messages`:                                5,
 	})
 	if _, there := p[`mailwhy_feedback_last_timestamp_seconds{source="arf"}`]; there {

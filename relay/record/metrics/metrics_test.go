@@ -53,7 +53,9 @@ func optionsOf(queue func(context.Context) (Spool, error)) Options {
 				SecretExpires: noon.Add(time.Hour)}, {Upstream: "other"}}
 		},
 		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
-		Feedback: func() FeedbackState { return FeedbackState{Waiting: 4, Remembered: 5} },
+		Feedback: func() FeedbackState {
+			return FeedbackState{Waiting: 4, Due: 3, Age: 90 * time.Second, Kept: 2, Remembered: 5}
+		},
 	}
 }
 
