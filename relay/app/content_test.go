@@ -1,13 +1,11 @@
 package app
 
 import (
-	"bufio"
-	"net"
+	"cmp"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"mailwhy/relay/record"
 	"mailwhy/relay/smtptest"
@@ -358,31 +356,13 @@ func (o *odd) check(t *testing.T, upstream *smtptest.Server, addr, want string, 
 // send sends a mail, and returns the reply that refuses it, if one does.
 func (o *odd) send(t *testing.T, addr string) (refusal string) {
 	t.Helper()
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
-	v := &visitor{t: t, Conn: c, r: bufio.NewReader(c)}
-	from, to := o.from, o.to
-	if from == "" {
-		from = "<app@shop.test>"
-	}
-	if to == "" {
-		to = "<joe@x.test>"
-	}
-	v.say("", "220")
-	v.say("EHLO client.test", "250")
 	stuffed := strings.ReplaceAll("\n"+o.content, "\n.", "\n..")[1:]
-	for _, line := range []string{"MAIL FROM:" + from, "RCPT TO:" + to, "DATA",
-		strings.ReplaceAll(stuffed, "\n", "\r\n") + "."} {
-		if reply := v.say(line, ""); reply[0] != '2' && reply[0] != '3' {
-			return reply
-		}
+	reply := say(t, addr, "EHLO client.test", "MAIL FROM:"+cmp.Or(o.from, "<app@shop.test>"),
+		"RCPT TO:"+cmp.Or(o.to, "<joe@x.test>"), "DATA", strings.ReplaceAll(stuffed, "\n", "\r\n")+".")
+	if reply[0] == '2' {
+		return ""
 	}
-	v.say("QUIT", "221")
-	return ""
+	return reply
 }
 
 // bare is a content with LF line ends, less the Received field, and with the values of added fields replaced.

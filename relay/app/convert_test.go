@@ -1,13 +1,16 @@
 package app
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"mime/quotedprintable"
+	"net"
 	"net/mail"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"mailwhy/config"
 	"mailwhy/relay/smtptest"
@@ -79,4 +82,66 @@ func TestLongLinesAreEncoded(t *testing.T) {
 	if err != nil || string(body) != line+"\r\n" {
 		t.Errorf("%v: %d bytes", err, len(body))
 	}
+}
+
+// TestSMTPUTF8ForOldServers: mail with SMTPUTF8 goes to a server without it as far as that is possible, which
+// is wherever local parts are ASCII. Others are refused at once, or where only the header has one, with the
+// diagnosis.
+func TestSMTPUTF8ForOldServers(t *testing.T) {
+	r := newDSNRelay(t, smtptest.Options{Without: []string{"SMTPUTF8"}})
+	for n, extension := range []string{" SMTPUTF8", " SMTPUTF8 BODY=8BITMIME"} { // unknown, then known
+		c := say(t, r.addr, "EHLO app.test", "MAIL FROM:<app@bücher.test>"+extension,
+			"RCPT TO:<joe@müller.test>", "DATA", "From: Jörg <app@bücher.test>\r\nTo: joe@müller.test\r\n"+
+				"Subject: grüße\r\n\r\ngrüße\r\n.")
+		if !strings.HasPrefix(c, "250 ") {
+			t.Fatal(c)
+		}
+		r.arrivals(n + 1)
+		got := r.upstream.Messages()[n]
+		if got.From != "app@xn--bcher-kva.test" || got.To[0].Address != "joe@xn--mller-kva.test" {
+			t.Errorf("from %s to %s", got.From, got.To[0].Address)
+		}
+		m, err := mail.ReadMessage(bytes.NewReader(got.Content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
+		if err != nil || string(body) != "grüße\r\n" ||
+			m.Header.Get("From") != "=?utf-8?b?SsO2cmc=?= <app@xn--bcher-kva.test>" ||
+			m.Header.Get("Subject") != "=?utf-8?b?Z3LDvMOfZQ==?=" {
+			t.Errorf("%v, header %v, body %q", err, m.Header, body)
+		}
+	}
+	for _, from := range []string{"jörg@b.test", "a@b.test"} {
+		c := say(t, r.addr, "EHLO app.test", "MAIL FROM:<"+from+"> SMTPUTF8", "RCPT TO:<jörg@b.test>")
+		if !strings.HasPrefix(c, "553 5.6.7 ") {
+			t.Errorf("%s: %s", from, c)
+		}
+	}
+	say(t, r.addr, "EHLO app.test", "MAIL FROM:<app@client.test> SMTPUTF8", "RCPT TO:<joe@x.test>", "DATA",
+		"From: jörg@b.test\r\n\r\nx\r\n.")
+	r.arrivals(3)
+	if bounce := r.upstream.Messages()[2].Content; !bytes.Contains(bounce,
+		[]byte("needs SMTPUTF8, which the server does not offer")) {
+		t.Errorf("it is no bounce that says why:\n%s", bounce)
+	}
+}
+
+// say says lines to a server and returns the last reply, or the first that refuses.
+func say(t *testing.T, addr string, lines ...string) (reply string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	v := &visitor{t: t, Conn: c, r: bufio.NewReader(c)}
+	v.say("", "220")
+	for _, line := range lines {
+		if reply = v.say(line, ""); reply[0] > '3' {
+			return reply
+		}
+	}
+	return reply
 }

@@ -238,10 +238,11 @@ func (ls *lanes) tryNow() {
 	}
 }
 
-// capabilities are what the front door may announce: what every upstream takes, since MAIL comes before the
-// recipients by which a message finds its lane. An extension is offered only if each upstream that was
-// reached offers it, and the size limit is the smallest. An upstream that was not reached yet is taken to
-// offer everything, as a single one is; ok is false when that is so of all of them.
+// capabilities are what the front door goes by: what every upstream takes, since MAIL comes before the
+// recipients by which a message finds its lane. An extension counts only if each upstream that was reached
+// offers it, but for SMTPUTF8, without which addresses are refused: there one is enough. The size limit is
+// the smallest. An upstream that was not reached yet is taken to offer everything, as a single one is; ok is
+// false when that is so of all of them.
 func (ls *lanes) capabilities() (c relay.Capabilities, ok bool) {
 	for _, h := range ls.all() {
 		one, known := h.Capabilities()
@@ -256,11 +257,11 @@ func (ls *lanes) capabilities() (c relay.Capabilities, ok bool) {
 	return c, ok
 }
 
-// common is what both of two upstreams take.
+// common is what both of two upstreams take, and SMTPUTF8 if one does.
 func common(a, b relay.Capabilities) relay.Capabilities {
 	return relay.Capabilities{
 		Size: smallest(a.Size, b.Size), RcptMax: smallest(a.RcptMax, b.RcptMax),
-		DSN: a.DSN && b.DSN, SMTPUTF8: a.SMTPUTF8 && b.SMTPUTF8, EightBit: a.EightBit && b.EightBit,
+		DSN: a.DSN && b.DSN, SMTPUTF8: a.SMTPUTF8 || b.SMTPUTF8, EightBit: a.EightBit && b.EightBit,
 		Pipelining: a.Pipelining && b.Pipelining,
 	}
 }

@@ -241,18 +241,18 @@ func (s *session) reworded(verb, reply string) string {
 	return reply
 }
 
-// ehloReply lists the extensions that we offer (RFC 5321, 4.1.1.1), without those that the upstream is
-// known to lack.
+// ehloReply lists the extensions that we offer (RFC 5321, 4.1.1.1). Content that the upstream does not take
+// is converted on its way out.
 func (s *session) ehloReply() string {
-	caps, known := s.capabilities()
+	caps, _ := s.capabilities()
 	lines := []string{s.options.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", s.sizeLimit(caps).bytes)}
 	offer := func(keyword string, when bool) {
 		if when {
 			lines = append(lines, keyword)
 		}
 	}
-	offer("8BITMIME", true) // converted on its way out, where the upstream lacks it
-	offer("SMTPUTF8", caps.SMTPUTF8 || !known)
+	offer("8BITMIME", true)
+	offer("SMTPUTF8", true)
 	offer("DSN", true)
 	offer("ENHANCEDSTATUSCODES", true)
 	offer("STARTTLS", s.wire.TLS() == nil && s.user == "" && s.startTLS() != nil)

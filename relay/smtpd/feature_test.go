@@ -362,12 +362,17 @@ func TestUpstreamCapabilities(t *testing.T) {
 	c.want("220")
 	got := c.say("EHLO x", "250")
 	if !strings.Contains(got, "SIZE 1000\n") || !strings.Contains(got, "8BITMIME") ||
-		strings.Contains(got, "SMTPUTF8") {
+		!strings.Contains(got, "SMTPUTF8") {
 		t.Errorf("%q", got)
 	}
 	c.say("MAIL FROM:<a@b.test> SIZE=1001",
 		"552 5.3.4 Message too large, the upstream accepts at most 1000 bytes")
-	c.say("MAIL FROM:<a@b.test> SMTPUTF8", "553 5.6.7 ")
+	const lacks = "553 5.6.7 The local part is not ASCII, and the upstream does not offer SMTPUTF8"
+	c.say("MAIL FROM:<ä@b.test> SMTPUTF8", lacks)
+	c.say("MAIL FROM:<a@bücher.test> SMTPUTF8", "250")
+	c.say("RCPT TO:<ä@b.test>", lacks)
+	c.say("RCPT TO:<a@bücher.test>", "250")
+	c.say("RSET", "250")
 	c.mail(strings.Repeat("x", 998)+"\r\n", "552 5.3.4 Message too large, the upstream")
 	c.mail("fine\r\n", "250")
 	c.mail("gr\u00fc\u00dfe\r\n", "250") // the relay converts it

@@ -111,15 +111,27 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 	if err := s.maySendAs(p.address); err != nil {
 		return err
 	}
-	caps, known := s.capabilities()
+	caps, _ := s.capabilities()
 	limit := s.sizeLimit(caps)
 	if err := limit.check(p.size); err != nil {
 		return err
 	}
-	if known && p.envelope.SMTPUTF8 && !caps.SMTPUTF8 {
-		return reply(553, 5, 6, 7, "The upstream does not accept internationalized mail (SMTPUTF8)")
+	if err := s.forUpstream(p.address); err != nil {
+		return err
 	}
 	s.tx = &transaction{envelope: p.envelope, limit: limit, completed: p.completed}
+	return nil
+}
+
+// forUpstream checks whether an address can be written to the upstream. A content with SMTPUTF8 is converted
+// where it lacks that, and so are domains (RFC 6531, 3.4).
+func (s *session) forUpstream(addr string) error {
+	if _, plain := address.ASCII(addr); plain {
+		return nil
+	}
+	if caps, known := s.capabilities(); known && !caps.SMTPUTF8 {
+		return reply(553, 5, 6, 7, "The local part is not ASCII, and the upstream does not offer SMTPUTF8")
+	}
 	return nil
 }
 
@@ -199,6 +211,9 @@ func (s *session) addRecipient(r relay.Recipient) error {
 		}
 		s.tx.recipients = append(s.tx.recipients, r)
 		return nil
+	}
+	if err := s.forUpstream(r.Address); err != nil {
+		return err
 	}
 	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 &&
 		!matches(a.AllowRecipients, r.Address) {

@@ -8,6 +8,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/internal/address"
 	"mailwhy/relay/internal/xtext"
 )
 
@@ -26,10 +27,10 @@ func admit(t *relay.Transaction, ext *extensions, h *history, buf []byte) (
 			return false, lack, nil
 		}
 	}
-	utf8 = m.Envelope.SMTPUTF8 || !addressesASCII(t)
+	utf8 = m.Envelope.SMTPUTF8 || !envelopeIs(t, ascii[string])
 	if utf8 && !ext.SMTPUTF8 {
 		// RFC 6531, 3.4: a message that does not need SMTPUTF8 may go without it
-		utf8 = !addressesASCII(t)
+		utf8 = !envelopeIs(t, func(a string) bool { _, ok := plainly(a); return ok })
 		if !utf8 {
 			utf8, err = eightBit(t, buf)
 		}
@@ -65,20 +66,37 @@ func asksDSN(t *relay.Transaction) bool {
 		})
 }
 
-func addressesASCII(t *relay.Transaction) bool {
+// envelopeIs reports whether all addresses of the envelope are so.
+func envelopeIs(t *relay.Transaction, so func(address string) bool) bool {
 	for _, i := range t.Recipients {
-		if !ascii(t.Message.Recipients[i].Address) {
+		if !so(t.Message.Recipients[i].Address) {
 			return false
 		}
 	}
-	return ascii(t.From)
+	return so(t.From)
+}
+
+// plainly writes an address without SMTPUTF8, its domain in A-labels (RFC 5891). ok is false if that cannot
+// be done.
+func plainly(addr string) (plain string, ok bool) {
+	plain, ok = address.ASCII(addr)
+	return plain, ok && path(plain)
+}
+
+// written is an address as a command has it.
+func written(addr string, ext *extensions) string {
+	if ext.SMTPUTF8 || ascii(addr) {
+		return addr
+	}
+	plain, _ := plainly(addr)
+	return plain
 }
 
 // appendMail appends the MAIL command of a part (RFC 5321, 4.1.1.2).
 func appendMail(dst []byte, p *part, ext *extensions) []byte {
 	t := p.d.t
 	e := &t.Message.Envelope
-	dst = append(append(append(dst, "MAIL FROM:<"...), cmp.Or(p.stamp.From, t.From)...), '>')
+	dst = append(append(append(dst, "MAIL FROM:<"...), written(cmp.Or(p.stamp.From, t.From), ext)...), '>')
 	if ext.sized && t.Message.Size > 0 {
 		dst = strconv.AppendInt(append(dst, " SIZE="...), t.Message.Size+p.stamp.Field.Size(), 10)
 	}
@@ -97,17 +115,25 @@ func appendMail(dst []byte, p *part, ext *extensions) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// appendRcpt appends the RCPT command (RFC 5321, 4.1.1.3) with exactly the DSN parameters that were given
-// (RFC 3461, 5.2.1).
+// appendRcpt appends the RCPT command (RFC 5321, 4.1.1.3) with the DSN parameters that were given (RFC 3461,
+// 5.2.1).
 func appendRcpt(dst []byte, r *relay.Recipient, ext *extensions) []byte {
-	dst = append(append(append(dst, "RCPT TO:<"...), r.Address...), '>')
+	dst = append(append(append(dst, "RCPT TO:<"...), written(r.Address, ext)...), '>')
 	if ext.DSN && r.Notify != 0 {
 		dst = appendNotify(append(dst, " NOTIFY="...), r.Notify)
 	}
 	if ext.DSN && r.ORCPT != "" {
-		dst = append(append(dst, " ORCPT="...), r.ORCPT...)
+		dst = append(append(dst, " ORCPT="...), originalFor(r.ORCPT, ext)...)
 	}
 	return append(dst, "\r\n"...)
+}
+
+// originalFor is an ORCPT as a server takes it (RFC 6533, 3: without SMTPUTF8 it is ASCII).
+func originalFor(orcpt string, ext *extensions) string {
+	if kind, original, err := xtext.ORCPT(orcpt); err == nil && !ext.SMTPUTF8 && !ascii(orcpt) {
+		return kind + ";" + xtext.EncodeUTF8(original)
+	}
+	return orcpt
 }
 
 // appendNotify appends the list of a NOTIFY parameter (RFC 3461, 4.1).

@@ -43,6 +43,13 @@ func TestEnvelope(t *testing.T) {
 		{"SMTPUTF8 not needed and not offered", []string{"SMTPUTF8"},
 			func(m *relay.Message) { m.Envelope.SMTPUTF8 = true },
 			[]string{"MAIL FROM:<from@a.test> SIZE=30", "RCPT TO:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"}},
+		{"SMTPUTF8 needed for domains, and not offered", []string{"SMTPUTF8"},
+			func(m *relay.Message) {
+				m.Envelope.SMTPUTF8 = true
+				m.Recipients[1].Address, m.Recipients[1].ORCPT = "a@bücher.test", "utf-8;jörg@bücher.test"
+			},
+			[]string{"MAIL FROM:<from@a.test> SIZE=30", "RCPT TO:<a@b.test>",
+				`RCPT TO:<a@xn--bcher-kva.test> ORCPT=utf-8;j\x{F6}rg@b\x{FC}cher.test`, "DATA"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
