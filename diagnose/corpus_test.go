@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -78,6 +79,21 @@ func TestKinds(t *testing.T) {
 				row.Kind, row.Reply+row.Text, d.Reason, d.Rule, row.Reason)
 		}
 	}
+}
+
+// TestConstructions runs sentences that say usual things in unusual words. A few may be read wrongly, but
+// none may make an address be given up where the row has no reason that does.
+func TestConstructions(t *testing.T) {
+	e := newEngine(t)
+	right, rows := 0, jsonRows[public](t, "constructions", 250)
+	for _, row := range rows {
+		d := e.answer(row.Reply)
+		right += one(slices.Contains(row.Reason, d.Reason))
+		if d.Action == ActionRemoveAddress && !slices.ContainsFunc(row.Reason, e.removes) {
+			t.Errorf("%q gives up the address: %s by %s", row.Reply, d.Reason, d.Rule)
+		}
+	}
+	atLeast(t, "reason", right, len(rows), 98)
 }
 
 // TestBoilerplateSaysNothingBesideACause puts the usual texts of RFC 5321 in front of the example of every

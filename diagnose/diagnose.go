@@ -231,10 +231,12 @@ func (e *Engine) blames(r Reason) bool {
 }
 
 // unexplained reports whether the reason of a table must not be given: it would remove the address, or blame
-// it by a bare code, beside words that no rule knows, or after the content, where a code says nothing about
-// an address (RFC 5321, 4.2.3).
+// it by a code that the enhanced code does not bear out, beside words that no rule knows, or after the
+// content, where a code says nothing about an address (RFC 5321, 4.2.3).
 func (e *Engine) unexplained(s *Symptom, f *finding, v *vote, reason Reason) bool {
-	if !e.removes(reason) && !(s.Reply.Enhanced.IsZero() && e.blames(reason)) {
+	row := e.enhancedRow(s.Reply.Enhanced)
+	borneOut := row != nil && e.blames(row.Reason)
+	if !e.removes(reason) && (borneOut || !e.blames(reason)) {
 		return false
 	}
 	if v.basis == BasisText {
