@@ -180,7 +180,7 @@ type trie struct {
 }
 
 func newTrie() trie {
-	const slots = 1 << 14 // our own rules need no more
+	const slots = 1 << 15 // our own rules need no more
 	ends := append(make([]int32, 0, 3*slots/4), -1)
 	return trie{keys: make([]uint64, slots), to: make([]int32, slots), ends: ends}
 }
