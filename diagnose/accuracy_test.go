@@ -77,6 +77,7 @@ func TestBlind(t *testing.T) {
 // careful operator would accept; an address is given up only where remove_address is among the actions.
 type public struct {
 	labelled
+	Stage  Stage    `json:"stage"`
 	Source string   `json:"source"`
 	Reason []Reason `json:"reason"`
 	Scope  []Scope  `json:"scope"`
@@ -92,15 +93,16 @@ func TestPublic(t *testing.T) {
 		name                                  string
 		lenient, reason, scope, owner, action float64
 	}{
-		{"public", 98, 91, 98, 96, 96},
-		{"public-aside", 97, 88, 96, 95, 95},
-		{"public-later", 93, 82, 94, 93, 93},
+		{"public", 99, 96, 99, 98, 98},
+		{"public-aside", 98, 93, 97, 97, 97},
+		{"public-later", 96, 94, 96, 96, 96},
+		{"public-rare", 98, 94, 97, 98, 98},
 	} {
 		t.Run(set.name, func(t *testing.T) {
 			var c counts
 			var reason, scope, owner, action int
 			for _, row := range jsonRows[public](t, set.name, 200) {
-				d := e.answer(row.Reply)
+				d := e.Diagnose(Symptom{Stage: row.Stage, Reply: ParseReply(row.Reply)})
 				c.add(&row.labelled, &d)
 				reason += one(slices.Contains(row.Reason, d.Reason))
 				scope += one(slices.Contains(row.Scope, d.Scope))

@@ -87,6 +87,8 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 		if f.unread {
 			rule = unreadBeside + pairKey(s.Reply.Code, s.Reply.Enhanced)
 		}
+	case f.unread && basis == BasisEnhanced && reason == serverUnavailable && s.Reply.Enhanced.Subject == 7:
+		reason = refusedUnexplained // a code of policy, as 4.7.1, does not say that the server is busy
 	case basis != BasisText && conf == Low && !f.unread && e.removes(reason) && e.namesAddress(s):
 		conf = Medium
 	}
@@ -164,17 +166,32 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 	temporary := s.Reply.Class() == 4
 	switch s.Stage {
 	case StageAuth:
-		if d.Scope != ScopeUpstream {
+		switch {
+		case d.Scope == ScopeUpstream:
+		case d.Reason == protocolError && d.Basis == BasisText:
+			e.ofUpstream(d)
+		default:
 			e.become(s, d, pick(temporary, authTemporary, authFailed), BasisStage, "stage auth")
+			if d.Confidence == Low { // what a table says of the code says nothing about a login
+				d.Category = e.reasons[d.Reason].Category
+			}
 		}
 	case StageConnect, StageGreeting, StageHello, StageTLS:
-		if d.Scope == ScopeRecipient || d.Scope == ScopeMessage {
+		if e.aboutServer(d) {
+			e.ofUpstream(d)
+		} else if d.Scope == ScopeRecipient || d.Scope == ScopeMessage {
 			reason := pick(temporary, sessionDeferred, sessionRefused)
 			e.become(s, d, reason, BasisStage, "stage "+string(s.Stage))
 		}
 		d.Scope = ScopeUpstream
 	case StageMail:
-		if !temporary && aboutSender(d) {
+		switch {
+		case temporary:
+		case e.aboutServer(d):
+			e.ofUpstream(d)
+		case d.Reason == senderRejected && d.Basis == BasisText:
+			d.Owner, d.Fix = OwnerOperator, e.reasons[mailRefused].steps(s) // it is the upstream's own word
+		case aboutSender(d):
 			e.become(s, d, mailRefused, BasisStage, "stage mail")
 		}
 	default:
@@ -184,6 +201,20 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		case d.Scope == ScopeRecipient && answersAuth(s.Reply.Code) && !quoted:
 			e.become(s, d, authFailed, BasisStage, "stage auth")
 		}
+	}
+}
+
+// aboutServer reports whether d is about the server that speaks and was read in the words or in an enhanced
+// code: before a recipient is named that server is the upstream.
+func (e *Engine) aboutServer(d *Diagnosis) bool {
+	return e.reasons[d.Reason].Server && (d.Basis == BasisText || d.Basis == BasisEnhanced)
+}
+
+// ofUpstream makes d one about the upstream, whose provider has to act where a recipient's administrator had.
+func (e *Engine) ofUpstream(d *Diagnosis) {
+	d.Scope = ScopeUpstream
+	if d.Owner == OwnerRecipientAdmin {
+		d.Owner = OwnerUpstreamProvider
 	}
 }
 
@@ -295,7 +326,7 @@ func (e *Engine) certain(s *Symptom, d *Diagnosis, top signal) bool {
 	case e.namesAddress(s):
 		return true
 	case top.boilerplate: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
-		return s.Stage == StageRcpt && s.Reply.Code == 550
+		return s.Stage == StageRcpt && s.Reply.Code == 550 && top.rule.weight >= normalWeight
 	}
 	return top.rule.weight >= normalWeight
 }

@@ -57,6 +57,8 @@ const (
 	sessionRefused     Reason = "session_refused"
 	sessionDeferred    Reason = "session_deferred"
 	senderRejected     Reason = "sender_rejected"
+	protocolError      Reason = "protocol_error"
+	serverUnavailable  Reason = "server_unavailable"
 	mailRefused        Reason = "mail_refused"
 	networkFailure     Reason = "network_failure"
 	oauthTokenFailed   Reason = "oauth_token_failed"

@@ -45,6 +45,7 @@ type ReasonInfo struct {
 	Scope      Scope      `toml:"scope" json:"scope"`
 	Owner      Owner      `toml:"owner" json:"owner"`
 	Action     Action     `toml:"action" json:"action"`
+	Server     bool       `toml:"server" json:"-"` // it is about the server that speaks, whoever that is
 	Links      []string   `toml:"links" json:"links,omitempty"`
 }
 

@@ -35,17 +35,52 @@ type word struct {
 func (w word) wording() bool { return w.kind == plainWord && !hasDigit(w.text) }
 
 // key is the form of w that phrases are compared by: a plain word without the s of a plural or of a genitive
-// ("recipient's" has become "recipients" by then).
+// ("recipient's" has become "recipients" by then), and in one spelling ("authorised" is "authorized").
 func (w word) key() string {
 	n := len(w.text)
-	if w.kind != plainWord || n < 4 || w.text[n-1] != 's' {
+	if w.kind != plainWord || n < 4 {
 		return w.text
+	}
+	if w.text[n-1] != 's' {
+		return withZ(w.text)
 	}
 	switch w.text[n-2] {
 	case 's', 'u', 'i', 'a', 'o':
 		return w.text
 	}
-	return w.text[:n-1]
+	return withZ(w.text[:n-1])
+}
+
+// withZ writes the British endings -ise, -ised, -ising and -isation with a z. Whether the result is a word
+// does not matter, since phrases are compared by the same form.
+func withZ(s string) string {
+	n := len(s)
+	var at int // of the s, from the end
+	switch s[n-1] {
+	case 'e':
+		at = 2
+	case 'd', 'r':
+		at = 3
+	case 'g':
+		at = 4
+	case 'n':
+		at = 6
+	default:
+		return s
+	}
+	if n < at+4 || s[n-at] != 's' || s[n-at-1] != 'i' || !izes(s[n-at+1:]) {
+		return s
+	}
+	return s[:n-at] + "z" + s[n-at+1:]
+}
+
+// izes reports whether s is what follows the s of such an ending.
+func izes(s string) bool {
+	switch s {
+	case "e", "ed", "er", "ing", "ation":
+		return true
+	}
+	return false
 }
 
 // maxWords bounds how many words of a wording are looked at: far beyond any honest reply.
