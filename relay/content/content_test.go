@@ -223,6 +223,7 @@ func TestMendAddresses(t *testing.T) {
 		{" undisclosed-recipients:;", " undisclosed-recipients:;"},
 		{" a..b@x.test, <.a@x.test>, a.", ` "a..b"@x.test, <".a"@x.test>, "a."@d.test`},
 		{" a.b", " a.b@d.test"},
+		{" joe@x.test., Ann <ann@[::1].>, .a@x.", ` joe@x.test, Ann <ann@[::1]>, ".a"@x`},
 		{" j\xf6rg", " j\xf6rg@d.test"},
 		// nothing to add to
 		{" Cron Daemon", " Cron Daemon"},
@@ -234,6 +235,8 @@ func TestMendAddresses(t *testing.T) {
 		{" <joe smith>", " <joe smith>"},
 		{" @x.test", " @x.test"},
 		{" root@", " root@"},
+		{` "", "" <"">`, ` "", "" <"">`},
+		{" root@., root@x..", " root@., root@x.."},
 		{` "open`, ` "open`},
 		{" root (open", " root (open"},
 		{" <open", " <open"},

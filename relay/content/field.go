@@ -86,6 +86,9 @@ func (r *reader) field(name string, f []byte) {
 	if a.quoted {
 		note(r.m, "address quoted")
 	}
+	if a.undotted {
+		note(r.m, "trailing dot removed")
+	}
 }
 
 // tidyName takes away the blanks between the name and the colon of a field, or of the start of one. They are
@@ -124,14 +127,15 @@ func (r *reader) replaces(name string, f []byte) bool {
 		return false
 	}
 	_, value, _ := bytes.Cut(f, []byte(":"))
-	empty := len(bytes.TrimSpace(value)) == 0
+	value = bytes.Join(bytes.Fields(value), nil)
+	empty := len(value) == 0
 	switch name {
 	case "date":
 		return empty
 	case "message-id":
-		return empty || string(bytes.TrimSpace(value)) == "<>"
+		return empty || string(value) == "<>"
 	case "from":
-		return r.known && (empty || string(bytes.TrimSpace(value)) == "<>")
+		return r.known && (empty || string(value) == "<>")
 	}
 	return false
 }

@@ -127,7 +127,7 @@ func checkFields(t *testing.T, in string, before, after, changed []string) {
 	}
 }
 
-// FuzzMendAddresses: of a value only insertions are made, and they are made once.
+// FuzzMendAddresses: of a value nothing is lost but dots, and what is done is done once.
 func FuzzMendAddresses(f *testing.F) {
 	for _, seed := range []string{" root (Cron)", ` "a, b" <c>, d..e@f`, " g: h, i;", " <@a:b>", "\r\n j"} {
 		f.Add(seed)
@@ -135,10 +135,10 @@ func FuzzMendAddresses(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string) {
 		a := addressMender{domain: "d.test", left: maxAddresses}
 		got := a.mend([]byte(in))
-		if (a.completed || a.quoted) != (string(got) != in) {
+		if (a.completed || a.quoted || a.undotted) != (string(got) != in) {
 			t.Fatalf("%q became %q, %+v", in, got, a)
 		}
-		rest := in
+		rest := strings.ReplaceAll(in, ".", "")
 		for _, c := range got { // in is what is left of got when some of its bytes are taken out
 			if rest != "" && rest[0] == c {
 				rest = rest[1:]
