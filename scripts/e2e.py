@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End to end, with real clients and real servers.
 
-Builds mailwhy once and drives the binary as a user would: mail from Python's smtplib, swaks, curl and msmtp through
+Builds mailwhy once and drives the binary as a user would: mail from Python's smtplib, swaks, curl, msmtp and PHPMailer through
 `mailwhy serve` to `mailwhy practice`; what cron and a printer send; Postfix's smtp-sink as an upstream that refuses or defers everything; and kill -9
 with deferred mail in the spool. Everything listens on loopback, lives in a temporary directory and is stopped at
 the end. Programs that are missing are installed with apt-get; smtp-sink is unpacked from its package, so that no mail
@@ -162,6 +162,29 @@ def by_msmtp(port, subject, to, bench):
        input=text(subject, to).replace("\r\n", "\n"))
 
 
+PHPMAILER = "/usr/share/php/libphp-phpmailer/autoload.php"
+
+
+def by_phpmailer(port, sender, bench, more):
+    """A mail in UTF-8 with PHPMailer; more are statements about $m."""
+    script = os.path.join(bench.dir, "mail.php")
+    with open(script, "w") as f:
+        f.write(f"""<?php require '{PHPMAILER}';
+PHPMailer\\PHPMailer\\PHPMailer::$validator = fn() => true;
+$m = new PHPMailer\\PHPMailer\\PHPMailer(true);
+$m->isSMTP(); $m->Host = '127.0.0.1'; $m->Port = {port}; $m->SMTPAutoTLS = false; $m->CharSet = 'utf-8';
+$m->From = '{sender}'; $m->FromName = 'Jörg'; $m->addAddress('alice@customer.example'); $m->Subject = 'Grüße'; $m->Body = 'Grüße';
+{more}
+try {{ $m->send(); }} catch (Exception $e) {{ echo $m->ErrorInfo; exit(1); }}
+""")
+    sh("php", script)
+
+
+def body_of(upstream):
+    """The text of the mail that arrived last."""
+    return upstream.messages()[-1].get_content()
+
+
 def test_clients(bench):
     """One good recipient and one refused, from each client."""
     upstream = Upstream(bench, "clients")
@@ -299,7 +322,7 @@ def raw(message):
 
 
 def test_content(bench):
-    """What cron, Python, msmtp and a printer send leaves as it should; a strict refusal says what would allow it."""
+    """What cron, Python, msmtp, swaks, PHPMailer, curl and a printer send leaves as it should; a strict refusal says what would allow it."""
     upstream = Upstream(bench, "content")
     path = os.path.join(bench.dir, "content.toml")
     with open(path, "w") as f:
@@ -362,6 +385,28 @@ url = "smtp://127.0.0.1:{upstream.port}?tls=none"
     with smtplib.SMTP("127.0.0.1", relay.port, timeout=20, source_address=("127.0.0.2", 0)) as s:
         check("printer, lenient: every login is accepted", s.login("any", "thing")[0] == 235)
 
+    def swaks():
+        sh("swaks", "--server", f"127.0.0.1:{relay.port}", "--from", "www-data", "--to", "admin", "--data", "Disk full\\non /var\\n")
+
+    got = arrives("swaks' mail", swaks)
+    check("swaks, a text without a header: an empty line is before it, and From has a domain",
+          "\nFrom: www-data@corp.test\n\nDisk full\non /var\n" in "\n" + got, got)
+
+    def php():
+        by_phpmailer(relay.port, "www-data", bench, "$m->addCustomHeader('Bcc', 'boss@corp.test');")
+
+    got = arrives("PHPMailer's mail", php)
+    check("PHPMailer: Bcc is gone, UTF-8 arrives", "boss" not in got and "Subject: =?utf-8?" in got and "Grüße\n" in body_of(upstream), got)
+    event = relay.events("accepted")[-1]
+    check("PHPMailer, From www-data: envelope and header have a domain", event["from"] == "www-data@corp.test" and "<www-data@corp.test>\n" in got, event)
+
+    crlf = os.path.join(bench.dir, "mbox.eml")
+    with open(crlf, "w", newline="") as f:
+        f.write("From root Sat Nov 28 10:00:00 2026\r\nSubject : saved\r\nTo: admin\r\nMessage-ID:\r\n\r\nA page.\r\n")
+    got = arrives("curl's mail", lambda: sh("curl", "-sS", f"smtp://127.0.0.1:{relay.port}", "--mail-from", "root", "--mail-rcpt", "admin", "-T", crlf))
+    check("curl -T of an mbox file: the header is mended", got.startswith("X-Mailbox-Line: From root Sat Nov 28 10:00:00 2026\nSubject: saved\n"
+          "To: admin@corp.test\nMessage-ID: <") and got.endswith("\nFrom: root@corp.test\n\nA page.\n"), got)
+
     lf = os.path.join(bench.dir, "lf.eml")
     with open(lf, "w", newline="") as f:
         f.write("Subject: LF\n\n" + "A line.\n" * 100000)
@@ -373,8 +418,53 @@ url = "smtp://127.0.0.1:{upstream.port}?tls=none"
     check("SIGTERM ends with status 0", relay.term() == 0)
 
 
+def test_strict(bench):
+    """What a relay with nothing but defaults refuses, it refuses with the setting that would allow it."""
+    upstream = Upstream(bench, "strict")
+    relay = Relay(bench, "strict", upstream.port, "--hostname", "relay")
+    wanted = "content.default_domain completes the addresses of clients in [[client]]"
+
+    def refuses(who, send):
+        try:
+            send()
+        except smtplib.SMTPResponseException as e:
+            said = e.smtp_error.decode()
+        except smtplib.SMTPRecipientsRefused as e:
+            said = str(e.recipients)
+        except subprocess.CalledProcessError as e:
+            said = e.stdout + e.stderr
+        else:
+            said = ""
+        check(f"{who}: the refusal of root names content.default_domain", wanted in " ".join(said.split()), said)
+
+    def python():
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=20) as s:
+            s.sendmail("root", [SENDER], text("x", [SENDER]))
+
+    refuses("smtplib", python)
+    refuses("swaks", lambda: sh("swaks", "--server", f"127.0.0.1:{relay.port}", "--from", SENDER, "--to", "admin"))
+    refuses("msmtp", lambda: sh("msmtp", "--host=127.0.0.1", f"--port={relay.port}", "--from=root", "--tls=off", "--auth=off", "admin", input="x\n"))
+    refuses("curl", lambda: sh("curl", "-sv", f"smtp://127.0.0.1:{relay.port}", "--mail-from", "root", "--mail-rcpt", "admin", "-T", "/dev/null"))
+    refuses("PHPMailer", lambda: by_phpmailer(relay.port, "www-data", bench, ""))
+    for line, setting in {"HELO": "lenient = true", "MAIL FROM: a@b.test": "lenient = true"}.items():
+        with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as s:
+            replies = s.makefile("rb")
+            for command in ("EHLO x", line) if line != "HELO" else (line,):
+                s.sendall(command.encode() + b"\r\n")
+            s.sendall(b"QUIT\r\n")
+            said = replies.read().decode()
+        check(f"printer, {line}: the refusal names {setting}", setting in said and "\n501 " in said, said)
+    refused = relay.events("refused")
+    check("the log has every refusal with its reply", len(refused) >= 7 and all(e["reply"] for e in refused), refused)
+    check("nothing arrived", upstream.messages() == [])
+    check("SIGTERM ends with status 0", relay.term() == 0)
+
+
 def install():
+    """Programs that are missing, and PHPMailer."""
     missing = [p for p in ("swaks", "curl", "msmtp") if not shutil.which(p)]
+    if not shutil.which("php") or not os.path.exists(PHPMAILER):
+        missing += ["php-cli", "libphp-phpmailer"]
     if missing:
         sh("apt-get", "update", "-qq")
         sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
@@ -384,7 +474,7 @@ def main():
     install()
     bench = Bench()
     try:
-        for test in (test_clients, test_sink, test_kill, test_reload, test_content):
+        for test in (test_clients, test_sink, test_kill, test_reload, test_content, test_strict):
             print(f"{test.__name__}: {test.__doc__.splitlines()[0]}")
             test(bench)
     except (SystemExit, Exception):
