@@ -7,6 +7,7 @@ with deferred mail in the spool. Everything listens on loopback, lives in a temp
 the end. Programs that are missing are installed with apt-get; smtp-sink is unpacked from its package, so that no mail
 server is installed.
 """
+import binascii
 import email
 import email.policy
 import glob
@@ -20,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -162,6 +164,7 @@ def by_msmtp(port, subject, to, bench):
        input=text(subject, to).replace("\r\n", "\n"))
 
 
+DEBIAN_PYTHON = "/usr/bin/python3"
 PHPMAILER = "/usr/share/php/libphp-phpmailer/autoload.php"
 
 
@@ -460,11 +463,129 @@ def test_strict(bench):
     check("SIGTERM ends with status 0", relay.term() == 0)
 
 
+class OldServer(threading.Thread):
+    """A server without 8BITMIME that keeps what it gets in files."""
+
+    def __init__(self, bench):
+        super().__init__(daemon=True)
+        self.dir = os.path.join(bench.dir, "old-mail")
+        os.makedirs(self.dir)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.envelopes = []
+        self.start()
+
+    def run(self):
+        while True:
+            threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def serve(self, conn):
+        with conn, conn.makefile("rwb") as f:
+            f.write(b"220 old.test\r\n")
+            f.flush()
+            while line := f.readline():
+                verb = line[:4].upper()
+                reply = {b"EHLO": b"250-old.test\r\n250 SIZE\r\n", b"DATA": b"354 go\r\n"}.get(verb, b"250 2.0.0 Ok\r\n")
+                if verb == b"MAIL":
+                    sender = line.decode()
+                f.write(reply)
+                f.flush()
+                if verb == b"QUIT":
+                    return
+                if verb == b"DATA":
+                    self.keep(f, sender)
+                    f.write(b"250 2.0.0 Ok\r\n")
+                    f.flush()
+
+    def keep(self, f, sender):
+        path = os.path.join(self.dir, f"{time.monotonic_ns()}.part")
+        with open(path, "wb") as out:
+            while (line := f.readline()) not in (b".\r\n", b""):
+                out.write(line[1:] if line.startswith(b".") else line)
+        os.rename(path, path[:-5] + ".eml")
+        self.envelopes.append(sender)
+
+
+def dkim_key(bench, kind):
+    """A key of corp.test: its settings, and its record."""
+    out = sh(bench.bin, "dkim", "keygen", "corp.test", "--type", kind, "--selector", kind, cwd=bench.dir).stdout
+    record = re.search(r"value  (v=DKIM1.*)", out).group(1)
+    file = glob.glob(os.path.join(bench.dir, kind + "*.pem"))[0]
+    return f'[[dkim]]\ndomain = "corp.test"\nselector = "{kind}"\nkey_file = "{file}"\n', record
+
+
+VERIFIER = """
+import dkim, json, sys
+zone, d = json.loads(sys.argv[1]), dkim.DKIM(open(sys.argv[2], "rb").read())
+print([d.verify(idx=i, dnsfunc=lambda name, timeout=5: zone[name.decode().split(".")[0]].encode()) for i in range(2)])
+"""
+
+
+def peak(process):
+    """The largest resident size of a process so far, in MB (10^6 bytes)."""
+    with open(f"/proc/{process.pid}/status") as f:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", f.read()).group(1)) * 1024 / 1e6
+
+
+def test_large(bench):
+    """Messages of 50 MB, four at once, mended, converted, signed twice and stamped: whole, and in little memory."""
+    upstream = OldServer(bench)
+    keys = {kind: dkim_key(bench, kind) for kind in ("rsa", "ed25519")}
+    path = os.path.join(bench.dir, "large.toml")
+    with open(path, "w") as f:
+        f.write(f"""hostname = "relay.corp.test"
+[content]
+default_domain = "corp.test"
+[smtpd]
+max_message_size = "100MB"
+[feedback]
+pipe = true
+[feedback.return_path]
+address = "b@bounces.corp.test"
+upstreams = ["default"]
+[upstream.default]
+url = "smtp://127.0.0.1:{upstream.port}?tls=none"
+""" + "".join(settings for settings, _ in keys.values()))
+    relay = Relay(bench, "large", upstream.port, config=path)
+    body = ("Größe: 50 MB, Zeile für Zeile, mit Umlauten.\r\n" * 1_050_000).encode()
+    content = "From root Sat Nov 28 10:00:00 2026\r\nFrom: root\r\nTo : ops\r\nBcc: boss\r\nSubject: groß\r\n\r\n".encode() + body
+
+    def send():
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=300) as s:
+            s.sendmail("root", ["ops"], content, mail_options=["BODY=8BITMIME"])
+
+    by_smtplib(relay.port, "small", ["ops@corp.test"], bench)
+    until("the small one is relayed", lambda: len(relay.events("relayed")) == 1)
+    before = peak(relay.process)
+    started = time.monotonic()
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for s in senders:
+        s.start()
+    for s in senders:
+        s.join()
+    until("all are relayed", lambda: len(relay.events("relayed")) == 5, 300)
+    print(f"  {len(body) / 1e6:.0f} MB four times in {time.monotonic() - started:.0f} s, peak RSS {peak(relay.process):.0f} MB, {before:.0f} MB before")
+    check("memory is flat", peak(relay.process) < 100, peak(relay.process))
+    check("every envelope has a return path", sum("MAIL FROM:<b+" in e for e in upstream.envelopes) >= 4, upstream.envelopes)
+    event = relay.events("relayed")[-1]
+    check("the log says converted and signed", event["changed"] == ["converted to 7bit", "dkim signed"], event)
+    for name in sorted(glob.glob(upstream.dir + "/*.eml"))[-4:]:
+        with open(name, "rb") as f:
+            header, _, text = f.read().partition(b"\r\n\r\n")
+        check("a large one is 7-bit, mended, and whole", header.isascii() and text.isascii() and b"\r\nTo: ops@corp.test\r\n" in header and
+              b"boss" not in header and binascii.a2b_qp(text) == body, header.decode(errors="replace"))
+    valid = sh(DEBIAN_PYTHON, "-c", VERIFIER, json.dumps({kind: record for kind, (_, record) in keys.items()}), name).stdout
+    check("both signatures of a large one verify", valid == "[True, True]\n", valid)
+    check("SIGTERM ends with status 0", relay.term() == 0)
+
+
 def install():
     """Programs that are missing, and PHPMailer."""
     missing = [p for p in ("swaks", "curl", "msmtp") if not shutil.which(p)]
     if not shutil.which("php") or not os.path.exists(PHPMAILER):
         missing += ["php-cli", "libphp-phpmailer"]
+    if subprocess.run([DEBIAN_PYTHON, "-c", "import dkim, nacl"], capture_output=True).returncode != 0:
+        missing += ["python3-dkim", "python3-nacl"]
     if missing:
         sh("apt-get", "update", "-qq")
         sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
@@ -474,7 +595,7 @@ def main():
     install()
     bench = Bench()
     try:
-        for test in (test_clients, test_sink, test_kill, test_reload, test_content, test_strict):
+        for test in (test_clients, test_sink, test_kill, test_reload, test_content, test_strict, test_large):
             print(f"{test.__name__}: {test.__doc__.splitlines()[0]}")
             test(bench)
     except (SystemExit, Exception):
