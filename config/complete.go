@@ -48,6 +48,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 		c.DSN.From = "postmaster@" + c.Hostname
 	}
 	c.completeRoutes()
+	c.completePolicies()
 	c.completeFeedback(report)
 	c.completeMailboxes(report)
 	for name, u := range c.Upstream {

@@ -51,6 +51,7 @@ type Config struct {
 	Retry       Retry                `toml:"retry"`
 	Upstream    map[string]*Upstream `toml:"upstream"`
 	Route       []Route              `toml:"route"`
+	Policy      []Policy             `toml:"policy"`
 	DeliveryLog DeliveryLog          `toml:"delivery_log"`
 	Log         Log                  `toml:"log"`
 	DSN         DSN                  `toml:"dsn"`

@@ -37,6 +37,8 @@ func derived() map[string]string {
 		"dkim.oversign":             "see [signing](dkim.md)",
 		"route.name":                "`route N`",
 		"route.upstreams":           "the only upstream",
+		"policy.name":               "`policy N`",
+		"policy.action":             "required",
 		"spool.dir":                 "see below",
 		"admin.socket":              "in `spool.dir`",
 		"dsn.from":                  "postmaster@`hostname`",
@@ -135,12 +137,17 @@ func settingsTables() string {
 	return b.String() + "\n"
 }
 
+// lists are the sections of which there may be several.
+func lists() []string {
+	return []string{"listen", "client", "route", "policy", "dkim", "feedback.webhook", "feedback.mailbox"}
+}
+
 // title is the heading of a section.
 func title(section string) string {
-	switch section {
-	case "":
+	switch {
+	case section == "":
 		return "Top level"
-	case "listen", "client", "route", "dkim", "feedback.webhook", "feedback.mailbox":
+	case slices.Contains(lists(), section):
 		return "`[[" + section + "]]`"
 	}
 	return "`[" + section + "]`"
@@ -228,9 +235,7 @@ func variableOf(path string) string {
 	case path == "listen.address", path == "client.networks":
 		list, _, _ := strings.Cut(path, ".")
 		return "`" + envPrefix + strings.ToUpper(list) + "`"
-	case strings.HasPrefix(path, "listen."), strings.HasPrefix(path, "client."),
-		strings.HasPrefix(path, "route."), strings.HasPrefix(path, "dkim."),
-		strings.HasPrefix(path, "feedback.webhook."), strings.HasPrefix(path, "feedback.mailbox."):
+	case slices.ContainsFunc(lists(), func(list string) bool { return strings.HasPrefix(path, list+".") }):
 		return ""
 	}
 	path = strings.Replace(path, "upstream.NAME.", "upstream.", 1)

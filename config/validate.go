@@ -40,6 +40,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateDSN(report)
 	c.validateUpstreams(local, report)
 	c.validateRoutes(report)
+	c.validatePolicies(report)
 	c.validateFeedback(report)
 	c.validateBounceMail(report)
 }

@@ -58,6 +58,7 @@ type Event struct {
 	Reply       string         // our own reply, of a refusal at the front door
 	Lane        string         // name of the lane
 	Route       string         // name of the route that chose it
+	Policy      string         // name of the policy that decided, or for which a lane paused or slowed
 	State       string         // of a lane: paused, resumed, slowed, refused
 	Note        string         // a sentence for people
 	DSN         string         // queue id of the report about this message, or the reverse

@@ -22,7 +22,7 @@ func AcceptedEvent(m *Message, i int, route, why string, now time.Time) Event {
 func AttemptEvent(m *Message, r *Recipient, now time.Time) Event {
 	e := recipientEvent(EventOf(r.State), m, r, now)
 	e.Attempt, e.Tried, e.Diagnosis, e.Note = len(r.History), r.Last, r.Diagnosis, r.HeldWhy
-	e.Changed = r.Last.Changed
+	e.Changed, e.Policy = r.Last.Changed, r.Policy
 	if r.State == Deferred {
 		e.NextAttempt = r.NextAttempt
 	}

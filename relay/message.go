@@ -148,6 +148,7 @@ type Recipient struct {
 	DelayReported bool                `json:"delay_reported,omitempty"`
 	HeldFrom      State               `json:"held_from,omitempty"` // the state to go back to at release
 	HeldWhy       string              `json:"held_why,omitempty"`
+	Policy        string              `json:"policy,omitempty"` // name of the one that decided about Last
 }
 
 // Waiting reports whether the recipient will be tried, now or later.
@@ -174,4 +175,5 @@ type HistoryEntry struct {
 	Reply    string            `json:"reply,omitempty"` // cut at 512 bytes; Last keeps the whole
 	Category diagnose.Category `json:"category,omitempty"`
 	Reason   diagnose.Reason   `json:"reason,omitempty"`
+	Policy   string            `json:"policy,omitempty"` // name of the one that decided
 }

@@ -24,6 +24,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/cmd/mailwhy/internal/dkimcmd"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
+	"mailwhy/cmd/mailwhy/internal/policycmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -74,6 +75,12 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		routecmd.New(routecmd.Options{
 			Usage:  func(err error) error { return &exitError{exitUsage, err} },
 			Failed: &exitError{code: exitFailure},
+			Load: func(file string) (*config.Config, error) {
+				return config.Load(config.Source{File: file, Env: environ()})
+			},
+		}),
+		policycmd.New(policycmd.Options{
+			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load: func(file string) (*config.Config, error) {
 				return config.Load(config.Source{File: file, Env: environ()})
 			},

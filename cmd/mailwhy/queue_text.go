@@ -160,8 +160,12 @@ func printRecipient(w io.Writer, m *admin.Shown, r *relay.Recipient, now time.Ti
 		if more {
 			reply += " ..."
 		}
-		fmt.Fprintf(w, "    %s  %-8s  %s\n", stamp(p.Time), p.Event,
-			strings.TrimSpace(string(p.Stage)+"  "+printable(strings.TrimRight(reply, "\r"))))
+		policy := ""
+		if p.Policy != "" {
+			policy = " (policy " + printable(p.Policy) + ")"
+		}
+		fmt.Fprintf(w, "    %s  %-8s  %s%s\n", stamp(p.Time), p.Event,
+			strings.TrimSpace(string(p.Stage)+"  "+printable(reply)), policy)
 	}
 }
 

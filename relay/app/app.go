@@ -42,6 +42,7 @@ import (
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/lane"
+	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/report"
@@ -82,6 +83,7 @@ type Relay struct {
 	composer atomic.Pointer[dsn.Composer]
 	lanes    lanes
 	router   atomic.Pointer[accept.Router]
+	policies atomic.Pointer[policy.Set]
 	signer   atomic.Pointer[sign.Signer]
 	ways     accept.Ways
 	caps     *accept.Caps
@@ -240,6 +242,8 @@ func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		ReversePath:       func(m *relay.Message) string { return r.reversePath(h, m) },
 		NullSenderRefused: r.reporter.NullSenderRefused,
+		Ruling:            r.ruling,
+		Moved:             r.taken,
 		NoticesDue:        r.reporter.Kick,
 		Relayed:           r.relayed(),
 	})

@@ -26,7 +26,10 @@ import (
 // Check makes of a configuration what each room would, for the mistakes that only the rooms can see, and
 // returns all of them. Nothing is opened, changed or connected to.
 func Check(cfg *config.Config) error {
-	_, errEngine := newEngine(cfg)
+	engine, errEngine := newEngine(cfg)
+	if errEngine == nil {
+		_, errEngine = NewPolicies(cfg, engine)
+	}
 	composer, errTemplates := composerOptions(cfg, make([]byte, 32))
 	if errTemplates == nil {
 		_, errTemplates = dsn.New(composer)

@@ -12,6 +12,7 @@ import (
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/internal/returnpath"
+	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
@@ -24,6 +25,7 @@ type parts struct {
 	composer *dsn.Composer
 	cert     *certificate
 	router   *accept.Router
+	policies *policy.Set
 	signer   *sign.Signer              // nil: nothing is signed
 	hops     map[string]relay.Upstream // by the name of the upstream
 	tokens   map[string]*oauth.Cached  // of those with OAuth
@@ -43,8 +45,11 @@ func (p *parts) close() {
 
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
-	var errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks, errPaths error
-	p.engine, errEngine = newEngine(cfg)
+	var errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks,
+		errPaths error
+	if p.engine, errEngine = newEngine(cfg); errEngine == nil {
+		p.policies, errPolicies = NewPolicies(cfg, p.engine)
+	}
 	co, errTemplates := composerOptions(cfg, r.key)
 	co.Log = r.log
 	if errTemplates == nil {
@@ -57,8 +62,8 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	p.router, errRoutes = NewRouter(cfg)
 	p.signer, errSign = sign.New(signOptions(cfg, r.log))
 	p.hooks, errHooks = newHooks(cfg, r.fetcher, r.log)
-	err = errors.Join(errEngine, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks,
-		errPaths)
+	err = errors.Join(errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes,
+		errSign, errHooks, errPaths)
 	if err != nil {
 		p.close()
 	}
@@ -111,6 +116,7 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.engine.Store(p.engine)
 	r.composer.Store(p.composer)
 	r.router.Store(p.router)
+	r.policies.Store(p.policies)
 	r.signer.Store(p.signer)
 	r.cert.Store(p.cert)
 	if r.feedback != nil {

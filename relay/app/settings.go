@@ -9,16 +9,19 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/config/mistake"
 	"mailwhy/config/value"
 	"mailwhy/diagnose"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/lane"
+	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/report"
 	"mailwhy/relay/sign"
@@ -53,6 +56,58 @@ func NewRouter(cfg *config.Config) (*accept.Router, error) {
 		upstreams = append(upstreams, c)
 	}
 	return accept.NewRouter(rules, upstreams)
+}
+
+// NewPolicies makes what a configuration orders for refusals, as the engine knows them. What is wrong is in
+// the error, all of it.
+func NewPolicies(cfg *config.Config, engine *diagnose.Engine) (*policy.Set, error) {
+	var categories, names []string
+	for _, c := range engine.Categories() {
+		categories = append(categories, string(c.Name))
+	}
+	for _, r := range engine.Reasons() {
+		names = append(names, string(r.ID))
+	}
+	rules := make([]policy.Rule, len(cfg.Policy))
+	var errs []error
+	known := func(i int, key string, names, all []string) {
+		for j, name := range names {
+			if !slices.Contains(all, name) {
+				errs = append(errs, fmt.Errorf("policy[%d].%s[%d]: there is no %q; %s, `mailwhy guide` "+
+					"lists them all", i, key, j, name, mistake.Nearest(name, all)))
+			}
+		}
+	}
+	for i, p := range cfg.Policy {
+		known(i, "categories", p.Categories, categories)
+		known(i, "reasons", p.Reasons, names)
+		rules[i] = policyRule(cfg, &p)
+	}
+	set, err := policy.New(rules)
+	return set, errors.Join(append(errs, err)...)
+}
+
+// policyRule is one policy.
+func policyRule(cfg *config.Config, p *config.Policy) policy.Rule {
+	rule := policy.Rule{
+		Upstreams: p.Upstreams, Recipients: p.Recipients, Clients: p.Clients, Attempts: p.Attempts,
+		Ruling: lane.Ruling{
+			Policy: p.Name, Action: lane.Action(p.Action), Schedule: p.Schedule, For: p.For,
+			Rate: lane.Rate{Messages: p.Rate.Messages, Per: p.Rate.Per}, Upstream: p.Upstream,
+		},
+	}
+	for _, name := range p.Categories {
+		rule.Categories = append(rule.Categories, diagnose.Category(name))
+	}
+	for _, name := range p.Reasons {
+		rule.Reasons = append(rule.Reasons, diagnose.Reason(name))
+	}
+	if u := cfg.Upstream[p.Upstream]; u != nil {
+		for _, d := range u.Domains {
+			rule.SendersOfUpstream = append(rule.SendersOfUpstream, "@"+d)
+		}
+	}
+	return rule
 }
 
 // signOptions are the signer's part.

@@ -13,6 +13,15 @@ type decision struct {
 	Next    time.Time // of a deferral
 	Counts  bool      // the attempt uses up a step of the schedule
 	HeldWhy string
+	By      *Ruling // the policy that decided, or orders something beside; nil: none did
+}
+
+// policy is the name of the policy that decided.
+func (d *decision) policy() string {
+	if d.By == nil {
+		return ""
+	}
+	return d.By.Policy
 }
 
 // decide says what becomes of a recipient. It is pure: r is the recipient before the attempt a, d is the
@@ -123,4 +132,26 @@ func refusalOf(d *diagnose.Diagnosis) string {
 		return "refused"
 	}
 	return d.Cause
+}
+
+// Outlook is what a lane would decide about a refusal.
+type Outlook struct {
+	State  relay.State
+	Wait   time.Duration // until the next attempt of a deferral, without its random part
+	Policy string        // that decides, or orders something beside; "" when the reply decides alone
+}
+
+// Foresee says what a lane would decide about a refusal of m to r at once, for people who ask beforehand. by
+// is the policy that fits, if any.
+func Foresee(p Policy, m *relay.Message, r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis,
+	by *Ruling) Outlook {
+	dec, byPolicy := ruled(&p, m.Arrived, m, r, a, d, by, 0.5)
+	if !byPolicy {
+		dec = decide(&p, m.Arrived, m, r, a, d, 0.5)
+	}
+	o := Outlook{State: dec.State, Policy: dec.policy()}
+	if dec.State == relay.Deferred {
+		o.Wait = dec.Next.Sub(m.Arrived)
+	}
+	return o
 }

@@ -38,6 +38,11 @@ type Options struct {
 	// use, so that another attempt at once is worthwhile. Both are optional.
 	ReversePath       func(m *relay.Message) string
 	NullSenderRefused func(lane string, a relay.Attempt) bool
+	// Ruling is what the operator ordered for a refusal of m to r, which d explains; nil is nothing. r is the
+	// recipient before the attempt. It is called by workers and returns at once; optional.
+	Ruling func(m *relay.Message, r *relay.Recipient, d *diagnose.Diagnosis) *Ruling
+	// Moved is called after a settlement by which a ruling moved so many recipients to a lane. Optional.
+	Moved func(lane string, recipients int)
 	// NoticesDue is called after a settlement that left notices; optional.
 	NoticesDue func()
 	// Relayed is called after a settlement by which recipients of m were relayed, or may have been: those
@@ -83,6 +88,7 @@ type Lane struct {
 	slowness slowness
 	limits   limits
 	senders  pausedSenders
+	ordered  ordered
 	taken    uint64 // messages leased so far
 	later    int    // of these, being postponed
 	outage   outage
@@ -111,6 +117,9 @@ func New(o Options) *Lane {
 	}
 	if o.NullSenderRefused == nil {
 		o.NullSenderRefused = func(string, relay.Attempt) bool { return false }
+	}
+	if o.Moved == nil {
+		o.Moved = func(string, int) {}
 	}
 	if o.NoticesDue == nil {
 		o.NoticesDue = func() {}
@@ -167,7 +176,7 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 	now := l.o.Now()
 	s := l.o.Settings()
 	l.share()
-	l.pace.configure(s.Concurrency, s.Rate)
+	l.pace.configure(s.Concurrency, l.ordered.limit(now, s.Rate))
 	l.low.Store(int32(l.pace.limit / 2))
 	l.renewLeases(ctx, now)
 	wait := lookAgain

@@ -26,6 +26,7 @@ type outage struct {
 	sweptTo        string    // the last message looked at, while a search goes on
 	meaning        *diagnose.Diagnosis
 	reply          string
+	policy         string          // that ordered the pause; "" when none did
 	fault          *relay.Attempt  // to report for mail that expires meanwhile
 	senders        map[string]bool // for which the account was refused since the last success
 }
@@ -103,6 +104,7 @@ type pauseCause struct {
 	bounds         Bounds         // of the time between two probes
 	accountRefused bool           // only a message proves that it is over
 	fault          *relay.Attempt // the last attempt of mail that expires meanwhile; nil: its own
+	policy         string         // that orders it
 }
 
 // pause stops the lane. The first pause is an event; failing probes only make the interval grow.
@@ -117,7 +119,7 @@ func (l *Lane) pause(now time.Time, cause pauseCause) {
 	o.interval = cause.bounds.clamp(2 * o.interval)
 	o.paused, o.probing, o.canary, o.accountRefused = true, false, false, cause.accountRefused
 	o.sure, o.offered = cause.accountRefused, l.taken
-	o.meaning, o.reply, o.fault = cause.meaning, saidIn(cause.tried), cause.fault
+	o.meaning, o.reply, o.fault, o.policy = cause.meaning, saidIn(cause.tried), cause.fault, cause.policy
 	o.wait = o.interval + time.Duration(l.o.Spread()*float64(o.interval)/10)
 	if cause.meaning.RetryAfter > 0 {
 		policy := l.o.Settings().Policy
@@ -133,7 +135,11 @@ func (l *Lane) pause(now time.Time, cause pauseCause) {
 func (l *Lane) reportPause(tried *relay.Attempt) {
 	if o := &l.outage; !o.reported {
 		o.reported = true
-		l.event("paused", o.meaning, tried, "mail waits; none is bounced for this")
+		note := "mail waits; none is bounced for this"
+		if o.policy != "" {
+			note = "policy " + o.policy + ": mail waits"
+		}
+		l.eventBy(o.policy, "paused", o.meaning, tried, note)
 	}
 }
 
@@ -199,8 +205,8 @@ func (l *Lane) resume(now time.Time) {
 	l.Kick()
 }
 
-// Probe makes a paused lane try its upstream now, for instance after a change of configuration. It is safe
-// for concurrent use.
+// Probe makes a paused lane try its upstream now, for instance after a change of configuration, and ends what
+// a policy ordered for the lane. It is safe for concurrent use.
 func (l *Lane) Probe() {
 	select {
 	case l.signals <- signal{probeNow: true}:

@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ type outcome struct {
 	settlement relay.Settlement
 	events     []relay.Event
 	signal     signal
+	to         *Ruling // the message goes to its upstream
+	moved      int     // recipients that go there
 }
 
 // outcome diagnoses and decides for each recipient that was offered.
@@ -27,7 +30,11 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		r := &o.settlement.Recipients[lm.tx.Recipients[i]]
 		a := &attempts[i]
 		d := l.diagnose(m, r, a, !now.Before(m.Arrived.Add(p.Expiry)))
-		dec := decide(&p, now, m, r, a, d, l.o.Spread())
+		spread := l.o.Spread()
+		dec, byPolicy := ruled(&p, now, m, r, a, d, l.ruling(m, attempts, r, a, d), spread)
+		if !byPolicy {
+			dec = decide(&p, now, m, r, a, d, spread)
+		}
 		if l.fallBack(&lm.tx, a) {
 			dec = decision{State: relay.Deferred, Next: now}
 		} else {
@@ -35,9 +42,65 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		}
 		apply(r, &dec, a, d, now)
 		o.events = append(o.events, relay.AttemptEvent(m, r, now))
+		o.follow(dec.By, refusal{a, d})
 	}
+	o.move(m, now)
 	o.settlement.Owed = owed(&p, m, o.settlement.Recipients, now)
 	return o
+}
+
+// ruling is what the operator ordered for a refusal; nil when nothing. A message of which a recipient may
+// have been taken never goes to another upstream.
+func (l *Lane) ruling(m *relay.Message, attempts []relay.Attempt, r *relay.Recipient, a *relay.Attempt,
+	d *diagnose.Diagnosis) *Ruling {
+	if d == nil || l.o.Ruling == nil {
+		return nil
+	}
+	by := l.o.Ruling(m, r, d)
+	if by != nil && by.Action == ActionRoute && mayBeTaken(m, attempts) {
+		return nil
+	}
+	return by
+}
+
+// mayBeTaken reports whether a recipient waits, before or after some attempts, of whom it is not known
+// whether the upstream took the message.
+func mayBeTaken(m *relay.Message, attempts []relay.Attempt) bool {
+	return slices.ContainsFunc(attempts, func(a relay.Attempt) bool { return a.Uncertain }) ||
+		slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool {
+			return r.Waiting() && isUncertain(r.Last)
+		})
+}
+
+// follow notes what a ruling orders beyond its recipient.
+func (o *outcome) follow(by *Ruling, why refusal) {
+	if by == nil {
+		return
+	}
+	switch by.Action {
+	case ActionSlow, ActionPause:
+		o.signal.rulings = append(o.signal.rulings, ruling{by, why})
+	case ActionRoute:
+		o.to = by
+	}
+}
+
+// move moves the message if a ruling orders it: with all its recipients that wait.
+func (o *outcome) move(m *relay.Message, now time.Time) {
+	if o.to == nil {
+		return
+	}
+	o.settlement.Lane = o.to.Upstream
+	moved := *m
+	moved.Lane, moved.Recipients = o.to.Upstream, o.settlement.Recipients
+	for i := range moved.Recipients {
+		if moved.Recipients[i].Waiting() {
+			e := relay.MovedEvent(&moved, i, m.Lane, "policy "+o.to.Policy, now)
+			e.Policy = o.to.Policy
+			o.events = append(o.events, e)
+			o.moved++
+		}
+	}
 }
 
 // diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message is past
@@ -110,7 +173,7 @@ func encounterOf(tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt) en
 // apply writes a decision into the recipient.
 func apply(r *relay.Recipient, dec *decision, a *relay.Attempt, d *diagnose.Diagnosis, now time.Time) {
 	r.State, r.NextAttempt, r.HeldWhy = dec.State, dec.Next, dec.HeldWhy
-	r.Last, r.Diagnosis = a, d
+	r.Last, r.Diagnosis, r.Policy = a, d, dec.policy()
 	if dec.Counts {
 		r.Attempts++
 	}
@@ -135,6 +198,7 @@ func historyEntry(r *relay.Recipient, a *relay.Attempt, d *diagnose.Diagnosis,
 	if d != nil {
 		e.Category, e.Reason = d.Category, d.Reason
 	}
+	e.Policy = r.Policy
 	return e
 }
 

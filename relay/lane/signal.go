@@ -18,6 +18,7 @@ type signal struct {
 	heard          *metLimit           // another lane of the account met it
 	accountRefused string              // the sender, if the last of refused is of our account at MAIL
 	refused        []refusal           // for a reason of our own, at MAIL or later: no recipient fails for it
+	rulings        []ruling            // of policies, about the whole lane
 	fault          *relay.Attempt      // met before MAIL
 	meaning        *diagnose.Diagnosis // of fault
 	crowded        bool                // fault refuses an additional connection
@@ -65,9 +66,12 @@ func (l *Lane) note(s signal) {
 	for i := range s.refused {
 		l.noteRefusal(&s.refused[i], now)
 	}
+	for i := range s.rulings {
+		l.noteRuling(&s.rulings[i], now)
+	}
 	switch {
 	case s.probeNow:
-		l.outage.nextProbe = now
+		l.outage.nextProbe, l.ordered = now, ordered{}
 		l.senders.tryNow(now)
 	case s.heard != nil:
 		l.noteHeard(s.heard, now)

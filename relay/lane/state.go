@@ -25,6 +25,9 @@ func (l *Lane) publish() {
 	case o.paused || o.canary && o.reported:
 		st.Paused, st.Since, st.NextProbe = true, o.since, o.nextProbe
 		st.Diagnosis, st.Reply = o.meaning, o.reply
+	case l.ordered.by != nil:
+		st.Slowed, st.Since = true, l.ordered.since
+		st.Diagnosis, st.Reply = l.ordered.why.meaning, saidIn(l.ordered.why.tried)
 	case l.pace.lowered() && !l.slowness.since.IsZero():
 		st.Slowed, st.Since = true, l.slowness.since
 		st.Diagnosis, st.Reply = l.slowness.meaning, saidIn(l.slowness.tried)
@@ -91,7 +94,14 @@ func (l *Lane) shouldReport(state string, d *diagnose.Diagnosis, now time.Time) 
 
 // event records a change of the lane's state in the delivery log and in the operational log.
 func (l *Lane) event(state string, d *diagnose.Diagnosis, a *relay.Attempt, note string) {
-	l.o.Record.Record(relay.LaneEvent(l.o.Name, state, a, d, l.outage.nextProbe, note, l.o.Now()))
+	l.eventBy("", state, d, a, note)
+}
+
+// eventBy is event for what a policy orders; "" when none does.
+func (l *Lane) eventBy(policy, state string, d *diagnose.Diagnosis, a *relay.Attempt, note string) {
+	e := relay.LaneEvent(l.o.Name, state, a, d, l.outage.nextProbe, note, l.o.Now())
+	e.Policy = policy
+	l.o.Record.Record(e)
 	attrs := []any{"upstream", l.o.Name, "note", note}
 	if d == nil {
 		l.o.Log.Info("upstream "+state, attrs...)

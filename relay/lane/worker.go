@@ -142,6 +142,9 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 	for i := range o.events {
 		l.o.Record.Record(o.events[i])
 	}
+	if o.moved > 0 {
+		l.o.Moved(o.to.Upstream, o.moved)
+	}
 	if len(o.settlement.Owed) > 0 {
 		l.o.NoticesDue()
 	}

@@ -40,6 +40,7 @@ type Event struct {
 	Changed     []string            `json:"changed"`
 	Upstream    string              `json:"upstream"`
 	Route       string              `json:"route"`
+	Policy      string              `json:"policy"`
 	Host        string              `json:"host"`
 	Remote      string              `json:"remote"`
 	TLS         string              `json:"tls"`
@@ -79,7 +80,7 @@ func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
 		To: e.To, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed, Upstream: e.Lane,
-		Route: e.Route, Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(),
+		Route: e.Route, Policy: e.Policy, Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(),
 		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
 		Diagnosis: e.Diagnosis,
 	}
@@ -145,6 +146,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = appendList(b, "changed", e.Changed)
 	b = appendField(b, "upstream", e.Upstream)
 	b = appendField(b, "route", e.Route)
+	b = appendField(b, "policy", e.Policy)
 	b = appendField(b, "host", e.Host)
 	b = appendField(b, "remote", e.Remote)
 	b = appendField(b, "tls", e.TLS)

@@ -69,6 +69,7 @@ func events() map[string]relay.Event {
 			e.Tried.UpstreamID = "4F"
 		}),
 		"deferred": with(relay.EventDeferred, func(e *relay.Event) {
+			e.Policy = "full"
 			e.Attempt, e.Delay, e.Tried, e.Diagnosis = 2, 90*time.Second, attempt(diagnose.StageRcpt, reply),
 				refusal()
 			e.NextAttempt = at.Add(5 * time.Minute)

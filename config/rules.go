@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
+
+	"mailwhy/config/value"
 )
 
 // Route says which upstreams mail goes to. Mail takes the first route of which every key that is given fits;
@@ -73,11 +76,8 @@ func (c *Config) validateRoute(path string, r *Route, report reportFunc) {
 	}
 	for i, name := range r.Upstreams {
 		key := fmt.Sprintf("%s.upstreams[%d]", path, i)
-		if c.Upstream[name] == nil {
-			report(key, fmt.Sprintf("there is no upstream %q", name),
-				fmt.Sprintf("add [upstream.%s], or use one of %s", name,
-					strings.Join(sortedKeys(reflect.ValueOf(c.Upstream)), ", ")))
-		} else if slices.Contains(r.Upstreams[:i], name) {
+		c.knowUpstream(key, name, report)
+		if slices.Contains(r.Upstreams[:i], name) {
 			report(key, fmt.Sprintf("%q is listed twice", name), "")
 		}
 	}
@@ -95,10 +95,11 @@ func (c *Config) validateRoute(path string, r *Route, report reportFunc) {
 // warnUnused warns of upstreams that no route names.
 func (c *Config) warnUnused(names []string) {
 	for _, name := range names {
-		used := slices.ContainsFunc(c.Route, func(r Route) bool { return slices.Contains(r.Upstreams, name) })
-		if !used {
+		routed := slices.ContainsFunc(c.Route,
+			func(r Route) bool { return slices.Contains(r.Upstreams, name) })
+		if !routed && !slices.ContainsFunc(c.Policy, func(p Policy) bool { return p.Upstream == name }) {
 			c.Warnings = append(c.Warnings,
-				upstreamSection+"."+name+" is named by no route: it gets no mail")
+				upstreamSection+"."+name+" is named by no route or policy: it gets no mail")
 		}
 	}
 }
@@ -110,5 +111,95 @@ func (u *Upstream) validateDomains(path string, report reportFunc) {
 			report(fmt.Sprintf("%s.domains[%d]", path, i), fmt.Sprintf("%q is not a domain", d),
 				`write "example.com", or ".example.com" for its subdomains`)
 		}
+	}
+}
+
+// Policy says what is done about refusals. A refusal takes the first policy of which every key that is given
+// fits; without one the reply decides.
+type Policy struct {
+	Name       string   `toml:"name"`       // for the log; "policy N" when empty
+	Categories []string `toml:"categories"` // of the diagnosis, as the guide names them
+	Reasons    []string `toml:"reasons"`
+	Upstreams  []string `toml:"upstreams"`
+	Recipients []string `toml:"recipients"`
+	Clients    []string `toml:"clients"`                        // names of client networks or users
+	Attempts   int      `toml:"attempts" min:"0" max:"1000000"` // it fits from this attempt on
+
+	Action   string         `toml:"action" oneof:"retry fail hold route slow pause"`
+	Schedule value.Schedule `toml:"schedule"` // of retry
+	For      time.Duration  `toml:"for" min:"0s" max:"365d"`
+	Rate     value.Rate     `toml:"rate"`     // of slow
+	Upstream string         `toml:"upstream"` // of route
+}
+
+// The bounds of the time for which a policy slows or pauses a lane.
+const (
+	policyForMin = time.Second
+	policyForMax = 7 * 24 * time.Hour
+)
+
+// completePolicies names the policies.
+func (c *Config) completePolicies() {
+	for i := range c.Policy {
+		if c.Policy[i].Name == "" {
+			c.Policy[i].Name = fmt.Sprintf("policy %d", i+1)
+		}
+	}
+}
+
+// validatePolicies checks the policies.
+func (c *Config) validatePolicies(report reportFunc) {
+	seen := map[string]bool{}
+	for i := range c.Policy {
+		p := &c.Policy[i]
+		path := fmt.Sprintf("policy[%d]", i)
+		if seen[p.Name] {
+			report(path+".name", fmt.Sprintf("%q is listed twice", p.Name), "")
+		}
+		seen[p.Name] = true
+		checkPatterns(path+".recipients", p.Recipients, report)
+		for j, name := range p.Upstreams {
+			c.knowUpstream(fmt.Sprintf("%s.upstreams[%d]", path, j), name, report)
+		}
+		if p.Upstream != "" {
+			c.knowUpstream(path+".upstream", p.Upstream, report)
+		}
+		p.validateAction(path, report)
+	}
+}
+
+// knowUpstream reports an upstream that there is not.
+func (c *Config) knowUpstream(key, name string, report reportFunc) {
+	if c.Upstream[name] == nil {
+		report(key, fmt.Sprintf("there is no upstream %q", name),
+			fmt.Sprintf("add [upstream.%s], or use one of %s", name,
+				strings.Join(sortedKeys(reflect.ValueOf(c.Upstream)), ", ")))
+	}
+}
+
+// validateAction checks that a policy has what its action needs, and nothing else.
+func (p *Policy) validateAction(path string, report reportFunc) {
+	for _, k := range []struct {
+		key     string
+		set     bool
+		actions []string
+		example string
+	}{
+		{"schedule", len(p.Schedule) > 0, []string{"retry"}, `"5m, 30m, 2h*4"`},
+		{"for", p.For > 0, []string{"slow", "pause"}, `"30m"`},
+		{"rate", p.Rate.Messages > 0, []string{"slow"}, `"10/m"`},
+		{"upstream", p.Upstream != "", []string{"route"}, "the name of an upstream"},
+	} {
+		switch needs := slices.Contains(k.actions, p.Action); {
+		case needs && !k.set:
+			report(path+"."+k.key, fmt.Sprintf("is not set, but action %q needs it", p.Action),
+				"write "+k.example)
+		case !needs && k.set:
+			report(path+"."+k.key, fmt.Sprintf("has no effect with action %q", p.Action),
+				"it goes with action = "+strings.Join(k.actions, " or "))
+		}
+	}
+	if p.For > 0 && (p.For < policyForMin || p.For > policyForMax) {
+		report(path+".for", fmt.Sprintf("is %s", value.FormatDuration(p.For)), "write 1s to 7d")
 	}
 }
