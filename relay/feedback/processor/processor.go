@@ -99,10 +99,11 @@ type Counted struct {
 
 // The housekeeping.
 const (
-	batchMost    = 128
-	yields       = 9           // times as long as a batch took, where mail goes first
-	longestYield = time.Second // so that what is owed is never long in coming
-	lookAgain    = time.Minute // longest wait, whatever the clocks say
+	dueMost      = 128             // reports that are read at a time
+	batchMost    = 512             // events of one transaction, or those of one report
+	yields       = 9               // times as long as a batch took, where mail goes first
+	longestYield = 3 * time.Second // so that what is owed is never long in coming
+	lookAgain    = time.Minute     // longest wait, whatever the clocks say
 	pauseOnError = 5 * time.Second
 )
 
@@ -164,9 +165,11 @@ func (p *Processor) round(ctx context.Context) time.Duration {
 	p.undecided = map[string]bool{}
 	for ctx.Err() == nil {
 		began := time.Now()
-		due, next, err := p.o.Store.Due(ctx, p.o.Now(), batchMost)
-		if err == nil && len(due) > 0 {
-			err = p.batch(ctx, due)
+		due, next, err := p.o.Store.Due(ctx, p.o.Now(), dueMost)
+		for left := due; err == nil && len(left) > 0; began = time.Now() {
+			var done int
+			done, err = p.batch(ctx, left)
+			left = left[done:]
 			if p.o.Busy() {
 				p.wait(ctx, min(yields*time.Since(began), longestYield))
 			}
@@ -204,21 +207,22 @@ func (w *work) keep(as recall.State, why string) {
 	}[as]
 }
 
-// batch works on reports and stores what becomes of them as one transaction.
-func (p *Processor) batch(ctx context.Context, due []recall.Report) error {
+// batch works on the first of the reports that are due, and stores what becomes of them as one transaction.
+// It returns how many that were.
+func (p *Processor) batch(ctx context.Context, due []recall.Report) (done int, err error) {
 	if slices.ContainsFunc(due, func(r recall.Report) bool { return r.Event != nil && r.Tries == 1 }) {
 		// An event that came within a second of its message finds it now.
 		if err := p.o.Store.Flush(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	var works []work
-	for i := range due {
-		w := p.work(ctx, &due[i])
+	for ; done < len(due) && len(works) < batchMost; done++ {
+		w := p.work(ctx, &due[done])
 		works = append(works, p.atOnce(ctx, &w)...)
 		works = append(works, w)
 		if ctx.Err() != nil {
-			return context.Cause(ctx) // what it led to may be for that reason
+			return 0, context.Cause(ctx) // what it led to may be for that reason
 		}
 	}
 	changes := make([]recall.Change, len(works))
@@ -227,12 +231,12 @@ func (p *Processor) batch(ctx context.Context, due []recall.Report) error {
 	}
 	outcomes, err := p.o.Store.Apply(ctx, changes)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for i := range works {
 		p.conclude(&works[i], outcomes[i])
 	}
-	return nil
+	return done, nil
 }
 
 // work says what becomes of a report. One that makes a reader panic is kept: it would do so again.

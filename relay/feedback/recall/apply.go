@@ -137,7 +137,7 @@ func (t *tx) remove(id int64) error {
 // effect lets an event have its effect.
 func (t *tx) effect(ch *Change, now time.Time) (Outcome, error) {
 	f := ch.Effect
-	seq, ok, err := t.Integer("SELECT seq FROM message WHERE id=?", f.Message)
+	k, ok, err := t.knownOf(f)
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +147,7 @@ func (t *tx) effect(ch *Change, now time.Time) (Outcome, error) {
 	if !ok {
 		return OutcomeForgotten, t.later(ch.Report.ID, now.Add(time.Minute), "the message was just forgotten")
 	}
-	result, err := t.tell(seq, eventKey(ch.Report.Event), f)
+	result, err := t.tell(&k, eventKey(ch.Report.Event), f)
 	if err != nil || ch.Part {
 		return result, err
 	}
@@ -157,15 +157,38 @@ func (t *tx) effect(ch *Change, now time.Time) (Outcome, error) {
 // toldMost is how much is told of one message.
 const toldMost = 200
 
+// known is what is known of a message and a recipient of it.
+type known struct {
+	message int64
+	told    bool // something was told of the message
+	outcome outcome
+}
+
+// knownOf reads what is known of the recipient of an event; ok is false if the message is not remembered.
+func (t *tx) knownOf(f *Effect) (k known, ok bool, err error) {
+	err = t.Query(func(row []driver.Value) error {
+		ok = true
+		k.message, _ = row[0].(int64)
+		k.told = row[1] == int64(1)
+		state, _ := row[2].(string) // NULL: nothing was told of this recipient
+		kinds, _ := row[3].(string)
+		k.outcome = outcome{feedback.State(state), strings.Fields(kinds)}
+		return nil
+	}, "SELECT m.seq, EXISTS (SELECT 1 FROM outcome WHERE message=m.seq), o.state, o.kinds FROM message m"+
+		" LEFT JOIN outcome o ON o.message=m.seq AND o.recipient=? WHERE m.id=?", int64(f.Told.Recipient),
+		f.Message)
+	return k, ok, err
+}
+
 // tell tells what an event says of a recipient, unless it was told before, and moves the recipient's state.
-func (t *tx) tell(message int64, key []byte, f *Effect) (Outcome, error) {
-	told, n, err := t.toldBefore(message, key, f)
-	if err != nil || told {
-		return OutcomeDuplicate, err
-	}
-	o, err := t.outcomeOf(message, f.Told.Recipient)
-	if err != nil || o.told(f) {
-		return OutcomeDuplicate, err
+func (t *tx) tell(k *known, key []byte, f *Effect) (Outcome, error) {
+	message, o, n := k.message, &k.outcome, int64(0)
+	if k.told {
+		told, before, err := t.toldBefore(message, key, f)
+		if err != nil || told || o.told(f) {
+			return OutcomeDuplicate, err
+		}
+		n = before
 	}
 	body, err := json.Marshal(&f.Told)
 	if err != nil {
@@ -212,17 +235,6 @@ type outcome struct {
 }
 
 const weakMark = "?"
-
-// outcomeOf reads what is known of a recipient.
-func (t *tx) outcomeOf(message int64, recipient int) (o outcome, err error) {
-	err = t.Query(func(row []driver.Value) error {
-		state, _ := row[0].(string)
-		kinds, _ := row[1].(string)
-		o = outcome{feedback.State(state), strings.Fields(kinds)}
-		return nil
-	}, "SELECT state, kinds FROM outcome WHERE message=? AND recipient=?", message, int64(recipient))
-	return o, err
-}
 
 // told reports whether what an event says was told before, by another one that proves as much. A retry may be
 // told many times; all else happens to a recipient once.

@@ -53,7 +53,7 @@ func BenchmarkRemember(b *testing.B) {
 				n++
 				m := mail(n, at(n), fmt.Sprintf("user%d@there%d.example", n, n%1000))
 				m.ID = relay.NewID(at(n))
-				list = append(list, remembered{m: copyOf(m), at: begins})
+				list = append(list, rememberedOf(m, begins))
 			}
 			count -= len(list)
 			err := box.w.write(b.Context(), func(t *tx) error { return t.rememberAll(list) })

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"mailwhy/relay"
@@ -25,24 +26,26 @@ const readers = 2
 
 // Reader reads a store, also beside the relay that has it open. It is safe for concurrent use.
 type Reader struct {
-	name  string
-	slots chan reading // of which some may not be open
+	name   string
+	opened *atomic.Int64 // how often the writer has opened the file; nil: there is no writer here
+	slots  chan reading  // of which some may not be open
 }
 
 // reading is a connection that reads.
 type reading struct {
 	*sqlite.Conn             // nil: it is not open
 	file         fs.FileInfo // that it has open
+	opened       int64       // Reader.opened before that
 }
 
 // OpenReader opens a store for reading.
 func OpenReader(name string) (*Reader, error) {
-	r := newReader(name)
+	r := newReader(name, nil)
 	return r, r.read(context.Background(), func(*sqlite.Conn) error { return nil })
 }
 
-func newReader(name string) *Reader {
-	r := &Reader{name: name, slots: make(chan reading, readers)}
+func newReader(name string, opened *atomic.Int64) *Reader {
+	r := &Reader{name: name, opened: opened, slots: make(chan reading, readers)}
 	for range readers {
 		r.slots <- reading{}
 	}
@@ -74,11 +77,14 @@ func (r *Reader) read(ctx context.Context, do func(*sqlite.Conn) error) (err err
 		return ErrClosed
 	}
 	defer func() { r.slots <- c }()
-	if c.Conn != nil && replaced(r.name, c.file) {
+	if c.Conn != nil && r.stale(&c) {
 		c.Close()
 		c = reading{}
 	}
 	if c.Conn == nil {
+		if r.opened != nil {
+			c.opened = r.opened.Load()
+		}
 		file, err := os.Stat(r.name)
 		if err == nil {
 			c.Conn, err = openReader(r.name)
@@ -96,12 +102,21 @@ func (r *Reader) read(ctx context.Context, do func(*sqlite.Conn) error) (err err
 	return err
 }
 
+// stale reports whether a connection has a file open that is not the store any more. Beside a writer it is
+// the writer's file that counts.
+func (r *Reader) stale(c *reading) bool {
+	if r.opened != nil {
+		return c.opened != r.opened.Load()
+	}
+	return replaced(r.name, c.file)
+}
+
 // Find finds the messages that a key fits, the newest first: of equal ones the last that were relayed.
 func (r *Reader) Find(ctx context.Context, k feedback.Key) (found []feedback.Remembered, err error) {
 	err = r.read(ctx, func(c *sqlite.Conn) error {
 		found = nil
 		for _, k := range sought(k) {
-			if found, err = find(ctx, c, found, k); err != nil {
+			if found, err = find(c, found, k); err != nil {
 				return err
 			}
 		}
@@ -111,26 +126,22 @@ func (r *Reader) Find(ctx context.Context, k feedback.Key) (found []feedback.Rem
 }
 
 // find appends the messages that a key fits. The id of a mail that was parted is that of several messages.
-func find(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered,
-	k key) ([]feedback.Remembered, error) {
+func find(c *sqlite.Conn, found []feedback.Remembered, k key) ([]feedback.Remembered, error) {
 	if k.kind == feedback.KeyQueueID {
-		seq, ok, err := c.Integer("SELECT seq FROM message WHERE id=?", k.value)
-		if err == nil && ok {
-			found, err = appendFound(c, found, seq, k)
-		}
-		if err != nil || len(found) == 1 && found[0].Message.Mail == "" {
+		var err error
+		if found, err = appendFound(c, found, k, "id=?", k.value); err != nil ||
+			len(found) == 1 && found[0].Message.Mail == "" {
 			return found, err
 		}
 	}
-	return findKey(ctx, c, found, k)
+	return findKey(c, found, k)
 }
 
 // findKey appends the messages with a key, the newest first. It looks into each part of the keys, from the
 // last to the first.
-func findKey(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered,
-	k key) ([]feedback.Remembered, error) {
+func findKey(c *sqlite.Conn, found []feedback.Remembered, k key) ([]feedback.Remembered, error) {
 	var seqs []int64
-	err := c.QueryContext(ctx, func(row []driver.Value) error {
+	err := c.Query(func(row []driver.Value) error {
 		seq, _ := row[0].(int64)
 		seqs = append(seqs, seq)
 		return nil
@@ -141,22 +152,38 @@ func findKey(ctx context.Context, c *sqlite.Conn, found []feedback.Remembered,
 		int64(findMost))
 	slices.SortFunc(seqs, func(a, b int64) int { return cmp.Compare(b, a) })
 	for i := 0; err == nil && i < len(seqs); i++ {
-		found, err = appendFound(c, found, seqs[i], k)
+		found, err = appendFound(c, found, k, "seq=?", seqs[i])
 	}
 	return found, err
 }
 
-// appendFound appends a message if it has the key and is not there yet.
-func appendFound(c *sqlite.Conn, found []feedback.Remembered, seq int64,
-	k key) ([]feedback.Remembered, error) {
-	m, err := messageOf(c, seq)
+// appendFound appends the message that a condition selects, if it has the key and is not there yet.
+func appendFound(c *sqlite.Conn, found []feedback.Remembered, k key, where string, is driver.Value) (
+	[]feedback.Remembered, error,
+) {
+	var m *relay.Message
+	var seq int64
+	told := false
+	err := c.Query(func(row []driver.Value) (err error) {
+		seq, _ = row[0].(int64)
+		body, _ := row[1].([]byte)
+		told = row[2] == int64(1)
+		m, err = decode(body)
+		return err
+	}, "SELECT seq, body, EXISTS (SELECT 1 FROM outcome WHERE message=seq) FROM message WHERE "+where, is)
 	if err != nil || m == nil || !k.fits(m) {
 		return found, err
 	}
 	if slices.ContainsFunc(found, func(s feedback.Remembered) bool { return s.Message.ID == m.ID }) {
 		return found, nil
 	}
-	states, err := statesOf(c, seq, m)
+	states := make([]feedback.State, len(m.Recipients))
+	for i := range m.Recipients {
+		states[i] = stateOf(&m.Recipients[i])
+	}
+	if told {
+		err = advance(c, seq, states)
+	}
 	return append(found, feedback.Remembered{Message: m, States: states}), err
 }
 
@@ -170,13 +197,9 @@ func messageOf(c *sqlite.Conn, seq int64) (m *relay.Message, err error) {
 	return m, err
 }
 
-// statesOf are the states of a message's recipients.
-func statesOf(c *sqlite.Conn, seq int64, m *relay.Message) ([]feedback.State, error) {
-	states := make([]feedback.State, len(m.Recipients))
-	for i := range m.Recipients {
-		states[i] = stateOf(&m.Recipients[i])
-	}
-	err := c.Query(func(row []driver.Value) error {
+// advance brings the states of a message's recipients to those that were told.
+func advance(c *sqlite.Conn, seq int64, states []feedback.State) error {
+	return c.Query(func(row []driver.Value) error {
 		i, _ := row[0].(int64)
 		state, _ := row[1].(string)
 		if i >= 0 && i < int64(len(states)) && states[i].Before(feedback.State(state)) {
@@ -184,7 +207,6 @@ func statesOf(c *sqlite.Conn, seq int64, m *relay.Message) ([]feedback.State, er
 		}
 		return nil
 	}, "SELECT recipient, state FROM outcome WHERE message=?", seq)
-	return states, err
 }
 
 // FindRecipient finds the messages that were handed over for an address from one time to another, the newest
@@ -192,7 +214,7 @@ func statesOf(c *sqlite.Conn, seq int64, m *relay.Message) ([]feedback.State, er
 func (r *Reader) FindRecipient(ctx context.Context, address string, from,
 	to time.Time) (found []feedback.Remembered, err error) {
 	err = r.read(ctx, func(c *sqlite.Conn) error {
-		found, err = findKey(ctx, c, nil, key{keyRecipient, strings.ToLower(address)})
+		found, err = findKey(c, nil, key{keyRecipient, strings.ToLower(address)})
 		return err
 	})
 	return slices.DeleteFunc(found, func(s feedback.Remembered) bool {
@@ -207,7 +229,7 @@ func (r *Reader) FindRecipient(ctx context.Context, address string, from,
 // that was parted, of each of its messages. It returns relay.ErrNotFound if there is none.
 func (r *Reader) Remembered(ctx context.Context, id string) (found []feedback.Remembered, err error) {
 	err = r.read(ctx, func(c *sqlite.Conn) error {
-		found, err = find(ctx, c, nil, key{feedback.KeyQueueID, id})
+		found, err = find(c, nil, key{feedback.KeyQueueID, id})
 		for i := 0; err == nil && i < len(found); i++ {
 			found[i].Told, err = toldOf(c, found[i].Message.ID)
 		}

@@ -122,14 +122,20 @@ func (t *tx) dropReports(selected string, args ...driver.Value) (n int64, err er
 	return n, err
 }
 
+// dueBytes bounds what Due returns at a time, unless one report is larger.
+const dueBytes = 4 << 20
+
 // Due returns up to most reports that are to be looked at now, the first due first, and when the next one is:
 // zero if none waits.
 func (r *Reader) Due(ctx context.Context, now time.Time, most int) (due []Report, next time.Time, err error) {
 	err = r.read(ctx, func(c *sqlite.Conn) error {
 		due, next = nil, time.Time{}
+		size := 0
 		return c.QueryContext(ctx, func(row []driver.Value) error {
+			body, _ := row[bodyColumn].([]byte)
+			size += len(body)
 			report := scanReport(row)
-			if report.Due.After(now) || len(due) == most {
+			if report.Due.After(now) || len(due) == most || len(due) > 0 && size > dueBytes {
 				if next = report.Due; next.Before(now) {
 					next = now
 				}

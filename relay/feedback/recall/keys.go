@@ -34,7 +34,8 @@ func sought(k feedback.Key) []key {
 
 // keysOf are the keys of a message but its own id: of the mail, the ids that its upstream gave, the
 // Message-ID, the envelope id, and the recipients that were handed over.
-func keysOf(m *relay.Message) (keys []key) {
+func keysOf(m *relay.Message) []key {
+	keys := make([]key, 0, 3+2*len(m.Recipients))
 	add := func(kind feedback.KeyKind, value string) {
 		if value != "" {
 			keys = append(keys, key{kind, value})
@@ -75,7 +76,10 @@ func (k key) fits(m *relay.Message) bool {
 
 // hash is what the key is found by.
 func (k key) hash() int64 {
-	sum := sha256.Sum256([]byte(string(k.kind) + "\x00" + k.value))
+	var short [128]byte // as long as most
+	b := append(short[:0], k.kind...)
+	b = append(append(b, 0), k.value...)
+	sum := sha256.Sum256(b)
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 

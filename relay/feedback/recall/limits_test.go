@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -360,5 +361,80 @@ func TestListInPages(t *testing.T) {
 			len(slices.Compact(slices.Clone(ids))) != want {
 			t.Errorf("limit %d: %d reports, %v", limit, len(ids), err)
 		}
+	}
+}
+
+// TestDueIsBounded: what is due is read in parts, by number and by bytes, and all of it comes in turn.
+func TestDueIsBounded(t *testing.T) {
+	b := newBox(t)
+	b.limit(func(l *Limits) { l.MaxBytes = 1 << 30 })
+	const reports = 7
+	for range reports {
+		if err := b.Append(t.Context(), raw(b.clock(), dueBytes/4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for parts := 1; ; parts++ {
+		due, next, err := b.Due(t.Context(), b.clock(), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n += len(due); len(due) == 0 {
+			if parts < 3 || !next.IsZero() {
+				t.Errorf("%d parts, and more at %v", parts-1, next)
+			}
+			break
+		}
+		if len(due) > 4 || n < reports && !next.Equal(b.clock()) {
+			t.Errorf("%d reports at once, the next at %v", len(due), next)
+		}
+		for _, r := range due {
+			b.apply(Change{Report: r})
+		}
+	}
+	if n != reports {
+		t.Errorf("%d reports were due", n)
+	}
+}
+
+// TestRememberAgain: of messages that are written together some may be known, or come twice: each is
+// remembered once, as it was told last, and found by its own keys.
+func TestRememberAgain(t *testing.T) {
+	b := newBox(t)
+	b.remember(mail(1, begins, "a@x.example"))
+	again := mail(3, begins, "c@x.example", "d@x.example")
+	list := []*relay.Message{
+		mail(2, begins, "b@x.example"), mail(1, begins, "a@x.example"), mail(3, begins, "c@x.example"), again,
+	}
+	for i := range 2 * messagesAtOnce {
+		list = append(list, mail(10+i, begins, "e@x.example"))
+	}
+	for _, m := range list {
+		b.Relayed(m)
+	}
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, want := b.Stat().Messages, int64(3+2*messagesAtOnce); n != want || b.rows("message") != want {
+		t.Errorf("%d messages are remembered and %d are there, want %d", n, b.rows("message"), want)
+	}
+	for i, m := range list {
+		if i == 2 {
+			m = again
+		}
+		ids := b.find(feedback.KeyMessageID, strings.Trim(m.MessageID, "<>"))
+		if !slices.Equal(ids, []string{m.ID}) {
+			t.Errorf("%s finds %v, not %s", m.MessageID, ids, m.ID)
+		}
+	}
+	if found, err := b.FindRecipient(t.Context(), "d@x.example", begins.Add(-time.Hour),
+		begins.Add(time.Hour)); err != nil || len(found) != 1 || found[0].Message.ID != again.ID {
+		t.Errorf("what was told last: %v, %v", found, err)
+	}
+	b.reopen()
+	b.remember(mail(100, begins, "f@x.example"))
+	if n := b.rows("message"); n != int64(4+2*messagesAtOnce) {
+		t.Errorf("%d messages after it was opened again", n)
 	}
 }

@@ -37,13 +37,14 @@ func encode(m *relay.Message) []byte {
 	e.b = make([]byte, 0, 384)
 	e.number(recordLayout)
 	flags := uint64(0)
-	for bit, set := range map[uint64]bool{
-		flagUTF8: m.Envelope.SMTPUTF8, flagReport: m.Report,
-		flagEightBit: m.Envelope.Body == relay.Body8BitMIME,
-	} {
-		if set {
-			flags |= bit
-		}
+	if m.Envelope.SMTPUTF8 {
+		flags |= flagUTF8
+	}
+	if m.Report {
+		flags |= flagReport
+	}
+	if m.Envelope.Body == relay.Body8BitMIME {
+		flags |= flagEightBit
 	}
 	e.number(flags)
 	e.texts(m.ID, m.Mail, m.Lane, m.Envelope.From, m.Envelope.EnvID, string(m.Envelope.Ret), m.Client.Name,

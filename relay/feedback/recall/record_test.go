@@ -24,9 +24,11 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := copyOf(m)
+	want := m
 	for i := range want.Recipients {
-		if got.Recipients[i].Last != nil {
+		if a := want.Recipients[i].Last; a != nil { // what was said is not remembered
+			want.Recipients[i].Last = &relay.Attempt{Time: a.Time, Upstream: a.Upstream, Host: a.Host,
+				UpstreamID: a.UpstreamID, Uncertain: a.Uncertain, DSN: a.DSN}
 			got.Recipients[i].Last.Time = got.Recipients[i].Last.Time.UTC()
 		}
 	}

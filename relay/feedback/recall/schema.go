@@ -86,8 +86,12 @@ CREATE TABLE answer (            -- reports that answer entries of the outbox, o
 ) STRICT;
 `
 
-// logLimit is the length, in bytes, to which the write-ahead log is cut back.
-const logLimit = 16 << 20
+// The bounds of the write-ahead log. A page that changes often is copied into the database once for all
+// changes in the log.
+const (
+	logPages = 4000     // that are copied at a time
+	logLimit = 16 << 20 // bytes to which it is cut back
+)
 
 // perm is the mode of the database: others' mail is nobody's business.
 const perm = 0o600
@@ -103,7 +107,7 @@ func openWriter(name string) (*sqlite.Conn, error) {
 	}
 	c, err := sqlite.Open(name, "mode=rwc", "journal_mode=WAL", "synchronous=FULL", "cache_size=-8192",
 		"busy_timeout=5000", "temp_store=MEMORY", "trusted_schema=OFF",
-		fmt.Sprintf("journal_size_limit=%d", logLimit))
+		fmt.Sprintf("journal_size_limit=%d", logLimit), fmt.Sprintf("wal_autocheckpoint=%d", logPages))
 	if err != nil {
 		return nil, named(name, err)
 	}

@@ -99,7 +99,7 @@ func Open(o Options) (*Store, error) {
 	w := newWriter(&o)
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
-		Reader: newReader(o.Path), o: o, lock: lock, w: w, stop: stop,
+		Reader: newReader(o.Path, &w.opened), o: o, lock: lock, w: w, stop: stop,
 		buffer: buffer{full: make(chan struct{}, 1)},
 		claims: claims{byMessage: map[claimKey]*claim{}, byToken: map[relay.Token]claimKey{}},
 	}

@@ -34,6 +34,7 @@ type writer struct {
 	published counter
 	unusable  atomic.Pointer[error] // why the database cannot be opened; nil: it can
 	suspect   atomic.Bool           // a reader found it broken
+	opened    atomic.Int64          // how often it was opened
 
 	// The rest belongs to the goroutine of run, and before and after that to who opens and closes.
 	conn   *sqlite.Conn // nil: to be opened anew
@@ -118,6 +119,7 @@ func (w *writer) openAndCount() error {
 	}
 	w.conn, w.synced = c, true
 	w.setCounts(n)
+	w.opened.Add(1)
 	return nil
 }
 
