@@ -201,21 +201,22 @@ func (e *Engine) fitting(v *vote) Reason {
 	return gloss.Reason
 }
 
-// confidence says how sure the winner is. worded means that the reply has words: where a table decided all
-// the same, no rule knows them, and the guide's pair is then right less than half of the time.
-func (e *Engine) confidence(v *vote, b ballot, worded bool) Confidence {
+// confidence says how sure the winner is. Where a table decided although the reply has words, no rule knows
+// them, and the guide's pair is then right less than half of the time.
+func (e *Engine) confidence(v *vote, b ballot, f *finding) Confidence {
 	if v.basis != BasisText {
 		if v.conf != "" {
 			return v.conf
 		}
-		if v.basis == BasisPair && v.score >= pairWeight && !worded {
+		if v.basis == BasisPair && v.score >= pairWeight && f.words == 0 {
 			return Medium
 		}
 		return Low
 	}
-	got := Low
+	got, against := Low, b.against(v)
+	contested := against > 0 && f.wording-v.top.words >= manyOthers
 	switch {
-	case v.top.weight >= sureWeight && v.top.weight-b.against(v) >= sureMargin:
+	case v.top.weight >= sureWeight && v.top.weight-against >= sureMargin && !contested:
 		got = High
 	case v.top.weight >= fairWeight:
 		got = Medium

@@ -72,14 +72,14 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 	b := e.count(s, f)
 	if s.Reply.Code == 0 && s.NetErr.Kind != NetNone {
-		return e.judgeNetwork(s, b), signal{}
+		return e.judgeNetwork(s, b, f), signal{}
 	}
 	v := b.winner()
 	if v == nil {
 		return e.judgeNothing(s), signal{}
 	}
 	reason, rule, basis := e.reasonOf(v)
-	conf, category := e.confidence(v, b, f.words > 0), v.category
+	conf, category := e.confidence(v, b, f), v.category
 	switch {
 	case e.unexplained(s, f, v, reason):
 		reason, conf = f.unexplainedReason(), Low
@@ -102,7 +102,7 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 
 // judgeNetwork diagnoses a failure of a known kind. Only the words of a token endpoint and of an HTTP API
 // make it more precise.
-func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
+func (e *Engine) judgeNetwork(s *Symptom, b ballot, f *finding) Diagnosis {
 	reason, ok := e.network[s.NetErr.Kind]
 	if !ok {
 		reason = networkFailure
@@ -119,7 +119,7 @@ func (e *Engine) judgeNetwork(s *Symptom, b ballot) Diagnosis {
 	case reason == oauthTokenFailed && v.category == ConnectionFailure:
 		return e.explain(s, said.Reason, "", BasisNetwork, High, said.ID)
 	case s.NetErr.Kind == NetAPI:
-		return e.explain(s, said.Reason, "", BasisText, e.confidence(v, b, true), said.ID)
+		return e.explain(s, said.Reason, "", BasisText, e.confidence(v, b, f), said.ID)
 	}
 	return e.explain(s, reason, "", BasisNetwork, High, rule)
 }

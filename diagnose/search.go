@@ -158,8 +158,8 @@ func (r *row) fromBoilerplate(p *phrase, start, end int32) bool {
 // inPointer reports whether the words [start, end) stand in one pointer.
 func (r *row) inPointer(start, end int32) bool { return r.pointer[start] >= end }
 
-// unread counts the words that are wording and no boilerplate.
-func (r *row) unread() int {
+// wording counts the words that say something: neither facts nor articles nor boilerplate.
+func (r *row) wording() int {
 	n := 0
 	for i, w := range r.words {
 		if w.wording() && !r.skips[i] && !r.inBoilerplate(int32(i), int32(i)+1) {

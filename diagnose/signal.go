@@ -22,6 +22,7 @@ const (
 	sureWeight        = 6.5 // from here on, and with sureMargin, confidence is high
 	fairWeight        = 4.5
 	sureMargin        = 1.0
+	manyOthers        = 3   // so many words beside the phrase that decides, and another that contradicts it, are doubt
 	specificWeight    = 5.0 // from here on a wording names a cause, beside which boilerplate is silent
 	boilerplateWeight = 5.0 // boilerplate alone weighs no more: less than an enhanced code of one meaning
 )
@@ -29,6 +30,7 @@ const (
 // finding is everything that one text showed.
 type finding struct {
 	words     int      // in the text, facts too
+	wording   int      // of them those that are wording, neither articles nor boilerplate
 	unread    bool     // there are words that are neither read by a rule nor facts, articles or boilerplate
 	signals   []signal // rules that hold, in the order of the rules
 	provider  int      // -1 when none
@@ -41,6 +43,7 @@ type finding struct {
 type signal struct {
 	rule        *compiled
 	weight      float64
+	words       int  // of its longest phrase that was found
 	boilerplate bool // by boilerplate alone
 	beaten      bool // by another that holds too
 }
@@ -72,7 +75,8 @@ func (e *Engine) read(r *row, text string, s *Symptom) finding {
 	slices.Sort(r.touched)
 	f.signals = e.signals(r, s)
 	understood := slices.ContainsFunc(f.signals, func(g signal) bool { return !g.boilerplate })
-	f.unread = !understood && r.unread() > 0
+	f.wording = r.wording()
+	f.unread = !understood && f.wording > 0
 	return f
 }
 
@@ -124,7 +128,7 @@ func (c *compiled) signal(t said, boilerplate bool) signal {
 	if boilerplate {
 		weight = min(weight, boilerplateWeight)
 	}
-	return signal{rule: c, weight: weight, boilerplate: boilerplate}
+	return signal{rule: c, weight: weight, words: t.words, boilerplate: boilerplate}
 }
 
 // specific is what is said where boilerplate is silent. It counts for a rule that something outside
