@@ -63,7 +63,7 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 		e.overrule(&s, &d, text)
 	}
 	e.keep(&s, &d, top)
-	e.addFacts(&s, &d, &f, r)
+	e.addFacts(&s, &d, &f, r, text)
 	e.specialise(&s, &d)
 	return d
 }

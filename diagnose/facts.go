@@ -16,7 +16,7 @@ const maxNamed = 255
 
 // addFacts takes from the text what it says itself: who replies, which list, how long to wait, which size,
 // whose domain.
-func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
+func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row, text string) {
 	if d.Provider == "" {
 		d.Provider = e.providerOf(s, f)
 	}
@@ -25,6 +25,9 @@ func (e *Engine) addFacts(s *Symptom, d *Diagnosis, f *finding, r *row) {
 		return
 	}
 	d.RetryAfter = Seconds(retryAfter(r.words))
+	if d.RetryAfter == 0 && !s.Facts.Now.IsZero() {
+		d.RetryAfter = Seconds(until(text, s.Facts.Now))
+	}
 	d.Domain = e.namedDomain(r.words)
 	if d.Reason == tooLarge {
 		d.SizeLimit = sizeLimit(r.words)
@@ -154,7 +157,7 @@ func retryAfter(words []word) time.Duration {
 		if err != nil || per == 0 || v <= 0 || v > 1e6 {
 			continue
 		}
-		if d := time.Duration(v) * per; d <= 7*24*time.Hour {
+		if d := time.Duration(v) * per; d <= longestNamed {
 			return d
 		}
 	}
@@ -201,6 +204,31 @@ func clock(words []word) time.Duration {
 		d = d*60 + time.Duration(v)
 	}
 	return d * time.Second
+}
+
+// longestNamed bounds the delay that a reply may name.
+const longestNamed = 7 * 24 * time.Hour
+
+// until reads "try again after Wed, 22 Feb 2023 10:04:01 UTC" and "retry at 2023-02-22 10:04:01 UTC"; zero
+// when the text names no time to come.
+func until(text string, now time.Time) time.Duration {
+	end := max(strings.LastIndex(text, " UTC"), strings.LastIndex(text, " GMT"))
+	if end < 0 || !strings.Contains(strings.ToLower(text[:end]), "again") &&
+		!strings.Contains(strings.ToLower(text[:end]), "retry") {
+		return 0
+	}
+	words := strings.Fields(strings.TrimSuffix(text[max(0, end-40):end], " +0000"))
+	for _, layout := range []string{"2 Jan 2006 15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04:05"} {
+		n := len(words) - len(strings.Fields(layout))
+		if n < 0 {
+			continue
+		}
+		at, err := time.Parse(layout, strings.Join(words[n:], " "))
+		if d := at.Sub(now).Round(time.Second); err == nil && d > 0 && d <= longestNamed {
+			return d
+		}
+	}
+	return 0
 }
 
 // splitUnit splits "300s".

@@ -46,6 +46,30 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestRetryAtANamedTime(t *testing.T) {
+	e := newEngine(t)
+	now := time.Date(2026, 11, 29, 10, 0, 0, 0, time.UTC)
+	const refused = "421 Domain mg.example.com is not allowed to send: recipient limit exceeded, "
+	for reply, want := range map[string]time.Duration{
+		refused + "try again after Sun, 29 Nov 2026 10:04:01 UTC": 4*time.Minute + time.Second,
+		refused + "try again after 2026-11-29 11:00:00 UTC":       time.Hour,
+		refused + "try again after 2026-11-29 11:00:00 +0000 UTC": time.Hour,
+		refused + "try again after 2026-11-29T10:00:30 GMT.":      30 * time.Second,
+		refused + "try again after Wed, 22 Feb 2023 10:04:01 UTC": 0, // over
+		refused + "try again after Wed, 22 Feb 2034 10:04:01 UTC": 0, // farther off than is credible
+		"421 Blocked since Mon, 30 Nov 2026 10:04:01 UTC":         0, // it asks for no retry
+		"421 Try again later; UTC":                                0,
+	} {
+		d := e.Diagnose(Symptom{Reply: ParseReply(reply), Facts: Facts{Now: now}})
+		if time.Duration(d.RetryAfter) != want {
+			t.Errorf("%q: %s, want %s", reply, time.Duration(d.RetryAfter), want)
+		}
+	}
+	if d := e.answer(refused + "try again after 2026-11-29 11:00:00 UTC"); d.RetryAfter != 0 {
+		t.Errorf("without the time of the reply: %s", time.Duration(d.RetryAfter))
+	}
+}
+
 func TestSizeLimit(t *testing.T) {
 	e := newEngine(t)
 	for reply, want := range map[string]int64{

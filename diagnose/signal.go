@@ -22,7 +22,7 @@ const (
 	sureWeight        = 6.5 // from here on, and with sureMargin, confidence is high
 	fairWeight        = 4.5
 	sureMargin        = 1.0
-	manyOthers        = 3   // so many words beside the phrase that decides, and another that contradicts it, are doubt
+	manyOthers        = 3   // words beside the phrase that decides: contradicted, it is doubtful then
 	specificWeight    = 5.0 // from here on a wording names a cause, beside which boilerplate is silent
 	boilerplateWeight = 5.0 // boilerplate alone weighs no more: less than an enhanced code of one meaning
 )

@@ -165,6 +165,7 @@ type Facts struct {
 	RecentRate    float64   // messages handed to this upstream in the last minute, a second
 	FirstAttempt  time.Time // when the message was first tried
 	ReplyToReused bool      // the reply came on a reused connection
+	Now           time.Time // when the reply was given: with it a time that the reply names is RetryAfter
 
 	// At StageRemote, what the provider that told of it says beside the reply, in its own words. They break
 	// ties, and decide where no reply is quoted.

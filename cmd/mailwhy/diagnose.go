@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -223,7 +224,7 @@ func (d *diagnoser) reply(s string) error {
 
 // explain says what one reply means, or why it cannot be read.
 func (d *diagnoser) explain(s string) explained {
-	symptom := diagnose.Symptom{Stage: diagnose.Stage(d.stage)}
+	symptom := diagnose.Symptom{Stage: diagnose.Stage(d.stage), Facts: diagnose.Facts{Now: time.Now()}}
 	if d.text {
 		if strings.TrimSpace(s) == "" {
 			return unreadable(s, errors.New("the line is empty"))

@@ -121,6 +121,7 @@ func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt,
 			Size:         m.Size,
 			UpstreamSize: caps.Size,
 			Recipient:    r.Address,
+			Now:          l.o.Now(),
 		},
 	})
 	return &d

@@ -3,12 +3,16 @@ package oauth
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest/oauthtest"
 )
 
@@ -106,6 +110,30 @@ func TestSkewIsTold(t *testing.T) {
 				t.Errorf("%s: %s", skew, text)
 			}
 		})
+	}
+}
+
+// TestCertificateOfEndpoint: a certificate that is not accepted has the reason of its fault, and is not taken
+// for an endpoint that is down.
+func TestCertificateOfEndpoint(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	elsewhere := strings.Replace(s.URL, "127.0.0.1", "localhost", 1) // a name that its certificate lacks
+	for _, tt := range []struct {
+		url    string
+		client http.RoundTripper
+		want   diagnose.Reason
+	}{
+		{s.URL, nil, ReasonAuthority},
+		{elsewhere, s.Client().Transport, ReasonName},
+	} {
+		c := &ClientCredentials{Scope: "scope", Endpoint: Endpoint{TokenURL: tt.url, ClientID: clientID,
+			HTTP: tt.client, Proof: &ClientSecret{Read: func() (string, error) { return "x", nil }}}}
+		if f := fetchError(t, c); f.Reason != tt.want || f.Who != WhoOperator || !f.Temporary {
+			t.Errorf("%s: %s, %s, temporary %v; want %s", tt.url, f.Reason, f.Who, f.Temporary, tt.want)
+		}
 	}
 }
 

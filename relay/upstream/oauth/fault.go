@@ -177,12 +177,28 @@ func (f *Error) lost(err error) {
 	f.Fix = "Let the relay connect to the token endpoint: DNS, firewall, proxy."
 	f.Description = clean.Line(err.Error(), maxDescription)
 	var timeout net.Error
-	var authority x509.UnknownAuthorityError
-	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
+	if errors.As(err, &timeout) && timeout.Timeout() {
 		f.Description = "the token endpoint did not answer in time"
+		return
+	}
+	f.uncertified(err)
+}
+
+// uncertified gives f the reason of a certificate that is not accepted, if that is what err says.
+func (f *Error) uncertified(err error) {
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
 	case errors.As(err, &authority):
+		f.Reason = ReasonAuthority
 		f.Fix = "Add the authority of the inspecting proxy to the system's, or let the endpoint pass it by."
+	case errors.As(err, &name):
+		f.Reason = ReasonName
+		f.Fix = "Check the host in the token URL, and whether a proxy answers in the endpoint's place."
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		f.Reason = ReasonExpired
+		f.Fix = "Check the clock of this machine, then tell the provider that its certificate has expired."
 	}
 }
 

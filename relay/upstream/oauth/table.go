@@ -25,6 +25,9 @@ const (
 	ReasonDelegation  diagnose.Reason = "oauth_delegation_missing"
 	ReasonMailbox     diagnose.Reason = "oauth_mailbox_unknown"
 	ReasonUnreadable  diagnose.Reason = "oauth_credentials_unreadable"
+	ReasonAuthority   diagnose.Reason = "tls_unknown_authority" // these three of the endpoint's certificate
+	ReasonName        diagnose.Reason = "tls_wrong_name"
+	ReasonExpired     diagnose.Reason = "tls_certificate_expired"
 )
 
 // entry is what errors of one kind mean. An error is of that kind if it has one of the numbers, or one of the
