@@ -59,11 +59,19 @@ func isAddresses(name string) bool {
 // encodeParameters encodes the parameters of a type (RFC 2231, 4).
 func encodeParameters(value string) (string, error) {
 	full, params := readType(value)
+	for name := range params {
+		if strings.Contains(name, "*") {
+			return "", errParameters // it says more than its name and text (RFC 2231, 3 and 4)
+		}
+	}
 	if value = mime.FormatMediaType(full, params); value != "" && ascii(value) {
 		return value, nil
 	}
-	return "", &Error{"the parameters of a Content- field have 8-bit bytes and cannot be read"}
+	return "", errParameters
 }
+
+// errParameters is why the parameters of a type cannot be encoded.
+var errParameters = &Error{"the parameters of a Content- field have 8-bit bytes and cannot be read"}
 
 // encodeText encodes those words of a text that have 8-bit bytes. Words that are encoded already stay, and so
 // do the blanks: those between two encoded words do not count (RFC 2047, 6.2), so they are encoded with them.

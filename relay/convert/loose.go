@@ -2,6 +2,7 @@ package convert
 
 import (
 	"mime"
+	"net/url"
 	"strings"
 )
 
@@ -38,12 +39,26 @@ func loosely(value string) (full string, params map[string]string) {
 		var one string
 		one, value = cutParameter(value)
 		name, text, found := strings.Cut(one, "=")
-		name = strings.ToLower(strings.TrimSpace(name))
+		name, text = extended(strings.ToLower(strings.TrimSpace(name)), unquoted(strings.TrimSpace(text)))
 		if _, twice := params[name]; found && !twice {
-			params[name] = unquoted(strings.TrimSpace(text))
+			params[name] = text
 		}
 	}
 	return strings.ToLower(strings.TrimSpace(full)), params
+}
+
+// extended reads a parameter that says its charset (RFC 2231, 4), also with 8-bit bytes, which it should not
+// have. Another one stays.
+func extended(name, text string) (string, string) {
+	plain, is := strings.CutSuffix(name, "*")
+	parts := strings.SplitN(text, "'", 3)
+	if !is || len(parts) < 3 || !strings.EqualFold(parts[0], "utf-8") {
+		return name, text
+	}
+	if decoded, err := url.PathUnescape(parts[2]); err == nil {
+		return plain, decoded
+	}
+	return plain, parts[2]
 }
 
 // cutParameter cuts s at the first semicolon that is not in quotes.

@@ -45,6 +45,8 @@ func TestLooseHeaders(t *testing.T) {
 		"attachment;filename=é a b.pdf;":                   "é a b.pdf",
 		`attachment; filename="é"x`:                        "é",
 		`inline; filename="é`:                              "é",
+		"attachment; filename*=UTF-8''%C3%A9é x.pdf":       "éé x.pdf",
+		"attachment; filename*=utf-8''100%é":               "100%é",
 		`attachment; filename=é; filename="b"; size=1 000`: "é",
 	} {
 		got, _, err := convert(t, lines("Content-Disposition: "+value+"\n\nx\n"))
