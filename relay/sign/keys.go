@@ -40,6 +40,7 @@ func New(o Options) (*Signer, error) {
 		return nil, nil
 	}
 	s := &Signer{keys: map[string][]*key{}}
+	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	var errs []error
 	for _, c := range o.Keys {
 		k := &key{Key: c, now: o.Now, log: o.Log}

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/emersion/go-msgauth/dkim"
 
@@ -30,8 +31,12 @@ import (
 
 // Signer signs the mail of its domains. It is safe for concurrent use.
 type Signer struct {
-	keys map[string][]*key // by domain, in lower case
+	keys    map[string][]*key // by domain, in lower case
+	buffers sync.Pool         // of *[]byte, of bufferSize bytes
 }
+
+// bufferSize is how much of a content is read at once.
+const bufferSize = 32 << 10
 
 // Prepare makes t's content a signed one, if there are keys for the domain of its From field. The signatures
 // are made once, when the content is first opened. A nil Signer signs nothing.
@@ -48,7 +53,7 @@ func (s *Signer) Prepare(t *relay.Transaction) {
 	t.Open = func() (io.ReadCloser, error) {
 		if signatures == "" {
 			var err error
-			if signatures, err = signedBy(keys, open); err != nil {
+			if signatures, err = s.sign(keys, open); err != nil {
 				return nil, fmt.Errorf("dkim: %w", err)
 			}
 			t.Note("dkim signed")
@@ -75,14 +80,16 @@ func (s *signed) Read(p []byte) (int, error) {
 	return s.ReadCloser.Read(p)
 }
 
-// signedBy returns the signatures of a content, one for each key.
-func signedBy(keys []*key, open func() (io.ReadCloser, error)) (string, error) {
+// sign returns the signatures of a content, one for each key.
+func (s *Signer) sign(keys []*key, open func() (io.ReadCloser, error)) (string, error) {
 	content, err := open()
 	if err != nil {
 		return "", err
 	}
 	defer content.Close()
-	header, rest, err := splitHeader(content)
+	buf := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(buf)
+	header, rest, err := splitHeader(content, (*buf)[:0])
 	if err != nil {
 		return "", err
 	}
@@ -100,14 +107,7 @@ func signedBy(keys []*key, open func() (io.ReadCloser, error)) (string, error) {
 		}
 		signers, all = append(signers, s), append(all, s)
 	}
-	out := io.MultiWriter(all...)
-	if !bytes.HasSuffix(header, []byte("\r\n\r\n")) {
-		header = append(header, "\r\n"...) // mail without a body is signed as if its body were empty
-	}
-	if _, err := out.Write(header); err != nil {
-		return "", err
-	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{out}, rest, make([]byte, 32<<10)); err != nil {
+	if err := write(io.MultiWriter(all...), header, rest, content, *buf); err != nil {
 		return "", err
 	}
 	var signatures strings.Builder
@@ -120,16 +120,33 @@ func signedBy(keys []*key, open func() (io.ReadCloser, error)) (string, error) {
 	return signatures.String(), nil
 }
 
+// write writes a content of which header and rest were read. buf may hold both, and is used for what follows.
+func write(out io.Writer, header, rest []byte, content io.Reader, buf []byte) error {
+	parts := [][]byte{header, rest}
+	if !bytes.HasSuffix(header, emptyLine()) {
+		parts = [][]byte{header, []byte("\r\n")} // mail without a body is signed as if its body were empty
+	}
+	for _, part := range parts {
+		if _, err := out.Write(part); err != nil {
+			return err
+		}
+	}
+	// hidden, or CopyBuffer prefers methods that have buffers of their own
+	_, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{content}, buf)
+	return err
+}
+
+func emptyLine() []byte { return []byte("\r\n\r\n") }
+
 // MaxHeader is how large a header may be that is signed, bytes.
 const MaxHeader = 1 << 20
 
 // errHeader is why mail with an endless header does not leave unsigned.
 var errHeader = errors.New("the header has more than 1 MiB: it cannot be signed")
 
-// splitHeader reads from a content until its header has ended. The header ends with its empty line, if there
-// is one; rest is all that follows.
-func splitHeader(content io.Reader) (header []byte, rest io.Reader, err error) {
-	buf := make([]byte, 0, 8<<10)
+// splitHeader reads from a content into buf, or a larger one, until its header has ended. The header ends with
+// its empty line, if there is one; rest is what was read behind it.
+func splitHeader(content io.Reader, buf []byte) (header, rest []byte, err error) {
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, 4*cap(buf)), buf...)
@@ -137,13 +154,13 @@ func splitHeader(content io.Reader) (header []byte, rest io.Reader, err error) {
 		from := len(buf)
 		n, err := content.Read(buf[from:cap(buf)])
 		buf = buf[:from+n]
-		if i := bytes.Index(buf[max(0, from-3):], []byte("\r\n\r\n")); i >= 0 {
-			end := max(0, from-3) + i + 4
-			return buf[:end], io.MultiReader(bytes.NewReader(buf[end:]), content), nil
+		if i := bytes.Index(buf[max(0, from-3):], emptyLine()); i >= 0 {
+			end := max(0, from-3) + i + len(emptyLine())
+			return buf[:end], buf[end:], nil
 		}
 		switch {
 		case err == io.EOF:
-			return buf, bytes.NewReader(nil), nil
+			return buf, nil, nil
 		case err != nil:
 			return nil, nil, err
 		case len(buf) > MaxHeader:

@@ -35,7 +35,8 @@ type setting struct {
 // variants are all there are.
 func variants() []variant {
 	return []variant{
-		{name: "dkim", about: "signs with RSA, 2048 bits", conf: signing},
+		{name: "dkim", about: "signs with RSA, 2048 bits", conf: signing("rsa")},
+		{name: "ed25519", about: "signs with Ed25519", conf: signing("ed25519")},
 		{name: "feedback", about: "remembers what was relayed", conf: hearing},
 		{
 			name: "events", about: "and is told of it, up to 2,000 times a second", conf: hearing,
@@ -63,15 +64,17 @@ func variantNames() string {
 	return strings.Join(names, ", ")
 }
 
-// signing is the configuration that signs the load's mail.
-func signing(s *setting) (string, error) {
-	_, file, err := sign.Generate("rsa")
-	if err != nil {
-		return "", err
+// signing is the configuration that signs the load's mail with a key of a type.
+func signing(kind string) func(*setting) (string, error) {
+	return func(s *setting) (string, error) {
+		_, file, err := sign.Generate(kind)
+		if err != nil {
+			return "", err
+		}
+		name := filepath.Join(s.dir, "key.pem")
+		return fmt.Sprintf("[[dkim]]\ndomain = \"load.test\"\nselector = \"s\"\nkey_file = %q\n", name),
+			os.WriteFile(name, file, 0o600)
 	}
-	name := filepath.Join(s.dir, "key.pem")
-	return fmt.Sprintf("[[dkim]]\ndomain = \"load.test\"\nselector = \"s\"\nkey_file = %q\n", name),
-		os.WriteFile(name, file, 0o600)
 }
 
 // hearing is the configuration that takes events in.
