@@ -124,7 +124,7 @@ func (s *Signer) sign(keys []*key, open func() (io.ReadCloser, error)) (string, 
 func write(out io.Writer, header, rest []byte, content io.Reader, buf []byte) error {
 	parts := [][]byte{header, rest}
 	if !bytes.HasSuffix(header, emptyLine()) {
-		parts = [][]byte{header, []byte("\r\n")} // mail without a body is signed as if its body were empty
+		parts[1] = []byte("\r\n") // mail without a body is signed as if its body were empty
 	}
 	for _, part := range parts {
 		if _, err := out.Write(part); err != nil {
@@ -144,8 +144,8 @@ const MaxHeader = 1 << 20
 // errHeader is why mail with an endless header does not leave unsigned.
 var errHeader = errors.New("the header has more than 1 MiB: it cannot be signed")
 
-// splitHeader reads from a content into buf, or a larger one, until its header has ended. The header ends with
-// its empty line, if there is one; rest is what was read behind it.
+// splitHeader reads from a content into buf, or a larger one, until its header has ended. The header ends
+// with its empty line, if there is one; rest is what was read behind it.
 func splitHeader(content io.Reader, buf []byte) (header, rest []byte, err error) {
 	for {
 		if len(buf) == cap(buf) {
