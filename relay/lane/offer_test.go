@@ -159,7 +159,8 @@ func TestOfferIsGivenBack(t *testing.T) {
 			b.meaning = func(diagnose.Symptom) diagnose.Diagnosis {
 				return diagnose.Diagnosis{Category: diagnose.RateLimitIssues, Scope: diagnose.ScopeSender}
 			}
-			b.upstream.answer, b.upstream.stage = always("450 4.7.1 too much from you\r\n"), diagnose.StageMail
+			b.upstream.answer = always("450 4.7.1 too much from you\r\n")
+			b.upstream.stage = diagnose.StageMail
 			b.put("a@example.com", "first@example.net")
 			pass(100 * time.Millisecond)
 		},

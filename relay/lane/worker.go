@@ -129,8 +129,9 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 		if !lm.offer {
 			return
 		}
-		// The session is told to send the message again, to all. What the upstream took it took all the same.
-		o.events = slices.DeleteFunc(o.events, func(e relay.Event) bool { return e.Kind != relay.EventRelayed })
+		// The session is told to send the message again, to all. What the upstream took is relayed all the same.
+		o.events = slices.DeleteFunc(o.events,
+			func(e relay.Event) bool { return e.Kind != relay.EventRelayed })
 	}
 	if l.o.Relayed != nil && handedOver(lm, o) {
 		after := *lm.tx.Message

@@ -364,6 +364,10 @@ func (st *staged) Put(ctx context.Context, set relay.Settlement,
 	p.owed, p.leaseFor = set.Owed, leaseFor
 	if err = st.content.keep(); err == nil {
 		op := &operation{apply: p.apply, after: p.after, size: p.bytes(), grows: true, put: p}
+		if leaseFor == 0 && len(set.Owed) == 0 {
+			p.throttle(ctx)
+			op.journal = p.journal
+		}
 		err = st.s.w.ops.do(ctx, op)
 		p.finish(op, err)
 	}
