@@ -220,8 +220,8 @@ func (o *Offer) Release() error {
 	return o.giveBack(token)
 }
 
-// conclude stores what is left to do for a mail whose attempt has ended while the session waits: recipients to
-// be tried again, and bounces. Where all failed the session tells it, and that is all.
+// conclude stores what is left to do for a mail whose attempt has ended while the session waits: recipients
+// to be tried again, and bounces. Where all failed the session tells it, and that is all.
 func (o *Offer) conclude(ctx context.Context, s relay.Settlement) error {
 	isFailed := func(r relay.Recipient) bool { return failed(&r) }
 	if !slices.ContainsFunc(s.Recipients, func(r relay.Recipient) bool { return !isFailed(r) }) {

@@ -41,10 +41,13 @@ func newTrial() *trial {
 			_, domain, _ := strings.Cut(m.Recipients[i].Address, "@")
 			return Route{Upstreams: []string{"lane of " + domain}}
 		}},
-		Taken:  func(string, int) {},
-		Wake:   func(string) { w.step("wake") },
-		Record: recorderFunc(func(e relay.Event) { w.step("%s %s", e.Kind, e.To); w.events = append(w.events, e) }),
-		Now:    time.Now,
+		Taken: func(string, int) {},
+		Wake:  func(string) { w.step("wake") },
+		Record: recorderFunc(func(e relay.Event) {
+			w.step("%s %s", e.Kind, e.To)
+			w.events = append(w.events, e)
+		}),
+		Now: time.Now,
 		Trying: &Try{Spool: w, Hurry: w.hurry, For: func() time.Duration { return 10 * time.Second },
 			Offer: func(_ context.Context, _ string, o *Offer) bool {
 				if !w.refuse {
@@ -145,6 +148,9 @@ const (
 // TestTryOutcomes: what is stored, recorded and told of each outcome.
 func TestTryOutcomes(t *testing.T) {
 	accepted := []string{"accepted a@example.net", "accepted b@example.net"}
+	around := func(before string, after ...string) []string {
+		return slices.Concat([]string{before}, accepted, after)
+	}
 	for _, tc := range []struct {
 		name   string
 		world  func(*trial)
@@ -159,41 +165,42 @@ func TestTryOutcomes(t *testing.T) {
 		{"all failed", func(w *trial) { w.lane = settles(0, failedSt, failedSt) }, false,
 			[]relay.State{failedSt, failedSt}, nil, 0, false},
 		{"one deferred", func(w *trial) { w.lane = settles(0, relayed, deferred) }, false,
-			[]relay.State{relayed, deferred}, slices.Concat([]string{"put"}, accepted, []string{"wake"}), 0, false},
+			[]relay.State{relayed, deferred}, around("put", "wake"), 0, false},
 		{"one failed", func(w *trial) { w.lane = settles(0, relayed, failedSt) }, false,
-			[]relay.State{relayed, failedSt}, slices.Concat([]string{"put"}, accepted, []string{"wake"}), 1, false},
+			[]relay.State{relayed, failedSt}, around("put", "wake"), 1, false},
 		{"one failed, each told", func(w *trial) { w.lane = settles(0, relayed, failedSt) }, true,
 			[]relay.State{relayed, failedSt}, accepted[:1], 0, false},
 		{"failed and deferred, each told", func(w *trial) { w.lane = settles(0, failedSt, deferred) }, true,
 			[]relay.State{failedSt, deferred}, []string{"put", accepted[1], "wake"}, 0, false},
 		{"not taken by the lane", func(w *trial) { w.refuse = true }, false,
-			nil, slices.Concat([]string{"put"}, accepted, []string{"wake"}), 0, false},
+			nil, around("put", "wake"), 0, false},
 		{"given back", func(w *trial) { w.lane = func(o *Offer) { o.Release() } }, false,
-			nil, slices.Concat([]string{"put"}, accepted, []string{"wake"}), 0, false},
+			nil, around("put", "wake"), 0, false},
 		{"slow, then relayed", func(w *trial) { w.lane = settles(time.Minute, relayed, relayed) }, false,
-			nil, slices.Concat([]string{"put leased"}, accepted, []string{"settle token"}), 0, false},
+			nil, around("put leased", "settle token"), 0, false},
 		{"slow, then failed", func(w *trial) { w.lane = settles(time.Minute, failedSt, relayed) }, true,
-			nil, slices.Concat([]string{"put leased"}, accepted, []string{"settle token"}), 1, false},
+			nil, around("put leased", "settle token"), 1, false},
 		{"slow, then given back",
 			func(w *trial) { w.lane = func(o *Offer) { time.Sleep(time.Minute); o.Release() } }, false,
-			nil, slices.Concat([]string{"put leased"}, accepted, []string{"release token", "wake"}), 0, false},
+			nil, around("put leased", "release token", "wake"), 0, false},
 		{"ends while it is put", func(w *trial) {
 			w.slow, w.lane = 2*time.Second, settles(11*time.Second, relayed, relayed)
-		}, false, nil, slices.Concat([]string{"put leased"}, accepted, []string{"settle token"}), 0, false},
+		}, false, nil, around("put leased", "settle token"), 0, false},
 		{"given back while it is put", func(w *trial) {
 			w.slow, w.lane = 2*time.Second, func(o *Offer) { time.Sleep(11 * time.Second); o.Release() }
-		}, false, nil, slices.Concat([]string{"put leased"}, accepted, []string{"release token", "wake"}), 0, false},
+		}, false, nil, around("put leased", "release token", "wake"), 0, false},
 		{"hurried", func(w *trial) {
 			w.lane = func(o *Offer) {
 				close(w.hurry)
 				settles(5*time.Second, relayed, relayed)(o)
 			}
-		}, false, nil, slices.Concat([]string{"put leased"}, accepted, []string{"settle token"}), 0, false},
+		}, false, nil, around("put leased", "settle token"), 0, false},
 		{"spool full, relayed", func(w *trial) {
 			w.put, w.lane = full, settles(time.Minute, relayed, relayed)
-		}, false, []relay.State{relayed, relayed}, slices.Concat([]string{"not put"}, accepted), 0, false},
-		{"spool full, deferred", func(w *trial) { w.put, w.lane = full, settles(0, relayed, deferred) }, false,
-			[]relay.State{relayed, deferred}, []string{"not put"}, 0, true},
+		}, false, []relay.State{relayed, relayed}, around("not put"), 0, false},
+		{"spool full, deferred", func(w *trial) {
+			w.put, w.lane = full, settles(0, relayed, deferred)
+		}, false, []relay.State{relayed, deferred}, []string{"not put"}, 0, true},
 		{"spool full, given back late", func(w *trial) {
 			w.put, w.lane = full, func(o *Offer) { time.Sleep(time.Minute); o.Release() }
 		}, false, nil, []string{"not put", "not put"}, 0, true},

@@ -292,7 +292,7 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 		a.Networks = append(a.Networks,
 			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders),
 				Lenient: c.Lenient,
-				Auth:    networkAuth(c.Auth)})
+				Auth:    networkAuth(c.Auth), Accept: acceptMode(c.AcceptMode)})
 	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil
@@ -317,6 +317,17 @@ func networkAuth(word string) smtpd.NetworkAuth {
 		return smtpd.AuthAny
 	}
 	return smtpd.AuthTLS
+}
+
+// acceptMode is what happens to mail before its client is answered.
+func acceptMode(word string) smtpd.AcceptMode {
+	switch word {
+	case "queue":
+		return smtpd.AcceptQueue
+	case "try":
+		return smtpd.AcceptTry
+	}
+	return smtpd.AcceptAsListener
 }
 
 // patterns are the configuration's address patterns in the front door's notation.
@@ -371,7 +382,7 @@ func listens(cfg *config.Config) []smtpd.Listen {
 		}
 		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit",
 			Clear: l.TLS == "none", MinTLS: tlsVersion(l.TLSMinVersion), Proxy: l.ProxyProtocol,
-			Bounces: l.Role == "bounces"})
+			Bounces: l.Role == "bounces", LMTP: l.Protocol == "lmtp", Accept: acceptMode(l.AcceptMode)})
 	}
 	return ls
 }

@@ -129,7 +129,7 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 		if !lm.offer {
 			return
 		}
-		// The session is told to send the message again, to all. What the upstream took is relayed all the same.
+		// The session is told to send the message again. What the upstream took is relayed all the same.
 		o.events = slices.DeleteFunc(o.events,
 			func(e relay.Event) bool { return e.Kind != relay.EventRelayed })
 	}

@@ -39,8 +39,9 @@ const (
 	fixWords        = 60  // octets of a fix in the first line
 )
 
-// verdicts are the replies to a content that the upstream was offered: after are its recipients as the attempt
-// left them; nil if the spool has it. There is one for each RCPT of LMTP (RFC 2033, 4.2), else one for all.
+// verdicts are the replies to a content that the upstream was offered: after are its recipients as the
+// attempt left them; nil if the spool has it. There is one for each RCPT of LMTP (RFC 2033, 4.2), else one
+// for all.
 func (s *session) verdicts(id string, after []relay.Recipient) []string {
 	if !s.listen.LMTP {
 		return []string{verdict(id, after)}
@@ -154,7 +155,7 @@ func refusalLine(r *relay.Recipient, named bool, room int) string {
 		return shorten(words, room)
 	}
 	meaning := " [" + clean.ASCII(string(r.Diagnosis.Category), 40)
-	if fix := fixInShort(r.Diagnosis.Fix); fix != "" {
+	if fix := fixInShort(r.Diagnosis); fix != "" {
 		meaning += ": " + fix
 	}
 	meaning += "]"
@@ -209,11 +210,11 @@ func advice(d *diagnose.Diagnosis) (lines []string) {
 }
 
 // fixInShort is the beginning of the first step, up to the first pause in it.
-func fixInShort(fix []string) string {
-	if len(fix) == 0 {
+func fixInShort(d *diagnose.Diagnosis) string {
+	if len(d.Fix) == 0 {
 		return ""
 	}
-	text := oneLine(fix[0])
+	text := oneLine(d.Fix[0])
 	for i, c := range text {
 		pause := strings.ContainsRune(",;:.", c) && (i+1 == len(text) || text[i+1] == ' ')
 		if pause || c == '(' || c == '[' || c == ']' {
@@ -222,7 +223,9 @@ func fixInShort(fix []string) string {
 		}
 	}
 	text = shorten(text, fixWords)
-	if len(text) > 1 && text[1] >= 'a' && text[1] <= 'z' {
+	first, _, _ := strings.Cut(text, " ")
+	name := d.Provider != "" && strings.EqualFold(first, d.Provider)
+	if !name && len(text) > 1 && text[1] >= 'a' && text[1] <= 'z' {
 		text = strings.ToLower(text[:1]) + text[1:]
 	}
 	return text

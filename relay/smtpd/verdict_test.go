@@ -40,20 +40,23 @@ func TestVerdict(t *testing.T) {
 		want  string
 	}{
 		{"in the spool", nil, "250 2.0.0 Ok: queued as ID\r\n"},
-		{"relayed", []relay.Recipient{tried("a@x.test", relay.Relayed, "250-2.0.0 Ok:\r\n250 queued as 4ABC\r\n")},
+		{"relayed", []relay.Recipient{
+			tried("a@x.test", relay.Relayed, "250-2.0.0 Ok:\r\n250 queued as 4ABC\r\n")},
 			"250 2.0.0 Ok: relayed, ID, upstream said 250-2.0.0 Ok: 250 queued as 4ABC\r\n"},
 		{"deferred", []relay.Recipient{tried("a@x.test", relay.Relayed, "250 ok\r\n"),
 			tried("b@x.test", relay.Deferred, "450 4.2.1 later\r\n")}, "250 2.0.0 Ok: queued as ID\r\n"},
 		{"some failed", []relay.Recipient{tried("a@x.test", relay.Failed, unknown),
 			tried("b@x.test", relay.Relayed, "250 ok\r\n")}, "250 2.0.0 Ok: queued as ID\r\n"},
 		{"failed", []relay.Recipient{tried("a@x.test", relay.Failed, unknown)},
-			"550-5.1.1 <a@x.test>: Recipient address rejected: User unknown " +
-				"[Invalid Address: check the address for a typo]\r\n" +
-				"550-5.1.1 Cause: The receiving server does not know this recipient.\r\n" +
-				"550-5.1.1 Fix 1: Check the address for a typo, and ask the recipient for the right one.\r\n" +
-				"550-5.1.1 Fix 2: Check addresses with a validation service before sending to them.\r\n" +
-				"550-5.1.1 Fix 3: Remove the address from your lists if you cannot correct it: sending to it " +
-				"again harms your reputation.\r\n550 5.1.1 See ID\r\n"},
+			strings.Join([]string{
+				"550-5.1.1 <a@x.test>: Recipient address rejected: User unknown " +
+					"[Invalid Address: check the address for a typo]",
+				"550-5.1.1 Cause: The receiving server does not know this recipient.",
+				"550-5.1.1 Fix 1: Check the address for a typo, and ask the recipient for the right one.",
+				"550-5.1.1 Fix 2: Check addresses with a validation service before sending to them.",
+				"550-5.1.1 Fix 3: Remove the address from your lists if you cannot correct it: " +
+					"sending to it again harms your reputation.",
+				"550 5.1.1 See ID\r\n"}, "\r\n")},
 	} {
 		if got := verdict("ID", tc.after); got != tc.want {
 			t.Errorf("%s:\n%swant\n%s", tc.name, got, tc.want)
@@ -78,7 +81,8 @@ func TestVerdictForm(t *testing.T) {
 	} {
 		after := []relay.Recipient{tried("a@x.test", relay.Failed, reply),
 			tried(strings.Repeat("b", 64)+"@grüße.test", relay.Failed, "550 5.2.2 full\r\n"),
-			tried("c@x.test", relay.Failed, "550 5.7.1 spam\r\n"), tried("d@x.test", relay.Failed, "550 no\r\n")}
+			tried("c@x.test", relay.Failed, "550 5.7.1 spam\r\n"),
+			tried("d@x.test", relay.Failed, "550 no\r\n")}
 		for n := 1; n <= len(after); n++ {
 			checkForm(t, refusalReply(relay.NewID(time.Now()), after[:n]), after[:n])
 		}
