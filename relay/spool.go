@@ -107,10 +107,10 @@ type Stager interface {
 type Staged interface {
 	// Content opens the content, any number of times, until Discard.
 	Content() (io.ReadCloser, error)
-	// Put stores the message durably as Spool.Put does, with the recipients and what is owed of s, as one
-	// transaction. It goes to the lane of the message; s.Lane is ignored. If leaseFor is above zero the
-	// message is leased to the caller from its first moment on, for so long, and to nobody else. A message
-	// for which nothing waits is not stored, which is no error.
+	// Put stores the message durably as Spool.Put does, with the recipients, the lane and what is owed of s,
+	// as one transaction; where s.Lane is "" the lane is the message's. If leaseFor is above zero the message
+	// is leased to the caller from its first moment on, for so long, and to nobody else. A message for which
+	// nothing waits is not stored, which is no error.
 	//
 	// The errors are Spool.Put's: nothing was stored then. After ErrFull it may be called again.
 	Put(ctx context.Context, s Settlement, leaseFor time.Duration) (Token, error)

@@ -1,6 +1,7 @@
 package accept
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -235,7 +236,7 @@ func (o *Offer) conclude(ctx context.Context, s relay.Settlement) error {
 		if _, err := o.staged.Put(ctx, s, 0); err != nil {
 			return err
 		}
-		defer o.in.Wake(o.part.message.Lane)
+		defer o.in.Wake(cmp.Or(s.Lane, o.part.message.Lane))
 	}
 	o.accepted(s.Recipients)
 	return nil

@@ -19,7 +19,8 @@ type trying struct {
 }
 
 // openTrying starts one. spool is further configuration of that.
-func openTrying(t *testing.T, script func(smtptest.Command) smtptest.Action, spool string) *trying {
+func openTrying(t *testing.T, script func(smtptest.Command) smtptest.Action, spool string,
+	policies ...string) *trying {
 	t.Helper()
 	dir := t.TempDir()
 	up := smtptest.New(t, smtptest.Options{Script: script})
@@ -47,7 +48,7 @@ host = "`+host+`"
 port = `+port+`
 tls = "none"
 concurrency = 2
-`)
+`+strings.Join(policies, "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,9 +210,9 @@ func TestTrySlow(t *testing.T) {
 	if n := w.taken("good@x.test"); n != 1 {
 		t.Errorf("the upstream took it %d times", n)
 	}
-	if got := strings.Join(w.events(), ", "); got != "accepted good@x.test, relayed good@x.test" {
-		t.Errorf("events %s", got)
-	}
+	smtptest.WaitFor(t, "its events", func() bool {
+		return strings.Join(w.events(), ", ") == "accepted good@x.test, relayed good@x.test"
+	})
 }
 
 // TestTryDown: while the upstream cannot be reached mail is queued, and relayed when it is back.
@@ -297,5 +298,21 @@ func TestTryFullSpool(t *testing.T) {
 		if got := w.send("app@client.test", "text", to); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q, want %q", to, got, want)
 		}
+	}
+}
+
+// TestTryPolicy: what the operator ordered for refusals holds in the session too.
+func TestTryPolicy(t *testing.T) {
+	for _, tc := range []struct{ policy, to, reply, events string }{
+		{"action = \"hold\"\nreasons = [\"user_unknown\"]", "unknown@x.test", "250 2.0.0 Ok: queued as ",
+			"accepted unknown@x.test, held unknown@x.test"},
+		{"action = \"fail\"\ncategories = [\"Mailbox Full\"]", "full@x.test", "554-5.0.0 ",
+			"failed full@x.test, refused"},
+	} {
+		w := openTrying(t, smtptest.Practice(), "", "[[policy]]\nname = \"odd\"\n"+tc.policy)
+		if got := w.send("app@client.test", "text", "<"+tc.to+">"); !strings.HasPrefix(got, tc.reply) {
+			t.Errorf("%s: the reply is %q", tc.policy, got)
+		}
+		smtptest.WaitFor(t, "the events", func() bool { return strings.Join(w.events(), ", ") == tc.events })
 	}
 }

@@ -25,6 +25,7 @@ var stagedTests = []test[stager]{
 	{"StageReaderFails", stageReaderFails},
 	{"StagedDiscarded", stagedDiscarded},
 	{"StagedDeferred", stagedDeferred},
+	{"StagedMoved", stagedMoved},
 	{"StagedLeased", stagedLeased},
 	{"StagedReleased", stagedReleased},
 	{"StagedLapses", stagedLapses},
@@ -120,6 +121,20 @@ func stagedDeferred(t *testing.T, s stager) {
 		t.Errorf("a lease that nobody asked for: %q", token)
 	}
 	equal(t, leaseOne(t, s).Message, m)
+}
+
+// stagedMoved: a message can come into the store in another lane than it was staged for.
+func stagedMoved(t *testing.T, s stager) {
+	m := message()
+	st := stage(t, s, m, "content")
+	set := relay.Settlement{Recipients: m.Recipients, Lane: "backup"}
+	if _, err := st.Put(t.Context(), set, 0); err != nil {
+		t.Fatal(err)
+	}
+	ls, _ := leaseOf(t, s, relay.LeaseQuery{Lane: "backup", Now: time.Now(), Max: 10, For: time.Minute})
+	if len(ls) != 1 || ls[0].Message.Lane != "backup" {
+		t.Errorf("leased %+v", ls)
+	}
 }
 
 // stagedLeased: a message can be its caller's from the first moment on, who settles it like any other.

@@ -355,7 +355,9 @@ func (st *staged) Put(ctx context.Context, set relay.Settlement,
 		return "", err
 	}
 	m := *st.m
-	m.Recipients = set.Recipients
+	if m.Recipients = set.Recipients; set.Lane != "" {
+		m.Lane = set.Lane
+	}
 	p, err := st.s.putting([]*relay.Message{&m}, st.content.Record, true)
 	if err != nil || p.parts[0].r.Open == 0 && len(set.Owed) == 0 {
 		return "", err
