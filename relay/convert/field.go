@@ -35,6 +35,8 @@ func encodeField(name string, field []byte) ([]byte, error) {
 	switch {
 	case isAddresses(name):
 		value, err = encodeAddresses(value)
+	case name == "received":
+		value = encodeTrace(value)
 	case name == "content-type" || name == "content-disposition":
 		value, err = encodeParameters(value)
 	default:
@@ -54,6 +56,14 @@ func isAddresses(name string) bool {
 		return true
 	}
 	return false
+}
+
+// encodeTrace encodes a Received field, whose comments are like those of addresses (RFC 5321, 4.4).
+func encodeTrace(value string) string {
+	if encoded, err := encodeAddresses(value); err == nil {
+		return encoded
+	}
+	return encodeText(value) // nobody is sent anything for what it says
 }
 
 // encodeParameters encodes the parameters of a type (RFC 2231, 4).
@@ -93,7 +103,7 @@ func encodeText(text string) string {
 		if i+2 < len(words) && isEncodedWord(words[i+2]) {
 			run += words[i+1]
 		}
-		out.WriteString(encodedWords(run))
+		out.WriteString(encodedWords(strings.ReplaceAll(run, "\t", " "))) // they are of folded lines
 	}
 	return out.String()
 }

@@ -28,11 +28,14 @@ func (w *writer) header(p *part, h []byte) error {
 	if p.kind != kindLeaf && w.needs.SevenBit && !p.frozen && p.encoded != sevenBit {
 		label = sevenBit // RFC 2045, 6.4: nothing in it is 8-bit any more
 	}
-	if !a.header && (label == "" || label == p.encoded) {
+	if label == p.encoded {
+		label = "" // it is labelled already
+	}
+	if !a.header && label == "" {
 		_, err := w.out.Write(h)
 		return err
 	}
-	labelled := label == "" || label == p.encoded
+	labelled := label == ""
 	var err error
 	eachField(h, func(name string, field []byte) {
 		switch {
