@@ -9,7 +9,8 @@ import (
 // EventKind names what happened. The names are the delivery log's vocabulary.
 type EventKind string
 
-// The kinds of events. All but EventLane and EventRefused concern one recipient of one message.
+// The kinds of events. All but EventLane, EventRefused and EventWebhook concern one recipient of
+// one message.
 const (
 	EventAccepted    EventKind = "accepted"    // stored; 250 follows
 	EventRelayed     EventKind = "relayed"     // the upstream took it
@@ -26,6 +27,7 @@ const (
 	EventQuarantined EventKind = "quarantined" // damaged; set aside
 	EventDSN         EventKind = "dsn"         // a report was made
 	EventLane        EventKind = "lane"        // a lane paused, resumed or slowed, or its mail is refused
+	EventWebhook     EventKind = "webhook"     // a webhook was disabled or enabled, or has lost events
 
 	// What becomes known after the upstream's 250; see Feedback.
 	EventRetrying   EventKind = "retrying"   // the upstream could not deliver it yet and goes on trying
@@ -33,6 +35,13 @@ const (
 	EventBounced    EventKind = "bounced"    // the recipient's server refused it, or the upstream gave up
 	EventComplained EventKind = "complained" // the recipient calls it spam
 )
+
+// EventKinds are all of them.
+func EventKinds() []EventKind {
+	return []EventKind{EventAccepted, EventRelayed, EventDeferred, EventDelayed, EventFailed, EventExpired,
+		EventSuppressed, EventHeld, EventReleased, EventMoved, EventDropped, EventRefused, EventQuarantined,
+		EventDSN, EventLane, EventWebhook, EventRetrying, EventDelivered, EventBounced, EventComplained}
+}
 
 // Event is one thing that happened, for the delivery log, metrics and other recorders. Fields that do not
 // apply are zero.
@@ -59,11 +68,13 @@ type Event struct {
 	Lane        string         // name of the lane
 	Route       string         // name of the route that chose it
 	Policy      string         // name of the policy that decided, or for which a lane paused or slowed
-	State       string         // of a lane: paused, resumed, slowed, refused
+	State       string         // of a lane: paused, resumed, slowed, refused; see WebhookEvent too
+	Webhook     string         // name of the webhook
 	Note        string         // a sentence for people
 	DSN         string         // queue id of the report about this message, or the reverse
 	DSNKind     NoticeKind
 	Feedback    *Feedback // of what became known after the upstream's 250; else nil
+	Owed        bool      // webhooks get it from the outbox (TopicWebhook), not from a Recorder
 }
 
 // Feedback is what an event rests on that became known after the upstream's 250. The reply of the recipient's

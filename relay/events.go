@@ -154,3 +154,9 @@ func recipientEvent(kind EventKind, m *Message, r *Recipient, now time.Time) Eve
 		Client: m.Client.Label(), User: m.Client.User, Size: m.Size, Delay: now.Sub(m.Arrived), Lane: m.Lane,
 	}
 }
+
+// WebhookEvent says that a webhook was disabled or enabled, or that it has lost events that nobody sends any
+// more: state is disabled, enabled or lost, note the sentence for people.
+func WebhookEvent(webhook, state, note string, now time.Time) Event {
+	return Event{Time: now, Kind: EventWebhook, Webhook: webhook, State: state, Note: note}
+}

@@ -12,6 +12,14 @@ type Topic string
 // TopicReport has the notices from which delivery status notifications are made, see Notice.
 const TopicReport Topic = "report"
 
+// TopicWebhook has the events that webhooks are owed. The consumer keeps them in a store of its own at once,
+// whether their receivers can be reached or not, so that they do not keep their messages.
+const TopicWebhook Topic = "webhook"
+
+// Owe makes the entry by which webhooks get an event, and marks the event as Owed. ok is false, and the event
+// unchanged, where no webhook wants it. It is safe for concurrent use and does no I/O.
+type Owe func(e *Event) (entry Entry, ok bool)
+
 // Entry is something that a change of a message owes to others, such as a report to its sender. It is
 // recorded in the transaction of the change and removed in the transaction of what answers it, so that a
 // crash neither loses nor doubles it.

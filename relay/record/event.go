@@ -58,6 +58,7 @@ type Event struct {
 	UpstreamID  string              `json:"upstream_id"`
 	Uncertain   bool                `json:"uncertain"`
 	State       string              `json:"state"`
+	Webhook     string              `json:"webhook"`
 	DSN         string              `json:"dsn"`
 	DSNKind     relay.NoticeKind    `json:"dsn_kind"`
 	Note        string              `json:"note"`
@@ -81,7 +82,8 @@ func New(e *relay.Event) Event {
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
 		To: e.To, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed, Upstream: e.Lane,
 		Route: e.Route, Policy: e.Policy, Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(),
-		NextAttempt: e.NextAttempt, State: e.State, DSN: e.DSN, DSNKind: e.DSNKind, Note: e.Note,
+		NextAttempt: e.NextAttempt, State: e.State, Webhook: e.Webhook, DSN: e.DSN,
+		DSNKind: e.DSNKind, Note: e.Note,
 		Diagnosis: e.Diagnosis,
 	}
 	r := diagnose.Reply{}
@@ -168,6 +170,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = appendField(b, "upstream_id", e.UpstreamID)
 	b = appendTrue(b, "uncertain", e.Uncertain)
 	b = appendField(b, "state", e.State)
+	b = appendField(b, "webhook", e.Webhook)
 	b = appendField(b, "dsn", e.DSN)
 	b = appendField(b, "dsn_kind", string(e.DSNKind))
 	b = appendField(b, "note", e.Note)

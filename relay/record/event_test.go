@@ -93,6 +93,8 @@ func events() map[string]relay.Event {
 			Note:        "credentials refused",
 			Tried:       attempt(diagnose.StageAuth, diagnose.ParseReply("535 5.7.8 no\r\n")),
 			NextAttempt: at.Add(time.Minute)},
+		"webhook": {Time: at, Kind: relay.EventWebhook, Webhook: "shop", State: "disabled",
+			Note: "answered 410 Gone"},
 		"refused": {Time: at, Kind: relay.EventRefused, Client: "192.0.2.77", From: "a@b.test",
 			To: "c@d.test", Stage: diagnose.StageRcpt, Reply: "550 5.7.1 Relaying denied"},
 		"bounced":    feedbackEvent(relay.EventBounced, "550 5.1.1 No such user\r\n"),

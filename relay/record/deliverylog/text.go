@@ -50,6 +50,8 @@ func appendPath(b []byte, e *record.Event) []byte {
 // said is the outcome in short: the reply, or what was met in its place.
 func said(e *record.Event) string {
 	switch {
+	case e.Kind == relay.EventWebhook:
+		return shown(e.Webhook) + " " + shown(e.State)
 	case e.Kind == relay.EventLane:
 		return strings.TrimSpace(shown(e.Upstream) + " " + shown(e.State) + " " + reply(e))
 	case e.Reply != "":

@@ -29,7 +29,7 @@ import (
 	"mailwhy/relay"
 )
 
-// Options are what a Metrics is made of. All but Feedback are required.
+// Options are what a Metrics is made of. All but Feedback and Webhooks are required.
 type Options struct {
 	Queue     func(context.Context) (Spool, error)
 	Lanes     func() []relay.LaneState
@@ -40,6 +40,8 @@ type Options struct {
 
 	// Feedback is how the work on feedback stands; nil when feedback is off.
 	Feedback func() FeedbackState
+	// Webhooks are how those stand to which events are sent, and those that were removed, without a State.
+	Webhooks func() []relay.WebhookState
 }
 
 // Metrics are the counters of one relay. Its methods are safe for concurrent use.
@@ -69,6 +71,9 @@ func New(o Options) *Metrics {
 	m.registry.MustRegister(m.series.all()...)
 	m.registry.MustRegister(newLaneGauges(o.Lanes), newLoginGauges(o.Logins, o.Now),
 		newQueueGauges(o.Queue, o.Now), buildInfo(&o))
+	if o.Webhooks != nil {
+		m.registry.MustRegister(newWebhookGauges(o.Webhooks, o.Now))
+	}
 	if o.Feedback != nil {
 		m.feedback = newFeedback(o.Feedback, o.Now)
 		m.registry.MustRegister(m.feedback)

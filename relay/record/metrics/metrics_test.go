@@ -53,6 +53,13 @@ func optionsOf(queue func(context.Context) (Spool, error)) Options {
 				SecretExpires: noon.Add(time.Hour)}, {Upstream: "other"}}
 		},
 		Now: func() time.Time { return noon }, Version: "v1", GoVersion: "go1",
+		Webhooks: func() []relay.WebhookState {
+			return []relay.WebhookState{
+				{Name: "crm", Requests: make([]uint64, len(relay.WebhookResults()))},
+				{Name: "shop", State: relay.WebhookDisabled, Backlog: 3, Oldest: noon.Add(-time.Hour),
+					Events: 7, Lost: 2, Requests: []uint64{7, 1, 0, 0, 0, 0, 0}},
+			}
+		},
 		Feedback: func() FeedbackState {
 			return FeedbackState{Waiting: 4, Due: 3, Age: 90 * time.Second, Kept: 2, Remembered: 5}
 		},
