@@ -53,14 +53,22 @@ func derived() map[string]string {
 
 		"upstream.NAME.proxy_ca_file": "system CAs",
 
+		"webhook.name":              "required",
+		"webhook.url":               "required",
+		"webhook.secret":            "required",
+		"webhook.events":            "see [webhooks](webhooks.md)",
+		"webhook.batch":             "1",
+		"webhook.concurrency":       "4",
+		"webhook.timeout":           "`20s`",
+		"webhook.disable_after":     "`72h`",
+		"webhook.private_addresses": "`allowed`",
+		"webhook.ca_file":           "system CAs",
+
 		"feedback.listen":       "`127.0.0.1:9126` if there are webhooks",
 		"feedback.webhook.name": "`provider`",
 		"feedback.webhook.path": "`/PROVIDER`",
 
 		"listen.role":             "`mail`",
-		"listen.protocol":         "`smtp`",
-		"listen.accept_mode":      "`accept.mode`",
-		"client.accept_mode":      "`listener`",
 		"feedback.mailbox.name":   "`username`",
 		"feedback.mailbox.port":   "by TLS mode",
 		"feedback.mailbox.tls":    "`implicit`",
@@ -142,7 +150,8 @@ func settingsTables() string {
 
 // lists are the sections of which there may be several.
 func lists() []string {
-	return []string{"listen", "client", "route", "policy", "dkim", "feedback.webhook", "feedback.mailbox"}
+	return []string{"listen", "client", "route", "policy", "dkim", "feedback.webhook", "feedback.mailbox",
+		"webhook"}
 }
 
 // title is the heading of a section.

@@ -43,6 +43,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validatePolicies(report)
 	c.validateFeedback(report)
 	c.validateBounceMail(report)
+	c.validateWebhooks(report)
 }
 
 // checkTags checks one value against the tags of its field.

@@ -26,6 +26,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
+	"mailwhy/cmd/mailwhy/internal/webhookcmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
 )
@@ -90,6 +91,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newDSNCommand(),
 		newHealthCommand(),
 		newFeedbackCommand(),
+		newWebhookCommand(),
 		authcmd.New(authcmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load:  func(file string) (*config.Config, error) { return (&local{file: file}).load() },
@@ -124,6 +126,16 @@ func newFeedbackCommand() *cobra.Command {
 		SendBack: func(err error) error { return &exitError{exitDataErr, err} },
 		Flags:    l.register,
 		Load:     l.load,
+	})
+}
+
+// newWebhookCommand is webhook, which speaks to the relay that runs.
+func newWebhookCommand() *cobra.Command {
+	var l local
+	return webhookcmd.New(webhookcmd.Options{
+		Usage: func(err error) error { return &exitError{exitUsage, err} },
+		Flags: l.register,
+		Load:  l.load,
 	})
 }
 

@@ -17,6 +17,10 @@
 //	POST /feedback/take?webhook=     takes the body as a request to that webhook
 //	POST /feedback/mail              takes the body as bounce mail; a Mailed
 //	POST /feedback/send?webhook=     sends a test message; a Sent
+//	GET  /webhooks                   how those stand to which events are sent, []relay.WebhookState
+//	POST /webhooks/NAME/test         sends a test event; a relay.WebhookTest; 404
+//	POST /webhooks/NAME/replay?since= sends events since a time (RFC 3339) again; a Replayed; 404
+//	POST /webhooks/NAME/enable       lets one that is disabled or waits go on; 404
 //	POST /v1/diagnose                an Explained for a Refusal, or a list of them for a list
 //
 // FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an
@@ -58,7 +62,8 @@ type Control interface {
 	Faults() []string
 }
 
-// Options are what a Server is made of. All are required but Metrics and Feedback.
+// Options are what a Server is made of. All are required but Metrics, Feedback and
+// Webhooks.
 type Options struct {
 	Queue   Queue
 	Control Control
@@ -68,6 +73,7 @@ type Options struct {
 	Metrics http.Handler     // answers GET /metrics; nil: 404
 
 	Feedback Feedback // nil: it is not configured
+	Webhooks Webhooks // nil: there are none, ever
 	// Diagnose is the engine in force, with the operator's own rules.
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
 }
@@ -88,6 +94,7 @@ func New(o Options) *Server {
 	mux.HandleFunc("POST /queue/{action}", s.act)
 	mux.HandleFunc("POST /v1/diagnose", s.diagnose)
 	s.handleFeedback(mux)
+	s.handleWebhooks(mux)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

@@ -50,6 +50,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	if s.o.Feedback != nil {
 		s.feedbackHealth(ctx, &h)
 	}
+	h.Notes = append(h.Notes, s.webhookNotes()...)
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK
 	if !h.OK {

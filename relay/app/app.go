@@ -45,6 +45,7 @@ import (
 	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/metrics"
+	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
@@ -89,11 +90,11 @@ type Relay struct {
 	caps     *accept.Caps
 	mover    accept.Mover
 	astray   chan struct{} // mail may wait for an upstream that its route does not name
-	hurry    chan struct{} // closed when sessions that wait for a verdict should end
 
 	cert   atomic.Pointer[certificate]              // of the front door; nil without
 	tokens atomic.Pointer[map[string]*oauth.Cached] // of OAuth, by the name of the upstream
 
+	webhooks    *webhook.Webhooks
 	spool       *spool.Spool
 	deliveryLog *deliverylog.Log
 	metrics     *metrics.Metrics
@@ -119,7 +120,7 @@ func New(o Options) (*Relay, error) {
 		o.Certificates = http.DefaultTransport
 	}
 	r := &Relay{log: o.Log, fetcher: sns.NewFetcher(o.Certificates), astray: make(chan struct{}, 1),
-		hurry: make(chan struct{}), ready: make(chan struct{})}
+		ready: make(chan struct{})}
 	r.close = sync.OnceValue(r.closeAll)
 	if err := r.open(fit(o.Config, descriptorLimit()), o.Stdout); err != nil {
 		r.Close()
@@ -144,6 +145,10 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 		return err
 	}
 	r.joinEngine()
+	if err := r.webhooks.Open(p.webhooks); err != nil {
+		p.close()
+		return err
+	}
 	r.putInForce(cfg, p)
 	if err := r.openDoor(cfg, p); err != nil {
 		return err
@@ -151,6 +156,7 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	r.admin = admin.New(admin.Options{
 		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
 		Metrics:  r.metrics,
+		Webhooks: r.webhooks,
 		Feedback: r.operated(),
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 	})
@@ -173,7 +179,8 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 		return err
 	}
 	r.metrics = metrics.New(r.metricsOptions())
-	r.record = relay.Recorders{r.metrics, r.deliveryLog}
+	r.webhooks = webhook.New(r.webhookOptions(cfg))
+	r.record = relay.Recorders{r.metrics, r.webhooks, r.deliveryLog}
 	o := SpoolOptions(cfg, r.log)
 	o.Quarantined = r.quarantined
 	if r.spool, err = spool.Open(o); err != nil {
@@ -246,6 +253,8 @@ func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 		Ruling:            r.ruling,
 		Moved:             r.taken,
 		NoticesDue:        r.reporter.Kick,
+		Owe:               r.webhooks.Owe,
+		EntriesDue:        r.webhooks.EntriesDue,
 		Relayed:           r.relayed(),
 	})
 }
@@ -294,6 +303,12 @@ func (r *Relay) closeAll() error {
 	if tokens := r.tokens.Load(); tokens != nil {
 		for _, t := range *tokens {
 			t.Close()
+		}
+	}
+	if r.webhooks != nil {
+		if errHooks := r.webhooks.Close(); errHooks != nil {
+			r.log.Error("cannot close the events for webhooks", "err", errHooks)
+			err = errors.Join(err, errHooks)
 		}
 	}
 	if r.spool != nil {

@@ -36,7 +36,8 @@ func Check(cfg *config.Config) error {
 	}
 	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
 	_, errSign := sign.New(signOptions(cfg, slog.New(slog.DiscardHandler)))
-	errs := []error{errEngine, errTemplates, errTLS, errSign, checkFeedback(cfg)}
+	_, errWebhooks := newEndpoints(cfg)
+	errs := []error{errEngine, errTemplates, errTLS, errSign, checkFeedback(cfg), errWebhooks}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
 		_, err := upstreamOptions(cfg, name)
 		if cfg.Upstream[name].IsAPI() {

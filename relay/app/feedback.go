@@ -69,6 +69,7 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		Count:    r.countReport, Busy: r.Busy,
 		NoticesDue: func() { f.reporter.Kick(); r.reporter.Kick() }, // also a success that the spool owes
+		Owe:        r.webhooks.Owe, EntriesDue: r.webhooks.EntriesDue,
 	})
 	f.reporter = report.New(report.Options{
 		Spool: f.store, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,

@@ -13,6 +13,7 @@ import (
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/internal/returnpath"
 	"mailwhy/relay/lane/policy"
+	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
@@ -31,6 +32,7 @@ type parts struct {
 	tokens   map[string]*oauth.Cached  // of those with OAuth
 	hooks    *hooks
 	paths    *returnpath.Paths // nil: mail keeps its senders
+	webhooks []*webhook.Endpoint
 }
 
 // close closes parts that do not come into force.
@@ -46,7 +48,7 @@ func (p *parts) close() {
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	var errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks,
-		errPaths error
+		errPaths, errWebhooks error
 	if p.engine, errEngine = newEngine(cfg); errEngine == nil {
 		p.policies, errPolicies = NewPolicies(cfg, p.engine)
 	}
@@ -62,8 +64,9 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	p.router, errRoutes = NewRouter(cfg)
 	p.signer, errSign = sign.New(signOptions(cfg, r.log))
 	p.hooks, errHooks = newHooks(cfg, r.fetcher, r.log)
+	p.webhooks, errWebhooks = newEndpoints(cfg)
 	err = errors.Join(errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes,
-		errSign, errHooks, errPaths)
+		errSign, errHooks, errPaths, errWebhooks)
 	if err != nil {
 		p.close()
 	}
@@ -125,6 +128,7 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	}
 	r.cfg.Store(cfg) // before the lanes: mail that comes now has a lane among the new ones
 	r.lanes.set(cfg.Upstream, p.hops)
+	r.webhooks.Set(p.webhooks)
 	r.tokens.Store(&p.tokens) // exchanges under way keep the old ones; a fetch of theirs ends by itself
 }
 
@@ -146,7 +150,8 @@ func (r *Relay) Reload(cfg *config.Config) error {
 	cfg = fit(cfg, descriptorLimit())
 	p, errParts := r.makeParts(cfg)
 	o, errAccess := r.frontOptions(cfg, p)
-	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(listens(cfg), o.Access))
+	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(listens(cfg), o.Access),
+		r.webhooks.Open(p.webhooks))
 	if err == nil {
 		err = r.front.Reload(o)
 	}

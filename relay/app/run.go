@@ -27,6 +27,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	works.Go(func() { r.reporter.Run(working) })
 	works.Go(func() { r.heldReports().Run(working) })
 	r.runFeedback(working, &works)
+	works.Go(func() { r.webhooks.Run(working, r.outboxes()) })
 	r.serveAdmin(working, &works)
 	works.Go(func() { r.serveMetrics(working) })
 	failed := r.serveDoor(&works)
@@ -54,11 +55,9 @@ func (r *Relay) serveDoor(works *sync.WaitGroup) <-chan error {
 }
 
 // drain ends the lanes and the front door side by side, so that both have the whole grace. What the door
-// still takes in is in the spool, for the next start. Sessions that wait for a verdict have half of it: after
-// that their mail is the spool's.
+// still takes in is in the spool, for the next start.
 func (r *Relay) drain(stop context.CancelFunc) {
 	stop()
-	defer time.AfterFunc(r.grace()/2, func() { close(r.hurry) }).Stop()
 	grace, cancel := context.WithTimeout(context.Background(), r.grace())
 	defer cancel()
 	var hooks sync.WaitGroup
@@ -78,6 +77,15 @@ func (r *Relay) heldReports() *report.HeldReports {
 		Spool: r.spool, Record: r.record, Log: r.log, Now: time.Now,
 		HoldFor: func() time.Duration { return r.cfg.Load().DSN.HoldFor },
 	})
+}
+
+// outboxes are where webhooks are owed events.
+func (r *Relay) outboxes() []relay.Outbox {
+	all := []relay.Outbox{r.spool}
+	if r.feedback != nil {
+		all = append(all, r.feedback.store)
+	}
+	return all
 }
 
 // serveAdmin answers on the control socket. Without it mail flows all the same.

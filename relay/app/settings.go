@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,12 +18,14 @@ import (
 	"mailwhy/config/mistake"
 	"mailwhy/config/value"
 	"mailwhy/diagnose"
+	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/lane"
 	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
@@ -292,7 +295,7 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 		a.Networks = append(a.Networks,
 			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders),
 				Lenient: c.Lenient,
-				Auth:    networkAuth(c.Auth), Accept: acceptMode(c.AcceptMode)})
+				Auth:    networkAuth(c.Auth)})
 	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil
@@ -317,17 +320,6 @@ func networkAuth(word string) smtpd.NetworkAuth {
 		return smtpd.AuthAny
 	}
 	return smtpd.AuthTLS
-}
-
-// acceptMode is what happens to mail before its client is answered.
-func acceptMode(word string) smtpd.AcceptMode {
-	switch word {
-	case "queue":
-		return smtpd.AcceptQueue
-	case "try":
-		return smtpd.AcceptTry
-	}
-	return smtpd.AcceptAsListener
 }
 
 // patterns are the configuration's address patterns in the front door's notation.
@@ -382,7 +374,7 @@ func listens(cfg *config.Config) []smtpd.Listen {
 		}
 		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit",
 			Clear: l.TLS == "none", MinTLS: tlsVersion(l.TLSMinVersion), Proxy: l.ProxyProtocol,
-			Bounces: l.Role == "bounces", LMTP: l.Protocol == "lmtp", Accept: acceptMode(l.AcceptMode)})
+			Bounces: l.Role == "bounces"})
 	}
 	return ls
 }
@@ -391,6 +383,32 @@ func listens(cfg *config.Config) []smtpd.Listen {
 func deliveryLogOptions(cfg *config.Config, stdout io.Writer, log *slog.Logger) deliverylog.Options {
 	c := &cfg.DeliveryLog
 	return deliverylog.Options{File: c.File, Out: stdout, Text: c.Format == "text", Log: log}
+}
+
+// webhookOptions are the part of the webhooks, to which events are sent.
+func (r *Relay) webhookOptions(cfg *config.Config) webhook.Options {
+	return webhook.Options{
+		Dir: filepath.Join(cfg.Spool.Dir, "webhook"), Log: r.log, Now: time.Now, Busy: r.Busy,
+		Tell: func(e relay.Event) { r.record.Record(e) },
+		Limits: func() webhook.Limits {
+			s := &r.cfg.Load().WebhookStore
+			return webhook.Limits{Keep: s.Keep, MaxBytes: int64(s.MaxSize)}
+		},
+	}
+}
+
+// newEndpoints makes the webhooks to which events are sent, or says all that is wrong with them.
+func newEndpoints(cfg *config.Config) (list []*webhook.Endpoint, err error) {
+	for i := range cfg.Webhook {
+		w := &cfg.Webhook[i]
+		e, bad := webhook.NewEndpoint(webhook.Settings{
+			Name: w.Name, URL: w.URL, Secrets: reveal(w.Secret), Events: w.Events, Categories: w.Categories,
+			Clients: w.Clients, Batch: w.Batch, Concurrency: w.Concurrency, Timeout: w.Timeout,
+			DisableAfter: w.DisableAfter, Private: w.PrivateAddresses == "allowed", CAFile: w.CAFile,
+		})
+		list, err = append(list, e), errors.Join(err, bad)
+	}
+	return list, err
 }
 
 // newEngine makes the diagnosis engine with the user's rules.

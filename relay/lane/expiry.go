@@ -73,6 +73,7 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 	wait, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var events []relay.Event
+	var owes []relay.Entry
 	err := editor.Edit(wait, id, func(m *relay.Message) (relay.Settlement, bool, error) {
 		events = events[:0]
 		after := append([]relay.Recipient(nil), m.Recipients...)
@@ -85,7 +86,8 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 				events = append(events, relay.AttemptEvent(m, r, now))
 			}
 		}
-		return relay.Settlement{Recipients: after, Owed: owed(p, m, after, now)}, false, nil
+		owes = append(owed(p, m, after, now), l.owe(events)...)
+		return relay.Settlement{Recipients: after, Owed: owes}, false, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, relay.ErrNotFound) {
 		return nil // being offered, or gone meanwhile
@@ -93,8 +95,8 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 	for i := range events {
 		l.o.Record.Record(events[i])
 	}
-	if err == nil && len(events) > 0 {
-		l.o.NoticesDue()
+	if err == nil {
+		l.tellOwed(owes)
 	}
 	return err
 }

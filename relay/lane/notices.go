@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"slices"
 	"time"
 
 	"mailwhy/relay"
@@ -35,6 +36,35 @@ func NoticesFor(p *Policy, m *relay.Message, after []relay.Recipient, now time.T
 // owed are the entries of the outbox that a settlement of m as after leaves, see NoticesFor.
 func owed(p *Policy, m *relay.Message, after []relay.Recipient, now time.Time) []relay.Entry {
 	return relay.NoticeEntries(NoticesFor(p, m, after, now))
+}
+
+// owe are the entries by which webhooks get those of the events of a settlement that they want; these are
+// marked as Owed.
+func (l *Lane) owe(events []relay.Event) (entries []relay.Entry) {
+	if l.o.Owe == nil {
+		return nil
+	}
+	for i := range events {
+		if e := &events[i]; e.Kind != relay.EventRelayed {
+			if entry, ok := l.o.Owe(e); ok {
+				entries = append(entries, entry)
+			}
+		}
+	}
+	return entries
+}
+
+// tellOwed tells those who wait for entries that a settlement has left some.
+func (l *Lane) tellOwed(entries []relay.Entry) {
+	is := func(t relay.Topic) func(relay.Entry) bool {
+		return func(e relay.Entry) bool { return e.Topic == t }
+	}
+	if slices.ContainsFunc(entries, is(relay.TopicReport)) {
+		l.o.NoticesDue()
+	}
+	if slices.ContainsFunc(entries, is(relay.TopicWebhook)) {
+		l.o.EntriesDue()
+	}
 }
 
 // noticeFor says which notice is owed when one recipient goes from before to after. A recipient that was

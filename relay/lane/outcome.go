@@ -45,7 +45,7 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		o.follow(dec.By, refusal{a, d})
 	}
 	o.move(m, now)
-	o.settlement.Owed = owed(&p, m, o.settlement.Recipients, now)
+	o.settlement.Owed = append(owed(&p, m, o.settlement.Recipients, now), l.owe(o.events)...)
 	return o
 }
 

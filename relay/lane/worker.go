@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"mailwhy/diagnose"
@@ -112,9 +111,16 @@ func unreadable(tx *relay.Transaction, err error, now time.Time) []relay.Attempt
 	return as
 }
 
-// release gives a message back unchanged.
+// release ends a lease with the message unchanged.
 func (l *Lane) release(lm *leased) {
-	if err := lm.Release(); err != nil {
+	var err error
+	if r, ok := l.o.Spool.(relay.Releaser); ok {
+		err = r.Release(lm.token)
+	} else {
+		err = l.o.Spool.Settle(context.Background(), lm.token,
+			relay.Settlement{Recipients: lm.tx.Message.Recipients})
+	}
+	if err != nil {
 		l.o.Log.Warn("cannot give a message back to the spool", "lane", l.o.Name, "id", lm.tx.Message.ID,
 			"err", err)
 	}
@@ -123,15 +129,10 @@ func (l *Lane) release(lm *leased) {
 // settle stores an outcome, and only then records its events.
 func (l *Lane) settle(lm *leased, o *outcome) {
 	// No deadline: the worker holds on to an outcome until it can be written, and takes no other work.
-	err := lm.Settle(context.Background(), o.settlement)
+	err := l.o.Spool.Settle(context.Background(), lm.token, o.settlement)
 	if err != nil {
 		l.o.Log.Error("cannot settle an outcome", "lane", l.o.Name, "id", lm.tx.Message.ID, "err", err)
-		if !lm.offer {
-			return
-		}
-		// The session is told to send the message again. What the upstream took is relayed all the same.
-		o.events = slices.DeleteFunc(o.events,
-			func(e relay.Event) bool { return e.Kind != relay.EventRelayed })
+		return
 	}
 	if l.o.Relayed != nil && handedOver(lm, o) {
 		after := *lm.tx.Message
@@ -141,12 +142,10 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 	for i := range o.events {
 		l.o.Record.Record(o.events[i])
 	}
-	if err == nil && o.moved > 0 {
+	if o.moved > 0 {
 		l.o.Moved(o.to.Upstream, o.moved)
 	}
-	if err == nil && len(o.settlement.Owed) > 0 {
-		l.o.NoticesDue()
-	}
+	l.tellOwed(o.settlement.Owed)
 }
 
 // handedOver reports whether an attempt handed the message over for a recipient, or may have, or put an end

@@ -48,6 +48,7 @@ func (p *Processor) effect(r *recall.Report, source *Source, m *match) *recall.E
 			Due: p.o.Now().Add(p.o.Settings().Collect),
 		}
 	}
+	f.Owed = p.owe(f.Told.Event(m.message))
 	return f
 }
 

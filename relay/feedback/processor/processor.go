@@ -28,6 +28,10 @@ type Options struct {
 
 	Count      func(Counted) // hears what became of each report, for metrics; optional
 	NoticesDue func()        // called when notices are owed; optional
+	// Owe says what webhooks are owed of what came back. EntriesDue is called after an effect that left such
+	// entries in the Store. Both are optional, and go together.
+	Owe        relay.Owe
+	EntriesDue func()
 	// Busy reports whether there is mail to relay: what came back then takes a tenth of a processor at most.
 	// Optional.
 	Busy func() bool
@@ -306,7 +310,11 @@ func (p *Processor) conclude(w *work, outcome recall.Outcome) {
 		if at := w.match.relayedAt(); !at.IsZero() {
 			c.Delay = max(0, told.Attempt.Time.Sub(at))
 		}
-		p.record(told.Event(w.match.message))
+		e := told.Event(w.match.message)
+		if e.Owed = len(w.change.Effect.Owed) > 0; e.Owed {
+			p.o.EntriesDue()
+		}
+		p.record(e)
 		if outcome == recall.OutcomeOwed {
 			p.o.NoticesDue()
 		}
@@ -328,7 +336,24 @@ func (p *Processor) conclude(w *work, outcome recall.Outcome) {
 
 // record hands an event to the recorders.
 func (p *Processor) record(e relay.Event) {
-	if e.Kind != relay.EventDelivered || p.o.Settings().Delivered {
+	if p.recorded(e.Kind) {
 		p.o.Record.Record(e)
 	}
+}
+
+// recorded reports whether such events are recorded.
+func (p *Processor) recorded(kind relay.EventKind) bool {
+	return kind != relay.EventDelivered || p.o.Settings().Delivered
+}
+
+// owe are the entries by which webhooks get an event.
+func (p *Processor) owe(e relay.Event) []relay.Entry {
+	if p.o.Owe == nil || !p.recorded(e.Kind) {
+		return nil
+	}
+	entry, ok := p.o.Owe(&e)
+	if !ok {
+		return nil
+	}
+	return []relay.Entry{entry}
 }

@@ -38,6 +38,8 @@ type Effect struct {
 	Weak bool
 	// Notice is owed if the recipient comes to State by this event; nil: none is.
 	Notice *relay.Notice
+	// Owed are entries that are owed if the event is told, whatever state the recipient comes to.
+	Owed []relay.Entry
 }
 
 // Outcome is what a change did.
@@ -204,13 +206,22 @@ func (t *tx) tell(k *known, key []byte, f *Effect) (Outcome, error) {
 	_, err = t.Exec("INSERT INTO outcome (message, recipient, state, kinds) VALUES (?1,?2,?3,?4)"+
 		" ON CONFLICT DO UPDATE SET state=?3, kinds=?4", message, int64(f.Told.Recipient), string(o.state),
 		strings.Join(o.kinds, " "))
+	for _, e := range f.Owed {
+		if err == nil {
+			err = t.owe(message, e, body)
+		}
+	}
 	if err != nil || !moved || f.Notice == nil {
 		return OutcomeTold, err
 	}
-	e := f.Notice.Entry()
-	_, err = t.Exec("INSERT INTO owed (message, topic, key, due, payload, told) VALUES (?,?,?,?,?,?)"+
-		" ON CONFLICT DO NOTHING", message, string(e.Topic), e.Key, nanos(e.Due), payload(e), body)
-	return OutcomeOwed, err
+	return OutcomeOwed, t.owe(message, f.Notice.Entry(), body)
+}
+
+// owe adds an entry to the outbox; told is what it is owed for.
+func (t *tx) owe(message int64, e relay.Entry, told []byte) error {
+	_, err := t.Exec("INSERT INTO owed (message, topic, key, due, payload, told) VALUES (?,?,?,?,?,?)"+
+		" ON CONFLICT DO NOTHING", message, string(e.Topic), e.Key, nanos(e.Due), payload(e), told)
+	return err
 }
 
 // toldBefore reports whether an event was told of the message, or says what was told already: that a
