@@ -23,7 +23,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 		c.Listen = []Listen{{Address: "127.0.0.1:2525"}}
 	}
 	for i := range c.Listen {
-		c.Listen[i].complete(&c.TLS)
+		c.Listen[i].complete(&c.TLS, &c.Accept)
 	}
 	if len(c.Client) == 0 {
 		c.Client = []Client{{Name: "local", Networks: loopback()}}
@@ -105,7 +105,7 @@ func loopback() []netip.Prefix {
 }
 
 // complete fills in the defaults of a listener. With a certificate it offers STARTTLS.
-func (l *Listen) complete(t *TLS) {
+func (l *Listen) complete(t *TLS, a *Accept) {
 	if l.TLS == "" {
 		l.TLS = "none"
 		if t.CertFile != "" {
@@ -113,6 +113,11 @@ func (l *Listen) complete(t *TLS) {
 		}
 	}
 	setDefault(&l.Role, "mail")
+	setDefault(&l.Protocol, "smtp")
+	if a.Mode == modeTry && l.Role != roleBounces {
+		setDefault(&l.AcceptMode, modeTry)
+	}
+	setDefault(&l.AcceptMode, "queue")
 	if l.TLSMinVersion == "" {
 		l.TLSMinVersion = t.MinVersion
 	}
@@ -123,6 +128,7 @@ func (l *Listen) complete(t *TLS) {
 
 // complete fills in the defaults of a client.
 func (cl *Client) complete() {
+	setDefault(&cl.AcceptMode, "listener")
 	if cl.Auth == "" {
 		cl.Auth = "tls"
 		if cl.Lenient {

@@ -42,6 +42,7 @@ type Config struct {
 
 	Listen      []Listen             `toml:"listen"`
 	Client      []Client             `toml:"client"`
+	Accept      Accept               `toml:"accept"`
 	Access      Access               `toml:"access"`
 	Content     Content              `toml:"content"`
 	DKIM        []DKIM               `toml:"dkim"`
@@ -81,6 +82,18 @@ type Listen struct {
 	// Role is what the listener is for. One for bounces takes mail to our own return paths only, from
 	// anybody, and relays nothing.
 	Role string `toml:"role" oneof:"mail bounces"`
+	// Protocol lmtp gives a reply to the content for each recipient (RFC 2033).
+	Protocol string `toml:"protocol" oneof:"smtp lmtp"`
+	// AcceptMode is accept.mode by default.
+	AcceptMode string `toml:"accept_mode" oneof:"queue try"`
+}
+
+// Accept is what happens to mail before its client is answered.
+type Accept struct {
+	// Mode queue stores mail; try offers it to its upstream first, and tells the client the verdict.
+	Mode string `toml:"mode" oneof:"queue try"`
+	// TryFor is how long a client waits at most for the verdict, from the end of its content.
+	TryFor time.Duration `toml:"try_for" min:"100ms" max:"5m"`
 }
 
 // Client is a named group of networks that may send mail without authentication.
@@ -93,6 +106,8 @@ type Client struct {
 	// Auth is how it can authenticate: as a user with TLS, as a user also in clear, or with any password. It
 	// is clear by default if Lenient, else tls.
 	Auth string `toml:"auth" oneof:"tls clear any"`
+	// AcceptMode is that of the listener by default.
+	AcceptMode string `toml:"accept_mode" oneof:"listener queue try"`
 }
 
 // Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain"
@@ -308,6 +323,7 @@ type Metrics struct {
 func Default() *Config {
 	return &Config{
 		ShutdownGrace: 8 * time.Second,
+		Accept:        Accept{Mode: "queue", TryFor: 10 * time.Second},
 		SMTPD: SMTPD{
 			MaxConnections:          1000,
 			MaxConnectionsPerClient: 500,

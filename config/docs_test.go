@@ -69,6 +69,9 @@ func derived() map[string]string {
 		"feedback.webhook.path": "`/PROVIDER`",
 
 		"listen.role":             "`mail`",
+		"listen.protocol":         "`smtp`",
+		"listen.accept_mode":      "`accept.mode`",
+		"client.accept_mode":      "`listener`",
 		"feedback.mailbox.name":   "`username`",
 		"feedback.mailbox.port":   "by TLS mode",
 		"feedback.mailbox.tls":    "`implicit`",

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"mailwhy/config/value"
 )
 
 // validateFront checks the listeners and who may use them. Together they must not make an open relay.
@@ -27,6 +30,7 @@ func (c *Config) validateFront(report reportFunc) {
 		}
 	}
 	c.validateClients(exposed, report)
+	c.warnPatience()
 	for name, list := range map[string][]string{
 		"allow_senders": c.Access.AllowSenders, "deny_senders": c.Access.DenySenders,
 		"allow_recipients": c.Access.AllowRecipients, "deny_recipients": c.Access.DenyRecipients,
@@ -45,6 +49,25 @@ func (c *Config) validateFront(report reportFunc) {
 			"")
 	}
 }
+
+// patience is how long the least patient of the known clients wait for the reply to a content: Swift Mailer
+// sends it again then.
+const patience = 30 * time.Second
+
+// warnPatience warns of a verdict that comes when clients have given up.
+func (c *Config) warnPatience() {
+	tries := c.Accept.Mode == modeTry ||
+		slices.ContainsFunc(c.Listen, func(l Listen) bool { return l.AcceptMode == modeTry }) ||
+		slices.ContainsFunc(c.Client, func(cl Client) bool { return cl.AcceptMode == modeTry })
+	if tries && c.Accept.TryFor >= patience {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("accept.try_for is %s, and some applications give up "+
+			"after %s and send their mail again; 10s is a good value", value.FormatDuration(c.Accept.TryFor),
+			value.FormatDuration(patience)))
+	}
+}
+
+// modeTry is the value of accept.mode that offers mail first.
+const modeTry = "try"
 
 // CheckUsers returns an error if there are users who can never authenticate, since AUTH is not offered
 // without TLS. It is not a mistake to Load, since the rest of the relay works.
@@ -89,6 +112,14 @@ func (l *Listen) validate(path string, certificate bool, report reportFunc) {
 	} else if !validListenAddress(l.Address) {
 		report(path+".address", fmt.Sprintf("%q is not an address to listen on", l.Address),
 			`write "127.0.0.1:2525", "[::1]:2525", ":2525" for all addresses, or "unix:/path"`)
+	}
+	if _, port, _ := net.SplitHostPort(l.Address); l.Protocol == "lmtp" && port == "25" {
+		report(path+".protocol", "is lmtp on port 25, which is that of SMTP",
+			"choose another port, such as 24 (RFC 2033, 5)")
+	}
+	if l.Role == roleBounces && l.AcceptMode == modeTry {
+		report(path+".accept_mode", "is try, but role is bounces: that mail goes to no upstream",
+			"leave it out")
 	}
 	if l.TLS != "none" && !certificate {
 		report(path+".tls", fmt.Sprintf("is %q, but there is no certificate", l.TLS),

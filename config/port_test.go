@@ -29,3 +29,17 @@ func TestPortAgainstTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestPatienceWarning: who has applications wait longer than some of them do is told so, and nobody else.
+func TestPatienceWarning(t *testing.T) {
+	for env, want := range map[string]bool{
+		"MAILWHY_ACCEPT_MODE=try": false, "MAILWHY_ACCEPT_TRY_FOR=1m": false,
+		"MAILWHY_ACCEPT_MODE=try MAILWHY_ACCEPT_TRY_FOR=1m": true,
+	} {
+		c := mustLoad(t, Source{Env: append(strings.Fields(env), "MAILWHY_UPSTREAM=smtp://mail.example.com")})
+		about := func(w string) bool { return strings.HasPrefix(w, "accept.try_for is 1m,") }
+		if got := slices.ContainsFunc(c.Warnings, about); got != want {
+			t.Errorf("%s: warnings %q", env, c.Warnings)
+		}
+	}
+}

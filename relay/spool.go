@@ -93,6 +93,31 @@ type Releaser interface {
 	Release(t Token) error
 }
 
+// Stager is the add-on of a Spool that takes a message in two steps: its content comes first, and whether the
+// message is to be stored at all is decided later.
+type Stager interface {
+	// Stage reads the content of m and sets m.Size. Nothing of it is durable, and nothing is left of it when
+	// the store was opened again. The limits of the spool hold for a content only where it takes room on the
+	// disk. Errors are Put's. Whoever has the result must call its Discard.
+	Stage(ctx context.Context, m *Message, content io.Reader) (Staged, error)
+}
+
+// Staged is a message at hand that is not stored. Its methods may be called from several goroutines, but Put
+// and Discard only by one at a time.
+type Staged interface {
+	// Content opens the content, any number of times, until Discard.
+	Content() (io.ReadCloser, error)
+	// Put stores the message durably as Spool.Put does, with the recipients, the lane and what is owed of s,
+	// as one transaction; where s.Lane is "" the lane is the message's. If leaseFor is above zero the message
+	// is leased to the caller from its first moment on, for so long, and to nobody else. A message for which
+	// nothing waits is not stored, which is no error.
+	//
+	// The errors are Spool.Put's: nothing was stored then. After ErrFull it may be called again.
+	Put(ctx context.Context, s Settlement, leaseFor time.Duration) (Token, error)
+	// Discard drops what was staged, unless it was stored. A second call does nothing.
+	Discard()
+}
+
 // Watcher is the add-on of a Spool that tells of messages which a lane cannot know of, because somebody else
 // brought them.
 type Watcher interface {

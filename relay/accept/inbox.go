@@ -30,20 +30,34 @@ type Inbox struct {
 	Wake   func(lane string)
 	Record relay.Recorder
 	Now    func() time.Time
+	Trying *Try // for Try alone
 }
 
 // Accept stores m durably, and only then returns nil: the caller may answer 250. It returns relay.ErrNoRoute
 // for mail that no upstream may send, and else Spool.Put's errors.
 func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader) error {
+	parts, err := in.parts(m)
+	if err != nil {
+		return err
+	}
+	return in.store(ctx, parts, content)
+}
+
+// parts are the messages of a mail that was just received, due at once.
+func (in *Inbox) parts(m *relay.Message) ([]part, error) {
 	for i := range m.Recipients {
 		m.Recipients[i].State = relay.Queued
 		m.Recipients[i].NextAttempt = m.Arrived
 	}
 	routes, err := in.routes(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	parts := in.part(m, routes)
+	return in.part(m, routes), nil
+}
+
+// store stores the messages of a mail, the first of which has its id, and tells of them.
+func (in *Inbox) store(ctx context.Context, parts []part, content io.Reader) error {
 	stored := make([]*relay.Message, len(parts))
 	for i := range parts {
 		stored[i] = parts[i].message
@@ -51,20 +65,28 @@ func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader
 	if err := in.Spool.Put(ctx, stored, content); err != nil {
 		return err
 	}
-	m.Size = stored[0].Size
-	now := in.Now()
 	for _, p := range parts {
-		for i, route := range p.routes {
-			e := relay.AcceptedEvent(p.message, i, route.Rule, route.Reason, now)
-			e.Changed = m.Changed // complete only since the content was read
-			in.Record.Record(e)
-		}
+		p.message.Changed = stored[0].Changed // complete only since the content was read
+		in.recordAccepted(p, func(int) bool { return false })
 	}
 	for _, p := range parts {
 		in.Taken(p.message.Lane, len(p.routes))
 		in.Wake(p.message.Lane)
 	}
 	return nil
+}
+
+// recordAccepted records that the recipients of a message were accepted, but for those to be left out.
+func (in *Inbox) recordAccepted(p part, without func(i int) bool) {
+	now, first := in.Now(), p.message.ID == p.message.MailID()
+	for i, route := range p.routes {
+		if without(i) {
+			continue
+		}
+		e := relay.AcceptedEvent(p.message, i, route.Rule, route.Reason, now)
+		e.First, first = first, false
+		in.Record.Record(e)
+	}
 }
 
 // routes are those of the recipients.

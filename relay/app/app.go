@@ -90,6 +90,7 @@ type Relay struct {
 	caps     *accept.Caps
 	mover    accept.Mover
 	astray   chan struct{} // mail may wait for an upstream that its route does not name
+	hurry    chan struct{} // closed when sessions that wait for a verdict should end
 
 	cert   atomic.Pointer[certificate]              // of the front door; nil without
 	tokens atomic.Pointer[map[string]*oauth.Cached] // of OAuth, by the name of the upstream
@@ -120,7 +121,7 @@ func New(o Options) (*Relay, error) {
 		o.Certificates = http.DefaultTransport
 	}
 	r := &Relay{log: o.Log, fetcher: sns.NewFetcher(o.Certificates), astray: make(chan struct{}, 1),
-		ready: make(chan struct{})}
+		hurry: make(chan struct{}), ready: make(chan struct{})}
 	r.close = sync.OnceValue(r.closeAll)
 	if err := r.open(fit(o.Config, descriptorLimit()), o.Stdout); err != nil {
 		r.Close()

@@ -47,7 +47,17 @@ func (r *Relay) openDoor(cfg *config.Config, p parts) error {
 func (r *Relay) inbox() *accept.Inbox {
 	return &accept.Inbox{
 		Spool: r.spool, Ways: &r.ways, Record: r.record, Now: time.Now, Taken: r.taken, Wake: r.wake,
+		Trying: &accept.Try{
+			Spool: r.spool, Offer: r.offer, Hurry: r.hurry,
+			For: func() time.Duration { return r.cfg.Load().Accept.TryFor },
+		},
 	}
+}
+
+// offer hands a message to the lane of an upstream while its session waits.
+func (r *Relay) offer(ctx context.Context, name string, o *accept.Offer) bool {
+	h := r.lanes.get(name)
+	return h != nil && h.lane.Offer(ctx, o)
 }
 
 // frontOptions are the front door's options, with the parts that were made for them.
@@ -65,9 +75,14 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
 		return inbox.Accept(ctx, m, mended)
 	}
+	try := func(ctx context.Context, m *relay.Message, mended io.Reader,
+		each bool) ([]relay.Recipient, error) {
+		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
+		return inbox.Try(ctx, m, mended, each)
+	}
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
-		Accept: take, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
+		Accept: take, Try: try, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
 		Capabilities: r.lanes.capabilities, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
 		Domain:            cfg.Content.DefaultDomain, Mend: mender.Mend,

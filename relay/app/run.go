@@ -55,9 +55,11 @@ func (r *Relay) serveDoor(works *sync.WaitGroup) <-chan error {
 }
 
 // drain ends the lanes and the front door side by side, so that both have the whole grace. What the door
-// still takes in is in the spool, for the next start.
+// still takes in is in the spool, for the next start. Sessions that wait for a verdict have half of it: after
+// that their mail is the spool's.
 func (r *Relay) drain(stop context.CancelFunc) {
 	stop()
+	defer time.AfterFunc(r.grace()/2, func() { close(r.hurry) }).Stop()
 	grace, cancel := context.WithTimeout(context.Background(), r.grace())
 	defer cancel()
 	var hooks sync.WaitGroup

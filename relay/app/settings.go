@@ -295,7 +295,7 @@ func accessOf(cfg *config.Config) (smtpd.Access, error) {
 		a.Networks = append(a.Networks,
 			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders),
 				Lenient: c.Lenient,
-				Auth:    networkAuth(c.Auth)})
+				Auth:    networkAuth(c.Auth), Accept: acceptMode(c.AcceptMode)})
 	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil
@@ -320,6 +320,17 @@ func networkAuth(word string) smtpd.NetworkAuth {
 		return smtpd.AuthAny
 	}
 	return smtpd.AuthTLS
+}
+
+// acceptMode is what happens to mail before its client is answered.
+func acceptMode(word string) smtpd.AcceptMode {
+	switch word {
+	case "queue":
+		return smtpd.AcceptQueue
+	case "try":
+		return smtpd.AcceptTry
+	}
+	return smtpd.AcceptAsListener
 }
 
 // patterns are the configuration's address patterns in the front door's notation.
@@ -374,7 +385,7 @@ func listens(cfg *config.Config) []smtpd.Listen {
 		}
 		ls = append(ls, smtpd.Listen{Network: network, Addr: addr, TLS: l.TLS == "implicit",
 			Clear: l.TLS == "none", MinTLS: tlsVersion(l.TLSMinVersion), Proxy: l.ProxyProtocol,
-			Bounces: l.Role == "bounces"})
+			Bounces: l.Role == "bounces", LMTP: l.Protocol == "lmtp", Accept: acceptMode(l.AcceptMode)})
 	}
 	return ls
 }

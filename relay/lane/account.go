@@ -155,6 +155,16 @@ func (a *Account) connect(l *Lane) bool {
 	return true
 }
 
+// hasFree reports whether a connection is free.
+func (a *Account) hasFree() bool {
+	if a == nil {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.open < a.connections
+}
+
 // disconnect gives a connection of a lane back.
 func (a *Account) disconnect(l *Lane) {
 	if a == nil {

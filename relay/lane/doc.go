@@ -13,6 +13,9 @@
 //	note       signal.go   handles what the attempt says beyond its own message: a limit, our account
 //	pause      outage.go   stops the lane while the upstream is unreachable or refuses us, and probes it
 //
+// A message may also come from the session that brought it, before it is stored (offer.go): it takes the same
+// way from the work channel on, and its session settles it, or is given it back.
+//
 // What always holds:
 //   - One goroutine owns the lane's state; workers talk to it through signals.
 //   - A connection's outcome is settled before its next content is sent, so a crash duplicates at most one

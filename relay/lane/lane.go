@@ -66,6 +66,7 @@ const (
 	leaseFor    = 15 * time.Minute // extended while an exchange lasts
 	leaseRenew  = 5 * time.Minute
 	lookAgain   = time.Minute     // longest wait, whatever the clocks say
+	fillAgain   = time.Second     // after the spool could not be read
 	maxWaiting  = 1024            // most messages leased ahead of a connection
 	drainMargin = 2 * time.Second // beyond the upstream's own grace, for the settlement
 )
@@ -78,13 +79,16 @@ type Lane struct {
 	kick    chan struct{}
 	signals chan signal
 	work    chan *leased // leased, waiting for a connection
+	offers  chan Offer
+	over    chan struct{} // closed when no more offers are taken
 	state   atomic.Pointer[relay.LaneState]
 	halted  atomic.Bool  // workers take no further work
 	more    atomic.Bool  // the spool may have more that is due than was leased
 	low     atomic.Int32 // ... which is leased when so few messages wait for a connection
 
 	// The rest belongs to Run's goroutine.
-	out      map[relay.Token]*leased // leased and not yet settled
+	out      map[relay.Token]*leased // leased or offered, and not yet settled
+	offered  []Offer                 // handed in, for the next step
 	reported map[string]time.Time    // when the operator last heard of a state, by state and reason
 	draining bool
 	workers  int
@@ -98,12 +102,15 @@ type Lane struct {
 	later    int    // of these, being postponed
 	outage   outage
 	next     time.Time // when the earliest message not leased is due
+	failed   time.Time // when the spool could not be read
 	renewed  time.Time
 }
 
-// leased is one leased message on its way.
+// leased is one message on its way: a leased one, or one that was handed in by Offer.
 type leased struct {
-	token   relay.Token
+	holder
+	token   relay.Token // of its own, and of the lease if it is leased
+	offer   bool
 	seq     uint64 // in the order of leasing
 	tx      relay.Transaction
 	account *Account // that granted it
@@ -134,6 +141,8 @@ func New(o Options) *Lane {
 		kick:     make(chan struct{}, 1),
 		signals:  make(chan signal, 256),
 		work:     make(chan *leased, maxWaiting),
+		offers:   make(chan Offer),
+		over:     make(chan struct{}),
 		out:      map[relay.Token]*leased{},
 		reported: map[string]time.Time{},
 	}
@@ -166,6 +175,8 @@ func (l *Lane) Run(ctx context.Context, grace time.Duration) {
 		case <-ctx.Done():
 		case <-timer.C:
 		case <-l.kick:
+		case o := <-l.offers:
+			l.gatherOffers(o)
 		case s := <-l.signals:
 			l.note(s)
 			l.noteAll()
@@ -189,8 +200,10 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 		l.account.leave(l)
 		l.sweep(ctx, now, s.Policy)
 		wait = l.probe(ctx, now, s)
+		l.takeOffers(now)
 	} else {
 		wait = min(wait, l.fill(ctx, now), l.doubt(now))
+		l.takeOffers(now)
 		l.startWorkers(ctx)
 	}
 	l.noteFullSpeed(now)
@@ -209,6 +222,9 @@ func (l *Lane) share() {
 
 // fill leases due messages while there is room, and returns how long until there may be more.
 func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
+	if since := now.Sub(l.failed); since >= 0 && since < fillAgain {
+		return fillAgain - since
+	}
 	for {
 		want := l.ahead() - len(l.work)
 		n, wait := l.pace.room(now, min(want, maxWaiting-l.later))
@@ -229,7 +245,8 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 			if ctx.Err() == nil {
 				l.o.Log.Error("cannot read the spool", "lane", l.o.Name, "err", err)
 			}
-			return time.Second
+			l.failed = now
+			return fillAgain
 		}
 		l.next = next
 		taken := 0
@@ -266,9 +283,9 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 
 // take queues a message for a connection, or postpones it while its sender's mail waits. It reports whether
 // the message will be offered.
-func (l *Lane) take(lease *relay.Lease, now time.Time) bool {
-	m := lease.Message
-	lm := &leased{token: lease.Token, account: l.account,
+func (l *Lane) take(le *relay.Lease, now time.Time) bool {
+	m := le.Message
+	lm := &leased{token: le.Token, account: l.account, holder: &lease{l.o.Spool, le.Token, m},
 		tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
 	policy := l.o.Settings().Policy
 	for i := range m.Recipients {
@@ -300,13 +317,7 @@ func farAway(r *relay.Recipient, now time.Time, p *Policy) bool {
 
 // startWorkers starts as many workers as there is work and room for.
 func (l *Lane) startWorkers(ctx context.Context) {
-	limit := l.pace.limit
-	if l.outage.canary {
-		limit = 1
-	}
-	if l.pace.crowdedAt(l.o.Now()) {
-		limit = min(limit, l.workers)
-	}
+	limit := l.connections()
 	for n := len(l.work); n > 0 && l.workers < limit; n-- {
 		if !l.account.connect(l) {
 			return
@@ -315,6 +326,18 @@ func (l *Lane) startWorkers(ctx context.Context) {
 		go l.worker(ctx, l.account)
 	}
 	l.account.leave(l)
+}
+
+// connections is how many the lane may have now.
+func (l *Lane) connections() int {
+	limit := l.pace.limit
+	if l.outage.canary {
+		limit = 1
+	}
+	if l.pace.crowdedAt(l.o.Now()) {
+		limit = min(limit, l.workers)
+	}
+	return limit
 }
 
 // ended says that a leased message is no longer under way, and whether it was offered.
@@ -329,18 +352,21 @@ func (l *Lane) renewLeases(ctx context.Context, now time.Time) {
 		return
 	}
 	l.renewed = now
-	for token := range l.out {
-		if err := l.o.Spool.Extend(ctx, token, leaseFor); err != nil && ctx.Err() == nil {
+	for _, lm := range l.out {
+		if err := lm.Extend(ctx, leaseFor); err != nil && ctx.Err() == nil {
 			l.o.Log.Warn("cannot extend a lease", "lane", l.o.Name, "err", err)
 		}
 	}
 }
 
-// drain waits for the exchanges under way; the end of ctx has asked them to finish. Their outcomes are
-// settled as usual.
+// drain gives back what was not begun, and waits for the exchanges under way; the end of ctx has asked them
+// to finish. Their outcomes are settled as usual.
 func (l *Lane) drain(grace time.Duration) {
 	l.draining = true
 	l.halted.Store(true)
+	close(l.over)
+	l.takeOffers(l.o.Now())
+	l.giveBack()
 	deadline := time.NewTimer(grace + drainMargin)
 	defer deadline.Stop()
 	for l.workers > 0 || l.later > 0 {

@@ -254,7 +254,7 @@ func (b *bench) run(t *testing.T) (stop func()) {
 		Spool:    b.spool,
 		Upstream: to,
 		Settings: func() Settings { return b.settings },
-		Diagnose: b.meaning,
+		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return b.meaning(s) },
 		Record:   b.log,
 		Log:      slog.New(slog.NewTextHandler(b.logged, nil)),
 		Now:      b.now,

@@ -219,12 +219,17 @@ func (l *Lane) giveBack() {
 	for {
 		select {
 		case lm := <-l.work:
-			delete(l.out, lm.token)
-			l.ended(lm, l.o.Now(), false)
-			l.senders.ended(senderOf(&lm.tx), lm.token, l.o.Now())
-			l.release(lm)
+			l.dismiss(lm, l.o.Now())
 		default:
 			return
 		}
 	}
+}
+
+// dismiss returns a message that was not begun.
+func (l *Lane) dismiss(lm *leased, now time.Time) {
+	delete(l.out, lm.token)
+	l.ended(lm, now, false)
+	l.senders.ended(senderOf(&lm.tx), lm.token, now)
+	l.release(lm)
 }

@@ -140,10 +140,13 @@ func (l *Lane) sift(now time.Time) {
 	for range len(l.work) {
 		select {
 		case lm := <-l.work:
-			if until, waits := l.senders.hold(senderOf(&lm.tx), lm.token, now); waits {
+			switch until, waits := l.senders.hold(senderOf(&lm.tx), lm.token, now); {
+			case waits && lm.offer:
+				l.dismiss(lm, now)
+			case waits:
 				l.ended(lm, now, false)
 				l.postpone(lm, until)
-			} else {
+			default:
 				l.work <- lm // there is room: it was just taken out, and only this goroutine adds
 			}
 		default:
@@ -166,7 +169,7 @@ func (l *Lane) postpone(lm *leased, until time.Time) {
 			after[i].NextAttempt = earlier(until, m.Arrived.Add(policy.Expiry))
 		}
 		set := relay.Settlement{Recipients: after, Owed: owed(&policy, m, after, now)}
-		if err := l.o.Spool.Settle(context.Background(), lm.token, set); err != nil {
+		if err := lm.Settle(context.Background(), set); err != nil {
 			l.o.Log.Error("cannot postpone a message", "lane", l.o.Name, "id", m.ID, "err", err)
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"mailwhy/diagnose"
@@ -111,16 +112,9 @@ func unreadable(tx *relay.Transaction, err error, now time.Time) []relay.Attempt
 	return as
 }
 
-// release ends a lease with the message unchanged.
+// release gives a message back unchanged.
 func (l *Lane) release(lm *leased) {
-	var err error
-	if r, ok := l.o.Spool.(relay.Releaser); ok {
-		err = r.Release(lm.token)
-	} else {
-		err = l.o.Spool.Settle(context.Background(), lm.token,
-			relay.Settlement{Recipients: lm.tx.Message.Recipients})
-	}
-	if err != nil {
+	if err := lm.Release(); err != nil {
 		l.o.Log.Warn("cannot give a message back to the spool", "lane", l.o.Name, "id", lm.tx.Message.ID,
 			"err", err)
 	}
@@ -129,10 +123,15 @@ func (l *Lane) release(lm *leased) {
 // settle stores an outcome, and only then records its events.
 func (l *Lane) settle(lm *leased, o *outcome) {
 	// No deadline: the worker holds on to an outcome until it can be written, and takes no other work.
-	err := l.o.Spool.Settle(context.Background(), lm.token, o.settlement)
+	err := lm.Settle(context.Background(), o.settlement)
 	if err != nil {
 		l.o.Log.Error("cannot settle an outcome", "lane", l.o.Name, "id", lm.tx.Message.ID, "err", err)
-		return
+		if !lm.offer {
+			return
+		}
+		// The session is told to send the message again. What the upstream took is relayed all the same.
+		o.events = slices.DeleteFunc(o.events,
+			func(e relay.Event) bool { return e.Kind != relay.EventRelayed })
 	}
 	if l.o.Relayed != nil && handedOver(lm, o) {
 		after := *lm.tx.Message
@@ -142,10 +141,12 @@ func (l *Lane) settle(lm *leased, o *outcome) {
 	for i := range o.events {
 		l.o.Record.Record(o.events[i])
 	}
-	if o.moved > 0 {
+	if err == nil && o.moved > 0 {
 		l.o.Moved(o.to.Upstream, o.moved)
 	}
-	l.tellOwed(o.settlement.Owed)
+	if err == nil {
+		l.tellOwed(o.settlement.Owed)
+	}
 }
 
 // handedOver reports whether an attempt handed the message over for a recipient, or may have, or put an end

@@ -37,6 +37,7 @@ type Network struct {
 	// and HELO without a name, and content whose lines end in LF.
 	Lenient bool
 	Auth    NetworkAuth
+	Accept  AcceptMode
 }
 
 // NetworkAuth is what the clients of a network can do to authenticate.
@@ -66,6 +67,8 @@ type Listen struct {
 	Clear   bool   // STARTTLS is not offered, even with a certificate
 	MinTLS  uint16 // lowest version of TLS; 0 means that of Options.TLS
 	Bounces bool   // it takes bounce mail of anybody, and relays nothing; see Bounces
+	LMTP    bool   // it speaks LMTP (RFC 2033): a reply to the content for each recipient
+	Accept  AcceptMode
 	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is trusted.
 	Proxy []netip.Prefix
 }

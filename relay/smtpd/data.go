@@ -43,9 +43,12 @@ func (s *session) Data(io.Reader) error {
 		return s.contentReply(err)
 	}
 	body.storing = true
-	err = s.options.Accept(s.server.ctx, m,
-		io.MultiReader(strings.NewReader(trace), bytes.NewReader(head), content))
-	return s.conclude(m, body, err)
+	whole := io.MultiReader(strings.NewReader(trace), bytes.NewReader(head), content)
+	if !s.tries() {
+		return s.conclude(m, body, nil, s.options.Accept(s.server.ctx, m, whole))
+	}
+	after, err := s.options.Try(s.server.ctx, m, whole, s.listen.LMTP)
+	return s.conclude(m, body, after, err)
 }
 
 // message is the message of the open transaction, before its content is read.
@@ -76,16 +79,17 @@ func describe(m *relay.Message, f *facts) {
 	m.DKIM, m.StatusReport, m.Headers = f.dkim, f.report, f.kept
 }
 
-// conclude is the reply to the content. It is 250 only if Accept stored the message and the final dot was
-// seen.
-func (s *session) conclude(m *relay.Message, body *contentReader, err error) error {
+// conclude is the reply to the content. It is 250 only if the message was stored, or taken by the upstream,
+// and the final dot was seen. after is what Try returned.
+func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.Recipient, err error) error {
 	switch {
 	case body.err != nil && body.err != io.EOF:
 		return s.contentReply(body.err)
 	case err == nil && body.err == io.EOF:
 		s.messages++
 		s.errs, s.others, s.overshoot = 0, 0, 0
-		return reply(250, 2, 0, 0, "Ok: queued as %s", m.ID)
+		s.final = s.verdicts(m.ID, after)
+		return reply(250, 2, 0, 0, "Ok: queued as %s", m.ID) // s.final takes its place
 	case errors.Is(err, relay.ErrFull):
 		s.options.Log.Error("message not accepted: the spool is full", "err", err)
 		return reply(452, 4, 3, 1, "The spool is full, please try again later")

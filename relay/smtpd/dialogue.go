@@ -32,6 +32,9 @@ func (s *session) Command(line string) wire.Action {
 		return answer(reply(500, 5, 5, 2, "The command contains a TAB; "+
 			"lenient = true of this client accepts it as a space"))
 	}
+	if !s.speak() {
+		return answer(reply(500, 5, 5, 1, "This listener speaks LMTP, send LHLO"))
+	}
 	if hasControl(line) {
 		return answer(reply(500, 5, 5, 2, "The command contains control characters"))
 	}
@@ -52,6 +55,21 @@ func (s *session) Command(line string) wire.Action {
 	return answer(reply(500, 5, 5, 1, "Command not recognized"))
 }
 
+// speak reports whether the command is of the protocol that the listener speaks. LHLO of LMTP is EHLO from
+// here on (RFC 2033, 4.1).
+func (s *session) speak() bool {
+	if !s.listen.LMTP {
+		return true
+	}
+	switch s.verb {
+	case "EHLO", "HELO":
+		return false
+	case "LHLO":
+		s.verb = "EHLO"
+	}
+	return true
+}
+
 // hasControl reports whether a command line contains control characters, which no command does (RFC 5321,
 // 4.1.2).
 func hasControl(line string) bool {
@@ -61,7 +79,7 @@ func hasControl(line string) bool {
 // mailCommand handles MAIL, RCPT and DATA. go-smtp enforces their order.
 func (s *session) mailCommand(args string) wire.Action {
 	if s.hello == "" {
-		return answer(reply(503, 5, 5, 1, "Send EHLO first"))
+		return answer(reply(503, 5, 5, 1, "Send %s first", s.helloVerb()))
 	}
 	switch s.verb {
 	case "DATA":
@@ -102,7 +120,7 @@ func (s *session) dataCommand(args string) wire.Action {
 		return answer(reply(501, 5, 5, 4, "DATA takes no parameters"))
 	case s.tx == nil:
 		return answer(reply(503, 5, 5, 1, "Send MAIL and RCPT first"))
-	case len(s.tx.recipients) == 0 && s.tx.rejected > 0:
+	case len(s.tx.recipients) == 0 && s.tx.rejected > 0 && !s.listen.LMTP: // else 503: RFC 2033, 4.2
 		return answer(reply(554, 5, 5, 1, "No valid recipients")) // RFC 5321, 3.3
 	case len(s.tx.recipients) == 0:
 		return answer(reply(503, 5, 5, 1, "Send RCPT first"))
@@ -142,7 +160,7 @@ func (s *session) otherCommand(args string) wire.Action {
 // secureCommand handles STARTTLS and AUTH.
 func (s *session) secureCommand(args string) wire.Action {
 	if s.hello == "" {
-		return answer(reply(503, 5, 5, 1, "Send EHLO first"))
+		return answer(reply(503, 5, 5, 1, "Send %s first", s.helloVerb()))
 	}
 	if s.verb == "AUTH" {
 		if err := s.mayAuth(args); err != nil {
@@ -178,12 +196,23 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	if !s.greeted {
 		return s.greet()
 	}
-	text := s.reworded(verb, string(reply))
-	if text[0] < '4' {
-		return []byte(text), false
+	replies := []string{s.reworded(verb, string(reply))}
+	if verb == contentEnd {
+		replies = s.contentReplies(replies[0])
 	}
-	if verb != "" || s.tx != nil || text[0] == '5' { // a 421 to an idle client is not a refusal
-		s.refused(stageOf(verb), s.refusedRecipient(verb), firstLine(text))
+	refused := false
+	for i, one := range replies {
+		if one[0] < '4' {
+			continue
+		}
+		refused = true
+		if verb != "" || s.tx != nil || one[0] == '5' { // a 421 to an idle client is not a refusal
+			s.refused(stageOf(verb), s.refusedRecipient(verb, i), firstLine(one))
+		}
+	}
+	text := strings.Join(replies, "")
+	if !refused {
+		return []byte(text), false
 	}
 	if text[0] == '5' && verb != contentEnd && !s.forgiven(verb) || s.overshoot > overshootLimit {
 		s.errs++
@@ -216,7 +245,11 @@ func (s *session) greet() (send []byte, end bool) {
 		s.refused(diagnose.StageConnect, "", text)
 		return []byte(text + "\r\n"), true
 	}
-	return fmt.Appendf(nil, "220 %s ESMTP mailwhy\r\n", s.options.Hostname), false
+	protocol := "ESMTP"
+	if s.listen.LMTP {
+		protocol = "LMTP"
+	}
+	return fmt.Appendf(nil, "220 %s %s mailwhy\r\n", s.options.Hostname, protocol), false
 }
 
 // reworded is the reply to send instead of one from go-smtp.
@@ -296,12 +329,15 @@ func stageOf(verb string) diagnose.Stage {
 	return diagnose.StageUnknown
 }
 
-// refusedRecipient is the recipient that a refusal is about, if any.
-func (s *session) refusedRecipient(verb string) string {
-	if verb != "RCPT" {
-		return ""
+// refusedRecipient is the recipient that a refusal is about, if any; i is its number among the replies.
+func (s *session) refusedRecipient(verb string, i int) string {
+	switch {
+	case verb == "RCPT":
+		return s.pending.address
+	case verb == contentEnd && s.listen.LMTP && s.tx != nil:
+		return s.tx.recipients[s.tx.order[i]].Address
 	}
-	return s.pending.address
+	return ""
 }
 
 // firstLine is the first line of a reply, without its line end.

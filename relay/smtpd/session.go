@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -41,6 +42,7 @@ type session struct {
 	verb    string // of the current command, or contentEnd; "" between commands
 	pending path   // of the current MAIL or RCPT
 	tx      *transaction
+	final   []string // replies in place of the library's to the content; nil: none
 
 	lfOnly bool // the last content contained LF.LF
 
@@ -51,8 +53,9 @@ type session struct {
 type transaction struct {
 	envelope   relay.Envelope
 	recipients []relay.Recipient
-	rejected   int  // RCPTs that were refused
-	completed  bool // an address got our domain
+	order      []int // for each RCPT that was taken, its recipient
+	rejected   int   // RCPTs that were refused
+	completed  bool  // an address got our domain
 	limit      sizeLimit
 }
 
@@ -183,23 +186,25 @@ func (s *session) maySendAs(from string) error {
 
 // Rcpt implements smtp.Session.
 func (s *session) Rcpt(string, *smtp.RcptOptions) error {
-	err := s.addRecipient(s.pending.recipient)
-	if err != nil {
-		s.tx.rejected++
-		return err
+	r := &s.pending.recipient
+	same := func(have relay.Recipient) bool {
+		return sameMailbox(have.Address, r.Address) && have.ORCPT == r.ORCPT && have.Notify == r.Notify
 	}
+	at := slices.IndexFunc(s.tx.recipients, same)
+	if at < 0 {
+		at = len(s.tx.recipients)
+		if err := s.addRecipient(*r); err != nil {
+			s.tx.rejected++
+			return err
+		}
+	}
+	s.tx.order = append(s.tx.order, at)
 	return nil
 }
 
-// addRecipient adds a recipient to the transaction, unless it is there already with the same parameters.
+// addRecipient adds a recipient to the transaction.
 func (s *session) addRecipient(r relay.Recipient) error {
 	a := &s.options.Access
-	for i := range s.tx.recipients {
-		have := &s.tx.recipients[i]
-		if sameMailbox(have.Address, r.Address) && have.ORCPT == r.ORCPT && have.Notify == r.Notify {
-			return nil
-		}
-	}
 	if n := s.options.Limits.Recipients; n > 0 && len(s.tx.recipients) >= n {
 		s.overshoot++
 		// RFC 5321, 4.5.3.1.10
@@ -330,8 +335,11 @@ func (s *session) protocol() string {
 		return "SMTP"
 	}
 	p := "ESMTP"
+	if s.listen.LMTP {
+		p = "LMTP"
+	}
 	if s.tx != nil && s.tx.envelope.SMTPUTF8 {
-		p = "UTF8SMTP"
+		p = "UTF8" + strings.TrimPrefix(p, "E")
 	}
 	if s.wire.TLS() != nil {
 		p += "S"

@@ -10,8 +10,9 @@
 //
 // What always holds:
 //
-//   - The content gets a 250 only when Accept returned nil and the final dot was seen. When content is cut
-//     short, stalls, is too large or malformed, Accept's reader fails, so half a message is never stored.
+//   - The content gets a 250 only when Accept returned nil and the final dot was seen, or Try did and not
+//     all recipients failed (verdict.go has the replies to that). When content is cut short, stalls, is too
+//     large or malformed, the reader that they got fails, so half a message is never stored or offered.
 //   - Only clients in the configured networks and authenticated users can send mail (Access), and a
 //     configuration that would relay for anybody does not start (CheckOpen). Each connection reads its
 //     options once: Reload changes only new connections.
@@ -23,8 +24,8 @@
 //   - A client costs one goroutine and a few KiB until it sends content. Connections, commands, errors,
 //     time and bytes are limited (Limits).
 //
-// It obeys RFC 5321, and RFC 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3207
-// (STARTTLS), 3461 and 6533 (DSN), 3848 (Received with), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8),
+// It obeys RFC 5321, and RFC 1870 (SIZE), 2033 (LMTP), 2034 and 3463 (enhanced codes), 2920 (PIPELINING),
+// 3207 (STARTTLS), 3461 and 6533 (DSN), 3848 (Received with), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8),
 // 8314 (implicit TLS), 9422 (LIMITS).
 package smtpd
 
@@ -53,6 +54,11 @@ type Options struct {
 	Hostname string
 	// Accept stores a message durably before it returns nil. relay.ErrFull becomes 452, any other error 451.
 	Accept func(context.Context, *relay.Message, io.Reader) error
+	// Try is Accept for mail that its upstream is to be offered while the client waits. It returns the
+	// recipients as the attempt left them, nil if the message is stored and no more is known of it. Where all
+	// failed nothing is stored: the client is told so, for each recipient by itself if each is set. Optional;
+	// without it mail is never offered.
+	Try func(ctx context.Context, m *relay.Message, content io.Reader, each bool) ([]relay.Recipient, error)
 	// Recorder receives every refusal.
 	Recorder relay.Recorder
 	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once, but

@@ -80,10 +80,23 @@ func (q *Queue) lapse(now time.Time) {
 	}
 }
 
-// findAgain has the message of a lease that ended found by the next scan. q.mu is held.
+// ArriveLeased makes the lease of a record that was committed without a slot, for d from now.
+func (q *Queue) ArriveLeased(r *spool.Record, recipients int, d time.Duration) relay.Token {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.grant(r, recipients, time.Now().Add(d)).Token
+}
+
+// findAgain has the message of a lease that ended found by the next scan. One that had no slot when it was
+// leased may have got one since, so the scan begins with the lane. q.mu is held.
 func (q *Queue) findAgain(le *Lease) {
-	if l := q.lanes[le.Lane]; l != nil && le.position.Slot != 0 {
-		l.stepBack(le.position)
+	l := q.lanes[le.Lane]
+	if l == nil {
+		return
+	}
+	l.stepBack(le.position)
+	if le.position.Slot == 0 {
+		l.known = false
 	}
 }
 

@@ -106,10 +106,27 @@ func (v *verifier) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (v *verifier) Close() error { return v.f.Close() }
 
-// receive reads a content, into memory or, when it is large, into a file that is durable when receive
-// returns. bounded says that the limits hold for it. The record has what is known of the content, and
-// nothing else.
-func (c *contents) receive(id string, from io.Reader, bounded bool) (r *spool.Record, err error) {
+// received is a content that was read and is not durable. Exactly one of its data and its file is there.
+type received struct {
+	*spool.Record               // what is known of the content, and nothing else
+	f             *durable.File // nil for a content in memory
+}
+
+// keep makes the content's file durable, if it has one. After an error it is gone.
+func (r *received) keep() error {
+	f := r.f
+	if r.f = nil; f == nil {
+		return nil
+	}
+	if err := f.Commit(); err != nil {
+		return diskError(err)
+	}
+	return nil
+}
+
+// receive reads a content, into memory or, when it is large, into a file. bounded says that the limits hold
+// for it.
+func (c *contents) receive(id string, from io.Reader, bounded bool) (*received, error) {
 	scratch := c.scratch.Get().(*[]byte)
 	defer c.scratch.Put(scratch)
 	data, err := readUpTo(from, scratch, c.s.o.Limits.InlineLimit)
@@ -119,7 +136,7 @@ func (c *contents) receive(id string, from io.Reader, bounded bool) (r *spool.Re
 	if size := int64(len(data)); size <= c.s.o.Limits.InlineLimit {
 		sum := crc32.Checksum(data, spool.Castagnoli())
 		// no longer than it has to be
-		return &spool.Record{Size: size, Sum: sum, Data: bytes.Clone(data)}, nil
+		return &received{Record: &spool.Record{Size: size, Sum: sum, Data: bytes.Clone(data)}}, nil
 	}
 	return c.receiveFile(id, data, from, bounded)
 }
@@ -155,7 +172,7 @@ func newScratch() any {
 }
 
 // receiveFile writes head, and what follows of the content, to a file of its own.
-func (c *contents) receiveFile(id string, head []byte, rest io.Reader, bounded bool) (*spool.Record, error) {
+func (c *contents) receiveFile(id string, head []byte, rest io.Reader, bounded bool) (*received, error) {
 	name := id + "-" + rand.Text()[:8] + files.ContentSuffix
 	f, err := durable.CreateIn(c.s.dir.Disk(), c.s.dir.File(files.Contents, name), files.Perm)
 	if err != nil {
@@ -170,10 +187,7 @@ func (c *contents) receiveFile(id string, head []byte, rest io.Reader, bounded b
 		f.Abort()
 		return nil, err
 	}
-	if err := f.Commit(); err != nil {
-		return nil, diskError(err)
-	}
-	return &spool.Record{Size: w.size, Sum: w.sum.Sum32(), File: name}, nil
+	return &received{&spool.Record{Size: w.size, Sum: w.sum.Sum32(), File: name}, f}, nil
 }
 
 // contentWriter writes a content file.

@@ -12,6 +12,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/database"
+	"mailwhy/relay/spool/files"
 	"mailwhy/relay/spool/journal"
 	"mailwhy/relay/spool/queue"
 )
@@ -46,11 +47,14 @@ func (s *Spool) admit(size int64) error {
 
 // putting is a mail on its way into the spool.
 type putting struct {
-	s       *Spool
-	parts   []part // one for each lane
-	content *spool.Record
-	report  bool // of our own
-	bounded bool // the limits hold for it
+	s        *Spool
+	parts    []part // one for each lane
+	content  *spool.Record
+	report   bool          // of our own
+	bounded  bool          // the limits hold for it
+	owed     []relay.Entry // with the first of its messages
+	leaseFor time.Duration // the first of its messages is leased from the beginning; 0: it is not
+	token    relay.Token   // of that lease
 }
 
 // part is one message of a mail.
@@ -63,13 +67,8 @@ type part struct {
 // receive reads the content of a mail, into memory or, when it is large, into a file that is durable when
 // receive returns.
 func (s *Spool) receive(ms []*relay.Message, content io.Reader, bounded bool) (*putting, error) {
-	if len(ms) == 0 {
-		return nil, errors.New("no message to store")
-	}
-	for _, m := range ms {
-		if !relay.ValidID(m.ID) || !relay.ValidID(m.MailID()) {
-			return nil, fmt.Errorf("not a valid queue id: %q, of the mail %q", m.ID, m.MailID())
-		}
+	if err := checkIDs(ms); err != nil {
+		return nil, err
 	}
 	if bounded {
 		if err := s.admit(0); err != nil {
@@ -80,6 +79,27 @@ func (s *Spool) receive(ms []*relay.Message, content io.Reader, bounded bool) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := c.keep(); err != nil {
+		return nil, err
+	}
+	return s.putting(ms, c.Record, bounded)
+}
+
+// checkIDs refuses messages that cannot be stored under their ids.
+func checkIDs(ms []*relay.Message) error {
+	if len(ms) == 0 {
+		return errors.New("no message to store")
+	}
+	for _, m := range ms {
+		if !relay.ValidID(m.ID) || !relay.ValidID(m.MailID()) {
+			return fmt.Errorf("not a valid queue id: %q, of the mail %q", m.ID, m.MailID())
+		}
+	}
+	return nil
+}
+
+// putting is a mail whose content was received.
+func (s *Spool) putting(ms []*relay.Message, c *spool.Record, bounded bool) (*putting, error) {
 	p := &putting{s: s, content: c, bounded: bounded}
 	for _, m := range ms {
 		m.Size = c.Size
@@ -142,7 +162,9 @@ func (p *putting) insert(t *database.Tx, known func(*database.Tx, *spool.Record)
 		} else if known {
 			continue
 		}
-		p.s.queue.GiveSlot(pt.r)
+		if pt.r.Slot = 0; p.leaseFor == 0 {
+			p.s.queue.GiveSlot(pt.r)
+		}
 		data := pt.r.Data
 		if pt.r.Content = shared; shared != 0 {
 			data = nil
@@ -155,7 +177,10 @@ func (p *putting) insert(t *database.Tx, known func(*database.Tx, *spool.Record)
 			shared = pt.r.Seq
 		}
 	}
-	return nil
+	if len(p.owed) == 0 || !p.parts[0].stored {
+		return nil
+	}
+	return t.AddEntries(p.parts[0].r.Seq, p.owed)
 }
 
 // journal stores the mail in the journal, if it has one message whose lane is going to get it from memory.
@@ -205,7 +230,11 @@ func (p *putting) known(t *database.Tx, r *spool.Record) (bool, error) {
 // after tells the lanes of the messages.
 func (p *putting) after(err error) {
 	for i := range p.parts {
-		if pt := &p.parts[i]; err == nil && pt.stored {
+		switch pt := &p.parts[i]; {
+		case err != nil || !pt.stored:
+		case p.leaseFor > 0:
+			p.token = p.s.queue.ArriveLeased(pt.r, len(pt.m.Recipients), p.leaseFor)
+		default:
 			p.s.queue.ArriveNew(pt.r, pt.m)
 		}
 	}
@@ -239,10 +268,14 @@ func (p *putting) takeBack(t *database.Tx) error {
 			continue
 		}
 		unused = false
-		if !p.report {
-			if err := t.Delete(pt.r); err != nil {
-				return err
-			}
+		if p.report {
+			continue
+		}
+		if err := t.DropEntries(pt.r.Seq); err != nil {
+			return err
+		}
+		if err := t.Delete(pt.r); err != nil {
+			return err
 		}
 	}
 	if unused {
@@ -272,4 +305,90 @@ func (s *Spool) Recover(ctx context.Context, r journal.Recovered) (stored bool, 
 	err = s.w.ops.do(ctx, op)
 	p.finish(op, err)
 	return p.stored() && err == nil, err
+}
+
+// staged is a message whose content was received and that is not stored.
+type staged struct {
+	s       *Spool
+	m       *relay.Message
+	content *received
+	over    error // why it can no longer be stored: it is, it was discarded, or it could not be
+}
+
+var errDiscarded = errors.New("the message was discarded")
+
+// Stage implements relay.Stager. The file of a large content has the name of one that is stored. It is not
+// synced, and a start removes it, since no message refers to it.
+func (s *Spool) Stage(_ context.Context, m *relay.Message, content io.Reader) (relay.Staged, error) {
+	if err := checkIDs([]*relay.Message{m}); err != nil {
+		return nil, err
+	}
+	c, err := s.contents.receive(m.MailID(), content, true)
+	if err != nil {
+		return nil, err
+	}
+	m.Size = c.Size
+	return &staged{s: s, m: m, content: c}, nil
+}
+
+// Content implements relay.Staged.
+func (st *staged) Content() (io.ReadCloser, error) {
+	r := st.content.Record
+	if r.File == "" {
+		return io.NopCloser(bytes.NewReader(r.Data)), nil
+	}
+	return openFile(st.s.dir.File(files.Contents, r.File), r)
+}
+
+// Put implements relay.Staged. A message that is leased gets no slot before its lease ends: so nobody finds
+// it between its commit and its lease.
+func (st *staged) Put(ctx context.Context, set relay.Settlement,
+	leaseFor time.Duration) (relay.Token, error) {
+	if err := spool.CheckSettlement(&set, len(st.m.Recipients)); err != nil {
+		return "", err
+	}
+	err := st.over
+	if err == nil {
+		err = st.s.admit(0)
+	}
+	if err != nil {
+		return "", err
+	}
+	m := *st.m
+	if m.Recipients = set.Recipients; set.Lane != "" {
+		m.Lane = set.Lane
+	}
+	p, err := st.s.putting([]*relay.Message{&m}, st.content.Record, true)
+	if err != nil || p.parts[0].r.Open == 0 && len(set.Owed) == 0 {
+		return "", err
+	}
+	st.over = errors.New("the message was stored before")
+	p.owed, p.leaseFor = set.Owed, leaseFor
+	if err = st.content.keep(); err == nil {
+		op := &operation{apply: p.apply, after: p.after, size: p.bytes(), grows: true, put: p}
+		if leaseFor == 0 && len(set.Owed) == 0 {
+			p.throttle(ctx)
+			op.journal = p.journal
+		}
+		err = st.s.w.ops.do(ctx, op)
+		p.finish(op, err)
+	}
+	if err == nil && leaseFor > 0 && p.token == "" {
+		err = relay.ErrStaleLease // a message of this id was there before
+	}
+	if err != nil {
+		st.over = err
+	}
+	return p.token, err
+}
+
+// Discard implements relay.Staged.
+func (st *staged) Discard() {
+	if f := st.content.f; f != nil {
+		st.content.f = nil
+		f.Abort()
+	}
+	if st.over == nil {
+		st.over = errDiscarded
+	}
 }

@@ -1,0 +1,294 @@
+package accept
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mailwhy/relay"
+)
+
+// trial is a world in which mail is tried: a spool, a lane, and what they were asked.
+type trial struct {
+	relay.Spool
+	inbox  *Inbox
+	hurry  chan struct{}
+	refuse bool          // the lane takes nothing
+	lane   func(*Offer)  // what it does with a mail that it has taken
+	put    func() error  // the spool's answer; nil: it stores
+	slow   time.Duration // how long it takes to store
+
+	mu     sync.Mutex
+	steps  []string
+	stored []relay.Recipient
+	owed   []relay.Entry
+	events []relay.Event
+}
+
+func newTrial() *trial {
+	w := &trial{hurry: make(chan struct{}), lane: func(*Offer) {}}
+	w.inbox = &Inbox{
+		Spool: w,
+		Ways: &Ways{Route: func(m *relay.Message, i int) Route {
+			_, domain, _ := strings.Cut(m.Recipients[i].Address, "@")
+			return Route{Upstreams: []string{"lane of " + domain}}
+		}},
+		Taken: func(string, int) {},
+		Wake:  func(string) { w.step("wake") },
+		Record: recorderFunc(func(e relay.Event) {
+			w.step("%s %s", e.Kind, e.To)
+			w.events = append(w.events, e)
+		}),
+		Now: time.Now,
+		Trying: &Try{Spool: w, Hurry: w.hurry, For: func() time.Duration { return 10 * time.Second },
+			Offer: func(_ context.Context, _ string, o *Offer) bool {
+				if !w.refuse {
+					go w.lane(o)
+				}
+				return !w.refuse
+			}},
+	}
+	return w
+}
+
+func (w *trial) step(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.steps = append(w.steps, fmt.Sprintf(format, args...))
+}
+
+func (w *trial) Stage(_ context.Context, m *relay.Message, content io.Reader) (relay.Staged, error) {
+	b, err := io.ReadAll(content)
+	m.Size = int64(len(b))
+	return &stagedMail{w, string(b)}, err
+}
+
+type stagedMail struct {
+	w       *trial
+	content string
+}
+
+func (s *stagedMail) Content() (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(s.content)), nil
+}
+
+func (s *stagedMail) Put(_ context.Context, set relay.Settlement, d time.Duration) (relay.Token, error) {
+	time.Sleep(s.w.slow)
+	if s.w.put != nil {
+		if err := s.w.put(); err != nil {
+			s.w.step("not put")
+			return "", err
+		}
+	}
+	s.w.stored, s.w.owed = slices.Clone(set.Recipients), set.Owed
+	if d == 0 {
+		s.w.step("put")
+		return "", nil
+	}
+	s.w.step("put leased")
+	return "token", nil
+}
+
+func (s *stagedMail) Discard() { s.w.step("discard") }
+
+func (w *trial) Put(_ context.Context, ms []*relay.Message, content io.Reader) error {
+	w.step("put %d at once", len(ms))
+	_, err := io.ReadAll(content)
+	return err
+}
+
+func (w *trial) Settle(_ context.Context, t relay.Token, s relay.Settlement) error {
+	w.stored, w.owed = s.Recipients, s.Owed
+	w.step("settle %s", t)
+	return nil
+}
+
+func (w *trial) Release(t relay.Token) error { w.step("release %s", t); return nil }
+
+func (w *trial) Extend(_ context.Context, t relay.Token, _ time.Duration) error {
+	w.step("extend %s", t)
+	return nil
+}
+
+// outcome is a settlement of a and b.
+func outcome(m *relay.Message, states ...relay.State) relay.Settlement {
+	s := relay.Settlement{Recipients: slices.Clone(m.Recipients)}
+	for i, state := range states {
+		s.Recipients[i].State = state
+		if state == relay.Failed {
+			n := relay.Notice{Message: m.ID, Recipient: i, Kind: relay.NoticeFailed}
+			s.Owed = append(s.Owed, n.Entry())
+		}
+	}
+	return s
+}
+
+// settles makes the lane settle with these states after d.
+func settles(d time.Duration, states ...relay.State) func(*Offer) {
+	return func(o *Offer) {
+		time.Sleep(d)
+		o.Settle(context.Background(), outcome(o.Message(), states...))
+	}
+}
+
+const (
+	relayed  = relay.Relayed
+	deferred = relay.Deferred
+	failedSt = relay.Failed
+)
+
+// TestTryOutcomes: what is stored, recorded and told of each outcome.
+func TestTryOutcomes(t *testing.T) {
+	accepted := []string{"accepted a@example.net", "accepted b@example.net"}
+	around := func(before string, after ...string) []string {
+		return slices.Concat([]string{before}, accepted, after)
+	}
+	for _, tc := range []struct {
+		name   string
+		world  func(*trial)
+		each   bool
+		told   []relay.State // nil: that it is in the spool
+		steps  []string
+		owed   int
+		failed bool
+	}{
+		{"all relayed", func(w *trial) { w.lane = settles(0, relayed, relayed) }, false,
+			[]relay.State{relayed, relayed}, accepted, 0, false},
+		{"all failed", func(w *trial) { w.lane = settles(0, failedSt, failedSt) }, false,
+			[]relay.State{failedSt, failedSt}, nil, 0, false},
+		{"one deferred", func(w *trial) { w.lane = settles(0, relayed, deferred) }, false,
+			[]relay.State{relayed, deferred}, around("put", "wake"), 0, false},
+		{"one failed", func(w *trial) { w.lane = settles(0, relayed, failedSt) }, false,
+			[]relay.State{relayed, failedSt}, around("put", "wake"), 1, false},
+		{"one failed, each told", func(w *trial) { w.lane = settles(0, relayed, failedSt) }, true,
+			[]relay.State{relayed, failedSt}, accepted[:1], 0, false},
+		{"failed and deferred, each told", func(w *trial) { w.lane = settles(0, failedSt, deferred) }, true,
+			[]relay.State{failedSt, deferred}, []string{"put", accepted[1], "wake"}, 0, false},
+		{"not taken by the lane", func(w *trial) { w.refuse = true }, false,
+			nil, around("put", "wake"), 0, false},
+		{"given back", func(w *trial) { w.lane = func(o *Offer) { o.Release() } }, false,
+			nil, around("put", "wake"), 0, false},
+		{"slow, then relayed", func(w *trial) { w.lane = settles(time.Minute, relayed, relayed) }, false,
+			nil, around("put leased", "settle token"), 0, false},
+		{"slow, then failed", func(w *trial) { w.lane = settles(time.Minute, failedSt, relayed) }, true,
+			nil, around("put leased", "settle token"), 1, false},
+		{"slow, then given back",
+			func(w *trial) { w.lane = func(o *Offer) { time.Sleep(time.Minute); o.Release() } }, false,
+			nil, around("put leased", "release token", "wake"), 0, false},
+		{"ends while it is put", func(w *trial) {
+			w.slow, w.lane = 2*time.Second, settles(11*time.Second, relayed, relayed)
+		}, false, nil, around("put leased", "settle token"), 0, false},
+		{"given back while it is put", func(w *trial) {
+			w.slow, w.lane = 2*time.Second, func(o *Offer) { time.Sleep(11 * time.Second); o.Release() }
+		}, false, nil, around("put leased", "release token", "wake"), 0, false},
+		{"hurried", func(w *trial) {
+			w.lane = func(o *Offer) {
+				close(w.hurry)
+				settles(5*time.Second, relayed, relayed)(o)
+			}
+		}, false, nil, around("put leased", "settle token"), 0, false},
+		{"spool full, relayed", func(w *trial) {
+			w.put, w.lane = full, settles(time.Minute, relayed, relayed)
+		}, false, []relay.State{relayed, relayed}, around("not put"), 0, false},
+		{"spool full, deferred", func(w *trial) {
+			w.put, w.lane = full, settles(0, relayed, deferred)
+		}, false, []relay.State{relayed, deferred}, []string{"not put"}, 0, true},
+		{"spool full, given back late", func(w *trial) {
+			w.put, w.lane = full, func(o *Offer) { time.Sleep(time.Minute); o.Release() }
+		}, false, nil, []string{"not put", "not put"}, 0, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newTrial()
+				tc.world(w)
+				m := newMessage()
+				after, err := w.inbox.Try(t.Context(), m, strings.NewReader("x"), tc.each)
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				if (err != nil) != tc.failed {
+					t.Errorf("error %v", err)
+				}
+				var told []relay.State
+				for i := range after {
+					told = append(told, after[i].State)
+				}
+				if !reflect.DeepEqual(told, tc.told) {
+					t.Errorf("told %v, want %v", told, tc.told)
+				}
+				steps := slices.DeleteFunc(w.steps, func(s string) bool { return s == "discard" })
+				if !slices.Equal(steps, tc.steps) {
+					t.Errorf("steps %q, want %q", steps, tc.steps)
+				}
+				if len(w.owed) != tc.owed {
+					t.Errorf("%d entries are owed, want %d", len(w.owed), tc.owed)
+				}
+				if len(w.events) > 0 && !w.events[0].First {
+					t.Error("the first accepted event does not count the message")
+				}
+			})
+		})
+	}
+}
+
+func full() error { return relay.ErrFull }
+
+// TestTryNot: mail whose sender hears of it otherwise, or nobody does, goes straight to the spool.
+func TestTryNot(t *testing.T) {
+	for name, change := range map[string]func(*relay.Message){
+		"null sender":      func(m *relay.Message) { m.Envelope.From = "" },
+		"report":           func(m *relay.Message) { m.Report = true },
+		"another's report": func(m *relay.Message) { m.StatusReport = true },
+		"success asked":    func(m *relay.Message) { m.Recipients[1].Notify = relay.NotifySuccess },
+		"several lanes":    func(m *relay.Message) { m.Recipients[1].Address = "b@other.example" },
+	} {
+		w := newTrial()
+		w.lane = func(*Offer) { t.Errorf("%s: it was offered", name) }
+		m := newMessage()
+		change(m)
+		after, err := w.inbox.Try(t.Context(), m, strings.NewReader("x"), false)
+		if err != nil || after != nil || !strings.HasPrefix(w.steps[0], "put ") {
+			t.Errorf("%s: told %v, error %v, steps %q", name, after, err, w.steps)
+		}
+	}
+}
+
+// TestTryExtends: the lane keeps the lease of a mail that it still offers when the spool has it.
+func TestTryExtends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTrial()
+		w.lane = func(o *Offer) {
+			o.Extend(context.Background(), time.Minute)
+			time.Sleep(time.Minute)
+			o.Extend(context.Background(), time.Minute)
+			o.Settle(context.Background(), outcome(o.Message(), relayed, relayed))
+		}
+		if _, err := w.inbox.Try(t.Context(), newMessage(), strings.NewReader("x"), false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := slices.Index(w.steps, "extend token"); n < 0 || w.steps[n+1] != "settle token" {
+			t.Errorf("steps %q", w.steps)
+		}
+	})
+}
+
+// TestTryContentFails: an error of the content is the caller's, and nothing is offered.
+func TestTryContentFails(t *testing.T) {
+	w := newTrial()
+	w.lane = func(*Offer) { t.Error("it was offered") }
+	broken := errors.New("cut")
+	_, err := w.inbox.Try(t.Context(), newMessage(), io.MultiReader(strings.NewReader("x"),
+		readerFunc(func([]byte) (int, error) { return 0, broken })), false)
+	if !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+}
