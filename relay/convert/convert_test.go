@@ -121,7 +121,7 @@ func TestUnchanged(t *testing.T) {
 
 // TestMemoryIsFlat: a large content takes no more memory than a small one.
 func TestMemoryIsFlat(t *testing.T) {
-	const size = 64 << 20
+	const size = 16 << 20
 	open := func() (io.ReadCloser, error) {
 		line := []byte(strings.Repeat("é", 30) + "\r\n")
 		return io.NopCloser(io.MultiReader(strings.NewReader("Subject: x\r\n\r\n"),

@@ -192,12 +192,15 @@ func parseNotify(value string) (set relay.Notify, ok bool) {
 // parsePath reads "FROM:<path> parameters" or "TO:<path> parameters" (RFC 5321, 4.1.2). It skips a source
 // route (RFC 5321, 4.1.1.3). If lenient, the brackets may be missing.
 func parsePath(args, prefix string, lenient bool) (raw string, params []param, err error) {
-	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
-		return "", nil, reply(501, 5, 5, 4, "Expected %s<address>", prefix)
+	word, rest, _ := strings.Cut(args, ":")
+	if lenient {
+		word = strings.TrimRight(word, " ")
 	}
-	rest := strings.TrimLeft(args[len(prefix):], " ")
+	rest = strings.TrimLeft(rest, " ")
 	end := pathEnd(rest)
 	switch {
+	case !strings.EqualFold(word+":", prefix), lenient && rest == "":
+		return "", nil, reply(501, 5, 5, 4, "Expected %s<address>", prefix)
 	case end >= 0:
 		raw, rest = rest[1:end], rest[end+1:]
 	case lenient && rest != "" && rest[0] != '<':

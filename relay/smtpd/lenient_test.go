@@ -66,6 +66,8 @@ func TestLenient(t *testing.T) {
 			"Subject: x\r\n\r\nb\r\n.\r\n",
 		"EHLO alone": "EHLO \r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" +
 			"Subject: x\r\n\r\nb\r\n.\r\n",
+		"blank before the colon": "HELO x\r\nMAIL FROM :<a@b.test>\r\nRCPT TO : c@d.test\r\nDATA\r\n" +
+			"Subject: x\r\n\r\nb\r\n.\r\n",
 		"LF in lines": "HELO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" +
 			"Subject: x\n\nb\n\r\n.\r\n",
 		"LF alone":             "HELO\nMAIL FROM: a@b.test\nRCPT TO: c@d.test\nDATA\nSubject: x\n\nb\n.\n",
