@@ -419,6 +419,9 @@ const (
 	FeedbackHeader      = 64 * value.KiB
 	FeedbackHeaderTime  = 5 * time.Second
 	FeedbackIdle        = time.Minute     // between the requests of a connection
+	FeedbackFailures    = 20              // requests without proof that a client may send at once
+	FeedbackFailedEvery = 3 * time.Second // in which it may send one more
+	FeedbackClients     = 4096            // of which this is known
 	FeedbackReports     = 100_000         // that wait for their effect, or could have none
 	FeedbackBytes       = 256 * value.MiB // of these
 )

@@ -127,8 +127,9 @@ func (r *Relay) feedbackSource(name string) (processor.Source, bool) {
 
 // countRequest counts a request to a webhook that proved nothing; the processor counts the others.
 func (r *Relay) countRequest(source string, result webhook.Result) {
-	if result == webhook.ResultUnproven {
-		r.metrics.Feedback(string(feedback.SourceWebhook), r.providerOf(source), string(result))
+	if result == webhook.ResultUnproven || result == webhook.ResultLimited {
+		r.metrics.Feedback(string(feedback.SourceWebhook), r.providerOf(source),
+			string(webhook.ResultUnproven))
 	}
 }
 

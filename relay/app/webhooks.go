@@ -19,6 +19,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/config/value"
 	"mailwhy/relay/feedback/webhook"
+	"mailwhy/relay/feedback/webhook/limit"
 	"mailwhy/relay/feedback/webhook/sns"
 )
 
@@ -98,6 +99,7 @@ type hookDoor struct {
 	log     *slog.Logger
 	now     func() time.Time
 	slots   chan struct{}
+	limit   limit.Limit
 	current atomic.Pointer[hooks]
 	server  http.Server
 	quiet   quiet
@@ -107,6 +109,8 @@ type hookDoor struct {
 func newHookDoor(j webhook.Journal, record func(string, webhook.Result), log *slog.Logger) *hookDoor {
 	d := &hookDoor{journal: j, record: record, log: log, now: time.Now,
 		slots: make(chan struct{}, config.FeedbackSlots), quiet: quiet{last: map[string]time.Time{}}}
+	d.limit = limit.Limit{Burst: config.FeedbackFailures, Every: config.FeedbackFailedEvery,
+		Most: config.FeedbackClients, Now: time.Now}
 	d.server = http.Server{
 		Handler:           d,
 		ReadHeaderTimeout: config.FeedbackHeaderTime,
@@ -126,7 +130,7 @@ func (d *hookDoor) use(hs *hooks) {
 	for path, name := range hs.names {
 		hs.handlers[path] = &webhook.Handler{
 			Hook: hs.byName[name], Journal: d.journal, MaxBody: int64(config.FeedbackBody),
-			Timeout: config.FeedbackAnswer, Slots: d.slots, Now: d.now,
+			Timeout: config.FeedbackAnswer, Slots: d.slots, Limit: &d.limit, Now: d.now,
 			Record: func(result webhook.Result, err error) {
 				d.record(name, result)
 				if err != nil {

@@ -354,3 +354,51 @@ func settingsOf(t *testing.T, provider string) events.Settings {
 	}
 	return settings
 }
+
+// TestHookDoorLimits: a stranger that goes on has to wait, at all webhooks, and the provider has not; the log
+// says who it is.
+func TestHookDoorLimits(t *testing.T) {
+	cfg, err := hookConfig(t, "", "provider = \"postmark\"\n"+proofsOf(t, "postmark"),
+		"provider = \"brevo\"\nname = \"b\"\ncredential = \"?key=0123456789abcdef\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged := &smtptest.Buffer{}
+	_, j, url := openHookDoor(t, cfg, slog.New(slog.NewTextHandler(logged, nil)))
+	from := func(client, path, credential string) int {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, url+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", client)
+		user, password, _ := strings.Cut(credential, ":")
+		req.SetBasicAuth(user, password)
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	codes := map[int]int{}
+	for range config.FeedbackFailures + 10 {
+		codes[from("192.0.2.1", "/postmark", "hook:wrong")]++
+	}
+	if codes[401] < config.FeedbackFailures || codes[429] == 0 || codes[401]+codes[429] != 30 {
+		t.Errorf("answers to the stranger: %v", codes)
+	}
+	if code := from("192.0.2.1", "/brevo?key=0123456789abcdef", ""); code != 429 {
+		t.Errorf("the stranger at another webhook: %d", code)
+	}
+	if code := from("198.51.100.7", "/postmark", hookSecret); code != 200 {
+		t.Errorf("the provider: %d", code)
+	}
+	if got := j.sources(); fmt.Sprint(got) != "[postmark]" {
+		t.Errorf("the journal has reports of %v", got)
+	}
+	if text := logged.String(); strings.Count(text, "result=limited") != 2 || !strings.Contains(text,
+		"too many requests without proof came from 192.0.2.1") {
+		t.Errorf("the log:\n%s", text)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/feedback/webhook"
+	"mailwhy/relay/feedback/webhook/limit"
 	"mailwhy/relay/spool/sqlite"
 )
 
@@ -43,7 +44,7 @@ func TestRealRooms(t *testing.T) {
 	w.p.o.Spool, w.p.o.Diagnose = spool, engine.Diagnose
 	door := httptest.NewServer(&webhook.Handler{
 		Hook: hook, Journal: w.store, MaxBody: 1 << 20, Timeout: 10 * time.Second, Now: w.clock,
-		Slots: make(chan struct{}, 1), Record: func(webhook.Result, error) {},
+		Slots: make(chan struct{}, 1), Limit: new(limit.Limit), Record: func(webhook.Result, error) {},
 	})
 	defer door.Close()
 

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"mailwhy/relay/feedback"
+	"mailwhy/relay/feedback/webhook/limit"
 )
 
 // Journal keeps reports until they have had their effect. It is safe for concurrent use.
@@ -29,7 +32,9 @@ const (
 	ResultSetUp     Result = "set_up"    // it set up the webhook, and was answered
 	ResultUnproven  Result = "unproven"
 	ResultTooLarge  Result = "too_large"
-	ResultFailed    Result = "failed" // the journal, the connection or the set-up failed: again later
+	ResultCut       Result = "cut"     // its body did not come, or not in time
+	ResultLimited   Result = "limited" // not examined: its client sent too many without proof
+	ResultFailed    Result = "failed"  // the journal or the set-up failed, or there is no slot: again later
 )
 
 // Handler is the door for one webhook. Its fields are set before it is used, all of them.
@@ -44,6 +49,8 @@ type Handler struct {
 	// Slots bounds the requests that are read at a time, since their bodies are held in memory: each takes a
 	// slot, by sending. Handlers share it.
 	Slots chan struct{}
+	// Limit bounds what each client may send without proof. Handlers share it.
+	Limit *limit.Limit
 	// Record hears of each request but HEAD, for the log and metrics. The error is nil if all went well; it
 	// holds no secret, but may quote what a stranger sent.
 	Record func(Result, error)
@@ -63,9 +70,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
+	client := limit.Client(r)
+	if wait := h.Limit.Wait(client); wait > 0 {
+		h.Record(ResultLimited, fmt.Errorf("too many requests without proof came from %s", client))
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds())))) // RFC 9110, 10.2.3
+		h.answer(w, nil, ResultLimited)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
 	defer cancel()
 	answer, result, err := h.take(ctx, w, r)
+	switch result {
+	case ResultUnproven, ResultTooLarge, ResultCut:
+		h.Limit.Failed(client)
+	case ResultTaken, ResultSetUp:
+		h.Limit.Proved(client)
+	}
 	h.Record(result, err)
 	h.answer(w, answer, result)
 }
@@ -82,7 +102,7 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, ResultTooLarge, fmt.Errorf("the body has more than %d bytes", tooLarge.Limit)
 	} else if err != nil {
-		return nil, ResultFailed, fmt.Errorf("reading the body: %w", err)
+		return nil, ResultCut, fmt.Errorf("reading the body: %w", err)
 	}
 	request := &Request{Header: r.Header, Query: r.URL.Query(), Body: body}
 	raw := h.Hook.raw(request, h.Now())
@@ -136,6 +156,8 @@ func (h *Handler) answer(w http.ResponseWriter, body []byte, result Result) {
 		code = http.StatusOK
 	case ResultUnproven:
 		code = h.Hook.kind.refused
+	case ResultLimited:
+		code = h.Hook.kind.limited()
 	}
 	if code != http.StatusOK {
 		hangUp(w)

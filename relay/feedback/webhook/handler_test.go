@@ -2,20 +2,24 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mailwhy/relay/feedback"
+	"mailwhy/relay/feedback/webhook/limit"
 )
 
 // memory is a Journal for tests.
@@ -62,7 +66,10 @@ func open(t *testing.T, s Source, f Fetcher, edit func(*Handler)) *door {
 	h := &Handler{
 		Hook: hookOf(t, s, f), Journal: d.journal, MaxBody: 1 << 20, Timeout: 2 * time.Second,
 		Slots: make(chan struct{}, 10),
-		Now:   func() time.Time { return testTime },
+		Limit: &limit.Limit{
+			Burst: 3, Every: time.Second, Most: 10, Now: func() time.Time { return testTime },
+		},
+		Now: func() time.Time { return testTime },
 		Record: func(r Result, err error) {
 			d.results <- r
 			d.errs <- err
@@ -188,7 +195,7 @@ func TestAnswersInTime(t *testing.T) {
 	if took := time.Since(started); took > 4*timeout || err != nil {
 		t.Errorf("the sender stops: after %v, %v", took, err)
 	}
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 429 ")) || d.result() != ResultFailed {
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 429 ")) || d.result() != ResultCut {
 		t.Errorf("the sender stops: %q", answer)
 	}
 }
@@ -220,7 +227,7 @@ func TestKeptBeforeAnswered(t *testing.T) {
 	early := true
 	h := &Handler{
 		Hook: newHook(t, "postmark"), MaxBody: 1 << 20, Timeout: time.Second,
-		Slots: make(chan struct{}, 1),
+		Slots: make(chan struct{}, 1), Limit: &limit.Limit{Most: 1, Now: time.Now},
 		Journal: journalFunc(func(context.Context, *feedback.Raw) error {
 			early = answer.touched
 			return nil
@@ -378,5 +385,49 @@ func TestJournalledHeader(t *testing.T) {
 		if len(c.kept) != 1 || len(c.kept[0].Header) != 1 || c.kept[0].Header[c.name] != c.want {
 			t.Errorf("%s: %+v", c.name, c.kept)
 		}
+	}
+}
+
+// TestTooManyWithoutProof: a client that goes on without proof is told to wait, by a code on which its
+// provider tries again, and is not examined; others are, and so is whoever waited. A proof clears the client.
+func TestTooManyWithoutProof(t *testing.T) {
+	want := map[string]int{"azure": 503, "ses": 503, "scaleway": 503} // which give up on some of 4xx
+	for _, name := range Providers() {
+		t.Run(name, func(t *testing.T) {
+			var ahead atomic.Int64
+			now := func() time.Time { return testTime.Add(time.Duration(ahead.Load())) }
+			d := open(t, sourceOf(name), &fakeFetcher{}, func(h *Handler) { h.Limit.Now = now })
+			genuine := signedRequest(t, name, testTime)
+			from := func(client string, r *Request) (int, Result, string) {
+				t.Helper()
+				header := http.Header{}
+				maps.Copy(header, r.Header)
+				header.Set("X-Forwarded-For", client)
+				code, _, answer := d.send("POST", &Request{Header: header, Query: r.Query, Body: r.Body})
+				return code, d.result(), answer.Get("Retry-After")
+			}
+			forged := &Request{Body: []byte(`{"event":"bounce"}`)}
+			for range 3 {
+				if code, result, _ := from("192.0.2.1", forged); result != ResultUnproven {
+					t.Fatalf("forged: %d %s", code, result)
+				}
+			}
+			code, result, after := from("192.0.2.1", forged)
+			if code != cmp.Or(want[name], 429) || result != ResultLimited || after != "1" {
+				t.Errorf("too many: %d %s, after %q", code, result, after)
+			}
+			if code, result, _ := from("198.51.100.7", genuine); code != 200 || result != ResultTaken {
+				t.Errorf("from elsewhere: %d %s", code, result)
+			}
+			ahead.Store(int64(time.Second))
+			if code, result, _ := from("192.0.2.1", genuine); code != 200 || result != ResultTaken {
+				t.Errorf("after a while: %d %s", code, result)
+			}
+			for range 3 {
+				if code, result, _ := from("192.0.2.1", forged); result != ResultUnproven {
+					t.Errorf("after a proof: %d %s", code, result)
+				}
+			}
+		})
 	}
 }

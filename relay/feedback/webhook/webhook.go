@@ -16,6 +16,8 @@
 // Reading it is for whoever works through the journal, with Hook.Read. A report that cannot be read is kept
 // and answered 200 all the same: the provider has nothing better to send.
 //
+// A client that sends many requests without proof has to wait, see package limit.
+//
 // What always holds: 200 is said of nothing that is not in the journal. No answer makes a provider discard
 // what it could send again: refused and failed requests get the provider's own code for later, see
 // definition. All answers come within Handler.Timeout, and say nothing of why. No URL out of a body is
@@ -115,6 +117,15 @@ type definition struct {
 	later int
 
 	header []string // fields that are journalled with the body, since reading it needs them
+}
+
+// limited is the answer to a client that sent too many requests without proof: 429, on which all providers
+// that try again on 401 do too.
+func (d *definition) limited() int {
+	if d.refused == later {
+		return later
+	}
+	return http.StatusTooManyRequests
 }
 
 // The answers that most providers try again on.

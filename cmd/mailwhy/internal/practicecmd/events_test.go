@@ -20,6 +20,7 @@ import (
 
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/feedback/webhook"
+	"mailwhy/relay/feedback/webhook/limit"
 	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/events"
@@ -156,7 +157,8 @@ func TestEvents(t *testing.T) {
 		}
 		h, _ := believing(t, e)
 		handler = &webhook.Handler{Hook: h, Journal: j, MaxBody: 1 << 20, Timeout: 5 * time.Second,
-			Slots: make(chan struct{}, 8), Now: time.Now, Record: func(r webhook.Result, err error) {
+			Slots: make(chan struct{}, 8), Limit: new(limit.Limit), Now: time.Now,
+			Record: func(r webhook.Result, err error) {
 				if r != webhook.ResultTaken {
 					t.Errorf("%s: %s, %v", provider, r, err)
 				}
