@@ -14,7 +14,8 @@ type testCase struct {
 	size          int // bytes
 	perConnection int // 0 is all
 	roundTrip     time.Duration
-	refused       bool // every recipient, so that each message comes back as a bounce
+	refused       bool          // every recipient, so that each message comes back as a bounce
+	lasts         time.Duration // in place of messages; it is run only if it is asked for
 }
 
 // allCases are those of the performance goals.
@@ -49,6 +50,13 @@ func allCases() []testCase {
 			messages: 10_000,
 			size:     4 * k,
 			refused:  true,
+		},
+		{
+			name:     "minute",
+			about:    "4 KiB, 10 sessions, for a minute",
+			sessions: 10,
+			size:     4 * k,
+			lasts:    time.Minute,
 		},
 	}
 }

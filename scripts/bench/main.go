@@ -60,13 +60,16 @@ func main() {
 	}
 }
 
+// everything is the pattern of all cases but those that are to be asked for.
+const everything = "."
+
 // parseOptions reads the command line.
 func parseOptions(args []string) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of all cases")
-	f.Float64Var(&o.scale, "scale", 1, "share of each case's messages")
-	pattern := f.String("cases", ".", "regular expression of the cases' names: "+caseNames())
+	f.Float64Var(&o.scale, "scale", 1, "share of each case's messages or time")
+	pattern := f.String("cases", everything, "regular expression of the cases' names: "+caseNames())
 	relays := f.String("relays", "direct,postfix,mailwhy",
 		"which to run, and in which order; mailwhy=PATH is another binary of it, mailwhy+VARIANT has more "+
 			"switched on: "+variantNames())
@@ -97,7 +100,9 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	cases := slices.DeleteFunc(allCases(), func(c testCase) bool { return !o.cases.MatchString(c.name) })
+	cases := slices.DeleteFunc(allCases(), func(c testCase) bool {
+		return !o.cases.MatchString(c.name) || c.lasts > 0 && o.cases.String() == everything
+	})
 	fmt.Printf("%d cores, %s, Linux %s, scratch in %s\n",
 		runtime.NumCPU(), runtime.Version(), kernel(), o.dir)
 	all := make(results)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,13 +26,23 @@ type measurement struct {
 	idle     int64         // bytes resident before the load
 	peak     int64         // bytes resident, the sum over the relay's processes
 	fsyncs   float64       // a message; only from the separate run
+	events   float64       // a second, that the relay was told of
+	course   []int64       // bytes resident at the start, in the middle and at the end of a case that lasts
 }
 
 // String is the measurement on one line.
 func (m measurement) String() string {
-	return fmt.Sprintf(
-		"%7.0f msg/s  p50 %8.2f ms  p99 %8.2f ms  CPU %6.2f s/1000  RSS %5.1f MB idle %6.1f MB peak", m.rate,
+	s := fmt.Sprintf(
+		"%7.0f msg/s  p50 %8.2f ms  p99 %8.2f ms  CPU %6.3f s/1000  RSS %5.1f MB idle %6.1f MB peak", m.rate,
 		ms(m.p50), ms(m.p99), m.cpu, mb(m.idle), mb(m.peak))
+	if len(m.course) > 0 {
+		s += fmt.Sprintf(" (%.1f at the start, %.1f in the middle, %.1f at the end)", mb(m.course[0]),
+			mb(m.course[1]), mb(m.course[2]))
+	}
+	if m.events > 0 {
+		s += fmt.Sprintf("  %4.0f events/s", m.events)
+	}
+	return s
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -59,6 +70,7 @@ type bench struct {
 	relay  *running
 	ledger *ledger.Ledger
 	load   smtptest.Load
+	lasts  time.Duration // of the load; 0: until all messages were sent
 	close  []func() error
 }
 
@@ -114,6 +126,9 @@ func (o *options) setUp(ctx context.Context, c testCase, r relay, under []string
 	if c.refused {
 		b.load.To = refusedRecipient
 	}
+	if b.lasts = time.Duration(float64(c.lasts) * o.scale); b.lasts > 0 {
+		b.load.Messages = math.MaxInt
+	}
 	return b, nil
 }
 
@@ -149,7 +164,7 @@ func (o *options) measure(ctx context.Context, c testCase, r relay) (m measureme
 	}
 	end := b.observe(&m)
 	result, last, err := o.send(ctx, b)
-	end()
+	end(result.Acked, c.lasts > 0)
 	if err != nil {
 		return m, err
 	}
@@ -157,28 +172,43 @@ func (o *options) measure(ctx context.Context, c testCase, r relay) (m measureme
 	if c.refused && r.name() != "postfix" {
 		elapsed = max(elapsed-collecting, result.Elapsed)
 	}
-	m.rate = float64(b.load.Messages) / elapsed.Seconds()
+	m.rate = float64(result.Acked) / elapsed.Seconds()
 	m.p50, m.p99 = result.Whole.Quantile(0.5), result.Whole.Quantile(0.99)
 	return m, o.exactlyOnce(b, c)
 }
 
-// observe measures the relay's processes until the end. The process table is read rarely: that costs the
-// relay's own processor.
-func (b *bench) observe(m *measurement) (end func()) {
+// observe measures the relay's processes until the end, when so many messages were taken. The process table
+// is read rarely: that costs the relay's own processor.
+func (b *bench) observe(m *measurement) (end func(messages int, lasts bool)) {
 	if b.relay.proc == nil {
-		return func() {}
+		return func(int, bool) {}
 	}
-	pid := b.relay.proc.PID()
+	pid, began := b.relay.proc.PID(), time.Now()
 	before, _ := process.Usage(pid)
+	var sizes []int64
+	told := b.told()
 	w := process.Watch(250*time.Millisecond, func() {
 		_, rss := process.Usage(pid)
+		sizes = append(sizes, rss)
 		m.peak = max(m.peak, rss)
 	})
-	return func() {
+	return func(messages int, lasts bool) {
 		w.End()
 		after, _ := process.Usage(pid)
-		m.cpu = (after - before).Seconds() * 1000 / float64(b.load.Messages)
+		m.cpu = (after - before).Seconds() * 1000 / float64(messages)
+		m.events = float64(b.told()-told) / time.Since(began).Seconds()
+		if n := len(sizes); lasts && n > 0 {
+			m.course = []int64{sizes[0], sizes[n/2], sizes[n-1]}
+		}
 	}
+}
+
+// told is how many events were told so far.
+func (b *bench) told() int64 {
+	if b.relay.told == nil {
+		return 0
+	}
+	return b.relay.told.sent.Load()
 }
 
 // warmUp lets the relay start its processes and open its connections.
@@ -194,7 +224,13 @@ func (o *options) warmUp(ctx context.Context, b *bench) error {
 
 // send runs the load and waits until everything has arrived.
 func (o *options) send(ctx context.Context, b *bench) (r smtptest.LoadResult, last time.Time, err error) {
-	if r, err = b.load.Run(ctx); err != nil {
+	during, stop := ctx, context.CancelFunc(func() {})
+	if b.lasts > 0 {
+		during, stop = context.WithTimeout(ctx, b.lasts)
+	}
+	r, err = b.load.Run(during)
+	stop()
+	if err != nil {
 		return r, last, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.settle)

@@ -30,14 +30,14 @@ type relay interface {
 type running struct {
 	addr string           // where it takes mail in
 	proc *process.Process // nil when there is no process of its own
-	also func()           // ends what runs beside it; nil when nothing does
+	told *provider        // that runs beside it; nil when none does
 }
 
 // stop ends the relay as an operator would, and by force when that takes too long. How it ends is its own
 // affair.
 func (r *running) stop() error {
-	if r.also != nil {
-		r.also()
+	if r.told != nil {
+		r.told.end()
 	}
 	if r.proc == nil {
 		return nil
@@ -117,8 +117,11 @@ func (m mailwhy) start(ctx context.Context, dir, upstream string, under []string
 	r, err := launch(ctx, dir, addr, under, env, m.binary, "serve", "--listen", addr,
 		"--upstream", "smtp://"+upstream+"?tls=none",
 		"--spool", filepath.Join(dir, "spool"), "--delivery-log", s.log)
-	if err == nil && m.variant.beside != nil {
-		r.also = m.variant.beside(&s)
+	if err != nil || m.variant.beside == nil {
+		return r, err
+	}
+	if r.told, err = m.variant.beside(&s); err != nil {
+		r.stop()
 	}
 	return r, err
 }

@@ -29,6 +29,6 @@
 //     had its effect. An event that was stored and not recorded when the process died is missing in the log
 //     and stands in recall.
 //
-// One goroutine does all of it, a batch at a time. While there is mail to relay it rests nine tenths of the
-// time: mail goes first, and the journal keeps what came back.
+// One goroutine does all of it, a batch at a time. While there is mail to relay it rests for nineteen
+// twentieths of the time: mail goes first, and the journal keeps what came back.
 package processor

@@ -32,7 +32,8 @@ type Options struct {
 	// entries in the Store. Both are optional, and go together.
 	Owe        relay.Owe
 	EntriesDue func()
-	// Busy reports whether there is mail to relay: what came back then takes a tenth of a processor at most.
+	// Busy reports whether there is mail to relay: what came back then takes a twentieth of a processor at
+	// most.
 	// Optional.
 	Busy func() bool
 }
@@ -103,9 +104,9 @@ type Counted struct {
 
 // The housekeeping.
 const (
-	dueMost      = 128             // reports that are read at a time
+	dueMost      = 512             // reports that are read at a time
 	batchMost    = 512             // events of one transaction, or those of one report
-	yields       = 9               // times as long as a batch took, where mail goes first
+	yields       = 19              // times as long as a batch took, where mail goes first
 	longestYield = 3 * time.Second // so that what is owed is never long in coming
 	lookAgain    = time.Minute     // longest wait, whatever the clocks say
 	pauseOnError = 5 * time.Second

@@ -675,48 +675,38 @@ func TestMixedReport(t *testing.T) {
 }
 
 // TestMailGoesFirst: while there is mail to relay, what came back rests between its batches, and not
-// otherwise.
+// otherwise; a batch is short, though its reports have many events.
 func TestMailGoesFirst(t *testing.T) {
 	for _, busy := range []bool{true, false} {
 		w := newWorld(t)
+		m := w.relayed(nil, "a@x.example")
 		w.p.o.Busy = func() bool { return busy }
 		var rests []time.Duration
 		w.p.wait = func(_ context.Context, d time.Duration) { rests = append(rests, d) }
-		for i := range 2 * dueMost {
-			w.comes("hook", w.bounced(fmt.Sprint(i), "a@x.example"))
+		const reports = 4
+		for i := range reports {
+			var events []feedback.Event
+			for j := range batchMost {
+				events = append(events, w.bounced(fmt.Sprint(i, "-", j), "a@x.example", queueID(m)))
+			}
+			w.comes("hook", events...)
 		}
 		w.p.round(t.Context())
-		if busy != (len(rests) >= 2) || !busy && len(rests) > 0 {
-			t.Errorf("busy %t: it rested %d times", busy, len(rests))
+		want := 0
+		if busy {
+			want = reports
+		}
+		if len(rests) != want || w.store.Stat().Waiting != 0 {
+			t.Errorf("busy %t: it rested %d times, not %d; %d reports wait", busy, len(rests), want,
+				w.store.Stat().Waiting)
 		}
 		for _, d := range rests {
 			if d <= 0 || d > longestYield {
 				t.Errorf("it rested for %s", d)
 			}
 		}
-	}
-}
-
-// TestBatchesAreShort: reports of many events are not worked on as one batch, however few they are.
-func TestBatchesAreShort(t *testing.T) {
-	w := newWorld(t)
-	m := w.relayed(nil, "a@x.example")
-	w.p.o.Busy = func() bool { return true }
-	rests := 0
-	w.p.wait = func(context.Context, time.Duration) { rests++ }
-	const reports = 4
-	for i := range reports {
-		var events []feedback.Event
-		for j := range batchMost {
-			events = append(events, w.bounced(fmt.Sprint(i, "-", j), "a@x.example", queueID(m)))
+		if c := w.counts(); c[ResultMatched] != 1 || c[ResultDuplicate] != reports*batchMost-1 {
+			t.Errorf("counted %v", c)
 		}
-		w.comes("hook", events...)
-	}
-	w.p.round(t.Context())
-	if rests != reports || w.store.Stat().Waiting != 0 {
-		t.Errorf("it rested %d times for %d reports; %d wait", rests, reports, w.store.Stat().Waiting)
-	}
-	if c := w.counts(); c[ResultMatched] != 1 || c[ResultDuplicate] != reports*batchMost-1 {
-		t.Errorf("counted %v", c)
 	}
 }
