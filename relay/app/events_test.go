@@ -150,6 +150,36 @@ func TestEventsAreSent(t *testing.T) {
 	}
 }
 
+// TestTriedMail: what becomes of mail that is tried before it is stored is sent too.
+func TestTriedMail(t *testing.T) {
+	s, tk := eventScene(t, `events = ["all"]`)
+	s.conf = strings.Replace(s.conf, "[spool]\n", "[accept]\nmode = \"try\"\n[spool]\n", 1)
+	s.stop()
+	s.start()
+	c, err := smtptest.Greet(t.Context(), s.app.Addrs()[0].String(), "shop.test", smtptest.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, line := range []string{"MAIL FROM:<app@shop.test>", "RCPT TO:<joe@x.test>"} {
+		if err := c.Command("%s", line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Say("DATA")
+	if err := c.Expect(3); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Command("Subject: hello\r\n\r\nhello\r\n."); err == nil {
+		t.Fatal("the refusal does not reach the client")
+	}
+	tk.wait("message.failed", "joe@x.test")
+	s.submit("full@x.test")
+	s.submit("ann@x.test")
+	tk.wait("message.deferred", "full@x.test")
+	tk.wait("message.relayed", "ann@x.test")
+}
+
 // TestDeadReceiver: while a receiver takes nothing mail goes on, no message is kept for it, health says so,
 // and after a restart of the relay the receiver gets everything.
 func TestDeadReceiver(t *testing.T) {

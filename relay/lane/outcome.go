@@ -45,7 +45,10 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		o.follow(dec.By, refusal{a, d})
 	}
 	o.move(m, now)
-	o.settlement.Owed = append(owed(&p, m, o.settlement.Recipients, now), l.owe(o.events)...)
+	o.settlement.Owed = owed(&p, m, o.settlement.Recipients, now)
+	if !lm.offer { // else there may be no settlement in the spool that would keep the entries
+		o.settlement.Owed = append(o.settlement.Owed, l.owe(o.events)...)
+	}
 	return o
 }
 
