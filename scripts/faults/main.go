@@ -6,6 +6,7 @@
 //	go run ./scripts/faults quick            under three minutes
 //	go run ./scripts/faults full             what docs/reliability.md shows; under half an hour
 //	go run ./scripts/faults full --only kill9
+//	go run ./scripts/faults full --only try  all that begin so: with accept.mode = "try"
 //
 // It needs root: it mounts file systems of its own and traces the relay. What it starts and mounts lives in a
 // mount namespace and a scratch directory of its own, and goes with it, even if it is killed.
@@ -37,6 +38,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -82,7 +85,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 		fmt.Fprintln(stderr, "usage: faults quick|full [flags]")
 		fs.PrintDefaults()
 	}
-	fs.StringVar(&o.only, "only", "", "run the test of this `name` alone")
+	fs.StringVar(&o.only, "only", "", "run the test of this `name` alone, or those that begin with NAME-")
 	fs.BoolVar(&o.allowMissing, "allow-missing", false,
 		"exit with 0 although a test could not run on this machine")
 	fs.StringVar(&o.binary, "binary", "", "use this mailwhy in place of building one")
@@ -132,16 +135,12 @@ func run(ctx context.Context, o options, out io.Writer) int {
 	return summarize(out, o, results, ctx.Err())
 }
 
-// choose returns the tests to run.
+// choose returns the tests to run: the one of a name, and those whose names begin with it and a hyphen.
 func choose(only string) []test {
 	all := tests()
 	if only == "" {
 		return all
 	}
-	for _, t := range all {
-		if t.name == only {
-			return []test{t}
-		}
-	}
-	return nil
+	return slices.DeleteFunc(all,
+		func(t test) bool { return t.name != only && !strings.HasPrefix(t.name, only+"-") })
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mailwhy/diagnose"
+	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/ledger"
 	"mailwhy/scripts/faults/traffic"
 	"math/rand/v2"
@@ -59,6 +61,10 @@ func newScenario(s *site, r *result, spool string) *scenario {
 			"MAILWHY_SPOOL_FREE_FLOOR=1MiB",
 		},
 	}
+	t.setup.env = append(t.setup.env, r.mode()...)
+	if r.try {
+		k.Script = sometimesSlow
+	}
 	t.client = &traffic.Client{Ledger: l, Addr: t.setup.listen, Prefix: "m", Drops: true}
 	s.later(func() {
 		if t.relay != nil {
@@ -66,6 +72,26 @@ func newScenario(s *site, r *result, spool string) *scenario {
 		}
 	})
 	return t
+}
+
+// tryFor is how long clients wait for a verdict.
+const tryFor = 200 * time.Millisecond
+
+// mode is the part of a relay's environment that says what it does before it answers a client.
+func (r *result) mode() []string {
+	if !r.try {
+		return nil
+	}
+	return []string{"MAILWHY_ACCEPT_MODE=try", "MAILWHY_ACCEPT_TRY_FOR=" + tryFor.String()}
+}
+
+// sometimesSlow has one in a hundred messages take longer than clients wait for the verdict, so that it comes into
+// the spool while it is being offered.
+func sometimesSlow(c smtptest.Command) smtptest.Action {
+	if c.Stage == diagnose.StageEndOfData && rand.IntN(100) == 0 {
+		return smtptest.Action{Delay: tryFor + between(0, tryFor/2)}
+	}
+	return smtptest.Action{}
 }
 
 // start starts the relay. That it does not start is a violation, and ends the test.

@@ -63,7 +63,19 @@ func tests() []test {
 			[]need{needHistory}, testUpgrade},
 		{"downgrade", "earlier releases on the spool of this one", []need{needHistory}, testDowngrade},
 		{"sigterm", "SIGTERM in each phase", nil, testTerm},
+		trying("kill9", nil, testKill), trying("points", []need{needStrace}, testPoints),
+		trying("matrix", []need{needSink}, testMatrix), trying("cut", nil, testCut),
+		trying("replies", nil, testReplies), trying("sigterm", nil, testTerm),
 	}
+}
+
+// trying is a test with a relay that offers mail to its upstream while the client waits.
+func trying(name string, needs []need, run func(context.Context, *site, *result)) test {
+	return test{"try-" + name, name + `, with accept.mode = "try"`, needs,
+		func(ctx context.Context, s *site, r *result) {
+			r.try = true
+			run(ctx, s, r)
+		}}
 }
 
 // result is what a test found.
@@ -77,6 +89,7 @@ type result struct {
 	broken  []string
 	took    time.Duration
 	out     io.Writer
+	try     bool // the relay offers mail while the client waits
 
 	mu sync.Mutex // tests run scenarios side by side
 }
