@@ -85,8 +85,8 @@ func (r *result) mode() []string {
 	return []string{"MAILWHY_ACCEPT_MODE=try", "MAILWHY_ACCEPT_TRY_FOR=" + tryFor.String()}
 }
 
-// sometimesSlow has one in a hundred messages take longer than clients wait for the verdict, so that it comes into
-// the spool while it is being offered.
+// sometimesSlow has one in a hundred messages take longer than clients wait for the verdict, so that it comes
+// into the spool while it is being offered.
 func sometimesSlow(c smtptest.Command) smtptest.Action {
 	if c.Stage == diagnose.StageEndOfData && rand.IntN(100) == 0 {
 		return smtptest.Action{Delay: tryFor + between(0, tryFor/2)}
