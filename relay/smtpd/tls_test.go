@@ -87,11 +87,14 @@ func TestTLSOnAClearListener(t *testing.T) {
 		return strings.Contains(logged.String(), "listener="+addr) &&
 			strings.Contains(logged.String(), `tls = \"implicit\"`)
 	})
-	c := dial(t, addr)
-	c.want("220 ")
-	c.Write([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\nMAIL FROM:<a@b.test>\r\n"))
-	c.want("554 5.7.0 This port begins in clear")
-	c.want("")
+	for _, hello := range []string{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\nMAIL FROM:<a@b.test>\r\n",
+		"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10", "\x80\x64\x01\x03\x01\x00\x4b"} {
+		c := dial(t, addr)
+		c.want("220 ")
+		c.Write([]byte(hello))
+		c.want("554 5.7.0 This port begins in clear")
+		c.want("")
+	}
 	events := st.refusals()
 	if e := events[len(events)-1]; e.Stage != diagnose.StageTLS || !strings.HasPrefix(e.Reply, "554 5.7.0 ") {
 		t.Errorf("%+v", e)

@@ -143,9 +143,9 @@ func (c *Conn) readLine(limit int) ([]byte, error) {
 	idle := func(now time.Time) time.Time { return now.Add(c.cfg.Limits.Idle) }
 	for {
 		in := c.in.bytes()
-		if bytes.HasPrefix(in, []byte(TLSHello)) { // a line end in it would have no meaning
+		if isHello(in) { // a line end in it would have no meaning
 			c.in.r = c.in.w
-			return in[:len(TLSHello)], nil
+			return []byte(TLSHello), nil
 		}
 		if i := bytes.IndexByte(in, '\n'); i >= 0 {
 			c.in.r += i + 1
@@ -165,4 +165,11 @@ func (c *Conn) readLine(limit int) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// isHello reports whether the input begins with a TLS handshake, or with one in the form of SSL 2, as very
+// old clients send it (RFC 5246, E.2).
+func isHello(in []byte) bool {
+	return bytes.HasPrefix(in, []byte(TLSHello)) ||
+		len(in) > 4 && in[0] >= 0x80 && in[2] == 1 && (in[3] == 3 || in[3] == 0 && in[4] == 2)
 }
