@@ -16,6 +16,8 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 	"golang.org/x/net/publicsuffix"
+
+	"mailwhy/relay/internal/address"
 )
 
 // Key is a key as it is configured. All fields are required.
@@ -43,20 +45,20 @@ func New(o Options) (*Signer, error) {
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	var errs []error
 	for _, c := range o.Keys {
+		c.Domain = plainDomain(c.Domain)
 		k := &key{Key: c, now: o.Now, log: o.Log}
 		k.version = k.fileVersion()
 		if err := k.read(); err != nil {
 			errs = append(errs, fmt.Errorf("dkim key of %s, selector %s: %w", c.Domain, c.Selector, err))
 		}
-		domain := strings.ToLower(c.Domain)
-		s.keys[domain] = append(s.keys[domain], k)
+		s.keys[c.Domain] = append(s.keys[c.Domain], k)
 	}
 	return s, errors.Join(errs...)
 }
 
 // keysFor are the keys of a domain, or else those of its organizational domain.
 func (s *Signer) keysFor(domain string) []*key {
-	domain = strings.ToLower(domain)
+	domain = plainDomain(domain)
 	if keys := s.keys[domain]; keys != nil || domain == "" {
 		return keys
 	}
@@ -65,6 +67,14 @@ func (s *Signer) keysFor(domain string) []*key {
 		return nil
 	}
 	return s.keys[org]
+}
+
+// plainDomain is a domain in small letters, and in A-labels where it can be: as d= has it (RFC 6376, 3.5).
+func plainDomain(domain string) string {
+	if plain, err := address.ToASCII(domain); err == nil {
+		domain = plain
+	}
+	return strings.ToLower(domain)
 }
 
 // key is a Key with what its file holds.

@@ -184,11 +184,12 @@ func TestWhoseMailIsSigned(t *testing.T) {
 	shop := z.add(t, "ed25519", "shop.test", "s1")
 	news := z.add(t, "ed25519", "news.shop.test", "s1")
 	country := z.add(t, "ed25519", "shop.co.uk", "s1")
-	s := newSigner(t, io.Discard, shop, news, country)
+	s := newSigner(t, io.Discard, shop, news, country, z.add(t, "ed25519", "xn--bcher-kva.test", "s1"))
 	for from, want := range map[string]string{
 		"shop.test": "shop.test", "Shop.TEST": "shop.test", "a.shop.test": "shop.test",
 		"news.shop.test": "news.shop.test", "x.news.shop.test": "shop.test", "other.test": "",
-		"notshop.test": "", "a.shop.co.uk": "shop.co.uk", "co.uk": "", "": "",
+		"notshop.test": "", "Bücher.test": "xn--bcher-kva.test",
+		"a.shop.co.uk": "shop.co.uk", "co.uk": "", "": "",
 	} {
 		tx := transaction(from, body)
 		s.Prepare(tx)
