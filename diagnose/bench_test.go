@@ -68,8 +68,8 @@ func BenchmarkRules(b *testing.B) {
 }
 
 // TestLinear holds that a text of eight times the length takes no more than about that: the bound is
-// generous, a quadratic search would exceed it many times over. On a machine that is busy a measurement may be
-// off by any factor, so it is repeated, and the least counts.
+// generous, a quadratic search would exceed it many times over. On a machine that is busy a measurement may
+// be off by any factor, so it is repeated, and the least counts.
 func TestLinear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipping: it measures time")
