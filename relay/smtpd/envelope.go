@@ -210,8 +210,13 @@ func parsePath(args, prefix string, lenient bool) (raw string, params []param, e
 		return "", nil, reply(501, 5, 5, 4, "Put the address in angle brackets: %s<address>; "+
 			"lenient = true of this client accepts it without", prefix)
 	}
-	if lenient { // blanks in the brackets, and brackets in brackets
-		raw, rest = strings.Trim(raw, " <"), strings.TrimLeft(rest, ">")
+	inner := strings.Trim(raw, " <")
+	switch {
+	case lenient:
+		raw, rest = inner, strings.TrimLeft(rest, ">")
+	case raw != inner:
+		return "", nil, reply(501, 5, 5, 4, "Blanks or brackets in the angle brackets; "+
+			"lenient = true of this client accepts them")
 	}
 	if rest != "" && rest[0] != ' ' {
 		return "", nil, reply(501, 5, 5, 4, "Unexpected text after the address")

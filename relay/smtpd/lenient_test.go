@@ -27,6 +27,8 @@ func TestRefusalNamesTheSetting(t *testing.T) {
 		{"EHLO ", "501 5.5.4 ", "lenient = true"},
 		{"MAIL\tFROM:<a@b.test>", "500 5.5.2 ", "lenient = true"},
 		{"MAIL FROM: a@b.test", "501 5.5.4 ", "lenient = true"},
+		{"MAIL FROM:<<a@b.test>>", "501 5.5.4 ", "lenient = true"},
+		{"MAIL FROM:<a@b.test >", "501 5.5.4 ", "lenient = true"},
 		{"MAIL FROM:<root>", "501 5.1.7 ", "content.default_domain"},
 		{`MAIL FROM:<"a@b">`, "501 5.1.7 ", "content.default_domain"},
 		{"AUTH PLAIN AGEAYg==", "502 5.5.1 ", `auth = "any"`},
