@@ -117,6 +117,9 @@ const (
 	BasisStage    Basis = "stage"    // where in the exchange it happened
 	BasisNetwork  Basis = "network"  // there was no reply
 	BasisProvider Basis = "provider" // the provider's own type of what it told later
+
+	// BasisFrontDoor is that of our own refusals of clients: what decided is known.
+	BasisFrontDoor Basis = "front_door"
 )
 
 // Confidence says how sure a diagnosis is. On the labelled replies, at least 97 % of the answers called high

@@ -48,7 +48,7 @@ func EventKinds() []EventKind {
 type Event struct {
 	Time        time.Time
 	Kind        EventKind
-	First       bool   // of a message's accepted events or of a report's own dsn events
+	First       bool   // of a message's accepted events, a report's own dsn events, or a refusal's
 	ID          string // queue id
 	Mail        string // queue id of the mail that was parted over several lanes; see Message.Mail
 	MessageID   string

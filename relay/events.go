@@ -111,11 +111,11 @@ func FeedbackEvent(kind EventKind, m *Message, r *Recipient, f *Feedback, now ti
 	return e
 }
 
-// RefusedEvent says that the front door refused a client's command.
-func RefusedEvent(client, user string, stage diagnose.Stage, from, to, reply string, now time.Time) Event {
+// RefusedEvent says that the front door refused a client's command with a reply. What else is known of it is
+// for the caller to fill in.
+func RefusedEvent(client, user string, stage diagnose.Stage, reply string, now time.Time) Event {
 	return Event{
-		Time: now, Kind: EventRefused, Client: client, User: user,
-		Stage: stage, From: from, To: to, Reply: reply,
+		Time: now, Kind: EventRefused, First: true, Client: client, User: user, Stage: stage, Reply: reply,
 	}
 }
 

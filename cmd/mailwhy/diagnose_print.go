@@ -178,6 +178,8 @@ func basisWords(d *diagnose.Diagnosis) string {
 		diagnose.BasisStage:    "where in the exchange it was said",
 		diagnose.BasisNetwork:  "there is no reply",
 		diagnose.BasisProvider: "the provider's own type",
+
+		diagnose.BasisFrontDoor: "the relay's own decision",
 	}[d.Basis]
 	text := fmt.Sprintf("%s; confidence %s; rule %s", basis, d.Confidence, d.Rule)
 	if len(d.Alternatives) > 0 {

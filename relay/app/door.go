@@ -124,7 +124,8 @@ func version() string {
 
 // metricNames are the names that events may have now.
 func (r *Relay) metricNames(a smtpd.Access) metrics.Names {
-	n := metrics.Names{Upstreams: r.lanes.names(), Reasons: reasons(r.engine.Load())}
+	n := metrics.Names{Upstreams: r.lanes.names(), Reasons: reasons(r.engine.Load()),
+		Refusals: r.front.Reasons()}
 	for _, network := range a.Networks {
 		n.Clients = append(n.Clients, network.Name)
 	}

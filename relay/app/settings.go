@@ -287,13 +287,13 @@ func SpoolOptions(cfg *config.Config, log *slog.Logger) spool.Options {
 func accessOf(cfg *config.Config) (smtpd.Access, error) {
 	a := smtpd.Access{
 		AuthRequired: cfg.Access.RequireAuth,
-		AllowSenders: patterns(cfg.Access.AllowSenders), DenySenders: patterns(cfg.Access.DenySenders),
-		AllowRecipients: patterns(cfg.Access.AllowRecipients),
-		DenyRecipients:  patterns(cfg.Access.DenyRecipients),
+		AllowSenders: cfg.Access.AllowSenders, DenySenders: cfg.Access.DenySenders,
+		AllowRecipients: cfg.Access.AllowRecipients,
+		DenyRecipients:  cfg.Access.DenyRecipients,
 	}
 	for _, c := range cfg.Client {
 		a.Networks = append(a.Networks,
-			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: patterns(c.Senders),
+			smtpd.Network{Name: c.Name, Prefixes: c.Networks, Senders: c.Senders,
 				Lenient: c.Lenient,
 				Auth:    networkAuth(c.Auth), Accept: acceptMode(c.AcceptMode)})
 	}
@@ -331,18 +331,6 @@ func acceptMode(word string) smtpd.AcceptMode {
 		return smtpd.AcceptTry
 	}
 	return smtpd.AcceptAsListener
-}
-
-// patterns are the configuration's address patterns in the front door's notation.
-func patterns(list []string) []string {
-	out := make([]string, len(list))
-	for i, p := range list {
-		out[i] = p
-		if strings.HasPrefix(p, "@.") {
-			out[i] = p[1:]
-		}
-	}
-	return out
 }
 
 // frontLimits are the limits of the front door.

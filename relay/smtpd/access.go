@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"mailwhy/relay/internal/address"
+	"mailwhy/relay/internal/address/pattern"
 )
 
 // Access says who may send what to whom. Nobody may send without being in one of Networks or authenticated.
@@ -131,7 +132,7 @@ func CheckOpen(listens []Listen, a Access) error {
 // suffix, such as com or co.uk, count as everybody.
 func closedTo(allow []string) bool {
 	for _, p := range allow {
-		if p == "*" || strings.HasPrefix(p, ".") && publicSuffix(p[1:]) {
+		if strings.HasPrefix(p, "@.") && publicSuffix(p[2:]) {
 			return false
 		}
 	}
@@ -233,30 +234,27 @@ func (a *Access) check() error {
 	return errors.Join(errs...)
 }
 
-// CheckPattern returns an error if p is not a pattern; see Access.
+// CheckPattern returns an error if p is not a pattern; see Access. Of other notations it says what to write.
 func CheckPattern(p string) error {
-	probe := p
+	err := pattern.Check(p)
 	switch {
-	case p == "*", p == "<>":
+	case err == nil:
 		return nil
-	case strings.HasPrefix(p, "."):
-		probe = "a@a" + p
-	case strings.HasPrefix(p, "@"):
-		probe = "a" + p
-	case !strings.Contains(p, "@"):
-		probe = "a@" + p
+	case p == "*":
+		return errors.New(`"*" is not a pattern: leave the list empty for all addresses`)
+	case strings.HasPrefix(p, "."), !strings.Contains(p, "@"):
+		if pattern.Check("@"+p) == nil {
+			return fmt.Errorf("%q is not a pattern: write %q", p, "@"+p)
+		}
 	}
-	if addr, err := address.Parse(probe, true); err != nil || addr != probe {
-		return fmt.Errorf("%q is not an address, @domain, .subdomains, <> or *", p)
-	}
-	return nil
+	return err
 }
 
-// matches reports whether one of the patterns fits an address as address.Parse returned it; "" is the null
-// sender.
-func matches(patterns []string, addr string) bool {
+// fitting is the first of the patterns that fits an address as address.Parse returned it; "" when none does.
+// An addr of "" is the null sender.
+func fitting(patterns []string, addr string) string {
 	if len(patterns) == 0 {
-		return false
+		return ""
 	}
 	domain, err := address.ToASCII(address.Domain(addr))
 	if err != nil {
@@ -264,10 +262,10 @@ func matches(patterns []string, addr string) bool {
 	}
 	for _, p := range patterns {
 		if matchOne(strings.ToLower(p), addr, strings.ToLower(domain)) {
-			return true
+			return p
 		}
 	}
-	return false
+	return ""
 }
 
 // routed reports whether the local part of an address may name another domain, to which a smarthost would
@@ -287,22 +285,19 @@ func named(patterns []string, addr string) bool {
 	return false
 }
 
+// matchOne reports whether the pattern p, in lower case, fits an address, whose domain is given in A-labels.
 func matchOne(p, addr, domain string) bool {
 	switch {
-	case p == "*":
-		return true
 	case p == "<>":
 		return addr == ""
 	case addr == "":
 		return false
-	case strings.HasPrefix(p, "."):
-		suffix, err := address.ToASCII(p[1:])
+	}
+	if suffix, parents := strings.CutPrefix(p, "@."); parents {
+		suffix, err := address.ToASCII(suffix)
 		return err == nil && strings.HasSuffix(domain, "."+suffix)
 	}
 	local, want := address.Split(p)
-	if want == "" {
-		local, want = "", p
-	}
 	want, err := address.ToASCII(want)
 	if err != nil || want != domain {
 		return false

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/emersion/go-sasl"
-	"github.com/emersion/go-smtp"
 
 	"mailwhy/relay/internal/clean"
+	"mailwhy/relay/smtpd/refusal"
 )
 
 func (s *session) hasUsers() bool {
@@ -28,20 +28,17 @@ func (s *session) authAny() bool { return s.network != nil && s.network.Auth == 
 func (s *session) mayAuth(args string) error {
 	switch {
 	case s.listen.Bounces:
-		return reply(502, 5, 5, 1, "AUTH is not available, this server takes bounce mail only")
+		return refusal.New("auth_bounces")
 	case !s.hasUsers() && !s.authAny():
-		return reply(502, 5, 5, 1, "AUTH is not available without access.users_file; "+
-			`auth = "any" of this client accepts every login`)
+		return refusal.New("auth_unavailable")
 	case !s.authOffered(): // RFC 5248
-		return reply(538, 5, 7, 11, `AUTH requires TLS; auth = "clear" of this client accepts it without`)
+		return refusal.New("auth_needs_tls")
 	case s.tx != nil:
-		return reply(503, 5, 5, 1, "AUTH is not allowed during a transaction")
+		return refusal.New("auth_in_transaction")
 	case s.user != "" || s.loggedIn:
-		return reply(503, 5, 5, 1, "Already authenticated")
-	case args == "":
-		return reply(501, 5, 5, 4, "AUTH needs a mechanism, PLAIN or LOGIN")
-	case len(strings.Fields(args)) > 2:
-		return reply(501, 5, 5, 4, "AUTH takes a mechanism and at most one initial response")
+		return refusal.New("auth_twice")
+	case args == "", len(strings.Fields(args)) > 2:
+		return refusal.New("auth_syntax")
 	}
 	return nil
 }
@@ -53,11 +50,11 @@ func (s *session) AuthMechanisms() []string { return []string{sasl.Plain, sasl.L
 func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	switch mechanism {
 	case sasl.Plain:
-		return exchange{sasl.NewPlainServer(s.authPlain)}, nil
+		return exchange{sasl.NewPlainServer(s.authPlain), s}, nil
 	case sasl.Login:
-		return exchange{&loginServer{check: s.authenticate}}, nil
+		return exchange{&loginServer{check: s.authenticate}, s}, nil
 	}
-	return nil, reply(504, 5, 5, 4, "Mechanism not supported, use PLAIN or LOGIN")
+	return nil, s.tell(refusal.New("auth_mechanism", mechanism))
 }
 
 func (s *session) authPlain(identity, name, password string) error {
@@ -105,8 +102,9 @@ func (s *session) verify(users *Users, name, password string) (ok bool, err erro
 func (s *session) authFailed(name string) error {
 	s.failures++
 	s.options.Log.Warn("authentication failed", "user", clean.Line(name, 64), "addr", s.addrString())
+	s.tried = clean.Line(name, 64)
 	s.authPause()
-	return reply(535, 5, 7, 8, "Authentication failed")
+	return refusal.New("auth_failed")
 }
 
 // authBusy answers a client whose password was not checked.
@@ -114,8 +112,9 @@ func (s *session) authBusy(name string) error {
 	s.failures++
 	s.options.Log.Warn("authentication deferred: too many failed logins", "user", clean.Line(name, 64),
 		"addr", s.addrString())
+	s.tried = clean.Line(name, 64)
 	s.authPause()
-	return reply(454, 4, 7, 0, "Too many failed logins, please try again later") // RFC 4954, 6
+	return refusal.New("auth_busy") // RFC 4954, 6
 }
 
 // authPause delays the answer to a failure.
@@ -129,16 +128,21 @@ func (s *session) authPause() {
 }
 
 // exchange hides a mechanism's errors from the client: go-smtp would send their text.
-type exchange struct{ sasl.Server }
+type exchange struct {
+	sasl.Server
+	session *session
+}
 
 // Next implements sasl.Server.
 func (e exchange) Next(response []byte) (challenge []byte, done bool, err error) {
 	challenge, done, err = e.Server.Next(response)
-	var own *smtp.SMTPError
-	if err != nil && !errors.As(err, &own) {
-		err = reply(501, 5, 5, 2, "Malformed authentication response")
+	if err == nil {
+		return challenge, done, nil
 	}
-	return challenge, done, err
+	if _, own := errors.AsType[*refusal.Error](err); !own {
+		err = refusal.New("auth_response")
+	}
+	return challenge, done, e.session.tell(err)
 }
 
 // loginServer is the server side of LOGIN, which go-sasl lacks. There is no standard; clients expect these

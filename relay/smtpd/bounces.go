@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"mailwhy/relay"
+	"mailwhy/relay/smtpd/refusal"
 )
 
 // Bounces is what the listeners for bounce mail do (Listen.Bounces). They take mail of anybody, without AUTH
@@ -56,8 +57,7 @@ func (s *session) expect(address string) error {
 	if s.options.Bounces.Expected(address) {
 		return nil
 	}
-	return reply(550, 5, 1, 1, "No such address here, this server takes only bounce mail that comes back to "+
-		"a return path of its own")
+	return refusal.New("no_return_path")
 }
 
 // takeBounce is Data of a listener for bounce mail.
@@ -68,7 +68,7 @@ func (s *session) takeBounce() error {
 	}
 	defer body.release()
 	if body.content == nil {
-		return reply(451, 4, 3, 0, "Internal error, please try again later")
+		return refusal.New("internal_error")
 	}
 	b := &Bounce{From: s.tx.envelope.From, Peer: s.addrString(), Hello: s.hello}
 	for i := range s.tx.recipients {
@@ -87,12 +87,11 @@ func (s *session) takeBounce() error {
 	case err == nil:
 		s.messages++
 		s.errs, s.others, s.overshoot = 0, 0, 0
-		return reply(250, 2, 0, 0, "Ok: bounce mail taken")
+		return took("Ok: bounce mail taken")
 	case errors.Is(err, ErrNotBounce):
-		return reply(550, 5, 7, 1, "This address takes bounce mail only, please write to the author of the "+
-			"message that you answer")
+		return refusal.New("not_a_bounce")
 	default:
 		s.options.Log.Error("bounce mail not taken", "client", s.clientName(), "err", err)
-		return reply(451, 4, 3, 0, "The message could not be stored, please try again later")
+		return refusal.New("not_stored")
 	}
 }

@@ -8,18 +8,22 @@ import (
 	"strings"
 
 	"mailwhy/relay"
+	"mailwhy/relay/smtpd/refusal"
 	"mailwhy/relay/smtpd/wire"
 )
 
 // Data implements smtp.Session. It reads from the wire, not from the reader that the library offers.
-func (s *session) Data(io.Reader) error {
+func (s *session) Data(io.Reader) error { return s.tell(s.takeContent()) }
+
+// takeContent takes the content of the open transaction. What it returns is the reply.
+func (s *session) takeContent() error {
 	if s.listen.Bounces {
 		return s.takeBounce()
 	}
 	body := &contentReader{session: s, content: s.wire.Content()}
 	defer body.release()
 	if body.content == nil {
-		return reply(451, 4, 3, 0, "Internal error, please try again later")
+		return refusal.New("internal_error")
 	}
 	defer func() { s.lfOnly = body.content.LFOnly() }()
 	m := s.message()
@@ -35,7 +39,7 @@ func (s *session) Data(io.Reader) error {
 	l := &s.options.Limits
 	// RFC 5321, 6.3
 	if l.Received > 0 && f.received >= l.Received || l.OwnReceived > 0 && f.own >= l.OwnReceived {
-		return reply(554, 5, 4, 6, "Mail loop detected, the message has too many Received fields")
+		return refusal.New("loop")
 	}
 	describe(m, &f)
 	trace := s.trace(m)
@@ -89,44 +93,40 @@ func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.
 		s.messages++
 		s.errs, s.others, s.overshoot = 0, 0, 0
 		s.final = s.verdicts(m.ID, after)
-		return reply(250, 2, 0, 0, "Ok: queued as %s", m.ID) // s.final takes its place
+		return took("Ok: queued as " + m.ID) // s.final takes its place
 	case errors.Is(err, relay.ErrFull):
 		s.options.Log.Error("message not accepted: the spool is full", "err", err)
-		return reply(452, 4, 3, 1, "The spool is full, please try again later")
+		return refusal.New("spool_full")
 	case errors.Is(err, relay.ErrNoRoute):
-		return reply(550, 5, 7, 1, "No upstream of this relay may send for the domain of <%s> "+
-			"(upstream.*.domains)", m.Envelope.From)
+		return refusal.New("no_upstream", m.Envelope.From)
 	case err == nil:
 		err = errors.New("stored without its end")
 	}
 	s.options.Log.Error("message not accepted", "id", m.ID, "err", err)
-	return reply(451, 4, 3, 0, "The message could not be stored, please try again later")
+	return refusal.New("not_stored")
 }
 
 // contentReply is the reply to content that was not accepted.
 func (s *session) contentReply(err error) error {
 	switch {
 	case errors.Is(err, wire.ErrBareLF):
-		return reply(554, 5, 6, 0, "Bare LF in content, lines must end in CRLF; "+
-			`smtpd.bare_newline = "normalize", or lenient = true of this client, accepts it`)
+		return refusal.New("bare_lf")
 	case errors.Is(err, wire.ErrBareCR):
-		return reply(554, 5, 6, 0, "Bare CR in content, lines must end in CRLF; "+
-			`smtpd.bare_newline = "normalize", or lenient = true of this client, accepts it`)
+		return refusal.New("bare_cr")
 	case errors.Is(err, wire.ErrNUL):
-		return reply(554, 5, 6, 0, "NUL byte in content, encode binary content as base64")
+		return refusal.New("nul")
 	case errors.Is(err, wire.ErrLineTooLong):
-		return reply(554, 5, 6, 0, "Line too long in content, the limit is %d bytes",
-			s.options.Limits.ContentLine)
+		return refusal.New("line_too_long", s.options.Limits.ContentLine)
 	case errors.Is(err, wire.ErrTooLarge):
 		return sizeLimit{bytes: s.options.Limits.MessageSize}.check(s.options.Limits.MessageSize + 1)
 	case errors.Is(err, errUpstream):
 		return s.tx.limit.check(s.tx.limit.bytes + 1)
 	case errors.Is(err, errMemory):
-		return reply(452, 4, 3, 1, "Too much mail is being received, please try again later")
+		return refusal.New("out_of_memory")
 	case errors.Is(err, wire.ErrTooSlow), errors.Is(err, wire.ErrIdle):
-		return reply(421, 4, 4, 2, "The content was sent too slowly")
+		return refusal.New("too_slow")
 	}
-	return reply(421, 4, 4, 2, "Connection lost while receiving the content")
+	return refusal.New("connection_lost")
 }
 
 // tlsVersion is "TLS1.3" and the like.

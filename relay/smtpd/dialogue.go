@@ -3,20 +3,38 @@ package smtpd
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/internal/address"
 	"mailwhy/relay/internal/clean"
+	"mailwhy/relay/smtpd/refusal"
 	"mailwhy/relay/smtpd/wire"
 )
 
 // Busy implements wire.Dialogue.
 func (s *session) Busy() bool { return s.tx != nil }
 
-// answer turns a reply into an Action.
-func answer(reply error) wire.Action { return wire.Action{Reply: replyLine(reply)} }
+// answer turns a refusal into an Action.
+func (s *session) answer(err error) wire.Action {
+	var e *refusal.Error
+	if !errors.As(err, &e) {
+		e = refusal.New("internal_error")
+	}
+	s.why = e
+	return wire.Action{Reply: s.server.refusals.Line(e)}
+}
+
+// finish is answer, and ends the connection.
+func (s *session) finish(e *refusal.Error) wire.Action {
+	a := s.answer(e)
+	a.End = true
+	return a
+}
 
 // Command implements wire.Dialogue: it reads each command line and decides what go-smtp sees of it.
 func (s *session) Command(line string) wire.Action {
@@ -29,14 +47,13 @@ func (s *session) Command(line string) wire.Action {
 	verb, args, _ := strings.Cut(line, " ")
 	s.verb, args = strings.ToUpper(verb), strings.TrimSpace(args)
 	if strings.Contains(line, "\t") {
-		return answer(reply(500, 5, 5, 2, "The command contains a TAB; "+
-			"lenient = true of this client accepts it as a space"))
+		return s.answer(refusal.New("tab"))
 	}
 	if !s.speak() {
-		return answer(reply(500, 5, 5, 1, "This listener speaks LMTP, send LHLO"))
+		return s.answer(refusal.New("lmtp"))
 	}
 	if hasControl(line) {
-		return answer(reply(500, 5, 5, 2, "The command contains control characters"))
+		return s.answer(refusal.New("control_characters"))
 	}
 	switch s.verb {
 	case "MAIL", "RCPT", "DATA":
@@ -46,13 +63,23 @@ func (s *session) Command(line string) wire.Action {
 	case "QUIT":
 		return wire.Action{Pass: "QUIT"}
 	case "BDAT": // the chunk follows at once, and must not be read as commands
-		return wire.Action{Reply: "502 5.5.1 CHUNKING is not supported, use DATA\r\n", End: true}
+		return s.finish(refusal.New("chunking"))
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:", "USER-AGENT:", "CONTENT-LENGTH:":
-		return wire.Action{Reply: "500 5.5.1 This is a mail server, not a web server\r\n", End: true}
+		return s.finish(refusal.New("http"))
 	case "EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN":
-		return answer(reply(502, 5, 5, 1, "Command not implemented"))
+		return s.answer(refusal.New("not_implemented", s.verb))
 	}
-	return answer(reply(500, 5, 5, 1, "Command not recognized"))
+	return s.answer(refusal.New("unknown_command", shown(verb)))
+}
+
+// shown is an unknown command as it may be repeated. What a client sends in place of one may be a password,
+// in base64, after an AUTH that was refused; so only what looks like a command is shown.
+func shown(verb string) string {
+	letters := strings.TrimFunc(verb, unicode.IsLetter) == ""
+	if letters && len(verb) <= 20 && (verb == strings.ToUpper(verb) || verb == strings.ToLower(verb)) {
+		return verb
+	}
+	return fmt.Sprintf("a word of %d bytes", len(verb))
 }
 
 // speak reports whether the command is of the protocol that the listener speaks. LHLO of LMTP is EHLO from
@@ -79,27 +106,26 @@ func hasControl(line string) bool {
 // mailCommand handles MAIL, RCPT and DATA. go-smtp enforces their order.
 func (s *session) mailCommand(args string) wire.Action {
 	if s.hello == "" {
-		return answer(reply(503, 5, 5, 1, "Send %s first", s.helloVerb()))
+		return s.answer(refusal.New("hello_first", s.helloVerb()))
 	}
 	switch s.verb {
 	case "DATA":
 		return s.dataCommand(args)
 	case "MAIL":
 		if n := s.options.Limits.Messages; n > 0 && s.messages >= n {
-			return wire.Action{Reply: "421 4.7.0 Too many messages on this connection, please open " +
-				"another\r\n", End: true}
+			return s.finish(refusal.New("too_many_messages", n))
 		}
 		if err := s.parseMail(args); err != nil {
-			return answer(err)
+			return s.answer(err)
 		}
 		return wire.Action{Pass: "MAIL FROM:<" + libraryPath(s.pending.address) + ">"}
 	}
 	if s.tx == nil {
-		return answer(reply(503, 5, 5, 1, "Send MAIL first"))
+		return s.answer(refusal.New("mail_first"))
 	}
 	if err := s.parseRcpt(args); err != nil {
 		s.tx.rejected++
-		return answer(err)
+		return s.answer(err)
 	}
 	return wire.Action{Pass: "RCPT TO:<" + libraryPath(s.pending.address) + ">"}
 }
@@ -117,13 +143,13 @@ func libraryPath(addr string) string {
 func (s *session) dataCommand(args string) wire.Action {
 	switch {
 	case args != "":
-		return answer(reply(501, 5, 5, 4, "DATA takes no parameters"))
+		return s.answer(refusal.New("data_parameters", "DATA"))
 	case s.tx == nil:
-		return answer(reply(503, 5, 5, 1, "Send MAIL and RCPT first"))
+		return s.answer(refusal.New("rcpt_first"))
 	case len(s.tx.recipients) == 0 && s.tx.rejected > 0 && !s.listen.LMTP: // else 503: RFC 2033, 4.2
-		return answer(reply(554, 5, 5, 1, "No valid recipients")) // RFC 5321, 3.3
+		return s.answer(refusal.New("no_valid_recipients")) // RFC 5321, 3.3
 	case len(s.tx.recipients) == 0:
-		return answer(reply(503, 5, 5, 1, "Send RCPT first"))
+		return s.answer(refusal.New("rcpt_first"))
 	}
 	return wire.Action{Pass: "DATA"}
 }
@@ -132,7 +158,7 @@ func (s *session) dataCommand(args string) wire.Action {
 func (s *session) otherCommand(args string) wire.Action {
 	s.others++
 	if n := s.options.Limits.OtherCommands; n > 0 && s.others > n {
-		return wire.Action{Reply: "421 4.7.0 Too many commands without a message\r\n", End: true}
+		return s.finish(refusal.New("too_many_commands"))
 	}
 	switch s.verb {
 	case "EHLO", "HELO":
@@ -141,8 +167,7 @@ func (s *session) otherCommand(args string) wire.Action {
 		case name == "" && s.lenient():
 			name = "unknown"
 		case name == "":
-			return answer(reply(501, 5, 5, 4, "%s needs your host name; "+
-				"lenient = true of this client accepts it without", s.verb))
+			return s.answer(refusal.New("hello_name", s.verb))
 		}
 		s.hello, s.extended = clean.ASCII(name, 255), s.verb == "EHLO"
 		return wire.Action{Pass: s.verb + " " + s.hello}
@@ -160,23 +185,23 @@ func (s *session) otherCommand(args string) wire.Action {
 // secureCommand handles STARTTLS and AUTH.
 func (s *session) secureCommand(args string) wire.Action {
 	if s.hello == "" {
-		return answer(reply(503, 5, 5, 1, "Send %s first", s.helloVerb()))
+		return s.answer(refusal.New("hello_first", s.helloVerb()))
 	}
 	if s.verb == "AUTH" {
 		if err := s.mayAuth(args); err != nil {
-			return answer(err)
+			return s.answer(err)
 		}
 		return wire.Action{Pass: "AUTH " + args}
 	}
 	switch {
 	case args != "":
-		return answer(reply(501, 5, 5, 4, "STARTTLS takes no parameters")) // RFC 3207, 4
+		return s.answer(refusal.New("data_parameters", "STARTTLS")) // RFC 3207, 4
 	case s.wire.TLS() != nil:
-		return answer(reply(503, 5, 5, 1, "TLS is already active"))
+		return s.answer(refusal.New("tls_active"))
 	case s.user != "": // the library remembers that it has authenticated the client
-		return answer(reply(503, 5, 5, 1, "STARTTLS must come before AUTH"))
+		return s.answer(refusal.New("tls_after_auth"))
 	case s.startTLS() == nil:
-		return answer(reply(502, 5, 5, 1, "TLS is not available"))
+		return s.answer(refusal.New("tls_unavailable"))
 	}
 	s.hello, s.extended = "", false // RFC 3207, 4.2: the client must send EHLO again
 	return wire.Action{StartTLS: true}
@@ -185,7 +210,8 @@ func (s *session) secureCommand(args string) wire.Action {
 // Reply implements wire.Dialogue. Every reply passes here: it corrects go-smtp's wording and codes, counts
 // errors, and records refusals.
 func (s *session) Reply(reply []byte) (send []byte, end bool) {
-	verb := s.verb
+	verb, why := s.verb, s.why
+	s.why = nil
 	if bytes.HasPrefix(reply, []byte("354")) || bytes.HasPrefix(reply, []byte("334")) {
 		if verb == "DATA" {
 			s.verb = contentEnd
@@ -196,34 +222,48 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	if !s.greeted {
 		return s.greet()
 	}
-	replies := []string{s.reworded(verb, string(reply))}
+	replies, verdicts := []string{s.reworded(verb, string(reply))}, s.final != nil
 	if verb == contentEnd {
 		replies = s.contentReplies(replies[0])
 	}
-	refused := false
-	for i, one := range replies {
-		if one[0] < '4' {
-			continue
-		}
-		refused = true
-		if verb != "" || s.tx != nil || one[0] == '5' { // a 421 to an idle client is not a refusal
-			s.refused(stageOf(verb), s.refusedRecipient(verb, i), firstLine(one))
-		}
-	}
 	text := strings.Join(replies, "")
-	if !refused {
+	if !s.noteRefusals(verb, why, replies, verdicts) {
 		return []byte(text), false
 	}
 	if text[0] == '5' && verb != contentEnd && !s.forgiven(verb) || s.overshoot > overshootLimit {
 		s.errs++
 	}
 	if n := s.options.Limits.Errors; n > 0 && s.errs >= n {
-		return []byte(text + "421 4.7.0 Too many errors\r\n"), true
+		return []byte(text + s.server.refusals.Line(refusal.New("too_many_errors", n))), true
 	}
 	if n := s.options.Limits.AuthFailures; verb == "AUTH" && n > 0 && s.failures >= n {
-		return []byte(text + "421 4.7.0 Too many failed authentications\r\n"), true
+		return []byte(text + s.server.refusals.Line(refusal.New("too_many_logins", n))), true
 	}
 	return []byte(text), false
+}
+
+// noteRefusals records the refusals among the replies to a command, and reports whether there are any. A 421
+// to an idle client is none.
+func (s *session) noteRefusals(verb string, why *refusal.Error, replies []string, verdicts bool) bool {
+	refused := func(one string) bool { return one[0] >= '4' }
+	at := slices.IndexFunc(replies, refused)
+	switch {
+	case at < 0:
+		return false
+	case verdicts:
+		for i, one := range replies {
+			if refused(one) {
+				s.passedOn(i, firstLine(one))
+			}
+		}
+	case verb != "" || s.tx != nil || replies[at][0] == '5':
+		line := firstLine(replies[at])
+		if why == nil { // it is the library's, or the wire's
+			why = s.server.refusals.Find(line)
+		}
+		s.refused(stageOf(verb), why, line)
+	}
+	return true
 }
 
 // forgiven reports whether a refusal does not count as an error: bad recipients must not take the good ones
@@ -241,9 +281,10 @@ const overshootLimit = 1000
 func (s *session) greet() (send []byte, end bool) {
 	s.greeted = true
 	if !s.countClient() {
-		const text = "421 4.7.0 Too many connections from your address, please try again later"
-		s.refused(diagnose.StageConnect, "", text)
-		return []byte(text + "\r\n"), true
+		why := refusal.New("client_connections", s.origin(), s.options.Limits.ClientConns)
+		line := s.server.refusals.Line(why)
+		s.refused(diagnose.StageConnect, why, strings.TrimRight(line, "\r\n"))
+		return []byte(line), true
 	}
 	protocol := "ESMTP"
 	if s.listen.LMTP {
@@ -269,7 +310,8 @@ func (s *session) reworded(verb, reply string) string {
 	case verb == "AUTH" && code == "235":
 		return "235 2.7.0 Authentication succeeded\r\n" // RFC 4954, 6
 	case verb == "AUTH" && strings.HasSuffix(reply, " Invalid base64 data\r\n"):
-		return "501 5.5.2 Invalid base64 data\r\n" // RFC 4954, 4
+		s.why = refusal.New("auth_response")
+		return s.server.refusals.Line(s.why) // RFC 4954, 4
 	}
 	return reply
 }
@@ -327,17 +369,6 @@ func stageOf(verb string) diagnose.Stage {
 		return diagnose.StageReset
 	}
 	return diagnose.StageUnknown
-}
-
-// refusedRecipient is the recipient that a refusal is about, if any; i is its number among the replies.
-func (s *session) refusedRecipient(verb string, i int) string {
-	switch {
-	case verb == "RCPT":
-		return s.pending.address
-	case verb == contentEnd && s.listen.LMTP && s.tx != nil:
-		return s.tx.recipients[s.tx.order[i]].Address
-	}
-	return ""
 }
 
 // firstLine is the first line of a reply, without its line end.

@@ -5,16 +5,16 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/emersion/go-smtp"
-
 	"mailwhy/relay"
 	"mailwhy/relay/internal/address"
 	"mailwhy/relay/internal/clean"
 	"mailwhy/relay/internal/xtext"
+	"mailwhy/relay/smtpd/refusal"
 )
 
 // path is what a MAIL or RCPT command contains.
 type path struct {
+	raw       string          // as the client wrote it
 	address   string          // "" is the null sender
 	completed bool            // with Options.Domain
 	size      int64           // MAIL: as declared (RFC 1870, 5)
@@ -39,7 +39,9 @@ type param struct {
 func (s *session) parseMail(args string) error {
 	s.pending = path{}
 	raw, params, err := parsePath(args, "FROM:", s.lenient())
+	s.pending.raw = raw
 	if err != nil {
+		s.pending.raw = args
 		return err
 	}
 	for _, p := range params {
@@ -51,7 +53,7 @@ func (s *session) parseMail(args string) error {
 	if raw == "" { // RFC 5321, 4.5.5
 		return nil
 	}
-	addr, err := s.parseAddress(raw, p.envelope.SMTPUTF8, 7)
+	addr, err := s.parseAddress(raw, p.envelope.SMTPUTF8, "sender")
 	p.address, p.envelope.From = addr, addr
 	return err
 }
@@ -66,7 +68,7 @@ func (s *session) mailParam(p param) error {
 	case p.key == "BODY" && (value == string(relay.Body7Bit) || value == string(relay.Body8BitMIME)):
 		e.Body = relay.Body(value)
 	case p.key == "BODY" && value == "BINARYMIME":
-		return reply(555, 5, 5, 4, "BINARYMIME is not supported")
+		return refusal.New("parameter_unknown", "BODY=BINARYMIME")
 	case p.key == "SMTPUTF8" && !p.hasValue:
 		e.SMTPUTF8 = true
 	case p.key == "RET" && (value == string(relay.RetFull) || value == string(relay.RetHeaders)):
@@ -74,18 +76,18 @@ func (s *session) mailParam(p param) error {
 	case p.key == "ENVID" && p.hasValue:
 		id, err := xtext.Decode(p.value)
 		if err != nil || len(p.value) > maxENVID || !printable(id) { // RFC 3461, 4.4
-			return reply(501, 5, 5, 4, "Malformed ENVID")
+			return refusal.New("parameter_syntax", "ENVID")
 		}
 		e.EnvID = id
 	case p.key == "AUTH" && p.hasValue: // RFC 4954, 5: accepted, and ignored
 		if who, err := xtext.Decode(p.value); err != nil || clean.Hides(who) {
-			return reply(501, 5, 5, 4, "Malformed AUTH parameter")
+			return refusal.New("parameter_syntax", "AUTH")
 		}
 	case p.key == "BODY", p.key == "SMTPUTF8", p.key == "RET", p.key == "SIZE", p.key == "ENVID",
 		p.key == "AUTH":
-		return reply(501, 5, 5, 4, "Malformed %s parameter", p.key)
+		return refusal.New("parameter_syntax", p.key)
 	default:
-		return reply(555, 5, 5, 4, "MAIL parameter not recognized") // RFC 5321, 4.1.1.11
+		return refusal.New("parameter_unknown", p.key) // RFC 5321, 4.1.1.11
 	}
 	return nil
 }
@@ -93,11 +95,11 @@ func (s *session) mailParam(p param) error {
 // sizeParam reads SIZE. A number that overflows is larger than any limit.
 func (s *session) sizeParam(value string) error {
 	if strings.Trim(value, "0123456789") != "" || value == "" || len(value) > maxSizeDigits {
-		return reply(501, 5, 5, 4, "Malformed SIZE parameter")
+		return refusal.New("parameter_syntax", "SIZE")
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return reply(501, 5, 5, 4, "Malformed SIZE parameter")
+		return refusal.New("parameter_syntax", "SIZE")
 	}
 	s.pending.size = n // on ErrRange, the largest int64
 	return nil
@@ -107,11 +109,13 @@ func (s *session) sizeParam(value string) error {
 func (s *session) parseRcpt(args string) error {
 	s.pending = path{}
 	raw, params, err := parsePath(args, "TO:", s.lenient())
+	s.pending.raw = raw
 	if err != nil {
+		s.pending.raw = args
 		return err
 	}
 	if raw == "" {
-		return reply(501, 5, 1, 3, "RCPT needs an address")
+		return refusal.New("recipient_syntax", "", "it is empty")
 	}
 	for _, p := range params {
 		if err := s.rcptParam(p); err != nil {
@@ -121,25 +125,24 @@ func (s *session) parseRcpt(args string) error {
 	if strings.EqualFold(raw, "postmaster") { // RFC 5321, 4.5.1
 		raw = s.options.Postmaster
 	}
-	addr, err := s.parseAddress(raw, s.tx.envelope.SMTPUTF8, 3)
+	addr, err := s.parseAddress(raw, s.tx.envelope.SMTPUTF8, "recipient")
 	s.pending.address, s.pending.recipient.Address = addr, addr
 	return err
 }
 
-// parseAddress reads an address, and completes one without a domain for a known client. detail is as in
+// parseAddress reads an address, and completes one without a domain for a known client. whose is as in
 // addressError.
-func (s *session) parseAddress(raw string, smtputf8 bool, detail int) (string, error) {
+func (s *session) parseAddress(raw string, smtputf8 bool, whose string) (string, error) {
 	if !strings.Contains(raw, "@") || strings.HasSuffix(raw, `"`) {
 		if s.network == nil || s.options.Domain == "" {
-			return "", reply(501, 5, 1, detail, "The address has no domain; "+
-				"content.default_domain completes the addresses of clients in [[client]]")
+			return "", refusal.New(whose+"_domain_missing", raw)
 		}
 		raw += "@" + s.options.Domain
 		s.pending.completed = true
 	}
 	addr, err := address.Parse(raw, smtputf8)
 	if err != nil {
-		return "", addressError(err, detail)
+		return "", addressError(raw, err, whose)
 	}
 	return addr, nil
 }
@@ -151,18 +154,18 @@ func (s *session) rcptParam(p param) error {
 	case "NOTIFY":
 		set, ok := parseNotify(p.value)
 		if !ok {
-			return reply(501, 5, 5, 4, "Malformed NOTIFY parameter")
+			return refusal.New("parameter_syntax", "NOTIFY")
 		}
 		r.Notify = set
 	case "ORCPT":
 		_, original, err := xtext.ORCPT(p.value)
 		nonASCII := !address.IsASCII(p.value) && !s.tx.envelope.SMTPUTF8
 		if err != nil || nonASCII || clean.Hides(original) || len(p.value) > maxORCPT {
-			return reply(501, 5, 5, 4, "Malformed ORCPT parameter")
+			return refusal.New("parameter_syntax", "ORCPT")
 		}
 		r.ORCPT = p.value // unchanged (RFC 3461, 5.2.1d)
 	default:
-		return reply(555, 5, 5, 4, "RCPT parameter not recognized")
+		return refusal.New("parameter_unknown", p.key)
 	}
 	return nil
 }
@@ -200,31 +203,29 @@ func parsePath(args, prefix string, lenient bool) (raw string, params []param, e
 	end := pathEnd(rest)
 	switch {
 	case !strings.EqualFold(word+":", prefix), lenient && rest == "":
-		return "", nil, reply(501, 5, 5, 4, "Expected %s<address>", prefix)
+		return "", nil, refusal.New("path_expected", prefix, args)
 	case end >= 0:
 		raw, rest = rest[1:end], rest[end+1:]
 	case lenient && rest != "" && rest[0] != '<':
 		raw, rest, _ = strings.Cut(rest, " ")
 		rest = " " + rest
 	default:
-		return "", nil, reply(501, 5, 5, 4, "Put the address in angle brackets: %s<address>; "+
-			"lenient = true of this client accepts it without", prefix)
+		return "", nil, refusal.New("brackets", prefix)
 	}
 	inner := strings.Trim(raw, " <")
 	switch {
 	case lenient:
 		raw, rest = inner, strings.TrimLeft(rest, ">")
 	case raw != inner:
-		return "", nil, reply(501, 5, 5, 4, "Blanks or brackets in the angle brackets; "+
-			"lenient = true of this client accepts them")
+		return "", nil, refusal.New("inner_brackets", raw)
 	}
 	if rest != "" && rest[0] != ' ' {
-		return "", nil, reply(501, 5, 5, 4, "Unexpected text after the address")
+		return "", nil, refusal.New("text_after_address", rest)
 	}
 	if strings.HasPrefix(raw, "@") {
 		_, after, found := strings.Cut(raw, ":")
 		if !found {
-			return "", nil, reply(501, 5, 1, 3, "Malformed source route")
+			return "", nil, refusal.New("recipient_syntax", raw, "a colon must follow the source route")
 		}
 		raw = after
 	}
@@ -259,11 +260,11 @@ func parseParams(s string) ([]param, error) {
 		key, value, hasValue := strings.Cut(word, "=")
 		p := param{key: strings.ToUpper(key), value: value, hasValue: hasValue}
 		if !isKeyword(p.key) || strings.Contains(value, "=") || hasValue && value == "" {
-			return nil, reply(501, 5, 5, 4, "Malformed parameter")
+			return nil, refusal.New("parameter_syntax", word)
 		}
 		for _, have := range params {
 			if have.key == p.key {
-				return nil, reply(501, 5, 5, 4, "Duplicate %s parameter", p.key)
+				return nil, refusal.New("parameter_syntax", p.key)
 			}
 		}
 		params = append(params, p)
@@ -287,27 +288,11 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// addressError is the reply to an address that address.Parse refused. detail is that of a malformed
-// address: 7 for a sender, 3 for a recipient (RFC 3463, 3.2).
-func addressError(err error, detail int) *smtp.SMTPError {
-	switch {
-	case errors.Is(err, address.ErrNonASCII):
-		return reply(553, 5, 6, 7, "The address is not ASCII, use SMTPUTF8 in MAIL") // RFC 6531, 3.5
-	case errors.Is(err, address.ErrHidden):
-		return reply(501, 5, 1, detail, "The address contains an invisible or control character")
-	case errors.Is(err, address.ErrTooLong):
-		return reply(501, 5, 1, detail, "Address too long")
+// addressError is the refusal of an address that address.Parse refused: of a "sender" or a "recipient" (RFC
+// 3463, 3.2).
+func addressError(raw string, err error, whose string) error {
+	if errors.Is(err, address.ErrNonASCII) {
+		return refusal.New("needs_smtputf8", raw) // RFC 6531, 3.5
 	}
-	return reply(501, 5, 1, detail, "Malformed address")
-}
-
-// replyLine writes a reply made by reply.
-func replyLine(err error) string {
-	var e *smtp.SMTPError
-	if !errors.As(err, &e) {
-		return "451 4.3.0 Internal error, please try again later\r\n"
-	}
-	code := strconv.Itoa(e.EnhancedCode[0]) + "." + strconv.Itoa(e.EnhancedCode[1]) + "." +
-		strconv.Itoa(e.EnhancedCode[2])
-	return strconv.Itoa(e.Code) + " " + code + " " + e.Message + "\r\n"
+	return refusal.New(whose+"_syntax", raw, address.Why(err))
 }

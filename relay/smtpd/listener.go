@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/pires/go-proxyproto"
 
+	"mailwhy/diagnose"
+	"mailwhy/relay/smtpd/refusal"
 	"mailwhy/relay/smtpd/wire"
 )
 
@@ -94,11 +97,13 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 	s.mu.Unlock()
 	switch {
 	case draining:
-		l.turnAway(raw, "421 4.3.2 Shutting down, please try again later")
+		l.turnAway(raw, s.refusals.Line(refusal.New("shutting_down")))
 	case full:
-		l.turnAway(raw, "421 4.7.0 Too many connections, please try again later")
+		why := refusal.New("all_connections", o.Limits.Connections)
+		line := s.refusals.Line(why)
+		l.turnAway(raw, line)
 		sess.findClient(raw.RemoteAddr())
-		sess.refused("connect", "", "421 4.7.0 Too many connections, please try again later")
+		sess.refused(diagnose.StageConnect, why, strings.TrimRight(line, "\r\n"))
 	default:
 		return sess
 	}
@@ -106,11 +111,11 @@ func (s *Server) enter(l *listener, raw net.Conn) *session {
 }
 
 // turnAway closes a connection at once, with a reply if that needs no handshake.
-func (l *listener) turnAway(raw net.Conn, reply string) {
+func (l *listener) turnAway(raw net.Conn, line string) {
 	if !l.conf.TLS && len(l.conf.Proxy) == 0 {
 		// The buffer of a new socket is empty, so the write does not wait.
 		raw.SetWriteDeadline(time.Now().Add(time.Second))
-		raw.Write([]byte(reply + "\r\n"))
+		raw.Write([]byte(line))
 	}
 	raw.Close()
 }

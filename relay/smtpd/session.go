@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/internal/address"
 	"mailwhy/relay/internal/clean"
+	"mailwhy/relay/smtpd/refusal"
 	"mailwhy/relay/smtpd/wire"
 )
 
@@ -39,8 +41,10 @@ type session struct {
 	user     string // authenticated
 	loggedIn bool   // as anybody; see AuthAny
 
-	verb    string // of the current command, or contentEnd; "" between commands
-	pending path   // of the current MAIL or RCPT
+	verb    string         // of the current command, or contentEnd; "" between commands
+	why     *refusal.Error // that the next reply is; nil: another reply
+	tried   string         // name of the last login that failed
+	pending path           // of the current MAIL or RCPT
 	tx      *transaction
 	final   []string // replies in place of the library's to the content; nil: none
 
@@ -94,18 +98,32 @@ func (s *session) Logout() error {
 	return nil
 }
 
-// reply makes a reply that go-smtp sends unchanged. It must not be wrapped: the library asserts its type.
-func reply(code int, class, subject, detail int, format string, args ...any) *smtp.SMTPError {
-	return &smtp.SMTPError{
-		Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail},
-		Message: fmt.Sprintf(format, args...),
+// took is the reply to a content that was taken. The library asserts its type, so it must not be wrapped.
+func took(text string) *smtp.SMTPError {
+	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: text}
+}
+
+// tell gives the library a refusal, in the form that it sends unchanged, and keeps it for the event. Other
+// errors, nil among them, stay what they are.
+func (s *session) tell(err error) error {
+	e, ok := errors.AsType[*refusal.Error](err)
+	if !ok {
+		return err
 	}
+	s.why = e
+	code, enhanced, text := s.server.refusals.Reply(e)
+	out := &smtp.SMTPError{Code: code, Message: text}
+	fmt.Sscanf(enhanced, "%d.%d.%d", &out.EnhancedCode[0], &out.EnhancedCode[1], &out.EnhancedCode[2])
+	return out
 }
 
 // Mail implements smtp.Session. It ignores what the library read from the line; see Command.
-func (s *session) Mail(string, *smtp.MailOptions) error {
+func (s *session) Mail(string, *smtp.MailOptions) error { return s.tell(s.begin()) }
+
+// begin opens a transaction.
+func (s *session) begin() error {
 	if s.tx != nil {
-		return reply(503, 5, 5, 1, "A transaction is open, finish it or send RSET first")
+		return refusal.New("transaction_open")
 	}
 	if err := s.maySend(); err != nil {
 		return err
@@ -133,7 +151,7 @@ func (s *session) forUpstream(addr string) error {
 		return nil
 	}
 	if caps, known := s.capabilities(); known && !caps.SMTPUTF8 {
-		return reply(553, 5, 6, 7, "The local part is not ASCII, and the upstream does not offer SMTPUTF8")
+		return refusal.New("upstream_without_utf8", addr)
 	}
 	return nil
 }
@@ -145,11 +163,11 @@ func (s *session) maySend() error {
 	case s.listen.Bounces, s.user != "", s.network != nil && !a.AuthRequired:
 		return nil
 	case s.authOffered():
-		return reply(530, 5, 7, 0, "Authentication required") // RFC 4954, 6
+		return refusal.New("auth_required") // RFC 4954, 6
 	case s.hasUsers() && s.startTLS() != nil:
-		return reply(530, 5, 7, 0, "Authentication required, start TLS first")
+		return refusal.New("auth_required_tls")
 	}
-	return reply(550, 5, 7, 1, "Relaying denied, %s is not in a network that may send mail", s.origin())
+	return refusal.New("relay_denied", s.origin())
 }
 
 // origin names the client's address in a reply.
@@ -171,15 +189,20 @@ func (s *session) maySendAs(from string) error {
 		return nil // nothing of it is relayed
 	}
 	if s.user != "" {
-		own, who = a.Users.byName[s.user].senders, "user "+clean.ASCII(s.user, 64)
+		own, who = a.Users.byName[s.user].senders, "access.users_file for user "+clean.ASCII(s.user, 64)
 	} else if s.network != nil {
-		own, who = s.network.Senders, "network "+clean.ASCII(s.network.Name, 64)
+		own, who = s.network.Senders, "client.senders of "+clean.ASCII(s.network.Name, 64)
 	}
-	switch {
-	case matches(a.DenySenders, from), len(a.AllowSenders) > 0 && !matches(a.AllowSenders, from):
-		return reply(553, 5, 7, 1, "Sender address not allowed here")
-	case len(own) > 0 && !matches(own, from):
-		return reply(553, 5, 7, 1, "Sender address not allowed for %s", who)
+	deny := func(setting string) error {
+		return refusal.New("sender_not_allowed", from, setting).By(setting)
+	}
+	switch entry := fitting(a.DenySenders, from); {
+	case entry != "":
+		return deny("access.deny_senders lists " + entry)
+	case len(a.AllowSenders) > 0 && fitting(a.AllowSenders, from) == "":
+		return deny("access.allow_senders does not list it")
+	case len(own) > 0 && fitting(own, from) == "":
+		return deny(who + " does not list it")
 	}
 	return nil
 }
@@ -195,7 +218,7 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 		at = len(s.tx.recipients)
 		if err := s.addRecipient(*r); err != nil {
 			s.tx.rejected++
-			return err
+			return s.tell(err)
 		}
 	}
 	s.tx.order = append(s.tx.order, at)
@@ -204,11 +227,10 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 
 // addRecipient adds a recipient to the transaction.
 func (s *session) addRecipient(r relay.Recipient) error {
-	a := &s.options.Access
 	if n := s.options.Limits.Recipients; n > 0 && len(s.tx.recipients) >= n {
 		s.overshoot++
 		// RFC 5321, 4.5.3.1.10
-		return reply(452, 4, 5, 3, "Too many recipients, send to the rest in another transaction")
+		return refusal.New("too_many_recipients", n)
 	}
 	if s.listen.Bounces {
 		if err := s.expect(r.Address); err != nil {
@@ -220,16 +242,29 @@ func (s *session) addRecipient(r relay.Recipient) error {
 	if err := s.forUpstream(r.Address); err != nil {
 		return err
 	}
-	if matches(a.DenyRecipients, r.Address) || len(a.AllowRecipients) > 0 &&
-		!matches(a.AllowRecipients, r.Address) {
-		return reply(550, 5, 7, 1, "Recipient address not allowed here")
-	}
-	if len(a.AllowRecipients) > 0 && routed(r.Address) && !named(a.AllowRecipients, r.Address) {
-		return reply(550, 5, 7, 1,
-			"Recipient address not allowed here: its local part may name another domain (%%, ! or @)")
+	if err := s.mayReceive(r.Address); err != nil {
+		return err
 	}
 	s.tx.recipients = append(s.tx.recipients, r)
 	s.tx.completed = s.tx.completed || s.pending.completed
+	return nil
+}
+
+// mayReceive checks whether mail may go to an address.
+func (s *session) mayReceive(to string) error {
+	a := &s.options.Access
+	deny := func(setting string) error {
+		return refusal.New("recipient_not_allowed", to, setting).By(setting)
+	}
+	switch entry := fitting(a.DenyRecipients, to); {
+	case entry != "":
+		return deny("access.deny_recipients lists " + entry)
+	case len(a.AllowRecipients) > 0 && fitting(a.AllowRecipients, to) == "":
+		return deny("access.allow_recipients does not list it")
+	case len(a.AllowRecipients) > 0 && routed(to) && !named(a.AllowRecipients, to):
+		return deny("access.allow_recipients does not list it itself, and its local part may name another " +
+			"domain (%, ! or @)")
+	}
 	return nil
 }
 
@@ -271,9 +306,9 @@ func (l sizeLimit) check(size int64) error {
 	case l.bytes == 0 || size <= l.bytes:
 		return nil
 	case l.upstream:
-		return reply(552, 5, 3, 4, "Message too large, the upstream accepts at most %d bytes", l.bytes)
+		return refusal.New("too_large_upstream", l.bytes)
 	}
-	return reply(552, 5, 3, 4, "Message too large, the limit is %d bytes", l.bytes)
+	return refusal.New("too_large", l.bytes)
 }
 
 // clientName is the client's configured name, or else its address.
@@ -294,17 +329,57 @@ func (s *session) addrString() string {
 	return s.addr.String()
 }
 
-// refused records a refusal.
-func (s *session) refused(stage diagnose.Stage, to, reply string) {
-	from := ""
+// refused records a refusal at a stage, with our reply: an event for each recipient of a content, else one.
+func (s *session) refused(stage diagnose.Stage, why *refusal.Error, line string) {
+	e := relay.RefusedEvent(s.clientName(), s.user, stage, clean.Line(line, maxRefusal), s.options.Now())
+	e.Diagnosis = s.server.refusals.Diagnosis(why)
 	if s.tx != nil {
-		from = s.tx.envelope.From
-	} else if stage == diagnose.StageMail {
-		from = s.pending.address
+		e.From = s.tx.envelope.From
 	}
-	s.options.Recorder.Record(relay.RefusedEvent(
-		s.clientName(), s.user, stage, from, to, clean.Line(reply, 512), s.options.Now()))
+	switch stage {
+	case diagnose.StageMail:
+		e.From = cmp.Or(s.pending.address, clean.Line(s.pending.raw, maxRefusal))
+	case diagnose.StageRcpt:
+		e.To = cmp.Or(s.pending.address, clean.Line(s.pending.raw, maxRefusal))
+	case diagnose.StageAuth:
+		e.User = cmp.Or(s.user, s.tried)
+	case diagnose.StageData, diagnose.StageEndOfData:
+		s.refusedAll(e)
+		return
+	}
+	s.options.Recorder.Record(e)
 }
+
+// refusedAll records the refusal of a content for each of its recipients.
+func (s *session) refusedAll(e relay.Event) {
+	if s.tx != nil {
+		for i := range s.tx.recipients {
+			e.To = s.tx.recipients[i].Address
+			s.options.Recorder.Record(e)
+			e.First = false
+		}
+	}
+	if e.First {
+		s.options.Recorder.Record(e)
+	}
+}
+
+// passedOn records that the upstream's verdict was passed on, as reply i to a content. What it means is in
+// the event of the attempt.
+func (s *session) passedOn(i int, line string) {
+	e := relay.RefusedEvent(s.clientName(), s.user, diagnose.StageEndOfData, clean.Line(line, maxRefusal),
+		s.options.Now())
+	e.From = s.tx.envelope.From
+	if s.listen.LMTP {
+		e.To = s.tx.recipients[s.tx.order[i]].Address
+	} else if len(s.tx.recipients) == 1 {
+		e.To = s.tx.recipients[0].Address
+	}
+	s.options.Recorder.Record(e)
+}
+
+// maxRefusal is how much of a reply and of what a client sent is in an event.
+const maxRefusal = 512
 
 // logFailure logs what ended a connection, loudly if the operator can do something about it.
 func (s *session) logFailure(err error) {

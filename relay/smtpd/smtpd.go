@@ -37,14 +37,17 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/internal/address"
+	"mailwhy/relay/smtpd/refusal"
 	"mailwhy/relay/smtpd/wire"
 )
 
@@ -153,6 +156,8 @@ type Server struct {
 	origins origins
 	auth    *authGate
 
+	refusals *refusal.Table
+
 	ctx   context.Context // ends when work in progress must end
 	abort context.CancelFunc
 
@@ -170,7 +175,12 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	refusals, err := refusal.Load()
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
+		refusals:  refusals,
 		heads:     sync.Pool{New: func() any { return new([]byte) }},
 		buffers:   wire.NewBuffers(),
 		listeners: map[*listener]struct{}{},
@@ -213,6 +223,16 @@ func (s *Server) Reload(o Options) error {
 	}
 	s.options.Store(opts)
 	return nil
+}
+
+// Reasons are those that refusals may have.
+func (s *Server) Reasons() (all []diagnose.Reason) {
+	for _, r := range s.refusals.All() {
+		if !slices.Contains(all, r.Reason) {
+			all = append(all, r.Reason)
+		}
+	}
+	return all
 }
 
 // Sessions is the number of connections.

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"mailwhy/diagnose"
+	"mailwhy/relay/smtpd/refusal"
 	"mailwhy/relay/smtpd/wire"
 )
 
@@ -41,15 +43,12 @@ func oldCiphers() (ids []uint16) {
 func (s *session) tlsInClear() wire.Action {
 	s.verb = "STARTTLS"
 	if s.wire.TLS() != nil {
-		return wire.Action{Reply: "554 5.7.0 TLS inside TLS\r\n", End: true}
+		return s.finish(refusal.New("tls_in_tls"))
 	}
 	s.options.Log.Warn(`a client speaks TLS on a listener that begins in clear: set the client to STARTTLS `+
 		`or to no encryption, or this [[listen]] to tls = "implicit"`, "listener", s.listen.Addr,
 		"client", s.clientName(), "addr", s.addrString())
-	return wire.Action{
-		Reply: "554 5.7.0 This port begins in clear: use STARTTLS, or a listener with tls = \"implicit\"\r\n",
-		End:   true,
-	}
+	return s.finish(refusal.New("tls_unexpected"))
 }
 
 // heard is a connection that knows whether anything came.
@@ -88,11 +87,12 @@ func (s *session) implicitTLS(nc net.Conn) (net.Conn, error) {
 
 // clearInTLS answers a client that speaks no TLS on a listener that begins with it.
 func (s *session) clearInTLS(nc net.Conn) {
-	const reply = "421 4.7.0 This port begins with TLS: switch on SSL/TLS, or use another port for STARTTLS"
 	s.options.Log.Warn(`a client speaks no TLS on a listener that begins with it: set the client to `+
 		`SSL/TLS, not STARTTLS, or this [[listen]] to tls = "starttls"`, "listener", s.listen.Addr,
 		"client", s.clientName(), "addr", s.addrString())
-	s.refused(diagnose.StageTLS, "", reply)
+	why := refusal.New("tls_expected")
+	line := s.server.refusals.Line(why)
+	s.refused(diagnose.StageTLS, why, strings.TrimRight(line, "\r\n"))
 	nc.SetWriteDeadline(time.Now().Add(time.Second))
-	nc.Write([]byte(reply + "\r\n"))
+	nc.Write([]byte(line))
 }

@@ -643,7 +643,7 @@ func TestTrapNoConnectionLimit(t *testing.T) {
 	_, addr := start(t, o, Listen{})
 	a, b := hello(t, addr), hello(t, addr)
 	c := dial(t, addr)
-	c.want("421 4.7.0 Too many connections from your address, please try again later")
+	c.want("421 4.7.0 Too many connections from 127.0.0.1 (smtpd.max_connections_per_client = 2), ")
 	c.want("")
 	a.say("QUIT", "221")
 	a.want("")
@@ -657,7 +657,7 @@ func TestTrapNoConnectionLimit(t *testing.T) {
 	_, addr = start(t, o, Listen{})
 	hello(t, addr)
 	e := dial(t, addr)
-	e.want("421 4.7.0 Too many connections,")
+	e.want("421 4.7.0 Too many connections (smtpd.max_connections = ")
 	e.want("")
 }
 

@@ -38,17 +38,28 @@ var (
 	ErrTooLong = errors.New("address too long")
 	// ErrHidden is returned for an address with a character that cannot be seen, or that reorders or hides
 	// others.
-	ErrHidden = fmt.Errorf("%w: invisible or control character", ErrSyntax)
+	ErrHidden = syntax("it contains an invisible or control character")
 	// ErrNonASCII is returned for an internationalized address where SMTPUTF8 was not asked for.
 	ErrNonASCII = errors.New("address is not ASCII and SMTPUTF8 was not asked for")
 )
+
+// syntax is the ErrSyntax of something that is wrong.
+func syntax(what string) error { return fmt.Errorf("%w: %s", ErrSyntax, what) }
+
+// Why says what is wrong with an address for which Parse returned err, in words that follow it.
+func Why(err error) string {
+	if err == ErrSyntax {
+		return "it is not an address"
+	}
+	return strings.TrimPrefix(err.Error(), ErrSyntax.Error()+": ")
+}
 
 // Parse checks the mailbox s, given without angle brackets, and returns it in its one form: the local part
 // quoted only where it must be, the domain as it was written, but for a dot at its end. Non-ASCII is
 // allowed only with smtputf8.
 func Parse(s string, smtputf8 bool) (string, error) {
 	if !utf8.ValidString(s) {
-		return "", ErrSyntax
+		return "", syntax("it is not valid UTF-8")
 	}
 	if !smtputf8 && !IsASCII(s) {
 		return "", ErrNonASCII
@@ -62,7 +73,7 @@ func Parse(s string, smtputf8 bool) (string, error) {
 	}
 	domain, ok := strings.CutPrefix(rest, "@")
 	if !ok {
-		return "", ErrSyntax
+		return "", syntax("an @ must follow the quoted local part")
 	}
 	domain = strings.TrimSuffix(domain, ".")
 	if err := checkDomain(domain); err != nil {
@@ -148,10 +159,17 @@ func cutLocal(s string) (local, rest string, err error) {
 		return cutQuoted(s[1:])
 	}
 	i := strings.IndexByte(s, '@')
-	if i < 1 || strings.ContainsFunc(s[:i], func(r rune) bool {
+	switch {
+	case i < 0:
+		return "", "", syntax("it has no @")
+	case i == 0:
+		return "", "", syntax("nothing stands before the @")
+	}
+	odd := strings.IndexFunc(s[:i], func(r rune) bool {
 		return r < utf8.RuneSelf && r != '.' && !isAtext(byte(r))
-	}) {
-		return "", "", ErrSyntax
+	})
+	if odd >= 0 {
+		return "", "", syntax(fmt.Sprintf("%q is allowed in quotes only", s[odd]))
 	}
 	return s[:i], s[i:], nil
 }
@@ -163,23 +181,23 @@ func cutQuoted(s string) (content, rest string, err error) {
 		c := s[i]
 		if c == '"' {
 			if b.Len() == 0 {
-				return "", "", ErrSyntax
+				return "", "", syntax("the quotes are empty")
 			}
 			return b.String(), s[i+1:], nil
 		}
 		if c == '\\' {
 			i++
 			if i == len(s) || s[i] >= utf8.RuneSelf { // quoted-pairSMTP is ASCII only
-				return "", "", ErrSyntax
+				return "", "", syntax("an ASCII character must follow the backslash")
 			}
 			c = s[i]
 		}
 		if c < ' ' || c == 0x7f {
-			return "", "", ErrSyntax
+			return "", "", syntax("it contains a control character")
 		}
 		b.WriteByte(c)
 	}
-	return "", "", ErrSyntax
+	return "", "", syntax("the quotes are not closed")
 }
 
 // isDotString reports whether s is a dot-string, with UTF-8 counted among its atoms (RFC 6531, 3.3).
@@ -216,7 +234,7 @@ func isLetDig(c byte) bool {
 func checkDomain(d string) error {
 	switch {
 	case d == "":
-		return ErrSyntax
+		return syntax("nothing stands after the @")
 	case d[0] == '[':
 		return checkLiteral(d)
 	case IsASCII(d):
@@ -224,7 +242,7 @@ func checkDomain(d string) error {
 	}
 	a, err := idnaProfile().ToASCII(d)
 	if err != nil {
-		return ErrSyntax
+		return syntax("its domain is not valid in IDNA")
 	}
 	return checkLabels(a)
 }
@@ -235,15 +253,18 @@ func checkLabels(d string) error {
 		return ErrTooLong
 	}
 	for label := range strings.SplitSeq(d, ".") {
-		if label == "" || label[0] == '-' || label[len(label)-1] == '-' {
-			return ErrSyntax
+		if label == "" {
+			return syntax("its domain has a dot too many")
+		}
+		if label[0] == '-' || label[len(label)-1] == '-' {
+			return syntax("a part of its domain begins or ends with a hyphen")
 		}
 		if len(label) > 63 {
 			return ErrTooLong
 		}
 		for i := range len(label) {
 			if c := label[i]; !isLetDig(c) && c != '-' && c != '_' {
-				return ErrSyntax
+				return syntax(fmt.Sprintf("%q is not allowed in a domain", c))
 			}
 		}
 	}
@@ -254,7 +275,7 @@ func checkLabels(d string) error {
 func checkLiteral(d string) error {
 	inner, ok := strings.CutSuffix(d[1:], "]")
 	if !ok {
-		return ErrSyntax
+		return syntax("its address literal is not valid")
 	}
 	v6 := len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:")
 	if v6 {
@@ -262,7 +283,7 @@ func checkLiteral(d string) error {
 	}
 	ip, err := netip.ParseAddr(inner)
 	if err != nil || ip.Zone() != "" || ip.Is6() != v6 {
-		return ErrSyntax
+		return syntax("its address literal is not valid")
 	}
 	return nil
 }

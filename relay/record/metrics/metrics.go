@@ -49,6 +49,7 @@ type Metrics struct {
 	series    *series
 	clients   names[string, client]
 	upstreams names[string, upstream]
+	refusals  names[diagnose.Reason, refusals]
 	reports   [len(reportKinds)]prometheus.Counter
 	feedback  *feedback // nil when it is off
 	registry  *prometheus.Registry
@@ -65,6 +66,7 @@ func New(o Options) *Metrics {
 	m := &Metrics{series: newSeries(o.Feedback != nil), registry: prometheus.NewRegistry()}
 	m.clients.init("unnamed", m.series.client)
 	m.upstreams.init("other", m.series.upstream)
+	m.refusals.init("other", m.series.refusalsFor)
 	for i, kind := range reportKinds {
 		m.reports[i] = m.series.bounces.WithLabelValues(string(kind))
 	}
@@ -96,8 +98,9 @@ func buildInfo(o *Options) prometheus.Collector {
 type Names struct {
 	Upstreams []string
 	Clients   []string
-	Reasons   []diagnose.Reason
-	Providers []string // whose webhooks are configured
+	Reasons   []diagnose.Reason // that upstreams' refusals may have
+	Refusals  []diagnose.Reason // that those of the front door may have
+	Providers []string          // whose webhooks are configured
 }
 
 // Know adds names. What was known before stays known: a counter that goes away would spoil a rate.
@@ -109,6 +112,7 @@ func (m *Metrics) Know(n Names) {
 	m.reasons = slices.Compact(m.reasons)
 	m.clients.know(n.Clients)
 	m.upstreams.know(n.Upstreams)
+	m.refusals.know(n.Refusals)
 	if m.feedback != nil {
 		m.feedback.providers.know(n.Providers)
 	}
@@ -125,7 +129,12 @@ func (m *Metrics) Record(e relay.Event) {
 			c.messages.Inc()
 		}
 	case relay.EventRefused:
-		m.clients.of(e.Client).refused.Inc()
+		if e.First {
+			m.clients.of(e.Client).refused.Inc()
+			if e.Diagnosis != nil {
+				m.refusals.of(e.Diagnosis.Reason).Inc()
+			}
+		}
 	case relay.EventDSN:
 		if i := slices.Index(reportKinds[:], e.DSNKind); i >= 0 && e.First {
 			m.reports[i].Inc()

@@ -36,7 +36,8 @@ func freshWith(queue func(context.Context) (Spool, error), clients ...string) *M
 	m := New(optionsOf(queue))
 	m.Know(Names{
 		Upstreams: []string{"default"}, Clients: clients,
-		Reasons: []diagnose.Reason{"mailbox_full", "user_unknown"}, Providers: []string{"ses", "postmark"},
+		Reasons:  []diagnose.Reason{"mailbox_full", "user_unknown"},
+		Refusals: []diagnose.Reason{"auth_failed"}, Providers: []string{"ses", "postmark"},
 	})
 	return m
 }
@@ -103,7 +104,9 @@ func TestRecord(t *testing.T) {
 	for _, e := range []relay.Event{
 		{Kind: relay.EventAccepted, First: true, Client: "shop"}, {Kind: relay.EventAccepted, Client: "shop"},
 		{Kind: relay.EventAccepted, First: true, Client: "192.0.2.1"},
-		{Kind: relay.EventRefused, Client: "192.0.2.2"},
+		{Kind: relay.EventRefused, First: true, Client: "192.0.2.2",
+			Diagnosis: &diagnose.Diagnosis{Reason: "auth_failed"}},
+		{Kind: relay.EventRefused, Client: "192.0.2.2"}, // of another recipient of the same content
 		relayed, mailboxFull(relay.EventDeferred), mailboxFull(relay.EventFailed), sweep,
 		{Kind: relay.EventHeld, Lane: "default"}, {Kind: relay.EventQuarantined, Lane: "gone"},
 		{Kind: relay.EventDelayed},
@@ -120,6 +123,7 @@ func TestRecord(t *testing.T) {
 		`mailwhy_messages_accepted_total{client="unnamed"}`:                                        1,
 		`mailwhy_refused_total{client="unnamed"}`:                                                  1,
 		`mailwhy_refused_total{client="shop"}`:                                                     0,
+		`mailwhy_refused_reasons_total{reason="auth_failed"}`:                                      1,
 		`mailwhy_recipients_total{event="relayed",upstream="default",category="none"}`:             1,
 		`mailwhy_recipients_total{event="deferred",upstream="default",category="Mailbox Full"}`:    1,
 		`mailwhy_recipients_total{event="failed",upstream="default",category="Mailbox Full"}`:      1,
@@ -172,6 +176,7 @@ func TestBound(t *testing.T) {
 			for _, kind := range append(outcomes[:], relay.EventAccepted, relay.EventRefused, relay.EventLane,
 				relay.EventKind(stranger)) {
 				e := mailboxFull(kind)
+				e.First = true
 				e.Client, e.Lane, e.User, e.From, e.To, e.State = stranger, stranger, stranger, stranger,
 					stranger, stranger
 				e.Feedback = &relay.Feedback{Source: stranger, Provider: stranger, ProviderType: stranger}
@@ -212,7 +217,7 @@ func TestNames(t *testing.T) {
 	odd := `a"b\c` + "\nd}"
 	m := fresh(odd, "unnamed", "", "\xfe", "\xff", "büro", odd)
 	for _, name := range []string{odd, "unnamed", "", "\xff", "büro"} {
-		m.Record(relay.Event{Kind: relay.EventRefused, Client: name})
+		m.Record(relay.Event{Kind: relay.EventRefused, First: true, Client: name})
 	}
 	read(t, m).Expect(t, map[string]float64{
 		`mailwhy_refused_total{client="a\"b\\c\nd}"}`: 1,
@@ -224,9 +229,9 @@ func TestNames(t *testing.T) {
 // TestReload: a name that is no longer configured keeps its count; a new one begins at 0.
 func TestReload(t *testing.T) {
 	m := fresh("shop")
-	m.Record(relay.Event{Kind: relay.EventRefused, Client: "shop"})
+	m.Record(relay.Event{Kind: relay.EventRefused, First: true, Client: "shop"})
 	m.Know(Names{Clients: []string{"cron"}})
-	m.Record(relay.Event{Kind: relay.EventRefused, Client: "cron"})
+	m.Record(relay.Event{Kind: relay.EventRefused, First: true, Client: "cron"})
 	read(t, m).Expect(t, map[string]float64{
 		`mailwhy_refused_total{client="shop"}`: 1, `mailwhy_refused_total{client="cron"}`: 1,
 		`mailwhy_refused_total{client="unnamed"}`: 0,

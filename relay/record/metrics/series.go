@@ -68,6 +68,7 @@ type series struct {
 	messages, recipients, refused     *prometheus.CounterVec
 	outcomes, reasons, bounces, lanes *prometheus.CounterVec
 	attempts, delays                  *prometheus.HistogramVec
+	refusals                          *prometheus.CounterVec
 
 	feedback bool // it is on
 }
@@ -85,7 +86,8 @@ func newSeries(feedback bool) *series {
 		messages: counter("mailwhy_messages_accepted_total", "Messages accepted, by client.", "client"),
 		recipients: counter("mailwhy_recipients_accepted_total",
 			"Recipients of accepted messages, by client.", "client"),
-		refused: counter("mailwhy_refused_total", "Refusals at the front door, by client.", "client"),
+		refused:  counter("mailwhy_refused_total", "Refusals at the front door, by client.", "client"),
+		refusals: counter("mailwhy_refused_reasons_total", "The same, by reason.", "reason"),
 		outcomes: counter("mailwhy_recipients_total",
 			"What became of recipients, by event, upstream and category; "+
 				"a deferred one is counted at each attempt.",
@@ -108,7 +110,15 @@ func newSeries(feedback bool) *series {
 func (s *series) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		s.messages, s.recipients, s.refused, s.outcomes, s.reasons, s.bounces, s.lanes, s.attempts, s.delays,
+		s.refusals,
 	}
+}
+
+// refusals is what is counted for a reason of the front door's refusals.
+type refusals struct{ prometheus.Counter }
+
+func (s *series) refusalsFor(reason diagnose.Reason) *refusals {
+	return &refusals{s.refusals.WithLabelValues(string(reason))}
 }
 
 // client is what is counted for a client.
