@@ -3,7 +3,6 @@ package webhook
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"encoding/binary"
 	"strings"
 	"time"
 
@@ -27,18 +26,20 @@ func TypeOf(kind relay.EventKind, state string) string {
 	return "message." + string(kind)
 }
 
-// encode is e as it is kept. nonce tells events apart that say the same; an event that may be encoded again
-// after a crash has 0.
-func encode(e *relay.Event, nonce uint64) eventlog.Event {
+// encode is e as it is kept. An event without an id gets one that is made of what it says, and so is the same
+// however often it is encoded.
+func encode(e *relay.Event, id string) eventlog.Event {
 	out := record.New(e)
 	ev := eventlog.Event{
 		Type: TypeOf(e.Kind, e.State), Kind: string(e.Kind), Client: e.Client, User: e.User,
-		Order: orderOf(e), Time: e.Time, Data: out.AppendJSON(make([]byte, 0, 1024)),
+		Order: orderOf(e), Time: e.Time, Data: out.AppendJSON(make([]byte, 0, 640)), ID: id,
 	}
 	if e.Diagnosis != nil {
 		ev.Category = string(e.Diagnosis.Category)
 	}
-	ev.ID = idOf("evt_", ev.Data, nonce)
+	if id == "" {
+		ev.ID = idOf("evt_", ev.Data)
+	}
 	return ev
 }
 
@@ -54,12 +55,9 @@ func orderOf(e *relay.Event) string {
 }
 
 // idOf is the id of what stands in b. It has no dots (Standard Webhooks 1.0.0, Signature scheme).
-func idOf(prefix string, b []byte, nonce uint64) string {
-	h := sha256.New()
-	h.Write(b)
-	h.Write(binary.LittleEndian.AppendUint64(nil, nonce))
-	sum := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)[:15])
-	return prefix + strings.ToLower(sum)
+func idOf(prefix string, b []byte) string {
+	sum := sha256.Sum256(b)
+	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15])) // without padding
 }
 
 // bodyOf is the body of a request about one event.
@@ -84,7 +82,7 @@ func batchOf(events []*eventlog.Event) (id string, body []byte) {
 		}
 		body = appendBody(body, e.ID, e)
 	}
-	return idOf("batch_", ids, 0), append(body, "]}\n"...)
+	return idOf("batch_", ids), append(body, "]}\n"...)
 }
 
 // appendBody appends the object of an event; id is left out where it is "". Nothing in it has to be escaped.

@@ -40,6 +40,7 @@ type Endpoint struct {
 	s       Settings
 	signers []*standardwebhooks.Webhook
 	client  http.Client
+	shown   string       // the URL without what may be secret in it
 	dropped atomic.Int64 // events that were lost before they were in the log
 }
 
@@ -66,7 +67,7 @@ func CheckSecret(secret string) error {
 
 // NewEndpoint makes an Endpoint. Its errors are mistakes in the configuration.
 func NewEndpoint(s Settings) (*Endpoint, error) {
-	e := &Endpoint{s: s}
+	e := &Endpoint{s: s, shown: withoutSecrets(s.URL)}
 	for _, secret := range s.Secrets {
 		if err := CheckSecret(secret); err != nil {
 			return nil, fmt.Errorf("webhook %s: a secret %w", s.Name, err)
@@ -106,9 +107,9 @@ func (e *Endpoint) wantsKind(kind, category, client, user string) bool {
 			user != "" && slices.Contains(s.Clients, user))
 }
 
-// shownURL is the URL without what may be secret in it.
-func (e *Endpoint) shownURL() string {
-	u, err := url.Parse(e.s.URL)
+// withoutSecrets is a URL without what may be secret in it.
+func withoutSecrets(address string) string {
+	u, err := url.Parse(address)
 	if err != nil {
 		return ""
 	}

@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	lookAgain = time.Minute       // longest wait of a sender, whatever the clocks say
-	saveEvery = time.Second       // how old a state on the disk is at most
-	busyEvery = time.Second / 100 // between requests while mail is busy
-	drainFor  = 5 * time.Second   // how long requests may go on at the end
+	lookAgain = time.Minute            // longest wait of a sender, whatever the clocks say
+	saveEvery = 5 * time.Second        // how old a state on the disk is at most
+	busyEvery = 100 * time.Millisecond // between requests while mail is busy
+	busyMost  = 5 * time.Second        // how late an event may be for that
+	drainFor  = 5 * time.Second        // how long requests may go on at the end
 )
 
 // sender sends the events of the log to one webhook. All but atomics belong to its goroutine.
@@ -172,7 +173,9 @@ func (s *sender) step() time.Duration {
 	if s.rewind != nil && s.flying == 0 {
 		s.goBack()
 	}
-	s.fill()
+	if !s.mayGo(now).After(now) {
+		s.fill()
+	}
 	wait := s.launch(now)
 	s.save(now, false)
 	s.show()
@@ -235,9 +238,11 @@ func (s *sender) launch(now time.Time) time.Duration {
 	}
 }
 
-// mayGo is when the next request may go: a webhook that fails pauses, and while mail is busy it goes first.
+// mayGo is when the next request may go: a webhook that fails pauses, and while mail is busy it goes first,
+// for some seconds.
 func (s *sender) mayGo(now time.Time) time.Time {
-	if next := s.last.Add(busyEvery); next.After(now) && s.w.o.Busy() {
+	late := len(s.win.items) > 0 && now.Sub(s.win.items[0].Time) >= busyMost
+	if next := s.last.Add(busyEvery); !late && next.After(now) && s.w.o.Busy() {
 		return next
 	}
 	return s.stand.Until
@@ -316,7 +321,7 @@ func (s *sender) disabled(now time.Time) {
 // show publishes how the webhook stands.
 func (s *sender) show() {
 	e := s.endpoint.Load()
-	st := &relay.WebhookState{Name: e.s.Name, URL: e.shownURL(), State: relay.WebhookOK,
+	st := &relay.WebhookState{Name: e.s.Name, URL: e.shown, State: relay.WebhookOK,
 		Since: s.stand.Since, Why: s.stand.Why}
 	switch {
 	case !s.stand.Disabled.IsZero():

@@ -2,10 +2,12 @@ package webhook
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +40,8 @@ type Webhooks struct {
 	endpoints atomic.Pointer[[]*Endpoint]
 	kick      chan struct{} // there is something to write
 	owed      atomic.Bool   // there may be entries in the outboxes
-	nonce     atomic.Uint64
+	salt      string        // of the ids that are made here
+	number    atomic.Uint64 // of the last of them
 	senders   senders
 
 	mu       sync.Mutex
@@ -58,7 +61,7 @@ type Webhooks struct {
 }
 
 const (
-	bufferFor  = 20 * time.Millisecond // what happens meanwhile is written together
+	bufferFor  = 50 * time.Millisecond // what happens meanwhile is written together
 	syncEvery  = time.Second
 	bufferMost = 16 << 20 // bytes
 	tidyEvery  = time.Minute
@@ -70,9 +73,12 @@ func New(o Options) *Webhooks {
 	w := &Webhooks{o: o, kick: make(chan struct{}, 1),
 		senders: senders{all: map[string]*sender{}, stop: map[string]func(){}, counts: map[string]*counts{}}}
 	w.endpoints.Store(new([]*Endpoint))
-	w.nonce.Store(uint64(o.Now().UnixNano()))
+	w.salt = strings.ToLower(rand.Text()[:12])
 	return w
 }
+
+// newID is an id for an event that is encoded once.
+func (w *Webhooks) newID() string { return "evt_" + w.salt + strconv.FormatUint(w.number.Add(1), 36) }
 
 // Open prepares for these webhooks: what can fail before Set, which cannot.
 func (w *Webhooks) Open(endpoints []*Endpoint) error {
@@ -129,7 +135,7 @@ func (w *Webhooks) Owe(e *relay.Event) (relay.Entry, bool) {
 		return relay.Entry{}, false
 	}
 	e.Owed = true
-	ev := encode(e, 0)
+	ev := encode(e, "")
 	return relay.Entry{Message: e.ID, Topic: relay.TopicWebhook, Key: ev.ID, Due: e.Time,
 		Payload: ev.Append(make([]byte, 0, len(ev.Data)+256))}, true
 }
@@ -139,7 +145,7 @@ func (w *Webhooks) Record(e relay.Event) {
 	if e.Owed || !w.wanted(&e) {
 		return
 	}
-	ev := encode(&e, w.nonce.Add(1))
+	ev := encode(&e, w.newID())
 	w.mu.Lock()
 	full := w.buffered > bufferMost
 	if !full {

@@ -32,15 +32,16 @@ const maxBody = 256 << 10
 // next is what may be sent now: the events of one request. Events of one message go in their order, so that
 // one is held up by an earlier one that is under way or waits.
 func (w *window) next(now time.Time, batch int) *group {
-	held := map[string]bool{}
+	var held map[string]bool
 	g := &group{}
 	bytes := 0
 	for _, it := range w.items {
 		if it.flying || it.due.After(now) || held[it.Order] ||
 			it.group != nil && len(g.items) > 0 {
-			if it.Order != "" {
-				held[it.Order] = true
+			if held == nil {
+				held = map[string]bool{}
 			}
+			held[it.Order] = it.Order != ""
 			continue
 		}
 		if it.group != nil {

@@ -38,14 +38,22 @@ func Decode(b []byte) (e Event, err error) {
 		return e, errEvent
 	}
 	e.Time, b = time.Unix(0, int64(binary.LittleEndian.Uint64(b))), b[8:]
-	for _, p := range []*string{&e.ID, &e.Type, &e.Kind, &e.Category, &e.Client, &e.User,
-		&e.Order} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
+	texts := [...]*string{&e.ID, &e.Type, &e.Kind, &e.Category, &e.Client, &e.User, &e.Order}
+	var from, to [len(texts)]int
+	at := 0
+	for i := range texts {
+		n, used := binary.Uvarint(b[at:])
+		if used <= 0 || n > uint64(len(b)-at-used) {
 			return Event{}, errEvent
 		}
-		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
+		from[i] = at + used
+		to[i] = from[i] + int(n)
+		at = to[i]
 	}
-	e.Data = b
+	all := string(b[:at]) // one allocation for all of them
+	for i, p := range texts {
+		*p = all[from[i]:to[i]]
+	}
+	e.Data = b[at:]
 	return e, nil
 }

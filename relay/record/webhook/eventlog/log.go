@@ -41,7 +41,8 @@ type Pos int64
 // goroutine.
 type Log struct {
 	dir string
-	max int64 // of a segment, bytes
+	max int64  // of a segment, bytes
+	buf []byte // what is being appended
 
 	mu       sync.Mutex
 	segments []segment // the last one is written to; never empty
@@ -70,6 +71,7 @@ const (
 	magic      = 0x3145574d // "MWE1"
 	maxEvent   = 16 << 20   // longer ones are damage
 	chunkBytes = 256 << 10
+	bufferMost = 1 << 20 // is kept for the next Append
 )
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
@@ -183,13 +185,16 @@ func cut(b []byte) (body []byte, n int, ok bool) {
 
 // Append appends events, whole or not at all, and has them on the disk if sync is set.
 func (l *Log) Append(events []Event, sync bool) error {
-	var b []byte
+	b := l.buf[:0]
 	for i := range events {
 		at := len(b)
 		b = events[i].Append(append(b, make([]byte, header)...))
 		binary.LittleEndian.PutUint32(b[at:], magic)
 		binary.LittleEndian.PutUint32(b[at+4:], uint32(len(b)-at-header))
 		binary.LittleEndian.PutUint32(b[at+8:], crc32.Checksum(b[at+header:], castagnoli()))
+	}
+	if l.buf = b; cap(b) > bufferMost {
+		l.buf = nil // a rare one was as large
 	}
 	s := l.current()
 	if s.size >= l.max || l.broken {
