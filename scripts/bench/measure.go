@@ -26,7 +26,7 @@ type measurement struct {
 	idle     int64         // bytes resident before the load
 	peak     int64         // bytes resident, the sum over the relay's processes
 	fsyncs   float64       // a message; only from the separate run
-	events   float64       // a second, that the relay was told of
+	events   float64       // a second, that the relay was told of, or sent
 	course   []int64       // bytes resident at the start, in the middle and at the end of a case that lasts
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -62,6 +63,22 @@ func tellingNobody(s *setting) (*provider, error) {
 	p.server = server
 	p.done.Go(func() { server.Serve(l) })
 	return p, err
+}
+
+// taking is an application that takes the relay's events.
+func taking(s *setting) (*provider, error) {
+	l, err := net.Listen("tcp", s.hook)
+	if err != nil {
+		return nil, err
+	}
+	p := &provider{stop: func() {}}
+	p.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		p.sent.Add(int64(bytes.Count(body, []byte(`"id":"evt_`))))
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	p.done.Go(func() { p.server.Serve(l) })
+	return p, nil
 }
 
 // end ends it.

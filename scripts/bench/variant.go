@@ -40,6 +40,10 @@ func variants() []variant {
 			name: "control", about: "plain, while the same events go to a server that only answers 200",
 			beside: tellingNobody,
 		},
+		{
+			name: "webhook", about: "sends all events to a webhook, 100 in a request", conf: sending,
+			beside: taking,
+		},
 	}
 }
 
@@ -76,6 +80,13 @@ func signing(kind string) func(*setting) (string, error) {
 		return fmt.Sprintf("[[dkim]]\ndomain = \"load.test\"\nselector = \"s\"\nkey_file = %q\n", name),
 			os.WriteFile(name, file, 0o600)
 	}
+}
+
+// sending is the configuration that sends all events to an application.
+func sending(s *setting) (conf string, err error) {
+	s.hook, err = smtptest.FreeAddr()
+	return fmt.Sprintf("[[webhook]]\nname = \"bench\"\nurl = \"http://%s/\"\nbatch = 100\n"+
+		"events = [\"all\"]\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n", s.hook), err
 }
 
 // hearing is the configuration that takes events in.

@@ -15,9 +15,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mailwhy/diagnose"
+	"mailwhy/relay/admin"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/ledger"
 	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/hook"
 	"mailwhy/scripts/faults/traffic"
 )
 
@@ -280,4 +283,157 @@ func (f *feedbackRun) logged() map[string]int {
 		}
 	}
 	return n
+}
+
+// webhookMessages is how many messages are refused, half of them after a deferral.
+const webhookMessages = 600
+
+// testWebhook has the relay tell an application what failed, while both are killed again and again. The
+// application must hear of each refusal at least once, under one id, and of a message's events in their
+// order.
+func testWebhook(ctx context.Context, s *site, r *result) {
+	w := newWebhookRun(ctx, s, r)
+	var sending sync.WaitGroup
+	sending.Go(func() { w.send(ctx) })
+	for range s.pick(4, 25) {
+		traffic.Sleep(ctx, between(50*time.Millisecond, 500*time.Millisecond))
+		w.relay.kill()
+		w.start(ctx)
+		traffic.Sleep(ctx, between(10*time.Millisecond, 300*time.Millisecond))
+		w.app.Kill()
+		traffic.Sleep(ctx, between(10*time.Millisecond, 300*time.Millisecond))
+		must(w.app.Start(), "starting the application")
+		r.ran(2)
+		w.kills++
+	}
+	sending.Wait()
+	w.judge(ctx)
+}
+
+// webhookRun is a relay whose upstream refuses everything, and an application that hears of it.
+type webhookRun struct {
+	*relaySetup
+	result *result
+	relay  *relayProcess
+	app    *hook.Receiver
+	acked  []string // queue ids
+	kills  int
+}
+
+// newWebhookRun starts both.
+func newWebhookRun(ctx context.Context, s *site, r *result) *webhookRun {
+	dir, addr := s.fresh("webhook"), s.freePort()
+	deferred := regexp.MustCompile(`^r\d*[02468]@`)
+	var seen sync.Map
+	sink, err := smtptest.Start(smtptest.Options{Script: func(c smtptest.Command) smtptest.Action {
+		if c.Stage != diagnose.StageRcpt {
+			return smtptest.Action{}
+		}
+		if _, again := seen.LoadOrStore(c.Address, true); !again && deferred.MatchString(c.Address) {
+			return smtptest.Action{Reply: "452 4.2.2 Mailbox full"}
+		}
+		return smtptest.Action{Reply: "550 5.1.1 No such user"}
+	}})
+	must(err, "starting the sink")
+	s.later(func() { sink.Close() })
+	conf := filepath.Join(dir, "relay.toml")
+	text := fmt.Sprintf("[[webhook]]\nname = \"app\"\nurl = \"http://%s/\"\nsecret = %q\n"+
+		"events = [\"deferred\", \"failed\"]\n", addr, hook.Secret)
+	must(os.WriteFile(conf, []byte(text), 0o600), "writing the configuration")
+	w := &webhookRun{result: r, relaySetup: &relaySetup{
+		binary: s.binary, dir: dir, spool: filepath.Join(dir, "spool"), listen: s.freePort(),
+		upstream: "smtp://" + sink.Addr() + "?tls=none",
+		env: []string{
+			"MAILWHY_CONFIG=" + conf, "MAILWHY_DSN_ROUTE=off", "MAILWHY_SPOOL_FREE_FLOOR=1MiB",
+		},
+	}}
+	w.app, err = hook.New(addr)
+	must(err, "making the application")
+	must(w.app.Start(), "starting the application")
+	s.later(func() { w.app.Kill(); w.relay.kill() })
+	w.start(ctx)
+	return w
+}
+
+func (w *webhookRun) start(ctx context.Context) {
+	p, err := w.relaySetup.start(ctx)
+	must(err, "I7 starting the relay")
+	w.relay = p
+}
+
+// send sends the messages, each until it is acknowledged.
+func (w *webhookRun) send(ctx context.Context) {
+	for n := 0; n < webhookMessages && ctx.Err() == nil; {
+		id, err := w.sendOne(ctx, n)
+		if err != nil { // the relay is being killed
+			traffic.Sleep(ctx, 20*time.Millisecond)
+			continue
+		}
+		w.acked = append(w.acked, id)
+		n++
+		traffic.Sleep(ctx, 2*time.Millisecond)
+	}
+}
+
+// sendOne sends a message and returns its queue id.
+func (w *webhookRun) sendOne(ctx context.Context, n int) (id string, err error) {
+	c, err := smtptest.Greet(ctx, w.listen, "app.test", smtptest.ClientOptions{})
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	to := fmt.Sprintf("r%d@there.test", n)
+	for _, line := range []string{"MAIL FROM:<app@client.test>", "RCPT TO:<" + to + ">", "DATA"} {
+		c.Say("%s", line)
+		if _, err := c.Reply(); err != nil {
+			return "", err
+		}
+	}
+	c.Say("Subject: %d\r\n\r\nhello\r\n.", n)
+	reply, err := c.Reply()
+	_, id, _ = strings.Cut(strings.TrimSpace(reply.Text), "queued as ")
+	if err == nil && id == "" {
+		err = fmt.Errorf("not accepted: %s", reply.Text)
+	}
+	return id, err
+}
+
+// judge waits until the application has heard of each message, and sees how. What waits by its schedule is
+// brought forward, as an operator would.
+func (w *webhookRun) judge(ctx context.Context) {
+	missing := func() (n int) {
+		for _, id := range w.acked {
+			if w.app.IDs(id, "failed") == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	client := admin.NewClient(filepath.Join(w.spool, "admin.sock"))
+	for end := time.Now().Add(2 * time.Minute); missing() > 0 && time.Now().Before(end); {
+		client.EnableWebhook(ctx, "app") // a relay that does not answer is found by what is missing
+		traffic.Sleep(ctx, time.Second)
+	}
+	if _, err := w.relay.stop(); err != nil {
+		w.result.fail("SIGTERM: %v", err)
+	}
+	got, broken := w.app.Result()
+	v := ledger.Verdict{}
+	v.Acked, v.Bounced, v.Lost, v.Crashes = len(w.acked), len(w.acked)-missing(), missing(), w.kills
+	for _, b := range broken {
+		v.Failf("the application: %s", b)
+	}
+	distinct := 0
+	for _, id := range w.acked {
+		switch n := w.app.IDs(id, "failed"); {
+		case n == 0:
+			v.Failf("the application did not hear that %s failed", id)
+		case n > 1:
+			v.Failf("the application heard under %d ids that %s failed", n, id)
+		}
+		distinct += w.app.IDs(id, "failed") + w.app.IDs(id, "deferred")
+	}
+	w.result.add(&v)
+	w.result.note("%d messages refused, %d kills of each; %d events, %d of them different", len(w.acked),
+		w.kills, got, distinct)
 }

@@ -59,6 +59,8 @@ func tests() []test {
 		{"failover", "one of two upstreams dies, throttles, refuses us, changes its mind, under load",
 			nil, testFailover},
 		{"feedback", "a provider tells of bounces; kill -9 and a full disk", []need{needLoop}, testFeedback},
+		{"webhook", "an application hears of refusals; kill -9 of the relay and of the application", nil,
+			testWebhook},
 		{"upgrade", "this release on the spools of earlier ones that were killed, and killed there itself",
 			[]need{needHistory}, testUpgrade},
 		{"downgrade", "earlier releases on the spool of this one", []need{needHistory}, testDowngrade},
