@@ -12,7 +12,7 @@ type EventKind string
 // The kinds of events. All but EventLane, EventRefused and EventWebhook concern one recipient of
 // one message.
 const (
-	EventAccepted    EventKind = "accepted"    // stored; 250 follows
+	EventAccepted    EventKind = "accepted"    // stored, or relayed while the client waited; 250 follows
 	EventRelayed     EventKind = "relayed"     // the upstream took it
 	EventDeferred    EventKind = "deferred"    // to be tried again
 	EventDelayed     EventKind = "delayed"     // a delay was reported to the sender

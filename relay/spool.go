@@ -112,7 +112,8 @@ type Staged interface {
 	// is leased to the caller from its first moment on, for so long, and to nobody else. A message for which
 	// nothing waits is not stored, which is no error.
 	//
-	// The errors are Spool.Put's: nothing was stored then. After ErrFull it may be called again.
+	// The errors are Spool.Put's: nothing was stored then. It may be called again; an engine may return the
+	// same error.
 	Put(ctx context.Context, s Settlement, leaseFor time.Duration) (Token, error)
 	// Discard drops what was staged, unless it was stored. A second call does nothing.
 	Discard()
