@@ -94,7 +94,9 @@ type Trust string
 
 // The grades, the best first.
 const (
-	TrustProven Trust = "proven" // a webhook with proof, or a return path of ours for this very recipient
+	// TrustProven is a webhook with proof, a return path of ours for this very recipient, or what is likely
+	// and was written by the mail system of the recipient's domain or of the upstream, by DKIM or SPF.
+	TrustProven Trust = "proven"
 	TrustLikely Trust = "likely" // a queue id of ours together with a recipient of that message
 	TrustWeak   Trust = "weak"   // a Message-ID and a recipient: for the log only
 	TrustGuess  Trust = "guess"  // a recipient and a time: for the log only

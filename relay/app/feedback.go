@@ -14,6 +14,8 @@ import (
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/app/evidence"
+	"mailwhy/relay/check/spf"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/feedback/mail"
@@ -40,6 +42,7 @@ type feedbackRooms struct {
 	listener  net.Listener // of the webhooks; nil if there were none at the start
 	mails     atomic.Pointer[mail.Reader]
 	boxes     []box
+	dns       spf.Resolver // nil: the system names no server
 }
 
 // openFeedback makes the rooms, if they are configured. On an error what was opened is left to Close.
@@ -52,6 +55,9 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 		return nil
 	}
 	f := &feedbackRooms{}
+	if dns, err := Resolver(""); err == nil {
+		f.dns = dns
+	}
 	f.door = newHookDoor(journal{f}, r.countRequest, r.log)
 	f.mails.Store(r.mailReader(p))
 	f.door.use(p.hooks)
@@ -122,7 +128,17 @@ func (r *Relay) feedbackSource(name string) (processor.Source, bool) {
 		return s, true
 	}
 	// A mailbox or a pipe has what came to somebody's address; the listener takes mail to return paths only.
-	return processor.Source{Read: f.mails.Load().Read, SenderHas: name != bounceSource}, r.takesMail(name)
+	return processor.Source{
+		Read: f.mails.Load().Read, SenderHas: name != bounceSource, Evidence: f.evidence,
+	}, r.takesMail(name)
+}
+
+// evidence says who wrote a mail.
+func (f *feedbackRooms) evidence(ctx context.Context, raw *feedback.Raw) feedback.Evidence {
+	if f.dns == nil {
+		return feedback.Evidence{Unknown: true}
+	}
+	return evidence.Of(ctx, f.dns, raw)
 }
 
 // countRequest counts a request to a webhook that proved nothing; the processor counts the others.

@@ -137,7 +137,9 @@ func (r *Relay) bounces(paths *returnpath.Paths) *smtpd.Bounces {
 		Expected: func(address string) bool { _, ours := paths.Parse(address); return ours },
 		Keep:     mail.MaxSize,
 		Take: func(ctx context.Context, b *smtpd.Bounce) error {
-			m := &mail.Mail{Content: b.Content, From: b.From, To: b.To, Peer: b.Peer, Cut: b.Cut}
+			m := &mail.Mail{
+				Content: b.Content, From: b.From, To: b.To, Peer: b.Peer, Hello: b.Hello, Cut: b.Cut,
+			}
 			if m.From == "" {
 				m.From = mail.NullSender
 			}

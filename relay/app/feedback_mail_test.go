@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/internal/dnsclient"
 	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/dnstest"
 	"mailwhy/relay/smtptest/events"
 	"mailwhy/relay/smtptest/imaptest"
 )
@@ -220,5 +223,38 @@ func TestComplaintByMail(t *testing.T) {
 		`mailwhy_feedback_last_timestamp_seconds{source="arf"} `,
 	} { // it is counted after it was logged
 		smtptest.WaitFor(t, series, func() bool { return strings.Contains(s.metrics(), series) })
+	}
+}
+
+// TestBounceOfItsOwnHost: of a message to several a bounce is proven by the host that SPF knows, and likely
+// when another one brings it or DNS does not answer.
+func TestBounceOfItsOwnHost(t *testing.T) {
+	zone := dnstest.Start(t, "mx.office.test TXT \"v=spf1 ip4:127.0.0.1 ip6:::1 -all\"\n"+
+		"mx.office.test. A 127.0.0.1\n")
+	for _, tt := range []struct {
+		name, server, domain string
+		want                 relay.Trust
+	}{
+		{"its own", zone.Addr, "office.test", relay.TrustProven},
+		{"another", zone.Addr, "x.test", relay.TrustLikely},
+		{"offline", "127.0.0.1:1", "office.test", relay.TrustLikely},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := bounceScene(t, "")
+			s.stop()
+			s.open()
+			s.app.feedback.dns = &dnsclient.Client{Servers: []string{tt.server}, Timeout: time.Second}
+			s.run()
+			to := "joe@" + tt.domain
+			path := s.send(to, "ann@"+tt.domain).From
+			got := s.deliver("", path, bounceMail(path, to, unknown, nil))
+			if !strings.HasPrefix(got, "250 ") {
+				t.Fatal(got)
+			}
+			e := s.line(relay.EventBounced, to)
+			if e.Trust != tt.want || (e.Note != "") != (tt.name == "offline") {
+				t.Errorf("trust %s, note %q", e.Trust, e.Note)
+			}
+		})
 	}
 }

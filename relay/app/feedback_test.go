@@ -143,6 +143,11 @@ func (s *scene) open() {
 func (s *scene) start() {
 	s.t.Helper()
 	s.open()
+	s.run()
+}
+
+// run runs the relay that was opened.
+func (s *scene) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.app.Run(ctx) })

@@ -79,7 +79,16 @@ type Event struct {
 	// meant. Of a message with several such an Event says nothing certain about any of them.
 	Shared bool
 
+	// Evidence is what is known of the writer of a mail, of an event that waits.
+	Evidence *Evidence `json:",omitempty"`
+
 	Raw []byte // the event as it came, cut out of a batch
+}
+
+// Evidence is what DKIM and SPF say about who wrote a mail.
+type Evidence struct {
+	Domains []string // whose system it was, in lower case
+	Unknown bool     // DNS did not answer, or was not asked any more: there may be others
 }
 
 // Key is something in an event by which the message that it is about can be found.

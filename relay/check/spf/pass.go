@@ -68,3 +68,27 @@ func (t *Tree) covering(p netip.Prefix) (Cost, bool) {
 	}
 	return Cost{}, false
 }
+
+// Allows says whether mail from an address passes. It is the answer of a receiver but for an address that one
+// term matches and another one matches without passing: that is No here, whichever stands first.
+func (t *Tree) Allows(address netip.Addr) Pass {
+	address = address.Unmap().WithZone("")
+	if t.Record == nil || !address.IsValid() {
+		return No
+	}
+	for _, other := range t.Others {
+		if other.Contains(address) {
+			return No
+		}
+	}
+	c, ok := t.covering(netip.PrefixFrom(address, address.BitLen()))
+	switch {
+	case ok && (c.Wrong > 0 || c.Lookups > MaxLookups || c.Voids > MaxVoids):
+		return Broken
+	case ok:
+		return Yes
+	case t.Unknown:
+		return Maybe
+	}
+	return No
+}

@@ -39,7 +39,8 @@ type Tree struct {
 	All     byte     // qualifier of the final all; 0 without one
 
 	Includes []Include
-	Networks []Network // that pass, in the order in which they are looked at
+	Networks []Network      // that pass, in the order in which they are looked at
+	Others   []netip.Prefix // that match without passing, in any place
 }
 
 // Include is one include or redirect that was followed.
@@ -309,9 +310,11 @@ func (w *walk) exchangers(name string, t Term, passes bool) error {
 func (w *walk) cost() Cost { return Cost{w.tree.Lookups, w.tree.Voids, len(w.tree.Wrong)} }
 
 func (w *walk) network(p netip.Prefix, passes bool) {
-	if passes {
-		w.tree.Networks = append(w.tree.Networks, Network{p, w.cost()})
+	if !passes {
+		w.tree.Others = append(w.tree.Others, p)
+		return
 	}
+	w.tree.Networks = append(w.tree.Networks, Network{p, w.cost()})
 }
 
 func (w *walk) wrong(format string, args ...any) {

@@ -2,6 +2,7 @@ package spf
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -188,4 +189,41 @@ func quoted(s string) string {
 		s = s[200:]
 	}
 	return out + `"` + s + `"`
+}
+
+// TestAllows: an address passes by a term that matches it, unless another one matches it without passing, and
+// within what receivers look up.
+func TestAllows(t *testing.T) {
+	_, zone := includes(11)
+	var eleven string
+	for i := range 11 {
+		eleven += fmt.Sprintf(" include:i%d.example", i)
+	}
+	for _, tt := range []struct {
+		record, address string
+		want            Pass
+	}{
+		{"v=spf1 ip4:192.0.2.0/24 -all", "192.0.2.7", Yes},
+		{"v=spf1 ip4:192.0.2.0/24 -all", "::ffff:192.0.2.7", Yes},
+		{"v=spf1 ip4:192.0.2.0/24 -all", "198.51.100.1", No},
+		{"v=spf1 ip4:192.0.2.0/24 +all", "198.51.100.1", No}, // everybody passes: nobody is known by it
+		{"v=spf1 include:_spf.provider.example -all", "2001:db8::1", Yes},
+		{"v=spf1 a -all", "192.0.2.99", Yes},
+		{"v=spf1 -ip4:192.0.2.7 ip4:192.0.2.0/24 -all", "192.0.2.7", No},
+		{"v=spf1 ?ip4:192.0.2.7 -all", "192.0.2.7", No},
+		{"v=spf1 exists:%{i}.example.com -all", "192.0.2.7", Maybe},
+		{"v=spf1" + eleven + " -all", "203.0.113.10", Broken},
+		{"v=spf1 ip4:nonsense -all", "192.0.2.7", No},
+	} {
+		z := dnstest.Start(t, provider+zone+
+			"example.com A 192.0.2.99\nexample.com TXT \""+tt.record+"\"\n")
+		c := &dnsclient.Client{Servers: []string{z.Addr}, Timeout: 5 * time.Second}
+		tree, err := Follow(t.Context(), c, "example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tree.Allows(netip.MustParseAddr(tt.address)); got != tt.want {
+			t.Errorf("%s, %s: %v, want %v", tt.record, tt.address, got, tt.want)
+		}
+	}
 }

@@ -181,7 +181,7 @@ func TestJournalled(t *testing.T) {
 	for _, m := range []Mail{
 		{Content: []byte("a\x00\xff"), From: NullSender,
 			To: []string{"b+x@bounces.example", `"a b"@c.example`}, Peer: "mx.c.example",
-			Proved: []string{"c.example", "d.example"}, Cut: true},
+			Hello: "mx.c.example", Cut: true},
 		{Content: []byte("a")},
 	} {
 		stored, err := json.Marshal(m.raw("bounces", came()))

@@ -39,8 +39,7 @@ type Mail struct {
 	To      []string // envelope recipients; none where they are not known
 	Peer    string   // name or address of the host that handed it over; "" where it is not known
 
-	// Proved are the domains that SPF or DKIM proved to be its sender's, as found by whoever hands it in.
-	Proved []string
+	Hello string // the name that this host gave itself; "" where it is not known
 	// Cut reports that Content is only the beginning.
 	Cut bool
 }
@@ -50,11 +49,11 @@ const NullSender = "<>"
 
 // The fields of a feedback.Raw that hold the envelope.
 const (
-	fieldFrom   = "Mail-From"
-	fieldTo     = "Rcpt-To" // an address a line
-	fieldPeer   = "Peer"
-	fieldProved = "Proved"
-	fieldCut    = "Cut"
+	fieldFrom  = "Mail-From"
+	fieldTo    = "Rcpt-To" // an address a line
+	fieldPeer  = "Peer"
+	fieldHello = "Helo"
+	fieldCut   = "Cut"
 )
 
 // raw is what is journalled of a mail that came through the source of that name.
@@ -67,7 +66,7 @@ func (m *Mail) raw(source string, now time.Time) *feedback.Raw {
 	}
 	for name, value := range map[string]string{
 		fieldFrom: m.From, fieldTo: strings.Join(m.To, "\n"), fieldPeer: m.Peer,
-		fieldProved: strings.Join(m.Proved, " "), fieldCut: cut,
+		fieldHello: m.Hello, fieldCut: cut,
 	} {
 		if value != "" {
 			raw.Header[name] = value
@@ -80,10 +79,7 @@ func (m *Mail) raw(source string, now time.Time) *feedback.Raw {
 func Of(raw *feedback.Raw) *Mail {
 	m := &Mail{
 		Content: raw.Body, From: raw.Header[fieldFrom], Peer: raw.Header[fieldPeer],
-		Cut: raw.Header[fieldCut] != "",
-	}
-	if proved := raw.Header[fieldProved]; proved != "" {
-		m.Proved = strings.Fields(proved)
+		Hello: raw.Header[fieldHello], Cut: raw.Header[fieldCut] != "",
 	}
 	if to := raw.Header[fieldTo]; to != "" {
 		m.To = strings.Split(to, "\n")

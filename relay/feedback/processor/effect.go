@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -11,8 +12,9 @@ import (
 	"mailwhy/relay/feedback/recall"
 )
 
-// event matches an event and says what it leads to.
-func (p *Processor) event(ctx context.Context, r *recall.Report, source *Source) work {
+// event matches an event and says what it leads to. who is asked for its writer where that matters.
+func (p *Processor) event(ctx context.Context, r *recall.Report, source *Source,
+	who func() *feedback.Evidence) work {
 	m, why, err := p.match(ctx, r, source)
 	switch {
 	case err != nil:
@@ -20,7 +22,7 @@ func (p *Processor) event(ctx context.Context, r *recall.Report, source *Source)
 	case m == nil:
 		return p.again(r, recall.StateUnmatched, why)
 	case m.state != feedback.StateUncertain:
-		return work{change: recall.Change{Report: *r, Effect: p.effect(r, source, m)}, match: m}
+		return work{change: recall.Change{Report: *r, Effect: p.effect(r, source, m, who)}, match: m}
 	case !changes(grade(source, r.Event, m)):
 		return p.again(r, recall.StateUnmatched, "too little proves that the upstream took its message")
 	}
@@ -35,13 +37,18 @@ func (p *Processor) event(ctx context.Context, r *recall.Report, source *Source)
 func changes(t relay.Trust) bool { return t == relay.TrustProven || t == relay.TrustLikely }
 
 // effect is what a matched event leads to.
-func (p *Processor) effect(r *recall.Report, source *Source, m *match) *recall.Effect {
+func (p *Processor) effect(r *recall.Report, source *Source, m *match,
+	who func() *feedback.Evidence) *recall.Effect {
 	e := r.Event
-	trust := grade(source, e, m)
+	trust, note := grade(source, e, m), ""
+	if trust == relay.TrustLikely && !source.Proven {
+		trust, note = confirm(who(), m)
+	}
 	state := stateOf(e)
 	f := &recall.Effect{
 		Message: m.message.ID, Told: p.told(r, m, trust), State: state, Weak: !changes(trust),
 	}
+	f.Told.Note = cmp.Or(f.Told.Note, note)
 	if state == feedback.StateBounced && !f.Weak && p.owes(source, m) {
 		f.Notice = &relay.Notice{
 			Message: m.message.ID, Recipient: m.index, Kind: relay.NoticeFailed,

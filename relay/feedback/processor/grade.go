@@ -1,6 +1,12 @@
 package processor
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+
 	"mailwhy/relay"
 	"mailwhy/relay/feedback"
 )
@@ -8,7 +14,9 @@ import (
 // grade says how well an event is proved and matched.
 //
 //	            webhook with proof            bounce mail
-//	proven      a key, and its recipient      our return path, for this recipient or the only one
+//	proven      a key, and its recipient      our return path, for this recipient or the only one; what is
+//	                                          likely, and was written by the system of the recipient's
+//	                                          domain or of the upstream, see confirm
 //	likely      a key, and the only           our return path, or our queue id, and one of several
 //	            recipient under another       recipients
 //	            address; or a Message-ID
@@ -40,4 +48,45 @@ func grade(source *Source, e *feedback.Event, m *match) relay.Trust {
 		return relay.TrustLikely
 	}
 	return relay.TrustWeak
+}
+
+// confirmable reports whether the event of a mail may be likely, and become proven by who wrote it.
+func confirmable(e *feedback.Event) bool {
+	return slices.ContainsFunc(e.Keys, func(k feedback.Key) bool {
+		return strength(k.Kind) <= strength(feedback.KeyEnvelopeID)
+	})
+}
+
+// confirm is the grade of a likely event by who wrote it, with a note. Each recipient of a message knows its
+// queue id and return path, so an event about another one is proved only by the mail system that should know:
+// that of the recipient's own domain, or the host that took the mail.
+func confirm(who *feedback.Evidence, m *match) (relay.Trust, string) {
+	if who == nil {
+		return relay.TrustLikely, ""
+	}
+	r := &m.message.Recipients[m.index]
+	for _, domain := range who.Domains {
+		if sameOrganization(domain, domainOf(r.Address)) ||
+			r.Last != nil && sameOrganization(domain, r.Last.Host) {
+			return relay.TrustProven, ""
+		}
+	}
+	if who.Unknown {
+		return relay.TrustLikely, "who wrote the report is unknown: DNS did not answer"
+	}
+	return relay.TrustLikely, ""
+}
+
+// sameOrganization reports whether two domains are of one registered domain.
+func sameOrganization(a, b string) bool {
+	organization := func(domain string) string {
+		domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+		registered, err := publicsuffix.EffectiveTLDPlusOne(domain)
+		if _, notName := netip.ParseAddr(domain); err != nil || notName == nil {
+			return "" // a public suffix, an address or nothing: of nobody in particular
+		}
+		return registered
+	}
+	one := organization(a)
+	return one != "" && one == organization(b)
 }

@@ -52,6 +52,9 @@ type Source struct {
 	// Prove checks the origin of a report that is marked Unproven: nil if it is proved, an error that wraps
 	// feedback.ErrUndecided if that is not known now. Nil for a source whose reports are never marked.
 	Prove func(ctx context.Context, raw *feedback.Raw, now time.Time) error
+	// Evidence says who wrote a report: it may ask DNS, until ctx ends. It is called once the report is in
+	// the journal, and only where it matters. Nil for a source whose reports are not mail.
+	Evidence func(ctx context.Context, raw *feedback.Raw) feedback.Evidence
 	// Proven reports whether the origin of what it journals is proved, as that of a webhook's reports is.
 	// Bounce mail is proved by the message that it names, if at all.
 	Proven bool
@@ -118,6 +121,7 @@ type Processor struct {
 	kick      chan struct{}
 	wait      func(context.Context, time.Duration)
 	undecided map[string]bool // sources whose proof is out of reach now; of one round
+	asked     time.Duration   // for which evidence was looked for; likewise
 }
 
 // New makes a processor. It does nothing until Run.
@@ -167,7 +171,7 @@ func (p *Processor) Run(ctx context.Context) {
 
 // round works on all that is due and returns how long to wait for the next round.
 func (p *Processor) round(ctx context.Context) time.Duration {
-	p.undecided = map[string]bool{}
+	p.undecided, p.asked = map[string]bool{}, 0
 	for ctx.Err() == nil {
 		began := time.Now()
 		due, next, err := p.o.Store.Due(ctx, p.o.Now(), dueMost)
@@ -265,7 +269,7 @@ func (p *Processor) work(ctx context.Context, r *recall.Report) (w work) {
 	case r.Raw != nil:
 		return p.read(ctx, r, &source)
 	}
-	return p.event(ctx, r, &source)
+	return p.event(ctx, r, &source, func() *feedback.Evidence { return r.Event.Evidence })
 }
 
 // waits are how long a report waits after each try.

@@ -710,3 +710,89 @@ func TestMailGoesFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestWriterProves: an event that is likely is proven by the mail system of the recipient's domain or of the
+// upstream, at once or when its message is found later, and by no other one.
+func TestWriterProves(t *testing.T) {
+	messageID := func(m *relay.Message) feedback.Key {
+		return feedback.Key{Kind: feedback.KeyMessageID, Value: m.ID + "@shop.example"}
+	}
+	for _, tt := range []struct {
+		name string
+		who  feedback.Evidence
+		key  func(*relay.Message) feedback.Key
+		want relay.Trust
+		note string
+	}{
+		{"recipient's", feedback.Evidence{Domains: []string{"mx.X.example"}}, queueID, relay.TrustProven, ""},
+		{"upstream's", feedback.Evidence{Domains: []string{"other.example", "out.provider.example"}}, queueID,
+			relay.TrustProven, ""},
+		{"another recipient's", feedback.Evidence{Domains: []string{"z.example"}}, queueID,
+			relay.TrustLikely, ""},
+		{"a suffix", feedback.Evidence{Domains: []string{"example"}}, queueID, relay.TrustLikely, ""},
+		{"unknown", feedback.Evidence{Unknown: true}, queueID, relay.TrustLikely,
+			"who wrote the report is unknown: DNS did not answer"},
+		{"unknown, but enough", feedback.Evidence{Domains: []string{"x.example"}, Unknown: true}, queueID,
+			relay.TrustProven, ""},
+		{"Message-ID", feedback.Evidence{Domains: []string{"x.example"}}, messageID, relay.TrustWeak, ""},
+	} {
+		for _, late := range []bool{false, true} {
+			w := newWorld(t)
+			asked := 0
+			w.source["bounces"] = Source{Read: decodeEvents,
+				Evidence: func(ctx context.Context, raw *feedback.Raw) feedback.Evidence {
+					if _, bounded := ctx.Deadline(); !bounded || raw == nil || len(raw.Body) == 0 {
+						t.Error("evidence is asked without an end, or without the mail")
+					}
+					asked++
+					return tt.who
+				}}
+			m := w.message("a@x.example", "b@z2.example")
+			for i := range m.Recipients {
+				r := &m.Recipients[i]
+				r.State, r.Last = relay.Relayed,
+					&relay.Attempt{Time: m.Arrived, Upstream: "default", Host: "smtp.provider.example"}
+			}
+			if !late {
+				w.remember(m)
+			}
+			e := w.bounced("e1", "a@x.example", tt.key(m))
+			e.Source = feedback.SourceDSN
+			w.comes("bounces", e)
+			w.round()
+			if late {
+				w.remember(m)
+				w.pass(time.Second)
+				w.round()
+			}
+			list := w.recorded(relay.EventBounced)
+			if len(list) != 1 || list[0].Feedback.Trust != tt.want || list[0].Note != tt.note {
+				t.Errorf("%s, late %t: %+v", tt.name, late, list)
+				continue
+			}
+			if want := 1; asked > want || tt.want != relay.TrustWeak && asked != want {
+				t.Errorf("%s, late %t: asked %d times", tt.name, late, asked)
+			}
+		}
+	}
+}
+
+// TestSlowDNS: what evidence takes is bounded in a round, whoever sends how many bounces.
+func TestSlowDNS(t *testing.T) {
+	w := newWorld(t)
+	asked := 0
+	w.source["bounces"] = Source{Read: decodeEvents,
+		Evidence: func(context.Context, *feedback.Raw) feedback.Evidence {
+			asked++
+			w.p.asked += evidenceRound / 2 // as if it took that long
+			return feedback.Evidence{Unknown: true}
+		}}
+	m := w.relayed(nil, "a@x.example", "b@x.example")
+	for i := range 5 {
+		w.comes("bounces", w.bounced(fmt.Sprint(i), "a@x.example", queueID(m)))
+	}
+	w.round()
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
+}

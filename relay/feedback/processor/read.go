@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"mailwhy/relay/feedback"
@@ -38,14 +39,18 @@ func (p *Processor) atOnce(ctx context.Context, read *work) (works []work) {
 	if !ok {
 		return nil
 	}
+	who := sync.OnceValue(func() *feedback.Evidence { return p.evidence(ctx, of, &source) })
 	var rest []feedback.Event
 	for i := range read.change.Events {
 		e := &read.change.Events[i]
-		if w, ok := p.part(ctx, of, e, &source); ok {
+		if w, ok := p.part(ctx, of, e, &source, who); ok {
 			works = append(works, w)
-		} else {
-			rest = append(rest, *e)
+			continue
 		}
+		if confirmable(e) {
+			e.Evidence = who() // what it rests on goes with the report
+		}
+		rest = append(rest, *e)
 	}
 	read.change.Events = rest
 	return works
@@ -53,13 +58,12 @@ func (p *Processor) atOnce(ctx context.Context, read *work) (works []work) {
 
 // part says what an event of a report leads to; ok is false if that is no effect. One that makes it panic
 // waits, and is kept when it does so again.
-func (p *Processor) part(ctx context.Context, of *recall.Report, e *feedback.Event, source *Source) (
-	w work, ok bool,
-) {
+func (p *Processor) part(ctx context.Context, of *recall.Report, e *feedback.Event, source *Source,
+	who func() *feedback.Evidence) (w work, ok bool) {
 	defer func() { ok = recover() == nil && ok }()
 	w = p.event(ctx, &recall.Report{
 		ID: of.ID, Came: of.Came, Source: of.Source, Provider: of.Provider, Event: e,
-	}, source)
+	}, source, who)
 	w.change.Part = true
 	return w, w.change.Effect != nil
 }
@@ -78,4 +82,27 @@ func (p *Processor) prove(ctx context.Context, r *recall.Report, source *Source)
 	err := source.Prove(ctx, r.Raw, p.o.Now())
 	p.undecided[r.Source] = errors.Is(err, feedback.ErrUndecided)
 	return err
+}
+
+// The time that evidence may take.
+const (
+	evidenceFor   = 2 * time.Second // of one report
+	evidenceRound = 10 * time.Second
+)
+
+// evidence says who wrote a report; nil for one that is no mail. When much time went into that in this round
+// it is not asked any more: what came back is not held up by somebody's slow DNS.
+func (p *Processor) evidence(ctx context.Context, r *recall.Report, source *Source) *feedback.Evidence {
+	switch {
+	case source.Evidence == nil:
+		return nil
+	case p.asked >= evidenceRound:
+		return &feedback.Evidence{Unknown: true}
+	}
+	ctx, cancel := context.WithTimeout(ctx, evidenceFor)
+	defer cancel()
+	began := time.Now()
+	found := source.Evidence(ctx, r.Raw)
+	p.asked += time.Since(began)
+	return &found
 }
