@@ -229,7 +229,7 @@ func (s *sender) launch(now time.Time) time.Duration {
 		}
 		g := s.win.next(now, e.s.Batch)
 		if g == nil {
-			if at := s.win.soonest(); !at.IsZero() {
+			if at := s.win.soonest(now); !at.IsZero() {
 				return at.Sub(now)
 			}
 			return lookAgain
@@ -241,8 +241,8 @@ func (s *sender) launch(now time.Time) time.Duration {
 // mayGo is when the next request may go: a webhook that fails pauses, and while mail is busy it goes first,
 // for some seconds.
 func (s *sender) mayGo(now time.Time) time.Time {
-	late := len(s.win.items) > 0 && now.Sub(s.win.items[0].Time) >= busyMost
-	if next := s.last.Add(busyEvery); !late && next.After(now) && s.w.o.Busy() {
+	next := s.last.Add(busyEvery)
+	if next.After(now) && s.w.o.Busy() && !s.win.late(now) {
 		return next
 	}
 	return s.stand.Until

@@ -451,12 +451,12 @@ func TestRelayRestarts(t *testing.T) {
 	r.answers(nil)
 	b.pass(time.Hour)
 	b.start(s)
-	list := r.waitFor(10)
+	r.waitFor(10)
 	b.waitState("the end", func(st relay.WebhookState) bool { return st.Backlog == 0 })
 	b.stop()
 	b.start(s)
 	b.Record(event("last", 1))
-	list = r.waitFor(11)
+	list := r.waitFor(11)
 	if len(list) != 11 || list[10].message() != "last" {
 		t.Errorf("%d events", len(list))
 	}

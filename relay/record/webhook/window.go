@@ -106,14 +106,25 @@ func (w *window) hurry() {
 	}
 }
 
-// soonest is when the first event is due that waits; zero when none does.
-func (w *window) soonest() (at time.Time) {
+// soonest is when the next event becomes due; zero when none does. One that is due and held up goes when what
+// holds it up is done.
+func (w *window) soonest(now time.Time) (at time.Time) {
 	for _, it := range w.items {
-		if !it.flying && !it.due.IsZero() && (at.IsZero() || it.due.Before(at)) {
+		if !it.flying && it.due.After(now) && (at.IsZero() || it.due.Before(at)) {
 			at = it.due
 		}
 	}
 	return at
+}
+
+// late reports whether an event that waits for nothing but its turn has done so for long.
+func (w *window) late(now time.Time) bool {
+	for _, it := range w.items {
+		if it.due.IsZero() && !it.flying {
+			return now.Sub(it.Time) >= busyMost
+		}
+	}
+	return false
 }
 
 // ready is how many events wait for nothing but their turn.

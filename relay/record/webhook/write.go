@@ -22,8 +22,6 @@ type claimed struct {
 	outbox  relay.Outbox
 	entries []relay.Entry
 	tokens  []relay.Token
-	more    bool
-	next    time.Time // when the next entry is due
 }
 
 // write brings what came into the log, and returns how long until there is more to do. What is owed is
