@@ -133,7 +133,7 @@ func TestTry(t *testing.T) {
 	}{
 		{"taken", []string{"<good@x.test>"}, "250 2.0.0 Ok: relayed, ", 0,
 			"accepted good@x.test, relayed good@x.test"},
-		{"refused", []string{"<unknown@x.test>"}, "550-5.1.1 ", 0, "failed unknown@x.test, refused"},
+		{"refused", []string{"<unknown@x.test>"}, "550-5.1.1 ", 0, "failed unknown@x.test, refused unknown@x.test"},
 		{"deferred", []string{"<full@x.test>"}, "250 2.0.0 Ok: queued as ", 1,
 			"accepted full@x.test, deferred full@x.test"},
 		{"our own account", []string{"<noauth@x.test>"}, "250 2.0.0 Ok: queued as ", 1,
@@ -318,7 +318,7 @@ func TestTryPolicy(t *testing.T) {
 		{"action = \"hold\"\nreasons = [\"user_unknown\"]", "unknown@x.test", "250 2.0.0 Ok: queued as ",
 			"accepted unknown@x.test, held unknown@x.test"},
 		{"action = \"fail\"\ncategories = [\"Mailbox Full\"]", "full@x.test", "554-5.0.0 ",
-			"failed full@x.test, refused"},
+			"failed full@x.test, refused full@x.test"},
 	} {
 		w := openTrying(t, smtptest.Practice(), "", "[[policy]]\nname = \"odd\"\n"+tc.policy)
 		if got := w.send("app@client.test", "text", "<"+tc.to+">"); !strings.HasPrefix(got, tc.reply) {
