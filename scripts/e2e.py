@@ -2,7 +2,7 @@
 """End to end, with real clients and real servers.
 
 Builds mailwhy once and drives the binary as a user would: mail from Python's smtplib, swaks, curl, msmtp and PHPMailer through
-`mailwhy serve` to `mailwhy practice`; what cron and a printer send; Postfix's smtp-sink as an upstream that refuses or defers everything; and kill -9
+`mailwhy serve` to `mailwhy practice`; what cron and a printer send; PHP, git and mutt through `mailwhy sendmail`; Postfix's smtp-sink as an upstream that refuses or defers everything; and kill -9
 with deferred mail in the spool. Everything listens on loopback, lives in a temporary directory and is stopped at
 the end. Programs that are missing are installed with apt-get; smtp-sink is unpacked from its package, so that no mail
 server is installed.
@@ -579,9 +579,65 @@ url = "smtp://127.0.0.1:{upstream.port}?tls=none"
     check("SIGTERM ends with status 0", relay.term() == 0)
 
 
+def test_sendmail(bench):
+    """Programs that call sendmail: PHP's mail(), git send-email, mutt."""
+    upstream = Upstream(bench, "sendmail")
+    socket_path = os.path.join(bench.dir, "smtp.sock")
+    config = os.path.join(bench.dir, "sendmail.toml")
+    with open(config, "w") as f:
+        f.write(f"""hostname = "relay.corp.test"
+listen = [{{ address = "unix:{socket_path}" }}]
+spool = {{ dir = "{os.path.join(bench.dir, 'sendmail-spool')}" }}
+accept = {{ mode = "try" }}
+upstream = {{ default = {{ host = "127.0.0.1", port = {upstream.port}, tls = "none" }} }}
+""")
+    relay = bench.start(bench.bin, "serve", "-c", config)
+    until("the relay listens", lambda: os.path.exists(socket_path))
+    sendmail = os.path.join(bench.dir, "sendmail")
+    os.symlink(bench.bin, sendmail)
+    env = dict(os.environ, MAILWHY_CONFIG=config, HOME=bench.dir)
+
+    def arrives(what, send):
+        before = len(upstream.messages())
+        send()
+        until(what, lambda: len(upstream.messages()) == before + 1)
+        return upstream.messages()[-1]
+
+    def php(code):
+        return sh("php", "-d", f"sendmail_path={sendmail} -t -i", "-r", code, env=env)
+
+    got = arrives("PHP's mail", lambda: php(
+        r"""var_dump(mail('a@customer.example', 'Grüße', "Hi\n.\nend", "From: Shop <shop@corp.test>\r\nBcc: b@customer.example", '-fshop@corp.test'));"""))
+    check("PHP mail(): it is whole, without Bcc", got["Bcc"] is None and got.get_content() == "Hi\n.\nend\n" and got["From"] == "Shop <shop@corp.test>", got)
+    for code, says in (("550-5.1.1", "Invalid Address"), ("552-5.3.4", "Fix")):
+        told = php(f"var_dump(mail('{code}@customer.example', 's', 'x', 'From: shop@corp.test'));")
+        check(f"PHP mail() to {code}: false, and why is on standard error", told.stdout == "bool(false)\n" and says in told.stderr, told)
+    told = sh("php", "-d", f"sendmail_path={sendmail} -t -i --relay unix:/does/not/exist", "-r", "var_dump(mail('a@customer.example', 's', 'x'));", env=env)
+    check("PHP mail() without a relay: false, and why", told.stdout == "bool(false)\n" and "no relay takes mail at unix:/does/not/exist" in told.stderr, told)
+
+    patch = os.path.join(bench.dir, "0001.patch")
+    with open(patch, "w") as f:
+        f.write("From 0 Mon Sep 17 00:00:00 2001\nFrom: dev@corp.test\nDate: Sun, 29 Nov 2026 09:00:00 +0000\nSubject: [PATCH] x\n\n---\n.\n")
+    git = ["git", "send-email", f"--smtp-server={sendmail}", "--from=dev@corp.test", "--confirm=never", "--suppress-cc=all", "--quiet"]
+    got = arrives("git's mail", lambda: sh(*git, "--to=a@customer.example", patch, env=env, cwd=bench.dir))
+    check("git send-email: the patch is whole", got["Subject"] == "[PATCH] x" and got.get_content() == "---\n.\n", got)
+    told = subprocess.run([*git, "--to=550-5.1.1@customer.example", patch], env=env, cwd=bench.dir, capture_output=True, text=True)
+    check("git send-email hears the refusal", told.returncode != 0 and "Invalid Address" in told.stderr, told)
+
+    mutt = ["mutt", "-n", "-F", "/dev/null", "-e", f"set sendmail='{sendmail} -oem -oi' copy=no from=me@corp.test use_envelope_from=yes", "-s", "hi", "-b", "b@customer.example"]
+    got = arrives("mutt's mail", lambda: sh(*mutt, "--", "a@customer.example", input="Hi\n.\n", env=env))
+    check("mutt: it is whole, without Bcc", got["Bcc"] is None and got["To"] == "a@customer.example" and got.get_content() == "Hi\n.\n", got)
+    check("mailq prints the queue", "Mail queue is empty\n" == sh(sendmail, "-bp", env=env).stdout)
+    relay.send_signal(signal.SIGTERM)
+    check("SIGTERM ends with status 0", relay.wait(timeout=20) == 0)
+
+
 def install():
     """Programs that are missing, and PHPMailer."""
-    missing = [p for p in ("swaks", "curl", "msmtp") if not shutil.which(p)]
+    missing = [p for p in ("swaks", "curl", "msmtp", "mutt") if not shutil.which(p)]
+    git = subprocess.run(["git", "--exec-path"], capture_output=True, text=True).stdout.strip()
+    if not os.path.exists(git + "/git-send-email") or subprocess.run(["perl", "-MMail::Address", "-e", "1"], capture_output=True).returncode:
+        missing += ["git-email", "libmailtools-perl"]
     if not shutil.which("php") or not os.path.exists(PHPMAILER):
         missing += ["php-cli", "libphp-phpmailer"]
     if subprocess.run([DEBIAN_PYTHON, "-c", "import dkim, nacl"], capture_output=True).returncode != 0:
@@ -595,7 +651,7 @@ def main():
     install()
     bench = Bench()
     try:
-        for test in (test_clients, test_sink, test_kill, test_reload, test_content, test_strict, test_large):
+        for test in (test_clients, test_sink, test_kill, test_reload, test_content, test_strict, test_large, test_sendmail):
             print(f"{test.__name__}: {test.__doc__.splitlines()[0]}")
             test(bench)
     except (SystemExit, Exception):

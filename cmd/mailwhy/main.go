@@ -26,6 +26,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
+	"mailwhy/cmd/mailwhy/internal/sendmailcmd"
 	"mailwhy/cmd/mailwhy/internal/webhookcmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -35,7 +36,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		cpu.RelaxTimers()
 	}
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(sendmailcmd.Args(os.Args[0], os.Args[1:]), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole command. It returns the exit status: 0, 1 for a failure at run time, 2 for a mistake in
@@ -100,6 +101,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 			Usage: func(err error) error { return &exitError{exitUsage, err} }, Now: time.Now,
 		}),
 		newHashPasswordCommand(),
+		newSendmailCommand(),
 		newPracticeCommand(),
 		newDemoCommand(),
 	)
@@ -136,6 +138,18 @@ func newWebhookCommand() *cobra.Command {
 		Usage: func(err error) error { return &exitError{exitUsage, err} },
 		Flags: l.register,
 		Load:  l.load,
+	})
+}
+
+// newSendmailCommand is sendmail, which takes the place of /usr/sbin/sendmail.
+func newSendmailCommand() *cobra.Command {
+	return sendmailcmd.New(sendmailcmd.Options{
+		Exit:   func(status int, err error) error { return &exitError{status, err} },
+		Load:   func(file string) (*config.Config, error) { return (&local{file: file}).load() },
+		File:   "/etc/mailwhy/relay.toml",
+		Socket: "/run/mailwhy/smtp.sock",
+		Syslog: sendmailcmd.Syslog,
+		Now:    time.Now,
 	})
 }
 
@@ -247,8 +261,10 @@ func (l *local) load() (*config.Config, error) {
 // client is a client of the relay that the configuration describes.
 func client(cfg *config.Config) *admin.Client { return admin.NewClient(cfg.Admin.Socket) }
 
-// environ is the environment with the settings in it, without the variable that is not one.
+// environ is the environment with the settings in it, without the variables that are none.
 func environ() []string {
-	return slices.DeleteFunc(os.Environ(),
-		func(pair string) bool { return strings.HasPrefix(pair, cpu.Switch+"=") })
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return name == cpu.Switch || name == sendmailcmd.Variable
+	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app"
 	"mailwhy/relay/smtptest"
 )
 
@@ -56,6 +57,13 @@ func startRelayTo(
 	if err != nil {
 		t.Fatal(err)
 	}
+	r, stop := runRelay(t, cfg)
+	return r.Addrs()[0].String(), stop
+}
+
+// runRelay runs a relay until the test ends or stop is called.
+func runRelay(t *testing.T, cfg *config.Config) (_ *app.Relay, stop func()) {
+	t.Helper()
 	r, err := newRelay(cfg, io.Discard, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +83,7 @@ func startRelayTo(
 		}
 	}
 	t.Cleanup(stop)
-	return r.Addrs()[0].String(), stop
+	return r, stop
 }
 
 // listed returns the summaries that `queue list --json` prints.

@@ -8,7 +8,9 @@ import (
 
 // TestMain lets the scripts run the real command in a process of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mailwhy": main})
+	testscript.Main(m, map[string]func(){
+		"mailwhy": main, "sendmail": main, "mailq": main, "newaliases": main,
+	})
 }
 
 // TestScripts runs testdata/script/*.txtar: command lines, and what they print.
