@@ -148,6 +148,7 @@ const (
 	NetUTF8Unavailable  NetKind = "smtputf8_unavailable"    // RFC 6531: the message needs SMTPUTF8
 	NetEightUnavailable NetKind = "8bitmime_unavailable"    // RFC 6152: the message needs 8BITMIME
 	NetExtensionMissing NetKind = "extension_missing"       // RFC 5321, 2.2.1: offered before, or EHLO failed
+	NetSandbox          NetKind = "sandbox"                 // ours: the sandbox keeps the mail back
 	NetCorrupt          NetKind = "content_corrupt"         // ours: the stored content is damaged or gone
 	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: the retry limit was reached
 )
