@@ -49,6 +49,8 @@ func (c *Config) complete(env []string, report reportFunc) {
 	}
 	c.completeRoutes()
 	c.completePolicies()
+	c.completeRewriting()
+	c.completeSandbox(env, report)
 	c.completeFeedback(report)
 	c.completeWebhooks(report)
 	c.completeMailboxes(report)

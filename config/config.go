@@ -53,6 +53,9 @@ type Config struct {
 	Upstream    map[string]*Upstream `toml:"upstream"`
 	Route       []Route              `toml:"route"`
 	Policy      []Policy             `toml:"policy"`
+	Rewrite     []Rewrite            `toml:"rewrite"`
+	Archive     []Archive            `toml:"archive"`
+	Sandbox     Sandbox              `toml:"sandbox"`
 	DeliveryLog DeliveryLog          `toml:"delivery_log"`
 	Log         Log                  `toml:"log"`
 	DSN         DSN                  `toml:"dsn"`
@@ -128,6 +131,8 @@ type Content struct {
 	DefaultDomain string `toml:"default_domain"`
 	// WrapLongLines encodes the parts of a content that have lines longer than SMTP allows.
 	WrapLongLines bool `toml:"wrap_long_lines"`
+	// AddHeaders are added to all mail; see Rewrite.
+	AddHeaders []string `toml:"add_headers"`
 }
 
 // SMTPD holds the limits of the front door.
@@ -357,6 +362,7 @@ func Default() *Config {
 		},
 		Feedback:     defaultFeedback(),
 		WebhookStore: defaultWebhookStore(),
+		Sandbox:      Sandbox{Subject: "[SANDBOX]"},
 	}
 }
 

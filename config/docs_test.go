@@ -39,6 +39,10 @@ func derived() map[string]string {
 		"route.upstreams":           "the only upstream",
 		"policy.name":               "`policy N`",
 		"policy.action":             "required",
+		"rewrite.name":              "`rewrite N`",
+		"rewrite.preset":            "`none`",
+		"archive.bcc":               "required",
+		"sandbox.dir":               "sandbox in `spool.dir`",
 		"spool.dir":                 "see below",
 		"admin.socket":              "in `spool.dir`",
 		"dsn.from":                  "postmaster@`hostname`",
@@ -153,8 +157,8 @@ func settingsTables() string {
 
 // lists are the sections of which there may be several.
 func lists() []string {
-	return []string{"listen", "client", "route", "policy", "dkim", "feedback.webhook", "feedback.mailbox",
-		"webhook"}
+	return []string{"listen", "client", "route", "policy", "rewrite", "archive", "dkim", "feedback.webhook",
+		"feedback.mailbox", "webhook"}
 }
 
 // title is the heading of a section.

@@ -2,12 +2,14 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"mailwhy/config/value"
+	"unicode"
 )
 
 // Route says which upstreams mail goes to. Mail takes the first route of which every key that is given fits;
@@ -203,3 +205,79 @@ func (p *Policy) validateAction(path string, report reportFunc) {
 		report(path+".for", fmt.Sprintf("is %s", value.FormatDuration(p.For)), "write 1s to 7d")
 	}
 }
+
+// Sandbox keeps mail away from its recipients, on machines for tests.
+type Sandbox struct {
+	Redirect string   `toml:"redirect"` // address that gets all mail
+	Sink     bool     `toml:"sink"`     // no mail is relayed; it is kept in Dir
+	Dir      string   `toml:"dir"`      // for Sink; sandbox in the spool directory when empty
+	Allow    []string `toml:"allow"`    // recipients that get their mail all the same
+	Subject  string   `toml:"subject"`  // in front of the subjects of redirected mail
+}
+
+// On reports whether mail is kept away from its recipients.
+func (s *Sandbox) On() bool { return s.Redirect != "" || s.Sink }
+
+// Notice says loudly what a sandbox does; "" while it is off.
+func (s *Sandbox) Notice() string {
+	except := ""
+	if len(s.Allow) > 0 {
+		except = ", but for " + strings.Join(s.Allow, ", ") + " (sandbox.allow)"
+	}
+	switch {
+	case s.Sink:
+		return "SANDBOX: no mail is relayed, it is kept in " + s.Dir + except
+	case s.Redirect != "":
+		return "SANDBOX: no mail goes to its recipients, all of it goes to " + s.Redirect + except
+	}
+	return ""
+}
+
+// completeSandbox fills in what depends on other settings. A sandbox that a variable names without a value is
+// a mistake: it would be off without anybody noticing.
+func (c *Config) completeSandbox(env []string, report reportFunc) {
+	if c.Sandbox.Dir == "" && c.Spool.Dir != "" {
+		c.Sandbox.Dir = filepath.Join(c.Spool.Dir, "sandbox")
+	}
+	for _, pair := range env {
+		name, value, _ := strings.Cut(pair, "=")
+		if key, ok := strings.CutPrefix(name, envPrefix+"SANDBOX_"); ok && value == "" {
+			report("sandbox."+strings.ToLower(key), name+" is set, but empty",
+				"unset it, or say what it is for: a sandbox that should be on must not be off by accident")
+		}
+	}
+	switch notice := c.Sandbox.Notice(); {
+	case notice != "":
+		c.Warnings = append(c.Warnings, notice)
+	case c.origin("sandbox.redirect") != "": // perhaps a template had nothing to put in
+		c.Warnings = append(c.Warnings,
+			"sandbox.redirect is empty: there is no sandbox, and mail goes to its recipients")
+	}
+}
+
+// validateSandbox checks that a sandbox does what was meant, or that there is none.
+func (c *Config) validateSandbox(report reportFunc) {
+	s := &c.Sandbox
+	if s.Redirect != "" && s.Sink {
+		report("sandbox.sink", "is set beside sandbox.redirect", "choose one of them")
+	}
+	switch {
+	case s.Redirect != "" && !plainAddress(s.Redirect):
+		report("sandbox.redirect", fmt.Sprintf("%q is not a mail address", s.Redirect),
+			`write "qa@example.com"`)
+	case !s.On() && len(s.Allow) > 0:
+		report("sandbox.allow", "is set, but no sandbox is: mail would go to all recipients",
+			`set redirect = "qa@example.com", or sink = true`)
+	case s.Sink && s.Dir == "":
+		report("sandbox.dir", "is not set", "name a directory")
+	}
+	checkPatterns("sandbox.allow", s.Allow, report)
+	if s.Subject != "" && (!validText(s.Subject) || len(s.Subject) > maxMark ||
+		strings.ContainsFunc(s.Subject, func(r rune) bool { return r > unicode.MaxASCII })) {
+		report("sandbox.subject", fmt.Sprintf("is not a mark of at most %d ASCII characters", maxMark),
+			`write "[SANDBOX]"`)
+	}
+}
+
+// maxMark is how long the mark in front of a subject may be.
+const maxMark = 50

@@ -41,6 +41,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateUpstreams(local, report)
 	c.validateRoutes(report)
 	c.validatePolicies(report)
+	c.validateRewriting(report)
 	c.validateFeedback(report)
 	c.validateBounceMail(report)
 	c.validateWebhooks(report)

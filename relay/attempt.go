@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -56,7 +57,11 @@ type Transaction struct {
 	Recipients []int    // indexes into Message.Recipients
 	Open       func() (io.ReadCloser, error)
 	Changed    []string // what was done to the content since it was stored, such as "dkim signed"
+	HeaderFrom string   // domain of the From field, where it is rewritten; see FromDomain
 }
+
+// FromDomain is the domain of the From field as it is sent.
+func (t *Transaction) FromDomain() string { return cmp.Or(t.HeaderFrom, t.Message.HeaderFrom) }
 
 // Note adds to Changed, each thing once.
 func (t *Transaction) Note(change string) {

@@ -54,7 +54,8 @@ type Event struct {
 	MessageID   string
 	From        string
 	To          string
-	Client      string // its configured name, else its address
+	Given       []string // of an accepted message: see Recipient.Given
+	Client      string   // its configured name, else its address
 	User        string
 	Size        int64
 	Changed     []string      // of an accepted message: what was mended; of an attempt: what was done since

@@ -13,7 +13,7 @@ import (
 // its upstream, and which of its keys fitted; "" where there is no choice.
 func AcceptedEvent(m *Message, i int, route, why string, now time.Time) Event {
 	e := recipientEvent(EventAccepted, m, &m.Recipients[i], now)
-	e.Route, e.Note, e.Changed = route, why, m.Changed
+	e.Route, e.Note, e.Changed, e.Given = route, why, m.Changed, m.Recipients[i].Given
 	e.First, e.Delay = i == 0 && m.ID == m.MailID(), 0
 	return e
 }

@@ -149,6 +149,11 @@ type Recipient struct {
 	HeldFrom      State               `json:"held_from,omitempty"` // the state to go back to at release
 	HeldWhy       string              `json:"held_why,omitempty"`
 	Policy        string              `json:"policy,omitempty"` // name of the one that decided about Last
+
+	// Given are the addresses that the application gave, where the relay put Address in their place.
+	Given []string `json:"given,omitempty"`
+	// Sandboxed says that Address gets the mail instead of all of Given.
+	Sandboxed bool `json:"sandboxed,omitempty"`
 }
 
 // Waiting reports whether the recipient will be tried, now or later.

@@ -112,6 +112,8 @@ func TestMayImportRefuses(t *testing.T) {
 		{"mailwhy/relay/lane", "mailwhy/relay/report"}, {"mailwhy/relay/admin", "mailwhy/relay/app"},
 		{"mailwhy/relay/internal/clean", "mailwhy/relay/internal/xtext"},
 		{"mailwhy/config", "mailwhy/relay/app"}, {"mailwhy/config/value", "mailwhy/config"},
+		{"mailwhy/relay/app/outgoing", "mailwhy/relay/app"},
+		{"mailwhy/relay/lane", "mailwhy/relay/app/outgoing"},
 		{"mailwhy/diagnose", "mailwhy/diagnose/bounce"}, {"mailwhy/relay/lane", "mailwhy/diagnose/bounce"},
 		{"mailwhy/diagnose/bounce", "mailwhy/relay/dsn"},
 	} {

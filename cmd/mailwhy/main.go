@@ -25,6 +25,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/dkimcmd"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
+	"mailwhy/cmd/mailwhy/internal/rewritecmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/cmd/mailwhy/internal/sendmailcmd"
 	"mailwhy/cmd/mailwhy/internal/webhookcmd"
@@ -82,6 +83,12 @@ refusal it says what it means and what to do about it, in the delivery log and i
 			},
 		}),
 		policycmd.New(policycmd.Options{
+			Usage: func(err error) error { return &exitError{exitUsage, err} },
+			Load: func(file string) (*config.Config, error) {
+				return config.Load(config.Source{File: file, Env: environ()})
+			},
+		}),
+		rewritecmd.New(rewritecmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load: func(file string) (*config.Config, error) {
 				return config.Load(config.Source{File: file, Env: environ()})

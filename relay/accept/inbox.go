@@ -31,6 +31,8 @@ type Inbox struct {
 	Record relay.Recorder
 	Now    func() time.Time
 	Trying *Try // for Try alone
+
+	Rewrite func(*relay.Message) // replaces and adds recipients, before their routes are chosen; optional
 }
 
 // Accept stores m durably, and only then returns nil: the caller may answer 250. It returns relay.ErrNoRoute
@@ -45,6 +47,9 @@ func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader
 
 // parts are the messages of a mail that was just received, due at once.
 func (in *Inbox) parts(m *relay.Message) ([]part, error) {
+	if in.Rewrite != nil {
+		in.Rewrite(m)
+	}
 	for i := range m.Recipients {
 		m.Recipients[i].State = relay.Queued
 		m.Recipients[i].NextAttempt = m.Arrived

@@ -35,14 +35,16 @@ const leaseFor = 15 * time.Minute
 // each recipient by itself: then no bounce is owed for those that failed.
 //
 // What is not offered: mail for several lanes, reports, mail with the null sender, mail whose sender asked to
-// be told of success, and what the lane cannot offer at once.
+// be told of success, mail with other recipients than the client gave, and what the lane cannot offer at
+// once.
 func (in *Inbox) Try(ctx context.Context, m *relay.Message, content io.Reader,
 	each bool) ([]relay.Recipient, error) {
+	given := len(m.Recipients)
 	parts, err := in.parts(m)
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) > 1 || !canWait(m) {
+	if len(parts) > 1 || len(m.Recipients) != given || !canWait(m) {
 		return nil, in.store(ctx, parts, content)
 	}
 	staged, err := in.Trying.Spool.Stage(ctx, m, content)
@@ -59,7 +61,9 @@ func (in *Inbox) Try(ctx context.Context, m *relay.Message, content io.Reader,
 // canWait reports whether the session may hear what the upstream says of a mail.
 func canWait(m *relay.Message) bool {
 	return m.Envelope.From != "" && !m.Report && !m.StatusReport &&
-		!slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool { return r.Notify.OwesSuccess() })
+		!slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool {
+			return r.Notify.OwesSuccess() || len(r.Given) > 0
+		})
 }
 
 // Offer is a mail that its upstream is offered while its session waits. It is the session's until that has

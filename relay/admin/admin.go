@@ -60,6 +60,8 @@ type Control interface {
 	// Faults are the reasons why the relay does not do all of its work: a listener that ended, a log that
 	// cannot be written. None means that it is healthy.
 	Faults() []string
+	// Notes are what an operator should know of a healthy relay too.
+	Notes() []string
 }
 
 // Options are what a Server is made of. All are required but Metrics, Feedback and

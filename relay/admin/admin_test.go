@@ -116,11 +116,13 @@ type control struct {
 	kicks  int
 	lanes  []relay.LaneState
 	faults []string
+	notes  []string
 }
 
 func (c *control) TryNow()                  { c.mu.Lock(); c.kicks++; c.mu.Unlock() }
 func (c *control) Lanes() []relay.LaneState { return c.lanes }
 func (c *control) Faults() []string         { return c.faults }
+func (c *control) Notes() []string          { return c.notes }
 
 // heard is feedback that only says how much of it waits.
 type heard struct {

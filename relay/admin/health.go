@@ -35,7 +35,7 @@ const statTimeout = 5 * time.Second
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), statTimeout)
 	defer cancel()
-	h := Health{Lanes: s.o.Control.Lanes(), Reasons: s.o.Control.Faults()}
+	h := Health{Lanes: s.o.Control.Lanes(), Reasons: s.o.Control.Faults(), Notes: s.o.Control.Notes()}
 	var err error
 	if h.Spool, err = s.spoolHealth(ctx); err != nil {
 		h.Reasons = append(h.Reasons, "the spool does not answer: "+err.Error())

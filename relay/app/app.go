@@ -39,6 +39,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/lane"
@@ -47,7 +48,6 @@ import (
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
-	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream/oauth"
@@ -85,7 +85,7 @@ type Relay struct {
 	lanes    lanes
 	router   atomic.Pointer[accept.Router]
 	policies atomic.Pointer[policy.Set]
-	signer   atomic.Pointer[sign.Signer]
+	outgoing atomic.Pointer[outgoing.Outgoing]
 	ways     accept.Ways
 	caps     *accept.Caps
 	mover    accept.Mover
@@ -215,7 +215,7 @@ func (r *Relay) joinEngine() {
 	r.reporter = report.New(report.Options{
 		Spool: r.spool, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,
 		File:           dsn.WriteMaildir,
-		Destination:    func(*relay.Message) report.Destination { return destination(r.cfg.Load()) },
+		Destination:    r.destination,
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
 		Expires: func(m *relay.Message) time.Time {
 			return m.Arrived.Add(r.cfg.Load().Retry.ExpireAfter)
@@ -232,14 +232,26 @@ func (r *Relay) joinEngine() {
 	r.joinRoutes()
 }
 
-// reversePath is the reverse-path of m to an upstream: a report gets the fallback sender where the upstream
-// is configured as one that refuses the null sender, and not only once it has refused it.
-func (r *Relay) reversePath(h *hop, m *relay.Message) string {
-	path := r.reporter.ReversePath(m)
-	if path == "" && m.Report && h.conf.Load().NullSender == "refused" {
+// reversePath is the reverse-path of a transaction to an upstream: a report gets the fallback sender where
+// the upstream is configured as one that refuses the null sender, and not only once it has refused it; other
+// mail gets the sender that the rules set.
+func (r *Relay) reversePath(h *hop, t *relay.Transaction) string {
+	if sender := r.outgoing.Load().Sender(t); sender != "" {
+		return sender
+	}
+	path := r.reporter.ReversePath(t.Message)
+	if path == "" && t.Message.Report && h.conf.Load().NullSender == "refused" {
 		return r.cfg.Load().DSN.FallbackSender
 	}
 	return path
+}
+
+// prepare makes a transaction's content what is to leave.
+func (r *Relay) prepare(h *hop, t *relay.Transaction) { r.outgoing.Load().Prepare(t, h.Capabilities) }
+
+// destination is where reports about m go.
+func (r *Relay) destination(m *relay.Message) report.Destination {
+	return destination(r.cfg.Load(), r.outgoing.Load().Allows, m)
 }
 
 // newLane makes the lane of an upstream.
@@ -249,7 +261,8 @@ func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 		Account:           h.account.Load,
 		Settings:          func() lane.Settings { return h.settings(r.cfg.Load()) },
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
-		ReversePath:       func(m *relay.Message) string { return r.reversePath(h, m) },
+		ReversePath:       func(t *relay.Transaction) string { return r.reversePath(h, t) },
+		Alike:             func(m *relay.Message, i, j int) bool { return r.outgoing.Load().Alike(m, i, j) },
 		NullSenderRefused: r.reporter.NullSenderRefused,
 		Ruling:            r.ruling,
 		Moved:             r.taken,

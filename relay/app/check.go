@@ -12,11 +12,11 @@ import (
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/check"
 	"mailwhy/relay/check/api"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
-	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream/httpapi"
 	"mailwhy/relay/upstream/oauth"
@@ -35,9 +35,9 @@ func Check(cfg *config.Config) error {
 		_, errTemplates = dsn.New(composer)
 	}
 	_, errTLS := newCertificate(&cfg.TLS, slog.New(slog.DiscardHandler))
-	_, errSign := sign.New(signOptions(cfg, slog.New(slog.DiscardHandler)))
 	_, errWebhooks := newEndpoints(cfg)
-	errs := []error{errEngine, errTemplates, errTLS, errSign, checkFeedback(cfg), errWebhooks}
+	_, errOutgoing := outgoing.New(cfg, slog.New(slog.DiscardHandler))
+	errs := []error{errEngine, errTemplates, errTLS, errOutgoing, checkFeedback(cfg), errWebhooks}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Upstream)) {
 		_, err := upstreamOptions(cfg, name)
 		if cfg.Upstream[name].IsAPI() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -47,6 +48,7 @@ func (r *Relay) openDoor(cfg *config.Config, p parts) error {
 func (r *Relay) inbox() *accept.Inbox {
 	return &accept.Inbox{
 		Spool: r.spool, Ways: &r.ways, Record: r.record, Now: time.Now, Taken: r.taken, Wake: r.wake,
+		Rewrite: func(m *relay.Message) { r.outgoing.Load().Accept(m) },
 		Trying: &accept.Try{
 			Spool: r.spool, Offer: r.offer, Hurry: r.hurry,
 			For: func() time.Duration { return r.cfg.Load().Accept.TryFor },
@@ -67,10 +69,6 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
 	inbox := r.inbox()
-	mender := content.New(content.Options{
-		Hostname: cfg.Hostname, Domain: cfg.Content.DefaultDomain, Drop: cfg.Content.DropHeaders,
-		Complete: cfg.SMTPD.AddMissingHeaders, Log: r.log,
-	})
 	take := func(ctx context.Context, m *relay.Message, mended io.Reader) error {
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
 		return inbox.Accept(ctx, m, mended)
@@ -85,9 +83,17 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 		Accept: take, Try: try, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
 		Capabilities: r.lanes.capabilities, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
-		Domain:            cfg.Content.DefaultDomain, Mend: mender.Mend,
+		Domain:            cfg.Content.DefaultDomain, Mend: newMender(cfg, r.log).Mend,
 		Gateway: smtpd.ContainerGateway(), Bounces: r.bounces(p.paths),
 	}, err
+}
+
+// newMender makes what repairs contents.
+func newMender(cfg *config.Config, log *slog.Logger) *content.Mender {
+	return content.New(content.Options{
+		Hostname: cfg.Hostname, Domain: cfg.Content.DefaultDomain, Drop: cfg.Content.DropHeaders,
+		Complete: cfg.SMTPD.AddMissingHeaders, Log: log,
+	})
 }
 
 // metricsOptions are the metrics' part. What is read at a scrape need not be there yet.

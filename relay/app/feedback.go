@@ -80,7 +80,7 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 	f.reporter = report.New(report.Options{
 		Spool: f.store, Composer: (*currentComposer)(r), Record: r.record, Log: r.log, Now: time.Now,
 		File:           dsn.WriteMaildir,
-		Destination:    func(*relay.Message) report.Destination { return destination(r.cfg.Load()) },
+		Destination:    r.destination,
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
 		EightBit:       r.eightBit,
 		Storm:          func() report.StormPolicy { return stormPolicy(r.cfg.Load()) },

@@ -5,19 +5,21 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
+	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/internal/returnpath"
 	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/record/webhook"
-	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/upstream"
 	"mailwhy/relay/upstream/oauth"
+	"mailwhy/relay/upstream/sandbox"
 )
 
 // parts are what a reload replaces, the front door's options aside.
@@ -27,7 +29,7 @@ type parts struct {
 	cert     *certificate
 	router   *accept.Router
 	policies *policy.Set
-	signer   *sign.Signer              // nil: nothing is signed
+	outgoing *outgoing.Outgoing
 	hops     map[string]relay.Upstream // by the name of the upstream
 	tokens   map[string]*oauth.Cached  // of those with OAuth
 	hooks    *hooks
@@ -47,7 +49,7 @@ func (p *parts) close() {
 
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
-	var errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errSign, errHooks,
+	var errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errOut, errHooks,
 		errPaths, errWebhooks error
 	if p.engine, errEngine = newEngine(cfg); errEngine == nil {
 		p.policies, errPolicies = NewPolicies(cfg, p.engine)
@@ -62,11 +64,11 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	p.paths, errPaths = newReturnPaths(cfg, r.key)
 	p.hops, errUpstream = r.newHops(cfg, &p)
 	p.router, errRoutes = NewRouter(cfg)
-	p.signer, errSign = sign.New(signOptions(cfg, r.log))
+	p.outgoing, errOut = outgoing.New(cfg, r.log)
 	p.hooks, errHooks = newHooks(cfg, r.fetcher, r.log)
 	p.webhooks, errWebhooks = newEndpoints(cfg)
 	err = errors.Join(errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes,
-		errSign, errHooks, errPaths, errWebhooks)
+		errOut, errHooks, errPaths, errWebhooks)
 	if err != nil {
 		p.close()
 	}
@@ -85,6 +87,9 @@ func (r *Relay) newHops(cfg *config.Config, p *parts) (map[string]relay.Upstream
 			continue
 		}
 		hop, err := r.newHop(cfg, name, p)
+		if err == nil {
+			hop = inSandbox(&cfg.Sandbox, hop)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -92,6 +97,22 @@ func (r *Relay) newHops(cfg *config.Config, p *parts) (map[string]relay.Upstream
 		hops[name], shared[account] = hop, hop
 	}
 	return hops, errors.Join(errs...)
+}
+
+// inSandbox puts the sandbox in front of a next hop, if it is on. Where all mail is kept there is none.
+func inSandbox(s *config.Sandbox, hop relay.Upstream) relay.Upstream {
+	if !s.On() {
+		return hop
+	}
+	o := sandbox.Options{Next: hop, Allow: s.Allow, Redirect: s.Redirect, Now: time.Now}
+	if s.Sink {
+		o.Dir = s.Dir
+	}
+	if s.Sink && len(s.Allow) == 0 {
+		hop.Close()
+		o.Next = nil
+	}
+	return sandbox.New(o)
 }
 
 // newHop makes the next hop of one upstream, with the tokens and return paths among the parts.
@@ -120,7 +141,7 @@ func (r *Relay) putInForce(cfg *config.Config, p parts) {
 	r.composer.Store(p.composer)
 	r.router.Store(p.router)
 	r.policies.Store(p.policies)
-	r.signer.Store(p.signer)
+	r.outgoing.Store(p.outgoing)
 	r.cert.Store(p.cert)
 	if r.feedback != nil {
 		r.feedback.door.use(p.hooks)

@@ -1,9 +1,15 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"net/mail"
+	"net/textproto"
 	"strings"
 	"time"
 
@@ -11,6 +17,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
+	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/internal/address"
 	"mailwhy/relay/lane"
 )
@@ -270,4 +277,51 @@ func (q *PolicyQuery) message(cfg *config.Config) (*relay.Message, *config.Upstr
 		return nil, nil, fmt.Errorf("there is no upstream %q", m.Lane)
 	}
 	return m, u, nil
+}
+
+// RewriteQuery is mail of which is asked how it would leave.
+type RewriteQuery struct {
+	RouteQuery
+	Content []byte // lines end in CRLF
+}
+
+// Leaving is the mail as it would leave by a configuration: repaired, rewritten and signed. The error is a
+// mistake in the query or the configuration.
+func (q *RewriteQuery) Leaving(cfg *config.Config, log *slog.Logger) ([]outgoing.Leaving, error) {
+	out, errOut := outgoing.New(cfg, log)
+	router, errRouter := NewRouter(cfg)
+	m, errMessage := q.message()
+	if err := errors.Join(errOut, errRouter, errMessage); err != nil {
+		return nil, err
+	}
+	m.Arrived = time.Now()
+	m.ID = relay.NewID(m.Arrived)
+	mended, err := io.ReadAll(newMender(cfg, log).Mend(m, true, bytes.NewReader(q.Content)))
+	if err != nil {
+		return nil, err
+	}
+	describe(m, mended, router.Headers())
+	out.Accept(m)
+	for i := range m.Recipients {
+		if r := router.Route(m, i); len(r.Upstreams) == 0 {
+			return nil, fmt.Errorf("recipient %s: %s", m.Recipients[i].Address, r.Reason)
+		}
+	}
+	return out.Preview(m, mended, func(i int) string { return router.Route(m, i).Upstreams[0] })
+}
+
+// describe notes in m what its header says, as far as routes and signatures depend on it.
+func describe(m *relay.Message, content []byte, headers []string) {
+	parsed, err := mail.ReadMessage(bytes.NewReader(content))
+	if err != nil {
+		return
+	}
+	if from, err := parsed.Header.AddressList("From"); err == nil {
+		m.HeaderFrom = address.Domain(from[0].Address)
+	}
+	for _, name := range headers {
+		if values := parsed.Header[textproto.CanonicalMIMEHeaderKey(name)]; len(values) > 0 {
+			m.Headers[name] = values[0]
+		}
+	}
 }

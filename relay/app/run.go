@@ -167,6 +167,14 @@ func (c *control) Lanes() []relay.LaneState { return c.lanes.states() }
 // Faults implements admin.Control.
 func (c *control) Faults() []string { return c.faults.all() }
 
+// Notes implements admin.Control.
+func (c *control) Notes() (notes []string) {
+	if notice := c.cfg.Load().Sandbox.Notice(); notice != "" {
+		notes = append(notes, notice)
+	}
+	return notes
+}
+
 // faults are the reasons why a running relay does not do all of its work. Safe for concurrent use.
 type faults struct {
 	mu   sync.Mutex

@@ -27,7 +27,6 @@ import (
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
-	"mailwhy/relay/sign"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/upstream"
@@ -111,17 +110,6 @@ func policyRule(cfg *config.Config, p *config.Policy) policy.Rule {
 		}
 	}
 	return rule
-}
-
-// signOptions are the signer's part.
-func signOptions(cfg *config.Config, log *slog.Logger) sign.Options {
-	o := sign.Options{Now: time.Now, Log: log}
-	for _, d := range cfg.DKIM {
-		o.Keys = append(o.Keys, sign.Key{
-			Domain: d.Domain, Selector: d.Selector, File: d.KeyFile, Headers: d.Headers, Oversign: d.Oversign,
-		})
-	}
-	return o
 }
 
 // laneSettings are the part of a lane for the upstream u, which may no longer be configured.
@@ -446,8 +434,13 @@ func stormPolicy(cfg *config.Config) report.StormPolicy {
 	return report.StormPolicy{Threshold: cfg.DSN.StormThreshold, Window: cfg.DSN.StormWindow}
 }
 
-// destination is where bounces go.
-func destination(cfg *config.Config) report.Destination {
+// destination is where bounces about m go. In a sandbox that redirects, only senders that it allows get them.
+func destination(cfg *config.Config, allows func(string) bool, m *relay.Message) report.Destination {
+	to := cfg.Sandbox.Redirect
+	if relayed := cfg.DSN.Route != "off" && cfg.DSN.Route != "maildir"; to != "" && relayed &&
+		!allows(m.Envelope.From) {
+		return report.Destination{Operator: to, SkipSenders: true}
+	}
 	switch cfg.DSN.Route {
 	case "off":
 		return report.Destination{Off: true}

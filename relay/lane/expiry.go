@@ -80,7 +80,7 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 		for i := range after {
 			if r := &after[i]; r.Waiting() {
 				a := l.lastTry(r, now)
-				d := l.diagnose(m, r, a, true)
+				d := l.diagnose(&relay.Transaction{Message: m, From: m.Envelope.From}, r, a, true)
 				dec := deferral(p, now, m, r, a, d, 0)
 				apply(r, &dec, a, d, now)
 				events = append(events, relay.AttemptEvent(m, r, now))

@@ -33,16 +33,20 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time // wall clock
 
-	// ReversePath is the reverse-path to use for m; nil means the envelope's. NullSenderRefused is called
-	// when the upstream refuses a report's null sender. It returns whether another reverse-path is now in
-	// use, so that another attempt at once is worthwhile. Both are optional.
-	ReversePath       func(m *relay.Message) string
+	// ReversePath is the reverse-path to use for a transaction, whose recipients are known; nil means the
+	// envelope's. NullSenderRefused is called when the upstream refuses a report's null sender. It returns
+	// whether another reverse-path is now in use, so that another attempt at once is worthwhile. Both are
+	// optional.
+	ReversePath       func(*relay.Transaction) string
 	NullSenderRefused func(lane string, a relay.Attempt) bool
 	// Ruling is what the operator ordered for a refusal of m to r, which d explains; nil is nothing. r is the
 	// recipient before the attempt. It is called by workers and returns at once; optional.
 	Ruling func(m *relay.Message, r *relay.Recipient, d *diagnose.Diagnosis) *Ruling
 	// Moved is called after a settlement by which a ruling moved so many recipients to a lane. Optional.
 	Moved func(lane string, recipients int)
+	// Alike reports whether the recipients i and j of m can be offered in one transaction; nil: all can.
+	// Those that are not like the first one that is due are offered after it.
+	Alike func(m *relay.Message, i, j int) bool
 	// NoticesDue is called after a settlement that left notices; optional.
 	NoticesDue func()
 	// Owe says what webhooks are owed of what an attempt leads to. Mail that was relayed is none of it, so
@@ -122,7 +126,10 @@ func New(o Options) *Lane {
 		o.Spread = rand.Float64
 	}
 	if o.ReversePath == nil {
-		o.ReversePath = func(m *relay.Message) string { return m.Envelope.From }
+		o.ReversePath = func(t *relay.Transaction) string { return t.Message.Envelope.From }
+	}
+	if o.Alike == nil {
+		o.Alike = func(*relay.Message, int, int) bool { return true }
 	}
 	if o.Account == nil {
 		o.Account = func() *Account { return nil }
@@ -286,13 +293,10 @@ func (l *Lane) untilNext(now time.Time) time.Duration {
 func (l *Lane) take(le *relay.Lease, now time.Time) bool {
 	m := le.Message
 	lm := &leased{token: le.Token, account: l.account, holder: &lease{l.o.Spool, le.Token, m},
-		tx: relay.Transaction{Message: m, From: l.o.ReversePath(m)}}
+		tx: relay.Transaction{Message: m}}
 	policy := l.o.Settings().Policy
-	for i := range m.Recipients {
-		if r := &m.Recipients[i]; r.DueAt(now) || r.Waiting() && farAway(r, now, &policy) {
-			lm.tx.Recipients = append(lm.tx.Recipients, i)
-		}
-	}
+	lm.tx.Recipients = l.together(m, now, &policy)
+	lm.tx.From = l.o.ReversePath(&lm.tx)
 	lm.tx.Open = func() (io.ReadCloser, error) { return l.o.Spool.Content(context.Background(), m.ID) }
 	l.taken++
 	lm.seq = l.taken
@@ -307,6 +311,18 @@ func (l *Lane) take(le *relay.Lease, now time.Time) bool {
 	}
 	l.work <- lm // never blocks: ahead is at most its capacity
 	return true
+}
+
+// together are the recipients that are offered now: those that are due and like the first of them.
+func (l *Lane) together(m *relay.Message, now time.Time, p *Policy) (list []int) {
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		if due := r.DueAt(now) || r.Waiting() && farAway(r, now, p); due &&
+			(len(list) == 0 || l.o.Alike(m, list[0], i)) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // farAway reports whether a next attempt lies further ahead than any policy puts it, because the clock was

@@ -32,7 +32,8 @@ type Offer interface {
 // upstream, and Release, at once or later, when it was not. It reports false, and the message remains the
 // caller's, when the lane has ended or ctx has.
 //
-// The lane offers the message only if nothing speaks against it now: it is neither paused nor slowed below
+// The lane offers the message only if nothing speaks against it now: all its recipients can be offered in one
+// transaction, the lane is neither paused nor slowed below
 // this message, no other mail that is due waits for it, and a connection is free. So the mail of a sender
 // stays in its order, but for what waits for a further attempt.
 func (l *Lane) Offer(ctx context.Context, o Offer) bool {
@@ -64,11 +65,14 @@ func (l *Lane) takeOffers(now time.Time) {
 	for _, o := range l.offered {
 		m := o.Message()
 		lm := &leased{holder: o, token: relay.Token("offer " + m.ID), account: l.account, offer: true,
-			tx: relay.Transaction{Message: m, From: l.o.ReversePath(m), Open: o.Content}}
+			tx: relay.Transaction{Message: m, Open: o.Content}}
 		for i := range m.Recipients {
-			lm.tx.Recipients = append(lm.tx.Recipients, i)
+			if l.o.Alike(m, 0, i) {
+				lm.tx.Recipients = append(lm.tx.Recipients, i)
+			}
 		}
-		if !l.canOffer(senderOf(&lm.tx), now) {
+		lm.tx.From = l.o.ReversePath(&lm.tx)
+		if len(lm.tx.Recipients) < len(m.Recipients) || !l.canOffer(senderOf(&lm.tx), now) {
 			l.release(lm)
 			continue
 		}

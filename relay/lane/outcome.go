@@ -29,7 +29,7 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 	for i := range attempts {
 		r := &o.settlement.Recipients[lm.tx.Recipients[i]]
 		a := &attempts[i]
-		d := l.diagnose(m, r, a, !now.Before(m.Arrived.Add(p.Expiry)))
+		d := l.diagnose(&lm.tx, r, a, !now.Before(m.Arrived.Add(p.Expiry)))
 		spread := l.o.Spread()
 		dec, byPolicy := ruled(&p, now, m, r, a, d, l.ruling(m, attempts, r, a, d), spread)
 		if !byPolicy {
@@ -108,7 +108,7 @@ func (o *outcome) move(m *relay.Message, now time.Time) {
 
 // diagnose explains a refusal; an accepted attempt needs no explanation. final says that the message is past
 // its expiry.
-func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt,
+func (l *Lane) diagnose(tx *relay.Transaction, r *relay.Recipient, a *relay.Attempt,
 	final bool) *diagnose.Diagnosis {
 	if a.Accepted() {
 		return nil
@@ -117,11 +117,11 @@ func (l *Lane) diagnose(m *relay.Message, r *relay.Recipient, a *relay.Attempt,
 	d := l.o.Diagnose(diagnose.Symptom{
 		Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host, Final: final,
 		Facts: diagnose.Facts{
-			HeaderFrom:   m.HeaderFrom,
-			EnvelopeFrom: domainOf(m.Envelope.From),
-			DKIMDomains:  m.DKIM,
+			HeaderFrom:   tx.FromDomain(),
+			EnvelopeFrom: domainOf(tx.From),
+			DKIMDomains:  tx.Message.DKIM,
 			Examined:     true,
-			Size:         m.Size,
+			Size:         tx.Message.Size,
 			UpstreamSize: caps.Size,
 			Recipient:    r.Address,
 			Now:          l.o.Now(),

@@ -34,6 +34,7 @@ type Event struct {
 	MessageID   string              `json:"message_id"`
 	From        string              `json:"from"`
 	To          string              `json:"to"`
+	Given       []string            `json:"given"`
 	Client      string              `json:"client"`
 	User        string              `json:"user"`
 	Size        int64               `json:"size"`
@@ -80,9 +81,9 @@ type Event struct {
 func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
-		To: e.To, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed, Upstream: e.Lane,
-		Route: e.Route, Policy: e.Policy, Stage: e.Stage, Attempt: e.Attempt, DelayS: e.Delay.Seconds(),
-		NextAttempt: e.NextAttempt, State: e.State, Webhook: e.Webhook, DSN: e.DSN,
+		To: e.To, Given: e.Given, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed,
+		Upstream: e.Lane, Route: e.Route, Policy: e.Policy, Stage: e.Stage, Attempt: e.Attempt,
+		DelayS: e.Delay.Seconds(), NextAttempt: e.NextAttempt, State: e.State, Webhook: e.Webhook, DSN: e.DSN,
 		DSNKind: e.DSNKind, Note: e.Note,
 		Diagnosis: e.Diagnosis,
 	}
@@ -142,6 +143,7 @@ func (e *Event) AppendJSON(b []byte) []byte {
 		b = appendString(append(b, `,"from":`...), e.From)
 	}
 	b = appendField(b, "to", e.To)
+	b = appendList(b, "given", e.Given)
 	b = appendField(b, "client", e.Client)
 	b = appendField(b, "user", e.User)
 	b = appendInt(b, "size", e.Size)

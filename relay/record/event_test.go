@@ -60,7 +60,7 @@ func events() map[string]relay.Event {
 	return map[string]relay.Event{
 		"accepted": with(relay.EventAccepted, func(e *relay.Event) {
 			e.User, e.Size, e.Route = "app", 4096, "bulk"
-			e.Changed = []string{"bcc removed", "domain added"}
+			e.Changed, e.Given = []string{"bcc removed", "domain added"}, []string{"old@shop.example"}
 		}),
 		"relayed": with(relay.EventRelayed, func(e *relay.Event) {
 			e.Mail = "06FZQ2"

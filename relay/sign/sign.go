@@ -44,7 +44,7 @@ func (s *Signer) Prepare(t *relay.Transaction) {
 	if s == nil {
 		return
 	}
-	keys := s.keysFor(t.Message.HeaderFrom)
+	keys := s.keysFor(t.FromDomain())
 	if len(keys) == 0 {
 		return
 	}

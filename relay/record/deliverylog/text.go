@@ -93,6 +93,7 @@ func about(e *record.Event) string {
 	add(e.Kind == relay.EventAccepted || e.Kind == relay.EventRefused, "client %s", shown(e.Client))
 	add(e.User != "", "user %s", shown(e.User))
 	add(e.Kind == relay.EventAccepted && e.Size > 0, "%d bytes", e.Size)
+	add(len(e.Given) > 0, "in place of %s", shown(strings.Join(e.Given, ", ")))
 	add(len(e.Changed) > 0, "changed: %s", shown(strings.Join(e.Changed, ", ")))
 	add(where != "", "%s", where)
 	add(e.Stage != "" && e.Kind != relay.EventRelayed && e.Source == "", "at %s", shown(string(e.Stage)))
