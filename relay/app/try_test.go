@@ -133,7 +133,8 @@ func TestTry(t *testing.T) {
 	}{
 		{"taken", []string{"<good@x.test>"}, "250 2.0.0 Ok: relayed, ", 0,
 			"accepted good@x.test, relayed good@x.test"},
-		{"refused", []string{"<unknown@x.test>"}, "550-5.1.1 ", 0, "failed unknown@x.test, refused unknown@x.test"},
+		{"refused", []string{"<unknown@x.test>"}, "550-5.1.1 ", 0,
+			"failed unknown@x.test, refused unknown@x.test"},
 		{"deferred", []string{"<full@x.test>"}, "250 2.0.0 Ok: queued as ", 1,
 			"accepted full@x.test, deferred full@x.test"},
 		{"our own account", []string{"<noauth@x.test>"}, "250 2.0.0 Ok: queued as ", 1,
