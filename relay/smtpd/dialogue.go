@@ -106,7 +106,7 @@ func hasControl(line string) bool {
 // mailCommand handles MAIL, RCPT and DATA. go-smtp enforces their order.
 func (s *session) mailCommand(args string) wire.Action {
 	if s.hello == "" {
-		return s.answer(refusal.New("hello_first", s.helloVerb()))
+		return s.answer(refusal.New("hello_first", s.helloVerb("EHLO")))
 	}
 	switch s.verb {
 	case "DATA":
@@ -167,7 +167,7 @@ func (s *session) otherCommand(args string) wire.Action {
 		case name == "" && s.lenient():
 			name = "unknown"
 		case name == "":
-			return s.answer(refusal.New("hello_name", s.verb))
+			return s.answer(refusal.New("hello_name", s.helloVerb(s.verb)))
 		}
 		s.hello, s.extended = clean.ASCII(name, 255), s.verb == "EHLO"
 		return wire.Action{Pass: s.verb + " " + s.hello}
@@ -185,7 +185,7 @@ func (s *session) otherCommand(args string) wire.Action {
 // secureCommand handles STARTTLS and AUTH.
 func (s *session) secureCommand(args string) wire.Action {
 	if s.hello == "" {
-		return s.answer(refusal.New("hello_first", s.helloVerb()))
+		return s.answer(refusal.New("hello_first", s.helloVerb("EHLO")))
 	}
 	if s.verb == "AUTH" {
 		if err := s.mayAuth(args); err != nil {

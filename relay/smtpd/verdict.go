@@ -70,12 +70,12 @@ func (s *session) contentReplies(library string) []string {
 	return []string{library}
 }
 
-// helloVerb is the command that begins a session.
-func (s *session) helloVerb() string {
+// helloVerb is the command that begins a session: verb, or what LMTP has in its place.
+func (s *session) helloVerb(verb string) string {
 	if s.listen.LMTP {
 		return "LHLO"
 	}
-	return "EHLO"
+	return verb
 }
 
 // verdict is one reply: that all recipients were relayed to, or failed, or else that the message is queued.
