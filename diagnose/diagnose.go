@@ -169,7 +169,7 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		switch {
 		case d.Scope == ScopeUpstream:
 		case d.Reason == protocolError && d.Basis == BasisText:
-			e.ofUpstream(d)
+			e.ofUpstream(s, d)
 		default:
 			e.become(s, d, pick(temporary, authTemporary, authFailed), BasisStage, "stage auth")
 			if d.Confidence == Low { // what a table says of the code says nothing about a login
@@ -178,7 +178,7 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		}
 	case StageConnect, StageGreeting, StageHello, StageTLS:
 		if e.aboutServer(d) {
-			e.ofUpstream(d)
+			e.ofUpstream(s, d)
 		} else if d.Scope == ScopeRecipient || d.Scope == ScopeMessage {
 			reason := pick(temporary, sessionDeferred, sessionRefused)
 			e.become(s, d, reason, BasisStage, "stage "+string(s.Stage))
@@ -188,7 +188,7 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		switch {
 		case temporary:
 		case e.aboutServer(d):
-			e.ofUpstream(d)
+			e.ofUpstream(s, d)
 		case d.Reason == senderRejected && d.Basis == BasisText:
 			d.Owner, d.Fix = OwnerOperator, e.reasons[mailRefused].steps(s) // it is the upstream's own word
 		case aboutSender(d):
@@ -211,10 +211,10 @@ func (e *Engine) aboutServer(d *Diagnosis) bool {
 }
 
 // ofUpstream makes d one about the upstream, whose provider has to act where a recipient's administrator had.
-func (e *Engine) ofUpstream(d *Diagnosis) {
+func (e *Engine) ofUpstream(s *Symptom, d *Diagnosis) {
 	d.Scope = ScopeUpstream
 	if d.Owner == OwnerRecipientAdmin {
-		d.Owner = OwnerUpstreamProvider
+		d.Owner, d.Fix = OwnerUpstreamProvider, e.reasons[sessionDeferred].steps(s)
 	}
 }
 

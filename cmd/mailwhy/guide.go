@@ -278,6 +278,10 @@ func (g *guide) resolve(name string) (string, error) {
 			return "", fmt.Errorf("%s could be: %s", printable(name), strings.Join(begun, ", "))
 		}
 	}
+	if strings.Trim(name, "0123456789. ") == "" {
+		return "", fmt.Errorf("%s is not a reply code: write one of three digits from 200 to 799, "+
+			"an enhanced code such as 5.7.1, or both", printable(name))
+	}
 	return "", fmt.Errorf("the guide has no category or reason %s; the nearest are: %s", printable(name),
 		strings.Join(nearest(append(categories, reasons...), wanted), ", "))
 }
