@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/logview"
 	"mailwhy/config/mistake"
 	"mailwhy/diagnose"
 )
@@ -298,7 +299,7 @@ func withPrefix(names []string, wanted string) []string {
 }
 
 // squeezed makes 'Mailbox Full', mailbox-full and mailboxfull the same.
-func squeezed(s string) string { return strings.ReplaceAll(plainName(s), " ", "") }
+func squeezed(s string) string { return strings.ReplaceAll(logview.Plain(s), " ", "") }
 
 // nearest are the names that are most like the wanted one, best first: those that hold it, then by edit
 // distance.

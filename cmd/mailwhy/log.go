@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/logview"
+	"mailwhy/config/value"
 	"mailwhy/relay"
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/record"
@@ -20,9 +23,13 @@ import (
 // followEvery is how often a followed file is looked at.
 const followEvery = 250 * time.Millisecond
 
+// followFrom is with how many lines a followed file begins.
+const followFrom = 10
+
 func newLogCommand() *cobra.Command {
 	w := logView{shown: map[string]bool{}}
-	var follow bool
+	var follow, summary bool
+	var since string
 	var l local
 	c := &cobra.Command{
 		Use:   "log [FILE]",
@@ -31,6 +38,12 @@ func newLogCommand() *cobra.Command {
 refusal with its category, cause and fix. The flags choose lines: a line must match all of them, and
 a flag given more than once matches any of its values. Lines that are not events are shown
 unchanged, unless a filter is given.
+
+What docker compose logs and kubectl logs --prefix put before a line is kept. With -f it begins with
+the last ten, unless -n or --since says otherwise, and waits for a file that is not there yet.
+
+  mailwhy log delivery.log --since 2h --summary
+  docker compose logs -f relay | mailwhy log --event failed
 
 With --id and -c or --spool it also shows what the relay remembers about the message and the log
 does not have, because it was rotated: bounces and other events that were reported later.`,
@@ -44,30 +57,68 @@ does not have, because it was rotated: bounces and other events that were report
 		"`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
 	c.Flags().StringSliceVar(&w.events, "event", nil, "`event`: relayed, deferred, failed, ...")
 	c.Flags().BoolVar(&w.json, "json", false, "show the chosen lines as they are")
+	c.Flags().IntVarP(&w.tail.Size, "lines", "n", 0, "only the last `N` of what is chosen (with -f: 10)")
+	c.Flags().StringVar(&since, "since", "",
+		"only events of this `time` or later: 30m, 4h, 2d ago, or 2026-11-29T09:00:00Z")
+	c.Flags().BoolVar(&summary, "summary", false, "count the refusals by category, reason and who must act")
 	c.Flags().BoolVarP(&follow, "follow", "f", false,
 		"go on as the file grows, also when it is rotated, until interrupted")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		w.out = bufio.NewWriter(c.OutOrStdout())
+		w.keeps = c.Flags().Changed("lines")
+		if summary {
+			w.summary = &logview.Summary{}
+		}
+		if err := w.prepare(since, follow, l.file != "", time.Now()); err != nil {
+			return &exitError{code: exitUsage, err: err}
+		}
 		if len(args) == 0 || args[0] == "-" {
-			return errors.Join(w.show(c.InOrStdin()), w.goOn(c.Context(), &l))
+			return errors.Join(w.show(c.InOrStdin()), w.goOn(c.Context(), &l), w.finish())
 		}
 		if follow {
-			return w.follow(c.Context(), args[0])
+			return w.follow(c.Context(), args[0], c.ErrOrStderr())
 		}
 		f, err := os.Open(args[0])
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		return errors.Join(w.show(f), w.goOn(c.Context(), &l))
+		return errors.Join(w.show(f), w.goOn(c.Context(), &l), w.finish())
 	}
 	return c
+}
+
+// prepare checks the flags. ownReasons says that there may be reasons that are not built in.
+func (w *logView) prepare(since string, follow, ownReasons bool, now time.Time) error {
+	if since != "" {
+		if d, err := value.ParseDuration(since); err == nil {
+			w.since = now.Add(-d)
+		} else if w.since, err = time.Parse(time.RFC3339, since); err != nil {
+			return fmt.Errorf("--since %q: write 30m, 4h, 2d, or 2026-11-29T09:00:00Z", since)
+		}
+	}
+	switch {
+	case w.tail.Size < 0:
+		return errors.New("-n: write a number of lines, 0 or more")
+	case follow && w.summary != nil:
+		return errors.New("--summary counts what is there; leave --follow out")
+	case follow && since == "" && !w.keeps:
+		w.keeps, w.tail.Size = true, followFrom
+	}
+	if err := logview.CheckEvents(w.events); err != nil || ownReasons {
+		return err
+	}
+	return logview.CheckCategories(w.categories)
 }
 
 // logView chooses lines of a delivery log and shows them.
 type logView struct {
 	ids, from, to, categories, events []string
 
+	since   time.Time // zero: any
+	summary *logview.Summary
+	tail    logview.Tail
+	keeps   bool // what is shown goes to tail first
 	json    bool
 	out     *bufio.Writer
 	shown   map[string]bool // what came back, by event id and recipient
@@ -125,7 +176,7 @@ func (w *logView) end() {
 	case !w.long:
 		w.line(w.partial)
 	case !w.chooses():
-		w.out.WriteString(printable(string(w.partial)) + "...\n")
+		w.emit([]byte(printable(string(w.partial)) + "...\n"))
 	}
 	w.forget()
 }
@@ -135,20 +186,46 @@ func (w *logView) forget() { w.partial, w.long = w.partial[:0], false }
 
 // line shows one line if it is chosen.
 func (w *logView) line(b []byte) {
-	l, err := record.Parse(b)
+	prefix, l, err := logview.Parse(b)
 	switch {
 	case err != nil:
 		if !w.chooses() {
-			w.out.WriteString(printable(strings.TrimRight(string(b), "\r\n")) + "\n")
+			w.emit([]byte(printable(strings.TrimRight(string(b), "\r\n")) + "\n"))
 		}
+		return
 	case !w.chosen(&l):
+		return
+	case w.summary != nil:
+		w.summary.Add(&l)
 	case w.json:
-		w.out.Write(b)
-		w.shown[l.EventID+" "+l.To] = true
+		w.emit(b)
 	default:
-		w.out.Write(deliverylog.AppendText(nil, &l))
-		w.shown[l.EventID+" "+l.To] = true
+		w.emit(deliverylog.AppendText([]byte(printable(prefix)), &l))
 	}
+	w.shown[l.EventID+" "+l.To] = true
+}
+
+// emit shows a piece, or keeps it until the last ones are known.
+func (w *logView) emit(b []byte) {
+	if w.keeps {
+		w.tail.Add(b)
+		return
+	}
+	w.out.Write(b)
+}
+
+// finish shows what was kept, and the summary.
+func (w *logView) finish() error {
+	for _, b := range w.tail.All() {
+		w.out.Write(b)
+	}
+	w.keeps, w.tail = false, logview.Tail{}
+	if w.summary != nil {
+		if err := w.summary.Write(w.out, w.json); err != nil {
+			return err
+		}
+	}
+	return w.out.Flush()
 }
 
 // goOn shows what came back for the wanted messages and was not among the lines, from the relay that l names.
@@ -180,20 +257,24 @@ func (w *logView) goOn(ctx context.Context, l *local) error {
 
 // chooses reports whether anything is chosen at all.
 func (w *logView) chooses() bool {
-	return w.json || len(w.ids)+len(w.from)+len(w.to)+len(w.categories)+len(w.events) > 0
+	return w.json || w.summary != nil || !w.since.IsZero() ||
+		len(w.ids)+len(w.from)+len(w.to)+len(w.categories)+len(w.events) > 0
 }
 
 // chosen reports whether a line is.
 func (w *logView) chosen(l *record.Event) bool {
 	category, reason := "", ""
 	if l.Diagnosis != nil {
-		category, reason = plainName(string(l.Diagnosis.Category)), plainName(string(l.Diagnosis.Reason))
+		category = logview.Plain(string(l.Diagnosis.Category))
+		reason = logview.Plain(string(l.Diagnosis.Reason))
 	}
-	return anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.Mail || id == l.DSN }) &&
+	return !l.Time.Before(w.since) &&
+		anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.Mail || id == l.DSN }) &&
 		anyOf(w.from, func(a string) bool { return ofAddress(a, l.From) }) &&
 		anyOf(w.to, func(a string) bool { return ofAddress(a, l.To) }) &&
 		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Kind)) }) &&
-		anyOf(w.categories, func(k string) bool { return plainName(k) == category || plainName(k) == reason })
+		anyOf(w.categories,
+			func(k string) bool { return logview.Plain(k) == category || logview.Plain(k) == reason })
 }
 
 // anyOf reports whether one of the wanted values holds, or none is wanted.
@@ -215,22 +296,18 @@ func ofAddress(wanted, address string) bool {
 	return wanted == address
 }
 
-// plainName makes 'Mailbox Full', mailbox-full and mailbox_full the same.
-func plainName(s string) string {
-	return strings.NewReplacer("_", " ", "-", " ").Replace(strings.ToLower(s))
-}
-
-// follow shows a file as it grows. When another file takes its name, the old one is shown to its end and
-// the new one from its beginning; when it is cut short, it is read from its beginning.
-func (w *logView) follow(ctx context.Context, name string) error {
-	f, err := os.Open(name)
-	if err != nil {
+// follow shows a file as it grows, and waits for it if it is not there. When another file takes its name, the
+// old one is shown to its end and the new one from its beginning; when it is cut short, it is read from its
+// beginning.
+func (w *logView) follow(ctx context.Context, name string, errOut io.Writer) error {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	f, err := waitFor(ctx, name, tick, errOut)
+	if f == nil {
 		return err
 	}
 	defer func() { f.Close() }()
 	r := bufio.NewReader(f)
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
 	for {
 		next := rotated(f, name)
 		if err := w.read(r); err != nil {
@@ -243,9 +320,30 @@ func (w *logView) follow(ctx context.Context, name string) error {
 			w.forget()
 			continue
 		}
+		if err := w.finish(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// waitFor opens a file when it is there; without a file and an error ctx has ended.
+func waitFor(ctx context.Context, name string, tick *time.Ticker, errOut io.Writer) (*os.File, error) {
+	for told := false; ; told = true {
+		f, err := os.Open(name)
+		if !errors.Is(err, os.ErrNotExist) {
+			return f, err
+		}
+		if !told {
+			fmt.Fprintf(errOut, "mailwhy: %s is not there yet; waiting for it\n", name)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
 		case <-tick.C:
 		}
 	}

@@ -125,7 +125,10 @@ func TestLogCommandReadsStandardInput(t *testing.T) {
 }
 
 func TestLogCommandMistakes(t *testing.T) {
-	for _, args := range [][]string{{"/does/not/exist"}, {"-f", "/does/not/exist"}, {"a", "b"}} {
+	for _, args := range [][]string{
+		{"/does/not/exist"}, {"-f", "/does/not/exist/" + "\x00"}, {"a", "b"}, {"--event", "failled"},
+		{"--category", "Mailbox Ful"}, {"--since", "yesterday"}, {"-n", "-1"}, {"-f", "--summary", "a"},
+	} {
 		c := newLogCommand()
 		c.SetArgs(args)
 		c.SetOut(io.Discard)
@@ -136,7 +139,70 @@ func TestLogCommandMistakes(t *testing.T) {
 	}
 }
 
-// TestLogCommandFollows appends to a file, in the middle of a line too, rotates it and cuts it short.
+func TestLogCommandLast(t *testing.T) {
+	b, err := os.ReadFile(writeLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"-n 1": "bounced", "-n 2": "relayed bounced", "-n 0": "",
+		"-n 9":                         "accepted deferred dsn relayed bounced",
+		"-n 1 --from app@x.test":       "deferred",
+		"--since 2026-11-23T09:00:00Z": "accepted deferred dsn relayed bounced",
+		"--since 2026-11-23T09:00:01Z": "", "--since 1m": "",
+	} {
+		var events []string
+		for line := range strings.Lines(logOutput(t, string(b), strings.Fields(args)...)) {
+			if !strings.HasPrefix(line, " ") {
+				events = append(events, strings.Fields(line)[2])
+			}
+		}
+		if got := strings.Join(events, " "); got != want {
+			t.Errorf("%s: got %q, want %q", args, got, want)
+		}
+	}
+}
+
+// What container tools write before each line is no obstacle.
+func TestLogCommandReadsPrefixes(t *testing.T) {
+	b, err := os.ReadFile(writeLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{
+		"relay-1  | ", "[pod/app-0/mailwhy] ", "relay-1  | 2026-11-23T09:00:00.000000001Z ",
+	} {
+		var in strings.Builder
+		for line := range strings.Lines(string(b)) {
+			in.WriteString(prefix + line)
+		}
+		got := logOutput(t, in.String(), "--event", "deferred")
+		if !strings.HasPrefix(got, prefix+"2026-11-23 09:00:00.000Z deferred   M1 ") ||
+			strings.Count(got, "2026-11-23 09") != 1 {
+			t.Errorf("%q: got %q", prefix, got)
+		}
+	}
+}
+
+func TestLogCommandSummary(t *testing.T) {
+	file := writeLog(t)
+	const want = "FINAL  DEFERRED  CATEGORY      REASON        MUST ACT\n" +
+		"1      1         Mailbox Full  mailbox_full  recipient\n"
+	if got := logOutput(t, "", "--summary", file); got != want {
+		t.Errorf("got %q", got)
+	}
+	const object = `{"category":"Mailbox Full","reason":"mailbox_full","owner":"recipient",` +
+		`"final":1,"deferred":0}`
+	if got := logOutput(t, "", "--summary", "--json", "--event", "bounced", file); got != object+"\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := logOutput(t, "", "--summary", "--event", "relayed", file); got != "no refusals\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestLogCommandFollows begins before there is a file, appends to it, in the middle of a line too, rotates it
+// and cuts it short.
 func TestLogCommandFollows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	add := func(s string) {
@@ -150,7 +216,6 @@ func TestLogCommandFollows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	add(`{"v":1,"event":"relayed","id":"A"}` + "\n" + `{"v":1,"event"`)
 	r, w := io.Pipe()
 	late := time.AfterFunc(20*time.Second, func() { r.CloseWithError(context.DeadlineExceeded) })
 	defer late.Stop()
@@ -159,6 +224,8 @@ func TestLogCommandFollows(t *testing.T) {
 	c := newLogCommand()
 	c.SetArgs([]string{"-f", file})
 	c.SetOut(w)
+	waits, said := io.Pipe()
+	c.SetErr(said)
 	go func() { done <- c.ExecuteContext(ctx) }()
 	lines := bufio.NewScanner(r)
 	want := func(id string) {
@@ -167,7 +234,17 @@ func TestLogCommandFollows(t *testing.T) {
 			t.Fatalf("got %q, want %s", lines.Text(), id)
 		}
 	}
-	want("A")
+	b := make([]byte, 200)
+	if n, err := waits.Read(b); err != nil || !strings.Contains(string(b[:n]), "waiting for it") {
+		t.Fatalf("got %q, %v", b[:n], err)
+	}
+	add(strings.Repeat(`{"v":1,"event":"relayed","id":"0"}`+"\n", 10))
+	add(`{"v":1,"event":"relayed","id":"A"}` + "\n" + `{"v":1,"event"`)
+	for lines.Scan() && !strings.Contains(lines.Text(), " A") {
+		if !strings.Contains(lines.Text(), " 0") {
+			t.Fatalf("got %q", lines.Text())
+		}
+	}
 	add(`:"relayed","id":"B"}` + "\n")
 	want("B")
 	if err := os.Rename(file, file+".1"); err != nil {
