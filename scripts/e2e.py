@@ -528,7 +528,7 @@ def peak(process):
 
 
 def test_large(bench):
-    """Messages of 50 MB, four at once, mended, converted, signed twice and stamped: whole, and in little memory."""
+    """Messages of 50 MB, four at once, mended, rewritten, converted, signed twice and stamped: whole, and in little memory."""
     upstream = OldServer(bench)
     keys = {kind: dkim_key(bench, kind) for kind in ("rsa", "ed25519")}
     path = os.path.join(bench.dir, "large.toml")
@@ -543,6 +543,11 @@ pipe = true
 [feedback.return_path]
 address = "b@bounces.corp.test"
 upstreams = ["default"]
+[[rewrite]]
+name = "team"
+senders = ["root@corp.test"]
+set_from = "Größen <team@corp.test>"
+add_headers = ["X-Team: ops"]
 [upstream.default]
 url = "smtp://127.0.0.1:{upstream.port}?tls=none"
 """ + "".join(settings for settings, _ in keys.values()))
@@ -568,11 +573,13 @@ url = "smtp://127.0.0.1:{upstream.port}?tls=none"
     check("memory is flat", peak(relay.process) < 100, peak(relay.process))
     check("every envelope has a return path", sum("MAIL FROM:<b+" in e for e in upstream.envelopes) >= 4, upstream.envelopes)
     event = relay.events("relayed")[-1]
-    check("the log says converted and signed", event["changed"] == ["converted to 7bit", "dkim signed"], event)
+    check("the log says rewritten, converted and signed", event["changed"][0] == "from rewritten" and
+          event["changed"][-2:] == ["converted to 7bit", "dkim signed"], event)
     for name in sorted(glob.glob(upstream.dir + "/*.eml"))[-4:]:
         with open(name, "rb") as f:
             header, _, text = f.read().partition(b"\r\n\r\n")
         check("a large one is 7-bit, mended, and whole", header.isascii() and text.isascii() and b"\r\nTo: ops@corp.test\r\n" in header and
+              b"<team@corp.test>\r\n" in header and b"\r\nX-Team: ops\r\n" in header and
               b"boss" not in header and binascii.a2b_qp(text) == body, header.decode(errors="replace"))
     valid = sh(DEBIAN_PYTHON, "-c", VERIFIER, json.dumps({kind: record for kind, (_, record) in keys.items()}), name).stdout
     check("both signatures of a large one verify", valid == "[True, True]\n", valid)
