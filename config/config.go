@@ -63,6 +63,7 @@ type Config struct {
 	Admin       Admin                `toml:"admin"`
 	Metrics     Metrics              `toml:"metrics"`
 	Feedback    Feedback             `toml:"feedback"`
+	Suppression Suppression          `toml:"suppression"`
 
 	Webhook      []EventWebhook `toml:"webhook"`
 	WebhookStore WebhookStore   `toml:"webhook_store"`
@@ -361,6 +362,7 @@ func Default() *Config {
 			StormWindow: time.Minute,
 		},
 		Feedback:     defaultFeedback(),
+		Suppression:  defaultSuppression(),
 		WebhookStore: defaultWebhookStore(),
 		Sandbox:      Sandbox{Subject: "[SANDBOX]"},
 	}

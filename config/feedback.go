@@ -9,6 +9,7 @@ import (
 	"path"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -261,6 +262,63 @@ func (c *Config) checkUpstreams(key string, names []string, report reportFunc) {
 		if c.Upstream[name] == nil {
 			report(fmt.Sprintf("%s[%d]", key, i), fmt.Sprintf("there is no upstream %q", name),
 				"use one of "+strings.Join(sortedKeys(reflect.ValueOf(c.Upstream)), ", "))
+		}
+	}
+}
+
+// Suppression is the list of addresses that get no mail, because it failed before.
+type Suppression struct {
+	Mode     string   `toml:"mode" oneof:"off observe enforce"`
+	Scope    string   `toml:"scope" oneof:"global sender_domain"` // for whose mail a failure counts
+	FoldCase bool     `toml:"fold_case"`                          // capitals in local parts do not matter
+	TTL      []string `toml:"ttl"`                                // durations; the last one repeats
+	// ComplaintTTL is for addresses whose owners complained; 0: for ever.
+	ComplaintTTL time.Duration `toml:"complaint_ttl" min:"0s" max:"3650d"`
+	MaxEntries   int           `toml:"max_entries" min:"100" max:"10000000"`
+	// The share of a day's distinct recipients, and their least number, that an upstream must call unknown to
+	// be believed no more.
+	BreakerShare      float64 `toml:"breaker_share" min:"0.05" max:"1"`
+	BreakerRecipients int     `toml:"breaker_recipients" min:"5" max:"1000000"`
+	// OverrideClients are the clients and users whose mail may have the header that overrides the list.
+	OverrideClients []string `toml:"override_clients"`
+}
+
+// TTLs are the durations of TTL.
+func (s *Suppression) TTLs() []time.Duration {
+	ds := make([]time.Duration, len(s.TTL))
+	for i, text := range s.TTL {
+		ds[i], _ = value.ParseDuration(text) // validateSuppression has checked it
+	}
+	return ds
+}
+
+// defaultSuppression only observes, since nobody asked for mail to be suppressed.
+func defaultSuppression() Suppression {
+	return Suppression{
+		Mode: "observe", Scope: "global", FoldCase: true, TTL: []string{"7d", "30d", "180d"},
+		MaxEntries: 1_000_000, BreakerShare: 0.5, BreakerRecipients: 20,
+	}
+}
+
+// validateSuppression checks the times and the names.
+func (c *Config) validateSuppression(report reportFunc) {
+	s := &c.Suppression
+	if len(s.TTL) == 0 || len(s.TTL) > 20 {
+		report("suppression.ttl", "has "+strconv.Itoa(len(s.TTL))+" entries",
+			`write 1 to 20 durations, such as ["7d", "30d", "180d"]`)
+	}
+	for i, text := range s.TTL {
+		if d, err := value.ParseDuration(text); err != nil || d < time.Minute || d > 3650*24*time.Hour {
+			report(fmt.Sprintf("suppression.ttl[%d]", i),
+				fmt.Sprintf("%q is not a duration between 1m and 3650d", text), `write "7d"`)
+		}
+	}
+	for i, name := range s.OverrideClients {
+		known := slices.ContainsFunc(c.Client, func(n Client) bool { return n.Name == name })
+		if !known && (c.Access.UsersFile == "" || name == "") {
+			report(fmt.Sprintf("suppression.override_clients[%d]", i),
+				fmt.Sprintf("there is no client %q, and no access.users_file", name),
+				"use the name of a [[client]], or of a user")
 		}
 	}
 }

@@ -45,6 +45,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateFeedback(report)
 	c.validateBounceMail(report)
 	c.validateWebhooks(report)
+	c.validateSuppression(report)
 }
 
 // checkTags checks one value against the tags of its field.

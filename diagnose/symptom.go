@@ -151,6 +151,7 @@ const (
 	NetSandbox          NetKind = "sandbox"                 // ours: the sandbox keeps the mail back
 	NetCorrupt          NetKind = "content_corrupt"         // ours: the stored content is damaged or gone
 	NetExpired          NetKind = "expired"                 // RFC 5321, 4.5.4.1: the retry limit was reached
+	NetSuppressed       NetKind = "suppressed"              // ours: the address is on our suppression list
 )
 
 // Facts are what the caller knows about the message itself. The evidence names them where they explain the

@@ -9,8 +9,8 @@ import (
 // EventKind names what happened. The names are the delivery log's vocabulary.
 type EventKind string
 
-// The kinds of events. All but EventLane, EventRefused and EventWebhook concern one recipient of
-// one message.
+// The kinds of events. All but EventLane, EventRefused, EventSuppression and EventWebhook concern one
+// recipient of one message.
 const (
 	EventAccepted    EventKind = "accepted"    // stored, or relayed while the client waited; 250 follows
 	EventRelayed     EventKind = "relayed"     // the upstream took it
@@ -18,7 +18,7 @@ const (
 	EventDelayed     EventKind = "delayed"     // a delay was reported to the sender
 	EventFailed      EventKind = "failed"      // refused for good
 	EventExpired     EventKind = "expired"     // given up after the retry limit
-	EventSuppressed  EventKind = "suppressed"  // not tried, as the operator asked
+	EventSuppressed  EventKind = "suppressed"  // not tried: the address is on the suppression list
 	EventHeld        EventKind = "held"        // waits for the operator
 	EventReleased    EventKind = "released"    // no longer held
 	EventMoved       EventKind = "moved"       // waits for another upstream
@@ -28,6 +28,7 @@ const (
 	EventDSN         EventKind = "dsn"         // a report was made
 	EventLane        EventKind = "lane"        // a lane paused, resumed or slowed, or its mail is refused
 	EventWebhook     EventKind = "webhook"     // a webhook was disabled or enabled, or has lost events
+	EventSuppression EventKind = "suppression" // an entry of the suppression list was created or removed
 
 	// What becomes known after the upstream's 250; see Feedback.
 	EventRetrying   EventKind = "retrying"   // the upstream could not deliver it yet and goes on trying
@@ -40,7 +41,8 @@ const (
 func EventKinds() []EventKind {
 	return []EventKind{EventAccepted, EventRelayed, EventDeferred, EventDelayed, EventFailed, EventExpired,
 		EventSuppressed, EventHeld, EventReleased, EventMoved, EventDropped, EventRefused, EventQuarantined,
-		EventDSN, EventLane, EventWebhook, EventRetrying, EventDelivered, EventBounced, EventComplained}
+		EventDSN, EventLane, EventSuppression, EventWebhook, EventRetrying, EventDelivered, EventBounced,
+		EventComplained}
 }
 
 // Event is one thing that happened, for the delivery log, metrics and other recorders. Fields that do not
@@ -76,6 +78,8 @@ type Event struct {
 	DSNKind     NoticeKind
 	Feedback    *Feedback // of what became known after the upstream's 250; else nil
 	Owed        bool      // webhooks get it from the outbox (TopicWebhook), not from a Recorder
+	// Suppression is the entry that the event is about, or for which the recipient was not tried.
+	Suppression *Suppression
 }
 
 // Feedback is what an event rests on that became known after the upstream's 250. The reply of the recipient's

@@ -160,3 +160,19 @@ func recipientEvent(kind EventKind, m *Message, r *Recipient, now time.Time) Eve
 func WebhookEvent(webhook, state, note string, now time.Time) Event {
 	return Event{Time: now, Kind: EventWebhook, Webhook: webhook, State: state, Note: note}
 }
+
+// SuppressionEvent says that an entry of the suppression list was created, renewed or removed.
+func SuppressionEvent(state string, s *Suppression, now time.Time) Event {
+	return Event{
+		Time: now, Kind: EventSuppression, To: s.Address, Lane: s.Upstream, State: state, Suppression: s,
+	}
+}
+
+// SuppressedEvent says that recipient i of m was not offered, because of s: at the front door, before m was
+// stored, or in its lane. The recipient's last attempt stands for the one that was not made.
+func SuppressedEvent(m *Message, i int, s *Suppression, now time.Time) Event {
+	r := &m.Recipients[i]
+	e := recipientEvent(EventSuppressed, m, r, now)
+	e.Attempt, e.Tried, e.Diagnosis, e.Suppression = len(r.History), r.Last, r.Diagnosis, s
+	return e
+}

@@ -30,6 +30,9 @@ type Message struct {
 	// Headers are the values of the header fields, by their names in lower case, that the routes look at.
 	Headers map[string]string `json:"headers,omitempty"`
 
+	// Unsuppressed says that the mail is offered whatever the suppression list says, as its client asked.
+	Unsuppressed bool `json:"unsuppressed,omitempty"`
+
 	// StatusReport says that the content claims to be a delivery status notification (RFC 3464), whoever sent
 	// it. Only the front door knows it; it is not stored.
 	StatusReport bool `json:"-"`
@@ -125,7 +128,7 @@ const (
 	Relayed    State = "relayed"    // handed to the upstream
 	Failed     State = "failed"     // refused for good
 	Expired    State = "expired"    // given up after the retry limit
-	Suppressed State = "suppressed" // not tried, as the operator asked
+	Suppressed State = "suppressed" // not tried: the address is on the suppression list
 	Held       State = "held"       // waits for the operator
 )
 

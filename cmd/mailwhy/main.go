@@ -28,6 +28,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/rewritecmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/cmd/mailwhy/internal/sendmailcmd"
+	"mailwhy/cmd/mailwhy/internal/suppresscmd"
 	"mailwhy/cmd/mailwhy/internal/webhookcmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -100,6 +101,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newHealthCommand(),
 		newFeedbackCommand(),
 		newWebhookCommand(),
+		newSuppressCommand(),
 		authcmd.New(authcmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load:  func(file string) (*config.Config, error) { return (&local{file: file}).load() },
@@ -157,6 +159,17 @@ func newSendmailCommand() *cobra.Command {
 		Socket: "/run/mailwhy/smtp.sock",
 		Syslog: sendmailcmd.Syslog,
 		Now:    time.Now,
+	})
+}
+
+// newSuppressCommand is suppress, which speaks to the relay that runs.
+func newSuppressCommand() *cobra.Command {
+	var l local
+	return suppresscmd.New(suppresscmd.Options{
+		Usage:  func(err error) error { return &exitError{exitUsage, err} },
+		Failed: &exitError{code: exitFailure},
+		Flags:  l.register,
+		Load:   l.load,
 	})
 }
 

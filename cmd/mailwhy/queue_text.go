@@ -171,6 +171,10 @@ func printRecipient(w io.Writer, m *admin.Shown, r *relay.Recipient, now time.Ti
 
 // printAttempt tells of the newest attempt, with the reply as it came.
 func printAttempt(w io.Writer, a *relay.Attempt) {
+	if a.NetErr.Kind == diagnose.NetSuppressed {
+		fmt.Fprintf(w, "  Not tried, %s\n    %s\n", stamp(a.Time), printable(a.NetErr.Text))
+		return
+	}
 	fmt.Fprintf(w, "  Last tried %s at %s", stamp(a.Time), printable(a.Host))
 	if a.Remote != "" {
 		fmt.Fprintf(w, " [%s]", printable(a.Remote))

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 )
 
@@ -33,10 +34,14 @@ type Inbox struct {
 	Trying *Try // for Try alone
 
 	Rewrite func(*relay.Message) // replaces and adds recipients, before their routes are chosen; optional
+	// Suppressions is asked before mail is stored, and Diagnose explains what it says; both are optional.
+	Suppressions relay.Suppressions
+	Diagnose     func(diagnose.Symptom) diagnose.Diagnosis
 }
 
 // Accept stores m durably, and only then returns nil: the caller may answer 250. It returns relay.ErrNoRoute
-// for mail that no upstream may send, and else Spool.Put's errors.
+// for mail that no upstream may send, a *relay.SuppressedError for mail of which all recipients are
+// suppressed, and else Spool.Put's errors.
 func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader) error {
 	parts, err := in.parts(m)
 	if err != nil {
@@ -56,6 +61,9 @@ func (in *Inbox) parts(m *relay.Message) ([]part, error) {
 	}
 	routes, err := in.routes(m)
 	if err != nil {
+		return nil, err
+	}
+	if err := in.suppressed(m, routes); err != nil {
 		return nil, err
 	}
 	return in.part(m, routes), nil
@@ -92,6 +100,30 @@ func (in *Inbox) recordAccepted(p part, without func(i int) bool) {
 		e.First, first = first, false
 		in.Record.Record(e)
 	}
+}
+
+// suppressed refuses mail of which all recipients are suppressed, and records that. Where only some are it is
+// stored, and their lane settles them.
+func (in *Inbox) suppressed(m *relay.Message, routes []Route) error {
+	if in.Suppressions == nil || m.Report || m.Unsuppressed {
+		return nil
+	}
+	now := in.Now()
+	entries := make([]*relay.Suppression, len(m.Recipients))
+	for i := range m.Recipients {
+		entries[i] = in.Suppressions.Check(m.Envelope.From, m.Recipients[i].Address, now).Entry
+		if entries[i] == nil {
+			return nil
+		}
+	}
+	m.Lane = in.Ways.choose(routes[0])
+	for i, entry := range entries {
+		a := relay.SuppressedAttempt(in.Ways.choose(routes[i]), entry, now)
+		d := in.Diagnose(diagnose.Symptom{Stage: a.Stage, NetErr: a.NetErr, Final: true})
+		m.Recipients[i].Last, m.Recipients[i].Diagnosis = &a, &d
+		in.Record.Record(relay.SuppressedEvent(m, i, entry, now))
+	}
+	return &relay.SuppressedError{Address: m.Recipients[0].Address, Entry: entries[0]}
 }
 
 // routes are those of the recipients.

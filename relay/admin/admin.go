@@ -21,10 +21,16 @@
 //	POST /webhooks/NAME/test         sends a test event; a relay.WebhookTest; 404
 //	POST /webhooks/NAME/replay?since= sends events since a time (RFC 3339) again; a Replayed; 404
 //	POST /webhooks/NAME/enable       lets one that is disabled or waits go on; 404
+//	GET  /suppressions?FILTER        an entry of the suppression list a line
+//	POST /suppressions               adds the entries of the body, one a line; a SuppressionResult a line
+//	DELETE /suppressions?address=    removes an address, of one scope= or of all; a Removed
+//	GET  /suppressions/state         how the list stands
 //	POST /v1/diagnose                an Explained for a Refusal, or a list of them for a list
 //
 // FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an
 // action wants at least one of them, or all=true.
+//
+// That of the suppression list is address, scope, reason, state.
 //
 // What always holds: a message that is on its way to the upstream is not changed under it: the edit waits for
 // the lease to end. Each change is durable before its Outcome is written, and is recorded as an event after
@@ -64,8 +70,7 @@ type Control interface {
 	Notes() []string
 }
 
-// Options are what a Server is made of. All are required but Metrics, Feedback and
-// Webhooks.
+// Options are what a Server is made of. All are required but Metrics, Feedback, Webhooks and Suppressions.
 type Options struct {
 	Queue   Queue
 	Control Control
@@ -74,8 +79,9 @@ type Options struct {
 	Now     func() time.Time // wall clock
 	Metrics http.Handler     // answers GET /metrics; nil: 404
 
-	Feedback Feedback // nil: it is not configured
-	Webhooks Webhooks // nil: there are none, ever
+	Feedback     Feedback              // nil: it is not configured
+	Webhooks     Webhooks              // nil: there are none, ever
+	Suppressions relay.SuppressionList // nil: it is off
 	// Diagnose is the engine in force, with the operator's own rules.
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
 }
@@ -97,6 +103,7 @@ func New(o Options) *Server {
 	mux.HandleFunc("POST /v1/diagnose", s.diagnose)
 	s.handleFeedback(mux)
 	s.handleWebhooks(mux)
+	s.handleSuppressions(mux)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

@@ -51,6 +51,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		s.feedbackHealth(ctx, &h)
 	}
 	h.Notes = append(h.Notes, s.webhookNotes()...)
+	h.Notes = append(h.Notes, s.suppressionNotes()...)
 	h.OK = len(h.Reasons) == 0
 	code := http.StatusOK
 	if !h.OK {

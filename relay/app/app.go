@@ -24,6 +24,7 @@ package app
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -50,6 +51,7 @@ import (
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/suppress"
 	"mailwhy/relay/upstream/oauth"
 )
 
@@ -106,6 +108,7 @@ type Relay struct {
 	listeners   []net.Listener // in the order of the configuration
 	scraped     net.Listener   // metrics.listen; nil when it is not set
 	feedback    *feedbackRooms // nil when it is not configured
+	suppressed  *suppress.List // nil when it is off
 	fetcher     *sns.Fetcher
 	faults      faults
 
@@ -158,7 +161,7 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
 		Metrics:  r.metrics,
 		Webhooks: r.webhooks,
-		Feedback: r.operated(),
+		Feedback: r.operated(), Suppressions: r.suppressionList(),
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 	})
 	return nil
@@ -186,6 +189,12 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	o.Quarantined = r.quarantined
 	if r.spool, err = spool.Open(o); err != nil {
 		return err
+	}
+	if cfg.Suppression.Mode != "off" {
+		if r.suppressed, err = suppress.Open(r.suppressOptions()); err != nil {
+			return fmt.Errorf("suppression list: %w", err)
+		}
+		r.record = relay.Recorders{r.metrics, r.suppressed, r.deliveryLog}
 	}
 	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
 		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+
@@ -232,6 +241,22 @@ func (r *Relay) joinEngine() {
 	r.joinRoutes()
 }
 
+// suppressions are what the lanes and the front door ask; nil when the list is off.
+func (r *Relay) suppressions() relay.Suppressions {
+	if r.suppressed == nil {
+		return nil
+	}
+	return r.suppressed
+}
+
+// suppressionList is the operator's way in; nil when the list is off.
+func (r *Relay) suppressionList() relay.SuppressionList {
+	if r.suppressed == nil {
+		return nil
+	}
+	return r.suppressed
+}
+
 // reversePath is the reverse-path of a transaction to an upstream: a report gets the fallback sender where
 // the upstream is configured as one that refuses the null sender, and not only once it has refused it; other
 // mail gets the sender that the rules set.
@@ -270,6 +295,7 @@ func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 		Owe:               r.webhooks.Owe,
 		EntriesDue:        r.webhooks.EntriesDue,
 		Relayed:           r.relayed(),
+		Suppressions:      r.suppressions(),
 	})
 }
 
@@ -329,6 +355,12 @@ func (r *Relay) closeAll() error {
 		if errSpool := r.spool.Close(); errSpool != nil {
 			r.log.Error("cannot close the spool", "err", errSpool)
 			err = errors.Join(err, errSpool)
+		}
+	}
+	if r.suppressed != nil { // before the log, which hears of what it still stores
+		if errList := r.suppressed.Close(); errList != nil {
+			r.log.Error("cannot close the suppression list", "err", errList)
+			err = errors.Join(err, errList)
 		}
 	}
 	if r.deliveryLog != nil {

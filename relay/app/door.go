@@ -53,6 +53,8 @@ func (r *Relay) inbox() *accept.Inbox {
 			Spool: r.spool, Offer: r.offer, Hurry: r.hurry,
 			For: func() time.Duration { return r.cfg.Load().Accept.TryFor },
 		},
+		Suppressions: r.suppressions(),
+		Diagnose:     func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 	}
 }
 
@@ -70,6 +72,7 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 	}
 	inbox := r.inbox()
 	take := func(ctx context.Context, m *relay.Message, mended io.Reader) error {
+		m.Unsuppressed = m.Unsuppressed && mayOverride(&r.cfg.Load().Suppression, &m.Client)
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
 		return inbox.Accept(ctx, m, mended)
 	}
@@ -106,6 +109,9 @@ func (r *Relay) metricsOptions() metrics.Options {
 	}
 	if r.cfg.Load().Feedback.On() {
 		o.Feedback = r.feedbackState
+	}
+	if r.cfg.Load().Suppression.Mode != "off" {
+		o.Suppressions = func() relay.SuppressionListState { return r.suppressed.State() }
 	}
 	return o
 }

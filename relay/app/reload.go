@@ -196,6 +196,9 @@ func (r *Relay) Reload(cfg *config.Config) error {
 	return nil
 }
 
+// fixedSuppression is what of the suppression list a reload cannot change.
+func fixedSuppression(s *config.Suppression) []any { return []any{s.Mode == "off", s.FoldCase} }
+
 // needRestart are the sections that differ and that a reload cannot change.
 func needRestart(was, is *config.Config) (sections []string) {
 	for _, s := range []struct {
@@ -205,6 +208,7 @@ func needRestart(was, is *config.Config) (sections []string) {
 		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool},
 		{"delivery_log", was.DeliveryLog, is.DeliveryLog},
 		{"feedback", fixedFeedback(&was.Feedback), fixedFeedback(&is.Feedback)},
+		{"suppression", fixedSuppression(&was.Suppression), fixedSuppression(&is.Suppression)},
 		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {

@@ -29,6 +29,7 @@ import (
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/suppress"
 	"mailwhy/relay/upstream"
 	"mailwhy/relay/upstream/proxy"
 	"mailwhy/relay/upstream/sespassword"
@@ -269,6 +270,45 @@ func SpoolOptions(cfg *config.Config, log *slog.Logger) spool.Options {
 		},
 		MaxDelay: cfg.Retry.ExpireAfter + cfg.Retry.MaxRetryAfter,
 	}
+}
+
+// SuppressionFile is where the suppression list is, for commands that open it while no relay runs.
+func SuppressionFile(cfg *config.Config) string {
+	return filepath.Join(cfg.Spool.Dir, "suppressions.db")
+}
+
+// SuppressOptions are the suppression list's part, for the relay and for commands while it does not run.
+func SuppressOptions(cfg func() *config.Config, log *slog.Logger) suppress.Options {
+	return suppress.Options{
+		Path: SuppressionFile(cfg()), FoldCase: cfg().Suppression.FoldCase, Log: log, Now: time.Now,
+		Settings: func() suppress.Settings { return suppressSettings(&cfg().Suppression) },
+	}
+}
+
+// suppressOptions are the relay's own.
+func (r *Relay) suppressOptions() suppress.Options {
+	o := SuppressOptions(r.cfg.Load, r.log)
+	o.Record = func(e relay.Event) { r.record.Record(e) }
+	o.Counted = func(m suppress.Mode, c suppress.Counted) {
+		r.metrics.Suppressed(m == suppress.Observe, c.Taken)
+	}
+	return o
+}
+
+// suppressSettings are what a reload may change.
+func suppressSettings(c *config.Suppression) suppress.Settings {
+	return suppress.Settings{
+		Mode: suppress.Mode(c.Mode), PerSender: c.Scope == "sender_domain", TTL: c.TTLs(),
+		ComplaintTTL: c.ComplaintTTL, Most: c.MaxEntries,
+		Breaker: suppress.Breaker{Share: c.BreakerShare, Least: c.BreakerRecipients},
+	}
+}
+
+// mayOverride reports whether the mail of a client may override the suppression list.
+func mayOverride(c *config.Suppression, client *relay.Client) bool {
+	return slices.ContainsFunc(c.OverrideClients, func(name string) bool {
+		return name == client.Name || name == client.User
+	})
 }
 
 // accessOf is who may send what, with the users file read.

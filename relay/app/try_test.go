@@ -45,6 +45,8 @@ inline_limit = "8KiB"
 file = "`+dir+`/log"
 [dsn]
 collect = "0s"
+[suppression]
+mode = "off"
 [retry]
 schedule = "1h"
 [upstream.default]

@@ -14,7 +14,7 @@
 //     does not cover (3.4.2), nor removed, nor added where the signature covers that it is not there.
 //     Signatures are looked for in the first MaxHeader bytes.
 //   - No field is added that is there already (RFC 5322, 3.6).
-//   - What was done is in Message.Changed.
+//   - What was done is in Message.Changed, and in Message.Unsuppressed what the header asks for.
 package content
 
 import (

@@ -61,8 +61,16 @@ func (h *header) look(b []byte) {
 	}
 }
 
+// overrideField asks that the mail be offered whatever the suppression list says: "ignore". It is for this
+// relay, and never leaves. Whether its client may ask for that is for the caller to say.
+const overrideField = "x-mailwhy-suppression"
+
 // field mends one field.
 func (r *reader) field(name string, f []byte) {
+	if name == overrideField {
+		_, value, _ := bytes.Cut(f, []byte(":"))
+		r.m.Unsuppressed = r.m.Unsuppressed || strings.EqualFold(string(bytes.TrimSpace(value)), "ignore")
+	}
 	switch {
 	case r.drops(name):
 		return
@@ -106,7 +114,7 @@ func (r *reader) tidyName(name string, f []byte) []byte {
 // drops reports whether a field must not leave. One that a signature covers does leave, since without it the
 // signature would be worthless.
 func (r *reader) drops(name string) bool {
-	if !slices.Contains(r.mender.options.Drop, name) {
+	if name != overrideField && !slices.Contains(r.mender.options.Drop, name) {
 		return false
 	}
 	if r.header.covered[name] {

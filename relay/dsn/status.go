@@ -369,6 +369,8 @@ func networkStatus(kind diagnose.NetKind) string {
 		return "4.3" // directory server failure
 	case diagnose.NetDNSNotFound:
 		return "4.4" // unable to route
+	case diagnose.NetSuppressed:
+		return "1.1" // bad destination mailbox address
 	case diagnose.NetNullMX:
 		return "1.10" // RFC 7505, 4.1
 	case diagnose.NetProtocol:

@@ -1,3 +1,35 @@
+// Package lane is the work for one upstream. relay/app makes a Lane for each configured upstream and runs it.
+//
+// The life of a message:
+//
+//	fill       lane.go     leases what is due, as far as the pace allows, and puts it into the work channel
+//	sieve      suppressed.go takes out the recipients that are suppressed
+//	worker     worker.go   takes a leased message and gives it to the upstream, which offers it
+//	conclude   worker.go   gets an Attempt for each recipient, or a fault met before MAIL
+//	diagnose   outcome.go  explains each refusal
+//	decide     decide.go   says what becomes of the recipient: relayed, failed, expired, held or deferred
+//	NoticesFor notices.go  says which reports the sender is owed for that
+//	settle     worker.go   writes the recipients' new state and the notices, in one transaction
+//	record     worker.go   hands the events to the recorders, only now
+//	note       signal.go   handles what the attempt says beyond its own message: a limit, our account
+//	pause      outage.go   stops the lane while the upstream is unreachable or refuses us, and probes it
+//
+// A message may also come from the session that brought it, before it is stored (offer.go): it takes the same
+// way from the work channel on, and its session settles it, or is given it back.
+//
+// What always holds:
+//   - One goroutine owns the lane's state; workers talk to it through signals.
+//   - A connection's outcome is settled before its next content is sent, so a crash duplicates at most one
+//     message for each connection.
+//   - No message is bounced for a fault of our own. While the lane is paused mail waits, until its own expiry
+//     (expiry.go).
+//   - A throttled recipient, domain or sender does not slow the mail of others (limits.go, senders.go).
+//   - Lanes of one account stay together within its connections and its rate (account.go).
+//   - The sending rate adapts to what the upstream says (pace.go), and is never above the configured one in
+//     any span of its time, if that is a minute or longer (window.go).
+//
+// The class of a reply decides a recipient's fate (RFC 5321, 4.2.1). A message is given up when the
+// configured time is over (RFC 5321, 4.5.4.1).
 package lane
 
 import (
@@ -58,6 +90,8 @@ type Options struct {
 	// without an answer to the final dot (Attempt.Uncertain). It comes again when more is known of them.
 	// It returns at once and does not change m; optional.
 	Relayed func(m *relay.Message)
+	// Suppressions says which recipients are not offered; optional.
+	Suppressions relay.Suppressions
 	// Account is what the lane shares with others, looked up each time it acts. Both it and its result are
 	// optional.
 	Account func() *Account
@@ -91,23 +125,24 @@ type Lane struct {
 	low     atomic.Int32 // ... which is leased when so few messages wait for a connection
 
 	// The rest belongs to Run's goroutine.
-	out      map[relay.Token]*leased // leased or offered, and not yet settled
-	offered  []Offer                 // handed in, for the next step
-	reported map[string]time.Time    // when the operator last heard of a state, by state and reason
-	draining bool
-	workers  int
-	account  *Account // as Options.Account gave it last
-	pace     pace
-	slowness slowness
-	limits   limits
-	senders  pausedSenders
-	ordered  ordered
-	taken    uint64 // messages leased so far
-	later    int    // of these, being postponed
-	outage   outage
-	next     time.Time // when the earliest message not leased is due
-	failed   time.Time // when the spool could not be read
-	renewed  time.Time
+	out       map[relay.Token]*leased // leased or offered, and not yet settled
+	offered   []Offer                 // handed in, for the next step
+	reported  map[string]time.Time    // when the operator last heard of a state, by state and reason
+	draining  bool
+	workers   int
+	account   *Account // as Options.Account gave it last
+	pace      pace
+	slowness  slowness
+	limits    limits
+	senders   pausedSenders
+	ordered   ordered
+	inquiries inquiries
+	taken     uint64 // messages leased so far
+	later     int    // of these, being postponed
+	outage    outage
+	next      time.Time // when the earliest message not leased is due
+	failed    time.Time // when the spool could not be read
+	renewed   time.Time
 }
 
 // leased is one message on its way: a leased one, or one that was handed in by Offer.
@@ -118,6 +153,9 @@ type leased struct {
 	seq     uint64 // in the order of leasing
 	tx      relay.Transaction
 	account *Account // that granted it
+
+	suppressed []suppressed // recipients that are not offered
+	asks       []string     // addresses that have yet to answer, to which it is offered
 }
 
 // New makes a lane. It does nothing until Run.
@@ -147,7 +185,7 @@ func New(o Options) *Lane {
 		o:        o,
 		kick:     make(chan struct{}, 1),
 		signals:  make(chan signal, 256),
-		work:     make(chan *leased, maxWaiting),
+		work:     make(chan *leased, maxWaiting+maxParked),
 		offers:   make(chan Offer),
 		over:     make(chan struct{}),
 		out:      map[relay.Token]*leased{},
@@ -209,7 +247,10 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 		wait = l.probe(ctx, now, s)
 		l.takeOffers(now)
 	} else {
-		wait = min(wait, l.fill(ctx, now), l.doubt(now))
+		if l.untilLate(now) <= time.Millisecond {
+			l.letGo(now)
+		}
+		wait = min(wait, l.fill(ctx, now), l.doubt(now), l.untilLate(now))
 		l.takeOffers(now)
 		l.startWorkers(ctx)
 	}
@@ -302,15 +343,13 @@ func (l *Lane) take(le *relay.Lease, now time.Time) bool {
 	lm.seq = l.taken
 	l.out[lm.token] = lm
 	if !now.Before(m.Arrived.Add(policy.Expiry)) {
-		l.work <- lm // its last attempt, even if its sender is paused
-		return true
+		return l.admit(lm, now, true) // its last attempt, even if its sender is paused
 	}
 	if until, waits := l.senders.hold(senderOf(&lm.tx), lm.token, now); waits {
 		l.postpone(lm, until)
 		return false
 	}
-	l.work <- lm // never blocks: ahead is at most its capacity
-	return true
+	return l.admit(lm, now, false)
 }
 
 // together are the recipients that are offered now: those that are due and like the first of them.

@@ -184,7 +184,9 @@ type bench struct {
 	offset   time.Duration // of the wall clock
 	mu       sync.Mutex
 	meaning  func(diagnose.Symptom) diagnose.Diagnosis
-	seq      int
+
+	suppressions *memSuppressions // nil for none
+	seq          int
 }
 
 func newBench() *bench {
@@ -249,13 +251,18 @@ func (b *bench) run(t *testing.T) (stop func()) {
 	if b.real != nil {
 		to = b.real
 	}
+	var recorders relay.Recorders
+	var listed relay.Suppressions
+	if b.suppressions != nil {
+		recorders, listed = append(recorders, recorderFunc(b.suppressions.learn)), b.suppressions
+	}
 	b.lane = New(Options{
-		Name:     "default",
+		Name: "default", Suppressions: listed,
 		Spool:    b.spool,
 		Upstream: to,
 		Settings: func() Settings { return b.settings },
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return b.meaning(s) },
-		Record:   b.log,
+		Record:   append(recorders, b.log),
 		Log:      slog.New(slog.NewTextHandler(b.logged, nil)),
 		Now:      b.now,
 		Account:  func() *Account { return b.account },
@@ -265,6 +272,10 @@ func (b *bench) run(t *testing.T) (stop func()) {
 	go func() { b.lane.Run(ctx, time.Minute); close(ended) }()
 	return func() { cancel(); <-ended }
 }
+
+type recorderFunc func(relay.Event)
+
+func (f recorderFunc) Record(e relay.Event) { f(e) }
 
 // pass lets time go by, and whoever acted in it come to rest.
 func pass(d time.Duration) {

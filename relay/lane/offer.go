@@ -76,6 +76,11 @@ func (l *Lane) takeOffers(now time.Time) {
 			l.release(lm)
 			continue
 		}
+		if v, _ := l.sieve(lm, now, true); v != someLeft {
+			l.account.giveBack(1)
+			l.release(lm)
+			continue
+		}
 		l.pace.spend(now, 1, true)
 		l.taken++
 		lm.seq = l.taken

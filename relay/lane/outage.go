@@ -221,6 +221,7 @@ func (l *Lane) giveBack() {
 		case lm := <-l.work:
 			l.dismiss(lm, l.o.Now())
 		default:
+			l.returnParked(l.o.Now())
 			return
 		}
 	}
@@ -229,6 +230,7 @@ func (l *Lane) giveBack() {
 // dismiss returns a message that was not begun.
 func (l *Lane) dismiss(lm *leased, now time.Time) {
 	delete(l.out, lm.token)
+	l.answered(lm)
 	l.ended(lm, now, false)
 	l.senders.ended(senderOf(&lm.tx), lm.token, now)
 	l.release(lm)

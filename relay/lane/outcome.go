@@ -44,6 +44,7 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		o.events = append(o.events, relay.AttemptEvent(m, r, now))
 		o.follow(dec.By, refusal{a, d})
 	}
+	l.suppressIn(o, lm, now)
 	o.move(m, now)
 	o.settlement.Owed = owed(&p, m, o.settlement.Recipients, now)
 	if !lm.offer { // else there may be no settlement in the spool that would keep the entries

@@ -59,10 +59,12 @@ func (l *Lane) note(s signal) {
 	}
 	if s.leased != nil {
 		delete(l.out, s.leased.token)
+		l.answered(s.leased)
 		if !s.postponed {
 			l.ended(s.leased, now, s.fault == nil)
 		}
 	}
+	l.letGo(now)
 	for i := range s.refused {
 		l.noteRefusal(&s.refused[i], now)
 	}

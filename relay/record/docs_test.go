@@ -80,6 +80,8 @@ func TestFieldsAreDocumented(t *testing.T) {
 	for heading, typ := range map[string]reflect.Type{
 		"## Fields":     reflect.TypeFor[Event](),
 		"### diagnosis": reflect.TypeFor[diagnose.Diagnosis](),
+
+		"### suppression": reflect.TypeFor[relay.Suppression](),
 	} {
 		names, types := documented(t, heading)
 		wantNames, wantTypes := schema(typ)

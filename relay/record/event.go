@@ -64,6 +64,7 @@ type Event struct {
 	DSNKind     relay.NoticeKind    `json:"dsn_kind"`
 	Note        string              `json:"note"`
 	Diagnosis   *diagnose.Diagnosis `json:"diagnosis"`
+	Suppression *relay.Suppression  `json:"suppression"`
 
 	// Of what became known after the upstream's 250.
 	Source       string      `json:"source"`
@@ -85,7 +86,7 @@ func New(e *relay.Event) Event {
 		Upstream: e.Lane, Route: e.Route, Policy: e.Policy, Stage: e.Stage, Attempt: e.Attempt,
 		DelayS: e.Delay.Seconds(), NextAttempt: e.NextAttempt, State: e.State, Webhook: e.Webhook, DSN: e.DSN,
 		DSNKind: e.DSNKind, Note: e.Note,
-		Diagnosis: e.Diagnosis,
+		Diagnosis: e.Diagnosis, Suppression: e.Suppression,
 	}
 	r := diagnose.Reply{}
 	if a := e.Tried; a != nil {
@@ -178,6 +179,9 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = appendField(b, "note", e.Note)
 	if e.Diagnosis != nil {
 		b = appendDiagnosis(append(b, `,"diagnosis":`...), e.Diagnosis)
+	}
+	if e.Suppression != nil {
+		b = appendSuppression(append(b, `,"suppression":`...), e.Suppression)
 	}
 	if e.Source != "" {
 		b = e.appendFeedback(b)

@@ -97,12 +97,43 @@ func events() map[string]relay.Event {
 			Note: "answered 410 Gone"},
 		"refused": {Time: at, Kind: relay.EventRefused, Client: "192.0.2.77", From: "a@b.test",
 			To: "c@d.test", Stage: diagnose.StageRcpt, Reply: "550 5.7.1 Relaying denied"},
-		"bounced":    feedbackEvent(relay.EventBounced, "550 5.1.1 No such user\r\n"),
-		"retrying":   feedbackEvent(relay.EventRetrying, "452 4.2.2 The mailbox is full\r\n"),
-		"delivered":  feedbackEvent(relay.EventDelivered, "250 2.0.0 Ok\r\n"),
-		"complained": feedbackEvent(relay.EventComplained, ""),
-		"unquoted":   feedbackEvent(relay.EventBounced, ""),
-		"bare":       {Time: at, Kind: relay.EventQuarantined, ID: "06FZQ3", Note: "content damaged"},
+		"suppression": relay.SuppressionEvent("renewed", suppression(), at),
+		"bounced":     feedbackEvent(relay.EventBounced, "550 5.1.1 No such user\r\n"),
+		"retrying":    feedbackEvent(relay.EventRetrying, "452 4.2.2 The mailbox is full\r\n"),
+		"delivered":   feedbackEvent(relay.EventDelivered, "250 2.0.0 Ok\r\n"),
+		"complained":  feedbackEvent(relay.EventComplained, ""),
+		"unquoted":    feedbackEvent(relay.EventBounced, ""),
+		"bare":        {Time: at, Kind: relay.EventQuarantined, ID: "06FZQ3", Note: "content damaged"},
+	}
+}
+
+// suppression is an entry of the suppression list that has everything.
+func suppression() *relay.Suppression {
+	day := at.UTC().Truncate(24 * time.Hour)
+	return &relay.Suppression{
+		Address: "user@y.test", Scope: "x.test", State: relay.SuppressionActive, Reason: "user_unknown",
+		Source: "session", FirstSeen: day, LastSeen: day.Add(time.Hour), Hits: 3,
+		Reply: "550 5.1.1 \u202eunknown\r\n", Message: "06FZQ3", Upstream: "default", Rule: "user-unknown",
+		Confidence: diagnose.High, Note: "by hand", Step: 2, Expires: day.Add(30 * 24 * time.Hour),
+	}
+}
+
+// TestSuppressionIsWhole fills every field, so that one added later cannot be forgotten here.
+func TestSuppressionIsWhole(t *testing.T) {
+	s := suppression()
+	for v, i := reflect.ValueOf(*s), 0; i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			t.Fatalf("suppression() does not set %s", v.Type().Field(i).Name)
+		}
+	}
+	for _, s := range []*relay.Suppression{s, {}} {
+		var got relay.Suppression
+		if err := json.Unmarshal(appendSuppression(nil, s), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got != *s {
+			t.Errorf("got  %+v\nwant %+v", got, *s)
+		}
 	}
 }
 

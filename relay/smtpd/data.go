@@ -99,6 +99,8 @@ func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.
 		return refusal.New("spool_full")
 	case errors.Is(err, relay.ErrNoRoute):
 		return refusal.New("no_upstream", m.Envelope.From)
+	case errors.As(err, new(*relay.SuppressedError)):
+		return suppressedReply(err)
 	case err == nil:
 		err = errors.New("stored without its end")
 	}

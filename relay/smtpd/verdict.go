@@ -1,10 +1,13 @@
 package smtpd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/emersion/go-smtp"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
@@ -138,6 +141,8 @@ func codesOf(a *relay.Attempt) (code, enhanced string) {
 		return "553", "5.6.7" // RFC 6531, 3.5
 	case diagnose.NetEightUnavailable:
 		return "554", "5.6.3"
+	case diagnose.NetSuppressed:
+		return "550", "5.1.1" // RFC 3463, 3.2
 	case diagnose.NetCorrupt:
 		return "451", "4.3.0" // our own disk
 	}
@@ -261,4 +266,14 @@ func wholeReply(code, enhanced string, lines []string) string {
 		b.WriteString(head + shorten(line, replyLineOctets-len(head)-len("\r\n")) + "\r\n")
 	}
 	return b.String()
+}
+
+// suppressedReply is the reply to mail that was not accepted because of the suppression list. A line of more
+// than 511 octets is cut by some clients, and only ASCII is shown by all.
+func suppressedReply(err error) error {
+	var s *relay.SuppressedError
+	errors.As(err, &s)
+	code, e := s.Code()
+	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{e.Class, e.Subject, e.Detail},
+		Message: clean.ASCII(s.Error(), 480)}
 }

@@ -54,6 +54,8 @@ func said(e *record.Event) string {
 		return shown(e.Webhook) + " " + shown(e.State)
 	case e.Kind == relay.EventLane:
 		return strings.TrimSpace(shown(e.Upstream) + " " + shown(e.State) + " " + reply(e))
+	case e.Kind == relay.EventSuppression && e.Suppression != nil:
+		return shown(e.State) + ": " + shown(e.Suppression.Why())
 	case e.Reply != "":
 		return reply(e)
 	case e.ErrorText != "":

@@ -29,7 +29,7 @@ import (
 	"mailwhy/relay"
 )
 
-// Options are what a Metrics is made of. All but Feedback and Webhooks are required.
+// Options are what a Metrics is made of. All but Feedback, Webhooks and Suppressions are required.
 type Options struct {
 	Queue     func(context.Context) (Spool, error)
 	Lanes     func() []relay.LaneState
@@ -42,18 +42,21 @@ type Options struct {
 	Feedback func() FeedbackState
 	// Webhooks are how those stand to which events are sent, and those that were removed, without a State.
 	Webhooks func() []relay.WebhookState
+	// Suppressions is how the suppression list stands; nil when it is off.
+	Suppressions func() relay.SuppressionListState
 }
 
 // Metrics are the counters of one relay. Its methods are safe for concurrent use.
 type Metrics struct {
-	series    *series
-	clients   names[string, client]
-	upstreams names[string, upstream]
-	refusals  names[diagnose.Reason, refusals]
-	reports   [len(reportKinds)]prometheus.Counter
-	feedback  *feedback // nil when it is off
-	registry  *prometheus.Registry
-	page      http.Handler
+	series       *series
+	clients      names[string, client]
+	upstreams    names[string, upstream]
+	refusals     names[diagnose.Reason, refusals]
+	reports      [len(reportKinds)]prometheus.Counter
+	feedback     *feedback     // nil when it is off
+	suppressions *suppressions // nil when it is off
+	registry     *prometheus.Registry
+	page         http.Handler
 
 	mu      sync.Mutex        // held by Know
 	reasons []diagnose.Reason // all that were ever known
@@ -79,6 +82,10 @@ func New(o Options) *Metrics {
 	if o.Feedback != nil {
 		m.feedback = newFeedback(o.Feedback, o.Now)
 		m.registry.MustRegister(m.feedback)
+	}
+	if o.Suppressions != nil {
+		m.suppressions = newSuppressions(o.Suppressions)
+		m.registry.MustRegister(m.suppressions)
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -64,6 +64,10 @@ func optionsOf(queue func(context.Context) (Spool, error)) Options {
 		Feedback: func() FeedbackState {
 			return FeedbackState{Waiting: 4, Due: 3, Age: 90 * time.Second, Kept: 2, Remembered: 5}
 		},
+		Suppressions: func() relay.SuppressionListState {
+			return relay.SuppressionListState{Entries: map[diagnose.Reason]int64{"user_unknown": 6}, Noted: 7,
+				Tripped: map[string]time.Time{"default": noon}, Fault: errors.New("damaged")}
+		},
 	}
 }
 
@@ -366,5 +370,26 @@ func BenchmarkPage(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		pageOf(m)
+	}
+}
+
+// TestSuppressions: what the list holds is shown, and what was suppressed or would have been is counted.
+func TestSuppressions(t *testing.T) {
+	m := fresh()
+	m.Suppressed(false, false)
+	m.Suppressed(true, false)
+	m.Suppressed(true, false)
+	m.Suppressed(true, true)
+	page := pageOf(m)
+	for _, want := range []string{
+		`mailwhy_suppressed_total{mode="enforce",result="suppressed"} 1`,
+		`mailwhy_suppressed_total{mode="observe",result="refused"} 2`,
+		`mailwhy_suppressed_total{mode="observe",result="taken"} 1`,
+		`mailwhy_suppression_entries{reason="user_unknown"} 6`, `mailwhy_suppression_noted 7`,
+		`mailwhy_suppression_breaker{upstream="default"} 1`, `mailwhy_suppression_unavailable 1`,
+	} {
+		if !strings.Contains(page, want+"\n") {
+			t.Errorf("no %s", want)
+		}
 	}
 }

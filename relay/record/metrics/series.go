@@ -22,7 +22,8 @@ var outcomes = [...]relay.EventKind{
 // diagnosed reports whether events of a kind always carry a diagnosis.
 func diagnosed(k relay.EventKind) bool {
 	return k == relay.EventDeferred || k == relay.EventFailed || k == relay.EventExpired ||
-		k == relay.EventRetrying || k == relay.EventBounced || k == relay.EventComplained
+		k == relay.EventSuppressed || k == relay.EventRetrying || k == relay.EventBounced ||
+		k == relay.EventComplained
 }
 
 // noCategory is the category of what has no diagnosis.

@@ -1,0 +1,223 @@
+// Package suppresscmd is `mailwhy suppress`: the suppression list, looked into and changed. While a relay
+// runs it does the work; otherwise the command opens the list itself.
+package suppresscmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"mailwhy/config"
+	"mailwhy/relay"
+	"mailwhy/relay/admin"
+	"mailwhy/relay/app"
+	"mailwhy/relay/suppress"
+)
+
+// Options are what the command needs of the program. All are required.
+type Options struct {
+	Usage  func(error) error    // marks a mistake of whoever typed the command
+	Failed error                // ends with the status of a failure, after all was said
+	Flags  func(*cobra.Command) // adds the flags that find the relay
+	Load   func() (*config.Config, error)
+}
+
+// command is the command with its flags.
+type command struct {
+	o       Options
+	json    bool
+	state   string
+	reason  string
+	scope   string
+	sender  string
+	forTime string
+	note    string
+	all     bool
+}
+
+// list is the suppression list, of the relay that runs or in its file.
+type list interface {
+	Suppressed(ctx context.Context, f relay.SuppressionFilter, each func(relay.Suppression) error) error
+	Suppress(ctx context.Context, entries []relay.Suppression) ([]relay.SuppressionResult, error)
+	Unsuppress(ctx context.Context, address, scope string) (int, error)
+	SuppressionState(ctx context.Context) (admin.SuppressionState, error)
+}
+
+// New is the command.
+func New(o Options) *cobra.Command {
+	f := &command{o: o}
+	c := &cobra.Command{
+		Use:   "suppress",
+		Short: "Show and change the list of addresses that get no mail",
+		Long: `Addresses whose servers say for certain that nobody is there, and those whose owners
+complained, are on the suppression list. With suppression.mode = "enforce" mail to them is refused or
+bounced without asking the upstream; with "observe", the default, the log says what would be.
+
+  mailwhy suppress check jane@example.com
+  mailwhy suppress remove jane@example.com
+  mailwhy suppress import bounces.csv`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	o.Flags(c)
+	c.AddCommand(f.newList(), f.newCheck(), f.newAdd(), f.newRemove(), f.newImport(), f.newExport())
+	return c
+}
+
+// newList is the command list.
+func (f *command) newList() *cobra.Command {
+	c := &cobra.Command{
+		Use: "list", Short: "List the entries", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.list(c.Context(), c.OutOrStdout()) },
+	}
+	c.Flags().StringVar(&f.state, "state", "", "only in this `state`: noted, suppressed, trial")
+	c.Flags().StringVar(&f.reason, "reason", "", "only with this `reason`: user_unknown, spam_complaint, ...")
+	c.Flags().StringVar(&f.scope, "scope", "", "only with this `scope`: *, or the domain of a sender")
+	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
+	return c
+}
+
+// newCheck is the command check.
+func (f *command) newCheck() *cobra.Command {
+	c := &cobra.Command{
+		Use: "check ADDRESS", Short: "Say whether an address is suppressed, and why",
+		Args: cobra.ExactArgs(1),
+		Long: `Says whether an address is suppressed, why, for how long, and how that can be lifted. The exit
+status is 1 if it is suppressed, and 0 if not.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.check(c.Context(), args[0], c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&f.sender, "sender", "", "for mail of this `address` or domain only")
+	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
+	return c
+}
+
+// newAdd is the command add.
+func (f *command) newAdd() *cobra.Command {
+	c := &cobra.Command{
+		Use: "add ADDRESS...", Short: "Suppress addresses", Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.add(c.Context(), args, c.OutOrStdout())
+		},
+	}
+	f.entryFlags(c)
+	c.Flags().StringVar(&f.note, "note", "", "why, in a few `words`; senders read it")
+	return c
+}
+
+// entryFlags adds the flags of new entries.
+func (f *command) entryFlags(c *cobra.Command) {
+	c.Flags().StringVar(&f.forTime, "for", "", "for how `long`: 30d; without it, until it is removed")
+	c.Flags().StringVar(&f.scope, "scope", "", "only for mail of this sender `domain`")
+	c.Flags().StringVar(&f.reason, "reason", "", "`reason` of the entries: spam_complaint, manual, ...")
+}
+
+// newRemove is the command remove.
+func (f *command) newRemove() *cobra.Command {
+	c := &cobra.Command{
+		Use: "remove ADDRESS...", Short: "Take addresses off the list", Args: cobra.MinimumNArgs(1),
+		Long: `Takes addresses off the list: mail to them is tried again at once.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.remove(c.Context(), args, c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&f.scope, "scope", "", "only the entry with this `scope`")
+	return c
+}
+
+// newImport is the command import.
+func (f *command) newImport() *cobra.Command {
+	c := &cobra.Command{
+		Use: "import FILE", Short: "Add the entries of a list of another system", Args: cobra.ExactArgs(1),
+		Long: `Reads what Amazon SES, SendGrid, Mailgun and Postmark export as CSV, a list with an address a
+line, or what export writes; - is standard input. What is not valid is reported by its line, and the exit
+status is then 1. Where the list quotes what a server said, entries whose words are not about the address
+(a full mailbox, a blocked sender) are reported and not added, unless --all says so.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.imports(c.Context(), args[0], c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	f.entryFlags(c)
+	c.Flags().Lookup("for").Usage =
+		"for how `long`, unless the list says: 30d; default: the last of suppression.ttl"
+	c.Flags().BoolVar(&f.all, "all", false, "add entries too whose words are not about the address")
+	return c
+}
+
+// newExport is the command export.
+func (f *command) newExport() *cobra.Command {
+	return &cobra.Command{
+		Use: "export", Short: "Write the list as CSV, in the columns of Mailgun and some more",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.export(c.Context(), c.OutOrStdout()) },
+	}
+}
+
+// open finds the list. done is called when it is not needed any more.
+func (f *command) open(ctx context.Context) (l list, cfg *config.Config, done func() error, err error) {
+	if cfg, err = f.o.Load(); err != nil {
+		return nil, nil, nil, err
+	}
+	client := admin.NewClient(cfg.Admin.Socket)
+	if _, err = client.SuppressionState(ctx); !errors.Is(err, admin.ErrNotRunning) {
+		return client, cfg, func() error { return nil }, err
+	}
+	file, err := suppress.Open(app.SuppressOptions(func() *config.Config { return cfg },
+		slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := file.State().Fault; err != nil {
+		file.Close()
+		return nil, nil, nil, err
+	}
+	return offline{file}, cfg, file.Close, nil
+}
+
+// offline is a list that no relay has open.
+type offline struct{ file *suppress.List }
+
+// Suppressed implements list.
+func (o offline) Suppressed(ctx context.Context, f relay.SuppressionFilter,
+	each func(relay.Suppression) error) (err error) {
+	return errors.Join(o.file.List(ctx, f, func(s *relay.Suppression) bool {
+		err = each(*s)
+		return err == nil
+	}), err)
+}
+
+// Suppress implements list.
+func (o offline) Suppress(ctx context.Context,
+	entries []relay.Suppression) ([]relay.SuppressionResult, error) {
+	return o.file.Put(ctx, entries)
+}
+
+// Unsuppress implements list.
+func (o offline) Unsuppress(ctx context.Context, address, scope string) (int, error) {
+	return o.file.Remove(ctx, address, scope)
+}
+
+// SuppressionState implements list.
+func (o offline) SuppressionState(context.Context) (admin.SuppressionState, error) {
+	return admin.StateOf(o.file), nil
+}
+
+// with runs do with the list.
+func (f *command) with(ctx context.Context, do func(list, *config.Config) error) error {
+	l, cfg, done, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(l, cfg), done())
+}
+
+// say prints a line.
+func say(w io.Writer, format string, args ...any) error {
+	_, err := fmt.Fprintf(w, format+"\n", args...)
+	return err
+}
