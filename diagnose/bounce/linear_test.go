@@ -18,7 +18,8 @@ func TestReadingIsLinear(t *testing.T) {
 			if limit := once.memory*5/2 + 1<<20; twice.memory > limit {
 				t.Errorf("%d bytes were allocated, then %d", once.memory, twice.memory)
 			}
-			if twice.work > 40*2*n || twice.memory > 60*2*n+8<<20 {
+			// The race detector makes the engine's pool of working memory forget some of it.
+			if twice.work > 40*2*n || twice.memory > 80*2*n+8<<20 {
 				t.Errorf("%d bytes were walked over and %d allocated for %d", twice.work, twice.memory, 2*n)
 			}
 		})
