@@ -194,7 +194,7 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 		if r.suppressed, err = suppress.Open(r.suppressOptions()); err != nil {
 			return fmt.Errorf("suppression list: %w", err)
 		}
-		r.record = relay.Recorders{r.metrics, r.suppressed, r.deliveryLog}
+		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.deliveryLog}
 	}
 	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
 		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+

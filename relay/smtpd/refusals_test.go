@@ -145,8 +145,10 @@ func provocations(t *testing.T) map[string]provocation {
 		"too_slow": {lines: transactionOf("x"), change: limits(func(l *Limits) {
 			l.DataTimeout, l.DataGrace = 50*time.Millisecond, 10*time.Millisecond
 		})},
-		"spool_full":  {lines: transactionOf("."), change: failing(relay.ErrFull)},
-		"not_stored":  {lines: transactionOf("."), change: failing(errors.New("broken"))},
+		"spool_full": {lines: transactionOf("."), change: failing(relay.ErrFull)},
+		"not_stored": {lines: transactionOf("."), change: failing(errors.New("broken"))},
+		"suppressed": {lines: transactionOf("."), change: failing(&relay.SuppressedError{Address: "c@d.test",
+			Entry: &relay.Suppression{Reply: "550 5.1.1 no"}})},
 		"no_upstream": {lines: transactionOf("."), change: failing(relay.ErrNoRoute)},
 	}
 }

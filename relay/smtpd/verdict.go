@@ -1,13 +1,10 @@
 package smtpd
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/emersion/go-smtp"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
@@ -266,14 +263,4 @@ func wholeReply(code, enhanced string, lines []string) string {
 		b.WriteString(head + shorten(line, replyLineOctets-len(head)-len("\r\n")) + "\r\n")
 	}
 	return b.String()
-}
-
-// suppressedReply is the reply to mail that was not accepted because of the suppression list. A line of more
-// than 511 octets is cut by some clients, and only ASCII is shown by all.
-func suppressedReply(err error) error {
-	var s *relay.SuppressedError
-	errors.As(err, &s)
-	code, e := s.Code()
-	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{e.Class, e.Subject, e.Detail},
-		Message: clean.ASCII(s.Error(), 480)}
 }

@@ -76,7 +76,7 @@ func schema() object {
 	}
 	data["properties"].(object)["v"] = object{"const": record.Version}
 	data["properties"].(object)["event"] = object{"enum": kinds}
-	name := object{"type": "string", "pattern": `^(message|session|upstream|webhook)\.[a-z]+$`}
+	name := object{"type": "string", "pattern": `^(message|session|suppression|upstream|webhook)\.[a-z]+$`}
 	when := object{"type": "string", "format": "date-time"}
 	return object{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -187,6 +187,8 @@ func statesOf(kind relay.EventKind) []string {
 	switch kind {
 	case relay.EventLane:
 		return []string{"paused", "resumed", "slowed", "refused"}
+	case relay.EventSuppression:
+		return []string{"created", "renewed", "removed", "observed"}
 	case relay.EventWebhook:
 		return []string{"disabled", "enabled", "lost", "test"}
 	}

@@ -11,11 +11,14 @@ import (
 	"mailwhy/relay/record/webhook/eventlog"
 )
 
-// TypeOf is the type of an event as receivers see it. state is that of a lane or a webhook.
+// TypeOf is the type of an event as receivers see it. state is that of a lane, a webhook or a
+// change of the suppression list.
 func TypeOf(kind relay.EventKind, state string) string {
 	switch kind {
 	case relay.EventLane:
 		return "upstream." + state
+	case relay.EventSuppression:
+		return "suppression." + state
 	case relay.EventWebhook:
 		return "webhook." + state
 	case relay.EventRefused:

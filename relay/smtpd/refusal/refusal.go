@@ -9,6 +9,7 @@ package refusal
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"strings"
@@ -68,10 +69,22 @@ type Error struct {
 	ID      string
 	Args    []any  // of the row's Text; strings of a client are cleaned when they are written
 	Setting string // that decided, if it is another one than the row's, and its entry
+
+	code     int // in place of the row's; 0: the row's
+	enhanced string
 }
+
+// Sentence is an argument that is not only a word of the client's, and so may be longer.
+type Sentence string
 
 // New makes an Error.
 func New(id string, args ...any) *Error { return &Error{ID: id, Args: args} }
+
+// Coded gives the reply other codes than the row's: those of an upstream that said it first.
+func (e *Error) Coded(code int, enhanced string) *Error {
+	e.code, e.enhanced = code, enhanced
+	return e
+}
 
 // Error implements error.
 func (e *Error) Error() string { return "refused: " + e.ID }
@@ -95,17 +108,20 @@ func (t *Table) Reply(e *Error) (code int, enhanced, text string) {
 	r := t.of(e)
 	args := make([]any, len(e.Args))
 	for i, a := range e.Args {
-		if s, ok := a.(string); ok {
+		switch s := a.(type) {
+		case string:
 			a = clean.ASCII(s, maxArgument)
+		case Sentence:
+			a = clean.ASCII(string(s), maxLine)
 		}
 		args[i] = a
 	}
-	text = r.Text
+	text, code, enhanced = r.Text, cmp.Or(e.code, r.Code), cmp.Or(e.enhanced, r.Enhanced)
 	if len(args) > 0 {
 		text = fmt.Sprintf(text, args...)
 	}
-	room := maxLine - len("500 ") - len(r.Enhanced) - len(" \r\n")
-	return r.Code, r.Enhanced, text[:min(len(text), room)]
+	room := maxLine - len("500 ") - len(enhanced) - len(" \r\n")
+	return code, enhanced, text[:min(len(text), room)]
 }
 
 // maxArgument is how much of what a client sent is repeated.
