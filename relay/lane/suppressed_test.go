@@ -3,6 +3,7 @@ package lane
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -194,10 +195,10 @@ func TestNoAnswerIsNotWaitedFor(t *testing.T) {
 func TestPauseReturnsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := suppressing(newMemSuppressions())
-		down := true
+		var up atomic.Bool
 		b.upstream.delay = time.Second
 		b.upstream.fault = func() *relay.Attempt {
-			if !down {
+			if up.Load() {
 				return nil
 			}
 			time.Sleep(time.Second)
@@ -215,7 +216,7 @@ func TestPauseReturnsWhatWaits(t *testing.T) {
 		if leased != 0 {
 			t.Errorf("%d messages are leased while the lane is paused", leased)
 		}
-		down = false
+		up.Store(true)
 		time.Sleep(10 * time.Minute)
 		stop()
 		if n := b.log.count(relay.EventRelayed); n != 400 {

@@ -82,7 +82,7 @@ const harmless = `
 // it comes and wherever, nor for a certain one where it is temporary or about something else.
 func TestHarmless(t *testing.T) {
 	w := newWorld(t)
-	w.set.Breaker.Share = 2
+	w.alter(func(s *Settings) { s.Breaker.Share = 2 })
 	stages := []diagnose.Stage{diagnose.StageMail, diagnose.StageRcpt, diagnose.StageData,
 		diagnose.StageEndOfData, diagnose.StageRemote}
 	n := 0
@@ -127,7 +127,7 @@ func TestHarmless(t *testing.T) {
 // TestCertain: replies that say for certain that nobody is there.
 func TestCertain(t *testing.T) {
 	w := newWorld(t)
-	w.set.Breaker.Share = 2
+	w.alter(func(s *Settings) { s.Breaker.Share = 2 })
 	for i, reply := range []string{
 		"550 5.1.1 <jane@x.test>: Recipient address rejected: User unknown in local recipient table",
 		"550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n" +
@@ -257,7 +257,7 @@ func TestBreaker(t *testing.T) {
 	})
 	t.Run("of very many a part is counted", func(t *testing.T) {
 		w := newWorld(t)
-		w.set.Most, w.set.Mode = 1e6, Observe
+		w.alter(func(s *Settings) { s.Most, s.Mode = 1e6, Observe })
 		taken(w, "sick", 3*sampleMost)
 		fails(w, "sick", 0, sampleMost)
 		if _, open := w.list.State().Tripped["sick"]; open {

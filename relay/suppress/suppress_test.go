@@ -73,7 +73,7 @@ func (w *world) open() {
 	w.t.Helper()
 	var err error
 	w.list, err = Open(Options{
-		Path: w.path, Settings: func() Settings { return w.set }, FoldCase: w.fold,
+		Path: w.path, Settings: w.settings, FoldCase: w.fold,
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)), Now: w.clock,
 		Record: func(e relay.Event) { w.mu.Lock(); w.events = append(w.events, e); w.mu.Unlock() },
 		Counted: func(m Mode, c Counted) {
@@ -94,6 +94,12 @@ func (w *world) reopen() {
 	}
 	w.open()
 }
+
+// settings are those of now.
+func (w *world) settings() Settings { w.mu.Lock(); defer w.mu.Unlock(); return w.set }
+
+// alter changes them.
+func (w *world) alter(do func(*Settings)) { w.mu.Lock(); defer w.mu.Unlock(); do(&w.set) }
 
 func (w *world) clock() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now }
 
@@ -195,6 +201,10 @@ func TestHistory(t *testing.T) {
 	sent := func(w *world) { w.does(relay.EventRelayed, to, accepted) }
 	arrived := func(w *world) { w.tells(relay.EventDelivered, to, "", relay.TrustProven) }
 	after := func(d time.Duration) step { return func(w *world) { w.wait(d) } }
+	mode := func(m Mode) step {
+		return func(w *world) { w.alter(func(s *Settings) { s.Mode = m }) }
+	}
+	complaintsEnd := func(w *world) { w.alter(func(s *Settings) { s.ComplaintTTL = 3 * day }) }
 	for _, c := range []struct {
 		name  string
 		steps []step
@@ -240,16 +250,16 @@ func TestHistory(t *testing.T) {
 		{"a complaint, then relayed", []step{complaint, sent, arrived}, "suppressed 0", "created"},
 		{"a complaint of one who is gone", []step{fail(unknown), complaint}, "suppressed 0",
 			"created created"},
-		{"a complaint that is to end", []step{func(w *world) { w.set.ComplaintTTL = 3 * day }, complaint},
+		{"a complaint that is to end", []step{complaintsEnd, complaint},
 			"suppressed 3", "created"},
 		{"a likely report", []step{func(w *world) {
 			w.tells(relay.EventBounced, to, unknown, relay.TrustLikely)
 			w.tells(relay.EventComplained, to, "", relay.TrustWeak)
 		}}, "single", ""},
-		{"off", []step{func(w *world) { w.set.Mode = Off }, fail(unknown), complaint,
-			func(w *world) { w.set.Mode = Enforce }}, "single", ""},
-		{"observed, then enforced", []step{func(w *world) { w.set.Mode = Observe }, fail(unknown),
-			func(w *world) { w.set.Mode = Enforce }}, "suppressed 7", "created"},
+		{"off", []step{mode(Off), fail(unknown), complaint,
+			mode(Enforce)}, "single", ""},
+		{"observed, then enforced", []step{mode(Observe), fail(unknown),
+			mode(Enforce)}, "suppressed 7", "created"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -358,7 +368,7 @@ func TestKeys(t *testing.T) {
 func TestScope(t *testing.T) {
 	for _, perSender := range []bool{false, true} {
 		w := newWorld(t)
-		w.set.PerSender = perSender
+		w.alter(func(s *Settings) { s.PerSender = perSender })
 		w.does(relay.EventFailed, "a@dead.example", unknown)
 		for sender, want := range map[string]bool{
 			"app@shop.example": true, "other@SHOP.example": true, "app@other.example": !perSender, "": false,
@@ -374,7 +384,7 @@ func TestScope(t *testing.T) {
 // would have been suppressed in error.
 func TestObserve(t *testing.T) {
 	w := newWorld(t)
-	w.set.Mode = Observe
+	w.alter(func(s *Settings) { s.Mode = Observe })
 	w.does(relay.EventFailed, "a@dead.example", unknown)
 	w.does(relay.EventFailed, "a@dead.example", unknown)
 	w.does(relay.EventRelayed, "a@dead.example", accepted)
@@ -452,7 +462,7 @@ func TestDamage(t *testing.T) {
 				w.list.Record(w.event(relay.EventFailed, fmt.Sprintf("a%d@dead.example", i), unknown,
 					diagnose.StageRcpt))
 			}
-			w.set.Breaker.Share = 2
+			w.alter(func(s *Settings) { s.Breaker.Share = 2 })
 			w.flush()
 			if err := w.list.Close(); err != nil {
 				t.Fatal(err)
@@ -500,7 +510,7 @@ func TestInUse(t *testing.T) {
 // TestBound: a list that is too long loses what matters least first.
 func TestBound(t *testing.T) {
 	w := newWorld(t)
-	w.set.Breaker.Share = 2
+	w.alter(func(s *Settings) { s.Breaker.Share = 2 })
 	w.does(relay.EventFailed, "old@dead.example", unknown)
 	w.wait(8 * day)
 	w.does(relay.EventFailed, "noted@dead.example", inactive)
@@ -513,7 +523,7 @@ func TestBound(t *testing.T) {
 		most int
 		gone string
 	}{{13, ""}, {12, "noted"}, {11, "old"}, {10, "a0"}, {8, "a1 a2"}, {1, "a3 a4 a5 a6 a7 a8 a9"}} {
-		w.set.Most = c.most
+		w.alter(func(s *Settings) { s.Most = c.most })
 		if err := w.list.w.write(t.Context(), (*tx).tidy); err != nil {
 			t.Fatal(err)
 		}
