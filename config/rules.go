@@ -127,7 +127,7 @@ type Policy struct {
 	Clients    []string `toml:"clients"`                        // names of client networks or users
 	Attempts   int      `toml:"attempts" min:"0" max:"1000000"` // it fits from this attempt on
 
-	Action   string         `toml:"action" oneof:"retry fail hold route slow pause"`
+	Action   string         `toml:"action" oneof:"retry fail hold route slow pause suppress"`
 	Schedule value.Schedule `toml:"schedule"` // of retry
 	For      time.Duration  `toml:"for" min:"0s" max:"365d"`
 	Rate     value.Rate     `toml:"rate"`     // of slow
@@ -167,6 +167,10 @@ func (c *Config) validatePolicies(report reportFunc) {
 			c.knowUpstream(path+".upstream", p.Upstream, report)
 		}
 		p.validateAction(path, report)
+		if p.Action == "suppress" && c.Suppression.Mode == "off" {
+			report(path+".action", `is "suppress", but suppression.mode is "off"`,
+				`set suppression.mode = "enforce", or "observe" to see what it would do`)
+		}
 	}
 }
 
@@ -188,7 +192,7 @@ func (p *Policy) validateAction(path string, report reportFunc) {
 		example string
 	}{
 		{"schedule", len(p.Schedule) > 0, []string{"retry"}, `"5m, 30m, 2h*4"`},
-		{"for", p.For > 0, []string{"slow", "pause"}, `"30m"`},
+		{"for", p.For > 0, []string{"slow", "pause", "suppress"}, `"30m"`},
 		{"rate", p.Rate.Messages > 0, []string{"slow"}, `"10/m"`},
 		{"upstream", p.Upstream != "", []string{"route"}, "the name of an upstream"},
 	} {
@@ -201,7 +205,7 @@ func (p *Policy) validateAction(path string, report reportFunc) {
 				"it goes with action = "+strings.Join(k.actions, " or "))
 		}
 	}
-	if p.For > 0 && (p.For < policyForMin || p.For > policyForMax) {
+	if p.Action != "suppress" && p.For > 0 && (p.For < policyForMin || p.For > policyForMax) {
 		report(path+".for", fmt.Sprintf("is %s", value.FormatDuration(p.For)), "write 1s to 7d")
 	}
 }

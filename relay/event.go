@@ -80,6 +80,7 @@ type Event struct {
 	Owed        bool      // webhooks get it from the outbox (TopicWebhook), not from a Recorder
 	// Suppression is the entry that the event is about, or for which the recipient was not tried.
 	Suppression *Suppression
+	SuppressFor time.Duration // a policy orders that no more mail goes to the recipient for so long
 }
 
 // Feedback is what an event rests on that became known after the upstream's 250. The reply of the recipient's

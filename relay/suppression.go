@@ -44,6 +44,7 @@ const (
 	SuppressedInSession  = "session"  // the upstream refused it
 	SuppressedByOperator = "operator" // added by hand
 	SuppressedByImport   = "import"   // from a list of another system
+	SuppressedByPolicy   = "policy"   // the operator ordered it for refusals like the one it met
 )
 
 // Suppression is an entry of the list: an address that failed, and why.

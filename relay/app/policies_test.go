@@ -140,3 +140,23 @@ func TestWrongPolicies(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicySuppresses: the address of a refusal that a policy names gets no more mail.
+func TestPolicySuppresses(t *testing.T) {
+	l := openTwoLanes(t, smtptest.Options{})
+	l.reroute(func(cfg *config.Config) {
+		cfg.Suppression.Mode = "enforce"
+		cfg.Policy = []config.Policy{{Name: "full", Recipients: []string{"@second.test"}, Action: "suppress",
+			For: time.Hour}}
+	})
+	l.send("552-5.2.2@second.test")
+	l.logLine(`"event":"failed"`, `"to":"552-5.2.2@second.test"`, `"policy":"full"`)
+	l.logLine(`"event":"suppression"`, `"to":"552-5.2.2@second.test"`, `"state":"created"`)
+	v := l.visit(0, "")
+	v.say("", "220")
+	v.say("EHLO client.test", "250")
+	v.say("MAIL FROM:<app@client.test>", "250")
+	v.say("RCPT TO:<552-5.2.2@second.test>", "250")
+	v.say("DATA", "354")
+	v.say("Subject: x\r\n\r\nx\r\n.", "552 5.2.2 <552-5.2.2@second.test> is suppressed since ")
+}

@@ -76,7 +76,7 @@ func mayBeTaken(m *relay.Message, attempts []relay.Attempt) bool {
 		})
 }
 
-// follow notes what a ruling orders beyond its recipient.
+// follow notes what a ruling orders beyond its recipient, whose event is the last one.
 func (o *outcome) follow(by *Ruling, why refusal) {
 	if by == nil {
 		return
@@ -86,6 +86,8 @@ func (o *outcome) follow(by *Ruling, why refusal) {
 		o.signal.rulings = append(o.signal.rulings, ruling{by, why})
 	case ActionRoute:
 		o.to = by
+	case ActionSuppress:
+		o.events[len(o.events)-1].SuppressFor = by.For
 	}
 }
 

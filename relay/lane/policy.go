@@ -51,6 +51,8 @@ const (
 	ActionRoute Action = "route" // through another upstream
 	ActionSlow  Action = "slow"  // the reply decides; the lane sends less for a while
 	ActionPause Action = "pause" // the message waits; the lane pauses for a while
+
+	ActionSuppress Action = "suppress" // the reply decides; no more mail to the address for a while
 )
 
 // Ruling is what the operator ordered for a refusal: see Options.Ruling. It is never changed.
@@ -58,7 +60,7 @@ type Ruling struct {
 	Policy   string // its name
 	Action   Action
 	Schedule []time.Duration // of ActionRetry: delay after the first, second ... attempt
-	For      time.Duration   // of ActionSlow and ActionPause
+	For      time.Duration   // of ActionSlow, ActionPause and ActionSuppress
 	Rate     Rate            // of ActionSlow: most messages
 	Upstream string          // of ActionRoute
 }

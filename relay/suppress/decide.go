@@ -56,6 +56,8 @@ func decide(cur *relay.Suppression, f *finding, set *Settings) (next *relay.Supp
 		return fail(cur, f, set)
 	case complained:
 		return complain(cur, f, set)
+	case ordered:
+		return order(cur, f)
 	case relayed, delivered:
 		return succeed(cur, f)
 	}
@@ -124,14 +126,30 @@ func complain(cur *relay.Suppression, f *finding, set *Settings) (*relay.Suppres
 	return &next, created
 }
 
+// order suppresses an address for as long as a policy has it. It shortens nothing.
+func order(cur *relay.Suppression, f *finding) (*relay.Suppression, change) {
+	next := f.entry
+	next.State, next.Step, next.Expires = relay.SuppressionActive, 1, f.time.Add(f.lasts)
+	switch {
+	case cur == nil:
+		return &next, created
+	case !cur.Suppresses(f.time):
+		next.Hits = cur.Hits + 1
+		return &next, created
+	case cur.Expires.IsZero(), cur.Expires.After(next.Expires):
+		return cur, unchanged
+	}
+	next.Hits, next.FirstSeen = cur.Hits+1, cur.FirstSeen
+	return &next, noted
+}
+
 // succeed ends an entry that rests on a failure which the success disproves. A message that was relayed
 // disproves only what the upstream itself said in the session: of the rest it may yet send a bounce.
 func succeed(cur *relay.Suppression, f *finding) (*relay.Suppression, change) {
 	if cur == nil {
 		return nil, unchanged
 	}
-	stays := cur.Reason == diagnose.ReasonSpamComplaint || cur.Source == relay.SuppressedByOperator ||
-		cur.Source == relay.SuppressedByImport
+	stays := cur.Reason == diagnose.ReasonSpamComplaint || byPeople(cur.Source)
 	switch {
 	case stays && cur.Suppresses(f.time):
 		return cur, unchanged
@@ -148,4 +166,10 @@ func succeed(cur *relay.Suppression, f *finding) (*relay.Suppression, change) {
 // forgotten reports whether an entry has served its time and nothing came of it.
 func forgotten(s *relay.Suppression, now time.Time) bool {
 	return !s.Expires.IsZero() && !now.Before(s.Expires) && s.State != relay.SuppressionActive
+}
+
+// byPeople reports whether an entry of a source is the operator's decision, which no success disproves.
+func byPeople(source string) bool {
+	return source == relay.SuppressedByOperator || source == relay.SuppressedByImport ||
+		source == relay.SuppressedByPolicy
 }

@@ -16,12 +16,14 @@ const (
 	complained             // its owner calls a message spam
 	relayed                // the upstream took a message
 	delivered              // the recipient's server took one, as a provider told
+	ordered                // a policy orders that it is suppressed
 )
 
 // finding is what an event says about an address.
 type finding struct {
 	kind     kind
-	certain  bool // of a failure: once is enough
+	certain  bool          // of a failure: once is enough
+	lasts    time.Duration // of an order
 	time     time.Time
 	scope    string
 	address  string // normal
@@ -65,13 +67,16 @@ func (l *List) find(e *relay.Event) (f finding, ok bool) {
 	if e.Feedback != nil && e.Feedback.Trust != relay.TrustProven || e.To == "" {
 		return f, false
 	}
+	if e.SuppressFor > 0 {
+		f.kind, f.lasts = ordered, e.SuppressFor
+	}
 	f.address = Normal(e.To)
 	if l.o.Settings().PerSender {
 		if f.scope = scopeOf(e.From); f.scope == "" {
 			return f, false // the null sender has no domain
 		}
 	}
-	if f.kind == failed || f.kind == complained {
+	if f.kind == failed || f.kind == complained || f.kind == ordered {
 		f.entry = entryOf(e, &f)
 	}
 	return f, true
@@ -111,17 +116,20 @@ func entryOf(e *relay.Event, f *finding) relay.Suppression {
 	}
 	if d := e.Diagnosis; d != nil {
 		s.Rule, s.Confidence = d.Rule, d.Confidence
-		if f.kind == failed {
+		if f.kind != complained {
 			s.Reason = d.Reason
 		}
 	}
-	if a := e.Tried; a != nil && f.kind == failed {
+	if a := e.Tried; a != nil && f.kind != complained {
 		if s.Reply = a.Reply.Raw; s.Reply == "" {
 			s.Reply = a.NetErr.Text
 		}
 		s.Reply = s.Reply[:min(len(s.Reply), replyMost)]
 	}
-	if e.Feedback != nil {
+	switch {
+	case f.kind == ordered:
+		s.Source, s.Note = relay.SuppressedByPolicy, "policy "+e.Policy
+	case e.Feedback != nil:
 		s.Source = e.Feedback.Source
 	}
 	return s

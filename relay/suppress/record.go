@@ -32,7 +32,7 @@ func (l *List) Record(e relay.Event) {
 		return
 	case (f.kind == relayed || f.kind == delivered) && !listed:
 		return
-	case f.kind == failed && f.certain, f.kind == complained:
+	case f.kind == failed && f.certain, f.kind == complained, f.kind == ordered:
 		l.expect(h, &f, &set)
 	}
 	l.w.learn(&f)

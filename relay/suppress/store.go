@@ -70,8 +70,9 @@ func (t *tx) remove(now time.Time, told bool, where string, args ...driver.Value
 // suppressed before or rest on more than its word.
 func (t *tx) takeBack(upstream string, since time.Time) error {
 	_, err := t.remove(t.l.o.Now(), true,
-		"upstream=? AND first>=? AND step<=1 AND reason<>'spam_complaint' AND source NOT IN (?, ?)",
-		upstream, nanos(since), relay.SuppressedByOperator, relay.SuppressedByImport)
+		"upstream=? AND first>=? AND step<=1 AND reason<>'spam_complaint' AND source NOT IN (?, ?, ?)",
+		upstream, nanos(since), relay.SuppressedByOperator, relay.SuppressedByImport,
+		relay.SuppressedByPolicy)
 	return err
 }
 

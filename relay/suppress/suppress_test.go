@@ -197,6 +197,14 @@ func TestHistory(t *testing.T) {
 	bounce := func(reply string) step {
 		return func(w *world) { w.tells(relay.EventBounced, to, reply, relay.TrustProven) }
 	}
+	order := func(d time.Duration) step {
+		return func(w *world) {
+			e := w.event(relay.EventFailed, to, full, diagnose.StageRcpt)
+			e.Policy, e.SuppressFor = "full", d
+			w.list.Record(e)
+			w.flush()
+		}
+	}
 	complaint := func(w *world) { w.tells(relay.EventComplained, to, "", relay.TrustProven) }
 	sent := func(w *world) { w.does(relay.EventRelayed, to, accepted) }
 	arrived := func(w *world) { w.tells(relay.EventDelivered, to, "", relay.TrustProven) }
@@ -246,6 +254,10 @@ func TestHistory(t *testing.T) {
 			"created created"},
 		{"told later, then delivered", []step{bounce(unknown), after(7 * day), sent, arrived}, "",
 			"created removed"},
+		{"by a policy", []step{order(3 * day)}, "suppressed 3", "created"},
+		{"by a policy, then relayed", []step{order(3 * day), sent}, "suppressed 3", "created"},
+		{"by a policy, longer than before", []step{fail(unknown), order(20 * day)}, "suppressed 20", "created"},
+		{"by a policy, shorter than before", []step{fail(unknown), order(day)}, "suppressed 7", "created"},
 		{"a complaint", []step{complaint}, "suppressed 0", "created"},
 		{"a complaint, then relayed", []step{complaint, sent, arrived}, "suppressed 0", "created"},
 		{"a complaint of one who is gone", []step{fail(unknown), complaint}, "suppressed 0",

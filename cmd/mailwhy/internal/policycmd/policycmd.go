@@ -101,6 +101,8 @@ func newAnswer(a *app.PolicyAnswer) answer {
 		out.Note = "it has no say here, so the reply decides"
 	case out.Action == lane.ActionRoute:
 		out.Note = "the message moves to upstream " + a.Ruling.Upstream
+	case out.Action == lane.ActionSuppress:
+		out.Note = "the address gets no more mail for " + value.FormatDuration(a.Ruling.For)
 	case out.Action == lane.ActionPause:
 		out.Note = "the upstream pauses for " + value.FormatDuration(a.Ruling.For)
 	case out.Action == lane.ActionSlow:
