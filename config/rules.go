@@ -127,11 +127,12 @@ type Policy struct {
 	Clients    []string `toml:"clients"`                        // names of client networks or users
 	Attempts   int      `toml:"attempts" min:"0" max:"1000000"` // it fits from this attempt on
 
-	Action   string         `toml:"action" oneof:"retry fail hold route slow pause suppress"`
+	Action   string         `toml:"action" oneof:"retry fail hold route slow pause suppress notify"`
 	Schedule value.Schedule `toml:"schedule"` // of retry
 	For      time.Duration  `toml:"for" min:"0s" max:"365d"`
 	Rate     value.Rate     `toml:"rate"`     // of slow
 	Upstream string         `toml:"upstream"` // of route
+	Notify   string         `toml:"notify"`   // address of an operator who gets a report, with any action
 }
 
 // The bounds of the time for which a policy slows or pauses a lane.
@@ -195,15 +196,19 @@ func (p *Policy) validateAction(path string, report reportFunc) {
 		{"for", p.For > 0, []string{"slow", "pause", "suppress"}, `"30m"`},
 		{"rate", p.Rate.Messages > 0, []string{"slow"}, `"10/m"`},
 		{"upstream", p.Upstream != "", []string{"route"}, "the name of an upstream"},
+		{"notify", p.Notify != "", []string{"notify"}, "the address of an operator"},
 	} {
 		switch needs := slices.Contains(k.actions, p.Action); {
 		case needs && !k.set:
 			report(path+"."+k.key, fmt.Sprintf("is not set, but action %q needs it", p.Action),
 				"write "+k.example)
-		case !needs && k.set:
+		case !needs && k.set && k.key != "notify":
 			report(path+"."+k.key, fmt.Sprintf("has no effect with action %q", p.Action),
 				"it goes with action = "+strings.Join(k.actions, " or "))
 		}
+	}
+	if p.Notify != "" && !validAddress(p.Notify) {
+		report(path+".notify", fmt.Sprintf("%q is not an address", p.Notify), `write "ops@example.com"`)
 	}
 	if p.Action != "suppress" && p.For > 0 && (p.For < policyForMin || p.For > policyForMax) {
 		report(path+".for", fmt.Sprintf("is %s", value.FormatDuration(p.For)), "write 1s to 7d")

@@ -15,10 +15,12 @@ const (
 	NoticeFailed  NoticeKind = "failed"  // failed or expired
 	NoticeDelayed NoticeKind = "delayed" // still being tried
 	NoticeRelayed NoticeKind = "relayed" // NOTIFY=SUCCESS, and the upstream has no DSN extension
+
+	NoticeOperator NoticeKind = "operator" // a policy tells the operator of a refusal
 )
 
-// Notice is a report that the sender is owed for one recipient: an entry of the outbox with TopicReport. Its
-// key is made of its kind and its recipient.
+// Notice is a report that the sender, or by a policy the operator, is owed for one recipient: an entry of the
+// outbox with TopicReport. Its key is made of its kind and its recipient.
 type Notice struct {
 	Message   string // queue id
 	Recipient int    // index
@@ -26,6 +28,7 @@ type Notice struct {
 	Due       time.Time // not before: those of a message are collected for a while
 	Digest    bool      // postponed by storm control, for a digest
 	Claim     Token     // see Entry
+	To        string    // of NoticeOperator: the address that it goes to
 }
 
 // digestPayload is the payload of a notice that waits for a digest; others have none.
@@ -37,8 +40,11 @@ func (n Notice) Entry() Entry {
 		Message: n.Message, Topic: TopicReport, Key: string(n.Kind) + "/" + strconv.Itoa(n.Recipient),
 		Due: n.Due, Claim: n.Claim,
 	}
-	if n.Digest {
+	switch {
+	case n.Digest:
 		e.Payload = []byte(digestPayload)
+	case n.Kind == NoticeOperator:
+		e.Payload = []byte(n.To)
 	}
 	return e
 }
@@ -50,10 +56,15 @@ func NoticeOf(e Entry) (Notice, error) {
 	if err != nil || recipient < 0 {
 		return Notice{}, fmt.Errorf("not a valid key of a notice: %q", e.Key)
 	}
-	return Notice{
-		Message: e.Message, Recipient: recipient, Kind: NoticeKind(kind), Due: e.Due,
-		Digest: string(e.Payload) == digestPayload, Claim: e.Claim,
-	}, nil
+	n := Notice{
+		Message: e.Message, Recipient: recipient, Kind: NoticeKind(kind), Due: e.Due, Claim: e.Claim,
+	}
+	if n.Kind == NoticeOperator {
+		n.To = string(e.Payload)
+	} else {
+		n.Digest = string(e.Payload) == digestPayload
+	}
+	return n, nil
 }
 
 // NoticeEntries are the entries of notices.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,4 +160,30 @@ func TestPolicySuppresses(t *testing.T) {
 	v.say("RCPT TO:<552-5.2.2@second.test>", "250")
 	v.say("DATA", "354")
 	v.say("Subject: x\r\n\r\nx\r\n.", "552 5.2.2 <552-5.2.2@second.test> is suppressed since ")
+}
+
+// TestPolicyNotifies: the operator gets one report for each message, of those that fail and of those that
+// wait, and the sender its own.
+func TestPolicyNotifies(t *testing.T) {
+	l := openTwoLanes(t, smtptest.Options{})
+	l.reroute(func(cfg *config.Config) {
+		cfg.Policy = []config.Policy{{Name: "tell", Upstreams: []string{"second"}, Action: "notify",
+			Notify: "ops@second.test"}}
+	})
+	l.send("450-4.2.1@second.test")
+	arrives(t, l.second, 1)
+	l.send("550-5.1.1@second.test")
+	arrives(t, l.second, 3)
+	var to []string
+	for _, m := range l.second.Messages() {
+		if m.From != "" || len(m.To) != 1 {
+			t.Errorf("a report from %q to %v", m.From, m.To)
+		}
+		to = append(to, m.To[0].Address)
+	}
+	slices.Sort(to)
+	if want := []string{"app@client.test", "ops@second.test", "ops@second.test"}; !slices.Equal(to, want) {
+		t.Errorf("reports to %v, want %v", to, want)
+	}
+	l.logLine(`"event":"dsn"`, `"to":"450-4.2.1@second.test"`, `"dsn_kind":"operator"`)
 }

@@ -97,6 +97,7 @@ func policyRule(cfg *config.Config, p *config.Policy) policy.Rule {
 		Ruling: lane.Ruling{
 			Policy: p.Name, Action: lane.Action(p.Action), Schedule: p.Schedule, For: p.For,
 			Rate: lane.Rate{Messages: p.Rate.Messages, Per: p.Rate.Per}, Upstream: p.Upstream,
+			Notify: p.Notify,
 		},
 	}
 	for _, name := range p.Categories {

@@ -26,6 +26,7 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 	o := &outcome{signal: signal{leased: lm}}
 	o.settlement.Recipients = append([]relay.Recipient(nil), m.Recipients...)
 	o.events = make([]relay.Event, 0, len(attempts))
+	var notices []relay.Notice
 	for i := range attempts {
 		r := &o.settlement.Recipients[lm.tx.Recipients[i]]
 		a := &attempts[i]
@@ -43,10 +44,14 @@ func (l *Lane) outcome(lm *leased, attempts []relay.Attempt) *outcome {
 		apply(r, &dec, a, d, now)
 		o.events = append(o.events, relay.AttemptEvent(m, r, now))
 		o.follow(dec.By, refusal{a, d})
+		if dec.By != nil && dec.By.Notify != "" {
+			notices = append(notices, relay.Notice{Message: m.ID, Recipient: lm.tx.Recipients[i],
+				Kind: relay.NoticeOperator, Due: now.Add(p.Collect), To: dec.By.Notify})
+		}
 	}
 	l.suppressIn(o, lm, now)
 	o.move(m, now)
-	o.settlement.Owed = owed(&p, m, o.settlement.Recipients, now)
+	o.settlement.Owed = append(owed(&p, m, o.settlement.Recipients, now), relay.NoticeEntries(notices)...)
 	if !lm.offer { // else there may be no settlement in the spool that would keep the entries
 		o.settlement.Owed = append(o.settlement.Owed, l.owe(o.events)...)
 	}

@@ -53,6 +53,7 @@ const (
 	ActionPause Action = "pause" // the message waits; the lane pauses for a while
 
 	ActionSuppress Action = "suppress" // the reply decides; no more mail to the address for a while
+	ActionNotify   Action = "notify"   // the reply decides
 )
 
 // Ruling is what the operator ordered for a refusal: see Options.Ruling. It is never changed.
@@ -63,6 +64,7 @@ type Ruling struct {
 	For      time.Duration   // of ActionSlow, ActionPause and ActionSuppress
 	Rate     Rate            // of ActionSlow: most messages
 	Upstream string          // of ActionRoute
+	Notify   string          // address of an operator who is told, by a report; "" tells nobody
 }
 
 // ruled is the decision of a ruling, if it decides: then the reply does not. A ruling has no say about mail

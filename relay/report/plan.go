@@ -60,6 +60,7 @@ func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy,
 	digests map[stormKey]*job) {
 	m := c.Message
 	byKind := map[relay.NoticeKind][]relay.Notice{}
+	operators := map[operatorReport][]relay.Notice{}
 	for _, e := range c.Entries {
 		n, err := relay.NoticeOf(e)
 		switch {
@@ -68,6 +69,9 @@ func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy,
 			p.withdrawn = append(p.withdrawn, e)
 		case !stillOwed(m, n):
 			p.withdrawn = append(p.withdrawn, e)
+		case n.Kind == relay.NoticeOperator:
+			key := operatorReport{n.To, m.Recipients[n.Recipient].State.Final()}
+			operators[key] = append(operators[key], n)
 		case n.Digest && n.Due.After(now):
 			p.note(n.Due) // it was read along with other notices of its message
 		case n.Digest:
@@ -88,6 +92,15 @@ func (r *Reporter) planMessage(p *noticePlan, now time.Time, policy StormPolicy,
 	for _, kind := range []relay.NoticeKind{relay.NoticeFailed, relay.NoticeDelayed, relay.NoticeRelayed} {
 		p.addReports(kind, m, byKind[kind])
 	}
+	for _, ns := range operators {
+		p.addReports(relay.NoticeOperator, m, ns)
+	}
+}
+
+// operatorReport is what the recipients of a report to an operator have in common.
+type operatorReport struct {
+	to    string
+	final bool
 }
 
 // addReports plans the DSNs of one kind about one message. One is enough but for very many recipients.
@@ -161,7 +174,13 @@ func digestFailure(m *relay.Message, rc *relay.Recipient) relay.DigestFailure {
 // stillOwed reports whether n is still true: since it was recorded the recipient may have been settled, or
 // put back into the queue by the operator.
 func stillOwed(m *relay.Message, n relay.Notice) bool {
-	if m.Envelope.From == "" || m.Report || n.Recipient < 0 || n.Recipient >= len(m.Recipients) {
+	if m.Report || n.Recipient < 0 || n.Recipient >= len(m.Recipients) {
+		return false
+	}
+	if n.Kind == relay.NoticeOperator {
+		return true // it happened, whatever became of the recipient since
+	}
+	if m.Envelope.From == "" {
 		return false
 	}
 	state := m.Recipients[n.Recipient].State

@@ -13,6 +13,9 @@ import (
 // write makes one report: it composes and stores it, consumes its notices, and records that.
 func (r *Reporter) write(ctx context.Context, j *job) error {
 	dest := r.o.Destination(j.message)
+	if j.kind == relay.NoticeOperator {
+		dest = Destination{Lane: dest.Lane, Operator: j.notices[0].To, SkipSenders: true}
+	}
 	if dest.Off {
 		return r.consume(ctx, j, nil, nil)
 	}
@@ -71,7 +74,7 @@ func (r *Reporter) compose(j *job, dest Destination, to string) (*relay.Draft, e
 	return r.o.Composer.Compose(&relay.Report{
 		ID:         j.id(),
 		Time:       r.o.Now(),
-		Kind:       j.kind,
+		Kind:       j.composed(),
 		To:         to,
 		Message:    j.message,
 		Recipients: recipients,
@@ -79,6 +82,18 @@ func (r *Reporter) compose(j *job, dest Destination, to string) (*relay.Draft, e
 		EightBit:   dest.Maildir != "" || r.o.EightBit(dest.lane(j.message)),
 		Open:       open,
 	})
+}
+
+// composed is the kind by which the report is written. One for the operator is what the sender gets, or would
+// get.
+func (j *job) composed() relay.NoticeKind {
+	switch {
+	case j.kind != relay.NoticeOperator:
+		return j.kind
+	case j.message.Recipients[j.notices[0].Recipient].State.Final():
+		return relay.NoticeFailed
+	}
+	return relay.NoticeDelayed
 }
 
 // id is the queue id of the report. It is the same for the same notices, so that a repetition stores nothing
