@@ -317,7 +317,7 @@ func TestRepliesAreShort(t *testing.T) {
 			case "%s":
 				args = append(args, long)
 			case "%d":
-				args = append(args, 1<<62)
+				args = append(args, int64(1)<<62)
 			}
 		}
 		line := table.Line(refusal.New(r.ID, args...))
