@@ -18,8 +18,8 @@ import (
 func split(content string) (fields []string, rest string) {
 	isField := regexp.MustCompile(`^[!-9;-~]+[ \t]*:`)
 	for rest = content; rest != ""; {
-		line, after, _ := strings.Cut(rest, "\r\n")
-		line = rest[:len(rest)-len(after)]
+		_, after, _ := strings.Cut(rest, "\r\n")
+		line := rest[:len(rest)-len(after)]
 		switch {
 		case len(fields) > 0 && (line[0] == ' ' || line[0] == '\t'):
 			fields[len(fields)-1] += line

@@ -163,11 +163,6 @@ func succeed(cur *relay.Suppression, f *finding) (*relay.Suppression, change) {
 	return cur, unchanged
 }
 
-// forgotten reports whether an entry has served its time and nothing came of it.
-func forgotten(s *relay.Suppression, now time.Time) bool {
-	return !s.Expires.IsZero() && !now.Before(s.Expires) && s.State != relay.SuppressionActive
-}
-
 // byPeople reports whether an entry of a source is the operator's decision, which no success disproves.
 func byPeople(source string) bool {
 	return source == relay.SuppressedByOperator || source == relay.SuppressedByImport ||
