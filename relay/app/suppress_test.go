@@ -69,7 +69,10 @@ func (s *refusal) reply(header string, to ...string) string {
 }
 
 // client is the operator's.
-func (s *refusal) client() *admin.Client { return admin.NewClient(s.load().Admin.Socket) }
+func (s *refusal) client() *admin.Client {
+	<-s.app.Ready()
+	return admin.NewClient(s.load().Admin.Socket)
+}
 
 // page are the metrics.
 func (s *refusal) page() string {

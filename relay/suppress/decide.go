@@ -39,7 +39,7 @@ func (s *Settings) ttl(n int) time.Duration { return s.TTL[min(max(n, 1), len(s.
 // change is what a finding does to an entry.
 type change string
 
-// The changes. All but the last two are told in an event.
+// The changes. The first three are told in an event.
 const (
 	created   change = "created"
 	renewed   change = "renewed" // it was tried again after its time and failed again

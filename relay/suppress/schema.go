@@ -81,7 +81,7 @@ func entryIn(v []driver.Value) row {
 	}}
 }
 
-// find is the entry of a scope and a key; nil if there is none.
+// findIn is the entry of a scope and a key; nil if there is none.
 func (l *List) findIn(c *sqlite.Conn, scope, key string) (*row, error) {
 	var found *row
 	err := c.Query(func(v []driver.Value) error {
