@@ -122,7 +122,7 @@ func envLayer(env []string, upstreams []string) (layer, mistake.List) {
 		path, ok := known[name]
 		if !ok {
 			ms = append(ms, mistake.Mistake{Origin: name, What: "unknown setting",
-				Hint: mistake.Nearest(name, slices.Collect(maps.Keys(known)))})
+				Hint: nearest(name, slices.Collect(maps.Keys(known)))})
 			continue
 		}
 		if value != "" {

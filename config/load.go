@@ -120,10 +120,15 @@ func (l layer) unknown(reported mistake.List) (ms mistake.List) {
 		}): // a table where a list of tables is wanted: decoding says so
 		default:
 			ms = append(ms,
-				mistake.At(path, l[path].origin, "unknown setting", mistake.Nearest(path, known)))
+				mistake.At(path, l[path].origin, "unknown setting", nearest(path, known)))
 		}
 	}
 	return ms
+}
+
+// nearest suggests the setting that name was probably meant to be, or where they stand.
+func nearest(name string, known []string) string {
+	return cmp.Or(mistake.Nearest(name, known), "relay.example.toml lists them all")
 }
 
 // unknownInTables is unknown for the elements of a list of tables.
@@ -134,7 +139,7 @@ func unknownInTables(path string, list []any, origin string, known []string) (ms
 			if !slices.Contains(known, path+"[0]."+name) {
 				full := fmt.Sprintf("%s[%d].%s", path, i, name)
 				ms = append(ms,
-					mistake.At(full, origin, "unknown setting", mistake.Nearest(full, known)))
+					mistake.At(full, origin, "unknown setting", nearest(full, known)))
 			}
 		}
 	}

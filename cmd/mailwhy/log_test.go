@@ -137,6 +137,14 @@ func TestLogCommandMistakes(t *testing.T) {
 			t.Errorf("%v: no error", args)
 		}
 	}
+	c := newLogCommand()
+	c.SetArgs([]string{"--category", "nothing like it"})
+	c.SetOut(io.Discard)
+	c.SetErr(io.Discard)
+	if err := c.ExecuteContext(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "the categories are Blocked, ") {
+		t.Errorf("an unknown category: %v", err)
+	}
 }
 
 func TestLogCommandLast(t *testing.T) {
@@ -197,6 +205,22 @@ func TestLogCommandSummary(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if got := logOutput(t, "", "--summary", "--event", "relayed", file); got != "no refusals\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestLogCommandSummarySuppressed: what was suppressed counts once, whoever was told.
+func TestLogCommandSummarySuppressed(t *testing.T) {
+	const of = `{"v":1,"time":"2026-11-23T09:00:00Z","to":"a@y.test","diagnosis":` +
+		`{"category":"Invalid Address","owner":"application","reason":`
+	log := of + `"suppressed"},"event":"suppressed","id":"M1"}` + "\n" +
+		of + `"on_suppression_list"},"event":"refused"}` + "\n" +
+		of + `"suppressed"},"event":"suppressed","id":"M2"}` + "\n" +
+		of + `"bad_address_syntax"},"event":"refused"}` + "\n"
+	const want = "FINAL  DEFERRED  CATEGORY         REASON              MUST ACT\n" +
+		"2      0         Invalid Address  suppressed          application\n" +
+		"1      0         Invalid Address  bad_address_syntax  application\n"
+	if got := logOutput(t, log, "--summary"); got != want {
 		t.Errorf("got %q", got)
 	}
 }

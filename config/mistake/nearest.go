@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Nearest suggests the candidate that name was probably meant to be.
+// Nearest suggests the candidate that name was probably meant to be; "" if none is near.
 func Nearest(name string, candidates []string) string {
 	best, distance := "", max(2, len(name)/5)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
@@ -21,7 +21,7 @@ func Nearest(name string, candidates []string) string {
 		}
 	}
 	if best == "" {
-		return "relay.example.toml lists them all"
+		return ""
 	}
 	return fmt.Sprintf("did you mean %q?", best)
 }

@@ -80,7 +80,7 @@ func (in *Inbox) store(ctx context.Context, parts []part, content io.Reader) err
 	}
 	for _, p := range parts {
 		p.message.Changed = stored[0].Changed // complete only since the content was read
-		in.recordAccepted(p, func(int) bool { return false })
+		in.recordAccepted(p, in.Now(), func(int) bool { return false })
 	}
 	for _, p := range parts {
 		in.Taken(p.message.Lane, len(p.routes))
@@ -89,9 +89,9 @@ func (in *Inbox) store(ctx context.Context, parts []part, content io.Reader) err
 	return nil
 }
 
-// recordAccepted records that the recipients of a message were accepted, but for those to be left out.
-func (in *Inbox) recordAccepted(p part, without func(i int) bool) {
-	now, first := in.Now(), p.message.ID == p.message.MailID()
+// recordAccepted records that the recipients of a message were accepted at now, but for those to be left out.
+func (in *Inbox) recordAccepted(p part, now time.Time, without func(i int) bool) {
+	first := p.message.ID == p.message.MailID()
 	for i, route := range p.routes {
 		if without(i) {
 			continue

@@ -53,8 +53,8 @@ func (in *Inbox) Try(ctx context.Context, m *relay.Message, content io.Reader,
 	}
 	in.Taken(m.Lane, len(m.Recipients))
 	defer staged.Discard()
-	o := &Offer{in: in, part: parts[0], staged: staged, each: each, stored: make(chan struct{}),
-		over: make(chan struct{})}
+	o := &Offer{in: in, part: parts[0], staged: staged, began: in.Now(), each: each,
+		stored: make(chan struct{}), over: make(chan struct{})}
 	return o.run(ctx)
 }
 
@@ -73,6 +73,7 @@ type Offer struct {
 	in     *Inbox
 	part   part
 	staged relay.Staged
+	began  time.Time     // when the mail was whole: no event of its attempt is earlier
 	each   bool          // see Inbox.Try
 	stored chan struct{} // closed when the session has put it, or could not
 	over   chan struct{} // closed when what follows stands
@@ -258,6 +259,7 @@ func withoutFailures(entries []relay.Entry) []relay.Entry {
 }
 
 // accepted records that the mail was accepted, but for the recipients of which the session is told otherwise.
+// Who sorts events by their time has it before what the attempt led to.
 func (o *Offer) accepted(recipients []relay.Recipient) {
-	o.in.recordAccepted(o.part, func(i int) bool { return o.each && failed(&recipients[i]) })
+	o.in.recordAccepted(o.part, o.began, func(i int) bool { return o.each && failed(&recipients[i]) })
 }

@@ -209,7 +209,7 @@ func TestTryOutcomes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newTrial()
 				tc.world(w)
-				m := newMessage()
+				m, began := newMessage(), time.Now()
 				after, err := w.inbox.Try(t.Context(), m, strings.NewReader("x"), tc.each)
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
@@ -232,6 +232,11 @@ func TestTryOutcomes(t *testing.T) {
 				}
 				if len(w.events) > 0 && !w.events[0].First {
 					t.Error("the first accepted event does not count the message")
+				}
+				for _, e := range w.events {
+					if !e.Time.Equal(began) {
+						t.Errorf("%s of %s, when the attempt may have ended", e.Kind, e.Time.Sub(began))
+					}
 				}
 			})
 		})

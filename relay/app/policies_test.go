@@ -125,6 +125,7 @@ func TestWrongPolicies(t *testing.T) {
 	cfg := l.withUpstreams(map[string]*smtptest.Server{"default": l.def, "second": l.second})
 	cfg.Policy = []config.Policy{
 		{Name: "a", Categories: []string{"Mailbox Ful"}, Reasons: []string{"user_unknwon"}, Action: "hold"},
+		{Name: "z", Reasons: []string{"of a provider"}, Action: "hold"},
 		{Name: "b", Action: "hold"}, {Name: "c", Reasons: []string{"mailbox_full"}, Action: "fail"},
 	}
 	err := l.app.Reload(cfg)
@@ -134,6 +135,7 @@ func TestWrongPolicies(t *testing.T) {
 	for _, want := range []string{
 		`policy[0].categories[0]: there is no "Mailbox Ful"; did you mean "Mailbox Full"?`,
 		`policy[0].reasons[0]: there is no "user_unknwon"; did you mean "user_unknown"?`,
+		`policy[1].reasons[0]: there is no "of a provider"; ` + "`mailwhy guide` lists them all",
 		`policy c is never used: policy b before it takes all that it fits; put it first`,
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -76,8 +77,9 @@ func NewPolicies(cfg *config.Config, engine *diagnose.Engine) (*policy.Set, erro
 	known := func(i int, key string, names, all []string) {
 		for j, name := range names {
 			if !slices.Contains(all, name) {
-				errs = append(errs, fmt.Errorf("policy[%d].%s[%d]: there is no %q; %s, `mailwhy guide` "+
-					"lists them all", i, key, j, name, mistake.Nearest(name, all)))
+				hint := cmp.Or(mistake.Nearest(name, all), "`mailwhy guide` lists them all")
+				errs = append(errs, fmt.Errorf("policy[%d].%s[%d]: there is no %q; %s", i, key, j, name,
+					hint))
 			}
 		}
 	}

@@ -100,10 +100,13 @@ func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.
 	case errors.Is(err, relay.ErrNoRoute):
 		return refusal.New("no_upstream", m.Envelope.From)
 	case errors.As(err, new(*relay.SuppressedError)):
-		var s *relay.SuppressedError
-		errors.As(err, &s)
-		code, enhanced := s.Code()
-		return refusal.New("suppressed", refusal.Sentence(s.Error())).Coded(code, enhanced.String())
+		var suppressed *relay.SuppressedError
+		errors.As(err, &suppressed)
+		if s.listen.LMTP {
+			s.final = s.suppressedReplies(m)
+		}
+		code, enhanced := suppressed.Code()
+		return refusal.New("suppressed", refusal.Sentence(suppressed.Error())).Coded(code, enhanced.String())
 	case err == nil:
 		err = errors.New("stored without its end")
 	}

@@ -57,6 +57,20 @@ func (s *session) verdicts(id string, after []relay.Recipient) []string {
 	return replies
 }
 
+// suppressedReplies are the replies of LMTP to m, of which all recipients are suppressed, each for its own
+// reason. Those of m may stand in the place of those that the client gave.
+func (s *session) suppressedReplies(m *relay.Message) []string {
+	replies := make([]string, len(s.tx.order))
+	for i, at := range s.tx.order {
+		given := s.tx.recipients[at].Address
+		at = max(0, slices.IndexFunc(m.Recipients, func(r relay.Recipient) bool {
+			return r.Address == given || slices.Contains(r.Given, given)
+		}))
+		replies[i] = refusalReply(m.ID, m.Recipients[at:at+1])
+	}
+	return replies
+}
+
 // contentReplies are the replies to a content, the library's or what stands in for it.
 func (s *session) contentReplies(library string) []string {
 	replies := s.final

@@ -273,6 +273,47 @@ func TestLMTP(t *testing.T) {
 	}
 }
 
+// TestLMTPSuppressed: where all recipients are suppressed each one's reply is about itself, or about what the
+// relay put in its place.
+func TestLMTPSuppressed(t *testing.T) {
+	st := &store{}
+	o := testOptions(st)
+	o.Accept = func(_ context.Context, m *relay.Message, r io.Reader) error {
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return err
+		}
+		entries := []relay.Suppression{
+			{Address: "moved@d.test", Reply: "550 5.1.1 moved away"}, {Address: "b@d.test", Note: "left"},
+		}
+		m.Recipients = []relay.Recipient{
+			{Address: "moved@d.test", Given: []string{"a@d.test", "c@d.test"}}, {Address: "b@d.test"},
+		}
+		for i := range entries {
+			a := relay.SuppressedAttempt("up", &entries[i], time.Now())
+			m.Recipients[i].Last = &a
+		}
+		return &relay.SuppressedError{Address: "moved@d.test", Entry: &entries[0]}
+	}
+	_, addr := start(t, o, Listen{LMTP: true})
+	c := dial(t, addr)
+	c.want("220")
+	c.say("LHLO client.test", "250")
+	c.begin("a@d.test", "b@d.test", "c@d.test")
+	c.send("Subject: x\r\n\r\nx\r\n.")
+	for _, words := range []string{"moved away", "left", "moved away"} {
+		if got := c.want("550"); !strings.Contains(got, "suppressed since") || !strings.Contains(got, words) {
+			t.Errorf("%q lacks %q", got, words)
+		}
+	}
+	var to []string
+	for _, e := range st.refusals() {
+		to = append(to, e.To)
+	}
+	if fmt.Sprint(to) != "[a@d.test b@d.test c@d.test]" {
+		t.Errorf("refusals of %v", to)
+	}
+}
+
 // TestLMTPQueue: a reply that is the same for all recipients is sent for each, a refusal too.
 func TestLMTPQueue(t *testing.T) {
 	st := &store{}

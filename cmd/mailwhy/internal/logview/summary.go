@@ -30,7 +30,13 @@ type Summary struct{ rows []Row }
 func (s *Summary) Add(e *record.Event) {
 	final := false
 	switch e.Kind {
-	case relay.EventFailed, relay.EventExpired, relay.EventRefused, relay.EventBounced, relay.EventComplained:
+	case relay.EventRefused:
+		if e.Diagnosis != nil && e.Diagnosis.Reason == diagnose.ReasonOnSuppressionList {
+			return // its recipients have an event of their own each, which is counted
+		}
+		final = true
+	case relay.EventFailed, relay.EventExpired, relay.EventSuppressed, relay.EventBounced,
+		relay.EventComplained:
 		final = true
 	case relay.EventDeferred, relay.EventRetrying:
 	default:
