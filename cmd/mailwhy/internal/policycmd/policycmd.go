@@ -29,7 +29,7 @@ type Options struct {
 func New(o Options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Say what the configured policies do about a refusal",
+		Short: "Show what the configured policies do about a refusal",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -44,9 +44,9 @@ func newTest(o Options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "test REPLY",
-		Short: "Say which policy decides about a reply, and what is done",
-		Long: `Says what the reply means, which [[policy]] of the configuration fits, and what is done
-with the mail. Nothing is sent or connected to.
+		Short: "Show which policy matches a reply, and what it does",
+		Long: `Prints what the reply means, which [[policy]] of the configuration matches, and what happens
+to the mail. Nothing is sent, and no connection is made.
 
   mailwhy policy test -c relay.toml '550 5.7.1 Message blocked due to spam content'
   mailwhy policy test -c relay.toml --to joe@partner.example --attempt 3 '450 4.2.1 Mailbox busy'`,
@@ -66,11 +66,11 @@ with the mail. Nothing is sent or connected to.
 	}
 	f := c.Flags()
 	f.StringVarP(&file, "config", "c", "", "configuration `file` (see relay.example.toml)")
-	f.StringVar(&stage, "stage", string(diagnose.StageRcpt), "where in the exchange the reply was given")
+	f.StringVar(&stage, "stage", string(diagnose.StageRcpt), "SMTP `stage` at which the reply was given")
 	f.StringVar(&q.To, "to", "", "recipient")
 	f.StringVar(&q.From, "from", "", "envelope sender; <> is the null sender")
-	f.StringVar(&q.Client, "client", "", "name of the client network or user")
-	f.StringVar(&q.Upstream, "upstream", "", "name of the upstream; by the routes by default")
+	f.StringVar(&q.Client, "client", "", "name of the [[client]] or user")
+	f.StringVar(&q.Upstream, "upstream", "", "name of the upstream; default: the one that the routes choose")
 	f.IntVar(&q.Attempt, "attempt", 1, "number of the attempt")
 	f.BoolVar(&asJSON, "json", false, "print a JSON object")
 	return c

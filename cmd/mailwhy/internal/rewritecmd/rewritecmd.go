@@ -32,11 +32,11 @@ func New(o Options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "rewrite FILE --from ADDRESS --to ADDRESS",
-		Short: "Show mail as it would leave, and which rules change it",
-		Long: `Reads mail from a file, or from standard input if that is "-", and prints it as it would
-leave by the configuration: repaired, rewritten, redirected and signed, with the envelope, the
-upstream and the rules that match. Nothing is sent or connected to, so what depends on the upstream's
-EHLO is not shown, nor is the Received field.
+		Short: "Show a message as it would be sent, and which rules change it",
+		Long: `Reads a message from a file, or from standard input if FILE is "-", and prints it as the
+relay would send it: repaired, rewritten, redirected and signed, with the envelope, the upstream and the
+rules that match. Nothing is sent, and no connection is made, so changes that depend on the upstream's EHLO
+are not shown, nor is the Received field.
 
   mailwhy rewrite -c relay.toml mail.eml --from app@shop.example --to joe@there.example
   mailwhy rewrite -c relay.toml - --from '<>' --to joe@there.example --client crm < mail.eml`,
@@ -68,8 +68,8 @@ EHLO is not shown, nor is the Received field.
 	f.StringVarP(&file, "config", "c", "", "configuration `file` (see relay.example.toml)")
 	f.StringVar(&q.From, "from", "", "envelope sender; <> is the null sender")
 	f.StringArrayVar(&q.To, "to", nil, "recipient; may be given several times")
-	f.StringVar(&q.Client, "client", "", "name of the client network")
-	f.StringVar(&q.User, "user", "", "name that the client authenticated with")
+	f.StringVar(&q.Client, "client", "", "name of the [[client]]")
+	f.StringVar(&q.User, "user", "", "user name that the client logged in with")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	c.MarkFlagRequired("from")
 	c.MarkFlagRequired("to")

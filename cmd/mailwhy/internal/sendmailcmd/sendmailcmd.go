@@ -58,30 +58,30 @@ func Args(program string, args []string) []string {
 func New(o Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sendmail [flags] [RECIPIENT...]",
-		Short: "Take mail as sendmail does, and hand it to the running relay",
+		Short: "Hand mail to the running relay, with the arguments of sendmail",
 		Long: `Reads a message from standard input and hands it to the relay. It takes the arguments of
-sendmail, and ignores those that it does not know, so that it can stand in for it:
+sendmail, and ignores those that it does not know, so that it can replace it:
 
   ln -s /usr/local/bin/mailwhy /usr/sbin/sendmail        mailq and newaliases work too
   sendmail_path = "/usr/local/bin/mailwhy sendmail -t -i"    in php.ini
 
   -t           the recipients are in To, Cc and Bcc; Bcc is removed
-  -i, -oi      a line of a single dot does not end the message
+  -i, -oi      a line with a single dot does not end the message
   -f ADDRESS   envelope sender (also -r); "<>" is the null sender
   -F NAME      name of the author, if the message has no From
-  -N, -R, -V   which notifications are wanted, what they return, and the envelope id (RFC 3461)
-  -v           say which relay is chosen and why, and show the dialogue
+  -N, -R, -V   NOTIFY, RET and ENVID for delivery status notifications (RFC 3461)
+  -v           say which relay is chosen and why, and show the SMTP dialogue
   -bs          speak SMTP on standard input and output
   -bp          print the queue
-  -q           try now what waits in the queue
+  -q           try waiting mail now
   -C FILE      configuration of the relay
   --relay ADDRESS    listener of the relay, host:port or unix:/path
 
-The relay is the one of --relay, else of MAILWHY_SENDMAIL_RELAY, else a listener of the configuration
-(-C, MAILWHY_CONFIG or /etc/mailwhy/relay.toml), else unix:/run/mailwhy/smtp.sock, else 127.0.0.1:2525.
+The relay is the first of these that is set or exists: --relay, MAILWHY_SENDMAIL_RELAY, a listener of the
+configuration (-C, MAILWHY_CONFIG or /etc/mailwhy/relay.toml), unix:/run/mailwhy/smtp.sock, 127.0.0.1:2525.
 
-Exit status: 0 the relay has the mail, 64 wrong arguments, 65 wrong message or address, 67 recipient
-refused, 69 mail refused, 75 try again later.`,
+Exit status: 0 the relay has accepted the mail, 64 wrong arguments, 65 invalid message or address,
+67 recipient refused, 69 mail refused, 75 try again later.`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			what, err := parse(args)

@@ -53,9 +53,9 @@ func New(o Options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "suppress",
 		Short: "Show and change the list of addresses that get no mail",
-		Long: `Addresses whose servers say for certain that nobody is there, and those whose owners
-complained, are on the suppression list. With suppression.mode = "enforce" mail to them is refused or
-bounced without asking the upstream; with "observe", the default, the log says what would be.
+		Long: `The suppression list has the addresses that a server reported as nonexistent with certainty,
+and those whose owners complained. With suppression.mode = "enforce" mail to them is refused or bounced and
+never sent; with "observe", the default, the log only says which mail would be.
 
   mailwhy suppress check jane@example.com
   mailwhy suppress remove jane@example.com
@@ -74,9 +74,9 @@ func (f *command) newList() *cobra.Command {
 		Use: "list", Short: "List the entries", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.list(c.Context(), c.OutOrStdout()) },
 	}
-	c.Flags().StringVar(&f.state, "state", "", "only in this `state`: noted, suppressed, trial")
-	c.Flags().StringVar(&f.reason, "reason", "", "only with this `reason`: user_unknown, spam_complaint, ...")
-	c.Flags().StringVar(&f.scope, "scope", "", "only with this `scope`: *, or the domain of a sender")
+	c.Flags().StringVar(&f.state, "state", "", "only entries in this `state`: noted, suppressed, trial")
+	c.Flags().StringVar(&f.reason, "reason", "", "only entries with this `reason`, such as user_unknown")
+	c.Flags().StringVar(&f.scope, "scope", "", "only entries with this `scope`: *, or a sender domain")
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
 	return c
 }
@@ -86,13 +86,13 @@ func (f *command) newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use: "check ADDRESS", Short: "Say whether an address is suppressed, and why",
 		Args: cobra.ExactArgs(1),
-		Long: `Says whether an address is suppressed, why, for how long, and how that can be lifted. The exit
-status is 1 if it is suppressed, and 0 if not.`,
+		Long: `Says whether an address is suppressed, why, for how long, and how to remove it from the list.
+The exit status is 1 if it is suppressed, and 0 if not.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.check(c.Context(), args[0], c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&f.sender, "sender", "", "for mail of this `address` or domain only")
+	c.Flags().StringVar(&f.sender, "sender", "", "only for mail from this `address` or domain")
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
 	return c
 }
@@ -106,22 +106,22 @@ func (f *command) newAdd() *cobra.Command {
 		},
 	}
 	f.entryFlags(c)
-	c.Flags().StringVar(&f.note, "note", "", "why, in a few `words`; senders read it")
+	c.Flags().StringVar(&f.note, "note", "", "why, in a few `words`; shown to senders")
 	return c
 }
 
 // entryFlags adds the flags of new entries.
 func (f *command) entryFlags(c *cobra.Command) {
-	c.Flags().StringVar(&f.forTime, "for", "", "for how `long`: 30d; without it, until it is removed")
-	c.Flags().StringVar(&f.scope, "scope", "", "only for mail of this sender `domain`")
+	c.Flags().StringVar(&f.forTime, "for", "", "for how `long`, such as 30d; default: until it is removed")
+	c.Flags().StringVar(&f.scope, "scope", "", "only for mail from this sender `domain`")
 	c.Flags().StringVar(&f.reason, "reason", "", "`reason` of the entries: spam_complaint, manual, ...")
 }
 
 // newRemove is the command remove.
 func (f *command) newRemove() *cobra.Command {
 	c := &cobra.Command{
-		Use: "remove ADDRESS...", Short: "Take addresses off the list", Args: cobra.MinimumNArgs(1),
-		Long: `Takes addresses off the list: mail to them is tried again at once.`,
+		Use: "remove ADDRESS...", Short: "Remove addresses from the list", Args: cobra.MinimumNArgs(1),
+		Long: `Removes addresses from the list. Mail to them is tried again at once.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.remove(c.Context(), args, c.OutOrStdout())
 		},
@@ -133,26 +133,26 @@ func (f *command) newRemove() *cobra.Command {
 // newImport is the command import.
 func (f *command) newImport() *cobra.Command {
 	c := &cobra.Command{
-		Use: "import FILE", Short: "Add the entries of a list of another system", Args: cobra.ExactArgs(1),
-		Long: `Reads what Amazon SES, SendGrid, Mailgun and Postmark export as CSV, a list with an address a
-line, or what export writes; - is standard input. What is not valid is reported by its line, and the exit
-status is then 1. Where the list quotes what a server said, entries whose words are not about the address
-(a full mailbox, a blocked sender) are reported and not added, unless --all says so.`,
+		Use: "import FILE", Short: "Add the entries of another system's list", Args: cobra.ExactArgs(1),
+		Long: `Reads the CSV exports of Amazon SES, SendGrid, Mailgun and Postmark, a list with one address
+per line, or the output of export; - is standard input. Invalid lines are reported by number, and the exit
+status is then 1. If the file quotes servers' replies, entries whose reply is not about the address (a full
+mailbox, a blocked sender) are reported and not added, unless --all is given.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.imports(c.Context(), args[0], c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	f.entryFlags(c)
 	c.Flags().Lookup("for").Usage =
-		"for how `long`, unless the list says: 30d; default: the last of suppression.ttl"
-	c.Flags().BoolVar(&f.all, "all", false, "add entries too whose words are not about the address")
+		"for how `long`, unless the file says: 30d; default: the last of suppression.ttl"
+	c.Flags().BoolVar(&f.all, "all", false, "also add entries whose reply is not about the address")
 	return c
 }
 
 // newExport is the command export.
 func (f *command) newExport() *cobra.Command {
 	return &cobra.Command{
-		Use: "export", Short: "Write the list as CSV, in the columns of Mailgun and some more",
+		Use: "export", Short: "Write the list as CSV, with Mailgun's columns and some more",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.export(c.Context(), c.OutOrStdout()) },
 	}

@@ -41,8 +41,8 @@ func New(o Options) *cobra.Command {
 		Use:   "webhook",
 		Short: "Show and test the webhooks that get events",
 		Long: `The running relay sends events to the webhooks of your applications, [[webhook]] in the
-configuration. These commands show how they stand, send a test event, send events again, and enable a
-webhook that was disabled because it failed for long or answered 410.
+configuration. These commands show their state, send a test event, send events again, and enable a webhook
+that was disabled because it failed for too long or answered 410.
 
   mailwhy webhook list
   mailwhy webhook test shop
@@ -53,21 +53,21 @@ webhook that was disabled because it failed for long or answered 410.
 	}
 	o.Flags(c)
 	list := &cobra.Command{
-		Use: "list", Short: "List the webhooks, how they stand, and what waits for them", Args: cobra.NoArgs,
+		Use: "list", Short: "List the webhooks, their state and their waiting events", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.list(c.Context(), c.OutOrStdout()) },
 	}
 	list.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
 	test := &cobra.Command{
-		Use: "test NAME", Short: "Send a test event and show the answer", Args: cobra.ExactArgs(1),
+		Use: "test NAME", Short: "Send a test event and show the response", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.test(c.Context(), args[0], c.OutOrStdout())
 		},
 	}
 	replay := &cobra.Command{
 		Use: "replay NAME --since TIME", Short: "Send events again", Args: cobra.ExactArgs(1),
-		Long: `Sends the events again that happened since then and are still kept (webhook_store.keep), with
-the ids that they had, so that a receiver that keeps ids takes each once. TIME is how long ago, as 30m, 4h
-or 2d, or a time as 2026-11-29T12:00:00Z.`,
+		Long: `Sends again all events since TIME that are still kept (webhook_store.keep), with their original
+ids, so that a receiver can recognize duplicates. TIME is a duration before now, such as 30m, 4h or 2d, or a
+time such as 2026-11-29T12:00:00Z.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.replay(c.Context(), args[0], c.OutOrStdout())
 		},
@@ -75,7 +75,8 @@ or 2d, or a time as 2026-11-29T12:00:00Z.`,
 	replay.Flags().StringVar(&f.since, "since", "", "how long ago, or a `time`")
 	replay.MarkFlagRequired("since")
 	enable := &cobra.Command{
-		Use: "enable NAME", Short: "Let a webhook go on that is disabled or waits", Args: cobra.ExactArgs(1),
+		Use: "enable NAME", Short: "Enable a disabled webhook, or try a waiting one now",
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.enable(c.Context(), args[0], c.OutOrStdout())
 		},
