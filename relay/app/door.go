@@ -71,14 +71,17 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
 	inbox := r.inbox()
-	take := func(ctx context.Context, m *relay.Message, mended io.Reader) error {
+	know := func(m *relay.Message) {
 		m.Unsuppressed = m.Unsuppressed && mayOverride(&r.cfg.Load().Suppression, &m.Client)
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
+	}
+	take := func(ctx context.Context, m *relay.Message, mended io.Reader) error {
+		know(m)
 		return inbox.Accept(ctx, m, mended)
 	}
 	try := func(ctx context.Context, m *relay.Message, mended io.Reader,
 		each bool) ([]relay.Recipient, error) {
-		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
+		know(m)
 		return inbox.Try(ctx, m, mended, each)
 	}
 	return smtpd.Options{

@@ -200,27 +200,34 @@ func TestSuppressionCosts(t *testing.T) {
 
 // TestSuppressionOverride: a client with the permission has its mail offered, and the header does not leave.
 func TestSuppressionOverride(t *testing.T) {
-	for _, allowed := range []bool{true, false} {
-		permission := ""
-		if allowed {
-			permission = "override_clients = [\"local\"]\n"
+	for _, mode := range []string{"queue", "try"} {
+		for _, allowed := range []bool{true, false} {
+			t.Run(fmt.Sprint(mode, allowed), func(t *testing.T) { overrides(t, mode, allowed) })
 		}
-		s := refusing(t, "mode = \"enforce\"\n"+permission)
-		entries := []relay.Suppression{{Address: "bob@live.test", Note: "left the company"}}
-		if _, err := s.client().Suppress(t.Context(), entries); err != nil {
-			t.Fatal(err)
-		}
-		r := s.reply("X-Mailwhy-Suppression: ignore\r\n", "bob@live.test")
-		if strings.HasPrefix(r, "250") != allowed {
-			t.Errorf("allowed %v: %q", allowed, r)
-		}
-		if !allowed {
-			continue
-		}
-		s.taken("bob@live.test")
-		if m := s.upstream.Messages()[0]; strings.Contains(string(m.Content), "Suppression") {
-			t.Errorf("the header left:\n%s", m.Content)
-		}
+	}
+}
+
+// overrides sends a mail that asks for it to a suppressed address.
+func overrides(t *testing.T, mode string, allowed bool) {
+	permission := ""
+	if allowed {
+		permission = "override_clients = [\"local\"]\n"
+	}
+	s := refusing(t, "mode = \"enforce\"\n"+permission+"[accept]\nmode = \""+mode+"\"\n")
+	entries := []relay.Suppression{{Address: "bob@live.test", Note: "left the company"}}
+	if _, err := s.client().Suppress(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	r := s.reply("X-Mailwhy-Suppression: ignore\r\n", "bob@live.test")
+	if strings.HasPrefix(r, "250") != allowed {
+		t.Errorf("allowed %v: %q", allowed, r)
+	}
+	if !allowed {
+		return
+	}
+	s.taken("bob@live.test")
+	if m := s.upstream.Messages()[0]; strings.Contains(string(m.Content), "Suppression") {
+		t.Errorf("the header left:\n%s", m.Content)
 	}
 }
 
