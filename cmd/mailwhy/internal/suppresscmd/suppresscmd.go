@@ -55,7 +55,7 @@ func New(o Options) *cobra.Command {
 		Short: "Show and change the list of addresses that get no mail",
 		Long: `The suppression list has the addresses that a server reported as nonexistent with certainty,
 and those whose owners complained. With suppression.mode = "enforce" mail to them is refused or bounced and
-never sent; with "observe", the default, the log only says which mail would be.
+never sent; with "observe", the default, the log only shows what would be suppressed.
 
   mailwhy suppress check jane@example.com
   mailwhy suppress remove jane@example.com
@@ -112,7 +112,7 @@ func (f *command) newAdd() *cobra.Command {
 
 // entryFlags adds the flags of new entries.
 func (f *command) entryFlags(c *cobra.Command) {
-	c.Flags().StringVar(&f.forTime, "for", "", "for how `long`, such as 30d; default: until it is removed")
+	c.Flags().StringVar(&f.forTime, "for", "", "suppress for this `duration`: 30d; default: for good")
 	c.Flags().StringVar(&f.scope, "scope", "", "only for mail from this sender `domain`")
 	c.Flags().StringVar(&f.reason, "reason", "", "`reason` of the entries: spam_complaint, manual, ...")
 }
@@ -144,7 +144,7 @@ mailbox, a blocked sender) are reported and not added, unless --all is given.`,
 	}
 	f.entryFlags(c)
 	c.Flags().Lookup("for").Usage =
-		"for how `long`, unless the file says: 30d; default: the last of suppression.ttl"
+		"for this `duration`, unless the file has one; default: the last of suppression.ttl"
 	c.Flags().BoolVar(&f.all, "all", false, "also add entries whose reply is not about the address")
 	return c
 }

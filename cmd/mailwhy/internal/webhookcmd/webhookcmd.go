@@ -72,7 +72,7 @@ time such as 2026-11-29T12:00:00Z.`,
 			return f.replay(c.Context(), args[0], c.OutOrStdout())
 		},
 	}
-	replay.Flags().StringVar(&f.since, "since", "", "how long ago, or a `time`")
+	replay.Flags().StringVar(&f.since, "since", "", "duration before now, or a `time`")
 	replay.MarkFlagRequired("since")
 	enable := &cobra.Command{
 		Use: "enable NAME", Short: "Enable a disabled webhook, or try a waiting one now",
