@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // WebhookState is how a webhook stands, to which events are sent.
 type WebhookState struct {
@@ -38,3 +41,14 @@ type WebhookTest struct {
 	Why    string        `json:"why,omitempty"`    // it is not OK
 	Took   time.Duration `json:"took"`             // nanoseconds
 }
+
+// UnknownWebhookError is the name of a webhook that is not configured. It is an ErrNotFound.
+type UnknownWebhookError string
+
+// Error implements error.
+func (e UnknownWebhookError) Error() string {
+	return fmt.Sprintf("there is no webhook %q; `mailwhy webhook list` shows them", string(e))
+}
+
+// Is makes it an ErrNotFound.
+func (e UnknownWebhookError) Is(target error) bool { return target == ErrNotFound }

@@ -54,7 +54,7 @@ func (s *Server) handleWebhooks(mux *http.ServeMux) {
 func (s *Server) actOnWebhook(r *http.Request) (answer any, err error) {
 	name := r.PathValue("name")
 	if s.o.Webhooks == nil {
-		return nil, fmt.Errorf("there is no webhook %q: %w", name, relay.ErrNotFound)
+		return nil, relay.UnknownWebhookError(name)
 	}
 	switch action := r.PathValue("action"); action {
 	case "test":

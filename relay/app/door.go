@@ -91,6 +91,7 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
 		Domain:            cfg.Content.DefaultDomain, Mend: newMender(cfg, r.log).Mend,
 		Gateway: smtpd.ContainerGateway(), Bounces: r.bounces(p.paths),
+		Modes: acceptModes(cfg),
 	}, err
 }
 

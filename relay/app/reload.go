@@ -182,7 +182,7 @@ func (r *Relay) Reload(cfg *config.Config) error {
 		}
 		return err
 	}
-	for _, section := range needRestart(r.cfg.Load(), cfg) {
+	for _, section := range needRestart(r.cfg.Load(), cfg, r.suppressed != nil) {
 		r.log.Warn("a change of [" + section + "] takes effect at the next start, not now")
 	}
 	r.putInForce(cfg, p)
@@ -196,19 +196,33 @@ func (r *Relay) Reload(cfg *config.Config) error {
 	return nil
 }
 
-// fixedSuppression is what of the suppression list a reload cannot change.
-func fixedSuppression(s *config.Suppression) []any { return []any{s.Mode == "off", s.FoldCase} }
+// fixedSuppression is what of the suppression list a reload cannot change. One that is open can be switched
+// off and on.
+func fixedSuppression(s *config.Suppression, open bool) []any {
+	return []any{!open && s.Mode == "off", s.FoldCase}
+}
 
-// needRestart are the sections that differ and that a reload cannot change.
-func needRestart(was, is *config.Config) (sections []string) {
+// fixedListen is what of the listeners a reload cannot change.
+func fixedListen(listen []config.Listen) []config.Listen {
+	fixed := slices.Clone(listen)
+	for i := range fixed {
+		fixed[i].AcceptMode = ""
+	}
+	return fixed
+}
+
+// needRestart are the sections that differ and that a reload cannot change. list says that the suppression
+// list is open.
+func needRestart(was, is *config.Config, list bool) (sections []string) {
 	for _, s := range []struct {
 		name    string
 		was, is any
 	}{
-		{"listen", was.Listen, is.Listen}, {"spool", was.Spool, is.Spool},
+		{"listen", fixedListen(was.Listen), fixedListen(is.Listen)}, {"spool", was.Spool, is.Spool},
 		{"delivery_log", was.DeliveryLog, is.DeliveryLog},
 		{"feedback", fixedFeedback(&was.Feedback), fixedFeedback(&is.Feedback)},
-		{"suppression", fixedSuppression(&was.Suppression), fixedSuppression(&is.Suppression)},
+		{"suppression", fixedSuppression(&was.Suppression, list),
+			fixedSuppression(&is.Suppression, list)},
 		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {

@@ -394,6 +394,15 @@ func frontLimits(cfg *config.Config) smtpd.Limits {
 	}
 }
 
+// acceptModes are those of the listeners, by address.
+func acceptModes(cfg *config.Config) map[string]smtpd.AcceptMode {
+	modes := map[string]smtpd.AcceptMode{}
+	for _, l := range listens(cfg) {
+		modes[l.Addr] = l.Accept
+	}
+	return modes
+}
+
 // listens are the listeners of a configuration.
 func listens(cfg *config.Config) []smtpd.Listen {
 	var ls []smtpd.Listen

@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
@@ -195,6 +197,24 @@ func TestSuppressionCosts(t *testing.T) {
 		strings.Count(s.log.String(), `"event":"suppressed"`)
 	if n := s.asked.Load(); n != 100 || refused != 100 || suppressed != 900 {
 		t.Errorf("the upstream was asked %d times; %d refused, %d suppressed", n, refused, suppressed)
+	}
+}
+
+// TestNeedRestart: a reload asks for a start only for what it cannot change.
+func TestNeedRestart(t *testing.T) {
+	was, is := &config.Config{}, &config.Config{}
+	was.Listen = []config.Listen{{Address: "127.0.0.1:25", AcceptMode: "queue"}}
+	is.Listen = []config.Listen{{Address: "127.0.0.1:25", AcceptMode: "try"}}
+	was.Suppression.Mode, is.Suppression.Mode = "off", "enforce"
+	if got := needRestart(was, is, true); len(got) > 0 {
+		t.Errorf("with an open list: %v", got)
+	}
+	if got := needRestart(was, is, false); !slices.Equal(got, []string{"suppression"}) {
+		t.Errorf("with a list that is not open: %v", got)
+	}
+	is.Listen[0].Address = "127.0.0.1:26"
+	if got := needRestart(was, is, true); !slices.Equal(got, []string{"listen"}) {
+		t.Errorf("with another address: %v", got)
 	}
 }
 

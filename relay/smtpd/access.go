@@ -62,14 +62,14 @@ func LoopbackNetwork() Network {
 
 // Listen describes a listener.
 type Listen struct {
-	Network string // "tcp" or "unix"
-	Addr    string // host:port or path
-	TLS     bool   // implicit TLS (RFC 8314, 3.3)
-	Clear   bool   // STARTTLS is not offered, even with a certificate
-	MinTLS  uint16 // lowest version of TLS; 0 means that of Options.TLS
-	Bounces bool   // it takes bounce mail of anybody, and relays nothing; see Bounces
-	LMTP    bool   // it speaks LMTP (RFC 2033): a reply to the content for each recipient
-	Accept  AcceptMode
+	Network string     // "tcp" or "unix"
+	Addr    string     // host:port or path
+	TLS     bool       // implicit TLS (RFC 8314, 3.3)
+	Clear   bool       // STARTTLS is not offered, even with a certificate
+	MinTLS  uint16     // lowest version of TLS; 0 means that of Options.TLS
+	Bounces bool       // it takes bounce mail of anybody, and relays nothing; see Bounces
+	LMTP    bool       // it speaks LMTP (RFC 2033): a reply to the content for each recipient
+	Accept  AcceptMode // where Options.Modes has none
 	// Proxy are the addresses whose connections begin with a PROXY header, version 1 or 2, that is trusted.
 	Proxy []netip.Prefix
 }

@@ -62,6 +62,9 @@ type Options struct {
 	// failed nothing is stored: the client is told so, for each recipient by itself if each is set. Optional;
 	// without it mail is never offered.
 	Try func(ctx context.Context, m *relay.Message, content io.Reader, each bool) ([]relay.Recipient, error)
+	// Modes are what is done with the mail of listeners, by Listen.Addr. A reload changes them, unlike
+	// Listen.Accept.
+	Modes map[string]AcceptMode
 	// Recorder receives every refusal.
 	Recorder relay.Recorder
 	// Capabilities are those of the upstream, if they are known: what it cannot take is refused at once, but

@@ -23,7 +23,10 @@ const (
 
 // tries reports whether the client's mail is offered to the upstream while the client waits.
 func (s *session) tries() bool {
-	mode := s.listen.Accept
+	mode, ok := s.options.Modes[s.listen.Addr]
+	if !ok {
+		mode = s.listen.Accept
+	}
 	if s.network != nil && s.network.Accept != AcceptAsListener {
 		mode = s.network.Accept
 	}

@@ -273,6 +273,32 @@ func TestLMTP(t *testing.T) {
 	}
 }
 
+// TestModesReload: a reload changes what is done with a listener's mail.
+func TestModesReload(t *testing.T) {
+	st := &store{}
+	o := tryOptions(st, func(*relay.Message) ([]relay.Recipient, error) {
+		return []relay.Recipient{tried("a@d.test", relay.Relayed, "250 2.0.0 taken\r\n")}, nil
+	})
+	srv, addr := start(t, o, Listen{Accept: AcceptTry})
+	for _, step := range []struct {
+		modes map[string]AcceptMode
+		reply string
+	}{
+		{nil, "250 2.0.0 Ok: relayed"}, {map[string]AcceptMode{addr: AcceptQueue}, "250 2.0.0 Ok: queued"},
+		{map[string]AcceptMode{addr: AcceptTry}, "250 2.0.0 Ok: relayed"},
+	} {
+		o.Modes = step.modes
+		if err := srv.Reload(o); err != nil {
+			t.Fatal(err)
+		}
+		c := dial(t, addr)
+		c.want("220")
+		c.say("EHLO client.test", "250")
+		c.begin("a@d.test")
+		c.say("Subject: x\r\n\r\nb\r\n.", step.reply)
+	}
+}
+
 // TestLMTPSuppressed: where all recipients are suppressed each one's reply is about itself, or about what the
 // relay put in its place.
 func TestLMTPSuppressed(t *testing.T) {

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +39,7 @@ func (w *Webhooks) sender(name string) (*sender, error) {
 	if s := w.senders.get(name); s != nil {
 		return s, nil
 	}
-	return nil, fmt.Errorf("there is no webhook %q: %w", name, relay.ErrNotFound)
+	return nil, relay.UnknownWebhookError(name)
 }
 
 // Test sends a test event to a webhook, at once and even if it is disabled, and waits for the answer.

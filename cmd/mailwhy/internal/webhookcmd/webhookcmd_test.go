@@ -143,7 +143,8 @@ func TestMistakes(t *testing.T) {
 	s.wait(`shop`, "list")
 	for _, args := range [][]string{{"test", "crm"}, {"enable", "crm"}, {"replay", "crm", "--since", "1h"}} {
 		_, err := s.run(args...)
-		if err == nil || !strings.Contains(err.Error(), `there is no webhook "crm"`) {
+		if err == nil ||
+			!strings.Contains(err.Error(), "there is no webhook \"crm\"; `mailwhy webhook list`") {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
