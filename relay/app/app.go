@@ -31,6 +31,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -246,7 +247,19 @@ func (r *Relay) suppressions() relay.Suppressions {
 	if r.suppressed == nil {
 		return nil
 	}
-	return r.suppressed
+	return (*mailList)(r)
+}
+
+// mailList is the suppression list as mail meets it. The address that a sandbox sends everything to is never
+// suppressed: all mail would be refused for it.
+type mailList Relay
+
+// Check implements relay.Suppressions.
+func (l *mailList) Check(sender, recipient string, now time.Time) relay.SuppressionCheck {
+	if to := l.cfg.Load().Sandbox.Redirect; to != "" && strings.EqualFold(to, recipient) {
+		return relay.SuppressionCheck{}
+	}
+	return l.suppressed.Check(sender, recipient, now)
 }
 
 // suppressionList is the operator's way in; nil when the list is off.

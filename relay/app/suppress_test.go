@@ -305,3 +305,18 @@ func TestSuppressionOutlivesARestart(t *testing.T) {
 		return err == nil && st.Fault == ""
 	})
 }
+
+// TestSandboxIsNotSuppressed: the address that a sandbox sends all mail to gets it, whatever it said before.
+func TestSandboxIsNotSuppressed(t *testing.T) {
+	l := openTwoLanes(t, smtptest.Options{})
+	l.reroute(func(cfg *config.Config) {
+		cfg.Suppression.Mode = "enforce"
+		cfg.Sandbox.Redirect = "550-5.1.1@second.test"
+	})
+	l.send("joe@second.test")
+	l.logLine(`"event":"suppression"`, `"to":"550-5.1.1@second.test"`, `"state":"created"`)
+	l.send("ann@second.test")
+	smtptest.WaitFor(t, "the second message to be offered", func() bool {
+		return strings.Count(l.log(), `"event":"failed"`) == 2
+	})
+}
