@@ -42,7 +42,7 @@ func testFeedback(ctx context.Context, s *site, r *result) {
 	})
 	f.judge(ctx, "killed")
 
-	d, err := disk.New(ctx, s.fresh("disk"), 64<<20)
+	d, err := disk.New(ctx, s.fresh("disk"), 128<<20) // each store has a log of some MiB
 	must(err, "making a disk")
 	must(d.Mount(ctx), "mounting the disk")
 	s.later(func() { d.Unmount() })

@@ -41,6 +41,9 @@ func (s *Store) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, t
 		}
 		return err
 	})
+	if err != nil { // else they would be nobody's until they end
+		s.claims.giveBack(tokensOf(list))
+	}
 	switch {
 	case err != nil && s.Fault() != nil:
 		return nil, q.Now.Add(openAgain), nil
