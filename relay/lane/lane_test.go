@@ -185,7 +185,8 @@ type bench struct {
 	mu       sync.Mutex
 	meaning  func(diagnose.Symptom) diagnose.Diagnosis
 
-	suppressions *memSuppressions // nil for none
+	suppressions *memSuppressions                // nil for none
+	reversePath  func(*relay.Transaction) string // nil for the envelope's
 	seq          int
 }
 
@@ -266,6 +267,8 @@ func (b *bench) run(t *testing.T) (stop func()) {
 		Log:      slog.New(slog.NewTextHandler(b.logged, nil)),
 		Now:      b.now,
 		Account:  func() *Account { return b.account },
+
+		ReversePath: b.reversePath,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
