@@ -41,8 +41,9 @@ func (c *Config) complete(env []string, report reportFunc) {
 	if c.Spool.Dir == "" {
 		c.Spool.Dir = stateDir(env, os.Geteuid())
 	}
-	if c.Admin.Socket == "" && c.Spool.Dir != "" {
-		c.Admin.Socket = filepath.Join(c.Spool.Dir, "admin.sock")
+	if c.Spool.Dir != "" {
+		setDefault(&c.Admin.Socket, filepath.Join(c.Spool.Dir, "admin.sock"))
+		setDefault(&c.Admin.TokensFile, filepath.Join(c.Spool.Dir, "tokens.json"))
 	}
 	if c.DSN.From == "" && validHost(c.Hostname) {
 		c.DSN.From = "postmaster@" + c.Hostname

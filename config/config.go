@@ -314,9 +314,10 @@ type Diagnose struct {
 	RulesFile string `toml:"rules_file" read:"file"`
 }
 
-// Admin is the control socket.
+// Admin is the control socket, and who may use the HTTP API and the page.
 type Admin struct {
-	Socket string `toml:"socket"` // admin.sock in the spool directory when empty
+	Socket     string `toml:"socket"`      // admin.sock in the spool directory when empty
+	TokensFile string `toml:"tokens_file"` // tokens.json in the spool directory when empty
 }
 
 // Metrics is where Prometheus can fetch the metrics, in addition to the control socket.
@@ -325,7 +326,7 @@ type Metrics struct {
 }
 
 // Default is the configuration when nothing is set. Load fills in what depends on the machine or on other
-// settings: hostname, spool.dir, admin.socket, dsn.from, the listener and the client.
+// settings: hostname, spool.dir, admin.socket, admin.tokens_file, dsn.from, the listener and the client.
 func Default() *Config {
 	return &Config{
 		ShutdownGrace: 8 * time.Second,

@@ -45,6 +45,7 @@ func derived() map[string]string {
 		"sandbox.dir":               "sandbox in `spool.dir`",
 		"spool.dir":                 "see below",
 		"admin.socket":              "in `spool.dir`",
+		"admin.tokens_file":         "in `spool.dir`",
 		"dsn.from":                  "postmaster@`hostname`",
 		"upstream.NAME.host":        "required",
 		"upstream.NAME.endpoint":    "by `region` or `oauth_provider`",

@@ -29,6 +29,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/cmd/mailwhy/internal/sendmailcmd"
 	"mailwhy/cmd/mailwhy/internal/suppresscmd"
+	"mailwhy/cmd/mailwhy/internal/tokencmd"
 	"mailwhy/cmd/mailwhy/internal/webhookcmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
@@ -102,6 +103,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newFeedbackCommand(),
 		newWebhookCommand(),
 		newSuppressCommand(),
+		newTokenCommand(),
 		authcmd.New(authcmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
 			Load:  func(file string) (*config.Config, error) { return (&local{file: file}).load() },
@@ -170,6 +172,17 @@ func newSuppressCommand() *cobra.Command {
 		Failed: &exitError{code: exitFailure},
 		Flags:  l.register,
 		Load:   l.load,
+	})
+}
+
+// newTokenCommand is token, which changes the tokens file.
+func newTokenCommand() *cobra.Command {
+	var l local
+	return tokencmd.New(tokencmd.Options{
+		Usage: func(err error) error { return &exitError{exitUsage, err} },
+		Flags: l.register,
+		Load:  l.load,
+		Now:   time.Now,
 	})
 }
 
