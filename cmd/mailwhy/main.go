@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/authcmd"
 	"mailwhy/cmd/mailwhy/internal/checkcmd"
 	"mailwhy/cmd/mailwhy/internal/cpu"
+	"mailwhy/cmd/mailwhy/internal/democmd"
 	"mailwhy/cmd/mailwhy/internal/dkimcmd"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
@@ -33,6 +35,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/webhookcmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app"
 )
 
 func main() {
@@ -114,7 +117,11 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newHashPasswordCommand(),
 		newSendmailCommand(),
 		newPracticeCommand(),
-		newDemoCommand(),
+		democmd.New(democmd.Options{UntilSignal: untilFirstSignal,
+			Relay: func(cfg *config.Config, out io.Writer) (*app.Relay, error) {
+				return newRelay(cfg, out, slog.New(slog.DiscardHandler))
+			},
+		}),
 	)
 	return root
 }
