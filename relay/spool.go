@@ -161,6 +161,13 @@ type SpoolStat struct {
 	Oldest   time.Time `json:"oldest,omitzero"` // arrival of the oldest message
 }
 
+// Admitter is the add-on of a Spool that can say beforehand whether it takes mail.
+type Admitter interface {
+	// Admit returns the error with which Put would refuse a message now, however small; nil when it would
+	// not. It does not wait for what is being written.
+	Admit() error
+}
+
 // LocalSpool is the add-on of a Spool that keeps its messages on a disk of this host.
 type LocalSpool interface {
 	// Local says how that is. The error is the disk's.

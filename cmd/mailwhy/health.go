@@ -5,28 +5,43 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/relay/admin"
+	"mailwhy/relay/lifecycle"
 )
 
 func newHealthCommand() *cobra.Command {
 	var l local
-	var asJSON bool
+	var asJSON, live, ready bool
 	timeout := 5 * time.Second
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running relay whether it is healthy",
 		Long: `Asks the relay that runs on this spool. The exit status is 0 when it takes mail and its spool
 answers, and 1 when it does not or no relay runs. An upstream that is paused or slowed is named, but
-the relay counts as healthy: it takes mail, and the mail waits.`,
+the relay counts as healthy: it takes mail, and the mail waits.
+
+--live and --ready ask what GET /livez and GET /readyz answer over HTTP (metrics.listen), for probes that
+run a command. --live fails when the spool does not answer: the relay should be replaced. --ready fails
+while the relay starts or stops, and when its spool takes no mail: it should get none.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
 			defer cancel()
-			if err := health(ctx, &l, asJSON, c.OutOrStdout()); err != nil {
+			var err error
+			switch {
+			case live:
+				err = probe(ctx, &l, lifecycle.LivePath, "live", c.OutOrStdout())
+			case ready:
+				err = probe(ctx, &l, lifecycle.ReadyPath, "ready", c.OutOrStdout())
+			default:
+				err = health(ctx, &l, asJSON, c.OutOrStdout())
+			}
+			if err != nil {
 				return &exitError{code: exitFailure, err: err} // not exitUsage: Docker knows 0 and 1
 			}
 			return nil
@@ -34,8 +49,28 @@ the relay counts as healthy: it takes mail, and the mail waits.`,
 	}
 	l.register(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the answer as one JSON object")
+	c.Flags().BoolVar(&live, "live", false, "ask only whether the spool answers")
+	c.Flags().BoolVar(&ready, "ready", false, "ask only whether mail would be taken now")
+	c.MarkFlagsMutuallyExclusive("live", "ready", "json")
 	c.Flags().DurationVar(&timeout, "timeout", timeout, "how `long` the relay may take to answer")
 	return c
+}
+
+// probe asks the relay one thing, which word says. An error has the reasons why it is not so.
+func probe(ctx context.Context, l *local, path, word string, w io.Writer) error {
+	cfg, err := l.load()
+	if err != nil {
+		return err
+	}
+	reasons, err := client(cfg).Probe(ctx, path)
+	if err != nil {
+		return err
+	}
+	if len(reasons) > 0 {
+		return fmt.Errorf("not %s: %s", word, printable(strings.Join(reasons, "; ")))
+	}
+	_, err = fmt.Fprintln(w, word)
+	return err
 }
 
 // health asks the relay, prints what it says, and returns an error when it is unhealthy.

@@ -6,6 +6,7 @@
 // no other authentication, and nothing listens on the network.
 //
 //	GET  /health                     200 or 503, a Health either way
+//	GET  /livez, /readyz             200 or 503, and why; see Options.Probes
 //	GET  /metrics                    the page of Options.Metrics
 //	GET  /queue?FILTER               a Summary a line, in id order
 //	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
@@ -70,7 +71,8 @@ type Control interface {
 	Notes() []string
 }
 
-// Options are what a Server is made of. All are required but Metrics, Feedback, Webhooks and Suppressions.
+// Options are what a Server is made of. All are required but Metrics, Probes, Feedback, Webhooks and
+// Suppressions.
 type Options struct {
 	Queue   Queue
 	Control Control
@@ -78,6 +80,8 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // wall clock
 	Metrics http.Handler     // answers GET /metrics; nil: 404
+	// Probes has a mux answer GET /livez and GET /readyz; nil: 404.
+	Probes func(*http.ServeMux)
 
 	Feedback     Feedback              // nil: it is not configured
 	Webhooks     Webhooks              // nil: there are none, ever
@@ -104,6 +108,9 @@ func New(o Options) *Server {
 	s.handleFeedback(mux)
 	s.handleWebhooks(mux)
 	s.handleSuppressions(mux)
+	if o.Probes != nil {
+		o.Probes(mux)
+	}
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

@@ -104,6 +104,26 @@ func (c *Client) Health(ctx context.Context) (h Health, err error) {
 	return h, newAnswer(body).next(&h)
 }
 
+// Probe asks /livez or /readyz. It returns the reasons of a relay that is not so, none of one that is.
+func (c *Client) Probe(ctx context.Context, path string) (reasons []string, err error) {
+	body, err := c.do(ctx, http.MethodGet, path, nil, http.StatusServiceUnavailable)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var answer struct {
+		OK      bool     `json:"ok"`
+		Reasons []string `json:"reasons"`
+	}
+	if err := newAnswer(body).next(&answer); err != nil {
+		return nil, err
+	}
+	if !answer.OK && len(answer.Reasons) == 0 {
+		return nil, errors.New("the relay answered no, and not why")
+	}
+	return answer.Reasons, nil
+}
+
 // List calls each for every message that f selects, until it returns an error.
 func (c *Client) List(ctx context.Context, f relay.QueueFilter, each func(Summary) error) error {
 	body, err := c.do(ctx, http.MethodGet, "/queue", query(f))

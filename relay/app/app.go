@@ -46,6 +46,7 @@ import (
 	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/lane"
 	"mailwhy/relay/lane/policy"
+	"mailwhy/relay/lifecycle"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/record/webhook"
@@ -112,6 +113,7 @@ type Relay struct {
 	suppressed  *suppress.List // nil when it is off
 	fetcher     *sns.Fetcher
 	faults      faults
+	life        *lifecycle.Life
 
 	reloading sync.Mutex // held by Reload
 	ready     chan struct{}
@@ -161,6 +163,7 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	r.admin = admin.New(admin.Options{
 		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
 		Metrics:  r.metrics,
+		Probes:   r.life.Handle,
 		Webhooks: r.webhooks,
 		Feedback: r.operated(), Suppressions: r.suppressionList(),
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
@@ -191,6 +194,7 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	if r.spool, err = spool.Open(o); err != nil {
 		return err
 	}
+	r.life = lifecycle.New(r.spool)
 	if cfg.Suppression.Mode != "off" {
 		if r.suppressed, err = suppress.Open(r.suppressOptions()); err != nil {
 			return fmt.Errorf("suppression list: %w", err)

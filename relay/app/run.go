@@ -9,6 +9,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/lifecycle"
 	"mailwhy/relay/report"
 )
 
@@ -31,6 +32,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.serveAdmin(working, &works)
 	works.Go(func() { r.serveMetrics(working) })
 	failed := r.serveDoor(&works)
+	r.life.Enter(lifecycle.Running)
 	close(r.ready)
 	var err error
 	select {
@@ -58,6 +60,7 @@ func (r *Relay) serveDoor(works *sync.WaitGroup) <-chan error {
 // still takes in is in the spool, for the next start. Sessions that wait for a verdict have half of it: after
 // that their mail is the spool's.
 func (r *Relay) drain(stop context.CancelFunc) {
+	r.life.Enter(lifecycle.Draining)
 	stop()
 	defer time.AfterFunc(r.grace()/2, func() { close(r.hurry) }).Stop()
 	grace, cancel := context.WithTimeout(context.Background(), r.grace())
@@ -114,7 +117,7 @@ func (r *Relay) serveMetrics(ctx context.Context) {
 		return
 	}
 	r.log.Info("listening for Prometheus", "address", r.scraped.Addr().String())
-	if err := r.metrics.Serve(ctx, r.scraped, r.log); err != nil {
+	if err := r.metrics.Serve(ctx, r.scraped, r.log, r.life.Handle); err != nil {
 		r.log.Error("no metrics over HTTP", "err", err)
 		r.faults.add("no metrics over HTTP: " + err.Error())
 	}

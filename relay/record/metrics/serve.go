@@ -27,10 +27,12 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.SetWriteDeadline(time.Time{})
 }
 
-// Serve answers GET /metrics, and nothing else, on l until ctx ends. It closes l.
-func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
+// Serve answers GET /metrics, and what more has the mux answer, on l until ctx ends. It closes l.
+func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger,
+	more func(*http.ServeMux)) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m)
+	more(mux)
 	s := http.Server{
 		Handler:        mux,
 		ReadTimeout:    10 * time.Second,

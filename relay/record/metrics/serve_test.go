@@ -22,7 +22,7 @@ func serve(t *testing.T, m *Metrics, l net.Listener) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := m.Serve(ctx, l, slog.New(slog.DiscardHandler)); err != nil {
+		if err := m.Serve(ctx, l, slog.New(slog.DiscardHandler), func(*http.ServeMux) {}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -27,6 +27,22 @@ func release(t *testing.T, s releaser) {
 	equal(t, leaseOne(t, s).Message, l.Message)
 }
 
+// admitter is a spool with the add-on of that name.
+type admitter interface {
+	relay.Spool
+	relay.Admitter
+}
+
+// admit: an engine with room says so, with messages in it too.
+func admit(t *testing.T, s admitter) {
+	for range 2 {
+		if err := s.Admit(); err != nil {
+			t.Error(err)
+		}
+		put(t, s, message(), "x")
+	}
+}
+
 // watcher is a spool with the add-on of that name.
 type watcher interface {
 	relay.Spool

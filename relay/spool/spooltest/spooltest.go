@@ -6,7 +6,8 @@
 //	}
 //
 // It tests what the port promises and no more: fairness and order are promises of single engines. The add-ons
-// (Outbox, Lister, Editor, Stager, Releaser, Watcher) are tested where the engine has them. All times are
+// (Outbox, Lister, Editor, Stager, Releaser, Admitter,
+// Watcher) are tested where the engine has them. All times are
 // taken from the machine's clock, and each test has a store of its own.
 package spooltest
 
@@ -62,6 +63,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 	run(t, newStore, "a list of its messages, and edits", queueTests)
 	run(t, newStore, "messages that come in two steps, and an outbox", stagedTests)
 	run(t, newStore, "leases that end without a write", []test[releaser]{{"Release", release}})
+	run(t, newStore, "an answer before the mail", []test[admitter]{{"Admit", admit}})
 	run(t, newStore, "a watch", []test[watcher]{{"Watch", watch}})
 	t.Run("Reopen", func(t *testing.T) { reopen(t, newStore(t)) })
 	t.Run("TwoHandles", func(t *testing.T) { twoHandles(t, newStore(t)) })

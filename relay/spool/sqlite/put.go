@@ -33,6 +33,9 @@ func (s *Spool) Put(ctx context.Context, ms []*relay.Message, content io.Reader)
 	return err
 }
 
+// Admit implements relay.Admitter.
+func (s *Spool) Admit() error { return s.admit(0) }
+
 // admit says whether a content of which size bytes have come may go on coming.
 func (s *Spool) admit(size int64) error {
 	if err := s.w.ops.refused(); err != nil {

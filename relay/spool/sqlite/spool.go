@@ -118,6 +118,7 @@ var (
 	_ relay.Editor     = (*Spool)(nil)
 	_ relay.Releaser   = (*Spool)(nil)
 	_ relay.Watcher    = (*Spool)(nil)
+	_ relay.Admitter   = (*Spool)(nil)
 )
 
 // Open opens the spool in o.Dir, and makes one if none is there. It fails if another process has it open.

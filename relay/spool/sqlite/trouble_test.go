@@ -256,6 +256,9 @@ func TestLimits(t *testing.T) {
 					return len(names) == tc.fits
 				})
 			}
+			if err := s.Admit(); tc.limits.MaxBytes == 0 && !errors.Is(err, relay.ErrFull) {
+				t.Errorf("what it says of the next one: %v", err)
+			}
 			if tc.fits == 0 {
 				return
 			}
@@ -267,6 +270,9 @@ func TestLimits(t *testing.T) {
 			}
 			if _, err := putOne(s, tc.size); err != nil {
 				t.Errorf("after one has gone: %v", err)
+			}
+			if err := s.Admit(); tc.limits.MaxMessages == 0 && err != nil {
+				t.Errorf("there is room for a small one, but: %v", err)
 			}
 		})
 	}
