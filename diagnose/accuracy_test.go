@@ -97,6 +97,7 @@ func TestPublic(t *testing.T) {
 		{"public-aside", 98, 93, 97, 97, 97},
 		{"public-later", 96, 94, 96, 96, 96},
 		{"public-rare", 98, 94, 97, 98, 98},
+		{"public-sources", 98, 87, 98, 97, 97},
 	} {
 		t.Run(set.name, func(t *testing.T) {
 			var c counts
@@ -131,7 +132,7 @@ func TestUnread(t *testing.T) {
 	e := newEngine(t)
 	var c counts
 	var owner, action int
-	for _, row := range jsonRows[public](t, "public-unread", 300) {
+	for _, row := range jsonRows[public](t, "public-unread", 100) {
 		d := e.Diagnose(Symptom{Stage: row.Stage, Reply: ParseReply(row.Reply)})
 		c.add(&row.labelled, &d)
 		owner += one(slices.Contains(row.Owner, d.Owner))

@@ -70,6 +70,21 @@ func TestUnreadWordsBesideACodeOfTheAddress(t *testing.T) {
 	}
 }
 
+// TestDoubtKeepsTheAddress runs permanent replies that name a user, a mailbox or an address, and find the
+// fault elsewhere: in the sender, the host, the account, the moment, the server or the message; some quote or
+// deny. Not one may make an address be given up, whatever its reason is taken for.
+func TestDoubtKeepsTheAddress(t *testing.T) {
+	e := newEngine(t)
+	for _, row := range jsonRows[labelled](t, "keep-address", 200) {
+		for _, stage := range []Stage{StageUnknown, StageMail, StageRcpt, StageEndOfData} {
+			d := e.Diagnose(Symptom{Stage: stage, Reply: ParseReply(row.Reply)})
+			if d.Action == ActionRemoveAddress {
+				t.Errorf("%q at %q gives up the address: %s by %s", row.Reply, stage, d.Reason, d.Rule)
+			}
+		}
+	}
+}
+
 // TestTemporaryReplyKeepsTheAddress holds for words that would give the address up beside a 5xx.
 func TestTemporaryReplyKeepsTheAddress(t *testing.T) {
 	e := newEngine(t)

@@ -87,7 +87,7 @@ func TestConstructions(t *testing.T) {
 	e := newEngine(t)
 	right, rows := 0, jsonRows[public](t, "constructions", 250)
 	for _, row := range rows {
-		d := e.answer(row.Reply)
+		d := e.Diagnose(Symptom{Stage: row.Stage, Reply: ParseReply(row.Reply)})
 		right += one(slices.Contains(row.Reason, d.Reason))
 		if d.Action == ActionRemoveAddress && !slices.ContainsFunc(row.Reason, e.removes) {
 			t.Errorf("%q gives up the address: %s by %s", row.Reply, d.Reason, d.Rule)

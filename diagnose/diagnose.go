@@ -62,7 +62,7 @@ func (e *Engine) Diagnose(s Symptom) Diagnosis {
 	} else {
 		e.overrule(&s, &d, text)
 	}
-	e.keep(&s, &d, top)
+	e.keep(&s, &d, &f, top)
 	e.addFacts(&s, &d, &f, r, text)
 	e.specialise(&s, &d)
 	return d
@@ -80,6 +80,9 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 	}
 	reason, rule, basis := e.reasonOf(v)
 	conf, category := e.confidence(v, b, f), v.category
+	if f.doubt && e.removes(reason) {
+		conf = lesser(conf, Medium)
+	}
 	switch {
 	case e.unexplained(s, f, v, reason):
 		reason, conf = f.unexplainedReason(), Low
@@ -189,6 +192,9 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		case temporary:
 		case e.aboutServer(d):
 			e.ofUpstream(s, d)
+		case aboutDomain(d): // no other domain has been named yet
+			e.become(s, d, senderDomainDNS, d.Basis, d.Rule)
+			d.Category = e.reasons[d.Reason].Category
 		case d.Reason == senderRejected && d.Basis == BasisText:
 			d.Owner, d.Fix = OwnerOperator, e.reasons[mailRefused].steps(s) // it is the upstream's own word
 		case aboutSender(d):
@@ -234,6 +240,11 @@ func aboutSender(d *Diagnosis) bool {
 	return d.Reason == senderRejected
 }
 
+// aboutDomain reports whether d finds the fault in the DNS of a domain.
+func aboutDomain(d *Diagnosis) bool {
+	return d.Basis == BasisText && (d.Reason == domainUnknown || d.Reason == recipientMXFault)
+}
+
 func pick(first bool, a, b Reason) Reason {
 	if first {
 		return a
@@ -250,7 +261,8 @@ func quotesAnother(text string) bool {
 // Whoever reads the answer, often a program, deletes the address, and it is hard to get back. So the action
 // remove_address needs a permanent reply whose wording finds the fault in this address and was understood: by
 // a rule of the band normal or a higher one, or by a vaguer one that the enhanced code bears out. No code
-// says it alone. An answer that falls short keeps its reason and says wait.
+// says it alone, and beside a word that may mean another fault (doubts in guide.toml) nothing does. An answer
+// that falls short keeps its reason and says wait.
 
 // removes reports whether the action of a reason is to remove the address.
 func (e *Engine) removes(r Reason) bool { return e.reasons[r].Action == ActionRemoveAddress }
@@ -297,14 +309,14 @@ func (e *Engine) namesAddress(s *Symptom) bool {
 
 // keep replaces the advice to remove the address where that is not certain enough. top is the wording that
 // the answer rests on, if any.
-func (e *Engine) keep(s *Symptom, d *Diagnosis, top signal) {
+func (e *Engine) keep(s *Symptom, d *Diagnosis, f *finding, top signal) {
 	switch {
 	case d.Action != ActionRemoveAddress:
 		return
 	case s.Reply.Class() == 4, s.Reply.Code == 0 && s.Reply.Enhanced.Class == 4,
 		s.Reply.Code == 0 && s.Stage == StageRemote && !s.Final: // the upstream goes on trying
 		d.Fix = slices.Clone(e.keepNow)
-	case e.certain(s, d, top):
+	case e.certain(s, d, f, top):
 		return
 	default:
 		d.Fix = slices.Clone(e.keepUnsure)
@@ -313,7 +325,7 @@ func (e *Engine) keep(s *Symptom, d *Diagnosis, top signal) {
 }
 
 // certain reports whether the answer may say that the address should be removed.
-func (e *Engine) certain(s *Symptom, d *Diagnosis, top signal) bool {
+func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, top signal) bool {
 	switch {
 	case d.Scope != ScopeRecipient || d.Confidence == Low:
 		return false
@@ -321,7 +333,7 @@ func (e *Engine) certain(s *Symptom, d *Diagnosis, top signal) bool {
 		return true
 	case d.Basis == BasisProvider: // it says so in a word of its own that means nothing else
 		return d.Confidence == High
-	case d.Basis != BasisText || top.rule == nil:
+	case d.Basis != BasisText || top.rule == nil || f.doubt:
 		return false
 	case e.namesAddress(s):
 		return true

@@ -129,9 +129,9 @@ func loadUser(name string, rules []byte) (*file, error) {
 // changesGuide reports whether a user's file holds what is the guide's own.
 func (f *file) changesGuide() bool {
 	return len(f.Categories) > 0 || f.Unread != nil || f.UnreadCode != nil || f.Boilerplate != nil ||
-		f.Pointers != nil || f.RecipientWords != nil || f.OtherWords != nil || f.KeepNow != nil ||
-		f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil || f.Network != nil || f.Stages != nil ||
-		f.Remote != nil
+		f.Pointers != nil || f.RecipientWords != nil || f.OtherWords != nil || f.Doubts != nil ||
+		f.KeepNow != nil || f.KeepUnsure != nil || f.Pairs != nil || f.PairsAdded != nil ||
+		f.Network != nil || f.Stages != nil || f.Remote != nil
 }
 
 // addPairs fills the guide's table.
@@ -259,6 +259,7 @@ func (e *Engine) addPhrases(f *file) error {
 	}
 	add("recipient words", f.RecipientWords, 0, roleRecipient)
 	add("other words", f.OtherWords, 0, roleOther)
+	add("doubts", f.Doubts, 0, roleDoubt)
 	add("boilerplate", f.Boilerplate, 0, roleBoilerplate)
 	add("pointers", f.Pointers, 0, rolePointer)
 	return errors.Join(append(errs, e.x.finish())...)

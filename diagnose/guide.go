@@ -203,6 +203,7 @@ type file struct {
 	Pointers       []string `toml:"pointers"`        // where the reader finds more
 	RecipientWords []string `toml:"recipient_words"` // that name the recipient
 	OtherWords     []string `toml:"other_words"`     // that name somebody or something else
+	Doubts         []string `toml:"doubts"`          // beside which no address is given up
 
 	KeepNow    []string `toml:"keep_now"`    // the fix of a temporary reply about an address
 	KeepUnsure []string `toml:"keep_unsure"` // the fix where it is not certain that the address is at fault

@@ -47,6 +47,7 @@ const (
 	roleBlocklist
 	roleRecipient   // it names the recipient, whatever is said of it
 	roleOther       // it names somebody or something else
+	roleDoubt       // beside it no address is given up
 	roleBoilerplate // boilerplate: it says nothing beside other words
 	rolePointer     // it says where to read more, and nothing else
 )

@@ -37,6 +37,7 @@ type finding struct {
 	blocklist int
 	recipient bool // the words name the recipient
 	other     bool // they name somebody or something else: the sender, a host, the message
+	doubt     bool // they are of a kind beside which no address is given up
 }
 
 // signal is a rule that holds.
@@ -175,6 +176,9 @@ func (f *finding) note(p *phrase, r *row, boilerplate bool) {
 		return
 	case roleOther:
 		f.other = f.other || !boilerplate
+		return
+	case roleDoubt:
+		f.doubt = true
 		return
 	}
 	t := &r.tallies[p.owner]
