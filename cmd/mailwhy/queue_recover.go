@@ -17,7 +17,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/spool/journal"
 	spool "mailwhy/relay/spool/sqlite"
 )
@@ -126,7 +126,7 @@ func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []journ
 	if err := ownSpool(cfg.Spool.Dir); err != nil {
 		return err
 	}
-	s, err := spool.Open(app.SpoolOptions(cfg, slog.New(slog.NewTextHandler(stderr, nil))))
+	s, err := spool.Open(options.Spool(cfg, slog.New(slog.NewTextHandler(stderr, nil))))
 	if errors.Is(err, spool.ErrInUse) {
 		return fmt.Errorf("stop the relay that runs on the spool first: %w", err)
 	}

@@ -41,6 +41,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
@@ -183,13 +184,13 @@ func (r *Relay) warn(cfg *config.Config) {
 
 // openStore opens what outlives the process: the spool, its key, and the delivery log.
 func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
-	if r.deliveryLog, err = deliverylog.New(deliveryLogOptions(cfg, stdout, r.log)); err != nil {
+	if r.deliveryLog, err = deliverylog.New(options.DeliveryLog(cfg, stdout, r.log)); err != nil {
 		return err
 	}
 	r.metrics = metrics.New(r.metricsOptions())
 	r.webhooks = webhook.New(r.webhookOptions(cfg))
 	r.record = relay.Recorders{r.metrics, r.webhooks, r.deliveryLog}
-	o := SpoolOptions(cfg, r.log)
+	o := options.Spool(cfg, r.log)
 	o.Quarantined = r.quarantined
 	if r.spool, err = spool.Open(o); err != nil {
 		return err
@@ -236,7 +237,7 @@ func (r *Relay) joinEngine() {
 		},
 		Paused:   r.paused,
 		EightBit: r.eightBit,
-		Storm:    func() report.StormPolicy { return stormPolicy(r.cfg.Load()) },
+		Storm:    func() report.StormPolicy { return options.Storms(r.cfg.Load()) },
 		Stored:   r.wake,
 	})
 	r.lanes.make = r.newLane
@@ -293,7 +294,7 @@ func (r *Relay) prepare(h *hop, t *relay.Transaction) { r.outgoing.Load().Prepar
 
 // destination is where reports about m go.
 func (r *Relay) destination(m *relay.Message) report.Destination {
-	return destination(r.cfg.Load(), r.outgoing.Load().Allows, m)
+	return options.Destination(r.cfg.Load(), r.outgoing.Load().Allows, m)
 }
 
 // newLane makes the lane of an upstream.

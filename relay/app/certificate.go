@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/relay/app/options"
 )
 
 // certificate is the front door's, read again when its files change: renewed certificates need no reload.
@@ -32,8 +33,9 @@ func newCertificate(cfg *config.TLS, log *slog.Logger) (*certificate, error) {
 	if cfg.CertFile == "" {
 		return nil, nil
 	}
-	c := &certificate{certFile: cfg.CertFile, keyFile: cfg.KeyFile, minVersion: tlsVersion(cfg.MinVersion),
-		log: log}
+	c := &certificate{certFile: cfg.CertFile, keyFile: cfg.KeyFile,
+		minVersion: options.TLSVersion(cfg.MinVersion),
+		log:        log}
 	c.version = c.filesVersion()
 	return c, c.read()
 }

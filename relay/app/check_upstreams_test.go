@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mailwhy/config"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/check"
 	"mailwhy/relay/smtptest/oauthtest"
 )
@@ -30,8 +31,8 @@ func TestCheckUpstreamsWithOAuth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines, err := CheckUpstreams(t.Context(), cfg, &UpstreamQuery{Recipient: "b@b.test",
-			SenderQuery: SenderQuery{Domains: []string{oauthMailbox, "other.test"}}})
+		lines, err := query.CheckUpstreams(t.Context(), cfg, &query.Upstreams{Recipient: "b@b.test",
+			Senders: query.Senders{Domains: []string{oauthMailbox, "other.test"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,7 @@ func TestCheckReadsTheToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := CheckUpstreams(t.Context(), cfg, &UpstreamQuery{})
+	lines, err := query.CheckUpstreams(t.Context(), cfg, &query.Upstreams{})
 	if err != nil || len(lines) != 2 {
 		t.Fatalf("%v: %+v", err, lines)
 	}
@@ -77,24 +78,5 @@ func TestCheckReadsTheToken(t *testing.T) {
 	said := fmt.Sprintf("%+v", lines)
 	if strings.Contains(said, "marked") || strings.Contains(said, jwt[4:20]) {
 		t.Errorf("the token is shown: %s", said)
-	}
-}
-
-// TestSources: the addresses that connections come from, of both families, without a packet.
-func TestSources(t *testing.T) {
-	for _, tt := range []struct {
-		u    config.Upstream
-		want string
-	}{
-		{config.Upstream{Host: "127.0.0.1", Port: 25, IPv6: true}, "[127.0.0.1]"},
-		{config.Upstream{Host: "::1", Port: 25, IPv6: true}, "[::1]"},
-		{config.Upstream{Host: "::1", Port: 25}, "[]"},
-		{config.Upstream{Host: "127.0.0.1", Port: 25, LocalAddr: []string{"::1", "127.0.0.2"}},
-			"[127.0.0.2]"},
-		{config.Upstream{Host: "127.0.0.1", Port: 25, Proxy: "socks5://127.0.0.1"}, "[]"},
-	} {
-		if got := fmt.Sprint(sourcesOf(&tt.u)); got != tt.want {
-			t.Errorf("%+v: %s, want %s", tt.u, got, tt.want)
-		}
 	}
 }

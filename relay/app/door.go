@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -15,7 +14,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
-	"mailwhy/relay/content"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/record/metrics"
 	"mailwhy/relay/smtpd"
@@ -25,7 +24,7 @@ import (
 func (r *Relay) openDoor(cfg *config.Config, p parts) error {
 	o, err := r.frontOptions(cfg, p)
 	if err == nil {
-		err = smtpd.CheckOpen(listens(cfg), o.Access)
+		err = smtpd.CheckOpen(options.Listens(cfg), o.Access)
 	}
 	if err == nil {
 		r.front, err = smtpd.New(o)
@@ -33,7 +32,7 @@ func (r *Relay) openDoor(cfg *config.Config, p parts) error {
 	if err != nil {
 		return &ConfigError{err}
 	}
-	for i, l := range listens(cfg) {
+	for i, l := range options.Listens(cfg) {
 		ln, err := l.Open(os.FileMode(cfg.Listen[i].Mode))
 		if err != nil {
 			return err
@@ -66,13 +65,13 @@ func (r *Relay) offer(ctx context.Context, name string, o *accept.Offer) bool {
 
 // frontOptions are the front door's options, with the parts that were made for them.
 func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error) {
-	access, err := accessOf(cfg)
+	access, err := options.Access(cfg)
 	if access.Users != nil && access.Users.Len() == 0 {
 		r.log.Warn("access.users_file holds no users: nobody can authenticate", "file", cfg.Access.UsersFile)
 	}
 	inbox := r.inbox()
 	know := func(m *relay.Message) {
-		m.Unsuppressed = m.Unsuppressed && mayOverride(&r.cfg.Load().Suppression, &m.Client)
+		m.Unsuppressed = m.Unsuppressed && options.MayOverride(&r.cfg.Load().Suppression, &m.Client)
 		m.Report = dsn.IsOwn(r.key, m, r.cfg.Load().DSN.FallbackSender)
 	}
 	take := func(ctx context.Context, m *relay.Message, mended io.Reader) error {
@@ -86,21 +85,13 @@ func (r *Relay) frontOptions(cfg *config.Config, p parts) (smtpd.Options, error)
 	}
 	return smtpd.Options{
 		Hostname: cfg.Hostname, Postmaster: "postmaster@" + cfg.Hostname,
-		Accept: take, Try: try, Recorder: r.record, Access: access, Limits: frontLimits(cfg),
+		Accept: take, Try: try, Recorder: r.record, Access: access, Limits: options.FrontLimits(cfg),
 		Capabilities: r.lanes.capabilities, TLS: p.cert.current, Fields: p.fields(), Log: r.log,
 		NormalizeNewlines: cfg.SMTPD.BareNewline == "normalize",
-		Domain:            cfg.Content.DefaultDomain, Mend: newMender(cfg, r.log).Mend,
+		Domain:            cfg.Content.DefaultDomain, Mend: options.Mender(cfg, r.log).Mend,
 		Gateway: smtpd.ContainerGateway(), Bounces: r.bounces(p.paths),
-		Modes: acceptModes(cfg),
+		Modes: options.AcceptModes(cfg),
 	}, err
-}
-
-// newMender makes what repairs contents.
-func newMender(cfg *config.Config, log *slog.Logger) *content.Mender {
-	return content.New(content.Options{
-		Hostname: cfg.Hostname, Domain: cfg.Content.DefaultDomain, Drop: cfg.Content.DropHeaders,
-		Complete: cfg.SMTPD.AddMissingHeaders, Log: log,
-	})
 }
 
 // metricsOptions are the metrics' part. What is read at a scrape need not be there yet.

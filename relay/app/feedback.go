@@ -15,6 +15,8 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/app/evidence"
+	"mailwhy/relay/app/options"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/check/spf"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback"
@@ -55,7 +57,7 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 		return nil
 	}
 	f := &feedbackRooms{}
-	if dns, err := Resolver(""); err == nil {
+	if dns, err := query.Resolver(""); err == nil {
 		f.dns = dns
 	}
 	f.door = newHookDoor(journal{f}, r.countRequest, r.log)
@@ -83,7 +85,7 @@ func (r *Relay) openFeedback(cfg *config.Config, p *parts) (err error) {
 		Destination:    r.destination,
 		FallbackSender: func(string) string { return r.cfg.Load().DSN.FallbackSender },
 		EightBit:       r.eightBit,
-		Storm:          func() report.StormPolicy { return stormPolicy(r.cfg.Load()) },
+		Storm:          func() report.StormPolicy { return options.Storms(r.cfg.Load()) },
 		Stored:         r.wake,
 	})
 	if f.boxes, err = r.newBoxes(cfg); err != nil {

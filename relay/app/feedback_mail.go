@@ -14,6 +14,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/mail"
 	"mailwhy/relay/feedback/mailbox"
@@ -216,7 +217,7 @@ func boxStateFile(m *config.Mailbox) string {
 
 // boxTLS are the TLS settings of a mailbox.
 func boxTLS(m *config.Mailbox) mailbox.TLS {
-	t := mailbox.TLS{Mode: tlsconf.None, CAFile: m.CAFile, MinVersion: tlsVersion("1.2")}
+	t := mailbox.TLS{Mode: tlsconf.None, CAFile: m.CAFile, MinVersion: options.TLSVersion("1.2")}
 	switch m.TLS {
 	case "starttls":
 		t.Mode = tlsconf.StartTLS

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/relay/app/options"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/check"
 	"mailwhy/relay/lane"
 	"mailwhy/relay/smtptest"
@@ -219,7 +221,7 @@ func TestGraph(t *testing.T) {
 
 // TestCheckSES: what a check says of the account and of each sender, and how to mend it.
 func TestCheckSES(t *testing.T) {
-	sender := UpstreamQuery{SenderQuery: SenderQuery{Domains: []string{"app@mail.shop.example"}}}
+	sender := query.Upstreams{Senders: query.Senders{Domains: []string{"app@mail.shop.example"}}}
 	for name, tt := range map[string]struct {
 		prepare func(*apitest.SES)
 		failed  bool
@@ -268,7 +270,7 @@ func TestCheckSES(t *testing.T) {
 }
 
 // checked runs a check with the configuration of d.
-func checked(t *testing.T, d *door, q UpstreamQuery) (said string, failed bool) {
+func checked(t *testing.T, d *door, q query.Upstreams) (said string, failed bool) {
 	t.Helper()
 	cfg, err := config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
 	if err != nil {
@@ -277,7 +279,7 @@ func checked(t *testing.T, d *door, q UpstreamQuery) (said string, failed bool) 
 	if err := Check(cfg); err != nil {
 		t.Fatal(err)
 	}
-	lines, err := CheckUpstreams(t.Context(), cfg, &q)
+	lines, err := query.CheckUpstreams(t.Context(), cfg, &q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,8 +297,8 @@ func TestCheckGraph(t *testing.T) {
 	d.write("relay.toml", apiDoor(d, g.Server.URL, g.CAFile)+fmt.Sprintf("type = \"graph\"\n"+
 		"mailbox = \"app@shop.example\"\noauth_client_id = \"client\"\noauth_tenant = \"shop.example\"\n"+
 		"oauth_client_secret = \"marked-secret\"\noauth_token_url = %q\n", endpoint.URL("/token")))
-	said, failed := checked(t, d, UpstreamQuery{Send: true, Recipient: "me@x.test",
-		SenderQuery: SenderQuery{Domains: []string{"app@shop.example"}}})
+	said, failed := checked(t, d, query.Upstreams{Send: true, Recipient: "me@x.test",
+		Senders: query.Senders{Domains: []string{"app@shop.example"}}})
 	if failed || !strings.Contains(said, "accepts the credentials") || len(g.Mails()) != 1 ||
 		!strings.Contains(said, "a message from app@shop.example to me@x.test was relayed as") {
 		t.Errorf("%d mails: %s", len(g.Mails()), said)
@@ -307,7 +309,7 @@ func TestCheckGraph(t *testing.T) {
 func TestTokenTransportCA(t *testing.T) {
 	g := apitest.StartGraph(t, func(string) bool { return false })
 	for kind, trusted := range map[string]bool{"graph": true, "ses-api": true, "smtp": false} {
-		carrier, err := TokenTransport(&config.Upstream{Type: kind, CAFile: g.CAFile})
+		carrier, err := options.TokenTransport(&config.Upstream{Type: kind, CAFile: g.CAFile})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +321,8 @@ func TestTokenTransportCA(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
-	if _, err := TokenTransport(&config.Upstream{Type: "graph", CAFile: t.TempDir() + "/none"}); err == nil {
+	u := &config.Upstream{Type: "graph", CAFile: t.TempDir() + "/none"}
+	if _, err := options.TokenTransport(u); err == nil {
 		t.Error("a missing ca_file is no error")
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/lane"
 )
 
@@ -74,6 +75,23 @@ func (h *hop) Probe(ctx context.Context) *relay.Attempt { return h.named((*h.nex
 
 // Close implements relay.Upstream.
 func (h *hop) Close() error { return (*h.next.Load()).Close() }
+
+// settings are those of the lane. Where no rate is configured it is that of the account, if the provider
+// tells it.
+func (h *hop) settings(cfg *config.Config) lane.Settings {
+	s := options.Lane(cfg, h.conf.Load())
+	p, tells := (*h.next.Load()).(interface{ Rate() float64 })
+	if s.Rate != (lane.Rate{}) || !tells {
+		return s
+	}
+	switch r := p.Rate(); {
+	case r >= 1:
+		s.Rate = lane.Rate{Messages: int(r), Per: time.Second}
+	case r > 0:
+		s.Rate = lane.Rate{Messages: 1, Per: time.Duration(float64(time.Second) / r)}
+	}
+	return s
+}
 
 // lanes are the lanes of all configured upstreams, by name. Safe for concurrent use.
 type lanes struct {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"mailwhy/relay/app/options"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/check"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/oauthtest"
@@ -208,7 +210,7 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s: %v", conf, err)
 			continue
 		}
-		o, err := upstreamOptions(cfg, "default")
+		o, err := options.Upstream(cfg, "default")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +256,7 @@ func TestLoginThroughProxy(t *testing.T) {
 	d.looksSecret()
 
 	before := len(proxy.Asked())
-	lines, err := CheckUpstreams(t.Context(), d.app.cfg.Load(), &UpstreamQuery{})
+	lines, err := query.CheckUpstreams(t.Context(), d.app.cfg.Load(), &query.Upstreams{})
 	if err != nil || check.Failed(lines) || len(proxy.Asked()) != before+2 {
 		t.Errorf("%v %+v, %d more connections through the proxy", err, lines, len(proxy.Asked())-before)
 	}

@@ -171,6 +171,6 @@ func TestMetricsPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if addr := d.app.MetricsAddr(); addr != nil {
-		t.Errorf("listens on %s", addr)
+		t.Errorf("options.Listens on %s", addr)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/internal/returnpath"
@@ -51,10 +52,10 @@ func (p *parts) close() {
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	var errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errOut, errHooks,
 		errPaths, errWebhooks error
-	if p.engine, errEngine = newEngine(cfg); errEngine == nil {
-		p.policies, errPolicies = NewPolicies(cfg, p.engine)
+	if p.engine, errEngine = options.Engine(cfg); errEngine == nil {
+		p.policies, errPolicies = options.Policies(cfg, p.engine)
 	}
-	co, errTemplates := composerOptions(cfg, r.key)
+	co, errTemplates := options.Composer(cfg, r.key)
 	co.Log = r.log
 	if errTemplates == nil {
 		p.composer, errTemplates = dsn.New(co)
@@ -63,10 +64,10 @@ func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	p.tokens, errTokens = r.newTokens(cfg)
 	p.paths, errPaths = newReturnPaths(cfg, r.key)
 	p.hops, errUpstream = r.newHops(cfg, &p)
-	p.router, errRoutes = NewRouter(cfg)
+	p.router, errRoutes = options.Router(cfg)
 	p.outgoing, errOut = outgoing.New(cfg, r.log)
 	p.hooks, errHooks = newHooks(cfg, r.fetcher, r.log)
-	p.webhooks, errWebhooks = newEndpoints(cfg)
+	p.webhooks, errWebhooks = options.Endpoints(cfg)
 	err = errors.Join(errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes,
 		errOut, errHooks, errPaths, errWebhooks)
 	if err != nil {
@@ -119,17 +120,17 @@ func inSandbox(s *config.Sandbox, hop relay.Upstream) relay.Upstream {
 func (r *Relay) newHop(cfg *config.Config, name string, p *parts) (relay.Upstream, error) {
 	switch cfg.Upstream[name].Type {
 	case "ses-api":
-		return newSES(cfg, name, r.log)
+		return options.SES(cfg, name, r.log)
 	case "graph":
-		return newGraph(cfg, name, p.tokens[name], r.log)
+		return options.Graph(cfg, name, p.tokens[name], r.log)
 	}
-	o, err := upstreamOptions(cfg, name)
+	o, err := options.Upstream(cfg, name)
 	if err != nil {
 		return nil, err
 	}
 	o.Log = r.log
 	if tokens := p.tokens[name]; tokens != nil {
-		o.Auth = bearer(cfg.Upstream[name], tokens)
+		o.Auth = options.Bearer(cfg.Upstream[name], tokens)
 	}
 	addStamp(cfg, name, p.paths, &o)
 	return upstream.New(o)
@@ -171,7 +172,7 @@ func (r *Relay) Reload(cfg *config.Config) error {
 	cfg = fit(cfg, descriptorLimit())
 	p, errParts := r.makeParts(cfg)
 	o, errAccess := r.frontOptions(cfg, p)
-	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(listens(cfg), o.Access),
+	err := errors.Join(errParts, errAccess, smtpd.CheckOpen(options.Listens(cfg), o.Access),
 		r.webhooks.Open(p.webhooks))
 	if err == nil {
 		err = r.front.Reload(o)

@@ -9,6 +9,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/lifecycle"
 	"mailwhy/relay/report"
 )
@@ -49,7 +50,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) serveDoor(works *sync.WaitGroup) <-chan error {
 	failed := make(chan error, len(r.listeners))
 	for i, ln := range r.listeners {
-		l := listens(r.cfg.Load())[i]
+		l := options.Listens(r.cfg.Load())[i]
 		works.Go(func() { failed <- r.front.Serve(ln, l) })
 		r.log.Info("listening", "address", ln.Addr().String())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"mailwhy/config"
 	"mailwhy/relay/sign"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/dkimpy"
@@ -162,4 +163,28 @@ func dkimKey(t *testing.T, dir string, zone map[string]string, kind, domain stri
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("[[dkim]]\ndomain = %q\nselector = %q\nkey_file = %q\n", domain, kind, name)
+}
+
+// TestCheckReadsKeys: a key with which the relay does not start is a mistake that a check finds.
+func TestCheckReadsKeys(t *testing.T) {
+	d := &door{t: t, dir: t.TempDir()}
+	_, key, err := sign.Generate("ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := fmt.Sprintf("hostname = \"relay.example.com\"\n[spool]\ndir = %q\n[upstream.default]\n"+
+		"host = \"127.0.0.1\"\n[[dkim]]\ndomain = \"shop.example\"\nselector = \"s\"\nkey_file = %q\n",
+		d.dir+"/spool", d.dir+"/key")
+	for text, want := range map[string]string{string(key): "", "garbage": "it is not PEM"} {
+		d.write("key", text)
+		d.write("relay.toml", conf)
+		cfg, err := config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Check(cfg)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
 }

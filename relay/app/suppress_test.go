@@ -16,6 +16,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/events"
 )
@@ -284,7 +285,7 @@ func TestSuppressionOutlivesARestart(t *testing.T) {
 		t.Errorf("after a restart: %q", r)
 	}
 	s.stop()
-	file := SuppressionFile(s.load())
+	file := options.SuppressionFile(s.load())
 	if err := os.WriteFile(file, []byte("damaged, but not by much: this is no database"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/net/netutil"
 
 	"mailwhy/config"
-	"mailwhy/config/value"
+	"mailwhy/relay/app/options"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/feedback/webhook"
 	"mailwhy/relay/feedback/webhook/limit"
 	"mailwhy/relay/feedback/webhook/sns"
@@ -60,8 +61,8 @@ func newHooks(cfg *config.Config, fetcher webhook.Fetcher, log *slog.Logger) (*h
 
 // sourceOf is a webhook as its room wants it.
 func sourceOf(cfg *config.Config, w *config.Webhook) (webhook.Source, error) {
-	s := webhook.Source{Name: w.Name, Provider: w.Provider, Keys: reveal(w.SigningKey),
-		Credentials: reveal(w.Credential), Topics: w.Topics, URL: WebhookURL(cfg, w, true)}
+	s := webhook.Source{Name: w.Name, Provider: w.Provider, Keys: options.Revealed(w.SigningKey),
+		Credentials: options.Revealed(w.Credential), Topics: w.Topics, URL: query.WebhookURL(cfg, w, true)}
 	if w.RootsFile == "" {
 		return s, nil
 	}
@@ -82,14 +83,6 @@ func fetcherOf(w *config.Webhook, real webhook.Fetcher) webhook.Fetcher {
 		return sns.Practice{File: w.PracticeCertFile}
 	}
 	return real
-}
-
-// reveal are the secrets themselves.
-func reveal(secrets []value.Secret) (list []string) {
-	for _, s := range secrets {
-		list = append(list, s.Reveal())
-	}
-	return list
 }
 
 // hookDoor is the HTTP server of the webhooks. What it serves may be replaced while it does.

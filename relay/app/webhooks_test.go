@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/feedback/webhook"
 	"mailwhy/relay/feedback/webhook/sns"
@@ -326,12 +327,13 @@ func TestWebhookURL(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := &cfg.Feedback.Webhook[0]
-		if shown, signed := WebhookURL(cfg, w, false), WebhookURL(cfg, w, true); shown != tt.shown ||
+		shown, signed := query.WebhookURL(cfg, w, false), query.WebhookURL(cfg, w, true)
+		if shown != tt.shown ||
 			signed != tt.signed {
 			t.Errorf("%q: %s and %s", tt.credential, shown, signed)
 		}
 		var b bytes.Buffer
-		if err := WriteSetUp(&b, cfg); err != nil {
+		if err := query.WriteSetUp(&b, cfg); err != nil {
 			t.Fatal(err)
 		}
 		text := b.String()

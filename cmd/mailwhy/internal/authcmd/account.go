@@ -14,7 +14,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/config/value"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/upstream/oauth"
 )
 
@@ -86,7 +86,7 @@ func (a *account) fill(u *config.Upstream) error {
 	a.tokenFile = cmp.Or(a.tokenFile, u.OAuthTokenFile)
 	a.user = cmp.Or(a.user, u.Username)
 	var err error
-	a.http, err = app.TokenTransport(u)
+	a.http, err = options.TokenTransport(u)
 	return err
 }
 

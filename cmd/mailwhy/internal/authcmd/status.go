@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/upstream/oauth"
 )
 
@@ -98,7 +98,7 @@ func (s *status) run(c *cobra.Command) error {
 // source is where access tokens come from. log hears of a refresh token that cannot be written.
 func (s *status) source(log *slog.Logger) (oauth.Source, error) {
 	if s.upstream != nil && s.secretFile == "" {
-		return app.TokenSource(s.name, s.upstream, log)
+		return options.TokenSource(s.name, s.upstream, log)
 	}
 	a := account{secretFile: s.secretFile}
 	return &oauth.Refresh{File: oauth.File{Path: s.tokenFile}, Proof: a.proof(), Log: log}, nil

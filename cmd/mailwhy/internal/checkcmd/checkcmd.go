@@ -12,6 +12,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/check"
 )
 
@@ -63,7 +64,7 @@ Each line is ok, a warning or a failure, with the fix. The exit status is 1 when
 				fmt.Fprintln(c.ErrOrStderr(), "mailwhy: warning:", w)
 			}
 			if !on.wanted() {
-				return errors.Join(cfg.Write(c.OutOrStdout()), app.WriteSetUp(c.OutOrStdout(), cfg))
+				return errors.Join(cfg.Write(c.OutOrStdout()), query.WriteSetUp(c.OutOrStdout(), cfg))
 			}
 			lines, err := on.run(c.Context(), cfg)
 			if err == nil {
@@ -86,7 +87,7 @@ type online struct {
 	connect  bool
 	resolver string
 	json     bool
-	query    app.UpstreamQuery
+	query    query.Upstreams
 	selector []string
 	include  []string
 	path     []string
@@ -162,7 +163,7 @@ func cutName(s string) (name, value string) {
 
 // run asks others.
 func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Line, err error) {
-	dns, err := app.Resolver(o.resolver)
+	dns, err := query.Resolver(o.resolver)
 	if err != nil && o.dns {
 		return nil, err
 	}
@@ -170,13 +171,13 @@ func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Lin
 		if err == nil {
 			o.query.DNS = dns
 		}
-		if lines, err = app.CheckUpstreams(ctx, cfg, &o.query); err != nil {
+		if lines, err = query.CheckUpstreams(ctx, cfg, &o.query); err != nil {
 			return nil, err
 		}
 	}
 	if o.dns {
-		lines = append(lines, app.CheckSenders(ctx, cfg, dns, &o.query.SenderQuery)...)
-		lines = append(lines, app.CheckReturnPath(ctx, cfg, dns)...)
+		lines = append(lines, query.CheckSenders(ctx, cfg, dns, &o.query.Senders)...)
+		lines = append(lines, query.CheckReturnPath(ctx, cfg, dns)...)
 	}
 	return lines, nil
 }

@@ -15,7 +15,7 @@ import (
 	"mailwhy/config/value"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/query"
 	"mailwhy/relay/lane"
 )
 
@@ -40,7 +40,7 @@ func New(o Options) *cobra.Command {
 // newTest is policy test.
 func newTest(o Options) *cobra.Command {
 	var file, stage string
-	var q app.PolicyQuery
+	var q query.Policy
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "test REPLY",
@@ -54,7 +54,7 @@ to the mail. Nothing is sent, and no connection is made.
 		RunE: func(c *cobra.Command, args []string) error {
 			q.Reply, q.Stage = args[0], diagnose.Stage(strings.ReplaceAll(stage, "-", "_"))
 			cfg, err := o.Load(file)
-			var a app.PolicyAnswer
+			var a query.PolicyAnswer
 			if err == nil {
 				a, err = q.Answer(cfg)
 			}
@@ -89,7 +89,7 @@ type answer struct {
 }
 
 // newAnswer is a in words.
-func newAnswer(a *app.PolicyAnswer) answer {
+func newAnswer(a *query.PolicyAnswer) answer {
 	out := answer{Category: a.Diagnosis.Category, Reason: a.Diagnosis.Reason, Outcome: a.State,
 		WaitS: a.Wait.Seconds(), wait: a.Wait}
 	if a.Ruling == nil {

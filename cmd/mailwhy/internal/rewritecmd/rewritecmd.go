@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/config"
-	"mailwhy/relay/app"
 	"mailwhy/relay/app/outgoing"
+	"mailwhy/relay/app/query"
 )
 
 // Options are what the command needs of the program. All are required.
@@ -28,7 +28,7 @@ type Options struct {
 // New is the command.
 func New(o Options) *cobra.Command {
 	var file string
-	var q app.RewriteQuery
+	var q query.Rewrite
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "rewrite FILE --from ADDRESS --to ADDRESS",

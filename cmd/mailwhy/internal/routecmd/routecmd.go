@@ -13,7 +13,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay/accept"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/query"
 )
 
 // Options are what the command needs of the program. All are required.
@@ -26,7 +26,7 @@ type Options struct {
 // New is the command.
 func New(o Options) *cobra.Command {
 	var file string
-	var q app.RouteQuery
+	var q query.Route
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "route --from ADDRESS --to ADDRESS",

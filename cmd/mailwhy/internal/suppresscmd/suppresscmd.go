@@ -14,7 +14,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/suppress"
 )
 
@@ -167,7 +167,7 @@ func (f *command) open(ctx context.Context) (l list, cfg *config.Config, done fu
 	if _, err = client.SuppressionState(ctx); !errors.Is(err, admin.ErrNotRunning) {
 		return client, cfg, func() error { return nil }, err
 	}
-	file, err := suppress.Open(app.SuppressOptions(func() *config.Config { return cfg },
+	file, err := suppress.Open(options.Suppress(func() *config.Config { return cfg },
 		slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, nil, nil, err

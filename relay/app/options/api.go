@@ -1,4 +1,4 @@
-package app
+package options
 
 import (
 	"errors"
@@ -9,14 +9,11 @@ import (
 	"time"
 
 	"mailwhy/config"
-	"mailwhy/relay/lane"
 	"mailwhy/relay/upstream/graph"
 	"mailwhy/relay/upstream/httpapi"
 	"mailwhy/relay/upstream/sesapi"
 	"mailwhy/relay/upstream/sesapi/awsauth"
 )
-
-// This file makes the next hops that are HTTP APIs.
 
 // Limits of an API that are not settings.
 const (
@@ -35,7 +32,7 @@ func apiOptions(cfg *config.Config, name string, log *slog.Logger) (httpapi.Opti
 			EndOfData: u.FinalTimeout},
 		Dial: new(net.Dialer).DialContext,
 	}
-	way, bad := wayOut(u)
+	way, bad := WayOut(u)
 	if way != nil {
 		o.Dial = way.DialContext
 	}
@@ -45,8 +42,8 @@ func apiOptions(cfg *config.Config, name string, log *slog.Logger) (httpapi.Opti
 	return o, err
 }
 
-// newSES makes a next hop that is the API of Amazon SES.
-func newSES(cfg *config.Config, name string, log *slog.Logger) (*sesapi.Upstream, error) {
+// SES makes a next hop that is the API of Amazon SES.
+func SES(cfg *config.Config, name string, log *slog.Logger) (*sesapi.Upstream, error) {
 	o, err := apiOptions(cfg, name, log)
 	if err != nil {
 		return nil, err
@@ -93,8 +90,8 @@ func awsSource(u *config.Upstream, o httpapi.Options, client *httpapi.Client) (a
 	return c, nil
 }
 
-// newGraph makes a next hop that is Microsoft Graph.
-func newGraph(cfg *config.Config, name string, tokens graph.Tokens, log *slog.Logger) (*httpapi.Upstream,
+// Graph makes a next hop that is Microsoft Graph.
+func Graph(cfg *config.Config, name string, tokens graph.Tokens, log *slog.Logger) (*httpapi.Upstream,
 	error) {
 	o, err := apiOptions(cfg, name, log)
 	if err != nil {
@@ -108,30 +105,13 @@ func newGraph(cfg *config.Config, name string, tokens graph.Tokens, log *slog.Lo
 	return graph.New(graph.Options{Options: o, Mailbox: cfg.Upstream[name].Mailbox, Tokens: tokens}, client)
 }
 
-// settings are those of the lane. Where no rate is configured it is that of the account, if the provider
-// tells it.
-func (h *hop) settings(cfg *config.Config) lane.Settings {
-	s := laneSettings(cfg, h.conf.Load())
-	p, tells := (*h.next.Load()).(interface{ Rate() float64 })
-	if s.Rate != (lane.Rate{}) || !tells {
-		return s
-	}
-	switch r := p.Rate(); {
-	case r >= 1:
-		s.Rate = lane.Rate{Messages: int(r), Per: time.Second}
-	case r > 0:
-		s.Rate = lane.Rate{Messages: 1, Per: time.Duration(float64(time.Second) / r)}
-	}
-	return s
-}
-
-// checkAPI makes the next hop of an API, for the mistakes that only it can see.
-func checkAPI(cfg *config.Config, name string) error {
+// CheckAPI makes the next hop of an API, for the mistakes that only it can see.
+func CheckAPI(cfg *config.Config, name string) error {
 	log := slog.New(slog.DiscardHandler)
 	if cfg.Upstream[name].Type == "graph" {
-		_, err := newGraph(cfg, name, nil, log)
+		_, err := Graph(cfg, name, nil, log)
 		return err
 	}
-	_, err := newSES(cfg, name, log)
+	_, err := SES(cfg, name, log)
 	return err
 }

@@ -1,15 +1,12 @@
-package app
+package query
 
 import (
 	"fmt"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"mailwhy/config"
 	"mailwhy/relay/check/senders"
 	"mailwhy/relay/preset"
-	"mailwhy/relay/sign"
 )
 
 func TestSenderDomains(t *testing.T) {
@@ -22,7 +19,7 @@ func TestSenderDomains(t *testing.T) {
 			"one": {Domains: []string{"d.example.com", ".e.example.com", "a.example.com"}}},
 		DSN: config.DSN{From: "MAILER-DAEMON@host.example.com", FallbackSender: "bounces@f.example.com"},
 	}
-	q := SenderQuery{Domains: []string{"z@g.example.com", "h.example.com"}}
+	q := Senders{Domains: []string{"z@g.example.com", "h.example.com"}}
 	want := "[a.example.com b.example.com c.example.com d.example.com f.example.com g.example.com " +
 		"h.example.com xn--bcher-kva.example]"
 	if got := fmt.Sprint(q.domains(cfg)); got != want {
@@ -66,30 +63,6 @@ func TestSendersKnowPresets(t *testing.T) {
 	for _, name := range senders.Presets() {
 		if set.ByName(name) == nil {
 			t.Errorf("there is no preset %q", name)
-		}
-	}
-}
-
-// TestCheckReadsKeys: a key with which the relay does not start is a mistake that a check finds.
-func TestCheckReadsKeys(t *testing.T) {
-	d := &door{t: t, dir: t.TempDir()}
-	_, key, err := sign.Generate("ed25519")
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf := fmt.Sprintf("hostname = \"relay.example.com\"\n[spool]\ndir = %q\n[upstream.default]\n"+
-		"host = \"127.0.0.1\"\n[[dkim]]\ndomain = \"shop.example\"\nselector = \"s\"\nkey_file = %q\n",
-		d.dir+"/spool", d.dir+"/key")
-	for text, want := range map[string]string{string(key): "", "garbage": "it is not PEM"} {
-		d.write("key", text)
-		d.write("relay.toml", conf)
-		cfg, err := config.Load(config.Source{File: filepath.Join(d.dir, "relay.toml")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = Check(cfg)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", want, err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package app
+package query
 
 import (
 	"cmp"
@@ -16,6 +16,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/check"
 	"mailwhy/relay/check/senders"
 	"mailwhy/relay/check/session"
@@ -31,19 +32,19 @@ const (
 	checkReply   = 30 * time.Second
 )
 
-// UpstreamQuery says what to ask the upstreams for.
-type UpstreamQuery struct {
-	SenderQuery                  // the senders; a domain stands for its postmaster
-	Recipient   string           // empty: none
-	Send        bool             // send a message to the recipient
-	DNS         senders.Resolver // for the names of our own addresses; nil: they are not looked up
+// Upstreams says what to ask the upstreams for.
+type Upstreams struct {
+	Senders                    // the senders; a domain stands for its postmaster
+	Recipient string           // empty: none
+	Send      bool             // send a message to the recipient
+	DNS       senders.Resolver // for the names of our own addresses; nil: they are not looked up
 }
 
 // CheckUpstreams opens a session with each upstream, with the settings of the relay, and asks what it would
 // take. It sends no message unless the query says so. The error is a mistake in the configuration.
-func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (lines []check.Line,
+func CheckUpstreams(ctx context.Context, cfg *config.Config, q *Upstreams) (lines []check.Line,
 	err error) {
-	engine, err := newEngine(cfg)
+	engine, err := options.Engine(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -78,18 +79,18 @@ func CheckUpstreams(ctx context.Context, cfg *config.Config, q *UpstreamQuery) (
 // checkPool makes a pool as the relay does, but for the time that a check waits. tokens are those of OAuth,
 // nil for none.
 func checkPool(cfg *config.Config, name string) (pool *upstream.Pool, tokens *oauth.Cached, err error) {
-	o, err := upstreamOptions(cfg, name)
+	o, err := options.Upstream(cfg, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	if u := cfg.Upstream[name]; u.HasOAuth() {
 		log := slog.New(slog.DiscardHandler)
-		source, err := TokenSource(name, u, log)
+		source, err := options.TokenSource(name, u, log)
 		if err != nil {
 			return nil, nil, err
 		}
 		tokens = oauth.NewCached(name, source, log)
-		o.Auth = bearer(u, tokens)
+		o.Auth = options.Bearer(u, tokens)
 	}
 	o.Timeouts.Connect = min(o.Timeouts.Connect, checkConnect)
 	o.Timeouts.Greeting = min(o.Timeouts.Greeting, checkReply)
@@ -99,7 +100,7 @@ func checkPool(cfg *config.Config, name string) (pool *upstream.Pool, tokens *oa
 }
 
 // session is the check of one upstream.
-func (q *UpstreamQuery) session(cfg *config.Config, name string, pool *upstream.Pool) session.Options {
+func (q *Upstreams) session(cfg *config.Config, name string, pool *upstream.Pool) session.Options {
 	u := cfg.Upstream[name]
 	o := session.Options{
 		Name: name, Host: u.Host, Port: u.Port, Implicit: u.TLS == "implicit", Hello: u.Hello,
@@ -147,14 +148,14 @@ func otherHosts(p *preset.Preset, host string) (others []string) {
 
 // dialOf connects to a host as the relay does: through the upstream's proxy, if it has one.
 func dialOf(u *config.Upstream) func(ctx context.Context, network, address string) (net.Conn, error) {
-	if way, err := wayOut(u); err == nil && way != nil {
+	if way, err := options.WayOut(u); err == nil && way != nil {
 		return way.DialContext
 	}
 	return new(net.Dialer).DialContext
 }
 
 // senders are the addresses to ask an upstream for.
-func (q *UpstreamQuery) senders(cfg *config.Config, name string) (addresses []string) {
+func (q *Upstreams) senders(cfg *config.Config, name string) (addresses []string) {
 	named := q.Domains
 	if len(named) == 0 {
 		named = q.domains(cfg)
@@ -238,7 +239,7 @@ func sourcesOf(u *config.Upstream) (local []netip.Addr) {
 }
 
 // pointers looks the names of an address up; nil without DNS.
-func (q *UpstreamQuery) pointers() func(context.Context, netip.Addr) ([]string, error) {
+func (q *Upstreams) pointers() func(context.Context, netip.Addr) ([]string, error) {
 	if q.DNS == nil {
 		return nil
 	}

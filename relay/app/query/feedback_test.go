@@ -1,4 +1,4 @@
-package app
+package query
 
 import (
 	"strings"
@@ -39,7 +39,7 @@ func TestCheckReturnPath(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			cfg.Upstream = map[string]*config.Upstream{"office": {Host: "o.test"}, "other": {Host: "p.test"}}
-			q := &SenderQuery{}
+			q := &Senders{}
 			if a, b := q.upstream(cfg, "office"), q.upstream(cfg, "other"); a.ReturnPath != "bounces.test" ||
 				b.ReturnPath != "" {
 				t.Errorf("the return paths are %q and %q", a.ReturnPath, b.ReturnPath)

@@ -1,4 +1,4 @@
-package app
+package query
 
 import (
 	"context"
@@ -30,8 +30,8 @@ func Resolver(server string) (senders.Resolver, error) {
 	return &dnsclient.Client{Servers: []string{server}, Timeout: dnsTimeout}, nil
 }
 
-// SenderQuery says what to look at in DNS, beyond what the configuration names.
-type SenderQuery struct {
+// Senders says what to look at in DNS, beyond what the configuration names.
+type Senders struct {
 	Domains    []string            // sender domains
 	Upstream   string              // only this one; all when empty
 	Selectors  map[string][]string // DKIM selectors by the name of the upstream; "" is for all
@@ -42,7 +42,7 @@ type SenderQuery struct {
 // CheckSenders checks each sender domain with each upstream that a route lets its mail go to. The domains are
 // those of the query and those that the configuration names.
 func CheckSenders(ctx context.Context, cfg *config.Config, dns senders.Resolver,
-	q *SenderQuery) []check.Line {
+	q *Senders) []check.Line {
 	domains := q.domains(cfg)
 	if len(domains) == 0 {
 		return []check.Line{{Level: check.Warning, Check: "senders",
@@ -69,7 +69,7 @@ func CheckSenders(ctx context.Context, cfg *config.Config, dns senders.Resolver,
 }
 
 // upstream is what is known of an upstream.
-func (q *SenderQuery) upstream(cfg *config.Config, name string) senders.Upstream {
+func (q *Senders) upstream(cfg *config.Config, name string) senders.Upstream {
 	c := cfg.Upstream[name]
 	u := senders.Upstream{Name: name, Host: c.Host, Preset: c.Preset, Region: c.Region, User: c.Username,
 		Selectors: slices.Concat(q.Selectors[""], q.Selectors[name]),
@@ -105,7 +105,7 @@ func presetOf(u *config.Upstream) *preset.Preset {
 }
 
 // domains are the sender domains, sorted, each once and in ASCII.
-func (q *SenderQuery) domains(cfg *config.Config) (domains []string) {
+func (q *Senders) domains(cfg *config.Config) (domains []string) {
 	named := slices.Concat(q.Domains, cfg.Access.AllowSenders, []string{cfg.DSN.FallbackSender})
 	for _, c := range cfg.Client {
 		named = append(named, c.Senders...)

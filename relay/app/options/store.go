@@ -1,0 +1,79 @@
+package options
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/relay"
+	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/webhook"
+	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/suppress"
+)
+
+// Spool are the spool's part, for the relay and for commands that open its spool while it does not
+// run.
+func Spool(cfg *config.Config, log *slog.Logger) spool.Options {
+	return spool.Options{
+		Dir: cfg.Spool.Dir, Log: log,
+		Limits: spool.Limits{
+			MaxBytes: int64(cfg.Spool.MaxBytes), MaxMessages: cfg.Spool.MaxMessages,
+			FreeFloor: int64(cfg.Spool.FreeFloor), InlineLimit: int64(cfg.Spool.InlineLimit),
+		},
+		MaxDelay: cfg.Retry.ExpireAfter + cfg.Retry.MaxRetryAfter,
+	}
+}
+
+// SuppressionFile is where the suppression list is, for commands that open it while no relay runs.
+func SuppressionFile(cfg *config.Config) string {
+	return filepath.Join(cfg.Spool.Dir, "suppressions.db")
+}
+
+// Suppress are the suppression list's part, for the relay and for commands while it does not run.
+func Suppress(cfg func() *config.Config, log *slog.Logger) suppress.Options {
+	return suppress.Options{
+		Path: SuppressionFile(cfg()), FoldCase: cfg().Suppression.FoldCase, Log: log, Now: time.Now,
+		Settings: func() suppress.Settings { return suppressSettings(&cfg().Suppression) },
+	}
+}
+
+// suppressSettings are what a reload may change.
+func suppressSettings(c *config.Suppression) suppress.Settings {
+	return suppress.Settings{
+		Mode: suppress.Mode(c.Mode), PerSender: c.Scope == "sender_domain", TTL: c.TTLs(),
+		ComplaintTTL: c.ComplaintTTL, Most: c.MaxEntries,
+		Breaker: suppress.Breaker{Share: c.BreakerShare, Least: c.BreakerRecipients},
+	}
+}
+
+// MayOverride reports whether the mail of a client may override the suppression list.
+func MayOverride(c *config.Suppression, client *relay.Client) bool {
+	return slices.ContainsFunc(c.OverrideClients, func(name string) bool {
+		return name == client.Name || name == client.User
+	})
+}
+
+// DeliveryLog are the delivery log's part.
+func DeliveryLog(cfg *config.Config, stdout io.Writer, log *slog.Logger) deliverylog.Options {
+	c := &cfg.DeliveryLog
+	return deliverylog.Options{File: c.File, Out: stdout, Text: c.Format == "text", Log: log}
+}
+
+// Endpoints makes the webhooks to which events are sent, or says all that is wrong with them.
+func Endpoints(cfg *config.Config) (list []*webhook.Endpoint, err error) {
+	for i := range cfg.Webhook {
+		w := &cfg.Webhook[i]
+		e, bad := webhook.NewEndpoint(webhook.Settings{
+			Name: w.Name, URL: w.URL, Secrets: Revealed(w.Secret), Events: w.Events, Categories: w.Categories,
+			Clients: w.Clients, Batch: w.Batch, Concurrency: w.Concurrency, Timeout: w.Timeout,
+			DisableAfter: w.DisableAfter, Private: w.PrivateAddresses == "allowed", CAFile: w.CAFile,
+		})
+		list, err = append(list, e), errors.Join(err, bad)
+	}
+	return list, err
+}
