@@ -18,7 +18,8 @@ COPY --from=build /image/ /
 ENV MAILWHY_SPOOL_DIR=/spool
 USER 65532:65532
 VOLUME /spool
-EXPOSE 2525
+# 587 is listened on in place of boky/postfix: docs/migrate.md
+EXPOSE 2525 587
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/mailwhy", "health"]
 ENTRYPOINT ["/mailwhy"]

@@ -58,6 +58,9 @@ func (c *Config) complete(env []string, report reportFunc) {
 	for name, u := range c.Upstream {
 		path := upstreamSection + "." + name
 		u.completeAPI(env)
+		if u.hasRefreshToken() && u.OAuthTokenFile == "" && c.Spool.Dir != "" {
+			u.OAuthTokenFile = filepath.Join(c.Spool.Dir, "oauth-"+name+".json")
+		}
 		u.completeOAuth(env)
 		u.completeAuth()
 		u.complete(c.Hostname)
@@ -88,6 +91,7 @@ type secretFile struct {
 func (u *Upstream) secrets() []secretFile {
 	return []secretFile{{".password", &u.Password, u.PasswordFile},
 		{".oauth_client_secret", &u.OAuthClientSecret, u.OAuthClientSecretFile},
+		{".oauth_refresh_token", &u.OAuthRefreshToken, u.OAuthRefreshTokenFile},
 		{".proxy_password", &u.ProxyPassword, u.ProxyPasswordFile},
 		{".secret_access_key", &u.SecretAccessKey, u.SecretAccessKeyFile},
 		{".container_token", &u.ContainerToken, u.ContainerTokenFile}}

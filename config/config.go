@@ -4,8 +4,8 @@
 // value. The program that joins the rooms loads a Config and hands each room plain values; no room imports
 // this package.
 //
-// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, the preset of the upstream's
-// provider, Default. Load reports
+// A key's value comes from the first of: a flag, a MAILWHY_ variable, the file, a variable of boky/postfix
+// (package dropin), the preset of the upstream's provider, Default. Load reports
 // everything that is wrong at once, each Mistake with its key path, where the value came from and what to
 // write instead. The Config that it returns is complete: every default is filled in, secrets are read from
 // their files, and every value is in range. A Config never changes; a reload loads a new one. Secrets
@@ -30,6 +30,7 @@ import (
 	"net/netip"
 	"time"
 
+	"mailwhy/config/dropin"
 	"mailwhy/config/value"
 	"mailwhy/relay/preset"
 )
@@ -69,6 +70,8 @@ type Config struct {
 	WebhookStore WebhookStore   `toml:"webhook_store"`
 
 	Warnings []string `toml:"-"` // what is allowed but unwise, a sentence each; for the operational log
+	// DropIn says what became of the variables of boky/postfix; empty where they are not looked at.
+	DropIn []dropin.Note `toml:"-"`
 
 	origins map[string]string        // of the keys that are not defaults
 	presets map[string]preset.Source // of those among them that a preset sets
@@ -117,12 +120,14 @@ type Client struct {
 // Access says who may use which addresses. Entries of the lists are an address, "@domain", or "@.domain"
 // for a domain's subdomains.
 type Access struct {
-	UsersFile       string   `toml:"users_file" read:"secret"`
-	AllowSenders    []string `toml:"allow_senders"` // empty: all
-	DenySenders     []string `toml:"deny_senders"`
-	AllowRecipients []string `toml:"allow_recipients"` // empty: all
-	DenyRecipients  []string `toml:"deny_recipients"`
-	RequireAuth     bool     `toml:"require_auth"` // for named clients too
+	UsersFile string `toml:"users_file" read:"secret"`
+	// Users are the entries of a users file, with blanks between them, in place of the file.
+	Users           value.Secret `toml:"users"`
+	AllowSenders    []string     `toml:"allow_senders"` // empty: all
+	DenySenders     []string     `toml:"deny_senders"`
+	AllowRecipients []string     `toml:"allow_recipients"` // empty: all
+	DenyRecipients  []string     `toml:"deny_recipients"`
+	RequireAuth     bool         `toml:"require_auth"` // for named clients too
 }
 
 // Content is how contents are mended.
@@ -238,6 +243,9 @@ type Upstream struct {
 	OAuthKeyFile            string       `toml:"oauth_key_file" read:"secret"`
 	OAuthFederatedTokenFile string       `toml:"oauth_federated_token_file" read:"file"`
 	OAuthTokenFile          string       `toml:"oauth_token_file"` // written by mailwhy auth login
+	// OAuthRefreshToken is used until there is a token file, which is made when the token is replaced.
+	OAuthRefreshToken       value.Secret `toml:"oauth_refresh_token"`
+	OAuthRefreshTokenFile   string       `toml:"oauth_refresh_token_file"`
 	OAuthServiceAccountFile string       `toml:"oauth_service_account_file" read:"secret"`
 	OAuthSubject            string       `toml:"oauth_subject"` // mailbox of the service account's token
 	OAuthScope              string       `toml:"oauth_scope"`

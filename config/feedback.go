@@ -315,7 +315,7 @@ func (c *Config) validateSuppression(report reportFunc) {
 	}
 	for i, name := range s.OverrideClients {
 		known := slices.ContainsFunc(c.Client, func(n Client) bool { return n.Name == name })
-		if !known && (c.Access.UsersFile == "" || name == "") {
+		if !known && (!c.Access.hasUsers() || name == "") {
 			report(fmt.Sprintf("suppression.override_clients[%d]", i),
 				fmt.Sprintf("there is no client %q, and no access.users_file", name),
 				"use the name of a [[client]], or of a user")

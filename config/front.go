@@ -37,7 +37,7 @@ func (c *Config) validateFront(report reportFunc) {
 	} {
 		checkPatterns("access."+name, list, report)
 	}
-	if c.Access.RequireAuth && c.Access.UsersFile == "" {
+	if c.Access.RequireAuth && !c.Access.hasUsers() {
 		report("access.users_file", "is not set, but access.require_auth is",
 			"nobody could send; mailwhy hash-password makes the lines of the file")
 	}
@@ -74,11 +74,15 @@ const modeTry = "try"
 func (c *Config) CheckUsers() error {
 	inTLS := func(l Listen) bool { return l.TLS != "none" }
 	inClear := func(cl Client) bool { return cl.Auth == "clear" }
-	if c.Access.UsersFile == "" || slices.ContainsFunc(c.Listen, inTLS) ||
+	if !c.Access.hasUsers() || slices.ContainsFunc(c.Listen, inTLS) ||
 		slices.ContainsFunc(c.Client, inClear) {
 		return nil
 	}
-	return errors.New("access.users_file is set, but nobody can authenticate: no listener has TLS; " +
+	key := "access.users"
+	if c.Access.UsersFile != "" {
+		key = "access.users_file"
+	}
+	return errors.New(key + " is set, but nobody can authenticate: no listener has TLS; " +
 		`set tls.cert_file and tls.key_file; or auth = "clear" in a [[client]], for its networks; ` +
 		`or leave the users out, and auth = "any" accepts every login of a [[client]]`)
 }
@@ -185,6 +189,9 @@ func (c *Config) validateClients(exposed string, report reportFunc) {
 		}
 	}
 }
+
+// hasUsers reports whether there may be users.
+func (a *Access) hasUsers() bool { return a.UsersFile != "" || !a.Users.IsZero() }
 
 // restricted reports whether strangers in a client's network could do no harm: they must authenticate, or
 // can send only to listed recipients.

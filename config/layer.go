@@ -116,7 +116,8 @@ func envLayer(env []string, upstreams []string) (layer, mistake.List) {
 	l := layer{}
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == envFile || serviceLink(name, value) {
+		if !strings.HasPrefix(name, envPrefix) || name == envFile || name == dropInSwitch ||
+			serviceLink(name, value) {
 			continue
 		}
 		path, ok := known[name]
@@ -190,10 +191,11 @@ func (l layer) normalize() (ms mistake.List) {
 		delete(l, upstreamSection)
 		l[upstreamSection+"."+defaultUpstream+".url"] = s
 	}
+	ms = append(ms, l.settleSecret("access.users")...)
 	for _, name := range l.upstreams() {
 		ms = append(ms, l.expandURL(upstreamSection+"."+name+".")...)
 		for _, secret := range []string{".password", ".oauth_client_secret", ".proxy_password",
-			".secret_access_key", ".container_token"} {
+			".secret_access_key", ".container_token", ".oauth_refresh_token"} {
 			ms = append(ms, l.settleSecret(upstreamSection+"."+name+secret)...)
 		}
 	}

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/spf13/viper"
 
+	"mailwhy/config/dropin"
 	"mailwhy/config/mistake"
 )
 
@@ -32,7 +34,7 @@ type Flag struct {
 // Load reads, merges, completes and checks a configuration. Its error is a Mistakes, with everything that
 // is wrong.
 func Load(src Source) (*Config, error) {
-	merged, ms := merge(src)
+	merged, notes, ms := merge(src)
 	if merged == nil {
 		return nil, ms.Err()
 	}
@@ -40,7 +42,7 @@ func Load(src Source) (*Config, error) {
 	ms = append(ms, bad...)
 	ms = append(ms, merged.unknown(ms)...)
 	c, bad := decode(merged)
-	c.presets = presets
+	c.presets, c.DropIn = presets, notes
 	ms = append(ms, bad...)
 	c.origins = make(map[string]string, len(merged))
 	for path, s := range merged {
@@ -65,14 +67,14 @@ func Load(src Source) (*Config, error) {
 	return c, nil
 }
 
-// merge reads the sources and lays one over the other. It returns no layer when there is no point in going
-// on.
-func merge(src Source) (layer, mistake.List) {
+// merge reads the sources and lays one over the other, with what became of the variables of boky/postfix. It
+// returns no layer when there is no point in going on.
+func merge(src Source) (layer, []dropin.Note, mistake.List) {
 	file := layer{}
 	var ms mistake.List
 	if path := cmp.Or(src.File, lookup(src.Env, envFile)); path != "" {
 		if file, ms = fileLayer(path); file == nil {
-			return nil, ms
+			return nil, nil, ms
 		}
 	}
 	ms = append(ms, file.normalize()...)
@@ -80,10 +82,65 @@ func merge(src Source) (layer, mistake.List) {
 	ms = append(append(ms, bad...), env.normalize()...)
 	flags := flagLayer(src.Flags)
 	ms = append(ms, flags.normalize()...)
-	merged := file
-	maps.Copy(merged, env)
-	maps.Copy(merged, flags)
-	return merged, ms
+	ours := file
+	maps.Copy(ours, env)
+	maps.Copy(ours, flags)
+	merged, notes, bad := ours.overDropIn(src)
+	return merged, notes, append(ms, bad...)
+}
+
+// dropInSwitch is the variable that says whether the variables of boky/postfix count: on, off or auto.
+const dropInSwitch = envPrefix + "POSTFIX_VARIABLES"
+
+// overDropIn lays what is configured in our own words over what the variables of boky/postfix say. They count
+// if they name a relay host and no upstream is configured otherwise, or if they are switched on.
+func (l layer) overDropIn(src Source) (layer, []dropin.Note, mistake.List) {
+	word, wanted := cmp.Or(lookup(src.Env, dropInSwitch), "auto"), dropin.Wanted(src.Env)
+	switch {
+	case !slices.Contains([]string{"auto", "on", "off"}, word):
+		return l, nil, mistake.List{{Origin: dropInSwitch, What: fmt.Sprintf("is %q", word),
+			Hint: "write auto, on or off"}}
+	case word == "off":
+		return l, nil, nil
+	case word == "auto" && wanted && l.namesUpstream():
+		return l, []dropin.Note{{Variable: "RELAYHOST", Outcome: dropin.None, Text: "an upstream is " +
+			"configured; " + dropInSwitch + "=on reads the variables of boky/postfix all the same"}}, nil
+	case !wanted && !src.Local && !l.namesUpstream() && dropin.Delivers(src.Env):
+		return l, nil, mistake.List{{Origin: "RELAYHOST", What: "is not set: boky/postfix then delivers " +
+			"mail to the servers of its recipients, which mailwhy does not",
+			Hint: "set it to a provider or smarthost"}}
+	case word == "auto" && !wanted:
+		return l, nil, nil
+	}
+	read := dropin.Read(dropin.Input{Env: src.Env, Files: os.DirFS("/"), OwnNetwork: ownNetwork})
+	below := layer{}
+	for _, s := range read.Settings {
+		if !l.namesUpstream() || !strings.HasPrefix(s.Path, upstreamSection+".") {
+			below[s.Path] = setting{s.Value, s.From}
+		}
+	}
+	for i, n := range read.Notes {
+		if by, ours := l[n.Path]; ours {
+			read.Notes[i].Outcome, read.Notes[i].Text = dropin.Overridden, n.Path+" of "+by.origin
+		} else if _, used := below[n.Path]; n.Path != "" && !used {
+			read.Notes[i].Outcome, read.Notes[i].Text = dropin.Overridden, "an upstream that is configured"
+		}
+	}
+	ms := append(read.Mistakes, below.normalize()...)
+	maps.Copy(below, l)
+	return below, read.Notes, ms
+}
+
+// namesUpstream reports whether an upstream is configured, and not only some setting of one.
+func (l layer) namesUpstream() bool {
+	for _, name := range l.upstreams() {
+		for _, key := range []string{".host", ".preset", ".type"} {
+			if s, ok := l[upstreamSection+"."+name+key]; ok && s.value != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // decode has viper lay the settings over the defaults and decode the whole. It returns a Config even when

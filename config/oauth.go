@@ -92,6 +92,10 @@ func (u *Upstream) hasClientSecret() bool {
 	return !u.OAuthClientSecret.IsZero() || u.OAuthClientSecretFile != ""
 }
 
+func (u *Upstream) hasRefreshToken() bool {
+	return !u.OAuthRefreshToken.IsZero() || u.OAuthRefreshTokenFile != ""
+}
+
 func setDefault(s *string, value string) {
 	if *s == "" {
 		*s = value
@@ -104,13 +108,15 @@ func grants() []string { return []string{grantClient, grantRefresh, grantService
 func unusedOAuthKeys(grant string) []string {
 	switch grant {
 	case grantClient:
-		return []string{"oauth_token_file", "oauth_service_account_file", "oauth_subject"}
+		return []string{"oauth_token_file", "oauth_refresh_token", "oauth_refresh_token_file",
+			"oauth_service_account_file", "oauth_subject"}
 	case grantRefresh:
 		return []string{"oauth_service_account_file", "oauth_subject"}
 	case grantService:
 		return []string{"oauth_client_id", "oauth_tenant", "oauth_authority", "oauth_client_secret",
 			"oauth_client_secret_file", "oauth_secret_expires", "oauth_cert_file", "oauth_key_file",
-			"oauth_federated_token_file", "oauth_token_file"}
+			"oauth_federated_token_file", "oauth_token_file", "oauth_refresh_token",
+			"oauth_refresh_token_file"}
 	}
 	return nil
 }
@@ -147,10 +153,23 @@ func (u *Upstream) validateOAuth(path string, report reportFunc) {
 		if u.OAuthTokenFile == "" {
 			at("oauth_token_file", "is not set", "name the file that mailwhy auth login writes")
 		}
+		u.validateRefreshToken(at)
 	case grantService:
 		if u.OAuthServiceAccountFile == "" {
 			at("oauth_service_account_file", "is not set", "name the service account's JSON key")
 		}
+	}
+}
+
+// validateRefreshToken checks that it is known what the refresh token belongs to. A token file says so.
+func (u *Upstream) validateRefreshToken(at reportFunc) {
+	switch {
+	case !u.hasRefreshToken():
+	case u.OAuthClientID == "":
+		at("oauth_client_id", "is not set, but oauth_refresh_token is", "write the client that got the token")
+	case u.OAuthTokenURL == "":
+		at("oauth_token_url", "is not set, nor is oauth_provider, but oauth_refresh_token is",
+			"write the token endpoint that the refresh token is of")
 	}
 }
 

@@ -24,6 +24,7 @@ type Rewrite struct {
 	SetFrom       string   `toml:"set_from"`   // an address; the name stays unless it is "Name <address>"
 	SetReplyTo    string   `toml:"set_reply_to"`
 	SetRecipient  string   `toml:"set_recipient"`
+	Masquerade    []string `toml:"masquerade"`  // domains that stand for their subdomains; "!domain" stays
 	AddHeaders    []string `toml:"add_headers"` // "Name: value"
 	SetHeaders    []string `toml:"set_headers"`
 	RemoveHeaders []string `toml:"remove_headers"`
@@ -85,7 +86,7 @@ func (c *Config) validateRewriting(report reportFunc) {
 func (c *Config) validateKeys(path string, clients, senders, recipients []string, report reportFunc) {
 	for i, name := range clients {
 		is := func(cl Client) bool { return cl.Name == name }
-		if c.Access.UsersFile == "" && !slices.ContainsFunc(c.Client, is) {
+		if !c.Access.hasUsers() && !slices.ContainsFunc(c.Client, is) {
 			report(fmt.Sprintf("%s.clients[%d]", path, i),
 				fmt.Sprintf("no [[client]] is called %q, so no mail matches", name),
 				"write the name of one, or set access.users_file if it is a user")
@@ -151,9 +152,9 @@ func (c *Config) validateAccount(path string, r *Rewrite, report reportFunc) {
 // validate checks what a rule sets.
 func (r *Rewrite) validate(path string, report reportFunc) {
 	if r.Preset == noPreset && r.SetSender+r.SetFrom+r.SetReplyTo+r.SetRecipient == "" &&
-		len(r.AddHeaders)+len(r.SetHeaders)+len(r.RemoveHeaders) == 0 {
+		len(r.Masquerade)+len(r.AddHeaders)+len(r.SetHeaders)+len(r.RemoveHeaders) == 0 {
 		report(path, "changes nothing", "set preset, set_sender, set_from, set_reply_to, set_recipient, "+
-			"add_headers, set_headers or remove_headers")
+			"masquerade, add_headers, set_headers or remove_headers")
 	}
 	for _, t := range []struct {
 		key, template string
@@ -175,6 +176,12 @@ func (r *Rewrite) validate(path string, report reportFunc) {
 		report(path+".upstreams",
 			"is set beside set_recipient, but the upstream is chosen by the new recipient",
 			"make two rules of it")
+	}
+	for i, domain := range r.Masquerade {
+		if name := strings.TrimPrefix(domain, "!"); !validHost(name) || strings.HasPrefix(name, "[") {
+			report(fmt.Sprintf("%s.masquerade[%d]", path, i), fmt.Sprintf("%q is not a domain", domain),
+				`write "example.com", or "!host.example.com" for one that stays`)
+		}
 	}
 	checkFields(path+".add_headers", r.AddHeaders, report)
 	checkFields(path+".set_headers", r.SetHeaders, report)
@@ -304,7 +311,7 @@ func reserved(name string, remove bool) string {
 func (c *Config) validateReach(i int, path string, report reportFunc) {
 	r := &c.Rewrite[i]
 	sets := r.sets()
-	if len(sets) == 0 || len(r.AddHeaders)+len(r.SetHeaders)+len(r.RemoveHeaders) > 0 {
+	if len(sets) == 0 || len(r.Masquerade)+len(r.AddHeaders)+len(r.SetHeaders)+len(r.RemoveHeaders) > 0 {
 		return
 	}
 	for j := range c.Rewrite[:i] {

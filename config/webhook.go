@@ -165,7 +165,7 @@ func categories() []diagnose.Category {
 
 // checkClients checks a list of names of clients. Where there are users, the names may be theirs.
 func (c *Config) checkClients(key string, names []string, report reportFunc) {
-	if c.Access.UsersFile != "" {
+	if c.Access.hasUsers() {
 		return
 	}
 	for i, name := range names {

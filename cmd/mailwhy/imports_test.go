@@ -83,7 +83,7 @@ func mayImport(from, to string) bool {
 		return to == "mailwhy/diagnose"
 	case strings.HasPrefix(from, "mailwhy/relay/feedback") && to == "mailwhy/diagnose/bounce":
 		return true // it reads what others write about our mail
-	case from == "mailwhy/config/value":
+	case from == "mailwhy/config/value", from == "mailwhy/config/dropin":
 		return to == "mailwhy/config/mistake"
 	case from == "mailwhy/config":
 		// The defaults of the providers are data.

@@ -22,6 +22,7 @@
 package app
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/config/dropin"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
@@ -174,6 +176,13 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 
 // warn logs what is allowed but unwise in a configuration.
 func (r *Relay) warn(cfg *config.Config) {
+	for _, n := range cfg.DropIn {
+		level := slog.LevelInfo
+		if n.Outcome == dropin.Refused {
+			level = slog.LevelWarn
+		}
+		r.log.Log(context.Background(), level, n.String())
+	}
 	for _, w := range cfg.Warnings {
 		r.log.Warn(w)
 	}

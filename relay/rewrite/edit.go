@@ -22,7 +22,8 @@ type Field struct{ Name, Value string }
 type edit struct {
 	from       mailbox // the new From; without an address it stays
 	replyTo    mailbox // likewise
-	noSender   bool    // Sender is removed, if it names somebody else
+	masks      []string
+	noSender   bool // Sender is removed, if it names somebody else
 	add, set   []Field
 	remove     []string // names of fields
 	originalTo []string // for X-Original-To
@@ -42,7 +43,7 @@ func (e *edit) setAll(list []Field) {
 // empty reports whether nothing is to be changed.
 func (e *edit) empty() bool {
 	return e.from.address == "" && e.replyTo.address == "" && !e.noSender && e.subject == "" &&
-		len(e.add)+len(e.set)+len(e.remove)+len(e.originalTo) == 0
+		len(e.masks)+len(e.add)+len(e.set)+len(e.remove)+len(e.originalTo) == 0
 }
 
 // prepare makes a transaction's content an edited one. Its header is read anew at each Open, since whoever
@@ -53,6 +54,8 @@ func (e *edit) prepare(t *relay.Transaction, log *slog.Logger) {
 	}
 	if e.from.address != "" {
 		t.HeaderFrom = address.Domain(e.from.address)
+	} else if len(e.masks) > 0 {
+		e.maskDomain(t)
 	}
 	open, told := t.Open, false
 	t.Open = func() (io.ReadCloser, error) {
@@ -216,6 +219,7 @@ func (e *edit) apply(h *header) {
 			h.note(name + " removed")
 		}
 	}
+	e.applyMasks(h)
 	e.applyFrom(h)
 	e.applyReplyTo(h)
 	for _, f := range e.set {

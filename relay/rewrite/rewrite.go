@@ -20,7 +20,7 @@
 // stays.
 //
 // rule.go says which rules match and what they set; edit.go changes a header; from.go makes From and
-// Reply-To; sandbox.go and archive.go replace and add recipients.
+// Reply-To; masquerade.go cuts off subdomains; sandbox.go and archive.go replace and add recipients.
 package rewrite
 
 import (

@@ -33,6 +33,9 @@ type Rule struct {
 	// ToAccount sets Sender, and From unless that is given, to the address of the upstream's account, and
 	// removes the Sender field.
 	ToAccount bool
+	// Masquerade are domains that stand for their subdomains in the envelope sender and in the addresses of
+	// the header: "example.com", or "!host.example.com" for one that stays. The first that fits counts.
+	Masquerade []string
 
 	Add    []Field // one each, unless RFC 5322 allows only one field of that name and it is there
 	Set    []Field // in place of all fields of that name
@@ -217,6 +220,7 @@ func (w *Rewriter) apply(p *plan, r *rule, m *relay.Message, sender found) {
 	if p.edit.replyTo.address == "" && r.replyTo.address != "" {
 		p.edit.replyTo = mailbox{w.address(m, r, sender, r.replyTo.address), r.replyTo.name}
 	}
+	p.maskSender(m, r.Masquerade)
 	p.edit.add = append(p.edit.add, r.Add...)
 	p.edit.setAll(r.Set)
 	p.edit.remove = append(p.edit.remove, r.Remove...)

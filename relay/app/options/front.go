@@ -28,6 +28,13 @@ func Access(cfg *config.Config) (smtpd.Access, error) {
 				Lenient: c.Lenient,
 				Auth:    networkAuth(c.Auth), Accept: acceptMode(c.AcceptMode)})
 	}
+	if inline := strings.Fields(cfg.Access.Users.Reveal()); len(inline) > 0 {
+		var err error
+		if a.Users, err = smtpd.ParseUsers(strings.NewReader(strings.Join(inline, "\n"))); err != nil {
+			return a, fmt.Errorf("access.users: %w", err)
+		}
+		return a, nil
+	}
 	if cfg.Access.UsersFile == "" {
 		return a, nil
 	}

@@ -101,7 +101,10 @@ func TokenSource(name string, u *config.Upstream, log *slog.Logger) (oauth.Sourc
 	switch u.OAuthGrant {
 	case "refresh_token":
 		source = &oauth.Refresh{File: oauth.File{Path: u.OAuthTokenFile}, Proof: proof(u), HTTP: carrier,
-			Log: log, Want: oauth.Stored{ClientID: u.OAuthClientID, TokenURL: u.OAuthTokenURL}}
+			Log: log, Want: oauth.Stored{ClientID: u.OAuthClientID, TokenURL: u.OAuthTokenURL},
+			Seed: oauth.Stored{Provider: u.OAuthProvider, ClientID: u.OAuthClientID,
+				TokenURL: u.OAuthTokenURL, Scope: u.OAuthScope, User: u.Username,
+				Refresh: oauth.NewSecret(u.OAuthRefreshToken.Reveal())}}
 	case "service_account":
 		source = &oauth.ServiceAccount{KeyFile: u.OAuthServiceAccountFile, Subject: u.OAuthSubject,
 			Scope: u.OAuthScope, TokenURL: u.OAuthTokenURL, HTTP: carrier}

@@ -35,7 +35,7 @@ func rewriteOptions(cfg *config.Config, log *slog.Logger) rewrite.Options {
 	for _, r := range cfg.Rewrite {
 		o.Rules = append(o.Rules, rewrite.Rule{
 			Name: r.Name, Clients: r.Clients, Senders: r.Senders, Recipients: r.Recipients,
-			Upstreams: r.Upstreams, ToAccount: r.Preset == "from-to-account",
+			Upstreams: r.Upstreams, ToAccount: r.Preset == "from-to-account", Masquerade: r.Masquerade,
 			Sender: r.SetSender, From: r.SetFrom, ReplyTo: r.SetReplyTo, Recipient: r.SetRecipient,
 			Add: headerFields(r.AddHeaders), Set: headerFields(r.SetHeaders), Remove: r.RemoveHeaders,
 		})

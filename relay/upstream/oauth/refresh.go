@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 )
@@ -23,6 +25,9 @@ type Refresh struct {
 	HTTP  http.RoundTripper // nil: http.DefaultTransport
 	Log   *slog.Logger      // of a token that cannot be written; nil: discard
 	Want  Stored            // what the configuration says the file holds; zero fields: nothing
+	// Seed is used while there is no file, which is then made when the endpoint replaces the token; with a
+	// zero Refresh there must be a file.
+	Seed Stored
 
 	mu       sync.Mutex
 	unsaved  *Stored // could not be written; nil if all is on disk
@@ -31,12 +36,20 @@ type Refresh struct {
 
 // Check reports what is wrong with the file.
 func (r *Refresh) Check() error {
-	s, err := r.File.Load()
+	s, err := r.stored()
 	if err != nil {
 		return err
 	}
 	e := r.endpoint(&s)
 	return errors.Join(r.other(&s), e.Check())
+}
+
+// stored is what the file holds, or the seed if there is no file.
+func (r *Refresh) stored() (Stored, error) {
+	if _, err := os.Stat(r.File.Path); errors.Is(err, fs.ErrNotExist) && !r.Seed.Refresh.IsZero() {
+		return r.Seed, nil
+	}
+	return r.File.Load()
 }
 
 // other reports a file that belongs to another application or directory than the configuration.
@@ -98,7 +111,7 @@ func own(ctx context.Context, err error) error {
 // load reads the file. A token that could not be written goes before what the file holds, unless a login or
 // another process has replaced that since.
 func (r *Refresh) load() (Stored, error) {
-	s, err := r.File.Load()
+	s, err := r.stored()
 	switch {
 	case r.unsaved == nil:
 		return s, err

@@ -242,3 +242,24 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%v, want that it is gone", err)
 	}
 }
+
+// TestSeed: without a file the configured token is used, and a new one that comes of it makes the file, which
+// goes before the configuration from then on.
+func TestSeed(t *testing.T) {
+	s := oauthtest.New(oauthtest.Options{ClientID: clientID, Rotate: true, Once: true})
+	f := File{Path: filepath.Join(t.TempDir(), "token.json")}
+	seed := stored(s.URL("/token"), s.Refresh())
+	for range 2 { // the second one is the process after a restart: the seed is used up
+		r := &Refresh{File: f, HTTP: s, Seed: seed}
+		if err := r.Check(); err != nil {
+			t.Fatal(err)
+		}
+		fetched(t, s, r)
+		if onDisk(t, f) == seed.Refresh.Reveal() {
+			t.Fatal("the new token is not on disk")
+		}
+	}
+	if err := (&Refresh{File: File{Path: f.Path + ".gone"}, HTTP: s}).Check(); err == nil {
+		t.Error("neither a file nor a seed is a mistake")
+	}
+}

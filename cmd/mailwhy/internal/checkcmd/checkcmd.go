@@ -64,6 +64,9 @@ Each line is ok, a warning or a failure, with the fix. The exit status is 1 when
 				fmt.Fprintln(c.ErrOrStderr(), "mailwhy: warning:", w)
 			}
 			if !on.wanted() {
+				for _, n := range cfg.DropIn {
+					fmt.Fprintln(c.OutOrStdout(), "#", n)
+				}
 				return errors.Join(cfg.Write(c.OutOrStdout()), query.WriteSetUp(c.OutOrStdout(), cfg))
 			}
 			lines, err := on.run(c.Context(), cfg)
