@@ -2,6 +2,7 @@ package lane
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -17,6 +18,7 @@ import (
 type memSpool struct {
 	mu       sync.Mutex
 	messages map[string]*relay.Message
+	order    []string // the ids as they were put
 	contents map[string][]byte
 	leased   map[relay.Token]string
 	until    map[relay.Token]time.Time
@@ -49,47 +51,53 @@ func (s *memSpool) Put(_ context.Context, ms []*relay.Message, content io.Reader
 	defer s.mu.Unlock()
 	for _, m := range ms {
 		m.Size = int64(len(b))
+		if s.messages[m.ID] == nil {
+			s.order = append(s.order, m.ID)
+		}
 		s.messages[m.ID] = clone(m)
 		s.contents[m.ID] = b
 	}
 	return nil
 }
 
-func (s *memSpool) isLeased(id string, now time.Time) bool {
-	for t, l := range s.leased {
-		if l == id && s.until[t].After(now) {
-			return true
-		}
-	}
-	return false
-}
-
 func (s *memSpool) Lease(_ context.Context, q relay.LeaseQuery) ([]relay.Lease, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ids []string
-	for id, m := range s.messages {
-		if m.Lane == q.Lane && waits(m) && !s.isLeased(id, q.Now) {
-			ids = append(ids, id)
+	held := map[string]bool{}
+	for t, id := range s.leased {
+		held[id] = held[id] || q.Now.Before(s.until[t])
+	}
+	type waiting struct {
+		id  string
+		due time.Time
+	}
+	var now []waiting // those that are due; only these are put in order: a test has thousands that are not
+	var next time.Time
+	for _, id := range s.order {
+		m := s.messages[id]
+		if m.Lane != q.Lane || held[id] || !waits(m) {
+			continue
+		}
+		if due := s.due(id); !due.After(q.Now) {
+			now = append(now, waiting{id, due})
+		} else if next.IsZero() || due.Before(next) {
+			next = due
 		}
 	}
-	slices.SortFunc(ids, func(a, b string) int {
-		if c := s.due(a).Compare(s.due(b)); c != 0 {
-			return c
-		}
-		return strings.Compare(a, b)
+	slices.SortFunc(now, func(a, b waiting) int {
+		return cmp.Or(a.due.Compare(b.due), strings.Compare(a.id, b.id))
 	})
 	var out []relay.Lease
-	for _, id := range ids {
-		if s.due(id).After(q.Now) || len(out) == q.Max {
-			return out, s.due(id), nil
+	for _, w := range now {
+		if len(out) == q.Max {
+			return out, w.due, nil
 		}
 		s.tokens++
 		t := relay.Token(strconv.Itoa(s.tokens))
-		s.leased[t], s.until[t] = id, q.Now.Add(q.For)
-		out = append(out, relay.Lease{Token: t, Message: clone(s.messages[id])})
+		s.leased[t], s.until[t] = w.id, q.Now.Add(q.For)
+		out = append(out, relay.Lease{Token: t, Message: clone(s.messages[w.id])})
 	}
-	return out, time.Time{}, nil
+	return out, next, nil
 }
 
 func (s *memSpool) due(id string) time.Time {
