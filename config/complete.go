@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +21,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 	if c.Hostname == "" {
 		c.Hostname = machineName()
 	}
+	defer c.completeShutdown(env)
 	if len(c.Listen) == 0 {
 		c.Listen = []Listen{{Address: "127.0.0.1:2525"}}
 	}
@@ -77,6 +80,31 @@ func (c *Config) complete(env []string, report reportFunc) {
 		if warning := u.portWarning(path); warning != "" {
 			c.Warnings = append(c.Warnings, warning)
 		}
+	}
+}
+
+// What Kubernetes needs to take a pod out of its services, and what it leaves of the 30 seconds after which
+// it kills, with the default of shutdown_grace and a margin.
+const (
+	kubernetesDelay = 5 * time.Second
+	kubernetesDrain = 15 * time.Second
+)
+
+// completeShutdown fills in how a relay stops in a pod. One that only its own pod can reach is behind no
+// service, and need not wait for one.
+func (c *Config) completeShutdown(env []string) {
+	if lookup(env, "KUBERNETES_SERVICE_HOST") == "" {
+		return
+	}
+	reached := func(l Listen) bool {
+		host, _, err := net.SplitHostPort(l.Address)
+		return err == nil && !isLoopback(host) && !strings.HasPrefix(l.Address, "unix:")
+	}
+	if c.origin("shutdown_delay") == "" && slices.ContainsFunc(c.Listen, reached) {
+		c.ShutdownDelay = kubernetesDelay
+	}
+	if c.origin("shutdown_drain") == "" {
+		c.ShutdownDrain = kubernetesDrain
 	}
 }
 

@@ -38,7 +38,11 @@ import (
 // Config is a whole configuration.
 type Config struct {
 	Hostname string `toml:"hostname"` // in EHLO, Received and DSNs
-	// ShutdownGrace is for work in progress at SIGTERM.
+	// ShutdownDelay is how long after SIGTERM mail is taken as before, while readiness says no.
+	ShutdownDelay time.Duration `toml:"shutdown_delay" max:"10m"`
+	// ShutdownDrain is how long mail is sent after that, while there is any.
+	ShutdownDrain time.Duration `toml:"shutdown_drain" max:"7d"`
+	// ShutdownGrace is for work in progress at the end.
 	ShutdownGrace time.Duration `toml:"shutdown_grace" min:"100ms" max:"10m"`
 
 	Listen      []Listen             `toml:"listen"`

@@ -387,3 +387,32 @@ func TestWriteReadsBack(t *testing.T) {
 		t.Errorf("read back:\n got %s\nwant %s", got, want)
 	}
 }
+
+// TestShutdownInKubernetes: in a pod a relay has the time that Kubernetes takes and gives, unless it is told
+// otherwise.
+func TestShutdownInKubernetes(t *testing.T) {
+	pod := "KUBERNETES_SERVICE_HOST=10.0.0.1"
+	listen := func(addr string) Flag { return Flag{Name: "--listen", Key: "listen", Value: addr} }
+	for _, tt := range []struct {
+		name         string
+		env          []string
+		listen       string
+		delay, drain time.Duration
+	}{
+		{"elsewhere", nil, "0.0.0.0:2525", 0, 0},
+		{"behind a service", []string{pod}, "0.0.0.0:2525", 5 * time.Second, 15 * time.Second},
+		{"a sidecar", []string{pod}, "127.0.0.1:2525", 0, 15 * time.Second},
+		{"a sidecar with a socket", []string{pod}, "unix:/run/smtp", 0, 15 * time.Second},
+		{"as told", []string{pod, "MAILWHY_SHUTDOWN_DELAY=0s", "MAILWHY_SHUTDOWN_DRAIN=2m"}, ":2525", 0,
+			2 * time.Minute},
+	} {
+		up := Flag{Name: "--upstream", Key: "upstream", Value: "smtp://127.0.0.1:9?tls=none"}
+		c, err := Load(Source{Env: tt.env, Flags: []Flag{up, listen(tt.listen)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.ShutdownDelay != tt.delay || c.ShutdownDrain != tt.drain {
+			t.Errorf("%s: %v and %v", tt.name, c.ShutdownDelay, c.ShutdownDrain)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/lifecycle/systemd"
 )
 
 // settings are the flags that choose a configuration.
@@ -67,7 +69,10 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the relay",
 		Long: `Takes mail, relays it to the upstream, explains what is refused and bounces what fails.
 
-On SIGTERM it finishes what is under way and ends; on SIGHUP it reads the configuration again.
+On SIGTERM it first says that it is not ready (shutdown_delay), then takes no more mail and sends what
+waits (shutdown_drain), finishes what is under way (shutdown_grace), and ends with status 0 and a report
+of what is left. A second SIGTERM ends it at once, and nothing is lost either. On SIGHUP it reads the
+configuration again.
 
 With --check it does at the start, and before each reload, what mailwhy check does without --dns and
 --connect, and does not start, or keeps the old configuration, where that finds a mistake. The exit status
@@ -76,6 +81,7 @@ is then 2, as that of check.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
+			defer atSecondSignal(ctx, c.ErrOrStderr())()
 			return serve(ctx, loader{s.source(c), strict}, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
@@ -114,9 +120,46 @@ func serve(ctx context.Context, src loader, stdout, stderr io.Writer) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	go reloadOn(ctx, hup, src, r, log)
+	manager := systemd.New(r.Life(), log)
+	go reloadOn(ctx, hup, src, r, manager, log)
 	go cpu.Follow(ctx, r.Busy)
-	return r.Run(ctx)
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	go manager.Run(ended, r.Ready(), ctx.Done())
+	err = r.Run(ctx)
+	if left := r.Left(); left != nil && cfg.Log.Format == "text" {
+		left.Write(stderr)
+	}
+	return err
+}
+
+// atSecondSignal ends the process at once when a signal comes after the one that ended ctx, until stop is
+// called. As the first process of a container it would not die of the signal itself.
+func atSecondSignal(ctx context.Context, stderr io.Writer) (stop func()) {
+	signals, over := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			return
+		}
+		select { // the first, which has ended ctx
+		case <-signals:
+		case <-over:
+			return
+		}
+		select {
+		case <-signals:
+			fmt.Fprintln(stderr, "mailwhy: a second signal: ended at once; what was under way is tried again")
+			os.Exit(exitFailure)
+		case <-over:
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(over)
+	}
 }
 
 // newRelay makes a relay. A mistake in the configuration has the exit status of one.
@@ -143,17 +186,20 @@ func limitMemory() {
 }
 
 // reloadOn loads the configuration again at each signal. A mistake in it leaves the old one in force.
-func reloadOn(ctx context.Context, hup <-chan os.Signal, src loader, r *app.Relay, log *slog.Logger) {
+func reloadOn(ctx context.Context, hup <-chan os.Signal, src loader, r *app.Relay,
+	manager *systemd.Notifier, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 		}
+		done := manager.Reloading()
 		cfg, err := src.load()
 		if err == nil {
 			err = r.Reload(cfg)
 		}
+		done(err)
 		if err != nil {
 			for line := range strings.Lines(err.Error()) {
 				log.Error("configuration not reloaded: the old one stays in force", "mistake",

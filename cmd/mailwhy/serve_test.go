@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/relay/lifecycle/systemd"
 	"mailwhy/relay/smtptest"
 )
 
@@ -136,7 +137,7 @@ func TestReloadOn(t *testing.T) {
 	defer r.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	hup, ended := make(chan os.Signal), make(chan struct{})
-	go func() { reloadOn(ctx, hup, loader{source: src}, r, log); close(ended) }()
+	go func() { reloadOn(ctx, hup, loader{source: src}, r, systemd.New(r.Life(), log), log); close(ended) }()
 	defer func() { stop(); <-ended }()
 	for _, tt := range []struct{ conf, logs string }{
 		{conf: `hostname = "other.test"`, logs: "configuration reloaded"},

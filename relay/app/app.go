@@ -117,6 +117,7 @@ type Relay struct {
 	fetcher     *sns.Fetcher
 	faults      faults
 	life        *lifecycle.Life
+	left        atomic.Pointer[lifecycle.Left] // set when Run has ended
 
 	reloading sync.Mutex // held by Reload
 	ready     chan struct{}

@@ -14,13 +14,16 @@ import (
 	"mailwhy/relay/report"
 )
 
-// Run serves until ctx ends or a listener fails, then drains: no mail is taken in, and what is under way is
-// finished within the configured grace. It closes the relay.
+// Run serves until ctx ends or a listener fails, then stops as package lifecycle has it: not ready for a
+// while, then draining. It closes the relay. The control socket and HTTP answer until the end.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.Close()
-	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	always := context.WithoutCancel(ctx)
+	working, stop := context.WithCancel(always)
 	defer stop()
-	var works sync.WaitGroup
+	answering, silence := context.WithCancel(always)
+	defer silence()
+	var works, answers sync.WaitGroup
 	works.Go(func() { r.lanes.run(working, r.grace) })
 	r.findAstray() // the routes may have changed since the last run
 	works.Go(func() { r.reconsiderRoutes(working) })
@@ -30,20 +33,40 @@ func (r *Relay) Run(ctx context.Context) error {
 	works.Go(func() { r.heldReports().Run(working) })
 	r.runFeedback(working, &works)
 	works.Go(func() { r.webhooks.Run(working, r.outboxes()) })
-	r.serveAdmin(working, &works)
-	works.Go(func() { r.serveMetrics(working) })
+	r.serveAdmin(answering, &answers)
+	answers.Go(func() { r.serveMetrics(answering) })
 	failed := r.serveDoor(&works)
 	r.life.Enter(lifecycle.Running)
 	close(r.ready)
-	var err error
-	select {
-	case <-ctx.Done():
-		r.log.Info("stopping: finishing what is under way")
-	case err = <-failed:
-	}
+	err := r.serveUntil(ctx, failed)
 	r.drain(stop)
 	works.Wait()
+	r.survey()
+	silence()
+	answers.Wait()
 	return err
+}
+
+// serveUntil returns when ctx has ended and those who send connections had the time to notice, or with the
+// error of a listener that failed.
+func (r *Relay) serveUntil(ctx context.Context, failed <-chan error) error {
+	select {
+	case <-ctx.Done():
+	case err := <-failed:
+		return err
+	}
+	r.life.Enter(lifecycle.Stopping)
+	delay := r.cfg.Load().ShutdownDelay
+	if delay == 0 {
+		return nil
+	}
+	r.log.Info("stopping: not ready, and mail is taken as before", "shutdown_delay", delay)
+	select {
+	case <-time.After(delay):
+		return nil
+	case err := <-failed:
+		return err
+	}
 }
 
 // serveDoor serves the front door's listeners, and returns where it tells of one that failed.
@@ -57,22 +80,80 @@ func (r *Relay) serveDoor(works *sync.WaitGroup) <-chan error {
 	return failed
 }
 
-// drain ends the lanes and the front door side by side, so that both have the whole grace. What the door
-// still takes in is in the spool, for the next start. Sessions that wait for a verdict have half of it: after
-// that their mail is the spool's.
+// drain ends the front door, and the lanes when nothing is left that they could send in time; both have the
+// whole grace for what is under way then. What the door takes in after the lanes have ended is in the spool,
+// for the next start. Sessions that wait for a verdict have half of the grace: after that their mail is the
+// spool's.
 func (r *Relay) drain(stop context.CancelFunc) {
 	r.life.Enter(lifecycle.Draining)
-	stop()
-	defer time.AfterFunc(r.grace()/2, func() { close(r.hurry) }).Stop()
-	grace, cancel := context.WithTimeout(context.Background(), r.grace())
+	cfg := r.cfg.Load()
+	r.log.Info("draining: no more mail is taken, and what is under way is finished",
+		"shutdown_drain", cfg.ShutdownDrain, "shutdown_grace", cfg.ShutdownGrace)
+	defer time.AfterFunc(cfg.ShutdownGrace/2, func() { close(r.hurry) }).Stop()
+	grace, cancel := context.WithTimeout(context.Background(), cfg.ShutdownGrace)
 	defer cancel()
-	var hooks sync.WaitGroup
-	hooks.Go(func() { r.shutdownFeedback(grace) })
-	defer hooks.Wait()
-	if err := r.front.Shutdown(grace); err != nil {
-		r.log.Warn("clients were cut off", "err", err)
+	var doors sync.WaitGroup
+	doors.Go(func() { r.shutdownFeedback(grace) })
+	doors.Go(func() {
+		if err := r.front.Shutdown(grace); err != nil {
+			r.log.Warn("clients were cut off", "err", err)
+		}
+	})
+	if cfg.ShutdownDrain > 0 {
+		until := time.Now().Add(cfg.ShutdownDrain)
+		ctx, enough := context.WithDeadline(context.Background(), until)
+		lifecycle.AwaitIdle(ctx, func(ctx context.Context) bool { return r.maySend(ctx, until) })
+		enough()
 	}
+	stop()
+	doors.Wait()
 }
+
+// maySend reports whether mail or a report may still go out, or come in, before until.
+func (r *Relay) maySend(ctx context.Context, until time.Time) bool {
+	soon := func(next time.Time, err error) bool {
+		return err == nil && !next.IsZero() && next.Before(until)
+	}
+	if r.front.Sessions() > 0 {
+		return true
+	}
+	for _, name := range r.lanes.names() {
+		_, next, err := r.spool.Lease(ctx, relay.LeaseQuery{Lane: name, Now: time.Now()})
+		if soon(next, err) {
+			return true
+		}
+	}
+	for _, topic := range []relay.Topic{relay.TopicReport, relay.TopicWebhook} {
+		_, next, err := r.spool.Claim(ctx, relay.ClaimQuery{Topic: topic, Now: time.Now()})
+		if soon(next, err) {
+			return true
+		}
+	}
+	stat, err := r.spool.Stat(ctx)
+	return err == nil && stat.Leased > 0
+}
+
+// surveyTime bounds the look at what is left: whoever stops the relay waits for it.
+const surveyTime = time.Second
+
+// survey looks at what is left in the spool, and logs it.
+func (r *Relay) survey() {
+	ctx, cancel := context.WithTimeout(context.Background(), surveyTime)
+	defer cancel()
+	left, err := lifecycle.Survey(ctx, r.spool)
+	if err != nil {
+		r.log.Warn("stopped: what is left in the spool is not known", "err", err)
+		return
+	}
+	left.Log(r.log)
+	r.left.Store(&left)
+}
+
+// Life is how far the relay has come.
+func (r *Relay) Life() *lifecycle.Life { return r.life }
+
+// Left is what a relay whose Run has returned has left in its spool; nil when that is not known.
+func (r *Relay) Left() *lifecycle.Left { return r.left.Load() }
 
 // grace is how long what is under way may take to end.
 func (r *Relay) grace() time.Duration { return r.cfg.Load().ShutdownGrace }
