@@ -173,6 +173,8 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 		case d.Scope == ScopeUpstream:
 		case d.Reason == protocolError && d.Basis == BasisText:
 			e.ofUpstream(s, d)
+		case d.Reason == accountInactive && d.Basis == BasisText: // ours
+			e.become(s, d, accountSuspended, d.Basis, d.Rule)
 		default:
 			e.become(s, d, pick(temporary, authTemporary, authFailed), BasisStage, "stage auth")
 			if d.Confidence == Low { // what a table says of the code says nothing about a login

@@ -60,6 +60,8 @@ const (
 	sessionRefused     Reason = "session_refused"
 	sessionDeferred    Reason = "session_deferred"
 	senderRejected     Reason = "sender_rejected"
+	accountInactive    Reason = "account_inactive"
+	accountSuspended   Reason = "account_suspended"
 	senderDomainDNS    Reason = "sender_domain_dns"
 	domainUnknown      Reason = "domain_unknown"
 	recipientMXFault   Reason = "recipient_mx_fault"

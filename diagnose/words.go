@@ -276,6 +276,9 @@ func appendRun(dst []word, s string) []word {
 	}
 	mark := func(r rune) bool { return r == '.' || r == '-' || r == '_' }
 	for part := range strings.FieldsFuncSeq(s, mark) {
+		if front, back, ok := strings.Cut(part, "'"); ok && elided(front) && len(back) > 2 {
+			dst, part = append(dst, plain(front)), back
+		}
 		dst = appendPart(dst, strings.ReplaceAll(part, "'", ""))
 	}
 	return dst
@@ -286,6 +289,15 @@ func hasInRun(s string) bool {
 		if inRun(s[i]) {
 			return true
 		}
+	}
+	return false
+}
+
+// elided reports whether s is a word of French or Italian that loses its vowel before another: d'adresse.
+func elided(s string) bool {
+	switch s {
+	case "l", "d", "n", "s", "c", "j", "m", "t", "qu", "un", "all", "dell", "nell", "dall", "sull":
+		return true
 	}
 	return false
 }
