@@ -295,7 +295,7 @@ type Upstream struct {
 // DeliveryLog records what happened to each message.
 type DeliveryLog struct {
 	File   string `toml:"file"` // "-" is standard output
-	Format string `toml:"format" oneof:"json text"`
+	Format string `toml:"format" oneof:"json text ecs otel"`
 }
 
 // Log is the operational log, on standard error.

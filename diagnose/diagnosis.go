@@ -100,6 +100,12 @@ const (
 	OwnerUpstreamProvider Owner = "upstream_provider"
 )
 
+// Owners are all owners.
+func Owners() []Owner {
+	return []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain, OwnerRecipient, OwnerRecipientAdmin,
+		OwnerUpstreamProvider}
+}
+
 // Action is what would help, for whoever must act. It never decides what becomes of a message: the class of
 // the reply does.
 type Action string

@@ -91,8 +91,7 @@ func (c *checker) reason(r *ReasonInfo) {
 	if !slices.Contains([]Scope{ScopeRecipient, ScopeMessage, ScopeSender, ScopeUpstream}, r.Scope) {
 		c.errorf("%s: scope %q is not one of recipient, message, sender, upstream", where, r.Scope)
 	}
-	owners := []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain, OwnerRecipient, OwnerRecipientAdmin,
-		OwnerUpstreamProvider}
+	owners := Owners()
 	if !slices.Contains(owners, r.Owner) {
 		c.errorf("%s: owner %q is not one of %v", where, r.Owner, owners)
 	}

@@ -54,6 +54,8 @@ type Event struct {
 	ID          string // queue id
 	Mail        string // queue id of the mail that was parted over several lanes; see Message.Mail
 	MessageID   string
+	TraceID     string // see Message.TraceID
+	SpanID      string
 	From        string
 	To          string
 	Given       []string // of an accepted message: see Recipient.Given

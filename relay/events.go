@@ -79,6 +79,7 @@ func ReportedEvent(m *Message, i int, kind NoticeKind, dsn string, now time.Time
 	r := &m.Recipients[i]
 	e := Event{
 		Time: now, Kind: EventDSN, ID: m.ID, MessageID: m.MessageID, From: m.Envelope.From, To: r.Address,
+		TraceID: m.TraceID, SpanID: m.SpanID,
 		Attempt: r.Attempts, Delay: now.Sub(m.Arrived), Diagnosis: r.Diagnosis, DSN: dsn, DSNKind: kind,
 	}
 	if kind == NoticeDelayed {
@@ -91,6 +92,7 @@ func ReportedEvent(m *Message, i int, kind NoticeKind, dsn string, now time.Time
 func ReportEvent(report *Message, i int, kind NoticeKind, about, note string, now time.Time) Event {
 	return Event{
 		Time: now, Kind: EventDSN, First: i == 0, ID: report.ID, MessageID: report.MessageID,
+		TraceID: report.TraceID, SpanID: report.SpanID,
 		To: report.Recipients[i].Address, Size: report.Size, Lane: report.Lane,
 		DSN: about, DSNKind: kind, Note: note,
 	}
@@ -127,7 +129,7 @@ func QuarantinedEvents(id string, m *Message, why string, now time.Time) []Event
 		return []Event{e}
 	}
 	e.Mail, e.MessageID, e.From, e.Client = m.Mail, m.MessageID, m.Envelope.From, m.Client.Name
-	e.Size, e.Lane = m.Size, m.Lane
+	e.Size, e.Lane, e.TraceID, e.SpanID = m.Size, m.Lane, m.TraceID, m.SpanID
 	var events []Event
 	for i := range m.Recipients {
 		e.To = m.Recipients[i].Address
@@ -150,7 +152,8 @@ func LaneEvent(lane, state string, tried *Attempt, d *diagnose.Diagnosis, next t
 func recipientEvent(kind EventKind, m *Message, r *Recipient, now time.Time) Event {
 	return Event{
 		Time: now, Kind: kind, ID: m.ID, Mail: m.Mail, MessageID: m.MessageID, From: m.Envelope.From,
-		To:     r.Address,
+		To:      r.Address,
+		TraceID: m.TraceID, SpanID: m.SpanID,
 		Client: m.Client.Label(), User: m.Client.User, Size: m.Size, Delay: now.Sub(m.Arrived), Lane: m.Lane,
 	}
 }

@@ -24,8 +24,10 @@ type Message struct {
 	DKIM       []string    `json:"dkim,omitempty"` // d= of each DKIM-Signature header
 	Size       int64       `json:"size"`           // of the content, bytes
 	Arrived    time.Time   `json:"arrived"`
-	Changed    []string    `json:"changed,omitempty"` // what was mended at acceptance, such as "bcc removed"
-	Report     bool        `json:"report,omitempty"`  // this is a DSN of our own: it is held, never bounced
+	Changed    []string    `json:"changed,omitempty"`  // what was mended at acceptance, such as "bcc removed"
+	TraceID    string      `json:"trace_id,omitempty"` // of the header traceparent (W3C Trace Context, 3.2)
+	SpanID     string      `json:"span_id,omitempty"`  // the same; both or neither
+	Report     bool        `json:"report,omitempty"`   // this is a DSN of our own: it is held, never bounced
 
 	// Headers are the values of the header fields, by their names in lower case, that the routes look at.
 	Headers map[string]string `json:"headers,omitempty"`

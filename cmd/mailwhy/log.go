@@ -7,21 +7,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/logview"
+	"mailwhy/cmd/mailwhy/internal/terminal"
 	"mailwhy/config/value"
 	"mailwhy/relay"
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
 )
-
-// followEvery is how often a followed file is looked at.
-const followEvery = 250 * time.Millisecond
 
 // followFrom is with how many lines a followed file begins.
 const followFrom = 10
@@ -39,7 +38,8 @@ refusal with its category, cause and fix. The flags choose lines: a line must ma
 a flag given more than once matches any of its values. Lines that are not events are shown
 unchanged, unless a filter is given.
 
-What docker compose logs and kubectl logs --prefix put before a line is kept. With -f it begins with
+On a terminal lines are wrapped and coloured. What docker compose logs and kubectl logs --prefix put
+before a line is kept. With -f it begins with
 the last ten, unless -n or --since says otherwise, and waits for a file that is not there yet.
 
   mailwhy log delivery.log --since 2h --summary
@@ -56,7 +56,12 @@ does not have, because it was rotated: bounces and other events that were report
 	c.Flags().StringSliceVar(&w.categories, "category", nil,
 		"`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
 	c.Flags().StringSliceVar(&w.events, "event", nil, "`event`: relayed, deferred, failed, ...")
-	c.Flags().BoolVar(&w.json, "json", false, "show the chosen lines as they are")
+	c.Flags().StringSliceVar(&w.owners, "owner", nil, "who must act: operator, application, recipient, ...")
+	c.Flags().StringVar(&w.format, "format", "text",
+		"form of the chosen lines: text, json (as they are), ecs, otel")
+	c.Flags().BoolVar(&w.json, "json", false, "the same as --format json")
+	color := terminal.Auto
+	c.Flags().Var(&color, "color", "colours: auto, always, never")
 	c.Flags().IntVarP(&w.tail.Size, "lines", "n", 0, "only the last `N` of what is chosen (with -f: 10)")
 	c.Flags().StringVar(&since, "since", "",
 		"only events of this `time` or later: 30m, 4h, 2d ago, or 2026-11-29T09:00:00Z")
@@ -64,7 +69,9 @@ does not have, because it was rotated: bounces and other events that were report
 	c.Flags().BoolVarP(&follow, "follow", "f", false,
 		"go on as the file grows, also when it is rotated, until interrupted")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		w.out = bufio.NewWriter(c.OutOrStdout())
+		out := c.OutOrStdout()
+		w.out = bufio.NewWriter(out)
+		w.style = logview.Style{Width: terminal.Width(out), Color: color.On(out)}
 		w.keeps = c.Flags().Changed("lines")
 		if summary {
 			w.summary = &logview.Summary{}
@@ -98,6 +105,8 @@ func (w *logView) prepare(since string, follow, ownReasons bool, now time.Time) 
 		}
 	}
 	switch {
+	case !slices.Contains(deliverylog.Formats(), w.format):
+		return fmt.Errorf("--format %q: %s", w.format, logview.Suggest(w.format, deliverylog.Formats()))
 	case w.tail.Size < 0:
 		return errors.New("-n: write a number of lines, 0 or more")
 	case follow && w.summary != nil:
@@ -105,7 +114,11 @@ func (w *logView) prepare(since string, follow, ownReasons bool, now time.Time) 
 	case follow && since == "" && !w.keeps:
 		w.keeps, w.tail.Size = true, followFrom
 	}
-	if err := logview.CheckEvents(w.events); err != nil || ownReasons {
+	w.json = w.json || w.format == string(deliverylog.JSON)
+	if err := logview.CheckEvents(w.events); err != nil {
+		return err
+	}
+	if err := logview.CheckOwners(w.owners); err != nil || ownReasons {
 		return err
 	}
 	return logview.CheckCategories(w.categories)
@@ -113,13 +126,15 @@ func (w *logView) prepare(since string, follow, ownReasons bool, now time.Time) 
 
 // logView chooses lines of a delivery log and shows them.
 type logView struct {
-	ids, from, to, categories, events []string
+	ids, from, to, categories, events, owners []string
 
 	since   time.Time // zero: any
 	summary *logview.Summary
 	tail    logview.Tail
-	keeps   bool // what is shown goes to tail first
-	json    bool
+	keeps   bool   // what is shown goes to tail first
+	json    bool   // the lines as they are
+	format  string // else: a deliverylog.Format
+	style   logview.Style
 	out     *bufio.Writer
 	shown   map[string]bool // what came back, by event id and recipient
 	partial []byte          // a line whose end was not there yet, at most maxLine bytes
@@ -199,8 +214,10 @@ func (w *logView) line(b []byte) {
 		w.summary.Add(&l)
 	case w.json:
 		w.emit(b)
+	case w.format != string(deliverylog.Text):
+		w.emit(deliverylog.Format(w.format).Append(nil, &l))
 	default:
-		w.emit(deliverylog.AppendText([]byte(printable(prefix)), &l))
+		w.emit(w.style.Append(nil, printable(prefix), &l))
 	}
 	w.shown[l.EventID+" "+l.To] = true
 }
@@ -257,22 +274,24 @@ func (w *logView) goOn(ctx context.Context, l *local) error {
 
 // chooses reports whether anything is chosen at all.
 func (w *logView) chooses() bool {
-	return w.json || w.summary != nil || !w.since.IsZero() ||
-		len(w.ids)+len(w.from)+len(w.to)+len(w.categories)+len(w.events) > 0
+	return w.json || w.format != string(deliverylog.Text) || w.summary != nil || !w.since.IsZero() ||
+		len(w.ids)+len(w.from)+len(w.to)+len(w.categories)+len(w.events)+len(w.owners) > 0
 }
 
 // chosen reports whether a line is.
 func (w *logView) chosen(l *record.Event) bool {
-	category, reason := "", ""
+	category, reason, owner := "", "", ""
 	if l.Diagnosis != nil {
 		category = logview.Plain(string(l.Diagnosis.Category))
 		reason = logview.Plain(string(l.Diagnosis.Reason))
+		owner = logview.Plain(string(l.Diagnosis.Owner))
 	}
 	return !l.Time.Before(w.since) &&
 		anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.Mail || id == l.DSN }) &&
 		anyOf(w.from, func(a string) bool { return ofAddress(a, l.From) }) &&
 		anyOf(w.to, func(a string) bool { return ofAddress(a, l.To) }) &&
 		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Kind)) }) &&
+		anyOf(w.owners, func(k string) bool { return logview.Plain(k) == owner }) &&
 		anyOf(w.categories,
 			func(k string) bool { return logview.Plain(k) == category || logview.Plain(k) == reason })
 }
@@ -294,78 +313,4 @@ func ofAddress(wanted, address string) bool {
 		return strings.HasSuffix(address, wanted)
 	}
 	return wanted == address
-}
-
-// follow shows a file as it grows, and waits for it if it is not there. When another file takes its name, the
-// old one is shown to its end and the new one from its beginning; when it is cut short, it is read from its
-// beginning.
-func (w *logView) follow(ctx context.Context, name string, errOut io.Writer) error {
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
-	f, err := waitFor(ctx, name, tick, errOut)
-	if f == nil {
-		return err
-	}
-	defer func() { f.Close() }()
-	r := bufio.NewReader(f)
-	for {
-		next := rotated(f, name)
-		if err := w.read(r); err != nil {
-			return err
-		}
-		if next != nil {
-			f.Close()
-			f = next
-			r.Reset(f)
-			w.forget()
-			continue
-		}
-		if err := w.finish(); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// waitFor opens a file when it is there; without a file and an error ctx has ended.
-func waitFor(ctx context.Context, name string, tick *time.Ticker, errOut io.Writer) (*os.File, error) {
-	for told := false; ; told = true {
-		f, err := os.Open(name)
-		if !errors.Is(err, os.ErrNotExist) {
-			return f, err
-		}
-		if !told {
-			fmt.Fprintf(errOut, "mailwhy: %s is not there yet; waiting for it\n", name)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case <-tick.C:
-		}
-	}
-}
-
-// rotated opens what is to be read in place of f, or returns nil to go on with f.
-func rotated(f *os.File, name string) *os.File {
-	then, err := f.Stat()
-	if err != nil {
-		return nil
-	}
-	now, err := os.Stat(name)
-	if err != nil { // between the renaming and the new file
-		return nil
-	}
-	at, err := f.Seek(0, io.SeekCurrent)
-	if err != nil || (os.SameFile(then, now) && now.Size() >= at) {
-		return nil
-	}
-	next, err := os.Open(name)
-	if err != nil {
-		return nil
-	}
-	return next
 }

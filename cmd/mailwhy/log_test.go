@@ -82,6 +82,8 @@ func TestLogCommandChooses(t *testing.T) {
 		{"--category Blocked", ""},
 		{"--event relayed --event DSN", "dsn relayed"},
 		{"--event relayed --id M1", ""},
+		{"--owner Recipient", "deferred bounced"},
+		{"--owner sender-domain", ""},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			var events []string
@@ -128,6 +130,7 @@ func TestLogCommandMistakes(t *testing.T) {
 	for _, args := range [][]string{
 		{"/does/not/exist"}, {"-f", "/does/not/exist/" + "\x00"}, {"a", "b"}, {"--event", "failled"},
 		{"--category", "Mailbox Ful"}, {"--since", "yesterday"}, {"-n", "-1"}, {"-f", "--summary", "a"},
+		{"--owner", "nobody at all"}, {"--format", "xml"}, {"--color", "yes"},
 	} {
 		c := newLogCommand()
 		c.SetArgs(args)
@@ -137,13 +140,40 @@ func TestLogCommandMistakes(t *testing.T) {
 			t.Errorf("%v: no error", args)
 		}
 	}
-	c := newLogCommand()
-	c.SetArgs([]string{"--category", "nothing like it"})
-	c.SetOut(io.Discard)
-	c.SetErr(io.Discard)
-	if err := c.ExecuteContext(t.Context()); err == nil ||
-		!strings.Contains(err.Error(), "the categories are Blocked, ") {
-		t.Errorf("an unknown category: %v", err)
+	for args, want := range map[string]string{
+		"--category=nothing like it": "the categories are Blocked, ",
+		"--category=Mailbox Ful":     `did you mean "Mailbox Full"?`,
+		"--event=failled":            `did you mean "failed"?`,
+		"--event=nothing like it":    "use one of accepted, ",
+		"--owner=operater":           `did you mean "operator"?`,
+		"--owner=nobody at all":      "use one of application, ",
+		"--format=jsn":               `did you mean "json"?`,
+	} {
+		c := newLogCommand()
+		c.SetArgs([]string{args})
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		if err := c.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// TestLogCommandFormats: the other formats are made of the chosen lines.
+func TestLogCommandFormats(t *testing.T) {
+	file := writeLog(t)
+	for format, want := range map[string]string{
+		"text": "bounced    M4", "json": `"event":"bounced"`, "ecs": `"event.action":"bounced"`,
+		"otel": `"eventName":"mailwhy.bounced"`,
+	} {
+		got := logOutput(t, "", "--format", format, "--event", "bounced", file)
+		if !strings.Contains(got, want) || format != "text" && strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
+	if got := logOutput(t, "", "--color=always", "--event", "bounced", file); !strings.Contains(got,
+		"\x1b[31mbounced   \x1b[0m M4") {
+		t.Errorf("in colour: %q", got)
 	}
 }
 

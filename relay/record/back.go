@@ -12,6 +12,7 @@ import (
 func (e *Event) Event() relay.Event {
 	out := relay.Event{
 		Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From, To: e.To,
+		TraceID: e.TraceID, SpanID: e.SpanID,
 		Given: e.Given, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed, Lane: e.Upstream,
 		Route: e.Route, Policy: e.Policy, Attempt: e.Attempt, Delay: seconds(e.DelayS),
 		NextAttempt: e.NextAttempt, State: e.State, Webhook: e.Webhook, DSN: e.DSN, DSNKind: e.DSNKind,

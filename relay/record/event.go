@@ -32,6 +32,8 @@ type Event struct {
 	ID          string              `json:"id"`
 	Mail        string              `json:"mail"`
 	MessageID   string              `json:"message_id"`
+	TraceID     string              `json:"trace_id"`
+	SpanID      string              `json:"span_id"`
 	From        string              `json:"from"`
 	To          string              `json:"to"`
 	Given       []string            `json:"given"`
@@ -82,6 +84,7 @@ type Event struct {
 func New(e *relay.Event) Event {
 	out := Event{
 		V: Version, Time: e.Time, Kind: e.Kind, ID: e.ID, Mail: e.Mail, MessageID: e.MessageID, From: e.From,
+		TraceID: e.TraceID, SpanID: e.SpanID,
 		To: e.To, Given: e.Given, Client: e.Client, User: e.User, Size: e.Size, Changed: e.Changed,
 		Upstream: e.Lane, Route: e.Route, Policy: e.Policy, Stage: e.Stage, Attempt: e.Attempt,
 		DelayS: e.Delay.Seconds(), NextAttempt: e.NextAttempt, State: e.State, Webhook: e.Webhook, DSN: e.DSN,
@@ -140,6 +143,8 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = appendField(b, "id", e.ID)
 	b = appendField(b, "mail", e.Mail)
 	b = appendField(b, "message_id", e.MessageID)
+	b = appendField(b, "trace_id", e.TraceID)
+	b = appendField(b, "span_id", e.SpanID)
 	if e.HasSender() {
 		b = appendString(append(b, `,"from":`...), e.From)
 	}

@@ -59,6 +59,7 @@ func events() map[string]relay.Event {
 	}
 	return map[string]relay.Event{
 		"accepted": with(relay.EventAccepted, func(e *relay.Event) {
+			e.TraceID, e.SpanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 			e.User, e.Size, e.Route = "app", 4096, "bulk"
 			e.Changed, e.Given = []string{"bcc removed", "domain added"}, []string{"old@shop.example"}
 		}),

@@ -138,6 +138,9 @@ func (r *Reporter) reportMessage(j *job, dest Destination, to []string, d *relay
 		Arrived:    r.o.Now(),
 		Report:     true,
 	}
+	if j.failures == nil { // about one message
+		m.TraceID, m.SpanID = j.message.TraceID, j.message.SpanID
+	}
 	if dest.Maildir == "" {
 		m.Lane = dest.lane(j.message)
 	}

@@ -80,6 +80,7 @@ func (s *session) message() *relay.Message {
 // describe notes in m what its header says.
 func describe(m *relay.Message, f *facts) {
 	m.MessageID, m.Subject, m.HeaderFrom = f.messageID, f.subject, f.from
+	m.TraceID, m.SpanID = f.traceID, f.spanID
 	m.DKIM, m.StatusReport, m.Headers = f.dkim, f.report, f.kept
 }
 

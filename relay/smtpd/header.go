@@ -11,6 +11,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/clean"
+	"mailwhy/relay/internal/traceparent"
 )
 
 // facts are the parts of a message header that matter here.
@@ -21,6 +22,9 @@ type facts struct {
 	received, own int               // Received fields, and how many of them we added
 	report        bool              // a delivery status notification
 	kept          map[string]string // values of the fields that are asked for, by their names
+	traceID       string            // of the field traceparent
+	spanID        string
+	traces        int // fields of that name
 }
 
 // maxFact bounds each value taken from a header.
@@ -96,11 +100,21 @@ func (f *facts) take(name, value, hostname string) {
 		if d := dkimDomain(value); d != "" && len(f.dkim) < 16 {
 			f.dkim = append(f.dkim, d)
 		}
+	case "traceparent":
+		f.trace(value)
 	case "received":
 		f.received++
 		if receivedBy(value, hostname) {
 			f.own++
 		}
+	}
+}
+
+// trace notes which trace a message belongs to. Of several fields none is believed (W3C Trace Context, 3.2).
+func (f *facts) trace(value string) {
+	f.traceID, f.spanID = "", ""
+	if f.traces++; f.traces == 1 {
+		f.traceID, f.spanID, _ = traceparent.Parse(value)
 	}
 }
 

@@ -61,7 +61,8 @@ func MayOverride(c *config.Suppression, client *relay.Client) bool {
 // DeliveryLog are the delivery log's part.
 func DeliveryLog(cfg *config.Config, stdout io.Writer, log *slog.Logger) deliverylog.Options {
 	c := &cfg.DeliveryLog
-	return deliverylog.Options{File: c.File, Out: stdout, Text: c.Format == "text", Log: log}
+	return deliverylog.Options{File: c.File, Out: stdout, Format: deliverylog.Format(c.Format),
+		Log: log}
 }
 
 // Endpoints makes the webhooks to which events are sent, or says all that is wrong with them.

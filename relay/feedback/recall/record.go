@@ -57,6 +57,9 @@ func encode(m *relay.Message) []byte {
 	for i := range m.Recipients {
 		e.recipient(&m.Recipients[i], m.Lane)
 	}
+	if m.TraceID != "" { // a record may end before it, and older builds read no further
+		e.texts(m.TraceID, m.SpanID)
+	}
 	return e.b
 }
 
@@ -83,6 +86,9 @@ func decode(b []byte) (*relay.Message, error) {
 	m.Arrived = d.time()
 	for range d.count() {
 		m.Recipients = append(m.Recipients, d.recipient(m.Lane))
+	}
+	if len(d.b) > 0 {
+		d.texts(&m.TraceID, &m.SpanID)
 	}
 	if d.failed {
 		return nil, errDamaged

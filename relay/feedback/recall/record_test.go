@@ -15,6 +15,7 @@ func TestRecord(t *testing.T) {
 	m.Mail, m.Report = relay.DerivedID(begins, "mail"), true
 	m.Envelope = relay.Envelope{From: `"Odd one"@shop.example`, Body: relay.Body8BitMIME, SMTPUTF8: true,
 		Ret: relay.RetFull, EnvID: "id=1+2"}
+	m.TraceID, m.SpanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	m.Subject, m.Client.User = "caf\xe9 \x00 <&>", "u\xff"
 	m.Recipients[0].ORCPT, m.Recipients[0].Notify = "rfc822;x+2By@there.example", relay.NotifySuccess
 	m.Recipients[0].Last.DSN, m.Recipients[0].Last.Upstream = true, "other"

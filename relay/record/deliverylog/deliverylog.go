@@ -6,7 +6,8 @@
 // so that under load many lines share a write. What waits is bounded: while the output takes nothing,
 // Record blocks, and with it accepting.
 //
-// What always holds: a line is one JSON object of package record, or the same in words; lines stand in the
+// What always holds: a line is one JSON object of package record, or the same in words or in the terms of
+// package conventions; lines stand in the
 // order in which Record was called; nothing is left out but what could not be written, and that is counted
 // and reported in the operational log. No secret and no content gets here: an Event has none.
 package deliverylog
@@ -24,6 +25,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/record"
+	"mailwhy/relay/record/conventions"
 )
 
 // maxWaiting is how many bytes may wait for the output before Record blocks.
@@ -34,10 +36,39 @@ const closing = 5 * time.Second
 
 // Options say where a Log writes, and how.
 type Options struct {
-	File string       // appended to, and made if need be; "" or "-" writes to Out
-	Out  io.Writer    // used when there is no File
-	Text bool         // write the form for people in place of JSON
-	Log  *slog.Logger // for lines that cannot be written; nil is none
+	File   string       // appended to, and made if need be; "" or "-" writes to Out
+	Out    io.Writer    // used when there is no File
+	Format Format       // "" is JSON
+	Log    *slog.Logger // for lines that cannot be written; nil is none
+}
+
+// Format is the form of the lines.
+type Format string
+
+// The formats.
+const (
+	JSON Format = "json" // package record; others cannot be read back
+	Text Format = "text" // for people
+	ECS  Format = "ecs"  // package conventions, as the next
+	OTel Format = "otel"
+)
+
+// Formats are all of them.
+func Formats() []string { return []string{string(JSON), string(Text), string(ECS), string(OTel)} }
+
+// Append appends an event, with a line end.
+func (f Format) Append(b []byte, e *record.Event) []byte {
+	switch f {
+	case Text:
+		return AppendText(b, e)
+	case ECS:
+		b = conventions.AppendECS(b, e)
+	case OTel:
+		b = conventions.AppendOTel(b, e)
+	default:
+		b = e.AppendJSON(b)
+	}
+	return append(b, '\n')
 }
 
 // Log is a delivery log. Its methods are safe for concurrent use.
@@ -124,11 +155,7 @@ func (l *Log) narrow(f *os.File) {
 func (l *Log) Record(e relay.Event) {
 	b := buffers.Get().(*[]byte)
 	line := record.New(&e)
-	if l.o.Text {
-		*b = AppendText((*b)[:0], &line)
-	} else {
-		*b = append(line.AppendJSON((*b)[:0]), '\n')
-	}
+	*b = l.o.Format.Append((*b)[:0], &line)
 	l.mu.Lock()
 	for len(l.waiting) > maxWaiting && !l.closed {
 		l.changed.Wait()
@@ -206,7 +233,7 @@ func (l *Log) put(b []byte) {
 // lines counts the events that end in b.
 func (l *Log) lines(b []byte) int {
 	n := bytes.Count(b, []byte("\n"))
-	if l.o.Text { // the lines of detail begin with a space
+	if l.o.Format == Text { // the lines of detail begin with a space
 		n -= bytes.Count(b, []byte("\n "))
 	}
 	return n

@@ -229,7 +229,8 @@ func TestWriteErrorIsLoudAndCounted(t *testing.T) {
 	for _, text := range []bool{false, true} {
 		var operational bytes.Buffer
 		out := &failing{broken: true, take: 30}
-		l := open(t, Options{Out: out, Text: text, Log: slog.New(slog.NewTextHandler(&operational, nil))})
+		l := open(t, Options{Out: out, Format: map[bool]Format{true: Text}[text],
+			Log: slog.New(slog.NewTextHandler(&operational, nil))})
 		for n := range 3 {
 			l.Record(numbered(1, n))
 			l.Flush()
@@ -273,7 +274,7 @@ func TestRecordAfterClose(t *testing.T) {
 
 func TestTextMode(t *testing.T) {
 	var out bytes.Buffer
-	l := open(t, Options{Out: &out, Text: true})
+	l := open(t, Options{Out: &out, Format: Text})
 	l.Record(relay.Event{
 		Time: at, Kind: relay.EventDeferred, ID: "06FZQ3", To: "user@y.test",
 		Tried: &relay.Attempt{Reply: diagnose.ParseReply(

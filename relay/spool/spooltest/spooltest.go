@@ -266,6 +266,7 @@ func fullMessage() *relay.Message {
 		Client: relay.Client{Name: "web", User: "u", Addr: "192.0.2.1", Hello: "host\xff", TLS: "TLS1.3",
 			Protocol: "ESMTPSA"},
 		MessageID: "<1@sender.example>", Subject: "caf\xe9 \x00 <&> \u2028", HeaderFrom: "sender.example",
+		TraceID: "0af7651916cd43dd8448eb211c80319c", SpanID: "b7ad6b7169203331",
 		DKIM:    []string{"a.example", "b.example"},
 		Headers: map[string]string{"list-id": "<news.sender.example>", "x-empty": ""},
 		Report:  true,

@@ -63,10 +63,32 @@ func CheckEvents(names []string) error {
 	}
 	for _, name := range names {
 		if !slices.Contains(known, strings.ToLower(name)) {
-			return fmt.Errorf("--event %q: not an event; use one of %s", name, strings.Join(known, ", "))
+			return fmt.Errorf("--event %q: not an event: %s", name, Suggest(name, known))
 		}
 	}
 	return nil
+}
+
+// CheckOwners returns an error for the first name that is nobody who could have to act.
+func CheckOwners(names []string) error {
+	var known []string
+	for _, o := range diagnose.Owners() {
+		known = append(known, string(o))
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(known, func(k string) bool { return Plain(k) == Plain(name) }) {
+			return fmt.Errorf("--owner %q: nobody who could have to act: %s", name, Suggest(name, known))
+		}
+	}
+	return nil
+}
+
+// Suggest says which of the known names was probably meant, or else what they are.
+func Suggest(name string, known []string) string {
+	if hint := mistake.Nearest(strings.ToLower(name), known); hint != "" {
+		return hint
+	}
+	return "use one of " + strings.Join(known, ", ")
 }
 
 // CheckCategories returns an error for the first name that is neither a category nor a built-in reason.
