@@ -302,6 +302,8 @@ type DeliveryLog struct {
 type Log struct {
 	Level  string `toml:"level" oneof:"debug info warn error"`
 	Format string `toml:"format" oneof:"text json"`
+	// Addresses is what is left of people's addresses in what is written about mail.
+	Addresses string `toml:"addresses" oneof:"full domain hash"`
 }
 
 // DSN is what delivery status notifications contain and where they go.
@@ -365,7 +367,7 @@ func Default() *Config {
 		Spool:       Spool{FreeFloor: 64 * value.MiB, InlineLimit: 128 * value.KiB},
 		Retry:       defaultRetry(),
 		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
-		Log:         Log{Level: "info", Format: "text"},
+		Log:         Log{Level: "info", Format: "text", Addresses: "full"},
 		DSN: DSN{
 			Route:       "sender",
 			DelayAfter:  4 * time.Hour,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/redact"
 )
 
 // followFrom is with how many lines a followed file begins.
@@ -46,7 +48,8 @@ the last ten, unless -n or --since says otherwise, and waits for a file that is 
   docker compose logs -f relay | mailwhy log --event failed
 
 With --id and -c or --spool it also shows what the relay remembers about the message and the log
-does not have, because it was rotated: bounces and other events that were reported later.`,
+does not have, because it was rotated: bounces and other events that were reported later. With --from or --to
+these find an address in a log whose addresses are hashes, too.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	l.register(c)
@@ -78,6 +81,9 @@ does not have, because it was rotated: bounces and other events that were report
 		}
 		if err := w.prepare(since, follow, l.file != "", time.Now()); err != nil {
 			return &exitError{code: exitUsage, err: err}
+		}
+		if err := w.findHashes(&l); err != nil {
+			return err
 		}
 		if len(args) == 0 || args[0] == "-" {
 			return errors.Join(w.show(c.InOrStdin()), w.goOn(c.Context(), &l), w.finish())
@@ -128,17 +134,18 @@ func (w *logView) prepare(since string, follow, ownReasons bool, now time.Time) 
 type logView struct {
 	ids, from, to, categories, events, owners []string
 
-	since   time.Time // zero: any
-	summary *logview.Summary
-	tail    logview.Tail
-	keeps   bool   // what is shown goes to tail first
-	json    bool   // the lines as they are
-	format  string // else: a deliverylog.Format
-	style   logview.Style
-	out     *bufio.Writer
-	shown   map[string]bool // what came back, by event id and recipient
-	partial []byte          // a line whose end was not there yet, at most maxLine bytes
-	long    bool            // it has more
+	since    time.Time // zero: any
+	summary  *logview.Summary
+	tail     logview.Tail
+	keeps    bool   // what is shown goes to tail first
+	json     bool   // the lines as they are
+	format   string // else: a deliverylog.Format
+	style    logview.Style
+	redactor *redact.Redactor // of the hashes in the log; nil: not known
+	out      *bufio.Writer
+	shown    map[string]bool // what came back, by event id and recipient
+	partial  []byte          // a line whose end was not there yet, at most maxLine bytes
+	long     bool            // it has more
 }
 
 // show reads r to its end. An unfinished last line is shown too.
@@ -288,8 +295,8 @@ func (w *logView) chosen(l *record.Event) bool {
 	}
 	return !l.Time.Before(w.since) &&
 		anyOf(w.ids, func(id string) bool { return id == l.ID || id == l.Mail || id == l.DSN }) &&
-		anyOf(w.from, func(a string) bool { return ofAddress(a, l.From) }) &&
-		anyOf(w.to, func(a string) bool { return ofAddress(a, l.To) }) &&
+		anyOf(w.from, func(a string) bool { return w.ofAddress(a, l.From) }) &&
+		anyOf(w.to, func(a string) bool { return w.ofAddress(a, l.To) }) &&
 		anyOf(w.events, func(k string) bool { return strings.EqualFold(k, string(l.Kind)) }) &&
 		anyOf(w.owners, func(k string) bool { return logview.Plain(k) == owner }) &&
 		anyOf(w.categories,
@@ -304,6 +311,29 @@ func anyOf(wanted []string, holds func(string) bool) bool {
 		}
 	}
 	return len(wanted) == 0
+}
+
+// ofAddress reports whether an address, or what stands for it in a log with hashes, is the wanted one.
+func (w *logView) ofAddress(wanted, address string) bool {
+	return ofAddress(wanted, address) ||
+		w.redactor != nil && strings.EqualFold(w.redactor.Address(strings.Trim(wanted, "<>")), address)
+}
+
+// findHashes lets addresses be found in a log with hashes, with the key of the spool that l names.
+func (w *logView) findHashes(l *local) error {
+	if len(w.from)+len(w.to) == 0 || l.file == "" && l.spool == "" {
+		return nil
+	}
+	cfg, err := l.load()
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(filepath.Join(cfg.Spool.Dir, "key"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // this relay has never run, and so has written no hash
+	}
+	w.redactor = redact.New(redact.Hash, key)
+	return err
 }
 
 // ofAddress reports whether an address is the wanted one, or of the wanted "@domain".

@@ -14,6 +14,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/redact"
 )
 
 // writeLog makes a delivery log of a few events.
@@ -156,6 +157,23 @@ func TestLogCommandMistakes(t *testing.T) {
 		if err := c.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", args, err)
 		}
+	}
+}
+
+// TestLogCommandFindsHashes: with the spool's key an address is found in a log with hashes.
+func TestLogCommandFindsHashes(t *testing.T) {
+	dir := t.TempDir()
+	key := []byte(strings.Repeat("k", 32))
+	if err := os.WriteFile(filepath.Join(dir, "key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hash := redact.New(redact.Hash, key).Address("bob@y.test")
+	line := `{"v":1,"time":"2026-11-23T09:00:00Z","event":"failed","id":"M1","to":"` + hash + `"}` + "\n"
+	if got := logOutput(t, line, "--to", "Bob@y.test", "--spool", dir); !strings.Contains(got, hash) {
+		t.Errorf("got %q", got)
+	}
+	if got := logOutput(t, line, "--to", "eve@y.test", "--spool", dir); got != "" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -50,8 +50,10 @@ import (
 	"mailwhy/relay/lane"
 	"mailwhy/relay/lane/policy"
 	"mailwhy/relay/lifecycle"
+	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/metrics"
+	"mailwhy/relay/record/redact"
 	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
@@ -98,6 +100,8 @@ type Relay struct {
 	mover    accept.Mover
 	astray   chan struct{} // mail may wait for an upstream that its route does not name
 	hurry    chan struct{} // closed when sessions that wait for a verdict should end
+
+	redactor atomic.Pointer[redact.Redactor] // of what is written about mail
 
 	cert   atomic.Pointer[certificate]              // of the front door; nil without
 	tokens atomic.Pointer[map[string]*oauth.Cached] // of OAuth, by the name of the upstream
@@ -194,7 +198,8 @@ func (r *Relay) warn(cfg *config.Config) {
 
 // openStore opens what outlives the process: the spool, its key, and the delivery log.
 func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
-	if r.deliveryLog, err = deliverylog.New(options.DeliveryLog(cfg, stdout, r.log)); err != nil {
+	r.redactor.Store(options.Redactor(cfg, nil)) // the key is in the spool, which tells of events itself
+	if r.deliveryLog, err = deliverylog.New(options.DeliveryLog(cfg, stdout, r.redact, r.log)); err != nil {
 		return err
 	}
 	r.metrics = metrics.New(r.metricsOptions())
@@ -222,6 +227,9 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
 	return err
 }
+
+// redact treats the addresses of an event as the configuration in force says.
+func (r *Relay) redact(e *record.Event) { r.redactor.Load().Event(e) }
 
 // spoolKey reads the spool's secret, and makes one if there is none. Losing it costs no mail, only the
 // recognition of older reports.

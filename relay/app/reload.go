@@ -138,6 +138,7 @@ func (r *Relay) newHop(cfg *config.Config, name string, p *parts) (relay.Upstrea
 
 // putInForce replaces them. It cannot fail.
 func (r *Relay) putInForce(cfg *config.Config, p parts) {
+	r.redactor.Store(options.Redactor(cfg, r.key))
 	r.engine.Store(p.engine)
 	r.composer.Store(p.composer)
 	r.router.Store(p.router)

@@ -25,7 +25,7 @@ func (r *Relay) suppressOptions() suppress.Options {
 func (r *Relay) webhookOptions(cfg *config.Config) webhook.Options {
 	return webhook.Options{
 		Dir: filepath.Join(cfg.Spool.Dir, "webhook"), Log: r.log, Now: time.Now, Busy: r.Busy,
-		Tell: func(e relay.Event) { r.record.Record(e) },
+		Tell: func(e relay.Event) { r.record.Record(e) }, Redact: r.redact,
 		Limits: func() webhook.Limits {
 			s := &r.cfg.Load().WebhookStore
 			return webhook.Limits{Keep: s.Keep, MaxBytes: int64(s.MaxSize)}

@@ -10,8 +10,8 @@ import (
 	"mailwhy/relay/smtptest/events"
 )
 
-// TestTraceIsCarried: the ids of the field traceparent are in every event about the mail and its bounce, after
-// a restart too, and the upstream gets the field as it came.
+// TestTraceIsCarried: the ids of the field traceparent are in every event about the mail and its bounce,
+// after a restart too, and the upstream gets the field as it came.
 func TestTraceIsCarried(t *testing.T) {
 	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	const field = "traceparent: 00-" + trace + "-" + span + "-01\r\n"

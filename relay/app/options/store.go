@@ -10,7 +10,9 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/relay"
+	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
+	"mailwhy/relay/record/redact"
 	"mailwhy/relay/record/webhook"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/suppress"
@@ -58,11 +60,17 @@ func MayOverride(c *config.Suppression, client *relay.Client) bool {
 	})
 }
 
-// DeliveryLog are the delivery log's part.
-func DeliveryLog(cfg *config.Config, stdout io.Writer, log *slog.Logger) deliverylog.Options {
+// DeliveryLog are the delivery log's part; redact treats the addresses.
+func DeliveryLog(cfg *config.Config, stdout io.Writer, redact func(*record.Event),
+	log *slog.Logger) deliverylog.Options {
 	c := &cfg.DeliveryLog
 	return deliverylog.Options{File: c.File, Out: stdout, Format: deliverylog.Format(c.Format),
-		Log: log}
+		Redact: redact, Log: log}
+}
+
+// Redactor treats the addresses of events as a configuration says. key is the spool's secret.
+func Redactor(cfg *config.Config, key []byte) *redact.Redactor {
+	return redact.New(redact.Mode(cfg.Log.Addresses), key)
 }
 
 // Endpoints makes the webhooks to which events are sent, or says all that is wrong with them.

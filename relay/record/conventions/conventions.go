@@ -140,7 +140,8 @@ func severity(k relay.EventKind) (name string, number int) {
 // sentence is an event in a few words.
 func sentence(e *record.Event) string {
 	parts := []string{string(e.Kind)}
-	for _, s := range []string{e.To, e.State, strings.Join(strings.Fields(e.Reply), " "), e.ErrorText, e.Note} {
+	reply := strings.Join(strings.Fields(e.Reply), " ")
+	for _, s := range []string{e.To, e.State, reply, e.ErrorText, e.Note} {
 		if s != "" {
 			parts = append(parts, s)
 		}

@@ -175,7 +175,8 @@ func BenchmarkConventions(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, form := range map[string]func([]byte, *record.Event) []byte{"ecs": AppendECS, "otel": AppendOTel} {
+	forms := map[string]func([]byte, *record.Event) []byte{"ecs": AppendECS, "otel": AppendOTel}
+	for name, form := range forms {
 		b.Run(name, func(b *testing.B) {
 			var buf []byte
 			for b.Loop() {

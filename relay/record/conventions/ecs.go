@@ -13,8 +13,9 @@ import (
 func AppendECS(b []byte, e *record.Event) []byte {
 	level, _ := severity(e.Kind)
 	doc := object{
-		"ecs.version": text(ECSVersion), "event.kind": text("event"), "event.category": json.RawMessage(`["email"]`),
-		"event.type": json.RawMessage(`["info"]`), "event.dataset": text("mailwhy.delivery"),
+		"ecs.version": text(ECSVersion), "event.kind": text("event"),
+		"event.category": json.RawMessage(`["email"]`), "event.type": json.RawMessage(`["info"]`),
+		"event.dataset": text("mailwhy.delivery"),
 		"event.outcome": text(outcome(e.Kind)), "service.type": text("mailwhy"), "log.level": text(level),
 		"message": safe(sentence(e)),
 	}

@@ -64,7 +64,8 @@ func AppendOTel(b []byte, e *record.Event) []byte {
 		SeverityText: strings.ToUpper(level), EventName: "mailwhy." + string(e.Kind),
 		Body: value{String: safe(sentence(e))}, TraceID: e.TraceID, SpanID: e.SpanID,
 	}
-	renamed(flatten(e), func(row Row) string { return row.OTel }, func(name, field string, v json.RawMessage) {
+	otel := func(row Row) string { return row.OTel }
+	renamed(flatten(e), otel, func(name, field string, v json.RawMessage) {
 		switch field {
 		case "time", "event", "trace_id", "span_id":
 			return // of the record itself

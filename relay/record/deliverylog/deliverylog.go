@@ -40,6 +40,9 @@ type Options struct {
 	Out    io.Writer    // used when there is no File
 	Format Format       // "" is JSON
 	Log    *slog.Logger // for lines that cannot be written; nil is none
+
+	// Redact treats the addresses of an event before it is written; nil leaves them.
+	Redact func(*record.Event)
 }
 
 // Format is the form of the lines.
@@ -155,6 +158,9 @@ func (l *Log) narrow(f *os.File) {
 func (l *Log) Record(e relay.Event) {
 	b := buffers.Get().(*[]byte)
 	line := record.New(&e)
+	if l.o.Redact != nil {
+		l.o.Redact(&line)
+	}
 	*b = l.o.Format.Append((*b)[:0], &line)
 	l.mu.Lock()
 	for len(l.waiting) > maxWaiting && !l.closed {

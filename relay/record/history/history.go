@@ -18,12 +18,15 @@ type Limits struct {
 	MaxEvents int
 }
 
-// Options are what a History is made of. All are required.
+// Options are what a History is made of. All but Redact are required.
 type Options struct {
 	Path   string // of the database
 	Limits func() Limits
 	Log    *slog.Logger
 	Now    func() time.Time // wall clock
+
+	// Redact treats the addresses of an event before it is stored; nil leaves them.
+	Redact func(*record.Event)
 }
 
 // The bounds that are not settings.
@@ -84,7 +87,7 @@ func (h *History) Record(e relay.Event) {
 		h.lost.Add(1)
 		return
 	}
-	r := rowOf(&e)
+	r := rowOf(&e, h.o.Redact)
 	h.waiting.Add(int64(len(r.body)))
 	select {
 	case h.queue <- r:
@@ -95,8 +98,11 @@ func (h *History) Record(e relay.Event) {
 }
 
 // rowOf is what is stored of an event.
-func rowOf(e *relay.Event) row {
+func rowOf(e *relay.Event, redact func(*record.Event)) row {
 	w := record.New(e)
+	if redact != nil {
+		redact(&w)
+	}
 	w.Reply = w.Reply[:min(len(w.Reply), maxReply)]
 	r := row{at: w.Time.UnixMilli(), kind: w.Kind, id: w.ID, mail: w.Mail, rcpt: folded(w.To),
 		body: string(w.AppendJSON(nil))}

@@ -132,7 +132,7 @@ func TestBodiesFitTheSchema(t *testing.T) {
 		return err
 	}
 	for _, e := range everyKind() {
-		ev := encode(&e, "")
+		ev := encode(&e, "", nil)
 		_, batch := batchOf([]*eventlog.Event{&ev, &ev})
 		for _, body := range [][]byte{bodyOf(&ev), batch} {
 			if err := valid(body); err != nil {
@@ -261,7 +261,7 @@ func tryExample(t *testing.T, args []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		one, two := encode(new(event("M1", 1)), ""), encode(new(event("M2", 1)), "")
+		one, two := encode(new(event("M1", 1)), "", nil), encode(new(event("M2", 1)), "", nil)
 		id, body := one.ID, bodyOf(&one)
 		if batch > 1 {
 			id, body = batchOf([]*eventlog.Event{&one, &two})

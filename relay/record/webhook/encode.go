@@ -29,10 +29,13 @@ func TypeOf(kind relay.EventKind, state string) string {
 	return "message." + string(kind)
 }
 
-// encode is e as it is kept. An event without an id gets one that is made of what it says, and so is the same
-// however often it is encoded.
-func encode(e *relay.Event, id string) eventlog.Event {
+// encode is e as it is kept, with its addresses treated by redact, if that is not nil. An event without an id
+// gets one that is made of what it says, and so is the same however often it is encoded.
+func encode(e *relay.Event, id string, redact func(*record.Event)) eventlog.Event {
 	out := record.New(e)
+	if redact != nil {
+		redact(&out)
+	}
 	ev := eventlog.Event{
 		Type: TypeOf(e.Kind, e.State), Kind: string(e.Kind), Client: e.Client, User: e.User,
 		Order: orderOf(e), Time: e.Time, Data: out.AppendJSON(make([]byte, 0, 640)), ID: id,

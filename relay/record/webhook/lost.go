@@ -64,6 +64,6 @@ func (s *sender) tellLost(now time.Time) {
 	e := relay.WebhookEvent(name, "lost", fmt.Sprintf("events that were not sent to this webhook: %d; the "+
 		"delivery log has them", n), now)
 	s.win.items = append(s.win.items, &item{tells: n,
-		Stored: eventlog.Stored{Event: encode(&e, s.w.newID()), At: s.cursor, Next: s.cursor}})
+		Stored: eventlog.Stored{Event: encode(&e, s.w.newID(), nil), At: s.cursor, Next: s.cursor}})
 	s.backlog.Add(1)
 }

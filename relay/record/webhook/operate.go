@@ -50,7 +50,7 @@ func (w *Webhooks) Test(ctx context.Context, name string) (relay.WebhookTest, er
 	}
 	e := s.endpoint.Load()
 	note := relay.WebhookEvent(name, "test", "a test; nothing has happened", w.o.Now())
-	ev := encode(&note, w.newID())
+	ev := encode(&note, w.newID(), nil)
 	id, body := ev.ID, bodyOf(&ev)
 	if e.s.Batch > 1 {
 		id, body = batchOf([]*eventlog.Event{&ev})

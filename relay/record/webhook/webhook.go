@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/record"
 	"mailwhy/relay/record/webhook/eventlog"
 )
 
@@ -25,6 +26,10 @@ type Options struct {
 	Busy   func() bool       // mail is on its way: the requests are fewer
 	Log    *slog.Logger
 	Now    func() time.Time // wall clock
+
+	// Redact treats the addresses of an event before it is kept; nil leaves them. It is the only one that may
+	// be left out.
+	Redact func(*record.Event)
 }
 
 // Limits bound the log. A reload may change them.
@@ -135,7 +140,7 @@ func (w *Webhooks) Owe(e *relay.Event) (relay.Entry, bool) {
 		return relay.Entry{}, false
 	}
 	e.Owed = true
-	ev := encode(e, "")
+	ev := encode(e, "", w.o.Redact)
 	return relay.Entry{Message: e.ID, Topic: relay.TopicWebhook, Key: ev.ID, Due: e.Time,
 		Payload: ev.Append(make([]byte, 0, len(ev.Data)+256))}, true
 }
@@ -145,7 +150,7 @@ func (w *Webhooks) Record(e relay.Event) {
 	if e.Owed || !w.wanted(&e) {
 		return
 	}
-	ev := encode(&e, w.newID())
+	ev := encode(&e, w.newID(), w.o.Redact)
 	w.mu.Lock()
 	full := w.buffered > bufferMost
 	if !full {

@@ -12,7 +12,8 @@ import (
 
 // TestStyle wraps an event with hanging indents, and gives its kind a colour.
 func TestStyle(t *testing.T) {
-	e := record.Event{V: 1, Time: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), Kind: relay.EventFailed, ID: "M1",
+	at := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	e := record.Event{V: 1, Time: at, Kind: relay.EventFailed, ID: "M1",
 		From: "app@x.test", To: "user@y.test", Reply: "550 5.1.1 There is nobody here by that name\r\n",
 		Diagnosis: &diagnose.Diagnosis{Category: diagnose.InvalidAddress, Reason: "user_unknown",
 			Owner: diagnose.OwnerApplication, Cause: "The receiving server does not know this recipient.",
