@@ -7,6 +7,9 @@
 //
 // What always holds: an Answer is what a server said, also that there is nothing. An error means that no
 // server gave an answer, so nothing is known about the name.
+//
+// Messages are packed and parsed by golang.org/x/net/dns/dnsmessage, which knows the few types that mail
+// needs, and so costs the program a tenth of what a complete DNS library does.
 package dnsclient
 
 import (
@@ -15,10 +18,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // Type is a record type that can be asked for.
@@ -26,16 +32,16 @@ type Type uint16
 
 // The types.
 const (
-	A     = Type(dns.TypeA)
-	AAAA  = Type(dns.TypeAAAA)
-	CNAME = Type(dns.TypeCNAME)
-	MX    = Type(dns.TypeMX)
-	TXT   = Type(dns.TypeTXT)
-	PTR   = Type(dns.TypePTR)
+	A     = Type(dnsmessage.TypeA)
+	AAAA  = Type(dnsmessage.TypeAAAA)
+	CNAME = Type(dnsmessage.TypeCNAME)
+	MX    = Type(dnsmessage.TypeMX)
+	TXT   = Type(dnsmessage.TypeTXT)
+	PTR   = Type(dnsmessage.TypePTR)
 )
 
 // String is the type's name: TXT.
-func (t Type) String() string { return dns.TypeToString[uint16(t)] }
+func (t Type) String() string { return strings.TrimPrefix(dnsmessage.Type(t).String(), "Type") }
 
 // Exchanger is one MX record.
 type Exchanger struct {
@@ -54,17 +60,31 @@ type Answer struct {
 	Names   []string     // of PTR
 }
 
-// Reverse is the name at which the PTR records of an address stand (RFC 1035, 3.5; RFC 3596, 2.5).
-func Reverse(ip netip.Addr) string {
-	name, err := dns.ReverseAddr(ip.Unmap().WithZone("").String())
-	if err != nil {
-		return "" // an address that is not valid, for which there is no name
-	}
-	return name
-}
-
 // Empty reports whether there is no record of the type. SPF calls that a void lookup (RFC 7208, 4.6.4).
 func (a *Answer) Empty() bool { return len(a.TXT)+len(a.MX)+len(a.Addrs)+len(a.Names) == 0 }
+
+// Reverse is the name at which the PTR records of an address stand (RFC 1035, 3.5; RFC 3596, 2.5). For an
+// address that is not valid it is "".
+func Reverse(ip netip.Addr) string {
+	ip = ip.Unmap()
+	octets := ip.AsSlice()
+	slices.Reverse(octets)
+	var b strings.Builder
+	for _, o := range octets {
+		if ip.Is4() {
+			b.WriteString(strconv.Itoa(int(o)) + ".")
+		} else {
+			fmt.Fprintf(&b, "%x.%x.", o&0xf, o>>4)
+		}
+	}
+	switch {
+	case ip.Is4():
+		b.WriteString("in-addr.arpa.")
+	case ip.Is6():
+		b.WriteString("ip6.arpa.")
+	}
+	return b.String()
+}
 
 // Client asks the servers in turn.
 type Client struct {
@@ -74,13 +94,15 @@ type Client struct {
 
 // System is a client of the servers in a file in the format of resolv.conf(5).
 func System(file string, timeout time.Duration) (*Client, error) {
-	c, err := dns.ClientConfigFromFile(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	client := &Client{Timeout: timeout}
-	for _, s := range c.Servers {
-		client.Servers = append(client.Servers, net.JoinHostPort(s, c.Port))
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
+			client.Servers = append(client.Servers, net.JoinHostPort(f[1], "53"))
+		}
 	}
 	if len(client.Servers) == 0 {
 		return nil, fmt.Errorf("%s names no server", file)
@@ -88,21 +110,17 @@ func System(file string, timeout time.Duration) (*Client, error) {
 	return client, nil
 }
 
-// bufferSize is offered for UDP answers: what passes every path in one piece (RFC 9715).
-const bufferSize = 1232
-
 // Lookup asks for the records of a type at a name. The name is absolute; search lists are not used.
 func (c *Client) Lookup(ctx context.Context, name string, t Type) (*Answer, error) {
-	if _, ok := dns.IsDomainName(name); !ok {
+	q, err := newQuestion(name, t)
+	if err != nil {
 		return nil, fmt.Errorf("%q is not a valid name in DNS", name)
 	}
-	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), uint16(t))
-	q.SetEdns0(bufferSize, false)
 	var errs []error
 	for _, server := range c.Servers {
 		r, err := c.ask(ctx, q, server)
 		if err == nil {
-			return answer(r, name, t), nil
+			return r.answer(name, t), nil
 		}
 		errs = append(errs, fmt.Errorf("%s %s at %s: %w", t, name, server, err))
 		if ctx.Err() != nil {
@@ -116,61 +134,59 @@ func (c *Client) Lookup(ctx context.Context, name string, t Type) (*Answer, erro
 }
 
 // ask sends q to one server. Anything but an answer or a denial is an error.
-func (c *Client) ask(ctx context.Context, q *dns.Msg, server string) (*dns.Msg, error) {
-	r, _, err := (&dns.Client{Timeout: c.Timeout}).ExchangeContext(ctx, q, server)
-	if err == nil && r.Truncated {
-		r, _, err = (&dns.Client{Timeout: c.Timeout, Net: "tcp"}).ExchangeContext(ctx, q, server)
+func (c *Client) ask(ctx context.Context, q *question, server string) (*reply, error) {
+	r, err := c.exchange(ctx, q, "udp", server)
+	if err == nil && r.truncated {
+		r, err = c.exchange(ctx, q, "tcp", server)
 	}
 	switch {
 	case err != nil:
 		return nil, err
-	case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:
-		return nil, errors.New("the server answered " + dns.RcodeToString[r.Rcode])
+	case r.truncated:
+		return nil, errors.New("the server cut its answer over TCP too")
+	case r.code != dnsmessage.RCodeSuccess && r.code != dnsmessage.RCodeNameError:
+		return nil, errors.New("the server answered " + codeName(r.code))
 	}
 	return r, nil
 }
 
 // answer reads the records that belong to the name, also those behind its CNAMEs.
-func answer(r *dns.Msg, name string, t Type) *Answer {
-	a := &Answer{Exists: r.Rcode == dns.RcodeSuccess}
+func (r *reply) answer(name string, t Type) *Answer {
+	a := &Answer{Exists: r.code == dnsmessage.RCodeSuccess}
 	at := plain(name)
-	for _, next := range chain(r.Answer, at) {
+	for _, next := range r.chain(at) {
 		a.Aliases = append(a.Aliases, next)
 		if t != CNAME {
 			at = next
 		}
 	}
-	for _, rr := range r.Answer {
-		if plain(rr.Header().Name) != at || rr.Header().Rrtype != uint16(t) {
+	for _, rec := range r.records {
+		if rec.name != at || rec.t != t {
 			continue
 		}
-		switch rr := rr.(type) {
-		case *dns.TXT:
-			a.TXT = append(a.TXT, unescape(strings.Join(rr.Txt, "")))
-		case *dns.PTR:
-			a.Names = append(a.Names, plain(rr.Ptr))
-		case *dns.MX:
-			a.MX = append(a.MX, Exchanger{rr.Preference, plain(rr.Mx)})
-		case *dns.A:
-			if addr, ok := netip.AddrFromSlice(rr.A); ok {
-				a.Addrs = append(a.Addrs, addr.Unmap())
-			}
-		case *dns.AAAA:
-			if addr, ok := netip.AddrFromSlice(rr.AAAA); ok {
-				a.Addrs = append(a.Addrs, addr)
-			}
+		switch body := rec.body.(type) {
+		case *dnsmessage.TXTResource:
+			a.TXT = append(a.TXT, strings.Join(body.TXT, ""))
+		case *dnsmessage.PTRResource:
+			a.Names = append(a.Names, plain(body.PTR.String()))
+		case *dnsmessage.MXResource:
+			a.MX = append(a.MX, Exchanger{body.Pref, plain(body.MX.String())})
+		case *dnsmessage.AResource:
+			a.Addrs = append(a.Addrs, netip.AddrFrom4(body.A))
+		case *dnsmessage.AAAAResource:
+			a.Addrs = append(a.Addrs, netip.AddrFrom16(body.AAAA))
 		}
 	}
 	return a
 }
 
 // chain follows the CNAMEs of an answer from a name. A loop ends it.
-func chain(rrs []dns.RR, at string) (targets []string) {
-	for range rrs {
+func (r *reply) chain(at string) (targets []string) {
+	for range r.records {
 		next := ""
-		for _, rr := range rrs {
-			if c, ok := rr.(*dns.CNAME); ok && plain(c.Hdr.Name) == at {
-				next = plain(c.Target)
+		for _, rec := range r.records {
+			if c, ok := rec.body.(*dnsmessage.CNAMEResource); ok && rec.name == at {
+				next = plain(c.CNAME.String())
 			}
 		}
 		if next == "" {
@@ -183,28 +199,3 @@ func chain(rrs []dns.RR, at string) (targets []string) {
 
 // plain is a name in lower case without the final dot.
 func plain(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
-
-// unescape undoes the presentation form of a character string, in which the library keeps it (RFC 1035, 5.1).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] != '\\' || i+1 == len(s):
-			b.WriteByte(s[i])
-		case i+3 < len(s) && digits(s[i+1:i+4]):
-			b.WriteByte((s[i+1]-'0')*100 + (s[i+2]-'0')*10 + s[i+3] - '0')
-			i += 3
-		default:
-			i++
-			b.WriteByte(s[i])
-		}
-	}
-	return b.String()
-}
-
-func digits(s string) bool {
-	return strings.Trim(s, "0123456789") == ""
-}
