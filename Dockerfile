@@ -6,8 +6,9 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-# timetzdata puts the time zones into the binary.
-RUN CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags "-s -w" -o /image/mailwhy ./cmd/mailwhy
+# The image has no repository to read the version from: docker build --build-arg VERSION=v1.2.3
+ARG VERSION=
+RUN VERSION="$VERSION" sh scripts/build.sh /image/mailwhy
 # Writable by whoever the container runs as, like /tmp.
 RUN mkdir -p -m 1777 /image/spool /image/mail \
  && mkdir -p /image/etc/ssl/certs \

@@ -32,10 +32,12 @@ import (
 	"mailwhy/cmd/mailwhy/internal/sendmailcmd"
 	"mailwhy/cmd/mailwhy/internal/suppresscmd"
 	"mailwhy/cmd/mailwhy/internal/tokencmd"
+	"mailwhy/cmd/mailwhy/internal/versioncmd"
 	"mailwhy/cmd/mailwhy/internal/webhookcmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/build"
 )
 
 func main() {
@@ -69,11 +71,13 @@ refusal it says what it means and what to do about it, in the delivery log and i
   mailwhy demo                                   see all of it work, on this machine alone
   mailwhy diagnose '550 5.1.1 user unknown'      explain one reply
   mailwhy serve --upstream smtp://mail.example.com:587?tls=starttls`,
+		Version:       build.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetVersionTemplate("mailwhy {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(),
@@ -115,6 +119,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 			Usage: func(err error) error { return &exitError{exitUsage, err} }, Now: time.Now,
 		}),
 		newHashPasswordCommand(),
+		versioncmd.New(),
 		newSendmailCommand(),
 		newPracticeCommand(),
 		democmd.New(democmd.Options{UntilSignal: untilFirstSignal,

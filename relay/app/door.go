@@ -7,13 +7,13 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
+	"mailwhy/relay/app/build"
 	"mailwhy/relay/app/options"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/record/metrics"
@@ -99,7 +99,7 @@ func (r *Relay) metricsOptions() metrics.Options {
 	o := metrics.Options{
 		Queue: r.spoolStat,
 		Lanes: r.lanes.states, Logins: r.logins,
-		Now: time.Now, Version: version(), GoVersion: runtime.Version(),
+		Now: time.Now, Version: build.Version(), GoVersion: runtime.Version(),
 		Webhooks: func() []relay.WebhookState { return r.webhooks.Counted() },
 	}
 	if r.cfg.Load().Feedback.On() {
@@ -119,14 +119,6 @@ func (r *Relay) spoolStat(ctx context.Context) (s metrics.Spool, err error) {
 	local, err := r.spool.Local()
 	s.Local = &local
 	return s, err
-}
-
-// version is that of the module, as the build recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // metricNames are the names that events may have now.
