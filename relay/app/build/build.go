@@ -1,6 +1,7 @@
 // Package build says what this program was built from, as the Go toolchain recorded it in the binary.
 //
-// What always holds: nothing is guessed. What the build did not record is empty, or "(devel)" for the version.
+// What always holds: nothing is guessed. What the build did not record is empty, or "(devel)" for the
+// version.
 package build
 
 import (

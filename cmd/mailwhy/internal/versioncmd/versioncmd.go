@@ -16,8 +16,8 @@ func New() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Say which version this is, and what it was built from",
-		Long: `Prints the version, the commit and the Go release, as the build recorded them. "(devel)" is a build
-without a version: from a checkout that has no tag.`,
+		Long: `Prints the version, the commit and the Go release, as the build recorded them. "(devel)" is a
+build without a version: from a checkout that has no tag.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if asJSON {
