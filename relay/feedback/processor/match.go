@@ -30,6 +30,10 @@ const keyRecipient feedback.KeyKind = "recipient"
 // window is how long before its event a message was relayed at the most that is found by its recipient.
 const window = 48 * time.Hour
 
+// slack is how long after its event, by the provider's clock, a message may seem to be relayed that is found
+// by its recipient: providers give whole seconds, and their clocks are not ours.
+const slack = 5 * time.Second
+
 // relayedAt is when the recipient was handed over.
 func (m *match) relayedAt() time.Time {
 	if a := m.message.Recipients[m.index].Last; a != nil {
@@ -159,7 +163,7 @@ func (p *Processor) guess(ctx context.Context, r *recall.Report, source *Source)
 	if !e.Time.IsZero() && e.Time.Before(at) {
 		at = e.Time
 	}
-	found, err := p.o.Store.FindRecipient(ctx, address, at.Add(-window), at)
+	found, err := p.o.Store.FindRecipient(ctx, address, at.Add(-window), at.Add(slack))
 	if err != nil {
 		return nil, err
 	}

@@ -195,6 +195,23 @@ func TestGuessOnlyOne(t *testing.T) {
 	}
 }
 
+// TestGuessBySeconds: a provider's time may have no fraction, or its clock may be behind ours.
+func TestGuessBySeconds(t *testing.T) {
+	for behind, want := range map[time.Duration]int{
+		0: 1, time.Millisecond: 1, 4 * time.Second: 1, time.Minute: 0,
+	} {
+		w := newWorld(t)
+		m := w.relayed(nil, "a@x.example")
+		e := w.bounced("e", "a@x.example")
+		e.Time = m.Recipients[0].Last.Time.Add(-behind)
+		w.comes("hook", e)
+		w.rounds()
+		if list := w.recorded(relay.EventBounced); len(list) != want {
+			t.Errorf("%s behind: recorded %+v, want %d", behind, list, want)
+		}
+	}
+}
+
 // TestKinds: each kind of event leads to its state, and the class of the reply decides.
 func TestKinds(t *testing.T) {
 	for _, tt := range []struct {
