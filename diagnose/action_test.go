@@ -85,6 +85,18 @@ func TestDoubtKeepsTheAddress(t *testing.T) {
 	}
 }
 
+// TestOurFaultWaits runs permanent replies that find the fault in our host, login, account, connection or
+// quota, in many words: their scope is the upstream, so that the mail waits.
+func TestOurFaultWaits(t *testing.T) {
+	e := newEngine(t)
+	for _, row := range jsonRows[labelled](t, "our-fault", 100) {
+		d := e.Diagnose(Symptom{Stage: StageRcpt, Reply: ParseReply(row.Reply)})
+		if d.Scope != ScopeUpstream {
+			t.Errorf("%q is %s, scope %s by %s", row.Reply, d.Reason, d.Scope, d.Rule)
+		}
+	}
+}
+
 // TestTemporaryReplyKeepsTheAddress holds for words that would give the address up beside a 5xx.
 func TestTemporaryReplyKeepsTheAddress(t *testing.T) {
 	e := newEngine(t)

@@ -18,6 +18,7 @@ type row struct {
 
 	tallies []tally // by rule
 	touched []int32 // the rules whose tally is not empty
+	steps   int     // of the search so far, for the test that it is linear
 }
 
 // load splits s into words and looks each one up. The words of web addresses that no phrase names are left
@@ -58,7 +59,7 @@ func (r *row) search(x *index) {
 	for _, h := range r.hits { // of the search before: all others are clear
 		r.seen[h.segment], r.last[h.segment] = 0, 0
 	}
-	r.hits = r.hits[:0]
+	r.hits, r.steps = r.hits[:0], 0
 	for i := range r.words {
 		r.walk(x, 0, int32(i), int32(i), 0)
 	}
@@ -69,6 +70,7 @@ func (r *row) walk(x *index, node, start, i int32, skipped int) {
 	if int(i) >= len(r.words) {
 		return
 	}
+	r.steps++
 	for _, id := range r.ids[r.from[i]:r.from[i+1]] {
 		n := x.trie.next(node, id)
 		if n == 0 {
@@ -93,6 +95,7 @@ func (r *row) complete(before []int32, h hit) (start int32, ok bool) {
 	for k := len(before) - 1; k >= 0; k-- {
 		best := int32(-1)
 		for n := r.last[before[k]]; n > 0; n = r.hits[n-1].prev {
+			r.steps++
 			if e := r.hits[n-1]; e.end <= start && start-e.end <= gapWords && e.start > best {
 				best = e.start
 			}
