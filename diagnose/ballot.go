@@ -224,12 +224,13 @@ func (e *Engine) confidence(v *vote, b ballot, f *finding) Confidence {
 	return lesser(got, v.top.rule.Confidence)
 }
 
-// against is the weight of the strongest wording that speaks against v.
+// against is the weight of the strongest wording that speaks against v. A refusal without a reason does not.
 func (b ballot) against(v *vote) float64 {
 	second := 0.0
 	for i := range b {
 		o := &b[i]
-		if o.category != v.category && o.top.rule != nil && !slices.Contains(v.top.rule.Alt, o.category) {
+		if o.category != v.category && o.top.rule != nil && o.top.rule.Reason != refusedUnexplained &&
+			!slices.Contains(v.top.rule.Alt, o.category) {
 			second = max(second, o.top.weight)
 		}
 	}

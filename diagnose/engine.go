@@ -237,6 +237,9 @@ func (e *Engine) addPhrases(f *file) error {
 		band, _ := r.Weight.(string)
 		*c = compiled{rule: r, category: r.Category, own: r.from != builtinRules}
 		c.weight, _ = bandWeight(band)
+		if e.provCodes[r.ID] != nil {
+			c.weight += codeLead
+		}
 		if info := e.reasons[r.Reason]; c.category == "" && info != nil {
 			c.category = info.Category
 		}

@@ -19,6 +19,7 @@ const (
 	supportCap        = 0.4  // for all wordings together
 	wordWeight        = 0.1  // for each word of a phrase: of two wordings the longer one says more
 	maxWordWeight     = 0.8
+	codeLead          = 0.9 // of a provider's own code: over any wording of its band
 	sureWeight        = 6.5 // from here on, and with sureMargin, confidence is high
 	fairWeight        = 4.5
 	sureMargin        = 1.0
