@@ -46,8 +46,8 @@ const (
 // ReasonSpamComplaint is that of what is no refusal: the message arrived, and no bounce tells of it.
 const ReasonSpamComplaint Reason = "spam_complaint"
 
-// ReasonOnSuppressionList is that of an address to which the upstream, or the relay itself, sends nothing.
-const ReasonOnSuppressionList Reason = "on_suppression_list"
+// ReasonSuppressed is that of an address to which the relay itself sends nothing.
+const ReasonSuppressed Reason = "suppressed"
 
 // The reasons that this package refers to; all others are in guide.toml alone.
 const (

@@ -142,19 +142,19 @@ type SuppressionListState struct {
 	Dropped int64                     // outcomes of mail that were lost, since the file was out of order
 }
 
-// SuppressedError says that a mail was not accepted, because all of its recipients are suppressed.
+// SuppressedError says that a mail was not accepted, because all of its recipients are suppressed. Its
+// message has the attempt that was not made, and its diagnosis, as what was last tried for each.
 type SuppressedError struct {
-	Address string       // of the first
-	Entry   *Suppression // of it
+	Entries []*Suppression // of the message's recipients, in their order; nil of an archive's
 }
 
 // Error implements error.
-func (e *SuppressedError) Error() string { return "<" + e.Address + "> is " + e.Entry.Why() }
+func (e *SuppressedError) Error() string { return "all recipients are suppressed" }
 
-// Code is the reply to the mail: the upstream's codes if it refused the address, with their defaults 550 and
-// 5.1.1 (RFC 3463, 3.2).
-func (e *SuppressedError) Code() (code int, enhanced diagnose.Enhanced) {
-	r := diagnose.ParseReply(e.Entry.Reply)
+// Codes are those of the reply to mail for the address: the upstream's if it refused it, with their defaults
+// 550 and 5.1.1 (RFC 3463, 3.2).
+func (s *Suppression) Codes() (code int, enhanced diagnose.Enhanced) {
+	r := diagnose.ParseReply(s.Reply)
 	if code = r.Code; r.Class() != 5 || code < 550 {
 		code = 550
 	}

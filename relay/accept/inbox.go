@@ -123,7 +123,7 @@ func (in *Inbox) suppressed(m *relay.Message, routes []Route) error {
 		m.Recipients[i].Last, m.Recipients[i].Diagnosis = &a, &d
 		in.Record.Record(relay.SuppressedEvent(m, i, entry, now))
 	}
-	return &relay.SuppressedError{Address: m.Recipients[0].Address, Entry: entries[0]}
+	return &relay.SuppressedError{Entries: entries}
 }
 
 // routes are those of the recipients.

@@ -32,29 +32,7 @@ func bounceScene(t *testing.T, more string) *scene {
 // deliver hands a mail to the listener for bounce mail, and returns the last reply.
 func (s *scene) deliver(from, to, content string) string {
 	s.t.Helper()
-	c, err := smtptest.Greet(s.t.Context(), s.app.Addrs()[1].String(), "mx.office.test",
-		smtptest.ClientOptions{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.Command("MAIL FROM:<%s>", from); err != nil {
-		s.t.Fatal(err)
-	}
-	c.Say("RCPT TO:<%s>", to)
-	r, err := c.Reply()
-	if err != nil || r.Code != 250 {
-		return r.String()
-	}
-	c.Say("DATA")
-	if err := c.Expect(3); err != nil {
-		s.t.Fatal(err)
-	}
-	c.Say("%s\r\n.", content)
-	if r, err = c.Reply(); err != nil {
-		s.t.Fatal(err)
-	}
-	return r.String()
+	return s.offer(1, from, content, to)
 }
 
 // TestBounceListener: a bounce to a return path comes to the application's sender with category and fix,

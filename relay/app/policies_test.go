@@ -161,7 +161,7 @@ func TestPolicySuppresses(t *testing.T) {
 	v.say("MAIL FROM:<app@client.test>", "250")
 	v.say("RCPT TO:<552-5.2.2@second.test>", "250")
 	v.say("DATA", "354")
-	v.say("Subject: x\r\n\r\nx\r\n.", "552 5.2.2 <552-5.2.2@second.test> is suppressed since ")
+	v.say("Subject: x\r\n\r\nx\r\n.", "552-5.2.2 <552-5.2.2@second.test>: suppressed since ")
 }
 
 // TestPolicyNotifies: the operator gets one report for each message, of those that fail and of those that

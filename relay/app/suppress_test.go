@@ -2,8 +2,6 @@ package app
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -45,30 +43,10 @@ func refusing(t *testing.T, suppression string) *refusal {
 	return s
 }
 
-// reply submits a mail and returns the reply to its end.
+// reply submits a mail with further lines of header and returns the reply to its end, whole.
 func (s *refusal) reply(header string, to ...string) string {
 	s.t.Helper()
-	c, err := smtptest.Greet(s.t.Context(), s.app.Addrs()[0].String(), "shop.test", smtptest.ClientOptions{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer c.Close()
-	must := func(err error) {
-		s.t.Helper()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	must(c.Command("MAIL FROM:<app@shop.test>"))
-	for _, address := range to {
-		must(c.Command("RCPT TO:<%s>", address))
-	}
-	c.Say("DATA")
-	must(c.Expect(3))
-	c.Say("From: app@shop.test\r\nTo: %s\r\nSubject: hello\r\n%s\r\nhello\r\n.", to[0], header)
-	r, err := c.Reply()
-	must(err)
-	return r.String()
+	return s.offer(0, "app@shop.test", hello(to[0], header), to...)
 }
 
 // client is the operator's.
@@ -77,18 +55,11 @@ func (s *refusal) client() *admin.Client {
 	return admin.NewClient(s.load().Admin.Socket)
 }
 
-// page are the metrics.
-func (s *refusal) page() string {
-	w := httptest.NewRecorder()
-	s.app.metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	return w.Body.String()
-}
-
 // metric wants a line of the metrics.
 func (s *refusal) metric(want string) {
 	s.t.Helper()
 	smtptest.WaitFor(s.t, want+" in the metrics", func() bool {
-		return strings.Contains(s.page(), want+"\n")
+		return strings.Contains(s.metrics(), want+"\n")
 	})
 }
 
@@ -138,14 +109,18 @@ func TestSuppressionEnforced(t *testing.T) {
 	s.line(relay.EventSuppression, "jane@dead.test")
 	r := s.reply("", "jane@dead.test")
 	today := time.Now().UTC().Format(time.DateOnly)
-	if !strings.HasPrefix(r, "550 5.1.1 ") || !strings.Contains(r, "<jane@dead.test> is suppressed since "+
-		today+" because of: 550 5.1.1 User unknown") {
+	if !strings.HasPrefix(r, "550-5.1.1 <jane@dead.test>: suppressed since "+today+
+		" because of: 550 5.1.1 User unknown [Invalid Address: remove this address") {
 		t.Errorf("reply %q", r)
 	}
 	e := s.line(relay.EventSuppressed, "jane@dead.test")
 	if e.Diagnosis == nil || e.Diagnosis.Reason != "suppressed" || e.Suppression == nil ||
 		e.Upstream != "default" {
 		t.Errorf("event %+v", e)
+	}
+	refused := s.line(relay.EventRefused, "jane@dead.test")
+	if refused.Diagnosis == nil || refused.Diagnosis.Reason != e.Diagnosis.Reason || refused.ID != e.ID {
+		t.Errorf("event %+v", refused)
 	}
 	s.reply("", "bob@live.test", "jane@dead.test")
 	s.taken("bob@live.test")
@@ -267,7 +242,7 @@ func TestComplaintSuppresses(t *testing.T) {
 	s.line(relay.EventSuppression, "gone@live.test")
 	for _, to := range []string{"angry@live.test", "gone@live.test"} {
 		r := s.reply("", to)
-		if !strings.HasPrefix(r, "550 5.1.1 ") || !strings.Contains(r, "suppressed since") {
+		if !strings.HasPrefix(r, "550-5.1.1 ") || !strings.Contains(r, "suppressed since") {
 			t.Errorf("mail to %s: %q", to, r)
 		}
 	}

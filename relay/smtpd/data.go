@@ -87,9 +87,13 @@ func describe(m *relay.Message, f *facts) {
 // conclude is the reply to the content. It is 250 only if the message was stored, or taken by the upstream,
 // and the final dot was seen. after is what Try returned.
 func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.Recipient, err error) error {
+	suppressed, isSuppressed := errors.AsType[*relay.SuppressedError](err)
 	switch {
 	case body.err != nil && body.err != io.EOF:
 		return s.contentReply(body.err)
+	case isSuppressed: // the content was not read; the wire does that
+		s.final = s.suppressedAnswers(m, suppressed)
+		return refusal.New("other") // s.final takes its place
 	case err == nil && body.err == io.EOF:
 		s.messages++
 		s.errs, s.others, s.overshoot = 0, 0, 0
@@ -100,14 +104,6 @@ func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.
 		return refusal.New("spool_full")
 	case errors.Is(err, relay.ErrNoRoute):
 		return refusal.New("no_upstream", m.Envelope.From)
-	case errors.As(err, new(*relay.SuppressedError)):
-		var suppressed *relay.SuppressedError
-		errors.As(err, &suppressed)
-		if s.listen.LMTP {
-			s.final = s.suppressedReplies(m)
-		}
-		code, enhanced := suppressed.Code()
-		return refusal.New("suppressed", refusal.Sentence(suppressed.Error())).Coded(code, enhanced.String())
 	case err == nil:
 		err = errors.New("stored without its end")
 	}

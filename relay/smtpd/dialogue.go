@@ -143,7 +143,7 @@ func libraryPath(addr string) string {
 func (s *session) dataCommand(args string) wire.Action {
 	switch {
 	case args != "":
-		return s.answer(refusal.New("data_parameters", "DATA"))
+		return s.answer(refusal.New("no_parameters", "DATA"))
 	case s.tx == nil:
 		return s.answer(refusal.New("rcpt_first"))
 	case len(s.tx.recipients) == 0 && s.tx.rejected > 0 && !s.listen.LMTP: // else 503: RFC 2033, 4.2
@@ -195,7 +195,7 @@ func (s *session) secureCommand(args string) wire.Action {
 	}
 	switch {
 	case args != "":
-		return s.answer(refusal.New("data_parameters", "STARTTLS")) // RFC 3207, 4
+		return s.answer(refusal.New("no_parameters", "STARTTLS")) // RFC 3207, 4
 	case s.wire.TLS() != nil:
 		return s.answer(refusal.New("tls_active"))
 	case s.user != "": // the library remembers that it has authenticated the client
@@ -222,12 +222,12 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	if !s.greeted {
 		return s.greet()
 	}
-	replies, verdicts := []string{s.reworded(verb, string(reply))}, s.final != nil
+	answers := []answer{{reply: s.reworded(verb, string(reply))}}
 	if verb == contentEnd {
-		replies = s.contentReplies(replies[0])
+		answers = s.contentAnswers(answers[0])
 	}
-	text := strings.Join(replies, "")
-	if !s.noteRefusals(verb, why, replies, verdicts) {
+	text := wholeText(answers)
+	if !s.noteRefusals(verb, why, answers) {
 		return []byte(text), false
 	}
 	if text[0] == '5' && verb != contentEnd && !s.forgiven(verb) || s.overshoot > overshootLimit {
@@ -242,22 +242,22 @@ func (s *session) Reply(reply []byte) (send []byte, end bool) {
 	return []byte(text), false
 }
 
-// noteRefusals records the refusals among the replies to a command, and reports whether there are any. A 421
+// noteRefusals records the refusals among the answers to a command, and reports whether there are any. A 421
 // to an idle client is none.
-func (s *session) noteRefusals(verb string, why *refusal.Error, replies []string, verdicts bool) bool {
-	refused := func(one string) bool { return one[0] >= '4' }
-	at := slices.IndexFunc(replies, refused)
+func (s *session) noteRefusals(verb string, why *refusal.Error, answers []answer) bool {
+	refused := func(a answer) bool { return a.reply[0] >= '4' }
+	at := slices.IndexFunc(answers, refused)
 	switch {
 	case at < 0:
 		return false
-	case verdicts:
-		for i, one := range replies {
-			if refused(one) {
-				s.passedOn(i, firstLine(one))
+	case answers[at].about != nil:
+		for i := range answers {
+			if refused(answers[i]) {
+				s.passedOn(&answers[i])
 			}
 		}
-	case verb != "" || s.tx != nil || replies[at][0] == '5':
-		line := firstLine(replies[at])
+	case verb != "" || s.tx != nil || answers[at].reply[0] == '5':
+		line := firstLine(answers[at].reply)
 		if why == nil { // it is the library's, or the wire's
 			why = s.server.refusals.Find(line)
 		}

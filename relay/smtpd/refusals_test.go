@@ -79,7 +79,7 @@ func provocations(t *testing.T) map[string]provocation {
 		"mail_first":          {lines: []string{"RCPT TO:<a@b.test>"}},
 		"rcpt_first":          {lines: []string{"DATA"}},
 		"no_valid_recipients": {lines: []string{"MAIL FROM:<a@b.test>", "RCPT TO:<a b@c.test>", "DATA"}},
-		"data_parameters":     {lines: []string{"MAIL FROM:<a@b.test>", "RCPT TO:<c@d.test>", "DATA x"}},
+		"no_parameters":       {lines: []string{"MAIL FROM:<a@b.test>", "RCPT TO:<c@d.test>", "DATA x"}},
 		"too_many_commands": {lines: []string{"NOOP", "NOOP", "NOOP"},
 			change: limits(func(l *Limits) { l.OtherCommands = 3 })},
 		"too_many_messages": {lines: transactionOf(".", "MAIL FROM:<a@b.test>"),
@@ -145,10 +145,8 @@ func provocations(t *testing.T) map[string]provocation {
 		"too_slow": {lines: transactionOf("x"), change: limits(func(l *Limits) {
 			l.DataTimeout, l.DataGrace = 50*time.Millisecond, 10*time.Millisecond
 		})},
-		"spool_full": {lines: transactionOf("."), change: failing(relay.ErrFull)},
-		"not_stored": {lines: transactionOf("."), change: failing(errors.New("broken"))},
-		"suppressed": {lines: transactionOf("."), change: failing(&relay.SuppressedError{Address: "c@d.test",
-			Entry: &relay.Suppression{Reply: "550 5.1.1 no"}})},
+		"spool_full":  {lines: transactionOf("."), change: failing(relay.ErrFull)},
+		"not_stored":  {lines: transactionOf("."), change: failing(errors.New("broken"))},
 		"no_upstream": {lines: transactionOf("."), change: failing(relay.ErrNoRoute)},
 	}
 }

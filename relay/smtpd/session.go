@@ -46,7 +46,7 @@ type session struct {
 	tried   string         // name of the last login that failed
 	pending path           // of the current MAIL or RCPT
 	tx      *transaction
-	final   []string // replies in place of the library's to the content; nil: none
+	final   []answer // in place of the library's reply to the content; nil: none
 
 	lfOnly bool // the last content contained LF.LF
 
@@ -364,18 +364,17 @@ func (s *session) refusedAll(e relay.Event) {
 	}
 }
 
-// passedOn records that the upstream's verdict was passed on, as reply i to a content. What it means is in
-// the event of the attempt.
-func (s *session) passedOn(i int, line string) {
-	e := relay.RefusedEvent(s.clientName(), s.user, diagnose.StageEndOfData, clean.Line(line, maxRefusal),
-		s.options.Now())
-	e.From = s.tx.envelope.From
-	if s.listen.LMTP {
-		e.To = s.tx.recipients[s.tx.order[i]].Address
-	} else if len(s.tx.recipients) == 1 {
-		e.To = s.tx.recipients[0].Address
+// passedOn records a verdict that refuses a content: an event for each recipient that it is about, of which
+// one counts.
+func (s *session) passedOn(a *answer) {
+	e := relay.RefusedEvent(s.clientName(), s.user, diagnose.StageEndOfData,
+		clean.Line(firstLine(a.reply), maxRefusal), s.options.Now())
+	e.ID, e.From = a.id, s.tx.envelope.From
+	for _, j := range a.about {
+		e.To, e.Diagnosis = j.given, j.became.Diagnosis
+		s.options.Recorder.Record(e)
+		e.First = false
 	}
-	s.options.Recorder.Record(e)
 }
 
 // maxRefusal is how much of a reply and of what a client sent is in an event.

@@ -228,8 +228,9 @@ func (s *Server) Reload(o Options) error {
 	return nil
 }
 
-// Reasons are those that refusals may have.
+// Reasons are those that refusals may have, but for the verdicts of upstreams.
 func (s *Server) Reasons() (all []diagnose.Reason) {
+	all = append(all, diagnose.ReasonSuppressed)
 	for _, r := range s.refusals.All() {
 		if !slices.Contains(all, r.Reason) {
 			all = append(all, r.Reason)

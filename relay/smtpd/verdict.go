@@ -42,49 +42,107 @@ const (
 	fixWords        = 60  // octets of a fix in the first line
 )
 
-// verdicts are the replies to a content that the upstream was offered: after are its recipients as the
-// attempt left them; nil if the spool has it. There is one for each RCPT of LMTP (RFC 2033, 4.2), else one
-// for all.
-func (s *session) verdicts(id string, after []relay.Recipient) []string {
-	if !s.listen.LMTP {
-		return []string{verdict(id, after)}
+// answer is a reply, and if it is a verdict on a content, what it is about.
+type answer struct {
+	reply string
+	id    string   // of the message
+	about []judged // nil: nobody
+}
+
+// judged is a recipient of the transaction, and what became of it.
+type judged struct {
+	given  string // the address, as the client gave it
+	became *relay.Recipient
+}
+
+// wholeText is what the client reads.
+func wholeText(answers []answer) string {
+	var b strings.Builder
+	for i := range answers {
+		b.WriteString(answers[i].reply)
 	}
-	replies := make([]string, len(s.tx.order))
-	for i, at := range s.tx.order {
-		var one []relay.Recipient
-		if after != nil {
-			one = after[at : at+1]
+	return b.String()
+}
+
+// verdicts are the answers to a content that the upstream was offered: after are its recipients as the
+// attempt left them; nil if the spool has it.
+func (s *session) verdicts(id string, after []relay.Recipient) []answer {
+	if after == nil {
+		return s.forEach(answer{reply: verdict(id, nil), id: id})
+	}
+	return s.answers(s.judge(after), func(about []judged) answer {
+		return answer{verdict(id, recipientsOf(about)), id, about}
+	})
+}
+
+// suppressedAnswers are the answers to m, of which all recipients are suppressed. They have the form and the
+// codes of the refusal for which the first one is, whether that was long ago or in this session.
+func (s *session) suppressedAnswers(m *relay.Message, err *relay.SuppressedError) []answer {
+	return s.answers(s.judge(m.Recipients), func(about []judged) answer {
+		rs := recipientsOf(about)
+		first := slices.IndexFunc(m.Recipients, func(r relay.Recipient) bool {
+			return r.Address == rs[0].Address
+		})
+		code, enhanced := err.Entries[first].Codes()
+		return answer{refusalForm(strconv.Itoa(code), enhanced.String(), m.ID, rs, true), m.ID, about}
+	})
+}
+
+// judge finds for each recipient of the transaction what became of it. Another address may stand in the place
+// of one that the client gave.
+func (s *session) judge(after []relay.Recipient) []judged {
+	list := make([]judged, len(s.tx.recipients))
+	for i := range list {
+		given, at := s.tx.recipients[i].Address, i
+		if at >= len(after) || after[at].Address != given {
+			at = max(0, slices.IndexFunc(after, func(r relay.Recipient) bool {
+				return r.Address == given || slices.Contains(r.Given, given)
+			}))
 		}
-		replies[i] = verdict(id, one)
+		list[i] = judged{given, &after[at]}
 	}
-	return replies
+	return list
 }
 
-// suppressedReplies are the replies of LMTP to m, of which all recipients are suppressed, each for its own
-// reason. Those of m may stand in the place of those that the client gave.
-func (s *session) suppressedReplies(m *relay.Message) []string {
-	replies := make([]string, len(s.tx.order))
-	for i, at := range s.tx.order {
-		given := s.tx.recipients[at].Address
-		at = max(0, slices.IndexFunc(m.Recipients, func(r relay.Recipient) bool {
-			return r.Address == given || slices.Contains(r.Given, given)
-		}))
-		replies[i] = refusalReply(m.ID, m.Recipients[at:at+1])
+// recipientsOf are the recipients, each once.
+func recipientsOf(about []judged) (list []relay.Recipient) {
+	seen := map[*relay.Recipient]bool{}
+	for _, j := range about {
+		if !seen[j.became] {
+			seen[j.became] = true
+			list = append(list, *j.became)
+		}
 	}
-	return replies
+	return list
 }
 
-// contentReplies are the replies to a content, the library's or what stands in for it.
-func (s *session) contentReplies(library string) []string {
-	replies := s.final
+// answers makes one answer about all recipients, or for LMTP one for each RCPT (RFC 2033, 4.2).
+func (s *session) answers(all []judged, make func([]judged) answer) (list []answer) {
+	if !s.listen.LMTP {
+		return []answer{make(all)}
+	}
+	for _, at := range s.tx.order {
+		list = append(list, make(all[at:at+1]))
+	}
+	return list
+}
+
+// forEach is an answer that is the same for all recipients, as often as the protocol wants it.
+func (s *session) forEach(a answer) []answer {
+	if s.listen.LMTP && s.tx != nil {
+		return slices.Repeat([]answer{a}, len(s.tx.order))
+	}
+	return []answer{a}
+}
+
+// contentAnswers are the answers to a content: the library's, or what stands in for it.
+func (s *session) contentAnswers(library answer) []answer {
+	final := s.final
 	s.final = nil
-	switch {
-	case replies != nil:
-		return replies
-	case s.listen.LMTP && s.tx != nil:
-		return slices.Repeat([]string{library}, len(s.tx.order))
+	if final != nil {
+		return final
 	}
-	return []string{library}
+	return s.forEach(library)
 }
 
 // helloVerb is the command that begins a session: verb, or what LMTP has in its place.
@@ -121,18 +179,27 @@ func relayedReply(id string, a *relay.Attempt) string {
 // refusalReply is the reply to a message that failed for all of its recipients: the code is the upstream's,
 // the first line its words and what they mean, and the rest what to do about it.
 func refusalReply(id string, after []relay.Recipient) string {
+	code, enhanced := codesOf(after[0].Last)
+	return refusalForm(code, enhanced, id, after, len(after) > 1)
+}
+
+// refusalForm is a refusal with codes. named has each recipient stand in its line.
+func refusalForm(code, enhanced, id string, after []relay.Recipient, named bool) string {
 	first := &after[0]
-	code, enhanced := codesOf(first.Last)
 	room := replyLineOctets - len("\r\n") - len(code) - len(enhanced) - 2
-	lines := append([]string{refusalLine(first, len(after) > 1, room)}, advice(first.Diagnosis)...)
+	lines := append([]string{refusalLine(first, named, room)}, advice(first.Diagnosis)...)
 	others := 0
-	for i := range after {
-		r := &after[i]
-		if sameWords(r.Last, first.Last) || others == replyOthers {
+	for i := range after[1:] {
+		r := &after[i+1]
+		if sameWords(r.Last, first.Last) {
 			continue
 		}
-		others++
-		lines = append(lines, refusalLine(r, true, room))
+		if others++; others <= replyOthers {
+			lines = append(lines, refusalLine(r, true, room))
+		}
+	}
+	if others > replyOthers {
+		lines = append(lines, fmt.Sprintf("And %d more recipients", others-replyOthers))
 	}
 	return wholeReply(code, enhanced, append(lines, "See "+id))
 }
@@ -155,8 +222,6 @@ func codesOf(a *relay.Attempt) (code, enhanced string) {
 		return "553", "5.6.7" // RFC 6531, 3.5
 	case diagnose.NetEightUnavailable:
 		return "554", "5.6.3"
-	case diagnose.NetSuppressed:
-		return "550", "5.1.1" // RFC 3463, 3.2
 	case diagnose.NetCorrupt:
 		return "451", "4.3.0" // our own disk
 	}
@@ -208,7 +273,11 @@ func causeOf(d *diagnose.Diagnosis) string {
 	return d.Cause
 }
 
+// sameWords reports whether a line about one of two refusals says it all. Suppression is about an address.
 func sameWords(a, b *relay.Attempt) bool {
+	if a != nil && a.NetErr.Kind == diagnose.NetSuppressed {
+		return false
+	}
 	return a == b || a != nil && b != nil && a.Reply.Raw == b.Reply.Raw && a.NetErr == b.NetErr
 }
 

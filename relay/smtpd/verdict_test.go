@@ -299,44 +299,117 @@ func TestModesReload(t *testing.T) {
 	}
 }
 
-// TestLMTPSuppressed: where all recipients are suppressed each one's reply is about itself, or about what the
-// relay put in its place.
-func TestLMTPSuppressed(t *testing.T) {
-	st := &store{}
+// suppressing are the options of a server that has all mail to a@d.test, b@d.test and c@d.test suppressed,
+// after it has put moved@d.test in the place of the first and the last.
+func suppressing(st *store) Options {
 	o := testOptions(st)
-	o.Accept = func(_ context.Context, m *relay.Message, r io.Reader) error {
-		if _, err := io.Copy(io.Discard, r); err != nil {
-			return err
-		}
-		entries := []relay.Suppression{
-			{Address: "moved@d.test", Reply: "550 5.1.1 moved away"}, {Address: "b@d.test", Note: "left"},
+	o.Accept = func(_ context.Context, m *relay.Message, _ io.Reader) error {
+		since := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)
+		entries := []*relay.Suppression{
+			{Address: "moved@d.test", FirstSeen: since, Reply: "554 5.2.1 moved away"},
+			{Address: "b@d.test", FirstSeen: since, Note: "left"}, nil,
 		}
 		m.Recipients = []relay.Recipient{
 			{Address: "moved@d.test", Given: []string{"a@d.test", "c@d.test"}}, {Address: "b@d.test"},
+			{Address: "archive@d.test"},
 		}
-		for i := range entries {
-			a := relay.SuppressedAttempt("up", &entries[i], time.Now())
-			m.Recipients[i].Last = &a
+		for i, entry := range entries[:2] {
+			a := relay.SuppressedAttempt("up", entry, time.Now())
+			d := testEngine().Diagnose(diagnose.Symptom{Stage: a.Stage, NetErr: a.NetErr, Final: true})
+			m.Recipients[i].Last, m.Recipients[i].Diagnosis = &a, &d
 		}
-		return &relay.SuppressedError{Address: "moved@d.test", Entry: &entries[0]}
+		return &relay.SuppressedError{Entries: entries}
 	}
-	_, addr := start(t, o, Listen{LMTP: true})
-	c := dial(t, addr)
-	c.want("220")
-	c.say("LHLO client.test", "250")
-	c.begin("a@d.test", "b@d.test", "c@d.test")
-	c.send("Subject: x\r\n\r\nx\r\n.")
-	for _, words := range []string{"moved away", "left", "moved away"} {
-		if got := c.want("550"); !strings.Contains(got, "suppressed since") || !strings.Contains(got, words) {
-			t.Errorf("%q lacks %q", got, words)
+	return o
+}
+
+// The lines of the replies to mail that suppressing suppresses, without codes and id.
+const (
+	movedLine = "<moved@d.test>: suppressed since 2026-11-02 because of: 554 5.2.1 moved away " + removeIt
+	leftLine  = "<b@d.test>: suppressed since 2026-11-02 by the operator: left " + removeIt
+	removeIt  = "[Invalid Address: remove this address from your lists]"
+	whyAndFix = "Cause: The relay did not try to deliver: the address is on its suppression list.\n" +
+		"Fix 1: Remove this address from your lists, or correct it.\n" +
+		"Fix 2: If it is valid, have the operator of the relay take it off the suppression list (mailwhy " +
+		"suppress remove ADDRESS; mailwhy suppress check ADDRESS says why it is there), and send again.\n"
+)
+
+// wantReply wants a reply with codes, and the lines.
+func (c *client) wantReply(code, enhanced, lines string) {
+	c.t.Helper()
+	got := c.want(code + "-" + enhanced)
+	var text []string
+	for line := range strings.SplitSeq(got, "\n") {
+		if len(line) > 500 || !strings.HasPrefix(line[3:], "-"+enhanced) && !strings.HasPrefix(line[3:],
+			" "+enhanced) {
+			c.t.Errorf("line %q", line)
+		}
+		text = append(text, line[len(code)+len(enhanced)+2:])
+	}
+	last := text[len(text)-1]
+	text[len(text)-1] = "See"
+	want, id := lines+"See", strings.TrimPrefix(last, "See ")
+	if strings.Join(text, "\n") != want || !relay.ValidID(id) {
+		c.t.Errorf("the reply is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestSuppressedReply: where all recipients are suppressed the reply is the whole story, with the codes of
+// the refusal that suppressed the first, over SMTP and LMTP; and the events say the same as those of
+// suppression.
+func TestSuppressedReply(t *testing.T) {
+	for _, lmtp := range []bool{false, true} {
+		st := &store{}
+		_, addr := start(t, suppressing(st), Listen{LMTP: lmtp})
+		c := dial(t, addr)
+		c.want("220")
+		if lmtp {
+			c.say("LHLO client.test", "250")
+		} else {
+			c.say("EHLO client.test", "250")
+		}
+		c.begin("a@d.test", "b@d.test", "c@d.test")
+		c.send("Subject: x\r\n\r\nx\r\n.")
+		if lmtp {
+			c.wantReply("554", "5.2.1", movedLine+"\n"+whyAndFix)
+			c.wantReply("550", "5.1.1", leftLine+"\n"+whyAndFix)
+			c.wantReply("554", "5.2.1", movedLine+"\n"+whyAndFix)
+		} else {
+			c.wantReply("554", "5.2.1", movedLine+"\n"+whyAndFix+leftLine+"\n")
+		}
+		var to []string
+		for _, e := range st.refusals() {
+			to = append(to, e.To)
+			if e.Diagnosis == nil || e.Diagnosis.Reason != diagnose.ReasonSuppressed || e.ID == "" {
+				t.Errorf("event %+v", e)
+			}
+		}
+		if fmt.Sprint(to) != "[a@d.test b@d.test c@d.test]" {
+			t.Errorf("refusals of %v", to)
 		}
 	}
-	var to []string
+}
+
+// TestVerdictEvents: the event of an upstream's refusal names each recipient and what the refusal means.
+func TestVerdictEvents(t *testing.T) {
+	st := &store{}
+	_, addr := start(t, tryOptions(st, func(*relay.Message) ([]relay.Recipient, error) {
+		return []relay.Recipient{tried("a@d.test", relay.Failed, "550 5.1.1 no such user here\r\n"),
+			tried("b@d.test", relay.Failed, "552 5.2.2 mailbox full\r\n")}, nil
+	}), Listen{Accept: AcceptTry})
+	c := hello(t, addr)
+	c.begin("a@d.test", "b@d.test")
+	c.say("Subject: x\r\n\r\nb\r\n.", "550-5.1.1 ")
+	var got []string
 	for _, e := range st.refusals() {
-		to = append(to, e.To)
+		if e.Diagnosis == nil {
+			t.Fatalf("no diagnosis in %+v", e)
+		}
+		got = append(got, fmt.Sprint(e.To, " ", e.Diagnosis.Reason, " ", e.First, " ", e.ID != ""))
 	}
-	if fmt.Sprint(to) != "[a@d.test b@d.test c@d.test]" {
-		t.Errorf("refusals of %v", to)
+	if want := "a@d.test user_unknown true true, b@d.test mailbox_full false true"; strings.Join(got,
+		", ") != want {
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
 

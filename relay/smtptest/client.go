@@ -2,6 +2,7 @@ package smtptest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -127,34 +128,56 @@ func (c *Client) Reply() (Reply, error) {
 	return Reply{Code: code, Text: string(text)}, err
 }
 
-// read is Reply without a copy: text is good until the next call.
-func (c *Client) read() (code int, text []byte, err error) {
-	if c.r.Buffered() == 0 {
-		if err := c.Flush(); err != nil {
-			return 0, nil, err
+// Whole is Reply, but returns all lines of the reply as they came, with their line ends.
+func (c *Client) Whole() (string, error) {
+	var b strings.Builder
+	for {
+		line, _, last, err := c.line()
+		if err != nil {
+			return "", err
+		}
+		b.Write(line)
+		if last {
+			return b.String(), nil
 		}
 	}
+}
+
+// read is Reply without a copy: text is good until the next call.
+func (c *Client) read() (code int, text []byte, err error) {
 	for {
-		line, err := c.r.ReadSlice('\n')
+		line, code, last, err := c.line()
 		if err != nil {
 			return 0, nil, err
 		}
-		for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
-			line = line[:len(line)-1]
-		}
-		code, ok := replyCode(line)
-		if !ok {
-			return 0, nil, fmt.Errorf("not a reply: %q", line)
-		}
-		if len(line) < 4 || line[3] != '-' {
+		if last {
+			line = bytes.TrimRight(line, "\r\n")
 			return code, line[min(4, len(line)):], nil
 		}
 	}
 }
 
+// line sends what was said so far and reads one line of a reply; last says that it is the last one. It is
+// good until the next call.
+func (c *Client) line() (line []byte, code int, last bool, err error) {
+	if c.r.Buffered() == 0 {
+		if err := c.Flush(); err != nil {
+			return nil, 0, false, err
+		}
+	}
+	if line, err = c.r.ReadSlice('\n'); err != nil {
+		return nil, 0, false, err
+	}
+	code, ok := replyCode(line)
+	if !ok {
+		return nil, 0, false, fmt.Errorf("not a reply: %q", line)
+	}
+	return line, code, line[3] != '-', nil
+}
+
 // replyCode is the code that a line of a reply begins with (RFC 5321, 4.2).
 func replyCode(line []byte) (code int, ok bool) {
-	if len(line) < 3 {
+	if len(line) < 4 { // with its end
 		return 0, false
 	}
 	for _, digit := range line[:3] {

@@ -9,7 +9,6 @@ package refusal
 
 import (
 	"bytes"
-	"cmp"
 	_ "embed"
 	"fmt"
 	"strings"
@@ -69,22 +68,10 @@ type Error struct {
 	ID      string
 	Args    []any  // of the row's Text; strings of a client are cleaned when they are written
 	Setting string // that decided, if it is another one than the row's, and its entry
-
-	code     int // in place of the row's; 0: the row's
-	enhanced string
 }
-
-// Sentence is an argument that is not only a word of the client's, and so may be longer.
-type Sentence string
 
 // New makes an Error.
 func New(id string, args ...any) *Error { return &Error{ID: id, Args: args} }
-
-// Coded gives the reply other codes than the row's: those of an upstream that said it first.
-func (e *Error) Coded(code int, enhanced string) *Error {
-	e.code, e.enhanced = code, enhanced
-	return e
-}
 
 // Error implements error.
 func (e *Error) Error() string { return "refused: " + e.ID }
@@ -108,15 +95,12 @@ func (t *Table) Reply(e *Error) (code int, enhanced, text string) {
 	r := t.of(e)
 	args := make([]any, len(e.Args))
 	for i, a := range e.Args {
-		switch s := a.(type) {
-		case string:
+		if s, ok := a.(string); ok {
 			a = clean.ASCII(s, maxArgument)
-		case Sentence:
-			a = clean.ASCII(string(s), maxLine)
 		}
 		args[i] = a
 	}
-	text, code, enhanced = r.Text, cmp.Or(e.code, r.Code), cmp.Or(e.enhanced, r.Enhanced)
+	text, code, enhanced = r.Text, r.Code, r.Enhanced
 	if len(args) > 0 {
 		text = fmt.Sprintf(text, args...)
 	}

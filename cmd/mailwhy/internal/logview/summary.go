@@ -31,8 +31,8 @@ func (s *Summary) Add(e *record.Event) {
 	final := false
 	switch e.Kind {
 	case relay.EventRefused:
-		if e.Diagnosis != nil && e.Diagnosis.Reason == diagnose.ReasonOnSuppressionList {
-			return // its recipients have an event of their own each, which is counted
+		if e.ID != "" {
+			return // a verdict: its recipients have an event of their own each, which is counted
 		}
 		final = true
 	case relay.EventFailed, relay.EventExpired, relay.EventSuppressed, relay.EventBounced,
