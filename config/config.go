@@ -328,10 +328,14 @@ type Diagnose struct {
 	RulesFile string `toml:"rules_file" read:"file"`
 }
 
-// Admin is the control socket, and who may use the HTTP API and the page.
+// Admin is the control socket, and the HTTP API and page over TCP.
 type Admin struct {
-	Socket     string `toml:"socket"`      // admin.sock in the spool directory when empty
-	TokensFile string `toml:"tokens_file"` // tokens.json in the spool directory when empty
+	Socket     string   `toml:"socket"`      // admin.sock in the spool directory when empty
+	TokensFile string   `toml:"tokens_file"` // tokens.json in the spool directory when empty
+	Listen     string   `toml:"listen"`      // host:port; empty: nowhere
+	TLS        string   `toml:"tls" oneof:"none implicit"`
+	Hosts      []string `toml:"hosts"`   // the names under which listen is reached, beside localhost
+	Origins    []string `toml:"origins"` // of pages that may use the API, behind a proxy that changes Host
 }
 
 // Metrics is where Prometheus can fetch the metrics, in addition to the control socket.
@@ -364,6 +368,7 @@ func Default() *Config {
 		},
 		Content:     Content{DropHeaders: []string{"Bcc", "Resent-Bcc", "Return-Path", "Content-Length"}},
 		TLS:         TLS{MinVersion: "1.2"},
+		Admin:       Admin{TLS: "none"},
 		Spool:       Spool{FreeFloor: 64 * value.MiB, InlineLimit: 128 * value.KiB},
 		Retry:       defaultRetry(),
 		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
@@ -431,6 +436,12 @@ const (
 	SMTPDHandshake       = 30 * time.Second
 	SMTPDWriteTimeout    = time.Minute
 	SMTPDAuthFailureWait = time.Second // before a failed AUTH is answered
+)
+
+// The limits of the stream of events that are not settings.
+const (
+	AdminEvents    = 4096 // that a follower may be behind, or ask for again
+	AdminFollowers = 64   // at a time
 )
 
 // The limits of the webhooks that are not settings. A provider waits a few seconds, MailerSend three.

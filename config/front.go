@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -85,6 +86,34 @@ func (c *Config) CheckUsers() error {
 	return errors.New(key + " is set, but nobody can authenticate: no listener has TLS; " +
 		`set tls.cert_file and tls.key_file; or auth = "clear" in a [[client]], for its networks; ` +
 		`or leave the users out, and auth = "any" accepts every login of a [[client]]`)
+}
+
+// validateAdmin checks where the API is served over TCP.
+func (c *Config) validateAdmin(report reportFunc) {
+	a := &c.Admin
+	if a.Listen != "" && !validListenAddress(a.Listen) {
+		report("admin.listen", fmt.Sprintf("%q is not an address to listen on", a.Listen),
+			`write "127.0.0.1:8025", "[::1]:8025" or ":8025" for all addresses`)
+	}
+	if a.TLS == "implicit" && c.TLS.CertFile == "" {
+		report("admin.tls", "is implicit, but there is no certificate", "set tls.cert_file and tls.key_file")
+	}
+	for i, host := range a.Hosts {
+		if !validHost(host) {
+			report(fmt.Sprintf("admin.hosts[%d]", i), fmt.Sprintf("%q is not a host name", host),
+				`write "relay.example.com", without a port`)
+		}
+	}
+	for i, origin := range a.Origins {
+		if err := http.NewCrossOriginProtection().AddTrustedOrigin(origin); err != nil {
+			report(fmt.Sprintf("admin.origins[%d]", i), fmt.Sprintf("%q is not an origin", origin),
+				`write "https://ops.example.com", without a path`)
+		}
+	}
+	if host, _, err := net.SplitHostPort(a.Listen); err == nil && !isLoopback(host) && a.TLS == "none" {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("admin.listen = %q: tokens cross the network in clear; "+
+			`set admin.tls = "implicit", or let only a proxy with TLS reach it`, a.Listen))
+	}
 }
 
 // validateContent checks how contents are mended.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"reflect"
@@ -41,6 +42,24 @@ func quoteUnlessNumber(s string) string {
 		return s
 	}
 	return strconv.Quote(s)
+}
+
+// Setting is one setting in force.
+type Setting struct {
+	Key   string // its path, as upstream.default.host
+	Value string // as relay.toml has it; a secret only shows whether it is set
+	From  string // file and line, environment variable, flag or preset; "default"
+}
+
+// Settings are all settings in force, in the order of relay.toml, with secrets redacted.
+func (c *Config) Settings() (all []Setting) {
+	walk("", reflect.ValueOf(c).Elem(), func(k key) {
+		if t := k.value.Type(); t.Kind() == reflect.Slice && isTable(t.Elem()) {
+			return
+		}
+		all = append(all, Setting{k.path, show(k.value), cmp.Or(c.origin(k.path), "default")})
+	})
+	return all
 }
 
 // Write prints c as a relay.toml, with secrets redacted and the origin of each value that is not a default.

@@ -37,6 +37,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateDKIM(report)
 	c.validateStore(report)
 	c.validateMetrics(report)
+	c.validateAdmin(report)
 	c.validateDSN(report)
 	c.validateUpstreams(local, report)
 	c.validateRoutes(report)

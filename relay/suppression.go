@@ -65,6 +65,7 @@ type Suppression struct {
 	Note       string              `json:"note,omitempty"`   // the operator's
 	Step       int                 `json:"step,omitempty"`   // how many times it was suppressed in a row
 	Expires    time.Time           `json:"expires,omitzero"` // a noted entry or a trial is then forgotten
+	Number     int64               `json:"-"`                // of its place in the list; only List tells it
 }
 
 // Suppresses reports whether no mail is to be offered at now.
@@ -124,6 +125,7 @@ type SuppressionFilter struct {
 	Scope   string
 	Reason  diagnose.Reason
 	State   SuppressionState
+	After   int64 // Number of the entry to continue after
 }
 
 // SuppressionResult is what became of an entry that an operator put in.

@@ -17,6 +17,22 @@ const (
 	Drop    Action = "drop"    // remove the message without a bounce
 )
 
+// Actions are all of them.
+func Actions() []Action { return []Action{Retry, Hold, Release, Drop} }
+
+// about says what the action does.
+func (a Action) about() string {
+	switch a {
+	case Retry:
+		return "Try now what waits"
+	case Hold:
+		return "Let what waits wait until it is released"
+	case Release:
+		return "Let what is held go on, now"
+	}
+	return "Remove without a bounce"
+}
+
 // change alters the recipients of a message and returns how many it altered; drop removes the message.
 type change func(m *relay.Message) (n int, drop bool)
 

@@ -1,55 +1,40 @@
-// Package admin is the operator's way into a running relay: health, and the queue, over HTTP on a unix
-// socket in the spool directory.
+// Package admin is the operator's way into a running relay: health, the queue, the suppression list,
+// feedback, webhooks and events, over HTTP.
 //
-// cmd/mailwhy starts a Server beside the relay and speaks to it through a Client (`mailwhy queue`, `mailwhy
-// health`). Who can open the socket (mode 0600: the relay's own user and root) may do everything; there is
-// no other authentication, and nothing listens on the network.
+// relay/app starts a Server beside the relay. It answers on a unix socket in the spool directory, whose mode
+// (0600) is the only authentication: the relay's own user and root may do everything; cmd/mailwhy speaks to
+// it through a Client. And it answers at admin.listen over TCP, where each request needs a token with the
+// scope of its route (package access) and browsers are kept from doing harm (package guard).
 //
-//	GET  /health                     200 or 503, a Health either way
-//	GET  /livez, /readyz             200 or 503, and why; see Options.Probes
-//	GET  /metrics                    the page of Options.Metrics
-//	GET  /queue?FILTER               a Summary a line, in id order
-//	GET  /queue/ID                   the whole message as it stands, a relay.Message; 404
-//	POST /queue/ACTION?FILTER        retry, hold, release or drop; an Outcome a line
-//	GET  /remembered/ID              what is known of a message that left the queue, []Remembered; 404
-//	GET  /feedback?FILTER            a Report a line: what came back and waits, or could have no effect
-//	GET  /feedback/ID                one, whole; 404
-//	POST /feedback/replay?FILTER     looks at them again; a Count
-//	POST /feedback/take?webhook=     takes the body as a request to that webhook
-//	POST /feedback/mail              takes the body as bounce mail; a Mailed
-//	POST /feedback/send?webhook=     sends a test message; a Sent
-//	GET  /webhooks                   how those stand to which events are sent, []relay.WebhookState
-//	POST /webhooks/NAME/test         sends a test event; a relay.WebhookTest; 404
-//	POST /webhooks/NAME/replay?since= sends events since a time (RFC 3339) again; a Replayed; 404
-//	POST /webhooks/NAME/enable       lets one that is disabled or waits go on; 404
-//	GET  /suppressions?FILTER        an entry of the suppression list a line
-//	POST /suppressions               adds the entries of the body, one a line; a SuppressionResult a line
-//	DELETE /suppressions?address=    removes an address, of one scope= or of all; a Removed
-//	GET  /suppressions/state         how the list stands
-//	POST /v1/diagnose                an Explained for a Refusal, or a list of them for a list
+// routes.go is the table of all paths, which begin with /v1, with what each takes and gives and the scope it
+// needs; openapi.json is made from it, and docs/api.md tells how they are used. Outside of /v1 there are
+// GET /metrics, for Prometheus, and the probes of Options.Probes, which need no token.
 //
-// FILTER is sender, recipient, category, state, older_than (RFC 3339), id (repeatable), after, limit; an
-// action wants at least one of them, or all=true.
-//
-// That of the suppression list is address, scope, reason, state.
-//
-// What always holds: a message that is on its way to the upstream is not changed under it: the edit waits for
-// the lease to end. Each change is durable before its Outcome is written, and is recorded as an event after
-// it. The queue is read in pages, so that a slow reader holds no transaction of the spool open. Contents
-// are never shown.
+// What always holds: a route is served by handle and in no other way, so that there is none without a scope;
+// what the table does not name is refused, in a query as in a body, for a misspelt filter must not select
+// everything; each error is a Problem; GET changes nothing. A message that is on its way to the upstream is
+// not changed under it: the edit waits for the lease to end. Each change is durable before it is answered,
+// and is recorded as an event after it. Lists come in pages, so that a slow reader holds no transaction of
+// the spool open. Contents are never shown.
 package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/admin/access"
+	"mailwhy/relay/admin/guard"
+	"mailwhy/relay/admin/stream"
 )
 
 // Queue is what the operator looks into and changes: the add-ons of a spool.
@@ -62,6 +47,8 @@ type Queue interface {
 type Control interface {
 	// TryNow makes every lane look for due messages now, and a paused one try its upstream now.
 	TryNow()
+	// Probe does the same for one lane; for one that is gone it does nothing.
+	Probe(name string)
 	// Lanes says how each lane stands.
 	Lanes() []relay.LaneState
 	// Faults are the reasons why the relay does not do all of its work: a listener that ended, a log that
@@ -71,8 +58,7 @@ type Control interface {
 	Notes() []string
 }
 
-// Options are what a Server is made of. All are required but Metrics, Probes, Feedback, Webhooks and
-// Suppressions.
+// Options are what a Server is made of. Those that say what nil means may be nil, the others not.
 type Options struct {
 	Queue   Queue
 	Control Control
@@ -80,53 +66,129 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // wall clock
 	Metrics http.Handler     // answers GET /metrics; nil: 404
-	// Probes has a mux answer GET /livez and GET /readyz; nil: 404.
+	// Probes adds the paths to a mux that need no token; nil: there are none.
 	Probes func(*http.ServeMux)
+	// Page answers what is asked over TCP and is not the API's; nil: 404.
+	Page http.Handler
 
 	Feedback     Feedback              // nil: it is not configured
 	Webhooks     Webhooks              // nil: there are none, ever
 	Suppressions relay.SuppressionList // nil: it is off
+	Files        SuppressionFiles      // nil with Suppressions
 	// Diagnose is the engine in force, with the operator's own rules.
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
+	Policy   func(PolicyQuery) (PolicyAnswer, error) // asks the policies in force
+	Settings func() []Setting                        // those in force, secrets redacted
+	Events   *stream.Stream                          // of all events
+	Encode   func(*relay.Event) []byte               // the JSON form of an event, one line
+
+	// Authorize says who has a token; nil: nobody has one.
+	Authorize func(token string) (access.Identity, bool)
+	// TokensFault is why no token is accepted, nil if they are; nil: nothing can be wrong.
+	TokensFault func() error
+	Hosts       []string // the names under which TCP is reached, besides localhost and IP addresses
+	Origins     []string // of pages that may send requests; see guard.Options
 }
 
-// Server answers on the control socket.
+// Server answers on the control socket and over TCP.
 type Server struct {
 	o    Options
-	http http.Server
+	mux  *http.ServeMux
+	page http.Handler // over TCP
 }
 
-// New makes a Server.
-func New(o Options) *Server {
-	s := &Server{o: o}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", s.health)
-	mux.HandleFunc("GET /queue", s.list)
-	mux.HandleFunc("GET /queue/{id}", s.show)
-	mux.HandleFunc("POST /queue/{action}", s.act)
-	mux.HandleFunc("POST /v1/diagnose", s.diagnose)
-	s.handleFeedback(mux)
-	s.handleWebhooks(mux)
-	s.handleSuppressions(mux)
-	if o.Probes != nil {
-		o.Probes(mux)
+// New makes a Server. An error is a mistake in Origins.
+func New(o Options) (*Server, error) {
+	if o.Authorize == nil {
+		o.Authorize = func(string) (access.Identity, bool) { return access.Identity{}, false }
+	}
+	s := &Server{o: o, mux: http.NewServeMux()}
+	for _, rt := range s.routes() {
+		s.mux.HandleFunc(rt.pattern, s.handle(rt))
 	}
 	if o.Metrics != nil {
-		mux.Handle("GET /metrics", o.Metrics)
+		s.mux.HandleFunc("GET /metrics", s.handle(route{pattern: "GET /metrics", scope: access.Read,
+			stream: func(w http.ResponseWriter, r *http.Request) error {
+				o.Metrics.ServeHTTP(w, r)
+				return nil
+			}}))
 	}
-	s.http = http.Server{
-		Handler:           mux,
+	if o.Probes != nil {
+		o.Probes(s.mux)
+	}
+	var err error
+	s.page, err = guard.New(guard.Options{Hosts: o.Hosts, Origins: o.Origins,
+		Refuse: func(w http.ResponseWriter, status int, reason, hint string) {
+			refuse(w, &fault{status, errors.New(reason), hint})
+		}}, s.known(o.Page))
+	return s, err
+}
+
+// known answers what the mux knows, and lets other answer the rest, but for what looks like a request to the
+// API: that gets a Problem.
+func (s *Server) known(other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := s.mux.Handler(r); pattern != "" {
+			s.mux.ServeHTTP(w, r)
+			return
+		}
+		var allowed []string
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			probe := r.Clone(r.Context())
+			probe.Method = method
+			if _, pattern := s.mux.Handler(probe); pattern != "" {
+				allowed = append(allowed, method)
+			}
+		}
+		switch {
+		case len(allowed) > 0:
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			refuse(w, &fault{http.StatusMethodNotAllowed, fmt.Errorf("%s is not allowed here", r.Method),
+				"use " + strings.Join(allowed, " or ")})
+		case other != nil && !strings.HasPrefix(r.URL.Path, Version+"/"):
+			other.ServeHTTP(w, r)
+		default:
+			refuse(w, &fault{http.StatusNotFound, errors.New("there is no such path"),
+				"GET /v1/openapi.json lists them"})
+		}
+	})
+}
+
+// Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Whoever asks there may do
+// everything.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	h := s.server(s.known(nil))
+	h.BaseContext = func(net.Listener) context.Context { return asOperator(ctx) }
+	return s.serve(ctx, h, l)
+}
+
+// The bounds of what strangers may hold on to over TCP.
+const (
+	maxConnections = 256
+	readTime       = time.Minute     // for a whole request
+	writeTime      = 2 * time.Minute // from its header to the end of the answer
+)
+
+// ServeTCP answers on l until ctx ends: requests with a token, and the page.
+func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
+	h := s.server(s.page)
+	h.ReadTimeout, h.WriteTimeout = readTime, writeTime
+	return s.serve(ctx, h, netutil.LimitListener(l, maxConnections))
+}
+
+// server is a server with the bounds that all have.
+func (s *Server) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
-	return s
 }
 
-// Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Requests in progress
-// have a few seconds to end.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// serve runs a server until ctx ends. Streams end then; other requests in progress have a few seconds.
+func (s *Server) serve(ctx context.Context, h *http.Server, l net.Listener) error {
 	ended := make(chan struct{})
 	defer func() { <-ended }()
 	ctx, cancel := context.WithCancel(ctx)
@@ -134,45 +196,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	go func() {
 		defer close(ended)
 		<-ctx.Done()
+		s.o.Events.Close()
 		grace, stop := context.WithTimeout(context.Background(), 2*time.Second)
 		defer stop()
-		if s.http.Shutdown(grace) != nil {
-			s.http.Close()
+		if h.Shutdown(grace) != nil {
+			h.Close()
 		}
 	}()
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
-}
-
-// reply writes v as JSON with a status.
-func reply(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) // a client that went away needs no answer
-}
-
-// problem is the body of an answer that is an error.
-type problem struct {
-	Error string `json:"error"`
-}
-
-// refuse answers with an error.
-func refuse(w http.ResponseWriter, status int, err error) {
-	reply(w, status, problem{err.Error()})
-}
-
-// lines begins an answer of JSON lines.
-func lines(w http.ResponseWriter) *json.Encoder {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	return json.NewEncoder(w)
-}
-
-// status is the HTTP status for an error of the spool.
-func status(err error) int {
-	if errors.Is(err, relay.ErrNotFound) {
-		return http.StatusNotFound
-	}
-	return http.StatusInternalServerError
 }

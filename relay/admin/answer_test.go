@@ -11,12 +11,12 @@ func TestAnswerIsBounded(t *testing.T) {
 	a := newAnswer(strings.NewReader(strings.Repeat(`{"error":"x"} `, 1000)))
 	a.max = 2000
 	for i := range 1000 {
-		var p problem
+		var p Problem
 		if err := a.next(&p); err != nil || p.Error != "x" {
 			t.Fatalf("value %d: %+v, %v", i, p, err)
 		}
 	}
-	if err := a.next(new(problem)); err != io.EOF {
+	if err := a.next(new(Problem)); err != io.EOF {
 		t.Errorf("at the end: %v", err)
 	}
 	for _, begin := range []string{`"`, `{"error":"`, `{"id":"a"} ["`, ""} {

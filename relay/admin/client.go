@@ -49,8 +49,14 @@ func (c *Client) do(
 func (c *Client) doWith(
 	ctx context.Context, method, path string, q url.Values, send io.Reader, ok ...int,
 ) (io.ReadCloser, error) {
-	u := url.URL{Scheme: "http", Host: "mailwhy", Path: path, RawQuery: q.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), send)
+	u := "http://mailwhy" + path
+	if !slices.Contains(unversioned(), path) {
+		u = "http://mailwhy" + Version + path
+	}
+	if len(q) > 0 {
+		u += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u, send)
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +68,12 @@ func (c *Client) doWith(
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	var p problem
+	var p Problem
 	if err := newAnswer(resp.Body).next(&p); err != nil || p.Error == "" {
 		p.Error = "the relay answered " + resp.Status
+	}
+	if p.Hint != "" {
+		p.Error += "; " + p.Hint
 	}
 	return nil, &answerError{resp.StatusCode, p.Error}
 }
@@ -126,16 +135,36 @@ func (c *Client) Probe(ctx context.Context, path string) (reasons []string, err 
 
 // List calls each for every message that f selects, until it returns an error.
 func (c *Client) List(ctx context.Context, f relay.QueueFilter, each func(Summary) error) error {
-	body, err := c.do(ctx, http.MethodGet, "/queue", query(f))
-	if err != nil {
-		return err
+	sel := newSelection(f)
+	for left := f.Limit; ; {
+		sel.Limit = pageOf(left)
+		var page QueuePage
+		if err := c.ask(ctx, http.MethodGet, "/queue", sel.query(), nil, &page); err != nil {
+			return err
+		}
+		for i := range page.Messages {
+			if err := each(page.Messages[i]); err != nil {
+				return err
+			}
+		}
+		sel.After = page.Next
+		if left -= len(page.Messages); page.Next == "" || f.Limit > 0 && left <= 0 {
+			return nil
+		}
 	}
-	return decodeLines(body, each)
+}
+
+// pageOf is the size of a page when left entries are wanted; 0 is all.
+func pageOf(left int) int {
+	if left <= 0 {
+		return pageMost
+	}
+	return min(left, pageMost)
 }
 
 // Show returns the whole of a message; an error that wraps relay.ErrNotFound when there is none.
 func (c *Client) Show(ctx context.Context, id string) (*Shown, error) {
-	body, err := c.do(ctx, http.MethodGet, "/queue/"+url.PathEscape(id), nil)
+	body, err := c.do(ctx, http.MethodGet, "/messages/"+url.PathEscape(id), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -147,41 +176,29 @@ func (c *Client) Show(ctx context.Context, id string) (*Shown, error) {
 // Act does a to every message that f selects; all must be set when it selects all of them.
 func (c *Client) Act(ctx context.Context, a Action, f relay.QueueFilter, all bool,
 	each func(Outcome) error) error {
-	q := query(f)
-	if all {
-		q.Set("all", "true")
+	sel := newSelection(f)
+	sel.All = all
+	for left := f.Limit; ; {
+		sel.Limit = min(pageOf(left), pageDefault) // so that outcomes are seen soon
+		body, err := json.Marshal(sel)
+		if err != nil {
+			return err
+		}
+		var page Outcomes
+		if err := c.ask(ctx, http.MethodPost, "/queue/"+string(a), nil, body, &page); err != nil {
+			return err
+		}
+		for i := range page.Outcomes {
+			if err := each(page.Outcomes[i]); err != nil {
+				return err
+			}
+		}
+		sel.After = page.Next
+		if left -= len(page.Outcomes); page.Next == "" || f.Limit > 0 && left <= 0 {
+			return nil
+		}
 	}
-	body, err := c.do(ctx, http.MethodPost, "/queue/"+string(a), q)
-	if err != nil {
-		return err
-	}
-	return decodeLines(body, each)
 }
 
-// decodeLines reads an answer of JSON lines. A line that is a problem ends it.
-func decodeLines[T any](body io.ReadCloser, each func(T) error) error {
-	defer body.Close()
-	in := newAnswer(body)
-	for {
-		var line json.RawMessage
-		if err := in.next(&line); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("the relay's answer broke off: %w", err)
-		}
-		var p struct {
-			problem
-			ID string `json:"id"`
-		}
-		if json.Unmarshal(line, &p) == nil && p.Error != "" && p.ID == "" {
-			return errors.New(p.Error)
-		}
-		var v T
-		if err := json.Unmarshal(line, &v); err != nil {
-			return err
-		}
-		if err := each(v); err != nil {
-			return err
-		}
-	}
-}
+// unversioned are the paths outside of /v1: what probes and Prometheus ask for.
+func unversioned() []string { return []string{"/livez", "/readyz", "/metrics"} }

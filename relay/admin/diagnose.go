@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,11 +12,8 @@ import (
 	"mailwhy/diagnose"
 )
 
-// The bounds of a request to diagnose.
-const (
-	maxRefusals = 1000    // in one request
-	maxBody     = 4 << 20 // bytes
-)
+// maxRefusals is how many are explained in one request.
+const maxRefusals = 1000
 
 // Refusal is what POST /v1/diagnose asks about: a reply, or a wording without a code, and what is known
 // beside it. Either Reply or Text is required; the other fields may be missing.
@@ -50,38 +46,31 @@ type Explained struct {
 
 // diagnose answers POST /v1/diagnose: an Explained for a Refusal, a list of them for a list, in its order. A
 // refusal that cannot be read has its error in its place, and the others are answered all the same.
-func (s *Server) diagnose(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes: "+
-			"ask in several requests", maxBody))
-		return
-	}
+func (s *Server) diagnose(r *http.Request) (any, error) {
+	list, several, err := refusals(r)
 	if err != nil {
-		return // the client is gone
-	}
-	list, several, err := refusals(body)
-	if err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
+		return nil, err
 	}
 	answers := make([]Explained, len(list))
 	for i := range list {
 		answers[i] = s.explain(&list[i])
 	}
-	switch {
-	case several:
-		reply(w, http.StatusOK, answers)
-	case answers[0].Error != "":
-		reply(w, http.StatusBadRequest, answers[0])
-	default:
-		reply(w, http.StatusOK, answers[0])
+	if several {
+		return answers, nil
 	}
+	if answers[0].Error != "" {
+		return nil, bad("", "%s", answers[0].Error)
+	}
+	return answers[0], nil
 }
 
 // refusals reads the body of a request: an object, or a list of them.
-func refusals(body []byte) (list []Refusal, several bool, err error) {
-	several = bytes.HasPrefix(bytes.TrimSpace(body), []byte("["))
+func refusals(r *http.Request) (list []Refusal, several bool, err error) {
+	var body json.RawMessage
+	if err := decode(r, &body); err != nil {
+		return nil, false, err
+	}
+	several = bytes.HasPrefix(body, []byte("["))
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if several {
@@ -91,14 +80,11 @@ func refusals(body []byte) (list []Refusal, several bool, err error) {
 		err = d.Decode(&list[0])
 	}
 	switch {
-	case errors.Is(err, io.EOF):
-		err = errors.New(`the body is empty; send {"reply": "550 5.1.1 user unknown"}, or a list of such`)
 	case err != nil:
-		err = fmt.Errorf("the body is not the JSON that was expected: %w", err)
-	case d.More():
-		err = errors.New("the body goes on behind its JSON value; several refusals are sent as a list")
+		err = bad(`send {"reply": "550 5.1.1 user unknown"}, or a list of such`,
+			"the body is not the JSON that was expected: %w", err)
 	case len(list) > maxRefusals:
-		err = fmt.Errorf("the list has %d refusals, of at most %d: ask in several requests", len(list),
+		err = bad("ask in several requests", "the list has %d refusals, of at most %d", len(list),
 			maxRefusals)
 	}
 	return list, several, err

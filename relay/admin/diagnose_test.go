@@ -22,8 +22,14 @@ func explainer(t testing.TB) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{Log: slog.New(slog.DiscardHandler), Now: time.Now, Diagnose: e.Diagnose})
-	server := httptest.NewServer(s.http.Handler)
+	s, err := New(Options{Log: slog.New(slog.DiscardHandler), Now: time.Now, Diagnose: e.Diagnose})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := s.known(nil)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(asOperator(r.Context())))
+	}))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -101,7 +107,7 @@ func TestDiagnoseRefuses(t *testing.T) {
 		{"nothing", "", 400, "the body is empty"},
 		{"no JSON", "550 user unknown", 400, "not the JSON that was expected"},
 		{"a field that is not known", `{"replies":"550 x"}`, 400, `unknown field \"replies\"`},
-		{"two values", `{"reply":"550 x"}{"reply":"550 x"}`, 400, "sent as a list"},
+		{"two values", `{"reply":"550 x"}{"reply":"550 x"}`, 400, "goes on behind its value"},
 		{"no reply", `{"stage":"rcpt"}`, 400, "begins with a code"},
 		{"both", `{"reply":"550 x","text":"x"}`, 400, "exclude each other"},
 		{"a stage that is not known", `{"reply":"550 x","stage":"recipient"}`, 400, "use one of connect,"},

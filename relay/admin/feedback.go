@@ -53,6 +53,8 @@ type ReportFilter struct {
 	State  string // waiting, unmatched, unreadable or unproven
 	Source string // name of the webhook or mailbox
 	Since  time.Time
+	After  int64 // id to continue after: pages are in the order of ids
+	Limit  int   // 0 is no limit
 }
 
 // Report is something that came back: as it came, or one of the events that were read in it.
@@ -94,50 +96,28 @@ type Told struct {
 	Note      string              `json:"note,omitempty"`
 }
 
-// maxReport is the largest request or mail that is taken, bytes.
-const maxReport = 64 << 20
-
-// errNoFeedback is the answer of a relay without feedback.
-var errNoFeedback = errors.New("feedback is not configured: see docs/feedback.md")
-
-// handleFeedback adds the routes of feedback.
-func (s *Server) handleFeedback(mux *http.ServeMux) {
-	for pattern, answer := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /feedback": s.reports, "GET /feedback/{id}": s.report, "POST /feedback/replay": s.replay,
-		"POST /feedback/take": s.take, "POST /feedback/mail": s.takeMail, "POST /feedback/send": s.send,
-		"GET /remembered/{id}": s.remembered,
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			err := errNoFeedback
-			if s.o.Feedback != nil {
-				err = answer(w, r)
-			}
-			if bad := (*badRequest)(nil); errors.As(err, &bad) {
-				refuse(w, http.StatusBadRequest, err)
-			} else if err != nil {
-				refuse(w, status(err), err)
-			}
-		})
+// withFeedback lets answer work when feedback is configured.
+func (s *Server) withFeedback() (Feedback, error) {
+	if s.o.Feedback == nil {
+		return nil, &fault{http.StatusConflict, errors.New("feedback is not configured"),
+			"see docs/feedback.md"}
 	}
+	return s.o.Feedback, nil
 }
-
-// badRequest is a mistake of the client.
-type badRequest struct{ error }
 
 // reportFilter reads a filter from a query.
 func reportFilter(q url.Values) (f ReportFilter, err error) {
 	f = ReportFilter{State: q.Get("state"), Source: q.Get("source")}
-	if s := q.Get("since"); s != "" {
-		if f.Since, err = time.Parse(time.RFC3339, s); err != nil {
-			return f, &badRequest{fmt.Errorf("since: %w", err)}
-		}
+	if f.Since, err = timeOf(q, "since"); err == nil {
+		f.ID, err = numberOf(q, "id")
 	}
-	if s := q.Get("id"); s != "" {
-		if f.ID, err = strconv.ParseInt(s, 10, 64); err != nil {
-			return f, &badRequest{fmt.Errorf("not the id of a report: %q", s)}
-		}
+	if err == nil {
+		f.After, err = numberOf(q, "after")
 	}
-	return f, nil
+	if err == nil {
+		f.Limit, err = limitOf(q)
+	}
+	return f, err
 }
 
 // query is f as a query.
@@ -151,37 +131,56 @@ func (f *ReportFilter) query() url.Values {
 	if f.ID != 0 {
 		q.Set("id", strconv.FormatInt(f.ID, 10))
 	}
+	if f.After != 0 {
+		q.Set("after", strconv.FormatInt(f.After, 10))
+	}
+	if f.Limit != 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
 	if !f.Since.IsZero() {
 		q.Set("since", f.Since.Format(time.RFC3339))
 	}
 	return q
 }
 
-// reports answers GET /feedback.
-func (s *Server) reports(w http.ResponseWriter, r *http.Request) error {
-	f, err := reportFilter(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	out := lines(w)
-	err = s.o.Feedback.Reports(r.Context(), f, func(r Report) bool { return out.Encode(r) == nil })
-	if err != nil {
-		out.Encode(problem{err.Error()})
-	}
-	return nil
+// ReportPage is a page of reports.
+type ReportPage struct {
+	Reports []Report `json:"reports"`
+	Next    int64    `json:"next,omitempty"` // for after; missing on the last page
 }
 
-// report answers GET /feedback/ID.
-func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
+// reports answers GET /v1/feedback.
+func (s *Server) reports(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
+	}
+	f, err := reportFilter(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	page := ReportPage{Reports: []Report{}}
+	err = feedback.Reports(r.Context(), f, func(r Report) bool {
+		page.Reports, page.Next = append(page.Reports, r), r.ID
+		return len(page.Reports) < f.Limit
+	})
+	if len(page.Reports) < f.Limit {
+		page.Next = 0
+	}
+	return page, err
+}
+
+// report answers GET /v1/feedback/ID.
+func (s *Server) report(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
+	}
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil {
-		return &badRequest{fmt.Errorf("not the id of a report: %q", r.PathValue("id"))}
+		return nil, bad("it is a number", "not the id of a report: %q", r.PathValue("id"))
 	}
-	report, err := s.o.Feedback.Report(r.Context(), id)
-	if err == nil {
-		reply(w, http.StatusOK, report)
-	}
-	return err
+	return feedback.Report(r.Context(), id)
 }
 
 // Count is how many reports something was done to.
@@ -189,29 +188,32 @@ type Count struct {
 	Reports int64 `json:"reports"`
 }
 
-// replay answers POST /feedback/replay.
-func (s *Server) replay(w http.ResponseWriter, r *http.Request) error {
+// replay answers POST /v1/feedback/replay.
+func (s *Server) replay(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
+	}
 	f, err := reportFilter(r.URL.Query())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n, err := s.o.Feedback.Replay(r.Context(), f)
-	if err == nil {
-		reply(w, http.StatusOK, Count{n})
-	}
-	return err
+	f.Limit = 0
+	n, err := feedback.Replay(r.Context(), f)
+	return Count{n}, err
 }
 
-// take answers POST /feedback/take.
-func (s *Server) take(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReport))
-	if err == nil {
-		err = s.o.Feedback.Take(r.Context(), r.URL.Query().Get("webhook"), body)
+// take answers POST /v1/feedback/take.
+func (s *Server) take(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		reply(w, http.StatusOK, Count{1})
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return Count{1}, feedback.Take(r.Context(), r.URL.Query().Get("webhook"), body)
 }
 
 // Mailed is what became of a mail.
@@ -219,17 +221,18 @@ type Mailed struct {
 	Taken bool `json:"taken"` // false: it is a person's
 }
 
-// takeMail answers POST /feedback/mail.
-func (s *Server) takeMail(w http.ResponseWriter, r *http.Request) error {
-	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReport))
-	var m Mailed
-	if err == nil {
-		m.Taken, err = s.o.Feedback.Mail(r.Context(), content)
+// takeMail answers POST /v1/feedback/mail.
+func (s *Server) takeMail(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		reply(w, http.StatusOK, m)
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	taken, err := feedback.Mail(r.Context(), content)
+	return Mailed{taken}, err
 }
 
 // Sent is a test message on its way.
@@ -237,28 +240,35 @@ type Sent struct {
 	ID string `json:"id"`
 }
 
-// send answers POST /feedback/send.
-func (s *Server) send(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	id, err := s.o.Feedback.Send(r.Context(), q.Get("webhook"), q.Get("from"), q.Get("to"))
-	if err == nil {
-		reply(w, http.StatusOK, Sent{id})
+// send answers POST /v1/feedback/send.
+func (s *Server) send(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
 	}
-	return err
+	q := r.URL.Query()
+	id, err := feedback.Send(r.Context(), q.Get("webhook"), q.Get("from"), q.Get("to"))
+	return Sent{id}, err
 }
 
-// remembered answers GET /remembered/ID.
-func (s *Server) remembered(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	if !relay.ValidID(id) {
-		return &badRequest{fmt.Errorf("not a queue id: %q", id)}
+// History is what is known of the messages with a queue id after they left the queue.
+type History struct {
+	Messages []Remembered `json:"messages"`
+}
+
+// remembered answers GET /v1/messages/ID/history.
+func (s *Server) remembered(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
 	}
-	list, err := s.o.Feedback.Remembered(r.Context(), id)
-	if err == nil && len(list) == 0 {
-		err = fmt.Errorf("%s: %w", id, relay.ErrNotFound)
+	id, err := idOf(r)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		reply(w, http.StatusOK, list)
+	list, err := feedback.Remembered(r.Context(), id)
+	if err == nil && len(list) == 0 || errors.Is(err, relay.ErrNotFound) {
+		err = &fault{http.StatusNotFound, fmt.Errorf("nothing is known of message %s", id), ""}
 	}
-	return err
+	return History{list}, err
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -10,11 +11,20 @@ import (
 
 // Reports calls each for every report that f selects, until it returns an error.
 func (c *Client) Reports(ctx context.Context, f ReportFilter, each func(Report) error) error {
-	body, err := c.do(ctx, http.MethodGet, "/feedback", f.query())
-	if err != nil {
-		return err
+	for f.Limit = pageMost; ; {
+		var page ReportPage
+		if err := c.ask(ctx, http.MethodGet, "/feedback", f.query(), nil, &page); err != nil {
+			return err
+		}
+		for i := range page.Reports {
+			if err := each(page.Reports[i]); err != nil {
+				return err
+			}
+		}
+		if f.After = page.Next; f.After == 0 {
+			return nil
+		}
 	}
-	return decodeLines(body, each)
 }
 
 // Report returns one report, whole; an error that wraps relay.ErrNotFound when it is not there.
@@ -53,13 +63,18 @@ func (c *Client) Send(ctx context.Context, webhook, from, to string) (id string,
 // Remembered returns what is known of the messages with a queue id after they left the queue; an error that
 // wraps relay.ErrNotFound when nothing is.
 func (c *Client) Remembered(ctx context.Context, id string) (list []Remembered, err error) {
-	err = c.ask(ctx, http.MethodGet, "/remembered/"+url.PathEscape(id), nil, nil, &list)
-	return list, err
+	var h History
+	err = c.ask(ctx, http.MethodGet, "/messages/"+url.PathEscape(id)+"/history", nil, nil, &h)
+	return h.Messages, err
 }
 
 // ask sends a request with a body and decodes the answer.
 func (c *Client) ask(ctx context.Context, method, path string, q url.Values, send []byte, answer any) error {
-	body, err := c.doWith(ctx, method, path, q, bytes.NewReader(send))
+	var in io.Reader
+	if send != nil {
+		in = bytes.NewReader(send)
+	}
+	body, err := c.doWith(ctx, method, path, q, in)
 	if err != nil {
 		return err
 	}

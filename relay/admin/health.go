@@ -30,9 +30,9 @@ type SpoolHealth struct {
 // statTimeout is how long the spool may take to answer.
 const statTimeout = 5 * time.Second
 
-// health answers GET /health. An upstream that cannot be reached does not make the relay unhealthy: mail is
-// taken and waits, and a restart would cure nothing.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+// health answers GET /v1/health. An upstream that cannot be reached does not make the relay unhealthy: mail
+// is taken and waits, and a restart would cure nothing.
+func (s *Server) health(r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), statTimeout)
 	defer cancel()
 	h := Health{Lanes: s.o.Control.Lanes(), Reasons: s.o.Control.Faults(), Notes: s.o.Control.Notes()}
@@ -52,12 +52,16 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Notes = append(h.Notes, s.webhookNotes()...)
 	h.Notes = append(h.Notes, s.suppressionNotes()...)
-	h.OK = len(h.Reasons) == 0
-	code := http.StatusOK
-	if !h.OK {
-		code = http.StatusServiceUnavailable
+	if s.o.TokensFault != nil {
+		if err := s.o.TokensFault(); err != nil {
+			h.Notes = append(h.Notes, "no token is accepted: "+err.Error())
+		}
 	}
-	reply(w, code, h)
+	h.OK = len(h.Reasons) == 0
+	if !h.OK {
+		return withStatus{http.StatusServiceUnavailable, h}, nil
+	}
+	return h, nil
 }
 
 // backlogLate is for how long a report may wait to be processed. Under full load it is seconds.

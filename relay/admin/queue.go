@@ -137,114 +137,106 @@ func One(ctx context.Context, queue relay.Lister, id string) (*relay.Message, er
 	return found, err
 }
 
-// list answers GET /queue.
-func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	f, err := filter(r.URL.Query())
-	if err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	out, lanes := lines(w), s.o.Control.Lanes()
-	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error {
-		return out.Encode(Summarize(m, lanes))
-	})
-	if err != nil {
-		out.Encode(problem{err.Error()})
-	}
+// QueuePage is a page of the queue.
+type QueuePage struct {
+	Messages []Summary `json:"messages"`
+	Next     string    `json:"next,omitempty"` // for after; missing on the last page
 }
 
-// show answers GET /queue/ID.
-func (s *Server) show(w http.ResponseWriter, r *http.Request) {
-	id := r.PathValue("id")
-	if !relay.ValidID(id) {
-		refuse(w, http.StatusBadRequest, fmt.Errorf("not a queue id: %q", id))
-		return
+// list answers GET /v1/queue.
+func (s *Server) list(r *http.Request) (any, error) {
+	sel, err := selection(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	f, err := sel.filter()
+	if err != nil {
+		return nil, err
+	}
+	lanes := s.o.Control.Lanes()
+	page := QueuePage{Messages: []Summary{}}
+	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error {
+		page.Messages = append(page.Messages, Summarize(m, lanes))
+		page.Next = m.ID
+		return nil
+	})
+	if len(page.Messages) < f.Limit {
+		page.Next = ""
+	}
+	return page, err
+}
+
+// show answers GET /v1/messages/ID.
+func (s *Server) show(r *http.Request) (any, error) {
+	id, err := idOf(r)
+	if err != nil {
+		return nil, err
 	}
 	m, err := One(r.Context(), s.o.Queue, id)
 	if err != nil {
-		refuse(w, status(err), err)
-		return
+		return nil, notQueued(err)
 	}
-	reply(w, http.StatusOK, Show(m, s.o.Control.Lanes()))
+	return Show(m, s.o.Control.Lanes()), nil
 }
 
-// Outcome is what became of one message at the operator's wish.
-type Outcome struct {
-	ID         string `json:"id"`
-	Recipients int    `json:"recipients"`    // how many changed; 0: there was nothing to do
-	Due        int    `json:"due,omitempty"` // how many are due now, after a retry or release
-	Error      string `json:"error,omitempty"`
+// idOf is the queue id in a path.
+func idOf(r *http.Request) (string, error) {
+	id := r.PathValue("id")
+	if !relay.ValidID(id) {
+		return "", bad("the 250 of the message names it", "not a queue id: %q", id)
+	}
+	return id, nil
 }
 
-// editTimeout is how long an edit waits for the lease of its message to end.
-const editTimeout = 30 * time.Second
-
-// act answers POST /queue/ACTION.
-func (s *Server) act(w http.ResponseWriter, r *http.Request) {
-	change, known := actions(s.o.Now())[Action(r.PathValue("action"))]
-	f, err := filter(r.URL.Query())
-	switch {
-	case !known:
-		refuse(w, http.StatusNotFound, fmt.Errorf("not an action: %q", r.PathValue("action")))
-		return
-	case err == nil && !Selects(f) && r.URL.Query().Get("all") != "true":
-		err = errSelectsAll
+// notQueued adds where a message may be found that is not in the queue.
+func notQueued(err error) error {
+	if errors.Is(err, relay.ErrNotFound) {
+		return &fault{http.StatusNotFound, err, "it may have left the queue: ask for its history"}
 	}
+	return err
+}
+
+// QueueSummary counts what waits. A message counts once for each state and category of its recipients.
+type QueueSummary struct {
+	Messages   int64            `json:"messages"`
+	Recipients int64            `json:"recipients"`
+	Bytes      int64            `json:"bytes"` // of contents
+	Oldest     time.Time        `json:"oldest,omitzero"`
+	States     map[string]int64 `json:"states"`     // recipients by state
+	Upstreams  map[string]int64 `json:"upstreams"`  // messages by upstream
+	Categories map[string]int64 `json:"categories"` // recipients by category of the last refusal
+}
+
+// summary answers GET /v1/queue/summary.
+func (s *Server) summary(r *http.Request) (any, error) {
+	sel, err := selection(r.URL.Query())
 	if err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
+		return nil, err
 	}
-	out := lines(w)
-	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error {
-		return out.Encode(s.edit(r.Context(), m.ID, change))
-	})
-	if err != nil {
-		out.Encode(problem{err.Error()})
+	f, err := sel.filter()
+	f.Limit = 0
+	sum := QueueSummary{States: map[string]int64{}, Upstreams: map[string]int64{},
+		Categories: map[string]int64{}}
+	if err == nil {
+		err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error { sum.add(m); return nil })
 	}
-	s.o.Control.TryNow()
+	return sum, err
 }
 
-// errUnchanged ends an edit that has nothing to do.
-var errUnchanged = errors.New("nothing to change")
-
-// edit carries out one change and records its events.
-func (s *Server) edit(ctx context.Context, id string, change change) Outcome {
-	ctx, cancel := context.WithTimeout(ctx, editTimeout)
-	defer cancel()
-	var events []relay.Event
-	var n, due int
-	err := s.o.Queue.Edit(ctx, id, func(m *relay.Message) (relay.Settlement, bool, error) {
-		before := append([]relay.Recipient(nil), m.Recipients...)
-		var drop bool
-		if n, drop = change(m); !drop {
-			due = dueOf(m, s.o.Now())
-		}
-		if n == 0 {
-			return relay.Settlement{}, false, errUnchanged
-		}
-		events = eventsOf(s.o.Now(), before, m, drop)
-		return relay.Settlement{Recipients: m.Recipients}, drop, nil
-	})
-	switch {
-	case errors.Is(err, errUnchanged):
-		return Outcome{ID: id, Due: due}
-	case errors.Is(err, context.DeadlineExceeded):
-		return Outcome{ID: id, Error: "the message is on its way to the upstream; try again"}
-	case err != nil:
-		return Outcome{ID: id, Error: err.Error()}
+// add counts a message.
+func (q *QueueSummary) add(m *relay.Message) {
+	q.Messages++
+	q.Bytes += m.Size
+	q.Upstreams[m.Lane]++
+	if q.Oldest.IsZero() || m.Arrived.Before(q.Oldest) {
+		q.Oldest = m.Arrived
 	}
-	for _, e := range events {
-		s.o.Record.Record(e)
-	}
-	return Outcome{ID: id, Recipients: n, Due: due}
-}
-
-// dueOf counts the recipients of m that are to be tried at now.
-func dueOf(m *relay.Message, now time.Time) (n int) {
 	for i := range m.Recipients {
-		if m.Recipients[i].DueAt(now) {
-			n++
+		r := &m.Recipients[i]
+		q.Recipients++
+		q.States[string(r.State)]++
+		if r.Diagnosis != nil && !r.State.Final() {
+			q.Categories[string(r.Diagnosis.Category)]++
 		}
 	}
-	return n
 }

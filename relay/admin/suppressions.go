@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"mailwhy/diagnose"
@@ -34,27 +34,13 @@ type Removed struct {
 // maxEntries is how many entries one request may add: they are one transaction.
 const maxEntries = 10_000
 
-// errNoSuppressions is the answer of a relay without a list.
-var errNoSuppressions = errors.New(`suppression is off: suppression.mode = "off"`)
-
-// handleSuppressions adds the routes of the suppression list.
-func (s *Server) handleSuppressions(mux *http.ServeMux) {
-	for pattern, answer := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /suppressions": s.suppressions, "POST /suppressions": s.suppress,
-		"DELETE /suppressions": s.unsuppress, "GET /suppressions/state": s.suppressionState,
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			err := errNoSuppressions
-			if s.o.Suppressions != nil {
-				err = answer(w, r)
-			}
-			if bad := (*badRequest)(nil); errors.As(err, &bad) {
-				refuse(w, http.StatusBadRequest, err)
-			} else if err != nil {
-				refuse(w, status(err), err)
-			}
-		})
+// list is the suppression list, if it is on.
+func (s *Server) suppressionList() (relay.SuppressionList, error) {
+	if s.o.Suppressions == nil {
+		return nil, &fault{http.StatusConflict, errors.New("suppression is off"),
+			`set suppression.mode to "observe" or "enforce"`}
 	}
+	return s.o.Suppressions, nil
 }
 
 // suppressionQuery is f as a query.
@@ -70,63 +56,109 @@ func suppressionQuery(f relay.SuppressionFilter) url.Values {
 	return q
 }
 
-// suppressions answers GET /suppressions.
-func (s *Server) suppressions(w http.ResponseWriter, r *http.Request) error {
+// SuppressionPage is a page of the list.
+type SuppressionPage struct {
+	Suppressions []relay.Suppression `json:"suppressions"`
+	Next         string              `json:"next,omitempty"` // for after; missing on the last page
+}
+
+// suppressions answers GET /v1/suppressions.
+func (s *Server) suppressions(r *http.Request) (any, error) {
+	list, err := s.suppressionList()
+	if err != nil {
+		return nil, err
+	}
 	q := r.URL.Query()
 	f := relay.SuppressionFilter{Address: q.Get("address"), Scope: q.Get("scope"),
 		Reason: diagnose.Reason(q.Get("reason")), State: relay.SuppressionState(q.Get("state"))}
-	out := lines(w)
-	send := func(e *relay.Suppression) bool { return out.Encode(e) == nil }
-	err := s.o.Suppressions.List(r.Context(), f, send)
-	if err != nil {
-		out.Encode(problem{err.Error()})
-	}
-	return nil
-}
-
-// suppress answers POST /suppressions.
-func (s *Server) suppress(w http.ResponseWriter, r *http.Request) error {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReport))
-	var entries []relay.Suppression
-	for {
-		var e relay.Suppression
-		if err := in.Decode(&e); err == io.EOF {
-			break
-		} else if err != nil {
-			return &badRequest{fmt.Errorf("entry %d: %w", len(entries)+1, err)}
-		}
-		if entries = append(entries, e); len(entries) > maxEntries {
-			return &badRequest{fmt.Errorf("more than %d entries: send them in several requests", maxEntries)}
-		}
-	}
-	results, err := s.o.Suppressions.Put(r.Context(), entries)
-	if err != nil {
-		return err
-	}
-	out := lines(w)
-	for i := range results {
-		out.Encode(results[i])
-	}
-	return nil
-}
-
-// unsuppress answers DELETE /suppressions.
-func (s *Server) unsuppress(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	if q.Get("address") == "" {
-		return &badRequest{errors.New("address is missing")}
-	}
-	n, err := s.o.Suppressions.Remove(r.Context(), q.Get("address"), q.Get("scope"))
+	limit, err := limitOf(q)
 	if err == nil {
-		reply(w, http.StatusOK, Removed{n})
+		f.After, err = numberOf(q, "after")
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	page := SuppressionPage{Suppressions: []relay.Suppression{}}
+	err = list.List(r.Context(), f, func(e *relay.Suppression) bool {
+		if len(page.Suppressions) == limit {
+			page.Next = strconv.FormatInt(f.After, 10)
+			return false
+		}
+		page.Suppressions, f.After = append(page.Suppressions, *e), e.Number
+		return true
+	})
+	return page, err
 }
 
-// suppressionState answers GET /suppressions/state.
-func (s *Server) suppressionState(w http.ResponseWriter, _ *http.Request) error {
-	reply(w, http.StatusOK, StateOf(s.o.Suppressions))
-	return nil
+// suppressed answers GET /v1/suppressions/ADDRESS.
+func (s *Server) suppressed(r *http.Request) (any, error) {
+	list, err := s.suppressionList()
+	if err != nil {
+		return nil, err
+	}
+	address := r.PathValue("address")
+	page := SuppressionPage{}
+	err = list.List(r.Context(), relay.SuppressionFilter{Address: address}, func(e *relay.Suppression) bool {
+		page.Suppressions = append(page.Suppressions, *e)
+		return true
+	})
+	if err == nil && page.Suppressions == nil {
+		err = &fault{http.StatusNotFound, fmt.Errorf("%q is not on the list", address), ""}
+	}
+	return page, err
+}
+
+// SuppressionEntries are entries to be added. Of each only the address is required.
+type SuppressionEntries struct {
+	Entries []relay.Suppression `json:"entries"`
+}
+
+// SuppressionResults say what became of each entry, in their order.
+type SuppressionResults struct {
+	Results []relay.SuppressionResult `json:"results"`
+}
+
+// suppress answers POST /v1/suppressions.
+func (s *Server) suppress(r *http.Request) (any, error) {
+	list, err := s.suppressionList()
+	if err != nil {
+		return nil, err
+	}
+	var in SuppressionEntries
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	switch n := len(in.Entries); {
+	case n == 0:
+		return nil, bad(`send {"entries": [{"address": "jane@example.com"}]}`, "there are no entries")
+	case n > maxEntries:
+		return nil, bad("send them in several requests", "there are %d entries, of at most %d", n, maxEntries)
+	}
+	results, err := list.Put(r.Context(), in.Entries)
+	return SuppressionResults{results}, err
+}
+
+// unsuppress answers DELETE /v1/suppressions/ADDRESS.
+func (s *Server) unsuppress(r *http.Request) (any, error) {
+	list, err := s.suppressionList()
+	if err != nil {
+		return nil, err
+	}
+	address := r.PathValue("address")
+	n, err := list.Remove(r.Context(), address, r.URL.Query().Get("scope"))
+	if err == nil && n == 0 {
+		err = &fault{http.StatusNotFound, fmt.Errorf("%q is not on the list", address), ""}
+	}
+	return Removed{n}, err
+}
+
+// suppressionState answers GET /v1/suppressions/state.
+func (s *Server) suppressionState(*http.Request) (any, error) {
+	list, err := s.suppressionList()
+	if err != nil {
+		return nil, err
+	}
+	return StateOf(list), nil
 }
 
 // StateOf is the state of a list in the form that is sent.
@@ -159,47 +191,44 @@ func (s *Server) suppressionNotes() (notes []string) {
 // Suppressed calls each for every entry of the suppression list that f selects, until it returns an error.
 func (c *Client) Suppressed(ctx context.Context, f relay.SuppressionFilter,
 	each func(relay.Suppression) error) error {
-	body, err := c.do(ctx, http.MethodGet, "/suppressions", suppressionQuery(f))
-	if err != nil {
-		return err
+	for q := suppressionQuery(f); ; {
+		q.Set("limit", strconv.Itoa(pageMost))
+		var page SuppressionPage
+		if err := c.ask(ctx, http.MethodGet, "/suppressions", q, nil, &page); err != nil {
+			return err
+		}
+		for i := range page.Suppressions {
+			if err := each(page.Suppressions[i]); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		q.Set("after", page.Next)
 	}
-	return decodeLines(body, each)
 }
 
 // Suppress adds entries, 10,000 at most, as one transaction; there is a result for each.
 func (c *Client) Suppress(ctx context.Context, entries []relay.Suppression) (
 	results []relay.SuppressionResult, err error) {
-	pr, pw := io.Pipe()
-	go func() {
-		out := json.NewEncoder(pw)
-		var err error
-		for i := 0; err == nil && i < len(entries); i++ {
-			err = out.Encode(entries[i])
-		}
-		pw.CloseWithError(err)
-	}()
-	defer pr.Close()
-	body, err := c.doWith(ctx, http.MethodPost, "/suppressions", nil, pr)
+	body, err := json.Marshal(SuppressionEntries{entries})
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
-	for in := newAnswer(body); ; {
-		var r relay.SuppressionResult
-		if err := in.next(&r); err == io.EOF {
-			return results, nil
-		} else if err != nil {
-			return results, err
-		}
-		results = append(results, r)
-	}
+	var out SuppressionResults
+	err = c.ask(ctx, http.MethodPost, "/suppressions", nil, body, &out)
+	return out.Results, err
 }
 
 // Unsuppress removes the entries of an address, of one scope or of all, and returns how many there were.
 func (c *Client) Unsuppress(ctx context.Context, address, scope string) (int, error) {
 	var n Removed
-	q := suppressionQuery(relay.SuppressionFilter{Address: address, Scope: scope})
-	err := c.ask(ctx, http.MethodDelete, "/suppressions", q, nil, &n)
+	q := suppressionQuery(relay.SuppressionFilter{Scope: scope})
+	err := c.ask(ctx, http.MethodDelete, "/suppressions/"+url.PathEscape(address), q, nil, &n)
+	if errors.Is(err, relay.ErrNotFound) {
+		err = nil
+	}
 	return n.Removed, err
 }
 

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,54 +28,73 @@ type Replayed struct {
 	Events int64 `json:"events"`
 }
 
-// handleWebhooks adds the routes of webhooks.
-func (s *Server) handleWebhooks(mux *http.ServeMux) {
-	mux.HandleFunc("GET /webhooks", func(w http.ResponseWriter, _ *http.Request) {
-		states := []relay.WebhookState{}
-		if s.o.Webhooks != nil {
-			states = append(states, s.o.Webhooks.States()...)
-		}
-		reply(w, http.StatusOK, states)
-	})
-	mux.HandleFunc("POST /webhooks/{name}/{action}", func(w http.ResponseWriter, r *http.Request) {
-		answer, err := s.actOnWebhook(r)
-		if bad := (*badRequest)(nil); errors.As(err, &bad) {
-			refuse(w, http.StatusBadRequest, err)
-		} else if err != nil {
-			refuse(w, status(err), err)
-		} else {
-			reply(w, http.StatusOK, answer)
-		}
-	})
+// WebhookStates is how all webhooks stand.
+type WebhookStates struct {
+	Webhooks []relay.WebhookState `json:"webhooks"`
 }
 
-// actOnWebhook does what a request asks for.
-func (s *Server) actOnWebhook(r *http.Request) (answer any, err error) {
-	name := r.PathValue("name")
-	if s.o.Webhooks == nil {
-		return nil, relay.UnknownWebhookError(name)
+// webhooks answers GET /v1/webhooks.
+func (s *Server) webhooks(*http.Request) (any, error) { return WebhookStates{s.webhookStates()}, nil }
+
+// webhookStates is how all webhooks stand.
+func (s *Server) webhookStates() []relay.WebhookState {
+	states := []relay.WebhookState{}
+	if s.o.Webhooks != nil {
+		states = append(states, s.o.Webhooks.States()...)
 	}
-	switch action := r.PathValue("action"); action {
-	case "test":
-		return s.o.Webhooks.Test(r.Context(), name)
-	case "enable":
-		return struct{}{}, s.o.Webhooks.Enable(r.Context(), name)
-	case "replay":
-		since, err := time.Parse(time.RFC3339, r.URL.Query().Get("since"))
-		if err != nil {
-			return nil, &badRequest{fmt.Errorf("since: %w", err)}
+	return states
+}
+
+// webhook answers GET /v1/webhooks/NAME.
+func (s *Server) webhook(r *http.Request) (any, error) {
+	for _, w := range s.webhookStates() {
+		if w.Name == r.PathValue("name") {
+			return w, nil
 		}
-		n, err := s.o.Webhooks.Replay(r.Context(), name, since)
-		return Replayed{n}, err
-	default:
-		return nil, &badRequest{fmt.Errorf("not something to do to a webhook: %q", action)}
 	}
+	return nil, relay.UnknownWebhookError(r.PathValue("name"))
+}
+
+// testWebhook answers POST /v1/webhooks/NAME/test.
+func (s *Server) testWebhook(r *http.Request) (any, error) {
+	if _, err := s.webhook(r); err != nil {
+		return nil, err
+	}
+	return s.o.Webhooks.Test(r.Context(), r.PathValue("name"))
+}
+
+// replayWebhook answers POST /v1/webhooks/NAME/replay.
+func (s *Server) replayWebhook(r *http.Request) (any, error) {
+	if _, err := s.webhook(r); err != nil {
+		return nil, err
+	}
+	since, err := timeOf(r.URL.Query(), "since")
+	if err == nil && since.IsZero() {
+		err = bad("write since=2026-11-29T12:00:00Z", "since is missing")
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.o.Webhooks.Replay(r.Context(), r.PathValue("name"), since)
+	return Replayed{n}, err
+}
+
+// enableWebhook answers POST /v1/webhooks/NAME/enable.
+func (s *Server) enableWebhook(r *http.Request) (any, error) {
+	if _, err := s.webhook(r); err != nil {
+		return nil, err
+	}
+	if err := s.o.Webhooks.Enable(r.Context(), r.PathValue("name")); err != nil {
+		return nil, err
+	}
+	return s.webhook(r)
 }
 
 // Webhooks returns how the webhooks stand.
 func (c *Client) Webhooks(ctx context.Context) (list []relay.WebhookState, err error) {
-	err = c.ask(ctx, http.MethodGet, "/webhooks", nil, nil, &list)
-	return list, err
+	var all WebhookStates
+	err = c.ask(ctx, http.MethodGet, "/webhooks", nil, nil, &all)
+	return all.Webhooks, err
 }
 
 // TestWebhook sends a test event to a webhook.
@@ -95,7 +113,8 @@ func (c *Client) ReplayWebhook(ctx context.Context, name string, since time.Time
 
 // EnableWebhook lets a webhook go on that is disabled or waits.
 func (c *Client) EnableWebhook(ctx context.Context, name string) error {
-	return c.ask(ctx, http.MethodPost, "/webhooks/"+url.PathEscape(name)+"/enable", nil, nil, new(struct{}))
+	return c.ask(ctx, http.MethodPost, "/webhooks/"+url.PathEscape(name)+"/enable", nil, nil,
+		new(relay.WebhookState))
 }
 
 // webhookNotes say of the webhooks that do not get their events since when and why.

@@ -43,6 +43,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/accept"
 	"mailwhy/relay/admin"
+	"mailwhy/relay/admin/stream"
 	"mailwhy/relay/app/options"
 	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/dsn"
@@ -116,6 +117,8 @@ type Relay struct {
 	admin       *admin.Server
 	listeners   []net.Listener // in the order of the configuration
 	scraped     net.Listener   // metrics.listen; nil when it is not set
+	api         net.Listener   // admin.listen; nil when it is not set
+	events      *stream.Stream // of all events, for who follows them
 	feedback    *feedbackRooms // nil when it is not configured
 	suppressed  *suppress.List // nil when it is off
 	fetcher     *sns.Fetcher
@@ -168,15 +171,7 @@ func (r *Relay) open(cfg *config.Config, stdout io.Writer) error {
 	if err := r.openDoor(cfg, p); err != nil {
 		return err
 	}
-	r.admin = admin.New(admin.Options{
-		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
-		Metrics:  r.metrics,
-		Probes:   r.life.Handle,
-		Webhooks: r.webhooks,
-		Feedback: r.operated(), Suppressions: r.suppressionList(),
-		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
-	})
-	return nil
+	return r.openAdmin(cfg)
 }
 
 // warn logs what is allowed but unwise in a configuration.
@@ -204,7 +199,8 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	}
 	r.metrics = metrics.New(r.metricsOptions())
 	r.webhooks = webhook.New(r.webhookOptions(cfg))
-	r.record = relay.Recorders{r.metrics, r.webhooks, r.deliveryLog}
+	r.events = newEvents()
+	r.record = relay.Recorders{r.metrics, r.webhooks, r.events, r.deliveryLog}
 	o := options.Spool(cfg, r.log)
 	o.Quarantined = r.quarantined
 	if r.spool, err = spool.Open(o); err != nil {
@@ -215,7 +211,7 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 		if r.suppressed, err = suppress.Open(r.suppressOptions()); err != nil {
 			return fmt.Errorf("suppression list: %w", err)
 		}
-		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.deliveryLog}
+		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.events, r.deliveryLog}
 	}
 	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
 		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+
@@ -368,8 +364,10 @@ func (r *Relay) closeAll() error {
 	for _, ln := range r.listeners {
 		ln.Close()
 	}
-	if r.scraped != nil {
-		r.scraped.Close()
+	for _, ln := range []net.Listener{r.scraped, r.api} {
+		if ln != nil {
+			ln.Close()
+		}
 	}
 	r.lanes.close()
 	err := r.feedback.close() // before the spool, into which it puts bounces

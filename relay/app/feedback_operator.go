@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,8 @@ func (r *Relay) operated() admin.Feedback {
 
 // filterOf is a filter as the store has it.
 func filterOf(f admin.ReportFilter) recall.Filter {
-	out := recall.Filter{State: recall.State(f.State), Source: f.Source, Since: f.Since}
+	out := recall.Filter{State: recall.State(f.State), Source: f.Source, Since: f.Since, After: f.After,
+		Limit: f.Limit}
 	if f.ID != 0 {
 		out.After, out.Limit = f.ID-1, 1
 	}
@@ -89,7 +91,8 @@ func (o *operator) Take(ctx context.Context, name string, body []byte) error {
 		for _, w := range r.cfg.Load().Feedback.Webhook {
 			names = append(names, w.Name)
 		}
-		return fmt.Errorf("there is no webhook %q; there are: %s", name, strings.Join(names, ", "))
+		return admin.Mistake(http.StatusNotFound, fmt.Errorf("there is no webhook %q; there are: %s", name,
+			strings.Join(names, ", ")))
 	}
 	return o.feedback.store.Append(ctx,
 		&feedback.Raw{Source: name, Provider: provider, Time: time.Now(), Body: body})
@@ -98,7 +101,8 @@ func (o *operator) Take(ctx context.Context, name string, body []byte) error {
 // Mail implements admin.Feedback.
 func (o *operator) Mail(ctx context.Context, content []byte) (bool, error) {
 	if !o.cfg.Load().Feedback.Pipe {
-		return false, errors.New("feedback.pipe is not enabled in the relay's configuration")
+		return false, admin.Mistake(http.StatusConflict,
+			errors.New("feedback.pipe is not enabled in the relay's configuration"))
 	}
 	verdict, err := (*Relay)(o).intake(pipeSource).Take(ctx, &mail.Mail{Content: content})
 	return verdict != mail.VerdictPerson, err
@@ -145,15 +149,15 @@ func (o *operator) Send(ctx context.Context, name, from, to string) (string, err
 	cfg := r.cfg.Load()
 	i := slices.IndexFunc(cfg.Feedback.Webhook, func(w config.Webhook) bool { return w.Name == name })
 	if i < 0 {
-		return "", fmt.Errorf("there is no webhook %q", name)
+		return "", admin.Mistake(http.StatusNotFound, fmt.Errorf("there is no webhook %q", name))
 	}
 	sender, err := address.Parse(from, true)
 	if err != nil {
-		return "", fmt.Errorf("sender %s: %w", from, err)
+		return "", admin.Mistake(http.StatusBadRequest, fmt.Errorf("sender %s: %w", from, err))
 	}
 	recipient, err := address.Parse(to, true)
 	if err != nil {
-		return "", fmt.Errorf("recipient %s: %w", to, err)
+		return "", admin.Mistake(http.StatusBadRequest, fmt.Errorf("recipient %s: %w", to, err))
 	}
 	m := &relay.Message{
 		ID: relay.NewID(time.Now()), Arrived: time.Now(), Envelope: relay.Envelope{From: sender},
@@ -163,8 +167,8 @@ func (o *operator) Send(ctx context.Context, name, from, to string) (string, err
 	route := r.ways.Route(m, 0)
 	lanes := cfg.Feedback.Webhook[i].Upstreams
 	if len(lanes) > 0 && len(route.Upstreams) > 0 && !slices.Contains(lanes, route.Upstreams[0]) {
-		return "", fmt.Errorf("mail from %s goes to upstream %q, of which webhook %q does not tell", from,
-			route.Upstreams[0], name)
+		return "", admin.Mistake(http.StatusConflict, fmt.Errorf("mail from %s goes to upstream %q, of "+
+			"which webhook %q does not tell", from, route.Upstreams[0], name))
 	}
 	m.MessageID = "<" + strings.ToLower(m.ID) + "@" + cfg.Hostname + ">"
 	return m.ID, r.inbox().Accept(ctx, m, strings.NewReader(testContent(cfg.Hostname, m)))

@@ -34,6 +34,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.runFeedback(working, &works)
 	works.Go(func() { r.webhooks.Run(working, r.outboxes()) })
 	r.serveAdmin(answering, &answers)
+	r.serveAPI(answering, &answers)
 	answers.Go(func() { r.serveMetrics(answering) })
 	failed := r.serveDoor(&works)
 	r.life.Enter(lifecycle.Running)
@@ -244,6 +245,14 @@ var _ admin.Control = (*control)(nil)
 func (c *control) TryNow() {
 	c.lanes.tryNow()
 	c.reporter.Kick()
+}
+
+// Probe implements admin.Control.
+func (c *control) Probe(name string) {
+	if h := c.lanes.get(name); h != nil {
+		h.lane.Probe()
+		h.lane.Kick()
+	}
 }
 
 // Lanes implements admin.Control.

@@ -48,7 +48,7 @@ func schema(typ reflect.Type) (names []string, types map[string]string) {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" {
+		if name == "" || name == "-" {
 			continue
 		}
 		names = append(names, name)

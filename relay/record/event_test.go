@@ -123,7 +123,7 @@ func suppression() *relay.Suppression {
 func TestSuppressionIsWhole(t *testing.T) {
 	s := suppression()
 	for v, i := reflect.ValueOf(*s), 0; i < v.NumField(); i++ {
-		if v.Field(i).IsZero() {
+		if v.Field(i).IsZero() && v.Type().Field(i).Name != "Number" { // which is not written
 			t.Fatalf("suppression() does not set %s", v.Type().Field(i).Name)
 		}
 	}

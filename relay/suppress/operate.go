@@ -24,7 +24,7 @@ const (
 func (l *List) List(ctx context.Context, f relay.SuppressionFilter,
 	each func(*relay.Suppression) bool) error {
 	where, args := condition(&f)
-	for after, more := int64(0), true; more; {
+	for after, more := f.After, true; more; {
 		more = false
 		var page []row
 		err := l.w.withReader(func(c *sqlite.Conn) error {
@@ -40,6 +40,7 @@ func (l *List) List(ctx context.Context, f relay.SuppressionFilter,
 		for i := range page {
 			after, more = page[i].id, true
 			s := &page[i].Suppression
+			s.Number = page[i].id
 			if f.Address != "" && l.key(s.Address) != l.key(Normal(f.Address)) {
 				continue
 			}

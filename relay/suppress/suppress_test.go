@@ -338,6 +338,7 @@ func TestEntry(t *testing.T) {
 		Expires: e.Time.Add(7 * day),
 	}
 	got := *s
+	got.Number = 0
 	got.FirstSeen, got.LastSeen, got.Expires = s.FirstSeen.UTC(), s.LastSeen.UTC(), s.Expires.UTC()
 	if got != want {
 		t.Errorf("entry\n%+v, want\n%+v", got, want)

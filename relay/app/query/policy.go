@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mailwhy/config"
+	"mailwhy/config/value"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/app/options"
@@ -80,4 +81,24 @@ func (q *Policy) message(cfg *config.Config) (*relay.Message, *config.Upstream, 
 		return nil, nil, fmt.Errorf("there is no upstream %q", m.Lane)
 	}
 	return m, u, nil
+}
+
+// Note says in words what the policy that fits does beside the outcome; "" if there is nothing to say.
+func (a *PolicyAnswer) Note() string {
+	switch r := a.Ruling; {
+	case r == nil:
+		return ""
+	case a.Policy == "":
+		return "it has no say here, so the reply decides"
+	case r.Action == lane.ActionRoute:
+		return "the message moves to upstream " + r.Upstream
+	case r.Action == lane.ActionSuppress:
+		return "the address gets no more mail for " + value.FormatDuration(r.For)
+	case r.Action == lane.ActionPause:
+		return "the upstream pauses for " + value.FormatDuration(r.For)
+	case r.Action == lane.ActionSlow:
+		rate := value.Rate{Messages: r.Rate.Messages, Per: r.Rate.Per}
+		return fmt.Sprintf("the upstream gets %s for %s", rate, value.FormatDuration(r.For))
+	}
+	return ""
 }

@@ -96,19 +96,7 @@ func newAnswer(a *query.PolicyAnswer) answer {
 		return out
 	}
 	out.Policy, out.Action = a.Ruling.Policy, a.Ruling.Action
-	switch {
-	case a.Policy == "":
-		out.Note = "it has no say here, so the reply decides"
-	case out.Action == lane.ActionRoute:
-		out.Note = "the message moves to upstream " + a.Ruling.Upstream
-	case out.Action == lane.ActionSuppress:
-		out.Note = "the address gets no more mail for " + value.FormatDuration(a.Ruling.For)
-	case out.Action == lane.ActionPause:
-		out.Note = "the upstream pauses for " + value.FormatDuration(a.Ruling.For)
-	case out.Action == lane.ActionSlow:
-		rate := value.Rate{Messages: a.Ruling.Rate.Messages, Per: a.Ruling.Rate.Per}
-		out.Note = fmt.Sprintf("the upstream gets %s for %s", rate, value.FormatDuration(a.Ruling.For))
-	}
+	out.Note = a.Note()
 	return out
 }
 

@@ -12,7 +12,7 @@ import (
 	"mailwhy/config/value"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/suppress/listfile"
+	"mailwhy/relay/suppress/transfer"
 )
 
 // expiry is when entries of now expire; zero: never.
@@ -88,23 +88,6 @@ func (f *command) remove(ctx context.Context, addresses []string, w io.Writer) e
 	})
 }
 
-// importMany is how many entries are added as one transaction.
-const importMany = 1000
-
-// importing is an import under way.
-type importing struct {
-	f       *command
-	ctx     context.Context
-	list    list
-	engine  *diagnose.Engine
-	expires time.Time // of bounces, where the list does not say
-	errs    io.Writer
-
-	lines                   []int
-	entries                 []relay.Suppression
-	added, known, left, bad int
-}
-
 // imports adds the entries of a file.
 func (f *command) imports(ctx context.Context, name string, stdin io.Reader, w, errs io.Writer) error {
 	in := stdin
@@ -126,113 +109,33 @@ func (f *command) imports(ctx context.Context, name string, stdin io.Reader, w, 
 		return err
 	}
 	return f.with(ctx, func(l list, cfg *config.Config) error {
-		if ttl := cfg.Suppression.TTLs(); expires.IsZero() {
-			expires = now.Add(ttl[len(ttl)-1])
-		}
-		im := &importing{f: f, ctx: ctx, list: l, engine: engine, expires: expires, errs: errs}
-		err := listfile.Read(in, im.line, im.refuse)
-		if err == nil {
-			err = im.flush()
-		}
-		if e := say(w, "added %d, suppressed already %d, not about the address %d, not valid %d", im.added,
-			im.known, im.left, im.bad); err == nil {
+		ttl := cfg.Suppression.TTLs()
+		got, err := transfer.Import(ctx, in, transfer.Options{
+			Add: l.Suppress, Diagnose: engine.Diagnose,
+			Scope: f.scope, Reason: diagnose.Reason(f.reason), All: f.all,
+			Expires: expires, Bounces: now.Add(ttl[len(ttl)-1]),
+			Bad: func(line int, err error) { say(errs, "line %d: %s", line, printable(err.Error())) },
+			NotAbout: func(line int, address, why string) error {
+				return say(errs, "line %d: %s: not about the address: %s", line, printable(address), why)
+			},
+		})
+		if e := say(w, "added %d, suppressed already %d, not about the address %d, not valid %d", got.Added,
+			got.Known, got.NotAbout, got.Bad); err == nil {
 			err = e
 		}
-		if err == nil && im.bad > 0 {
+		if err == nil && got.Bad > 0 {
 			err = f.o.Failed
 		}
 		return err
 	})
 }
 
-// refuse reports a line that is not added.
-func (im *importing) refuse(number int, err error) {
-	im.bad++
-	say(im.errs, "line %d: %s", number, printable(err.Error()))
-}
-
-// line takes a line.
-func (im *importing) line(l listfile.Line) error {
-	s := relay.Suppression{
-		Address: l.Address, Scope: l.Scope, Reason: diagnose.Reason(l.Reason),
-		Source:    relay.SuppressedByImport,
-		FirstSeen: l.Time, Reply: l.Error, Expires: l.Expires, Note: l.Note, Hits: 1,
-	}
-	if im.f.scope != "" {
-		s.Scope = im.f.scope
-	}
-	if im.f.reason != "" {
-		s.Reason = diagnose.Reason(im.f.reason)
-	}
-	if s.Reason == "" && l.Error != "" {
-		var why string
-		if s.Reason, why = im.meaning(l.Error); why != "" && !im.f.all {
-			im.left++
-			return say(im.errs, "line %d: %s: not about the address: %s", l.Number, printable(l.Address), why)
-		}
-	}
-	lasts := s.Reason == diagnose.ReasonSpamComplaint || s.Reason == "manual"
-	if s.Expires.IsZero() && (!lasts || im.f.forTime != "") {
-		s.Expires = im.expires
-	}
-	im.lines, im.entries = append(im.lines, l.Number), append(im.entries, s)
-	if len(im.entries) < importMany {
-		return nil
-	}
-	return im.flush()
-}
-
-// meaning is what an error of another system's means: a reason for which an address is suppressed, if it is
-// one, or why the entry is none.
-func (im *importing) meaning(text string) (reason diagnose.Reason, why string) {
-	d := im.engine.Diagnose(diagnose.Symptom{Stage: diagnose.StageRemote, Reply: diagnose.ParseReply(text),
-		Final: true})
-	switch {
-	case diagnose.ParseReply(text).Class() == 4:
-		return "", "a temporary refusal"
-	case d.Basis != diagnose.BasisText:
-		return "", ""
-	case d.Action == diagnose.ActionRemoveAddress:
-		return "", ""
-	}
-	return "", string(d.Reason)
-}
-
-// flush adds what was read.
-func (im *importing) flush() error {
-	if len(im.entries) == 0 {
-		return nil
-	}
-	results, err := im.list.Suppress(im.ctx, im.entries)
-	if err != nil {
-		return fmt.Errorf("lines %d to %d: %w", im.lines[0], im.lines[len(im.lines)-1], err)
-	}
-	for i, r := range results {
-		switch {
-		case r.Error != "":
-			im.refuse(im.lines[i], errors.New(r.Error))
-		case r.Change == "unchanged":
-			im.known++
-		default:
-			im.added++
-		}
-	}
-	im.lines, im.entries = im.lines[:0], im.entries[:0]
-	return nil
-}
-
 // export writes the list.
 func (f *command) export(ctx context.Context, w io.Writer) error {
 	return f.with(ctx, func(l list, _ *config.Config) error {
-		out, err := listfile.NewWriter(w)
-		if err != nil {
-			return err
-		}
-		filter := relay.SuppressionFilter{State: relay.SuppressionActive}
-		err = l.Suppressed(ctx, filter, func(s relay.Suppression) error { return out.Write(&s) })
-		if err != nil {
-			return err
-		}
-		return out.Flush()
+		return transfer.Export(w, func(write func(*relay.Suppression) error) error {
+			return l.Suppressed(ctx, relay.SuppressionFilter{State: relay.SuppressionActive},
+				func(s relay.Suppression) error { return write(&s) })
+		})
 	})
 }
