@@ -94,7 +94,8 @@ type Options struct {
 type Server struct {
 	o    Options
 	mux  *http.ServeMux
-	page http.Handler // over TCP
+	page http.Handler  // over TCP
+	read time.Duration // for a whole request over TCP
 }
 
 // New makes a Server. An error is a mistake in Origins.
@@ -102,7 +103,7 @@ func New(o Options) (*Server, error) {
 	if o.Authorize == nil {
 		o.Authorize = func(string) (access.Identity, bool) { return access.Identity{}, false }
 	}
-	s := &Server{o: o, mux: http.NewServeMux()}
+	s := &Server{o: o, mux: http.NewServeMux(), read: readTime}
 	for _, rt := range s.routes() {
 		s.mux.HandleFunc(rt.pattern, s.handle(rt))
 	}
@@ -172,7 +173,7 @@ const (
 // ServeTCP answers on l until ctx ends: requests with a token, and the page.
 func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 	h := s.server(s.page)
-	h.ReadTimeout, h.WriteTimeout = readTime, writeTime
+	h.ReadTimeout, h.WriteTimeout = s.read, writeTime
 	return s.serve(ctx, h, netutil.LimitListener(l, maxConnections))
 }
 

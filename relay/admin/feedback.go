@@ -160,13 +160,16 @@ func (s *Server) reports(r *http.Request) (any, error) {
 		return nil, err
 	}
 	page := ReportPage{Reports: []Report{}}
+	limit := f.Limit
+	f.Limit++ // to see whether there is another page
 	err = feedback.Reports(r.Context(), f, func(r Report) bool {
-		page.Reports, page.Next = append(page.Reports, r), r.ID
-		return len(page.Reports) < f.Limit
+		if len(page.Reports) == limit {
+			page.Next = page.Reports[limit-1].ID
+			return false
+		}
+		page.Reports = append(page.Reports, r)
+		return true
 	})
-	if len(page.Reports) < f.Limit {
-		page.Next = 0
-	}
 	return page, err
 }
 

@@ -19,7 +19,7 @@ import (
 	"mailwhy/relay"
 )
 
-var update = flag.Bool("update", false, "write openapi.json")
+var update = flag.Bool("update", false, "write openapi.json and the table of docs/api.md")
 
 // object is a JSON object of the document.
 type object = map[string]any
@@ -204,7 +204,7 @@ func operationID(method, path string) string {
 	id := strings.ToLower(method)
 	for part := range strings.SplitSeq(strings.TrimPrefix(path, Version+"/"), "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
-			part = "by" + strings.Title(strings.TrimSuffix(name, "}")) //nolint:staticcheck // ASCII
+			part = "by" + strings.ToUpper(name[:1]) + strings.TrimSuffix(name[1:], "}")
 		}
 		part = strings.ReplaceAll(part, ".", "")
 		id += strings.ToUpper(part[:1]) + part[1:]
@@ -279,5 +279,40 @@ func TestOpenAPI(t *testing.T) {
 				t.Errorf("%s %s without a token: %d", method, path, w.Code)
 			}
 		}
+	}
+}
+
+// TestPathsDocumented: docs/api.md has a row for each route.
+func TestPathsDocumented(t *testing.T) {
+	const file, begin, end = "../../docs/api.md", "<!-- routes -->\n", "<!-- end of routes -->\n"
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(page), begin)
+	_, after, found := strings.Cut(rest, end)
+	if !found {
+		t.Fatalf("%s has no %q and %q", file, begin, end)
+	}
+	s, err := New(Options{Events: newStream()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := "| request | scope | what it does |\n|---|---|---|\n"
+	for _, rt := range s.routes() {
+		scope := string(rt.scope)
+		if scope == "" {
+			scope = "none"
+		}
+		table += "| `" + strings.Replace(rt.pattern, Version, "", 1) + "` | " + scope + " | " + rt.about +
+			" |\n"
+	}
+	want := before + begin + table + end + after
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(page) {
+		t.Errorf("%s is not the table of routes: go test ./relay/admin -run Documented -update", file)
 	}
 }

@@ -155,14 +155,16 @@ func (s *Server) list(r *http.Request) (any, error) {
 	}
 	lanes := s.o.Control.Lanes()
 	page := QueuePage{Messages: []Summary{}}
+	limit := f.Limit
+	f.Limit++ // to see whether there is another page
 	err = Each(r.Context(), s.o.Queue, f, func(m *relay.Message) error {
+		if len(page.Messages) == limit {
+			page.Next = page.Messages[limit-1].ID
+			return nil
+		}
 		page.Messages = append(page.Messages, Summarize(m, lanes))
-		page.Next = m.ID
 		return nil
 	})
-	if len(page.Messages) < f.Limit {
-		page.Next = ""
-	}
 	return page, err
 }
 

@@ -39,7 +39,7 @@ func (r *Relay) openAdmin(cfg *config.Config) (err error) {
 		Webhooks: r.webhooks,
 		Feedback: r.operated(), Suppressions: r.suppressionList(), Files: (*listFiles)(r),
 		Diagnose: r.diagnose, Policy: r.testPolicy,
-		Settings: r.settingsInForce, Events: r.events, Encode: encode,
+		Settings: r.settingsInForce, Events: r.events, Encode: r.encode,
 		Authorize: tokens.Authorize, TokensFault: tokens.Fault,
 		Hosts: append([]string{cfg.Hostname}, cfg.Admin.Hosts...), Origins: cfg.Admin.Origins,
 	}
@@ -82,9 +82,10 @@ func (r *Relay) APIAddr() net.Addr {
 	return r.api.Addr()
 }
 
-// encode is the JSON form of an event.
-func encode(e *relay.Event) []byte {
+// encode is the JSON form of an event, with its addresses as they are in the delivery log.
+func (r *Relay) encode(e *relay.Event) []byte {
 	out := record.New(e)
+	r.redact(&out)
 	return out.AppendJSON(nil)
 }
 

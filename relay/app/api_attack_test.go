@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"mailwhy/relay/admin"
 	"mailwhy/relay/admin/access"
 )
 
@@ -154,6 +156,16 @@ func TestAPIChallenges(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer "+small)
 	if status, b := s.do(r); status != http.StatusUnauthorized {
 		t.Errorf("with a revoked token: %d %s", status, b)
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, b := s.do(s.request(http.MethodGet, "/v1/health", "")); status != http.StatusUnauthorized {
+		t.Errorf("with a tokens file that cannot be read: %d %s", status, b)
+	}
+	h, err := admin.NewClient(s.load().Admin.Socket).Health(t.Context())
+	if err != nil || !strings.Contains(fmt.Sprint(h.Notes), "no token is accepted: tokens file ") {
+		t.Errorf("health %+v, %v", h, err)
 	}
 }
 

@@ -81,7 +81,8 @@ type Follower struct {
 	lost bool // events may be missing, and nobody knows how many
 }
 
-// Follow begins behind the event with the id last, or with the next event that happens when last is empty.
+// Follow begins behind the event with the id last, or with the next event that happens when last is empty; if
+// last is not of this run, with the oldest event that there is.
 func (s *Stream) Follow(last string) (*Follower, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,16 +93,17 @@ func (s *Stream) Follow(last string) (*Follower, error) {
 		return nil, ErrTooMany
 	}
 	f := &Follower{s: s, at: s.next}
-	if last != "" {
-		if n, ok := s.number(last); ok {
-			f.at = n + 1
-		} else {
-			f.lost = true
-		}
+	if n, ok := s.number(last); ok {
+		f.at = n + 1
+	} else if last != "" {
+		f.at, f.lost = s.oldest(), true
 	}
 	s.followers++
 	return f, nil
 }
+
+// oldest is the number of the oldest event in the ring. s.mu is held.
+func (s *Stream) oldest() uint64 { return s.next - min(s.next, uint64(len(s.ring))) }
 
 // number is the number of the event with this id; ok is false if it is none of this run's.
 func (s *Stream) number(id string) (n uint64, ok bool) {
@@ -125,7 +127,7 @@ type Missed struct {
 // Error implements error.
 func (m *Missed) Error() string {
 	if m.Events == 0 {
-		return "events may be missing: they are of another run of the relay"
+		return "events may be missing: the id is not of this run of the relay"
 	}
 	return fmt.Sprintf("%d events are missing: they were read too slowly", m.Events)
 }
@@ -155,7 +157,7 @@ func (f *Follower) look() (id string, e relay.Event, wait <-chan struct{}, err e
 		f.lost = false
 		return "", e, nil, &Missed{}
 	}
-	if oldest := s.next - min(s.next, uint64(len(s.ring))); f.at < oldest {
+	if oldest := s.oldest(); f.at < oldest {
 		missed := oldest - f.at
 		f.at = oldest
 		return "", e, nil, &Missed{missed}
