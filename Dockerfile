@@ -16,7 +16,8 @@ RUN mkdir -p -m 1777 /image/spool /image/mail \
 
 FROM scratch
 COPY --from=build /image/ /
-ENV MAILWHY_SPOOL_DIR=/spool
+# With container set it listens on all addresses; only its own host may send until MAILWHY_CLIENT names others.
+ENV MAILWHY_SPOOL_DIR=/spool container=oci
 USER 65532:65532
 VOLUME /spool
 # 587 is listened on in place of boky/postfix: docs/migrate.md

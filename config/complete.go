@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,12 +19,10 @@ type reportFunc func(key, what, hint string)
 
 // complete fills in what depends on the machine or on other settings, and reads the secrets.
 func (c *Config) complete(env []string, report reportFunc) {
-	if c.Hostname == "" {
-		c.Hostname = machineName()
-	}
+	hello := c.completeHostname()
 	defer c.completeShutdown(env)
 	if len(c.Listen) == 0 {
-		c.Listen = []Listen{{Address: "127.0.0.1:2525"}}
+		c.Listen = []Listen{{Address: defaultAddress(env)}}
 	}
 	for i := range c.Listen {
 		c.Listen[i].complete(&c.TLS, &c.Accept)
@@ -66,7 +65,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 		}
 		u.completeOAuth(env)
 		u.completeAuth()
-		u.complete(c.Hostname)
+		u.complete(hello)
 		for _, s := range u.secrets() {
 			c.readSecret(path+s.key, s.text, s.file, report)
 			if s.file == "" && !s.text.IsZero() {
@@ -125,6 +124,38 @@ func (u *Upstream) secrets() []secretFile {
 		{".container_token", &u.ContainerToken, u.ContainerTokenFile}}
 }
 
+// completeHostname fills in the machine's name, and returns the name for EHLO: none for one without a domain,
+// and then it is the address (RFC 5321, 4.1.4).
+func (c *Config) completeHostname() (hello string) {
+	setDefault(&c.Hostname, machineName())
+	if !qualified(c.Hostname) {
+		return ""
+	}
+	return c.Hostname
+}
+
+// qualified reports whether a host name has a domain, or is an address.
+func qualified(name string) bool { return strings.Contains(name, ".") || strings.HasPrefix(name, "[") }
+
+// HostnameWarning warns of a host name that nobody can look up; "" where there is nothing to warn of.
+func (c *Config) HostnameWarning() string {
+	what := "hostname %q has no domain"
+	switch {
+	case qualified(c.Hostname):
+		return ""
+	case c.origin("hostname") != "":
+	case containerID.MatchString(c.Hostname):
+		what = "hostname is not set, and the machine's name %q is the id of a container"
+	default:
+		what = "hostname is not set, and the machine's name %q has no domain"
+	}
+	return fmt.Sprintf(what+": receivers of mail and of bounces distrust it; set hostname "+
+		"(MAILWHY_HOSTNAME) to the relay's full name, such as relay.example.com", c.Hostname)
+}
+
+// containerID is the name that Docker and Podman give a container's host.
+var containerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
 // machineName is the host's own name.
 func machineName() string {
 	name, err := os.Hostname()
@@ -132,6 +163,15 @@ func machineName() string {
 		return "localhost"
 	}
 	return strings.ToLower(name)
+}
+
+// defaultAddress is where mail is taken in: on loopback, which in a container only its own processes reach,
+// so there on all addresses. Engines and our image set container, as systemd has it.
+func defaultAddress(env []string) string {
+	if lookup(env, "container") != "" {
+		return ":2525"
+	}
+	return "127.0.0.1:2525"
 }
 
 // loopback returns the networks of the machine itself.

@@ -388,6 +388,45 @@ func TestWriteReadsBack(t *testing.T) {
 	}
 }
 
+// TestHostnameWithoutDomain: it is warned of, and EHLO does not give it.
+func TestHostnameWithoutDomain(t *testing.T) {
+	up := Flag{Name: "--upstream", Key: "upstream", Value: "smtp://127.0.0.1:9?tls=none"}
+	for name, warns := range map[string]string{
+		"relay.example.com": "", "[192.0.2.1]": "", "shop": `hostname "shop" has no domain`,
+	} {
+		c, err := Load(Source{Flags: []Flag{up, {Name: "--hostname", Key: "hostname", Value: name}}})
+		if err != nil && name[0] != '[' {
+			t.Fatal(err)
+		} else if err != nil {
+			continue // an address is no host name
+		}
+		if got := c.HostnameWarning(); !strings.HasPrefix(got, warns) || (got == "") != (warns == "") {
+			t.Errorf("%s: %q", name, got)
+		}
+		if got := c.Upstream["default"].Hello; (got == name) != (warns == "") || got != name && got != "" {
+			t.Errorf("%s says EHLO %q", name, got)
+		}
+	}
+	c := &Config{Hostname: "726897b5212e"}
+	if got := c.HostnameWarning(); !strings.Contains(got, "is the id of a container") {
+		t.Error(got)
+	}
+}
+
+// TestListenInContainer: there the default is all addresses.
+func TestListenInContainer(t *testing.T) {
+	up := Flag{Name: "--upstream", Key: "upstream", Value: "smtp://127.0.0.1:9?tls=none"}
+	for variable, want := range map[string]string{"container=oci": ":2525", "container=": "127.0.0.1:2525"} {
+		c, err := Load(Source{Env: []string{variable}, Flags: []Flag{up}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Listen[0].Address; got != want || c.ClientsNamed() {
+			t.Errorf("%s: %s, clients named %v", variable, got, c.ClientsNamed())
+		}
+	}
+}
+
 // TestShutdownInKubernetes: in a pod a relay has the time that Kubernetes takes and gives, unless it is told
 // otherwise.
 func TestShutdownInKubernetes(t *testing.T) {

@@ -54,7 +54,7 @@ func derived() map[string]string {
 		"upstream.NAME.tls":         "by port",
 		"upstream.NAME.server_name": "`host`",
 		"upstream.NAME.ca_file":     "system CAs",
-		"upstream.NAME.hello":       "`hostname`",
+		"upstream.NAME.hello":       "`hostname`, or the address",
 
 		"upstream.NAME.proxy_ca_file": "system CAs",
 

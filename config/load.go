@@ -220,6 +220,9 @@ func knownPaths(upstreams []string) []string {
 	return paths
 }
 
+// ClientsNamed reports whether the operator has said who may send mail, be it only this host.
+func (c *Config) ClientsNamed() bool { return c.origin("client") != "" }
+
 // origin says where the value at path came from; empty for a default.
 func (c *Config) origin(path string) string {
 	if o, ok := c.origins[path]; ok || path == "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -213,9 +214,10 @@ func ownNetwork(host string) bool {
 const awsSecret = "aws_secret"
 
 // validateProvider checks what the provider of an upstream demands.
-func (u *Upstream) validateProvider(path string, report reportFunc) {
+func (u *Upstream) validateProvider(path, hostname string, report reportFunc) {
 	if p := presetNamed(u.Preset); p != nil && p.Hello.Value && !publicName(u.Hello) {
-		report(path+".hello", fmt.Sprintf("is %q, but %s accepts only a public host name", u.Hello, p.Title),
+		report(path+".hello", fmt.Sprintf("is %q, but %s accepts only a public host name",
+			cmp.Or(u.Hello, hostname), p.Title),
 			`write a name such as "relay.example.com"`)
 	}
 	switch {

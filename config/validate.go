@@ -181,7 +181,7 @@ func (c *Config) validateUpstreams(local bool, report reportFunc) {
 		if !u.IsAPI() {
 			u.validateHop(path, report)
 			u.validateAuth(path, report)
-			u.validateProvider(path, report)
+			u.validateProvider(path, c.Hostname, report)
 		}
 		u.validateSource(path, report)
 		u.validateProxy(path, report)

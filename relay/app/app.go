@@ -59,6 +59,7 @@ import (
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
 	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/spool/volume"
 	"mailwhy/relay/suppress"
 	"mailwhy/relay/upstream/oauth"
 )
@@ -186,6 +187,9 @@ func (r *Relay) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings {
 		r.log.Warn(w)
 	}
+	if w := cfg.HostnameWarning(); w != "" {
+		r.log.Warn(w)
+	}
 	if err := cfg.CheckUsers(); err != nil {
 		r.log.Warn(err.Error())
 	}
@@ -213,9 +217,10 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 		}
 		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.events, r.deliveryLog}
 	}
-	if fs, ephemeral := spool.Ephemeral(cfg.Spool.Dir); ephemeral {
-		r.log.Warn("the spool is on a file system that does not outlive the container or the machine; "+
-			"mount a volume", "dir", cfg.Spool.Dir, "filesystem", fs)
+	if m, ok := volume.Look(cfg.Spool.Dir); ok && m.Loss() != nil {
+		loss := m.Loss()
+		r.log.Warn("the spool is in "+loss.Where+": mail that was accepted and is not relayed yet is lost "+
+			"with it", "dir", cfg.Spool.Dir, "lost_when", loss.When, "to_mend", loss.Mend)
 	}
 	if r.caps, err = accept.OpenCaps(filepath.Join(cfg.Spool.Dir, "daily.json"), time.Now); err != nil {
 		return err

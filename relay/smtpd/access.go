@@ -20,6 +20,7 @@ import (
 // empty list of allowed patterns allows everything.
 type Access struct {
 	Networks        []Network
+	Unnamed         bool   // Networks are only this host, because the operator has named none yet
 	Users           *Users // nil: there is no AUTH
 	AuthRequired    bool   // clients in Networks must authenticate too
 	AuthInClear     bool   // AUTH is offered to everybody without TLS

@@ -277,14 +277,29 @@ func (s *session) forgiven(verb string) bool {
 // overshootLimit is how many recipients over the limit are refused before they count as errors.
 const overshootLimit = 1000
 
-// greet makes the greeting, or refuses a client that has too many connections.
+// turnAway is a refusal in place of the greeting.
+func (s *session) turnAway(why *refusal.Error) (send []byte) {
+	line := s.server.refusals.Line(why)
+	s.refused(diagnose.StageConnect, why, strings.TrimRight(line, "\r\n"))
+	return []byte(line)
+}
+
+// strange reports whether nobody on the client's host may send mail, and will not before the operator names
+// who may.
+func (s *session) strange() bool {
+	return s.options.Access.Unnamed && s.network == nil && !s.hasUsers() && !s.listen.Bounces
+}
+
+// greet makes the greeting, or refuses a client that has too many connections, or can do nothing here.
 func (s *session) greet() (send []byte, end bool) {
 	s.greeted = true
 	if !s.countClient() {
 		why := refusal.New("client_connections", s.origin(), s.options.Limits.ClientConns)
-		line := s.server.refusals.Line(why)
-		s.refused(diagnose.StageConnect, why, strings.TrimRight(line, "\r\n"))
-		return []byte(line), true
+		return s.turnAway(why), true
+	}
+	if s.strange() {
+		s.server.strangers.note(s.options, s.addrString())
+		return s.turnAway(refusal.New("no_clients", s.origin())), true
 	}
 	protocol := "ESMTP"
 	if s.listen.LMTP {

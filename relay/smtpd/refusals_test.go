@@ -59,7 +59,10 @@ func provocations(t *testing.T) map[string]provocation {
 	}
 	return map[string]provocation{
 		"client_connections": {raw: true, change: limits(func(l *Limits) { l.ClientConns = 1 })},
-		"all_connections":    {raw: true, change: limits(func(l *Limits) { l.Connections = 1 })},
+		"no_clients": {raw: true, lines: []string{""}, change: func(o *Options) {
+			o.Access.Networks, o.Access.Unnamed = nil, true
+		}},
+		"all_connections": {raw: true, change: limits(func(l *Limits) { l.Connections = 1 })},
 		"tls_unexpected": {raw: true,
 			lines: []string{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03xxxxxxxxxx"}},
 		"tls_expected": {raw: true, listen: Listen{TLS: true},

@@ -151,13 +151,14 @@ func (o *Options) check() error {
 
 // Server is the front door. Its methods are safe for concurrent use.
 type Server struct {
-	options atomic.Pointer[Options] // of new connections
-	smtp    *smtp.Server
-	buffers *wire.Buffers
-	heads   sync.Pool // of *[]byte, for the first bytes of contents
-	memory  memoryBudget
-	origins origins
-	auth    *authGate
+	options   atomic.Pointer[Options] // of new connections
+	smtp      *smtp.Server
+	buffers   *wire.Buffers
+	heads     sync.Pool // of *[]byte, for the first bytes of contents
+	memory    memoryBudget
+	origins   origins
+	strangers strangers
+	auth      *authGate
 
 	refusals *refusal.Table
 

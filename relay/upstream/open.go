@@ -240,10 +240,26 @@ func (o *opening) quit() {
 	}
 }
 
+// name is what EHLO gives: the configured name, or the connection's own address (RFC 5321, 4.1.3).
+func (o *opening) name() string {
+	if o.p.opt.Hello != "" {
+		return o.p.opt.Hello
+	}
+	at, ok := o.c.net.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return "localhost"
+	}
+	ip := at.AddrPort().Addr().Unmap().WithZone("")
+	if ip.Is6() {
+		return "[IPv6:" + ip.String() + "]"
+	}
+	return "[" + ip.String() + "]"
+}
+
 // hello sends EHLO, and HELO to a server that permanently refuses EHLO: 500, 501, 502 or 550 means that it
 // does not know EHLO (RFC 5321, 4.1.4), and some servers reply 554.
 func (o *opening) hello() *problem {
-	r := o.command("EHLO " + o.p.opt.Hello)
+	r := o.command("EHLO " + o.name())
 	switch {
 	case r.err == nil && r.class() == 2:
 		o.ext = parseExtensions(r.raw)
@@ -253,7 +269,7 @@ func (o *opening) hello() *problem {
 		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
 	}
 	refusal := r
-	if r = o.command("HELO " + o.p.opt.Hello); r.err != nil || r.class() != 2 {
+	if r = o.command("HELO " + o.name()); r.err != nil || r.class() != 2 {
 		return &problem{stage: diagnose.StageHello, rep: r, err: r.err}
 	}
 	if o.p.opt.Auth != nil || o.p.tls != nil && o.c.tls == "" && !o.p.clearOffered() {

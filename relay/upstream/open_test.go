@@ -326,7 +326,7 @@ func TestNew(t *testing.T) {
 		{func(o *Options) { o.TLS.Mode = TLSRequired }, []string{"lowest TLS version must be set"}},
 		{func(o *Options) { o.TLS = bad }, []string{"CA file", "fingerprint", "key file"}},
 		{func(o *Options) { *o = Options{} }, []string{
-			"Name must be set", "Host must be set", "Hello must be set", "port 0", "MaxAge must be set",
+			"Name must be set", "Host must be set", "port 0", "MaxAge must be set",
 			"RcptMax must be set", "Grace must be set", "Timeouts.Connect must be set",
 			"Timeouts.Greeting must be set",
 			"Timeouts.Command must be set", "Timeouts.Data must be set", "Timeouts.Write must be set",
@@ -346,5 +346,19 @@ func TestNew(t *testing.T) {
 				t.Errorf("%v: does not say %q", err, w)
 			}
 		}
+	}
+}
+
+// TestHelloWithoutName: where there is no name EHLO gives the address.
+func TestHelloWithoutName(t *testing.T) {
+	s := smtptest.New(t, smtptest.Options{})
+	p := newPool(t, s.Addr(), func(o *Options) { o.Hello = "" })
+	trial, fault := p.Try(t.Context())
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	trial.Close()
+	if hello := s.Sessions()[0].Hello; hello != "[127.0.0.1]" {
+		t.Errorf("EHLO gave %q", hello)
 	}
 }

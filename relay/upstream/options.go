@@ -36,7 +36,7 @@ type Options struct {
 	Port int
 	TLS  TLS
 
-	Hello              string        // the name that EHLO gives
+	Hello              string        // the name that EHLO gives; "": the connection's own address
 	LocalAddrs         []netip.Addr  // to connect from, at most one of each family; none: any
 	NoIPv6             bool          // connect to IPv4 addresses only
 	Proxy              *proxy.Proxy  // through which the upstream is reached; nil: none
@@ -115,7 +115,7 @@ func (o *Options) missing() (errs []error) {
 		name string
 		set  bool
 	}{
-		{"Name", o.Name != ""}, {"Host", o.Host != ""}, {"Hello", o.Hello != ""},
+		{"Name", o.Name != ""}, {"Host", o.Host != ""},
 		{"MaxAge", o.MaxAge > 0}, {"RcptMax", o.RcptMax > 0}, {"Grace", o.Grace > 0},
 		{"Timeouts.Connect", t.Connect > 0}, {"Timeouts.Greeting", t.Greeting > 0},
 		{"Timeouts.Command", t.Command > 0}, {"Timeouts.Data", t.Data > 0},

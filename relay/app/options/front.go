@@ -17,7 +17,7 @@ import (
 // Access is who may send what, with the users file read.
 func Access(cfg *config.Config) (smtpd.Access, error) {
 	a := smtpd.Access{
-		AuthRequired: cfg.Access.RequireAuth,
+		AuthRequired: cfg.Access.RequireAuth, Unnamed: !cfg.ClientsNamed(),
 		AllowSenders: cfg.Access.AllowSenders, DenySenders: cfg.Access.DenySenders,
 		AllowRecipients: cfg.Access.AllowRecipients,
 		DenyRecipients:  cfg.Access.DenyRecipients,

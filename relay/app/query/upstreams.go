@@ -103,8 +103,9 @@ func checkPool(cfg *config.Config, name string) (pool *upstream.Pool, tokens *oa
 func (q *Upstreams) session(cfg *config.Config, name string, pool *upstream.Pool) session.Options {
 	u := cfg.Upstream[name]
 	o := session.Options{
-		Name: name, Host: u.Host, Port: u.Port, Implicit: u.TLS == "implicit", Hello: u.Hello,
-		User: u.Username, Ports: []int{587, 465, 2525, 25},
+		Name: name, Host: u.Host, Port: u.Port, Implicit: u.TLS == "implicit",
+		Hello: cmp.Or(u.Hello, cfg.Hostname),
+		User:  u.Username, Ports: []int{587, 465, 2525, 25},
 		Open: func(ctx context.Context) (session.Session, *relay.Attempt) {
 			trial, fault := pool.Try(ctx)
 			if fault != nil {

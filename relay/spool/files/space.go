@@ -2,9 +2,7 @@ package files
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -44,40 +42,6 @@ func (f *FreeSpace) Bytes(dir string) (int64, error) {
 		f.n, f.at = n, time.Now()
 	}
 	return n, err
-}
-
-// Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or
-// the container: tmpfs, ramfs and overlay do. A directory that is not there yet is judged by the nearest
-// one above it that is.
-func Ephemeral(dir string) (fs string, ephemeral bool) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", false
-	}
-	var st unix.Statfs_t
-	for unix.Statfs(dir, &st) != nil {
-		if dir == filepath.Dir(dir) {
-			return "", false
-		}
-		dir = filepath.Dir(dir)
-	}
-	switch int64(st.Type) & 0xffffffff {
-	case unix.TMPFS_MAGIC:
-		return "tmpfs", true
-	case unix.RAMFS_MAGIC:
-		return "ramfs", true
-	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlay", true
-	case unix.EXT4_SUPER_MAGIC:
-		return "ext4", false
-	case unix.XFS_SUPER_MAGIC:
-		return "xfs", false
-	case unix.BTRFS_SUPER_MAGIC:
-		return "btrfs", false
-	case unix.NFS_SUPER_MAGIC:
-		return "nfs", false
-	}
-	return fmt.Sprintf("%#x", st.Type), false
 }
 
 // IsFull reports whether err says that no room is left on the disk, in its quota or among its inodes.

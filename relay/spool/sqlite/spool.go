@@ -17,6 +17,7 @@ import (
 	"mailwhy/relay/spool/queue"
 	"mailwhy/relay/spool/repair"
 	"mailwhy/relay/spool/runstate"
+	"mailwhy/relay/spool/volume"
 )
 
 // Limits bound what a spool takes. Zero fields have the defaults.
@@ -126,7 +127,7 @@ func Open(o Options) (*Spool, error) {
 	o = o.withDefaults()
 	s := &Spool{o: o, dir: files.Dir{Path: o.Dir, Now: o.Now, Log: o.Log}, claims: queue.NewClaims()}
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
+		return nil, fmt.Errorf("spool %s: %w", o.Dir, volume.Explain(o.Dir, err))
 	}
 	return s, nil
 }
@@ -258,7 +259,3 @@ func (s *Spool) Release(t relay.Token) error { return s.queue.Release(t) }
 func (s *Spool) Content(_ context.Context, id string) (io.ReadCloser, error) {
 	return s.contents.open(id)
 }
-
-// Ephemeral tells on what kind of file system dir is, and whether that loses its files with the machine or
-// the container.
-func Ephemeral(dir string) (fs string, ephemeral bool) { return files.Ephemeral(dir) }
