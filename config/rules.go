@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"mailwhy/config/value"
-	"unicode"
 )
 
 // Route says which upstreams mail goes to. Mail takes the first route of which every key that is given fits;

@@ -1,11 +1,12 @@
 package lane
 
 import (
-	"mailwhy/diagnose"
-	"mailwhy/relay"
 	"strings"
 	"testing"
 	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
 )
 
 // testPolicy is like the policy of a relay with the default configuration.

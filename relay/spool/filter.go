@@ -1,8 +1,9 @@
 package spool
 
 import (
-	"mailwhy/relay"
 	"strings"
+
+	"mailwhy/relay"
 )
 
 // Selects reports whether the fields of a filter other than IDs, After and Limit select m. Those are the

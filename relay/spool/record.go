@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"mailwhy/relay"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 	"unsafe"
+
+	"mailwhy/relay"
 )
 
 // Record is a message in the form in which it is stored.

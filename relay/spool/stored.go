@@ -3,8 +3,9 @@ package spool
 import (
 	"bytes"
 	"encoding/json"
-	"mailwhy/relay"
 	"unicode/utf8"
+
+	"mailwhy/relay"
 )
 
 // storedHead is the JSON of a message without its recipients. JSON has no strings that are not UTF-8; where

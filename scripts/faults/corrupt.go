@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"mailwhy/relay/smtptest/process"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"mailwhy/relay/smtptest/process"
 )
 
 // damage is a way to destroy bytes of a file.

@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
-	"mailwhy/relay/smtptest/ledger"
-	"mailwhy/relay/smtptest/process"
-	"mailwhy/scripts/faults/disk"
-	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // testDiskFull fills the disk under load: below the floor, to the last byte, and to the last inode; with the

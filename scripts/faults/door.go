@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"mailwhy/scripts/faults/traffic"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"time"
+
+	"mailwhy/scripts/faults/traffic"
 )
 
 // testDoor sees that the relay does not start without an upstream, that a second one does not open the spool

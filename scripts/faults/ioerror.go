@@ -3,14 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"mailwhy/relay/smtptest/process"
-	"mailwhy/scripts/faults/disk"
-	"mailwhy/scripts/faults/strace"
-	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/strace"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // ioFault makes some system calls on the spool fail.

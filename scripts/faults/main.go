@@ -3,7 +3,7 @@
 // while it kills the process, cuts the power, fails the disk, damages the files and breaks the dialogue with
 // the upstream.
 //
-//	go run ./scripts/faults quick            under three minutes
+//	go run ./scripts/faults quick            some minutes
 //	go run ./scripts/faults full             what docs/reliability.md shows; under half an hour
 //	go run ./scripts/faults full --only kill9
 //	go run ./scripts/faults full --only try  all that begin so: with accept.mode = "try"

@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"mailwhy/relay/smtptest"
-	"mailwhy/relay/smtptest/ledger"
-	"mailwhy/scripts/faults/traffic"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // cell is one way in which smtp-sink misbehaves, and what must become of a message that meets it.

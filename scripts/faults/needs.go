@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
-	"mailwhy/relay/smtptest/process"
-	"mailwhy/scripts/faults/disk"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/disk"
 )
 
 // need is something of the machine that a test cannot do without.

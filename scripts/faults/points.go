@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailwhy/relay/smtptest"
-	"mailwhy/relay/smtptest/process"
-	"mailwhy/scripts/faults/strace"
-	"mailwhy/scripts/faults/traffic"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/strace"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // testPoints kills the relay just before its first, second, third ... change of a file in the spool, from the

@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
-	"mailwhy/scripts/faults/disk"
-	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"time"
+
+	"mailwhy/scripts/faults/disk"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // testPowerCut cuts the power again and again under load, in two ways by turns: the file system is shut down
@@ -14,7 +15,7 @@ import (
 // acknowledges then is lost); or the relay is stopped, the disk copied as it stands, and the copy used from
 // then on. In both, what is in the page cache is gone.
 func testPowerCut(ctx context.Context, s *site, r *result) {
-	cuts := s.pick(4, 50)
+	cuts := s.pick(2, 50)
 	for _, journal := range []string{"ordered", "writeback"} {
 		s.powerCuts(ctx, r, journal, cuts)
 	}

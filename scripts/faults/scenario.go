@@ -5,15 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"mailwhy/diagnose"
-	"mailwhy/relay/smtptest"
-	"mailwhy/relay/smtptest/ledger"
-	"mailwhy/scripts/faults/traffic"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // scenario is one spool with a relay, a sink, a client and their ledgers.

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mailwhy/relay/smtptest/process"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"mailwhy/relay/smtptest/process"
 )
 
 // site is where the tests run: a scratch directory, the relay's binary, and what must be undone.

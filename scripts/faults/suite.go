@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"mailwhy/relay/smtptest/ledger"
 	"strings"
 	"sync"
 	"time"
+
+	"mailwhy/relay/smtptest/ledger"
 )
 
 // test is one way of attacking.

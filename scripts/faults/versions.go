@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailwhy/relay/smtptest/process"
-	"mailwhy/scripts/faults/strace"
-	"mailwhy/scripts/faults/traffic"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"mailwhy/relay/smtptest/process"
+	"mailwhy/scripts/faults/strace"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // needHistory is the source of earlier releases.

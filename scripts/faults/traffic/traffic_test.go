@@ -3,11 +3,12 @@ package traffic
 import (
 	"context"
 	"errors"
-	"mailwhy/relay/smtptest"
-	"mailwhy/relay/smtptest/ledger"
 	"strings"
 	"testing"
 	"time"
+
+	"mailwhy/relay/smtptest"
+	"mailwhy/relay/smtptest/ledger"
 )
 
 func TestMessageIsTheSameAgain(t *testing.T) {
