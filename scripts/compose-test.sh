@@ -25,6 +25,7 @@ cleanup() {
   status=$?
   if [ $status -ne 0 ]; then compose logs --no-color 2>/dev/null | tail -n 60 || true; fi
   compose down -v --remove-orphans >/dev/null 2>&1 || true
+  compose -f scripts/dropin/docker-compose.yml down -v >/dev/null 2>&1 || true
   docker rm -fv "$alone" >/dev/null 2>&1 || true
   if [ -n "$made" ]; then
     docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true
@@ -100,6 +101,13 @@ found() {
 for _ in $(seq 30); do found && break; sleep 1; done
 found || { echo "the message or its bounce did not arrive"; ls "$scratch/mail"; exit 1; }
 
+echo "== the page of the practice upstream"
+python3 - <<'PY'
+import urllib.request
+page = urllib.request.urlopen("http://127.0.0.1:8026/", timeout=20).read().decode()
+assert "compose test" in page, page
+PY
+
 echo "== the delivery log"
 compose logs --no-color relay >"$scratch/log"
 grep -o '{"v":1.*' "$scratch/log" | cut -c1-400
@@ -129,4 +137,31 @@ for _ in $(seq 30); do survived && break; sleep 1; done
 survived || { echo "the message did not survive"; exit 1; }
 echo "it arrived"
 compose down -v >/dev/null 2>&1
+
+echo "== a compose file for boky/postfix, with only the image changed"
+dropin=scripts/dropin/docker-compose.yml
+compose -f $dropin up -d
+for _ in $(seq 60); do
+  state=$(docker inspect -f '{{.State.Health.Status}}' "$(compose -f $dropin ps -q mail)")
+  [ "$state" = healthy ] && break
+  sleep 1
+done
+[ "$state" = healthy ] || { echo "the relay is $state"; compose -f $dropin logs --no-color; exit 1; }
+compose -f $dropin logs --no-color mail | grep -E 'became|has no counterpart|is refused'
+python3 - <<'PY'
+import smtplib
+with smtplib.SMTP("127.0.0.1", 1587, timeout=20) as s:
+    s.sendmail("app@web1.shop.example", ["alice@customer.example"],
+        "From: app@web1.shop.example\r\nSubject: drop-in test\r\n\r\nhello\r\n")
+PY
+practice=$(compose -f $dropin ps -q practice)
+dropped() {
+  rm -rf "$scratch/mail"
+  docker cp "$practice:/mail" "$scratch/mail" >/dev/null
+  grep -q '^From: app@shop.example' "$scratch"/mail/*.eml
+}
+for _ in $(seq 30); do dropped && break; sleep 1; done
+dropped || { echo "the message did not arrive"; compose -f $dropin logs --no-color; exit 1; }
+compose -f $dropin logs --no-color practice | grep 'as shop' # it came with AUTH
+compose -f $dropin down -v >/dev/null 2>&1
 echo "compose: ok"

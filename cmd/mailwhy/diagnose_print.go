@@ -261,3 +261,13 @@ func paragraph(b *bytes.Buffer, head, indent, text string) {
 	}
 	b.WriteByte('\n')
 }
+
+// printable is s as one line that a terminal can show.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}

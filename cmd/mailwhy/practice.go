@@ -2,22 +2,16 @@ package main
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
-	"sync"
 	"text/tabwriter"
-	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/practicecmd"
-	"mailwhy/diagnose"
+	"mailwhy/cmd/mailwhy/internal/practicepage"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/imitation"
 )
@@ -27,9 +21,11 @@ const practiceSize = 50 << 20
 
 // practiceFlags are the flags of the command.
 type practiceFlags struct {
-	listen, dump, as, credentials string
-	speed                         float64
-	events                        practicecmd.Options
+	listen, dump, as string
+	speed            float64
+	secure           practicecmd.Secure
+	page             practicepage.Options
+	events           practicecmd.Options
 }
 
 func newPracticeCommand() *cobra.Command {
@@ -67,18 +63,21 @@ an event; the mail itself is accepted:
 The settings that make the relay accept the events are printed at the start. The keys are generated
 then, and are for this rehearsal only.
 
-It takes mail from whoever can reach it, and without --as it asks for no credentials and has no TLS:
-keep it on this machine.`,
+AUTH is offered (PLAIN, LOGIN, CRAM-MD5, XOAUTH2, OAUTHBEARER); --credentials demands it. With --tls it
+speaks TLS, with a certificate that is made at the start and that --ca-file lets clients trust.
+
+With --page there is a web page with the mail that was taken, on which you choose what is answered
+next. It takes mail from whoever can reach it: keep it on this machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:2526", "`address` to listen on, host:port")
 	c.Flags().StringVar(&f.dump, "dump", "", "`directory` to keep accepted mail in, as .eml files")
 	c.Flags().StringVar(&f.as, "as", "", "`provider` to imitate, by its preset: ses, m365, gmail ...")
-	c.Flags().StringVar(&f.credentials, "credentials", "",
-		"the one `user:password` that --as takes; any without this flag")
 	c.Flags().Float64Var(&f.speed, "speed", 1, "factor by which idle timeouts and the retries of events "+
 		"are faster than the provider's")
+	f.secure.Register(c)
+	f.page.Register(c)
 	f.events.Register(c)
 	return c
 }
@@ -87,18 +86,29 @@ keep it on this machine.`,
 func (f *practiceFlags) run(c *cobra.Command) error {
 	ctx, stop := untilFirstSignal(c.Context())
 	defer stop()
-	log := &practiceLog{w: c.OutOrStdout()}
+	out, log := c.OutOrStdout(), practicecmd.NewLog(c.OutOrStdout(), printable)
 	o, err := f.options(log)
 	if err != nil {
 		return err
 	}
-	pin := ""
+	pin, about := "", ""
 	if f.as != "" && !f.events.Alone(f.as) {
-		if o, pin, err = f.imitate(o); err != nil {
-			return err
+		if c.Flags().Changed("tls") {
+			return errors.New("--tls: with --as it is that of the provider")
 		}
+		o, pin, err = f.imitate(o)
+	} else {
+		pin, about, err = f.secure.Apply(&o)
 	}
-	log.watch(&o)
+	if err != nil {
+		return err
+	}
+	page, err := f.watched(&o)
+	if err != nil {
+		return err
+	}
+	defer page.Close()
+	log.Watch(&o)
 	later, err := f.later(log, &o)
 	if err != nil {
 		return err
@@ -108,23 +118,53 @@ func (f *practiceFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if pin == "" {
-		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s, for mailwhy serve --upstream '%s'\n", s.Addr(),
-			s.URL())
-	} else {
-		fmt.Fprintf(c.OutOrStdout(), "practice upstream on %s as %s, for MAILWHY_UPSTREAM_PRESET=%s "+
-			"MAILWHY_UPSTREAM_FINGERPRINT=%s MAILWHY_UPSTREAM='%s' mailwhy serve\n",
-			s.Addr(), f.as, f.as, pin, f.login(s.URL()))
+	fmt.Fprintf(out, "practice upstream on %s%s\n", s.Addr(), f.announcement(s, pin))
+	if about != "" {
+		fmt.Fprintln(out, about)
 	}
-	later.Announce(c.OutOrStdout())
+	if page.URL() != "" {
+		fmt.Fprintf(out, "page on %s\n", page.URL())
+	}
+	later.Announce(out)
 	<-ctx.Done()
 	return s.Close()
 }
 
+// watched starts the page, if there is to be one, and makes it see what o takes.
+func (f *practiceFlags) watched(o *smtptest.Options) (*practicepage.Page, error) {
+	if f.page.Addr == "" {
+		return nil, nil
+	}
+	page, err := practicepage.New(f.page)
+	if err != nil {
+		return nil, err
+	}
+	page.Watch(o)
+	return page, page.Start()
+}
+
+// announcement says for which relay the upstream is.
+func (f *practiceFlags) announcement(s *smtptest.Server, pin string) string {
+	if f.as != "" && !f.events.Alone(f.as) {
+		return fmt.Sprintf(" as %s, for MAILWHY_UPSTREAM_PRESET=%s MAILWHY_UPSTREAM_FINGERPRINT=%s "+
+			"MAILWHY_UPSTREAM='%s' mailwhy serve", f.as, f.as, pin, f.login(s.URL(), "any:any"))
+	}
+	clear := "smtp://" + s.Addr() + "?tls=none"
+	switch {
+	case f.secure.Credentials == "" && f.secure.TLS == "none":
+		return fmt.Sprintf(", for mailwhy serve --upstream '%s'", clear)
+	case f.secure.TLS == "none":
+		return fmt.Sprintf(", for MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH=true MAILWHY_UPSTREAM='%s' "+
+			"mailwhy serve", f.login(clear, ""))
+	}
+	return fmt.Sprintf(", for MAILWHY_UPSTREAM_FINGERPRINT=%s MAILWHY_UPSTREAM='%s' mailwhy serve", pin,
+		f.login(s.URL(), ""))
+}
+
 // later has the mail that o takes told of afterwards, if that is wanted.
-func (f *practiceFlags) later(log *practiceLog, o *smtptest.Options) (*practicecmd.Events, error) {
+func (f *practiceFlags) later(log *practicecmd.Log, o *smtptest.Options) (*practicecmd.Events, error) {
 	f.events.Provider, f.events.Speed, f.events.Log = f.as, f.speed, func(what, rest string) {
-		log.write(what, printable(rest))
+		log.Write(what, printable(rest))
 	}
 	later, err := practicecmd.New(f.events)
 	if err == nil {
@@ -133,15 +173,18 @@ func (f *practiceFlags) later(log *practiceLog, o *smtptest.Options) (*practicec
 	return later, err
 }
 
-// login adds the credentials to the URL of the practice upstream.
-func (f *practiceFlags) login(address string) string {
-	user, password, _ := strings.Cut(cmp.Or(f.credentials, "any:any"), ":")
+// login adds the credentials, or others if there are none, to the URL of the practice upstream.
+func (f *practiceFlags) login(address, others string) string {
+	user, password, ok := strings.Cut(cmp.Or(f.secure.Credentials, others), ":")
+	if !ok {
+		return address
+	}
 	scheme, rest, _ := strings.Cut(address, "://")
 	return scheme + "://" + url.UserPassword(user, password).String() + "@" + rest
 }
 
 // options are those of a practice upstream that logs what it accepts.
-func (f *practiceFlags) options(log *practiceLog) (smtptest.Options, error) {
+func (f *practiceFlags) options(log *practicecmd.Log) (smtptest.Options, error) {
 	var files *smtptest.Dump
 	if f.dump != "" {
 		var err error
@@ -153,15 +196,19 @@ func (f *practiceFlags) options(log *practiceLog) (smtptest.Options, error) {
 		Addr: f.listen, Hostname: "practice.test", SizeLimit: practiceSize, Forget: true,
 		Script: smtptest.Practice(),
 		Deliver: func(m *smtptest.Message) error {
-			path := ""
+			about := fmt.Sprintf("%d bytes", m.Size)
+			if m.User != "" {
+				about += "  as " + printable(m.User)
+			}
 			if files != nil {
-				var err error
-				if path, err = files.Write(m); err != nil {
-					log.line("failed", m.From, m.To, err.Error())
+				path, err := files.Write(m)
+				if err != nil {
+					log.Line("failed", m.From, m.To, err.Error())
 					return fmt.Errorf("the message cannot be stored")
 				}
+				about += "  " + path
 			}
-			log.line("accepted", m.From, m.To, strings.TrimSpace(fmt.Sprintf("%d bytes  %s", m.Size, path)))
+			log.Line("accepted", m.From, m.To, about)
 			return nil
 		},
 	}, nil
@@ -173,25 +220,20 @@ func (f *practiceFlags) imitate(o smtptest.Options) (smtptest.Options, string, e
 	if err != nil {
 		return o, "", fmt.Errorf("--as: %w", err)
 	}
-	s := imitation.Settings{Speed: f.speed}
 	if f.speed <= 0 {
 		return o, "", fmt.Errorf("--speed: not above zero: %v", f.speed)
 	}
-	if f.credentials != "" {
-		user, password, _ := strings.Cut(f.credentials, ":")
-		if user == "" || password == "" {
-			return o, "", errors.New("--credentials: write user:password")
-		}
-		s.Users = map[string]string{user: password}
+	s := imitation.Settings{Speed: f.speed}
+	if s.Users, err = f.secure.Users(); err != nil {
+		return o, "", err
 	}
-	id, err := smtptest.Certificate("localhost", "127.0.0.1", "::1", i.Host)
+	id, pin, err := f.secure.Identity(i.Host)
 	if err != nil {
 		return o, "", err
 	}
 	o.TLS = id.Server()
-	sum := sha256.Sum256(id.Leaf.Certificate[0])
 	o, err = i.Options(o, s)
-	return o, hex.EncodeToString(sum[:]), err
+	return o, pin, err
 }
 
 // practiceCases is a table of the named cases.
@@ -207,88 +249,4 @@ func practiceCases() string {
 	}
 	t.Flush()
 	return b.String()
-}
-
-// practiceLog writes a line for each message and each refusal.
-type practiceLog struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-// watch makes o log what its Script and its Login refuse.
-func (l *practiceLog) watch(o *smtptest.Options) {
-	script, login := o.Script, o.Login
-	o.Script = func(cmd smtptest.Command) smtptest.Action {
-		a := script(cmd)
-		if a.End != smtptest.EndNot || a.Reply != "" && a.Reply[0] != '2' {
-			l.refused(cmd, a)
-		}
-		return a
-	}
-	if login == nil {
-		return
-	}
-	o.Login = func(mechanism, user string, matches func(string) bool) string {
-		reply := login(mechanism, user, matches)
-		if !strings.HasPrefix(reply, "235") {
-			l.write("refused", "AUTH "+mechanism+" of "+printable(user)+"  "+firstLine(reply))
-		}
-		return reply
-	}
-}
-
-// refused logs what was not accepted: a connection, a sender, a recipient or a content.
-func (l *practiceLog) refused(cmd smtptest.Command, a smtptest.Action) {
-	reply := firstLine(a.Reply)
-	if reply == "" {
-		reply = "connection " + string(a.End) + ", no reply"
-	}
-	switch {
-	case cmd.Stage == diagnose.StageMail:
-		l.line("refused", cmd.Address, nil, reply)
-	case cmd.Arrived == nil:
-		l.write("refused", string(cmd.Stage)+"  "+reply)
-	case cmd.Stage == diagnose.StageRcpt:
-		l.line("refused", cmd.Arrived.From, []smtptest.Recipient{{Address: cmd.Address}}, reply)
-	default:
-		l.line("refused", cmd.Arrived.From, cmd.Arrived.To, reply)
-	}
-}
-
-// firstLine is the first line of a reply, and a sign that there are more.
-func firstLine(reply string) string {
-	first, _, more := strings.Cut(reply, "\n")
-	if more {
-		first += " ..."
-	}
-	return first
-}
-
-// line writes one line about an envelope. Addresses are shown without controls.
-func (l *practiceLog) line(what, from string, to []smtptest.Recipient, rest string) {
-	envelope := "<" + printable(from) + ">"
-	for i, r := range to {
-		if i == 0 {
-			envelope += " ->"
-		}
-		envelope += " <" + printable(r.Address) + ">"
-	}
-	l.write(what, envelope+"  "+rest)
-}
-
-// write writes one line.
-func (l *practiceLog) write(what, rest string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "%s %-8s %s\n", time.Now().Format(time.TimeOnly), what, rest)
-}
-
-// printable is s as one line that a terminal can show.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsGraphic(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

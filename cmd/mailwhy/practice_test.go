@@ -4,15 +4,18 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/smtp"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,12 +42,16 @@ func runPractice(t *testing.T, args ...string) (addr string, lines *bufio.Scanne
 		t.Fatalf("nothing printed: %v", <-done)
 	}
 	m := regexp.MustCompile(`on (127\.0\.0\.1:\d+)` +
-		`(?:, for mailwhy serve --upstream 'smtp://| as \w+, for ` +
-		`MAILWHY_UPSTREAM_PRESET=\w+ MAILWHY_UPSTREAM_FINGERPRINT=[0-9a-f]{64} ` +
+		`(?:, for mailwhy serve --upstream 'smtp://|(?: as \w+)?, for ` +
+		`(?:MAILWHY_UPSTREAM_PRESET=\w+ )?(?:MAILWHY_UPSTREAM_FINGERPRINT=[0-9a-f]{64} )?` +
+		`(?:MAILWHY_UPSTREAM_ALLOW_PLAINTEXT_AUTH=true )?` +
 		`MAILWHY_UPSTREAM='smtps?://\w+:\w+@)`).
 		FindStringSubmatch(lines.Text())
 	if m == nil {
 		t.Fatalf("printed %q", lines.Text())
+	}
+	if !slices.Contains(args, "--as") && !lines.Scan() { // what is said of TLS and AUTH
+		t.Fatalf("only one line was printed: %v", <-done)
 	}
 	end = func() error {
 		cancel()
@@ -185,6 +192,100 @@ func TestPracticeEvents(t *testing.T) {
 	}
 }
 
+// TestPracticeTLSAndAuth: a client that trusts the authority of --ca-file speaks TLS as --tls says, and only
+// the credentials are taken, by each mechanism that is offered.
+func TestPracticeTLSAndAuth(t *testing.T) {
+	for _, mode := range []string{"starttls", "required", "implicit", "none"} {
+		t.Run(mode, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "ca.pem")
+			args := []string{"--tls", mode, "--credentials", "app:secret"}
+			if mode != "none" {
+				args = append(args, "--ca-file", file)
+			}
+			addr, lines, end := runPractice(t, args...)
+			if want := "the login of app is needed"; !strings.HasSuffix(lines.Text(), want) {
+				t.Errorf("printed %q, want %q", lines.Text(), want)
+			}
+			go func() { // what is printed must be read, or practice waits
+				for lines.Scan() {
+					continue
+				}
+			}()
+			upstream := secured(mode, file)
+			login := []smtp.Auth{smtp.PlainAuth("", "app", "secret", "localhost"),
+				smtp.CRAMMD5Auth("app", "secret"), xoauth2("app", "secret")}
+			for _, a := range login {
+				if err := upstream.login(addr, a); err != nil {
+					t.Errorf("%T: %v", a, err)
+				}
+			}
+			for _, a := range []smtp.Auth{smtp.PlainAuth("", "app", "wrong", "localhost"), nil} {
+				if err := upstream.login(addr, a); err == nil {
+					t.Errorf("%v was enough", a)
+				}
+			}
+			if mode == "required" {
+				if err := secured("none", "").login(addr, login[1]); err == nil {
+					t.Error("AUTH was taken in clear")
+				}
+			}
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// secured says how TLS begins and which file has the authority.
+func secured(mode, file string) tlsClient { return tlsClient{mode, file} }
+
+type tlsClient struct{ mode, file string }
+
+// login connects, logs in if there is a login, and names a sender.
+func (u tlsClient) login(addr string, a smtp.Auth) error {
+	config := &tls.Config{ServerName: "localhost", RootCAs: x509.NewCertPool()}
+	if u.mode != "none" {
+		pem, err := os.ReadFile(u.file)
+		if err != nil || !config.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("the authority cannot be read: %v", err)
+		}
+	}
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if u.mode == "implicit" {
+		conn = tls.Client(conn, config)
+	}
+	c, err := smtp.NewClient(conn, "localhost")
+	if err != nil {
+		return err
+	}
+	if u.mode == "starttls" || u.mode == "required" {
+		if err := c.StartTLS(config); err != nil {
+			return err
+		}
+	}
+	if a != nil {
+		if err := c.Auth(a); err != nil {
+			return err
+		}
+	}
+	return c.Mail("app@sender.test")
+}
+
+// xoauth2 logs in with a token.
+func xoauth2(user, token string) smtp.Auth {
+	return bearer("user=" + user + "\x01auth=Bearer " + token + "\x01\x01")
+}
+
+type bearer string
+
+func (b bearer) Start(*smtp.ServerInfo) (string, []byte, error) { return "XOAUTH2", []byte(b), nil }
+
+func (b bearer) Next([]byte, bool) ([]byte, error) { return nil, nil }
+
 func TestPracticeDefersWhatItCannotKeep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mail")
 	addr, lines, end := runPractice(t, "--dump", dir)
@@ -215,6 +316,14 @@ func TestPracticeCommandMistakes(t *testing.T) {
 		{"--listen=" + addr, "address already in use"},
 		{"--listen=127.0.0.1:0 --dump=" + file, "not a directory"},
 		{"surplus", "unknown command"},
+		{"--listen=127.0.0.1:0 --tls=ssl", `--tls: "ssl" is not none, starttls, required or implicit`},
+		{"--listen=127.0.0.1:0 --tls=none --ca-file=x", "--ca-file: there is no certificate"},
+		{"--listen=127.0.0.1:0 --tls=starttls --ca-file=" + file, "is there already, and is no"},
+		{"--listen=127.0.0.1:0 --as=ses --tls=none", "--tls: with --as it is that of the provider"},
+		{"--listen=127.0.0.1:0 --page=0.0.0.0:0", "--page: 0.0.0.0:0 can be reached"},
+		{"--listen=127.0.0.1:0 --page=127.0.0.1", "--page: address 127.0.0.1: missing port"},
+		{"--listen=127.0.0.1:0 --page=" + addr, "--page: listen tcp " + addr + ": bind: address"},
+		{"--listen=127.0.0.1:0 --page=127.0.0.1:0 --page-keep=0", "--page-keep: not above zero: 0"},
 		{"--listen=127.0.0.1:0 --as=aws", `--as: no provider is called "aws"; there are ses, m365,`},
 		{"--listen=127.0.0.1:0 --as=ses --speed=0", "--speed: not above zero: 0"},
 		{"--listen=127.0.0.1:0 --as=ses --credentials=u", "--credentials: write user:password"},

@@ -222,7 +222,8 @@ func (r *reading) others() {
 		}
 	}
 	if tz := r.use("TZ"); tz != "" {
-		r.note("TZ", Became, "the time zone of Date and Received fields, "+tz+"; logs are in UTC", "")
+		r.note("TZ", Became, "the time zone of Date and Received fields, "+tz+"; the delivery log is in UTC",
+			"")
 	}
 }
 

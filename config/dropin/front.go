@@ -148,8 +148,30 @@ func (r *reading) logs() {
 	default:
 		r.refused("LOG_FORMAT", strconv.Quote(format)+" is neither plain nor json")
 	}
-	if r.use("ANONYMIZE_EMAILS") != "" {
-		r.none("ANONYMIZE_EMAILS", "the logs hold whole addresses")
+	r.anonymize()
+}
+
+// anonymize reads what is left of addresses in the logs.
+func (r *reading) anonymize() {
+	const variable, path = "ANONYMIZE_EMAILS", "log.addresses"
+	value := r.use(variable)
+	filter, options, _ := strings.Cut(value, "?")
+	switch filter {
+	case "":
+	case "0", "noop":
+		r.became(variable, path, "full")
+	case "1", "on", "true", "yes", "y", "default", "smart", "paranoid":
+		r.became(variable, path, "domain")
+	case "hash":
+		r.put(path, "hash", variable)
+		text := path + " = hash"
+		if options != "" {
+			text += ", with a key of mailwhy's own in place of the salt"
+		}
+		r.note(variable, Became, text, path)
+	default:
+		r.put(path, "domain", variable)
+		r.refused(variable, "there is no filter "+strconv.Quote(filter)+"; log.addresses = domain is used")
 	}
 }
 

@@ -57,7 +57,6 @@ func counterparts() map[string]counterpart {
 		"smtpd_timeout":               asTime("smtpd.idle_timeout", time.Second),
 		"smtpd_recipient_limit":       asNumber("smtpd.max_recipients", 100),
 		"hopcount_limit":              asNumber("smtpd.max_hops", 1),
-		"header_size_limit":           unlimited,
 		"smtp_destination_rate_delay": rateDelay, "default_destination_rate_delay": rateDelay,
 
 		"smtpd_client_connection_count_limit":   asNumber("smtpd.max_connections_per_client", 1),
@@ -69,22 +68,6 @@ func counterparts() map[string]counterpart {
 		"always_bcc":                            alwaysBcc,
 		"inet_protocols":                        protocols,
 		"smtpd_tls_security_level":              listenerTLS,
-		"smtp_sasl_auth_enable":                 already,
-		"smtp_sasl_security_options":            already,
-		"smtp_sasl_tls_security_options":        already,
-		"smtp_use_tls":                          already,
-		"smtpd_use_tls":                         already,
-		"smtpd_sasl_auth_enable":                already,
-		"smtpd_tls_auth_only":                   already,
-		"smtputf8_enable":                       already,
-		"smtpd_helo_required":                   already,
-		"smtp_tls_note_starttls_offer":          already,
-		"smtp_tls_session_cache_database":       already,
-		"smtpd_tls_session_cache_database":      already,
-		"smtp_tls_loglevel":                     already,
-		"smtpd_tls_loglevel":                    already,
-		"smtpd_tls_received_header":             already,
-		"smtpd_sasl_authenticated_header":       already,
 	}
 }
 
@@ -180,7 +163,7 @@ func protocols(r *reading, variable, value string) {
 	case "ipv4":
 		r.became(variable, upstream+"ipv6", "false")
 	case "all", "ipv4, ipv6", "ipv4,ipv6":
-		already(r, variable, value)
+		r.none(variable, "both are used")
 	default:
 		r.none(variable, "mailwhy can do without IPv6, not without IPv4")
 	}
@@ -200,8 +183,34 @@ func listenerTLS(r *reading, variable, value string) {
 	}
 }
 
+// needless are the parameters whose effect there is anyway, with the reason.
+func needless() map[string]string {
+	return map[string]string{
+		"smtp_sasl_auth_enable":            "there is a login if there are credentials",
+		"smtp_sasl_security_options":       "a password is sent under TLS, or where that is allowed without",
+		"smtp_sasl_tls_security_options":   "a password is sent under TLS, or where that is allowed without",
+		"smtp_use_tls":                     "POSTFIX_smtp_tls_security_level decides",
+		"smtpd_use_tls":                    "STARTTLS is offered if there is a certificate",
+		"smtpd_sasl_auth_enable":           "AUTH is offered if there are users",
+		"smtpd_tls_auth_only":              "without SMTPD_SASL_USERS there are no users",
+		"smtputf8_enable":                  "SMTPUTF8 is offered as far as the upstream has it",
+		"smtpd_helo_required":              "EHLO or HELO is always required",
+		"smtp_tls_note_starttls_offer":     "the delivery log has the TLS of each attempt",
+		"smtp_tls_session_cache_database":  "connections are kept and used again",
+		"smtpd_tls_session_cache_database": "sessions are resumed without one",
+		"smtp_tls_loglevel":                "the delivery log has the TLS of each attempt",
+		"smtpd_tls_loglevel":               "the log has every handshake that fails",
+		"smtpd_tls_received_header":        "Received fields always tell the TLS",
+		"smtpd_sasl_authenticated_header":  "the delivery log has the user",
+		"header_size_limit":                "a header may be as long as the mail",
+	}
+}
+
 // reasonOf says why a parameter has no counterpart, with what there is in its place.
 func reasonOf(name string) string {
+	if why, known := needless()[name]; known {
+		return why
+	}
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
 	}

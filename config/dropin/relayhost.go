@@ -32,6 +32,7 @@ func (r *reading) relayhost() {
 			`write "smtp.example.com", "[smtp.example.com]:587" or "[2001:db8::1]:25"`))
 		return
 	}
+	first := len(r.Notes)
 	login := r.credentials()
 	mode, clear := r.tls(host, port, login)
 	r.put(upstream+"host", host, "RELAYHOST")
@@ -45,7 +46,7 @@ func (r *reading) relayhost() {
 	if clear {
 		text += "; the password may go without TLS"
 	}
-	r.note("RELAYHOST", Became, text, upstream+"host")
+	r.Notes = slices.Insert(r.Notes, first, Note{"RELAYHOST", Became, text, upstream + "host"})
 	if r.use("SASL_RELAYHOST") != "" {
 		r.none("SASL_RELAYHOST", "the credentials always are those of the upstream")
 	}

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// Authority is the common name of the authorities, which nothing else has.
+const Authority = "smtptest authority"
+
 // Identity is a server certificate with the authority that signed it, both made for the occasion.
 type Identity struct {
 	Leaf    tls.Certificate
@@ -52,7 +55,7 @@ func NewCertificate(tb TB, names ...string) *Identity {
 // CertificateAt is Certificate with a validity of its own, for tests of expiry.
 func CertificateAt(notBefore, notAfter time.Time, names ...string) (*Identity, error) {
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "smtptest authority"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: Authority},
 		NotBefore: time.Now().Add(-365 * 24 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}

@@ -114,6 +114,11 @@ func (p *practice) at(stage diagnose.Stage, from, to string) Action {
 	if !ok || c.Stage != stage || (c.Once && !p.first(from+"\x00"+to)) {
 		return Action{}
 	}
+	return c.Action(from, to)
+}
+
+// Action is what the case makes a server do to a sender and a recipient.
+func (c Case) Action(from, to string) Action {
 	_, domain, _ := strings.Cut(from, "@")
 	fill := strings.NewReplacer("{to}", to, "{from}", from, "{domain}", domain)
 	return Action{Delay: c.Delay, Reply: fill.Replace(c.Reply), End: c.End}
