@@ -95,6 +95,9 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 	case basis != BasisText && conf == Low && !f.unread && e.removes(reason) && e.namesAddress(s):
 		conf = Medium
 	}
+	if reason == refusedUnexplained && f.unread && basis != BasisText && afterContent(s) {
+		reason, category = policyRejected, Blocked // whatever it says, it says it of this message
+	}
 	d = e.explain(s, reason, category, basis, conf, rule)
 	d.Alternatives = e.alternatives(s, v, b, &d)
 	if basis == BasisText {
@@ -102,6 +105,9 @@ func (e *Engine) judge(s *Symptom, f *finding) (d Diagnosis, top signal) {
 	}
 	return d, top
 }
+
+// afterContent reports whether the content was refused for good.
+func afterContent(s *Symptom) bool { return s.Stage == StageEndOfData && s.Reply.Class() == 5 }
 
 // judgeNetwork diagnoses a failure of a known kind. Only the words of a token endpoint and of an HTTP API
 // make it more precise.

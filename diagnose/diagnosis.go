@@ -65,6 +65,7 @@ const (
 	senderDomainDNS    Reason = "sender_domain_dns"
 	domainUnknown      Reason = "domain_unknown"
 	recipientMXFault   Reason = "recipient_mx_fault"
+	policyRejected     Reason = "policy_rejected"
 	protocolError      Reason = "protocol_error"
 	serverUnavailable  Reason = "server_unavailable"
 	mailRefused        Reason = "mail_refused"
