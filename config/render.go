@@ -57,9 +57,18 @@ func (c *Config) Settings() (all []Setting) {
 		if t := k.value.Type(); t.Kind() == reflect.Slice && isTable(t.Elem()) {
 			return
 		}
-		all = append(all, Setting{k.path, show(k.value), cmp.Or(c.origin(k.path), "default")})
+		all = append(all, Setting{k.path, withoutQuery(show(k.value)), cmp.Or(c.origin(k.path), "default")})
 	})
 	return all
+}
+
+// withoutQuery leaves out what a URL has behind "?": that of a webhook may be a secret.
+func withoutQuery(shown string) string {
+	address, _, found := strings.Cut(shown, "?")
+	if found && (strings.HasPrefix(shown, `"https://`) || strings.HasPrefix(shown, `"http://`)) {
+		return address + `?(hidden)"`
+	}
+	return shown
 }
 
 // Write prints c as a relay.toml, with secrets redacted and the origin of each value that is not a default.

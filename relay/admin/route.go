@@ -192,7 +192,8 @@ func (s *Server) handle(rt route) http.HandlerFunc {
 			reply(w, http.StatusOK, answer)
 		}
 		if rt.scope == access.Write {
-			s.o.Log.Info("changed over the API", "by", who.Name, "request", r.Method+" "+r.URL.Path)
+			s.o.Log.Info("changed over the API", "by", who.Name, "request", rt.pattern,
+				"id", r.PathValue("id"))
 		}
 	}
 }

@@ -38,7 +38,7 @@ func newAPIScene(t *testing.T) *apiScene {
 	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(hook.Close)
 	s.conf += "[admin]\nlisten = \"127.0.0.1:0\"\n" + fmt.Sprintf("[[webhook]]\nname = \"shop\"\n"+
-		"url = %q\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n", hook.URL) +
+		"url = \"%s?key=hidden-key\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n", hook.URL) +
 		"[[policy]]\nname = \"full\"\nreasons = [\"mailbox_full\"]\nattempts = 5\naction = \"hold\"\n"
 	s.script(func(c smtptest.Command) smtptest.Action {
 		switch {
@@ -181,6 +181,10 @@ func TestAPI(t *testing.T) {
 	s.askFeedback()
 	s.askWebhooks()
 	s.askEvents()
+	if log := s.logged.String(); !strings.Contains(log,
+		`msg="changed over the API" by=tests request="POST /v1/queue/drop"`) {
+		t.Error("the log does not say who dropped the queue")
+	}
 	for _, operation := range s.operations() {
 		if !s.asked[operation] {
 			t.Errorf("%s was never asked for", operation)
@@ -199,7 +203,8 @@ func (s *apiScene) askRelay() {
 	var c admin.Settings
 	s.ok("GET /v1/config", "/v1/config", "", &c)
 	text := fmt.Sprint(c)
-	if !strings.Contains(text, "upstream.default.host \"127.0.0.1\"") || strings.Contains(text, "whsec_") {
+	if !strings.Contains(text, "upstream.default.host \"127.0.0.1\"") || strings.Contains(text, "whsec_") ||
+		strings.Contains(text, "hidden-key") {
 		s.t.Errorf("configuration %s", text)
 	}
 	s.ok("GET /v1/upstreams", "/v1/upstreams", "", nil)

@@ -124,6 +124,9 @@ func (f *command) create(name string, w, hints io.Writer) error {
 	}
 	fmt.Fprintf(hints, "This is the token %q, scope %s. It is not shown again. A request sends it as\n"+
 		"  Authorization: Bearer TOKEN\n", name, scopeText(scopes))
+	if cfg.Admin.Listen == "" {
+		fmt.Fprintln(hints, "The API answers over TCP once admin.listen is set: see docs/api.md.")
+	}
 	return nil
 }
 
