@@ -166,3 +166,26 @@ func TestServiceLinks(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRead: whatever the variables hold, no relay host is made of nothing, and each variable has its note.
+func FuzzRead(f *testing.F) {
+	for _, seed := range [][3]string{{"[a.example]:587", "1d", "a=b,c"}, {"a:b:c", "x", "hash?salt"}, {}} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, host, value, list string) {
+		env := []string{"RELAYHOST=" + host, "POSTFIX_maximal_queue_lifetime=" + value,
+			"POSTFIX_default_destination_rate_delay=" + value, "POSTFIX_mynetworks=" + list,
+			"DKIM_SELECTOR=" + list, "SMTPD_SASL_USERS=" + value, "ANONYMIZE_EMAILS=" + list,
+			"MASQUERADED_DOMAINS=" + list}
+		r := Read(Input{Env: env, Files: fstest.MapFS{}, OwnNetwork: func(string) bool { return false }})
+		for _, s := range r.Settings {
+			if s.Path == upstream+"host" && s.Value == "" {
+				t.Errorf("an empty host of %q", host)
+			}
+		}
+		without := missing(notes(r), []string{"POSTFIX_maximal_queue_lifetime "})
+		if strings.TrimSpace(value) != "" && len(without) > 0 {
+			t.Errorf("no note of %q in %q", value, notes(r))
+		}
+	})
+}
