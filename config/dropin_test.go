@@ -117,3 +117,28 @@ func TestDropInMistakes(t *testing.T) {
 		t.Errorf("an environment that is not for boky/postfix: %v", c.DropIn)
 	}
 }
+
+// TestDropInTogether: what many variables become is a configuration without a mistake, also with OAuth.
+func TestDropInTogether(t *testing.T) {
+	c := mustLoad(t, Source{Env: boky("POSTFIX_maximal_queue_lifetime=2d", "POSTFIX_delay_warning_time=4",
+		"POSTFIX_smtp_helo_name=a.example", "POSTFIX_default_destination_rate_delay=2s",
+		"POSTFIX_inet_protocols=ipv4", "POSTFIX_always_bcc=archive@shop.example",
+		"POSTFIX_smtp_sasl_mechanism_filter=login, plain, ntlm", "POSTFIX_smtpd_recipient_limit=500",
+		"POSTFIX_smtpd_tls_security_level=none", "POSTFIX_smtp_bind_address=192.0.2.1",
+		"POSTFIX_myorigin=shop.example", "POSTFIX_smtp_connect_timeout=20s", "POSTFIX_smtpd_timeout=300s",
+		"POSTFIX_hopcount_limit=50", "POSTFIX_smtpd_client_connection_count_limit=50",
+		"POSTFIX_smtp_destination_recipient_limit=50", "MESSAGE_SIZE_LIMIT=0", "SMTP_HEADER_CHECKS=1",
+		"LOG_FORMAT=plain", "ANONYMIZE_EMAILS=hash?salt=x", "POSTFIX_mynetworks=10.0.0.0/8, [::1]/128")})
+	if u := c.Upstream["default"]; u.IPv6 || u.MaxRecipients != 50 || u.Rate.String() != "1800/h" ||
+		!slices.Equal(u.Auth, []string{"login", "plain"}) || c.Log.Addresses != "hash" ||
+		len(c.Rewrite) != 2 || len(c.Archive) != 1 || c.Content.DefaultDomain != "shop.example" {
+		t.Errorf("upstream %+v, rewrite %+v, archive %+v", u, c.Rewrite, c.Archive)
+	}
+	c = mustLoad(t, Source{Env: []string{"RELAYHOST=[smtp.gmail.com]:587", "RELAYHOST_USERNAME=box@gmail.com",
+		"XOAUTH2_CLIENT_ID=id", "XOAUTH2_SECRET=hush", "XOAUTH2_INITIAL_REFRESH_TOKEN=hush",
+		"MAILWHY_SPOOL_DIR=/spool"}})
+	if u := c.Upstream["default"]; u.OAuthTokenURL != "https://oauth2.googleapis.com/token" ||
+		u.OAuthTokenFile != "/spool/oauth-default.json" || u.OAuthRefreshToken.Reveal() != "hush" {
+		t.Errorf("by OAuth: %+v", u)
+	}
+}
