@@ -159,6 +159,9 @@ type Recipient struct {
 	Given []string `json:"given,omitempty"`
 	// Sandboxed says that Address gets the mail instead of all of Given.
 	Sandboxed bool `json:"sandboxed,omitempty"`
+	// Archive says that the relay added the recipient, who gets a copy if the client's recipients get the
+	// mail: its client is told nothing of it.
+	Archive bool `json:"archive,omitempty"`
 }
 
 // Waiting reports whether the recipient will be tried, now or later.

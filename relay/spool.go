@@ -112,9 +112,12 @@ type Staged interface {
 	// is leased to the caller from its first moment on, for so long, and to nobody else. A message for which
 	// nothing waits is not stored, which is no error.
 	//
+	// with are other messages with the same content, which become due with it and in the same transaction:
+	// also where the message itself is not stored.
+	//
 	// The errors are Spool.Put's: nothing was stored then. It may be called again; an engine may return the
 	// same error.
-	Put(ctx context.Context, s Settlement, leaseFor time.Duration) (Token, error)
+	Put(ctx context.Context, s Settlement, leaseFor time.Duration, with ...*Message) (Token, error)
 	// Discard drops what was staged, unless it was stored. A second call does nothing.
 	Discard()
 }

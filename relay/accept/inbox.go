@@ -43,15 +43,16 @@ type Inbox struct {
 // for mail that no upstream may send, a *relay.SuppressedError for mail of which all recipients are
 // suppressed, and else Spool.Put's errors.
 func (in *Inbox) Accept(ctx context.Context, m *relay.Message, content io.Reader) error {
-	parts, err := in.parts(m)
+	parts, err := in.parts(m, false)
 	if err != nil {
 		return err
 	}
 	return in.store(ctx, parts, content)
 }
 
-// parts are the messages of a mail that was just received, due at once.
-func (in *Inbox) parts(m *relay.Message) ([]part, error) {
+// parts are the messages of a mail that was just received, due at once. apart says that archives have
+// messages of their own.
+func (in *Inbox) parts(m *relay.Message, apart bool) ([]part, error) {
 	if in.Rewrite != nil {
 		in.Rewrite(m)
 	}
@@ -66,7 +67,7 @@ func (in *Inbox) parts(m *relay.Message) ([]part, error) {
 	if err := in.suppressed(m, routes); err != nil {
 		return nil, err
 	}
-	return in.part(m, routes), nil
+	return in.part(m, routes, apart), nil
 }
 
 // store stores the messages of a mail, the first of which has its id, and tells of them.
@@ -78,15 +79,27 @@ func (in *Inbox) store(ctx context.Context, parts []part, content io.Reader) err
 	if err := in.Spool.Put(ctx, stored, content); err != nil {
 		return err
 	}
-	for _, p := range parts {
-		p.message.Changed = stored[0].Changed // complete only since the content was read
-		in.recordAccepted(p, in.Now(), func(int) bool { return false })
-	}
+	in.accepted(parts, stored[0], in.Now())
 	for _, p := range parts {
 		in.Taken(p.message.Lane, len(p.routes))
+	}
+	in.wake(parts)
+	return nil
+}
+
+// accepted records that messages of the mail of first were accepted at now.
+func (in *Inbox) accepted(parts []part, first *relay.Message, now time.Time) {
+	for _, p := range parts {
+		p.message.Changed = first.Changed // complete only since the content was read
+		in.recordAccepted(p, now, func(int) bool { return false })
+	}
+}
+
+// wake wakes the lanes of messages.
+func (in *Inbox) wake(parts []part) {
+	for _, p := range parts {
 		in.Wake(p.message.Lane)
 	}
-	return nil
 }
 
 // recordAccepted records that the recipients of a message were accepted at now, but for those to be left out.
@@ -102,8 +115,8 @@ func (in *Inbox) recordAccepted(p part, now time.Time, without func(i int) bool)
 	}
 }
 
-// suppressed refuses mail of which all recipients are suppressed, and records that. Where only some are it is
-// stored, and their lane settles them.
+// suppressed refuses mail of which all recipients but archives are suppressed, and records that. Where only
+// some are it is stored, and their lane settles them.
 func (in *Inbox) suppressed(m *relay.Message, routes []Route) error {
 	if in.Suppressions == nil || m.Report || m.Unsuppressed {
 		return nil
@@ -111,6 +124,9 @@ func (in *Inbox) suppressed(m *relay.Message, routes []Route) error {
 	now := in.Now()
 	entries := make([]*relay.Suppression, len(m.Recipients))
 	for i := range m.Recipients {
+		if m.Recipients[i].Archive {
+			continue
+		}
 		entries[i] = in.Suppressions.Check(m.Envelope.From, m.Recipients[i].Address, now).Entry
 		if entries[i] == nil {
 			return nil
@@ -118,6 +134,9 @@ func (in *Inbox) suppressed(m *relay.Message, routes []Route) error {
 	}
 	m.Lane = in.Ways.choose(routes[0])
 	for i, entry := range entries {
+		if entry == nil {
+			continue
+		}
 		a := relay.SuppressedAttempt(in.Ways.choose(routes[i]), entry, now)
 		d := in.Diagnose(diagnose.Symptom{Stage: a.Stage, NetErr: a.NetErr, Final: true})
 		m.Recipients[i].Last, m.Recipients[i].Diagnosis = &a, &d
@@ -145,25 +164,30 @@ type part struct {
 
 // part makes a message for all recipients that have the same upstreams to go to, in the order in which they
 // come first. The first one is m itself. The others have ids derived from its own, so that a mail that is
-// put again is known.
-func (in *Inbox) part(m *relay.Message, routes []Route) []part {
+// put again is known. apart says that archives have messages of their own, after all others.
+func (in *Inbox) part(m *relay.Message, routes []Route, apart bool) []part {
 	m.Lane = in.Ways.choose(routes[0])
-	key := routes[0].key()
-	if !slices.ContainsFunc(routes, func(r Route) bool { return r.key() != key }) {
+	wanted := make([]string, len(routes))
+	for i := range routes {
+		if wanted[i] = routes[i].key(); apart && m.Recipients[i].Archive {
+			wanted[i] += " archive"
+		}
+	}
+	if len(slices.Compact(slices.Clone(wanted))) == 1 {
 		return []part{{m, routes}}
 	}
 	m.Mail = m.ID
 	recipients := m.Recipients
 	m.Recipients = nil
 	parts := []part{{message: m}}
-	keys := []string{key}
+	keys := wanted[:1:1]
 	for i, route := range routes {
-		at := slices.Index(keys, route.key())
+		at := slices.Index(keys, wanted[i])
 		if at < 0 {
 			p := *m
-			p.ID, p.Recipients = relay.DerivedID(m.Arrived, "lane", m.ID, route.key()), nil
+			p.ID, p.Recipients = relay.DerivedID(m.Arrived, "lane", m.ID, wanted[i]), nil
 			p.Lane = in.Ways.choose(route)
-			at, parts, keys = len(parts), append(parts, part{message: &p}), append(keys, route.key())
+			at, parts, keys = len(parts), append(parts, part{message: &p}), append(keys, wanted[i])
 		}
 		p := &parts[at]
 		p.message.Recipients = append(p.message.Recipients, recipients[i])

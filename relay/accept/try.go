@@ -34,17 +34,22 @@ const leaseFor = 15 * time.Minute
 // recipients failed nothing is stored, and nobody but the caller is told. each says that the caller tells of
 // each recipient by itself: then no bounce is owed for those that failed.
 //
+// Archives do not count: their messages are stored when m is, or was relayed, and they never were where all
+// failed.
+//
 // What is not offered: mail for several lanes, reports, mail with the null sender, mail whose sender asked to
-// be told of success, mail with other recipients than the client gave, and what the lane cannot offer at
-// once.
+// be told of success, mail with other recipients than the client gave, what the lane cannot offer at once,
+// and mail with an archive while the spool has no room for that.
 func (in *Inbox) Try(ctx context.Context, m *relay.Message, content io.Reader,
 	each bool) ([]relay.Recipient, error) {
 	given := len(m.Recipients)
-	parts, err := in.parts(m)
+	parts, err := in.parts(m, true)
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) > 1 || len(m.Recipients) != given || !canWait(m) {
+	isCopy := func(p part) bool { return p.message.Recipients[0].Archive }
+	if len(parts) > 1 && !isCopy(parts[1]) || len(m.Recipients) != given || !canWait(m) ||
+		len(parts) > 1 && !in.hasRoom() {
 		return nil, in.store(ctx, parts, content)
 	}
 	staged, err := in.Trying.Spool.Stage(ctx, m, content)
@@ -53,7 +58,7 @@ func (in *Inbox) Try(ctx context.Context, m *relay.Message, content io.Reader,
 	}
 	in.Taken(m.Lane, len(m.Recipients))
 	defer staged.Discard()
-	o := &Offer{in: in, part: parts[0], staged: staged, began: in.Now(), each: each,
+	o := &Offer{in: in, part: parts[0], copies: parts[1:], staged: staged, began: in.Now(), each: each,
 		stored: make(chan struct{}), over: make(chan struct{})}
 	return o.run(ctx)
 }
@@ -66,12 +71,19 @@ func canWait(m *relay.Message) bool {
 		})
 }
 
+// hasRoom reports whether the spool takes mail.
+func (in *Inbox) hasRoom() bool {
+	a, ok := in.Spool.(relay.Admitter)
+	return !ok || a.Admit() == nil
+}
+
 // Offer is a mail that its upstream is offered while its session waits. It is the session's until that has
 // waited long enough. Then the session puts it into the spool, leased, and the end of the attempt is settled
 // there. So what the upstream says has its effect once, whenever it comes.
 type Offer struct {
 	in     *Inbox
 	part   part
+	copies []part // the archives'
 	staged relay.Staged
 	began  time.Time     // when the mail was whole: no event of its attempt is earlier
 	each   bool          // see Inbox.Try
@@ -134,7 +146,7 @@ func (o *Offer) run(ctx context.Context) ([]relay.Recipient, error) {
 // put stores a mail that was not offered.
 func (o *Offer) put(ctx context.Context) error {
 	m := o.part.message
-	if _, err := o.staged.Put(ctx, relay.Settlement{Recipients: m.Recipients}, 0); err != nil {
+	if _, err := o.keep(ctx, relay.Settlement{Recipients: m.Recipients}, 0); err != nil {
 		return err
 	}
 	o.accepted(m.Recipients)
@@ -142,11 +154,29 @@ func (o *Offer) put(ctx context.Context) error {
 	return nil
 }
 
+// keep puts the mail into the spool as s has it, and those of the archives.
+func (o *Offer) keep(ctx context.Context, s relay.Settlement, leaseFor time.Duration) (relay.Token, error) {
+	m := o.part.message
+	with := make([]*relay.Message, len(o.copies))
+	for i, c := range o.copies {
+		with[i] = c.message
+		with[i].Changed, with[i].Size = m.Changed, m.Size
+	}
+	token, err := o.staged.Put(ctx, s, leaseFor, with...)
+	if err == nil {
+		for _, c := range o.copies {
+			o.in.Taken(c.message.Lane, len(c.routes))
+		}
+		o.in.wake(o.copies)
+	}
+	return token, err
+}
+
 // handOver puts the mail into the spool while it is being offered, and reports whether that has it now. If
 // not, the session goes on waiting, however long.
 func (o *Offer) handOver(ctx context.Context) bool {
 	m := o.part.message
-	token, err := o.staged.Put(ctx, relay.Settlement{Recipients: m.Recipients}, leaseFor)
+	token, err := o.keep(ctx, relay.Settlement{Recipients: m.Recipients}, leaseFor)
 	if err == nil {
 		o.accepted(m.Recipients)
 	}
@@ -227,24 +257,34 @@ func (o *Offer) Release() error {
 }
 
 // conclude stores what is left to do for a mail whose attempt has ended while the session waits: recipients
-// to be tried again, and bounces. Where all failed the session tells it, and that is all.
+// to be tried again, bounces, and copies for archives. Where all failed the session tells it, and nothing is
+// left but what an operator is to be told.
 func (o *Offer) conclude(ctx context.Context, s relay.Settlement) error {
 	isFailed := func(r relay.Recipient) bool { return failed(&r) }
+	isOpen := func(r relay.Recipient) bool { return !r.State.Final() }
 	if !slices.ContainsFunc(s.Recipients, func(r relay.Recipient) bool { return !isFailed(r) }) {
-		return nil
+		return o.tellOperator(ctx, s)
 	}
 	if o.each {
 		s.Owed = withoutFailures(s.Owed)
 	}
-	isOpen := func(r relay.Recipient) bool { return !r.State.Final() }
-	if len(s.Owed) > 0 || slices.ContainsFunc(s.Recipients, isOpen) {
-		if _, err := o.staged.Put(ctx, s, 0); err != nil {
+	if len(s.Owed) > 0 || len(o.copies) > 0 || slices.ContainsFunc(s.Recipients, isOpen) {
+		if _, err := o.keep(ctx, s, 0); err != nil {
 			return err
 		}
 		defer o.in.Wake(cmp.Or(s.Lane, o.part.message.Lane))
 	}
 	o.accepted(s.Recipients)
 	return nil
+}
+
+// tellOperator stores the notices to operators that are owed for a mail that failed for all recipients.
+func (o *Offer) tellOperator(ctx context.Context, s relay.Settlement) error {
+	if s.Owed = withoutFailures(s.Owed); len(s.Owed) == 0 {
+		return nil
+	}
+	_, err := o.staged.Put(ctx, s, 0)
+	return err
 }
 
 // failed reports whether nothing more is done for a recipient, and it did not get the mail.
@@ -262,4 +302,5 @@ func withoutFailures(entries []relay.Entry) []relay.Entry {
 // Who sorts events by their time has it before what the attempt led to.
 func (o *Offer) accepted(recipients []relay.Recipient) {
 	o.in.recordAccepted(o.part, o.began, func(i int) bool { return o.each && failed(&recipients[i]) })
+	o.in.accepted(o.copies, o.part.message, o.began)
 }

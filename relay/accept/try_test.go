@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 )
 
@@ -25,6 +26,7 @@ type trial struct {
 	lane   func(*Offer)  // what it does with a mail that it has taken
 	put    func() error  // the spool's answer; nil: it stores
 	slow   time.Duration // how long it takes to store
+	admit  error         // the spool's answer before a mail is there
 
 	mu     sync.Mutex
 	steps  []string
@@ -80,7 +82,8 @@ func (s *stagedMail) Content() (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(s.content)), nil
 }
 
-func (s *stagedMail) Put(_ context.Context, set relay.Settlement, d time.Duration) (relay.Token, error) {
+func (s *stagedMail) Put(_ context.Context, set relay.Settlement, d time.Duration,
+	with ...*relay.Message) (relay.Token, error) {
 	time.Sleep(s.w.slow)
 	if s.w.put != nil {
 		if err := s.w.put(); err != nil {
@@ -89,6 +92,9 @@ func (s *stagedMail) Put(_ context.Context, set relay.Settlement, d time.Duratio
 		}
 	}
 	s.w.stored, s.w.owed = slices.Clone(set.Recipients), set.Owed
+	for _, m := range with {
+		s.w.step("copy %s %s", m.Recipients[0].Address, m.Changed)
+	}
 	if d == 0 {
 		s.w.step("put")
 		return "", nil
@@ -117,6 +123,8 @@ func (w *trial) Extend(_ context.Context, t relay.Token, _ time.Duration) error 
 	w.step("extend %s", t)
 	return nil
 }
+
+func (w *trial) Admit() error { return w.admit }
 
 // outcome is a settlement of a and b.
 func outcome(m *relay.Message, states ...relay.State) relay.Settlement {
@@ -261,6 +269,122 @@ func TestTryNot(t *testing.T) {
 		after, err := w.inbox.Try(t.Context(), m, strings.NewReader("x"), false)
 		if err != nil || after != nil || !strings.HasPrefix(w.steps[0], "put ") {
 			t.Errorf("%s: told %v, error %v, steps %q", name, after, err, w.steps)
+		}
+	}
+}
+
+// archived makes the inbox add an archive to all mail.
+func archived(w *trial, address string) {
+	w.inbox.Rewrite = func(m *relay.Message) {
+		m.Recipients = append(m.Recipients, relay.Recipient{Address: address, Archive: true})
+		m.Changed = []string{"archived"}
+	}
+}
+
+// TestTryArchive: an archive gets one copy of what its upstream relays or the spool takes, none of what is
+// refused, and the client hears nothing of it.
+func TestTryArchive(t *testing.T) {
+	both := []relay.State{relayed, relayed}
+	events := []string{"accepted a@example.net", "accepted b@example.net"}
+	for _, tc := range []struct {
+		name  string
+		world func(*trial)
+		told  []relay.State
+		steps []string // COPY stands for the copy
+		err   error
+	}{
+		{"relayed", func(w *trial) { w.lane = settles(0, relayed, relayed) }, both,
+			slices.Concat([]string{"COPY", "put", "wake"}, events, []string{"accepted COPY", "wake"}), nil},
+		{"refused", func(w *trial) { w.lane = settles(0, failedSt, failedSt) },
+			[]relay.State{failedSt, failedSt}, nil, nil},
+		{"deferred", func(w *trial) { w.lane = settles(0, failedSt, deferred) },
+			[]relay.State{failedSt, deferred},
+			slices.Concat([]string{"COPY", "put", "wake"}, events, []string{"accepted COPY", "wake"}), nil},
+		{"not taken by the lane", func(w *trial) { w.refuse = true }, nil,
+			slices.Concat([]string{"COPY", "put", "wake"}, events, []string{"accepted COPY", "wake"}), nil},
+		{"slow, then refused", func(w *trial) { w.lane = settles(time.Minute, failedSt, failedSt) }, nil,
+			slices.Concat([]string{"COPY", "put leased", "wake"}, events,
+				[]string{"accepted COPY", "settle token"}), nil},
+		{"spool full before", func(w *trial) { w.admit, w.refuse = relay.ErrFull, true }, nil,
+			slices.Concat([]string{"put 2 at once"}, events, []string{"accepted COPY", "wake", "wake"}), nil},
+		{"spool full after", func(w *trial) { w.put, w.lane = full, settles(0, relayed, relayed) }, both,
+			[]string{"not put"}, relay.ErrFull},
+	} {
+		for _, address := range []string{"archive@example.net", "archive@elsewhere.example"} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newTrial()
+				tc.world(w)
+				archived(w, address)
+				after, err := w.inbox.Try(t.Context(), newMessage(), strings.NewReader("x"), false)
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				var told []relay.State
+				for i := range after {
+					told = append(told, after[i].State)
+				}
+				steps := slices.DeleteFunc(w.steps, func(s string) bool { return s == "discard" })
+				names := strings.NewReplacer("copy "+address+" [archived]", "COPY", address, "COPY")
+				for i := range steps {
+					steps[i] = names.Replace(steps[i])
+				}
+				if !errors.Is(err, tc.err) || !reflect.DeepEqual(told, tc.told) ||
+					!slices.Equal(steps, tc.steps) {
+					t.Errorf("%s, %s: %v, told %v\nsteps %q\nwant  %q", tc.name, address, err, told, steps,
+						tc.steps)
+				}
+			})
+		}
+	}
+}
+
+// onList has all mail to example.net suppressed.
+type onList struct{}
+
+func (onList) Check(_, recipient string, _ time.Time) (c relay.SuppressionCheck) {
+	if strings.HasSuffix(recipient, "@example.net") {
+		c.Entry = &relay.Suppression{Address: recipient}
+	}
+	return c
+}
+
+// TestSuppressedWithArchive: an archive does not keep mail from being refused of which all other recipients
+// are suppressed, and gets nothing then.
+func TestSuppressedWithArchive(t *testing.T) {
+	w := newTrial()
+	archived(w, "archive@elsewhere.example")
+	w.inbox.Suppressions = onList{}
+	w.inbox.Diagnose = func(diagnose.Symptom) diagnose.Diagnosis { return diagnose.Diagnosis{} }
+	err := w.inbox.Accept(t.Context(), newMessage(), strings.NewReader("x"))
+	var suppressed *relay.SuppressedError
+	want := []string{"suppressed a@example.net", "suppressed b@example.net"}
+	if !errors.As(err, &suppressed) || !slices.Equal(w.steps, want) {
+		t.Errorf("%v, steps %q", err, w.steps)
+	}
+}
+
+// TestTryTellsOperator: what an operator is to be told of a refused mail is stored, and no bounce.
+func TestTryTellsOperator(t *testing.T) {
+	for _, spool := range []func() error{nil, full} {
+		w := newTrial()
+		w.put = spool
+		w.lane = func(o *Offer) {
+			s := outcome(o.Message(), failedSt, failedSt)
+			n := relay.Notice{Message: o.Message().ID, Kind: relay.NoticeOperator, To: "ops@example.net"}
+			s.Owed = append(s.Owed, n.Entry())
+			o.Settle(context.Background(), s)
+		}
+		_, err := w.inbox.Try(t.Context(), newMessage(), strings.NewReader("x"), false)
+		if spool != nil {
+			if !errors.Is(err, relay.ErrFull) {
+				t.Errorf("with a full spool: %v", err)
+			}
+			continue
+		}
+		if err != nil || len(w.owed) != 1 || len(w.events) > 0 {
+			t.Fatalf("%v, owed %v, events %v", err, w.owed, w.events)
+		}
+		if n, err := relay.NoticeOf(w.owed[0]); err != nil || n.Kind != relay.NoticeOperator {
+			t.Errorf("owed %+v, %v", n, err)
 		}
 	}
 }

@@ -333,6 +333,50 @@ func TestTryPolicy(t *testing.T) {
 	}
 }
 
+// TestTryArchive: an archive gets one copy of mail that is relayed in the session or waits, and none of mail
+// that is refused.
+func TestTryArchive(t *testing.T) {
+	w := openTrying(t, smtptest.Practice(), "", "[[archive]]\nbcc = \"archive@x.test\"")
+	copies := 0
+	for _, tc := range []struct {
+		to, reply string
+		copied    bool
+	}{
+		{"good@x.test", "250 2.0.0 Ok: relayed, ", true}, {"unknown@x.test", "550-5.1.1 ", false},
+		{"full@x.test", "250 2.0.0 Ok: queued as ", true}, {"good@x.test", "250 2.0.0 Ok: relayed, ", true},
+	} {
+		if got := w.send("app@client.test", "text", "<"+tc.to+">"); !strings.HasPrefix(got, tc.reply) {
+			t.Errorf("%s: the reply is %q", tc.to, got)
+		}
+		if tc.copied {
+			copies++
+		}
+		smtptest.WaitFor(t, "the copy", func() bool { return w.taken("archive@x.test") >= copies })
+	}
+	smtptest.WaitFor(t, "one message to wait", func() bool { return w.messages() == 1 })
+	if n, good := w.taken("archive@x.test"), w.taken("good@x.test"); n != copies || good != 2 {
+		t.Errorf("%d copies, want %d; %d of two mails were relayed", n, copies, good)
+	}
+}
+
+// TestTryPolicyTells: an operator gets a report about mail that was refused in the session; its sender, who
+// was told, gets none.
+func TestTryPolicyTells(t *testing.T) {
+	w := openTrying(t, smtptest.Practice(), "", "[[policy]]\nname = \"tell\"\naction = \"notify\"\n"+
+		"reasons = [\"user_unknown\"]\nnotify = \"ops@x.test\"")
+	if got := w.send("app@client.test", "text", "<unknown@x.test>"); !strings.HasPrefix(got, "550-5.1.1 ") {
+		t.Errorf("the reply is %q", got)
+	}
+	smtptest.WaitFor(t, "the report", func() bool { return w.taken("ops@x.test") == 1 })
+	smtptest.WaitFor(t, "an empty spool", func() bool { return w.messages() == 0 })
+	if n := w.taken("app@client.test"); n != 0 {
+		t.Errorf("%d bounces", n)
+	}
+	if got := strings.Join(w.events(), ", "); strings.Contains(got, "accepted") {
+		t.Errorf("events %s", got)
+	}
+}
+
 // TestTryLMTP: each recipient's reply is its own verdict, and nothing is owed for those that were refused.
 func TestTryLMTP(t *testing.T) {
 	w := openTrying(t, smtptest.Practice(), "")

@@ -92,13 +92,14 @@ func (l *Lane) expire(ctx context.Context, editor relay.Editor, id string, now t
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, relay.ErrNotFound) {
 		return nil // being offered, or gone meanwhile
 	}
+	if err != nil {
+		return err // nothing has changed
+	}
 	for i := range events {
 		l.o.Record.Record(events[i])
 	}
-	if err == nil {
-		l.tellOwed(owes)
-	}
-	return err
+	l.tellOwed(owes)
+	return nil
 }
 
 // lastTry is the attempt to report for a recipient that expires while its lane is paused.

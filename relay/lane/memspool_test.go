@@ -25,6 +25,7 @@ type memSpool struct {
 	notices  []relay.Notice
 	tokens   int
 	settled  int
+	editErr  error // what Edit returns instead of storing
 }
 
 func newMemSpool() *memSpool {
@@ -194,6 +195,9 @@ func (s *memSpool) Edit(_ context.Context, id string,
 		return relay.ErrNotFound
 	}
 	st, _, err := change(clone(m))
+	if err == nil {
+		err = s.editErr
+	}
 	if err == nil {
 		s.apply(id, st)
 	}

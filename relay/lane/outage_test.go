@@ -285,6 +285,21 @@ func TestLanePausedStillExpires(t *testing.T) {
 	})
 }
 
+// TestLaneExpiryNotStored: mail that could not be given up has no event that says so.
+func TestLaneExpiryNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		b.upstream.fault, b.spool.editErr = connectFault, relay.ErrFull
+		stop := b.run(t)
+		defer stop()
+		id := b.put("a@example.com", "r@example.net")
+		pass(10*time.Hour + 10*time.Minute)
+		if n := b.log.count(relay.EventExpired); n != 0 || b.spool.recipient(id, 0).State.Final() {
+			t.Errorf("%d expired events of mail that waits", n)
+		}
+	})
+}
+
 func TestLaneAccountRefusalWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()

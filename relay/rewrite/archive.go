@@ -39,7 +39,7 @@ func (w *Rewriter) copies(m *relay.Message) (list []relay.Recipient) {
 		is := func(r relay.Recipient) bool { return strings.EqualFold(r.Address, a.Bcc) }
 		if a.matches(m) && w.sandbox.allows(a.Bcc) && !slices.ContainsFunc(m.Recipients, is) &&
 			!slices.ContainsFunc(list, is) {
-			list = append(list, relay.Recipient{Address: a.Bcc, Notify: relay.NotifyNever})
+			list = append(list, relay.Recipient{Address: a.Bcc, Notify: relay.NotifyNever, Archive: true})
 		}
 	}
 	return list

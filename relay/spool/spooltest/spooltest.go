@@ -280,7 +280,7 @@ func fullRecipient() relay.Recipient {
 		Address: "Grüße@there.example", ORCPT: "rfc822;x+2By@there.example",
 		Notify: relay.NotifySuccess | relay.NotifyDelay,
 		State:  relay.Deferred, Attempts: 3, DelayReported: true, HeldFrom: relay.Deferred,
-		HeldWhy: "asked for",
+		HeldWhy: "asked for", Archive: true,
 		Last: &relay.Attempt{
 			Time: now, Duration: 1234567, Upstream: "provider", Host: "mx.example", Remote: "192.0.2.9:25",
 			TLS:   "TLS1.3",

@@ -31,6 +31,7 @@ var stagedTests = []test[stager]{
 	{"StagedLapses", stagedLapses},
 	{"StagedOwes", stagedOwes},
 	{"StagedFinal", stagedFinal},
+	{"StagedWith", stagedWith},
 	{"StagedOtherRecipients", stagedOtherRecipients},
 }
 
@@ -225,6 +226,38 @@ func stagedFinal(t *testing.T, s stager) {
 	putStaged(t, st, m, time.Minute)
 	if _, err := s.Content(t.Context(), m.ID); !errors.Is(err, relay.ErrNotFound) {
 		t.Errorf("the message was stored: %v", err)
+	}
+}
+
+// stagedWith: other messages are stored with a staged one that is leased, that waits, or for which nothing
+// waits, and they are due at once.
+func stagedWith(t *testing.T, s stager) {
+	for _, content := range []string{"leased", "due", "final", strings.Repeat("large\r\n", 1<<19)} {
+		m, other := parts()
+		st := stage(t, s, m, content)
+		leaseFor := time.Duration(0)
+		switch content {
+		case "leased":
+			leaseFor = time.Minute
+		case "due":
+		default:
+			all(m, relay.Relayed, time.Time{})
+		}
+		set := relay.Settlement{Recipients: m.Recipients}
+		token, err := st.Put(t.Context(), set, leaseFor, other)
+		if err != nil || (token != "") != (leaseFor > 0) {
+			t.Fatalf("%.6s: token %q, %v", content, token, err)
+		}
+		if got := read(t, s, other.ID); got != content {
+			t.Errorf("%.6s: the other message has a content of %d bytes", content, len(got))
+		}
+		relayAll(t, s, backup)
+		if n := len(lease(t, s, 10)); (n == 1) != (content == "due") {
+			t.Errorf("%.6s: %d messages are due", content, n)
+		}
+		if _, err := s.Content(t.Context(), other.ID); !errors.Is(err, relay.ErrNotFound) {
+			t.Errorf("%.6s: the other message has not gone: %v", content, err)
+		}
 	}
 }
 

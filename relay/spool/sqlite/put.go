@@ -165,7 +165,7 @@ func (p *putting) insert(t *database.Tx, known func(*database.Tx, *spool.Record)
 		} else if known {
 			continue
 		}
-		if pt.r.Slot = 0; p.leaseFor == 0 {
+		if pt.r.Slot = 0; p.leaseFor == 0 || i > 0 {
 			p.s.queue.GiveSlot(pt.r)
 		}
 		data := pt.r.Data
@@ -235,7 +235,7 @@ func (p *putting) after(err error) {
 	for i := range p.parts {
 		switch pt := &p.parts[i]; {
 		case err != nil || !pt.stored:
-		case p.leaseFor > 0:
+		case p.leaseFor > 0 && i == 0:
 			p.token = p.s.queue.ArriveLeased(pt.r, len(pt.m.Recipients), p.leaseFor)
 		default:
 			p.s.queue.ArriveNew(pt.r, pt.m)
@@ -345,8 +345,8 @@ func (st *staged) Content() (io.ReadCloser, error) {
 
 // Put implements relay.Staged. A message that is leased gets no slot before its lease ends: so nobody finds
 // it between its commit and its lease.
-func (st *staged) Put(ctx context.Context, set relay.Settlement,
-	leaseFor time.Duration) (relay.Token, error) {
+func (st *staged) Put(ctx context.Context, set relay.Settlement, leaseFor time.Duration,
+	with ...*relay.Message) (relay.Token, error) {
 	if err := spool.CheckSettlement(&set, len(st.m.Recipients)); err != nil {
 		return "", err
 	}
@@ -357,12 +357,15 @@ func (st *staged) Put(ctx context.Context, set relay.Settlement,
 	if err != nil {
 		return "", err
 	}
-	m := *st.m
-	if m.Recipients = set.Recipients; set.Lane != "" {
-		m.Lane = set.Lane
+	ms := st.toStore(&set, with)
+	switch {
+	case len(ms) == 0:
+		return "", nil
+	case ms[0].ID != st.m.ID:
+		leaseFor = 0
 	}
-	p, err := st.s.putting([]*relay.Message{&m}, st.content.Record, true)
-	if err != nil || p.parts[0].r.Open == 0 && len(set.Owed) == 0 {
+	p, err := st.s.putting(ms, st.content.Record, true)
+	if err != nil {
 		return "", err
 	}
 	st.over = errors.New("the message was stored before")
@@ -383,6 +386,19 @@ func (st *staged) Put(ctx context.Context, set relay.Settlement,
 		st.over = err
 	}
 	return p.token, err
+}
+
+// toStore are the messages to store: the staged one as set has it, if anything of it waits, and the others.
+func (st *staged) toStore(set *relay.Settlement, with []*relay.Message) []*relay.Message {
+	m := *st.m
+	if m.Recipients = set.Recipients; set.Lane != "" {
+		m.Lane = set.Lane
+	}
+	isOpen := func(r relay.Recipient) bool { return !r.State.Final() }
+	if len(set.Owed) > 0 || slices.ContainsFunc(m.Recipients, isOpen) {
+		return append([]*relay.Message{&m}, with...)
+	}
+	return with
 }
 
 // Discard implements relay.Staged.
