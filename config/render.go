@@ -71,8 +71,18 @@ func withoutQuery(shown string) string {
 	return shown
 }
 
-// Write prints c as a relay.toml, with secrets redacted and the origin of each value that is not a default.
-// Of an upstream it says so for defaults too, since there they stand beside the values of a preset.
+// isSecret reports whether a value is a secret, or a list of them.
+func isSecret(v reflect.Value) bool {
+	t := v.Type()
+	if t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	return t == reflect.TypeFor[value.Secret]()
+}
+
+// Write prints c as a relay.toml, with secrets redacted and as comments, and with the origin of each value
+// that is not a default. Of an upstream it says so for defaults too, since there they stand beside the values
+// of a preset.
 func (c *Config) Write(w io.Writer) error {
 	var b strings.Builder
 	section := ""
@@ -87,6 +97,9 @@ func (c *Config) Write(w io.Writer) error {
 		if parent != section {
 			section = parent
 			fmt.Fprintf(&b, "\n%s\n", header(parent))
+		}
+		if isSecret(k.value) && !k.value.IsZero() {
+			b.WriteString("# ") // so that the output can be loaded: the value is not there, its file is
 		}
 		fmt.Fprintf(&b, "%s = %s", name, show(k.value))
 		origin := c.origin(k.path)

@@ -14,9 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/complete"
 	"mailwhy/cmd/mailwhy/internal/logview"
 	"mailwhy/cmd/mailwhy/internal/terminal"
 	"mailwhy/config/value"
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 	"mailwhy/relay/feedback"
 	"mailwhy/relay/record"
@@ -71,6 +73,11 @@ these find an address in a log whose addresses are hashes, too.`,
 	c.Flags().BoolVar(&summary, "summary", false, "count the refusals by category, reason and who must act")
 	c.Flags().BoolVarP(&follow, "follow", "f", false,
 		"go on as the file grows, also when it is rotated, until interrupted")
+	complete.Flag(c, "event", relay.EventKinds()...)
+	complete.Flag(c, "category", categories()...)
+	complete.Flag(c, "owner", diagnose.Owners()...)
+	complete.Flag(c, "format", deliverylog.Formats()...)
+	complete.Flag(c, "color", terminal.Colors()...)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		out := c.OutOrStdout()
 		w.out = bufio.NewWriter(out)

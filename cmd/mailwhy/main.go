@@ -26,6 +26,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/democmd"
 	"mailwhy/cmd/mailwhy/internal/dkimcmd"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
+	"mailwhy/cmd/mailwhy/internal/hint"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
 	"mailwhy/cmd/mailwhy/internal/rewritecmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
@@ -57,7 +58,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
-	return exitStatus(stderr, root.ExecuteContext(context.Background()), began)
+	err := root.ExecuteContext(context.Background())
+	status := exitStatus(stderr, err, began)
+	if err != nil && !began {
+		for _, h := range hint.Of(root, args, err) {
+			fmt.Fprintf(stderr, "mailwhy: hint: %s\n", h)
+		}
+	}
+	return status
 }
 
 // newRootCommand is mailwhy with all of its subcommands.
@@ -78,7 +86,6 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetVersionTemplate("mailwhy {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(),
 		newDiagnoseCommand(),
@@ -240,9 +247,6 @@ func exitStatus(stderr io.Writer, err error, began bool) int {
 		for line := range strings.Lines(text) {
 			fmt.Fprintf(stderr, "mailwhy: error: %s\n", strings.TrimRight(line, "\n"))
 		}
-	}
-	if !began {
-		fmt.Fprintln(stderr, "mailwhy: hint: mailwhy help")
 	}
 	return status
 }

@@ -85,7 +85,8 @@ func TestConfigurationsInPages(t *testing.T) {
 
 // ofRules reports whether a block is of a file for diagnose.rules_file.
 func ofRules(text string) bool {
-	return regexp.MustCompile(`(?m)^\[\[(rule|reason|category|advice|told|provider_code)\]\]`).MatchString(text)
+	table := regexp.MustCompile(`(?m)^\[\[(rule|reason|category|advice|told|provider_code)\]\]`)
+	return table.MatchString(text)
 }
 
 // explains reads a file of rules, with its examples, which are tests.
@@ -119,14 +120,16 @@ func loads(t *testing.T, text string) error {
 	return loadText(t, text)
 }
 
-// missing is the rest of a configuration of which a page shows a part: the upstreams and clients that it names.
+// missing is the rest of a configuration of which a page shows a part: the upstreams and clients that it
+// names.
 func missing(mistakes, text string) (more string) {
 	for _, m := range regexp.MustCompile(`there is no upstream "(\w+)"`).FindAllStringSubmatch(mistakes, -1) {
 		if section := "[upstream." + m[1] + "]"; !strings.Contains(text+more, "\n"+section) {
 			more += "\n" + section + "\nhost = \"smtp.example.com\"\n"
 		}
 	}
-	for _, m := range regexp.MustCompile(`no \[\[client\]\] is called "(\w+)"`).FindAllStringSubmatch(mistakes, -1) {
+	client := regexp.MustCompile(`no \[\[client\]\] is called "(\w+)"`)
+	for _, m := range client.FindAllStringSubmatch(mistakes, -1) {
 		more += "\n[[client]]\nname = \"" + m[1] + "\"\nnetworks = [\"10.0.0.0/24\"]\n"
 	}
 	if strings.Contains(mistakes, "there are several upstreams") {
@@ -174,7 +177,11 @@ func commandsOf(t *testing.T, page string) (list []shownCommand) {
 		if b.lang != "" && !slices.Contains([]string{"sh", "bash", "console", "shell"}, b.lang) {
 			continue
 		}
-		for line := range strings.Lines(strings.ReplaceAll(b.text, "\\\n", " ")) {
+		lines := strings.Split(strings.ReplaceAll(b.text, "\\\n", " "), "\n")
+		for i, line := range lines {
+			if i+1 < len(lines) && strings.HasPrefix(lines[i+1], "mailwhy: error: ") {
+				continue // the page shows a mistake
+			}
 			if b.lang == "" && !strings.HasPrefix(b.text, "mailwhy ") && !strings.HasPrefix(line, "$ ") {
 				continue // output, in which the word may begin a line
 			}
@@ -198,8 +205,9 @@ func commandsOf(t *testing.T, page string) (list []shownCommand) {
 // invocations are the arguments of each call of mailwhy in a line of shell.
 func invocations(line string) (list [][]string) {
 	line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+	before := regexp.MustCompile(`^([A-Z_]+=.*|sudo|exec|go|run)$`)
 	for _, words := range split(line) {
-		for len(words) > 0 && regexp.MustCompile(`^([A-Z_]+=.*|sudo|exec|docker|run|--rm|go|-u|-it|-i)$`).MatchString(words[0]) {
+		for len(words) > 0 && before.MatchString(words[0]) {
 			words = words[1:]
 		}
 		if len(words) > 1 && slices.Contains([]string{"mailwhy", "./mailwhy", "./cmd/mailwhy"}, words[0]) {
@@ -264,7 +272,7 @@ func split(line string) (commands [][]string) {
 }
 
 // placeholder is a word of a synopsis, not of a command line.
-var placeholder = regexp.MustCompile(`^\[|\]$|^\.\.\.$|…|^<.*>$`)
+var placeholder = regexp.MustCompile(`^\[|\]$|^\.\.\.$|…|^<.*>$|^COMMAND$`)
 
 // parses checks that a command line exists: the subcommand, its flags, and how many arguments it takes.
 func parses(c shownCommand) error {
@@ -349,11 +357,13 @@ func TestSettingsAreExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\|").FindAllStringSubmatch(string(tables), -1) {
+	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\|")
+	for _, m := range row.FindAllStringSubmatch(string(tables), -1) {
 		known[m[1]] = true
 	}
 	shown := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^(?:# )?([a-z0-9_]+) = `).FindAllStringSubmatch(string(example), -1) {
+	setting := regexp.MustCompile(`(?m)^(?:# )?([a-z0-9_]+) = `)
+	for _, m := range setting.FindAllStringSubmatch(string(example), -1) {
 		shown[m[1]] = true
 		if !known[m[1]] {
 			t.Errorf("relay.example.toml has %s, which docs/configuration.md does not explain", m[1])

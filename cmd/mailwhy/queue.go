@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/complete"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
+	"mailwhy/cmd/mailwhy/internal/queueview"
 	"mailwhy/config"
 	"mailwhy/config/value"
 	"mailwhy/diagnose"
@@ -36,8 +38,8 @@ func newQueueCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "queue",
 		Short: "Look into the queue and change it",
-		Long: `Shows and changes the queue of the relay that runs on this spool. When none runs, list and
-show read the spool itself.`,
+		Long: `Shows and changes the queue of the relay that runs on this spool. When none runs, list, summary
+and show read the spool itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -55,8 +57,15 @@ show read the spool itself.`,
 		},
 	}
 	show.Flags().BoolVar(&q.json, "json", false, "print the message as JSON")
-	c.AddCommand(list, show, newRecoverCommand(q))
+	summary := &cobra.Command{
+		Use: "summary", Short: "Count what is in the queue by domain, reason and age", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return q.summary(c.Context(), c.OutOrStdout()) },
+	}
+	c.AddCommand(list, summary, show, newRecoverCommand(q))
 	q.filters(list)
+	q.filters(summary)
+	complete.IDs(list, q.ids)
+	complete.IDs(show, q.ids)
 	for action, about := range map[admin.Action]string{
 		admin.Retry:   "Try now what waits",
 		admin.Hold:    "Let messages wait until they are released",
@@ -71,6 +80,7 @@ show read the spool itself.`,
 			},
 		}
 		q.filters(sub)
+		complete.IDs(sub, q.ids)
 		sub.Flags().BoolVar(&q.all, "all", false, "all messages in the queue")
 		c.AddCommand(sub)
 	}
@@ -89,6 +99,24 @@ func (q *queueFlags) filters(c *cobra.Command) {
 	c.Flags().StringVar(&q.olderThan, "older-than", "",
 		"only those that arrived this `long` ago or earlier: 30m, 4h, 2d")
 	c.Flags().BoolVar(&q.json, "json", false, "print one JSON object a line")
+	complete.Flag(c, "state", admin.States()...)
+	complete.Flag(c, "category", categories()...)
+}
+
+// maxCompleted is how many ids a shell is offered.
+const maxCompleted = 200
+
+// ids are the first messages in the queue, for shells.
+func (q *queueFlags) ids(c *cobra.Command) (ids, about []string, err error) {
+	cfg, err := q.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	err = each(c.Context(), cfg, relay.QueueFilter{Limit: maxCompleted}, func(m admin.Summary) error {
+		ids, about = append(ids, m.ID), append(about, printable(m.From))
+		return nil
+	})
+	return ids, about, err
 }
 
 // filter is the filter that the flags and arguments make.
@@ -122,19 +150,22 @@ func (q *queueFlags) filter(ids []string, now time.Time) (f relay.QueueFilter, e
 	return f, nil
 }
 
+// categories are all categories.
+func categories() []diagnose.Category {
+	return []diagnose.Category{
+		diagnose.Blocked, diagnose.DMARCErrors, diagnose.InvalidAddress, diagnose.MailboxIssues,
+		diagnose.MailboxFull, diagnose.RateLimitIssues, diagnose.RecipientError, diagnose.RejectionErrors,
+		diagnose.SenderReputation, diagnose.ConnectionFailure,
+	}
+}
+
 // category finds a category by its name; case, spaces and underscores do not matter.
 func category(s string) (string, error) {
 	plain := func(s string) string {
 		return strings.ToLower(strings.NewReplacer("_", "", " ", "", "-", "").Replace(s))
 	}
-	all := []diagnose.Category{
-		diagnose.Blocked, diagnose.DMARCErrors, diagnose.InvalidAddress, diagnose.MailboxIssues,
-		diagnose.MailboxFull,
-		diagnose.RateLimitIssues, diagnose.RecipientError, diagnose.RejectionErrors,
-		diagnose.SenderReputation, diagnose.ConnectionFailure,
-	}
 	var names []string
-	for _, c := range all {
+	for _, c := range categories() {
 		if plain(string(c)) == plain(s) {
 			return string(c), nil
 		}
@@ -163,17 +194,38 @@ func (q *queueFlags) list(ctx context.Context, ids []string, w io.Writer) error 
 	if err := q.head(ctx, cfg, w, out.now); err != nil {
 		return err
 	}
-	err = client(cfg).List(ctx, f, out.add)
-	if errors.Is(err, admin.ErrNotRunning) {
-		err = withSpool(cfg, err, func(s *spool.ReadOnly) error {
-			return admin.Each(ctx, s, f,
-				func(m *relay.Message) error { return out.add(admin.Summarize(m, nil)) })
-		})
-	}
-	if err != nil {
+	if err := each(ctx, cfg, f, out.add); err != nil {
 		return err
 	}
 	return out.end()
+}
+
+// summary counts the messages that are selected.
+func (q *queueFlags) summary(ctx context.Context, w io.Writer) error {
+	cfg, f, err := q.prepare(nil)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := q.head(ctx, cfg, w, now); err != nil {
+		return err
+	}
+	s := queueview.New(now)
+	if err := each(ctx, cfg, f, s.Add); err != nil {
+		return err
+	}
+	return s.Write(w, q.json, printable)
+}
+
+// each calls add for every message that f selects, of the relay, or of its spool if it does not run.
+func each(ctx context.Context, cfg *config.Config, f relay.QueueFilter, add func(admin.Summary) error) error {
+	err := client(cfg).List(ctx, f, add)
+	if errors.Is(err, admin.ErrNotRunning) {
+		err = withSpool(cfg, err, func(s *spool.ReadOnly) error {
+			return admin.Each(ctx, s, f, func(m *relay.Message) error { return add(admin.Summarize(m, nil)) })
+		})
+	}
+	return err
 }
 
 // withSpool lets read look into the spool of a relay that does not run. Where there is no spool, notRunning
@@ -181,7 +233,8 @@ func (q *queueFlags) list(ctx context.Context, ids []string, w io.Writer) error 
 func withSpool(cfg *config.Config, notRunning error, read func(*spool.ReadOnly) error) error {
 	s, err := spool.OpenReadOnly(cfg.Spool.Dir)
 	if err != nil {
-		return fmt.Errorf("%w, and its spool cannot be read: %w", notRunning, err)
+		return fmt.Errorf("%w, and its spool cannot be read: %w\n"+
+			"name the relay with -c FILE or --spool DIR", notRunning, err)
 	}
 	defer s.Close()
 	return read(s)

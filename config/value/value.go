@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,26 +124,28 @@ func ParseSchedule(s string) (Schedule, error) {
 	const hint = `write "1m, 5m*2, 30m, 1h*6, 4h": delays in order, *N repeats one, ` +
 		`the last goes on until retry.expire_after`
 	var out Schedule
+	var wrong []string // all that is, so that it is mended at once
 	for step := range strings.SplitSeq(s, ",") {
 		text, times, repeated := strings.Cut(strings.TrimSpace(step), "*")
 		n := 1
 		if repeated {
 			var err error
 			if n, err = strconv.Atoi(strings.TrimSpace(times)); err != nil || n < 1 || n > maxSteps {
-				return nil, mistake.Bad(fmt.Sprintf("%q is not a repetition", strings.TrimSpace(step)), hint)
+				wrong = append(wrong, fmt.Sprintf("%q is not a repetition", strings.TrimSpace(step)))
+				n = 1
 			}
 		}
-		d, err := ParseDuration(text)
-		if err != nil {
-			return nil, mistake.Bad(err.Error(), hint)
+		switch d, err := ParseDuration(text); {
+		case err != nil:
+			wrong = append(wrong, err.Error())
+		case d < 100*time.Millisecond || d > 30*24*time.Hour:
+			wrong = append(wrong, fmt.Sprintf("%q is not between 100ms and 30d", strings.TrimSpace(text)))
+		default:
+			out = append(out, slices.Repeat([]time.Duration{d}, n)...)
 		}
-		if d < 100*time.Millisecond || d > 30*24*time.Hour {
-			return nil, mistake.Bad(fmt.Sprintf("%q is not between 100ms and 30d", strings.TrimSpace(text)),
-				hint)
-		}
-		for range n {
-			out = append(out, d)
-		}
+	}
+	if len(wrong) > 0 {
+		return nil, mistake.Bad(strings.Join(wrong, ", "), hint)
 	}
 	if len(out) > maxSteps {
 		return nil, mistake.Bad(fmt.Sprintf("has %d steps", len(out)),
