@@ -121,7 +121,13 @@ func TestMistakes(t *testing.T) {
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
-			got := strings.Split(strings.ReplaceAll(err.Error(), file+": ", ""), "\n")
+			here, absErr := filepath.Abs(".") // relative paths are relative to the file, and become absolute
+			if absErr != nil {
+				t.Fatal(absErr)
+			}
+			short := strings.NewReplacer(file+": ", "", here+"/", "")
+			message := short.Replace(err.Error())
+			got := strings.Split(message, "\n")
 			if !slices.Equal(got, want) {
 				t.Errorf("mistakes:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
@@ -129,6 +135,31 @@ func TestMistakes(t *testing.T) {
 				t.Error("the password is in the message")
 			}
 		})
+	}
+}
+
+// TestPathsAreRelativeToTheFile: wherever the relay is started, a path in a file is the same one; those of
+// flags and variables are relative to the working directory, as in a shell.
+func TestPathsAreRelativeToTheFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "relay.toml")
+	text := "[spool]\ndir = \"spool\"\n[delivery_log]\nfile = \"-\"\n[dsn]\nmaildir = \"../mail\"\n" +
+		"[upstream.default]\nhost = \"smtp.example.com\"\nusername = \"me\"\n" +
+		"password_file = \"password\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := mustLoad(t, Source{File: file})
+	if c.Spool.Dir != filepath.Join(dir, "spool") || c.DeliveryLog.File != "-" ||
+		c.DSN.Maildir != filepath.Join(filepath.Dir(dir), "mail") {
+		t.Errorf("spool %s, log %s, maildir %s", c.Spool.Dir, c.DeliveryLog.File, c.DSN.Maildir)
+	}
+	c = mustLoad(t, Source{File: file, Flags: []Flag{{"--spool", "spool.dir", "other"}}})
+	if c.Spool.Dir != "other" {
+		t.Errorf("the flag's directory is %s", c.Spool.Dir)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -51,8 +52,51 @@ func fileLayer(path string) (layer, mistake.List) {
 		return nil, append(ms, mistake.Mistake{What: "cannot be read: " + err.Error(), Origin: path})
 	}
 	l := layer{}
-	flatten(l, "", v.AllSettings(), path)
+	settings := v.AllSettings()
+	anchor("", settings, filepath.Dir(path))
+	flatten(l, "", settings, path)
 	return l, ms
+}
+
+// anchor makes the paths in a tree of tables absolute: relative ones are relative to the file that they stand
+// in, wherever the relay is started.
+func anchor(path string, node any, dir string) {
+	switch n := node.(type) {
+	case map[string]any:
+		for name, v := range n {
+			full := strings.TrimPrefix(path+"."+name, ".")
+			if s, ok := v.(string); ok && namesFile(full) {
+				n[name] = anchored(s, dir)
+			} else {
+				anchor(full, v, dir)
+			}
+		}
+	case []any:
+		for _, e := range n {
+			anchor(path, e, dir)
+		}
+	}
+}
+
+// namesFile reports whether a setting is a path.
+func namesFile(path string) bool {
+	switch path {
+	case "spool.dir", "sandbox.dir", "delivery_log.file", "admin.socket", "dsn.maildir",
+		"feedback.mailbox.maildir":
+		return true
+	}
+	return strings.HasSuffix(path, "_file")
+}
+
+// anchored is a path as it is meant in a file in dir. "-" is standard output.
+func anchored(path, dir string) string {
+	if path == "" || path == "-" || filepath.IsAbs(path) {
+		return path
+	}
+	if whole, err := filepath.Abs(filepath.Join(dir, path)); err == nil {
+		return whole
+	}
+	return path
 }
 
 // fileProblem is a file system error without the path, which the message already contains.
