@@ -25,6 +25,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/cpu"
 	"mailwhy/cmd/mailwhy/internal/democmd"
 	"mailwhy/cmd/mailwhy/internal/dkimcmd"
+	"mailwhy/cmd/mailwhy/internal/erasecmd"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/hint"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
@@ -117,6 +118,7 @@ refusal it says what it means and what to do about it, in the delivery log and i
 		newFeedbackCommand(),
 		newWebhookCommand(),
 		newSuppressCommand(),
+		newEraseCommand(),
 		newTokenCommand(),
 		authcmd.New(authcmd.Options{
 			Usage: func(err error) error { return &exitError{exitUsage, err} },
@@ -202,6 +204,16 @@ func newTokenCommand() *cobra.Command {
 		Flags: l.register,
 		Load:  l.load,
 		Now:   time.Now,
+	})
+}
+
+// newEraseCommand is erase, which speaks to the relay that runs.
+func newEraseCommand() *cobra.Command {
+	var l local
+	return erasecmd.New(erasecmd.Options{
+		Usage: func(err error) error { return &exitError{exitUsage, err} },
+		Flags: l.register,
+		Load:  l.load,
 	})
 }
 

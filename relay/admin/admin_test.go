@@ -133,8 +133,9 @@ type heard struct {
 	err     error
 }
 
-func (h *heard) Fault() error                             { return nil }
-func (h *heard) Backlog(context.Context) (Backlog, error) { return h.backlog, h.err }
+func (h *heard) Fault() error                                        { return nil }
+func (h *heard) Erase(context.Context, string, bool) (Erased, error) { return Erased{}, h.err }
+func (h *heard) Backlog(context.Context) (Backlog, error)            { return h.backlog, h.err }
 
 // bench is a Server with all that it stands on, and a Client of it.
 type bench struct {

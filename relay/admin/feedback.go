@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"mailwhy/diagnose"
@@ -33,10 +34,19 @@ type Feedback interface {
 	Remembered(ctx context.Context, id string) ([]Remembered, error)
 	// Send sends a test message through an upstream of the webhook, and returns its queue id.
 	Send(ctx context.Context, webhook, from, to string) (id string, err error)
+	// Erase removes what is remembered about an address; with act false it counts only.
+	Erase(ctx context.Context, address string, act bool) (Erased, error)
 	// Backlog is what came back and has not had its effect.
 	Backlog(ctx context.Context) (Backlog, error)
 	// Fault is why nothing that comes back is taken, while mail is relayed all the same; nil if it is taken.
 	Fault() error
+}
+
+// Erased counts what is remembered about an address.
+type Erased struct {
+	Messages int64 `json:"messages"` // that were relayed, to it or from it
+	Reports  int64 `json:"reports"`  // that wait or are kept, in which it stands
+	Owed     int64 `json:"owed"`     // messages that stay until their bounce is sent
 }
 
 // Backlog is what came back and has not had its effect.
@@ -204,6 +214,21 @@ func (s *Server) replay(r *http.Request) (any, error) {
 	f.Limit = 0
 	n, err := feedback.Replay(r.Context(), f)
 	return Count{n}, err
+}
+
+// erase answers POST /v1/feedback/erase.
+func (s *Server) erase(r *http.Request) (any, error) {
+	feedback, err := s.withFeedback()
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	address := q.Get("address")
+	if !strings.Contains(address, "@") {
+		return nil, &fault{http.StatusBadRequest, fmt.Errorf("address: %q is not an address", address),
+			"write it as user@example.com"}
+	}
+	return feedback.Erase(r.Context(), address, q.Get("act") == "true")
 }
 
 // take answers POST /v1/feedback/take.

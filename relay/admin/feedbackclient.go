@@ -40,6 +40,13 @@ func (c *Client) Replay(ctx context.Context, f ReportFilter) (int64, error) {
 	return n.Reports, err
 }
 
+// Erase removes what is remembered about an address; with act false it counts only.
+func (c *Client) Erase(ctx context.Context, address string, act bool) (e Erased, err error) {
+	q := url.Values{"address": {address}, "act": {strconv.FormatBool(act)}}
+	err = c.ask(ctx, http.MethodPost, "/feedback/erase", q, nil, &e)
+	return e, err
+}
+
 // Take hands in what a provider told, for one of the webhooks.
 func (c *Client) Take(ctx context.Context, webhook string, body []byte) error {
 	return c.ask(ctx, http.MethodPost, "/feedback/take", url.Values{"webhook": {webhook}}, body, new(Count))

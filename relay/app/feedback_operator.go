@@ -77,6 +77,12 @@ func (o *operator) Report(ctx context.Context, id int64) (admin.Report, error) {
 	return out, err
 }
 
+// Erase implements admin.Feedback.
+func (o *operator) Erase(ctx context.Context, address string, act bool) (admin.Erased, error) {
+	e, err := o.feedback.store.Erase(ctx, address, act)
+	return admin.Erased(e), err
+}
+
 // Replay implements admin.Feedback.
 func (o *operator) Replay(ctx context.Context, f admin.ReportFilter) (int64, error) {
 	return o.feedback.store.Replay(ctx, filterOf(f))
