@@ -84,9 +84,9 @@ func (r *Redactor) Event(e *record.Event) {
 	if r.leaves() {
 		return
 	}
-	known := append([]string{e.From, e.To}, e.Given...)
+	known := r.people(append([]string{e.From, e.To}, e.Given...))
 	if s := e.Suppression; s != nil {
-		known = append(known, s.Address)
+		known = append(known, r.people([]string{s.Address})...)
 	}
 	text := func(s string) string { return r.text(s, known) }
 	e.From, e.To = r.Address(e.From), r.Address(e.To)

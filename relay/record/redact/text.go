@@ -2,6 +2,7 @@ package redact
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,27 +10,45 @@ import (
 
 // address finds what looks like an address in a text (RFC 5321, 4.1.2; RFC 6531), as far as it can without
 // knowing where it begins: quoted local parts, percent-encoded and xtext forms of "@" too, as in links.
-var address = regexp.MustCompile("(\"[^\"\\r\\n]{1,64}\"|[\\pL\\pN!#$%&'*+/=?^_{|}~.`-]{1,128})" +
-	`(@|%40|\+40)(\[[0-9A-Za-z:.]{3,64}\]|[\pL\pN](?:[\pL\pN.-]{0,253}[\pL\pN])?)`)
+var address = regexp.MustCompile("(\"[^\"\\r\\n]+\"|[\\pL\\pN!#$%&'*+/=?^_{|}~.`-]+)" +
+	`(@|%40|\+40)(\[[0-9A-Za-z:.]+\]|[\pL\pN](?:[\pL\pN.-]*[\pL\pN])?)`)
+
+// person is an address that an event is about.
+type person struct {
+	address, local string
+	shown, name    string // what stands for the two
+}
+
+// people are the persons with addresses, each once.
+func (r *Redactor) people(addresses []string) (list []person) {
+	for i, a := range addresses {
+		if a == "" || slices.Contains(addresses[:i], a) {
+			continue
+		}
+		p := person{address: a, shown: r.Address(a)}
+		if at := strings.LastIndexByte(a, '@'); at >= 0 {
+			p.local = a[:at]
+		}
+		p.name, _, _ = strings.Cut(p.shown, "@")
+		list = append(list, p)
+	}
+	return list
+}
 
 // text treats the addresses in a text: those that look like one, and the local parts of known ones where they
 // stand alone, as in `<bob>... User unknown`.
-func (r *Redactor) text(s string, known []string) string {
+func (r *Redactor) text(s string, known []person) string {
 	if s == "" {
 		return s
 	}
 	if strings.ContainsAny(s, "@%+") {
 		s = address.ReplaceAllStringFunc(s, r.found)
 	}
-	for _, k := range known { // as they are, however odd
-		if k != "" {
-			s = replaceFold(s, k, r.Address(k))
-		}
+	for i := range known { // as they are, however odd
+		s = replaceFold(s, known[i].address, known[i].shown)
 	}
-	for _, k := range known {
-		if local, _, ok := cutLast(k); ok {
-			s = r.alone(s, k, local)
-		}
+	for i := range known {
+		s = known[i].alone(s)
 	}
 	return s
 }
@@ -54,12 +73,12 @@ func (r *Redactor) found(s string) string {
 
 // alone treats the local part of a known address where it stands by itself: in brackets or quotes, or as a
 // word that is not an ordinary one, since it has a digit or a mark in it.
-func (r *Redactor) alone(s, known, local string) string {
-	odd := strings.ContainsFunc(local, func(c rune) bool { return !unicode.IsLetter(c) })
-	if len(local) < 2 {
+func (p *person) alone(s string) string {
+	local, name := p.local, p.name
+	if len(local) < 2 || indexFold(s, local) < 0 {
 		return s
 	}
-	name, _, _ := strings.Cut(r.Address(known), "@")
+	odd := strings.ContainsFunc(local, func(c rune) bool { return !unicode.IsLetter(c) })
 	var b strings.Builder
 	for rest := s; ; {
 		i := indexFold(rest, local)
@@ -90,19 +109,15 @@ func bounds(r rune) bool {
 		!unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("@-*", r)
 }
 
-// cutLast is the local part and the domain of an address.
-func cutLast(a string) (local, domain string, ok bool) {
-	i := strings.LastIndexByte(a, '@')
-	if i < 0 {
-		return "", "", false
-	}
-	return a[:i], a[i+1:], true
-}
-
 // indexFold is strings.Index where the case of ASCII letters does not matter.
 func indexFold(s, part string) int {
+	if part == "" {
+		return 0
+	}
 	for i := 0; i+len(part) <= len(s); i++ {
-		if strings.EqualFold(s[i:i+len(part)], part) {
+		// Letters of ASCII differ in one bit; of others EqualFold may say so at any first byte.
+		if near := (s[i]^part[0])&^0x20 == 0 || part[0] >= utf8.RuneSelf; near &&
+			strings.EqualFold(s[i:i+len(part)], part) {
 			return i
 		}
 	}
@@ -111,6 +126,9 @@ func indexFold(s, part string) int {
 
 // replaceFold is strings.ReplaceAll where the case of letters does not matter.
 func replaceFold(s, old, by string) string {
+	if indexFold(s, old) < 0 {
+		return s
+	}
 	var b strings.Builder
 	for {
 		i := indexFold(s, old)
