@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // OS is the file system of the machine.
@@ -48,24 +46,3 @@ func (OS) SyncDir(dir string) error {
 
 // osHandle is an open file of the machine.
 type osHandle struct{ *os.File }
-
-// Allocate implements Handle.
-func (f osHandle) Allocate(size int64) error {
-	return f.retry("fallocate", func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
-}
-
-// SyncData implements Handle.
-func (f osHandle) SyncData() error { return f.retry("fdatasync", unix.Fdatasync) }
-
-// retry makes a system call, again while a signal interrupts it.
-func (f osHandle) retry(op string, call func(fd int) error) error {
-	for {
-		err := call(int(f.Fd()))
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR {
-			return &fs.PathError{Op: op, Path: f.Name(), Err: err}
-		}
-	}
-}
