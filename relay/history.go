@@ -21,6 +21,8 @@ type History interface {
 	Timeline(ctx context.Context, id string) ([]Event, error)
 	// Latest are the last events that f selects, the newest first.
 	Latest(ctx context.Context, f HistoryFilter) ([]NumberedEvent, error)
+	// LastRelayed is when each upstream last took a message, by name, as far as it is remembered.
+	LastRelayed(ctx context.Context) (map[string]time.Time, error)
 	// Subscribe gives what is recorded from now on. Who reads too slowly misses events. cancel ends it.
 	Subscribe() (events <-chan NumberedEvent, cancel func())
 	// State says how the history stands.

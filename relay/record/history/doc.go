@@ -10,7 +10,7 @@
 //     Keep. A reply is cut at maxReply bytes; the delivery log has the whole.
 //   - Tallies: how many events of a kind, category and reason there were in each five minutes, for Keep. They
 //     are exact however many rows have gone.
-//   - The newest event of each reason, as an example.
+//   - The newest event of each reason, as an example, and when each upstream last took a message.
 //
 // # What always holds
 //

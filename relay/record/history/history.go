@@ -68,6 +68,7 @@ type row struct {
 	kind                   relay.EventKind
 	id, mail, rcpt         string
 	category, reason, body string
+	upstream               string // of a relayed message
 }
 
 // Open opens the history, or makes one. A file that cannot be opened is no error: State tells of it, and it
@@ -108,6 +109,9 @@ func rowOf(e *relay.Event, redact func(*record.Event)) row {
 		body: string(w.AppendJSON(nil))}
 	if d := w.Diagnosis; d != nil {
 		r.category, r.reason = string(d.Category), string(d.Reason)
+	}
+	if r.kind == relay.EventRelayed {
+		r.upstream = w.Upstream
 	}
 	return r
 }

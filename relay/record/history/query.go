@@ -85,6 +85,18 @@ func (h *History) Reasons(ctx context.Context, since time.Time, kinds []relay.Ev
 	return list, err
 }
 
+// LastRelayed implements relay.History.
+func (h *History) LastRelayed(ctx context.Context) (map[string]time.Time, error) {
+	last := map[string]time.Time{}
+	err := h.read(func(c *sqlite.Conn) error {
+		return c.QueryContext(ctx, func(v []driver.Value) error {
+			last[text(v[0])] = time.UnixMilli(number(v[1]))
+			return nil
+		}, "SELECT upstream, at FROM relayed")
+	})
+	return last, err
+}
+
 // timelineMost is how many events of a message are shown.
 const timelineMost = 2000
 

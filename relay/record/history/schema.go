@@ -11,7 +11,7 @@ import (
 const applicationID = 0x6d776869
 
 // format is the number of the tables' layout (PRAGMA user_version). A file with another one is begun anew.
-const format = 1
+const format = 2
 
 // perm is for files that name people's addresses.
 const perm = 0o600
@@ -43,6 +43,10 @@ CREATE TABLE tally (
 	first    INTEGER NOT NULL,
 	last     INTEGER NOT NULL,
 	PRIMARY KEY (slot, kind, category, reason)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE relayed (
+	upstream TEXT    PRIMARY KEY,
+	at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE sample (
 	category TEXT    NOT NULL,

@@ -165,7 +165,19 @@ func (w *writer) store(rows []row) (first int64, err error) {
 	if !w.ready() {
 		return 0, errors.New("not open")
 	}
+	relayed := map[string]int64{}
 	err = w.transaction(func(c *sqlite.Conn) error {
+		for i := range rows {
+			if r := &rows[i]; r.upstream != "" {
+				relayed[r.upstream] = max(relayed[r.upstream], r.at)
+			}
+		}
+		for upstream, at := range relayed {
+			if _, err := c.Exec("INSERT INTO relayed (upstream, at) VALUES (?1, ?2) "+
+				"ON CONFLICT DO UPDATE SET at=?2", upstream, at); err != nil {
+				return err
+			}
+		}
 		for i := range rows {
 			if err := insert(c, &rows[i]); err != nil {
 				return err
@@ -178,13 +190,18 @@ func (w *writer) store(rows []row) (first int64, err error) {
 	return first, err
 }
 
+// aside reports whether events of a kind repeat a diagnosis that another event has already told.
+func aside(k relay.EventKind) bool {
+	return k == relay.EventDSN || k == relay.EventDelayed || k == relay.EventLane
+}
+
 // insert stores one row. The number is the last one inserted, so the tallies, which have none, come first.
 func insert(c *sqlite.Conn, r *row) error {
 	_, err := c.Exec("INSERT INTO tally (slot, kind, category, reason, count, first, last) "+
 		"VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5) ON CONFLICT DO UPDATE SET count=count+1, "+
 		"first=min(first, ?5), last=max(last, ?5)", r.at/slotLength, string(r.kind), r.category, r.reason,
 		r.at)
-	if err == nil && r.reason != "" && r.kind != relay.EventDSN && r.kind != relay.EventDelayed {
+	if err == nil && r.reason != "" && !aside(r.kind) {
 		_, err = c.Exec("INSERT INTO sample (category, reason, at, body) VALUES (?1, ?2, ?3, ?4) "+
 			"ON CONFLICT DO UPDATE SET at=?3, body=?4", r.category, r.reason, r.at, []byte(r.body))
 	}
