@@ -1,0 +1,230 @@
+// Package page is the relay's web page: what it does now, why mail fails, the queue, single messages, and the
+// actions of an operator.
+//
+// relay/app makes one Page and serves it in two places: at page.listen, where whoever comes must log in, and
+// under /page/ of the control socket, whose users may do everything. It asks the running relay as the command
+// line does, through an admin.Client; a relay.History adds what is no longer in the queue.
+//
+// # The pages
+//
+//	GET  /                     how the relay is now, and the last events
+//	GET  /failures             refusals by category and reason
+//	GET  /queue?FILTER         the queue; /queue/confirm?action= names what an action would change
+//	GET  /message/ID           a message; /search?q= finds one by id or recipient
+//	GET  /upstreams            how they stand
+//	GET  /suppressions?FILTER  the suppression list
+//	GET  /webhooks             how they stand
+//	GET  /explain              a form; POST shows the diagnosis of a reply
+//	GET  /configuration        what is in force, and from where
+//	GET  /events               tells that something changed (server-sent events)
+//	POST ...                   the actions, each behind a page that says what it will do
+//
+// # What always holds
+//
+//   - A GET changes nothing. A POST needs a session with the right to write, or a proxy's user with it, and
+//     passes package guard; whoever may only read sees no action and is refused one.
+//   - Everything that a stranger wrote goes through html/template and Shown: it is text, never markup, and
+//     what is invisible or reorders text is spelled out. It is in no header and no script.
+//   - The pages work without scripts. The one script asks for the page again when the server says that
+//     something changed, and puts the new content in place of the old.
+//   - The state is the relay's. The page keeps sessions only, and they end with it.
+package page
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	"mailwhy/relay/admin"
+	"mailwhy/relay/admin/access"
+	"mailwhy/relay/admin/page/guard"
+	"mailwhy/relay/admin/page/session"
+)
+
+// Options are what a Page is made of. All are required but those that say so.
+type Options struct {
+	Relay    *admin.Client
+	History  relay.History // nil: there is none
+	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
+	Probe    func() // makes paused upstreams be tried now, and messages that are due
+
+	// Upstreams are the configured ones, by name; Configuration is all of it, secrets redacted; Warnings are
+	// what is allowed but unwise in it.
+	Upstreams     func() []Upstream
+	Configuration func() []Setting
+	Warnings      func() []string
+	// Import reads a suppression list; faults are lines that it could not read.
+	Import func(list string) (entries []relay.Suppression, faults []string)
+
+	Authorize func(token string) (access.Identity, bool) // checked again at each request
+
+	Path       string         // prefix of all paths: "", or "/mail"
+	Hosts      []string       // names by which it may be asked for, besides localhost
+	Proxies    []netip.Prefix // whose headers are believed
+	AuthHeader string         // in which they name the user; "": in none
+	Writers    []string       // such users who may change things; "*" stands for all
+	Idle, Max  time.Duration  // of a session
+
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Upstream is an upstream as it is configured.
+type Upstream struct {
+	Name, Where string // the host and port, or the endpoint
+	Connections int
+	Rate        string
+	DailyCap    int
+}
+
+// Setting is a setting in force. An empty Origin is a default.
+type Setting struct {
+	Section, Key, Value, Origin string
+}
+
+// Page is the page.
+type Page struct {
+	o         Options
+	guard     *guard.Guard
+	sessions  *session.Sessions[login]
+	templates *templates
+	streams   chan struct{} // slots
+	closing   chan struct{}
+	once      sync.Once
+}
+
+// login is what a session is about.
+type login struct{ token string }
+
+// streamsMost is how many browsers can follow the page live.
+const streamsMost = 64
+
+// New makes a Page.
+func New(o Options) (*Page, error) {
+	t, err := parse()
+	if err != nil {
+		return nil, err
+	}
+	o.Path = strings.TrimSuffix(o.Path, "/")
+	return &Page{o: o, templates: t,
+		guard:    guard.New(guard.Options{Hosts: o.Hosts, Proxies: o.Proxies, AuthHeader: o.AuthHeader}),
+		sessions: session.New[login](session.Options{Idle: o.Idle, Max: o.Max, Now: o.Now}),
+		streams:  make(chan struct{}, streamsMost), closing: make(chan struct{})}, nil
+}
+
+// Handler answers for page.listen: who comes must log in, unless a trusted proxy names the user.
+func (p *Page) Handler() http.Handler {
+	return p.guard.Wrap(p.routes(p.o.Path, p.visitor))
+}
+
+// Operated answers on the control socket, below path: whoever can open that may do everything. A browser gets
+// there through a tunnel, as localhost.
+func (p *Page) Operated(path string) http.Handler {
+	own := guard.New(guard.Options{Hosts: []string{"mailwhy"}})
+	return own.Wrap(p.routes(path, func(*http.Request) (who access.Identity, session, ok bool) {
+		return access.Operator(), false, true
+	}))
+}
+
+// identify says who sends a request, and whether a session does.
+type identify func(*http.Request) (who access.Identity, session, ok bool)
+
+// visitor is whoever has logged in, or a trusted proxy has let in. A token that was revoked ends its session.
+func (p *Page) visitor(r *http.Request) (who access.Identity, session, ok bool) {
+	if user := p.guard.User(r); user != "" {
+		who = access.Identity{Name: user, Scopes: []access.Scope{access.Read}}
+		for _, w := range p.o.Writers {
+			if w == "*" || w == user {
+				who.Scopes = []access.Scope{access.Write}
+			}
+		}
+		return who, false, true
+	}
+	_, ok = p.sessions.Find(r, guard.HTTPS(r), func(l login) bool {
+		var good bool
+		who, good = p.o.Authorize(l.token)
+		return good && who.May(access.Read)
+	})
+	return who, true, ok
+}
+
+// site is the pages below one path, for one kind of visitors.
+type site struct {
+	*Page
+	base string
+	who  identify
+}
+
+// routes makes the handler of a site.
+func (p *Page) routes(base string, who identify) http.Handler {
+	s := &site{p, base, who}
+	mux := http.NewServeMux()
+	for pattern, show := range map[string]page{
+		"GET /{$}": s.now, "GET /failures": s.failures, "GET /queue": s.queue,
+		"GET /message/{id}": s.message, "GET /search": s.search,
+		"GET /upstreams": s.upstreams, "GET /suppressions": s.suppressions, "GET /webhooks": s.webhooks,
+		"GET /explain": s.explain, "GET /configuration": s.configuration, "POST /explain": s.explain,
+	} {
+		mux.HandleFunc(pattern, s.read(show))
+	}
+	for pattern, do := range map[string]page{
+		"GET /queue/confirm": s.confirm, "POST /queue/act": s.act,
+		"GET /upstreams/probe": s.confirmProbe, "POST /upstreams/probe": s.probe,
+		"POST /suppressions/add": s.suppress, "GET /suppressions/remove": s.confirmRemove,
+		"POST /suppressions/remove": s.unsuppress, "POST /suppressions/import": s.importList,
+		"GET /webhooks/{name}/{action}":  s.confirmWebhook,
+		"POST /webhooks/{name}/{action}": s.actOnWebhook,
+	} {
+		mux.HandleFunc(pattern, s.write(do))
+	}
+	mux.HandleFunc("/", s.read(nothing))
+	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("GET /assets/{name}", s.asset)
+	mux.HandleFunc("GET /login", s.loginForm)
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /logout", s.logout)
+	return http.StripPrefix(base, mux)
+}
+
+// Serve answers on l until ctx ends. Live streams end at once then, and requests have a few seconds.
+func (p *Page) Serve(ctx context.Context, l net.Listener) error {
+	server := http.Server{
+		Handler:           p.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute, // a stream moves its own
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug), // what strangers do wrong
+	}
+	ended := make(chan struct{})
+	defer func() { <-ended }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		p.Close()
+		grace, stop := context.WithTimeout(context.Background(), 2*time.Second)
+		defer stop()
+		if server.Shutdown(grace) != nil {
+			server.Close()
+		}
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close ends the live streams.
+func (p *Page) Close() { p.once.Do(func() { close(p.closing) }) }
