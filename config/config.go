@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"mailwhy/config/dropin"
+	"mailwhy/config/page"
 	"mailwhy/config/value"
 	"mailwhy/relay/preset"
 )
@@ -67,6 +68,7 @@ type Config struct {
 	Diagnose    Diagnose             `toml:"diagnose"`
 	Admin       Admin                `toml:"admin"`
 	Metrics     Metrics              `toml:"metrics"`
+	Page        page.Page            `toml:"page"`
 	Feedback    Feedback             `toml:"feedback"`
 	Suppression Suppression          `toml:"suppression"`
 
@@ -384,6 +386,7 @@ func Default() *Config {
 		Feedback:     defaultFeedback(),
 		Suppression:  defaultSuppression(),
 		WebhookStore: defaultWebhookStore(),
+		Page:         page.Default(),
 		Sandbox:      Sandbox{Subject: "[SANDBOX]"},
 	}
 }

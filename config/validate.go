@@ -38,6 +38,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateStore(report)
 	c.validateMetrics(report)
 	c.validateAdmin(report)
+	c.validatePage(report)
 	c.validateDSN(report)
 	c.validateUpstreams(local, report)
 	c.validateRoutes(report)
@@ -139,6 +140,25 @@ func (c *Config) validateMetrics(report reportFunc) {
 	if a := c.Metrics.Listen; a != "" && !validListenAddress(a) {
 		report("metrics.listen", fmt.Sprintf("%q is not an address to listen on", a),
 			`write "127.0.0.1:9125", "[::1]:9125" or ":9125" for all addresses`)
+	}
+}
+
+// validatePage checks the web page.
+func (c *Config) validatePage(report reportFunc) {
+	p := &c.Page
+	if p.Listen != "" && !validListenAddress(p.Listen) {
+		report("page.listen", fmt.Sprintf("%q is not an address to listen on", p.Listen),
+			`write "127.0.0.1:8026", "[::1]:8026" or ":8026" for all addresses`)
+	}
+	if p.TLS == "implicit" && c.TLS.CertFile == "" {
+		report("page.tls", `is "implicit", but tls.cert_file is not set`, "set it, or put a proxy in front")
+	}
+	p.Validate(func(key, what, hint string) { report("page."+key, what, hint) })
+	if host, _, err := net.SplitHostPort(p.Listen); err == nil && p.TLS == "none" && !isLoopback(host) &&
+		len(p.TrustedProxies) == 0 {
+		c.Warnings = append(c.Warnings, "page.listen is reached from other machines without TLS: tokens can "+
+			`be read on the way; set page.tls = "implicit", or put a proxy in front and name it in `+
+			"page.trusted_proxies")
 	}
 }
 

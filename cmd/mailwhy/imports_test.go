@@ -83,6 +83,8 @@ func mayImport(from, to string) bool {
 		return to == "mailwhy/diagnose"
 	case strings.HasPrefix(from, "mailwhy/relay/feedback") && to == "mailwhy/diagnose/bounce":
 		return true // it reads what others write about our mail
+	case from == "mailwhy/config/page":
+		return false
 	case from == "mailwhy/config/value", from == "mailwhy/config/dropin":
 		return to == "mailwhy/config/mistake"
 	case from == "mailwhy/config":

@@ -68,8 +68,8 @@ type Options struct {
 	Metrics http.Handler     // answers GET /metrics; nil: 404
 	// Probes adds the paths to a mux that need no token; nil: there are none.
 	Probes func(*http.ServeMux)
-	// Page answers what is asked over TCP and is not the API's; nil: 404.
-	Page http.Handler
+	// Page answers what is asked over TCP and is not the API's, and Operated on the control socket; nil: 404.
+	Page, Operated http.Handler
 
 	Feedback     Feedback              // nil: it is not configured
 	Webhooks     Webhooks              // nil: there are none, ever
@@ -158,7 +158,7 @@ func (s *Server) known(other http.Handler) http.Handler {
 // Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Whoever asks there may do
 // everything.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	h := s.server(s.known(nil))
+	h := s.server(s.known(s.o.Operated))
 	h.BaseContext = func(net.Listener) context.Context { return asOperator(ctx) }
 	return s.serve(ctx, h, l)
 }

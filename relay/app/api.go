@@ -35,6 +35,7 @@ func (r *Relay) openAdmin(cfg *config.Config) (err error) {
 	o := admin.Options{
 		Queue: r.spool, Control: (*control)(r), Record: r.record, Log: r.log, Now: time.Now,
 		Metrics:  r.metrics,
+		Operated: r.page.Operated(),
 		Probes:   r.life.Handle,
 		Webhooks: r.webhooks,
 		Feedback: r.operated(), Suppressions: r.suppressionList(), Files: (*listFiles)(r),

@@ -46,6 +46,7 @@ import (
 	"mailwhy/relay/admin/stream"
 	"mailwhy/relay/app/options"
 	"mailwhy/relay/app/outgoing"
+	"mailwhy/relay/app/page"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/lane"
@@ -126,6 +127,7 @@ type Relay struct {
 	faults      faults
 	life        *lifecycle.Life
 	left        atomic.Pointer[lifecycle.Left] // set when Run has ended
+	page        *page.Page
 
 	reloading sync.Mutex // held by Reload
 	ready     chan struct{}
@@ -210,12 +212,16 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	if r.spool, err = spool.Open(o); err != nil {
 		return err
 	}
+	if err = r.openPage(); err != nil { // after the spool, which makes the directory
+		return err
+	}
+	r.record = relay.Recorders{r.metrics, r.webhooks, r.page, r.events, r.deliveryLog}
 	r.life = lifecycle.New(r.spool)
 	if cfg.Suppression.Mode != "off" {
 		if r.suppressed, err = suppress.Open(r.suppressOptions()); err != nil {
 			return fmt.Errorf("suppression list: %w", err)
 		}
-		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.events, r.deliveryLog}
+		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.page, r.events, r.deliveryLog}
 	}
 	if m, ok := volume.Look(cfg.Spool.Dir); ok && m.Loss() != nil {
 		loss := m.Loss()
@@ -401,6 +407,10 @@ func (r *Relay) closeAll() error {
 			r.log.Error("cannot close the suppression list", "err", errList)
 			err = errors.Join(err, errList)
 		}
+	}
+	if errPage := r.page.Close(); errPage != nil {
+		r.log.Error("cannot close the history of the page", "err", errPage)
+		err = errors.Join(err, errPage)
 	}
 	if r.deliveryLog != nil {
 		if errLog := r.deliveryLog.Close(); errLog != nil {

@@ -226,6 +226,7 @@ func needRestart(was, is *config.Config, list bool) (sections []string) {
 		{"suppression", fixedSuppression(&was.Suppression, list),
 			fixedSuppression(&is.Suppression, list)},
 		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
+		{"page", fixedPage(&was.Page), fixedPage(&is.Page)},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {
 			sections = append(sections, s.name)

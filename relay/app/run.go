@@ -35,6 +35,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	works.Go(func() { r.webhooks.Run(working, r.outboxes()) })
 	r.serveAdmin(answering, &answers)
 	r.serveAPI(answering, &answers)
+	r.servePage(answering, &answers)
 	answers.Go(func() { r.serveMetrics(answering) })
 	failed := r.serveDoor(&works)
 	r.life.Enter(lifecycle.Running)

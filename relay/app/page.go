@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+
+	"mailwhy/config"
+	configpage "mailwhy/config/page"
+	"mailwhy/diagnose"
+	"mailwhy/relay/app/build"
+	"mailwhy/relay/app/page"
+)
+
+// openPage opens the web page.
+func (r *Relay) openPage() (err error) {
+	r.page, err = page.Open(page.Options{
+		Config:   func() *config.Config { return r.cfg.Load() },
+		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
+		Probe:    func() { (*control)(r).TryNow() },
+		Certificate: func() *tls.Config {
+			if cert := r.cert.Load(); cert != nil {
+				return cert.current()
+			}
+			return nil
+		},
+		Version: build.Version(), Log: r.log,
+	})
+	return err
+}
+
+// servePage answers at page.listen until ctx ends. Without it mail flows all the same.
+func (r *Relay) servePage(ctx context.Context, works *sync.WaitGroup) {
+	works.Go(func() {
+		if err := r.page.Serve(ctx); err != nil {
+			r.log.Error("no web page", "err", err)
+			r.faults.add("no web page: " + err.Error())
+		}
+	})
+}
+
+// PageAddr is where the web page is; nil when page.listen is not set.
+func (r *Relay) PageAddr() net.Addr { return r.page.Addr() }
+
+// fixedPage is what of the page a reload cannot change.
+func fixedPage(p *configpage.Page) configpage.Page {
+	fixed := *p
+	fixed.Keep, fixed.MaxEvents = 0, 0
+	return fixed
+}

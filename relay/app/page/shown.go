@@ -1,0 +1,89 @@
+package page
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay"
+	web "mailwhy/relay/admin/page"
+	"mailwhy/relay/suppress/listfile"
+)
+
+// upstreams are the configured ones, by name.
+func (p *Page) upstreams() (list []web.Upstream) {
+	all := p.o.Config().Upstream
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		u := all[name]
+		where := net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
+		if u.IsAPI() {
+			where = u.Endpoint
+		}
+		list = append(list, web.Upstream{Name: name, Where: where, Connections: u.Concurrency,
+			Rate: u.Rate.String(), DailyCap: u.DailyCap})
+	}
+	return list
+}
+
+// configuration is all that is in force. Secrets are redacted, and what may be one in a URL.
+func (p *Page) configuration() (list []web.Setting) {
+	for _, s := range p.o.Config().Settings() {
+		section, key := "", s.Key
+		if i := strings.LastIndexByte(key, '.'); i >= 0 {
+			section, key = key[:i], key[i+1:]
+		}
+		if s.From == "default" {
+			s.From = ""
+		}
+		list = append(list, web.Setting{Section: section, Key: key, Value: redacted(s.Value),
+			Origin: s.From})
+	}
+	return list
+}
+
+// redacted is a value without what may be a secret in a URL: its password and its query.
+func redacted(value string) string {
+	text, err := strconv.Unquote(value)
+	if err != nil || !strings.Contains(text, "://") {
+		return value
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return `"..."`
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "..."
+	}
+	return strconv.Quote(u.Redacted())
+}
+
+// warnings are what is allowed but unwise.
+func (p *Page) warnings() []string {
+	cfg := p.o.Config()
+	list := slices.Clone(cfg.Warnings)
+	if err := cfg.CheckUsers(); err != nil {
+		list = append(list, err.Error())
+	}
+	return list
+}
+
+// read reads a suppression list.
+func (p *Page) read(text string) (entries []relay.Suppression, faults []string) {
+	err := listfile.Read(strings.NewReader(text), func(l listfile.Line) error {
+		entries = append(entries, relay.Suppression{
+			Address: l.Address, Scope: l.Scope, Reason: diagnose.Reason(l.Reason),
+			Source: relay.SuppressedByImport, FirstSeen: l.Time, Reply: l.Error, Expires: l.Expires,
+			Note: l.Note, Hits: 1,
+		})
+		return nil
+	}, func(line int, err error) { faults = append(faults, fmt.Sprintf("line %d: %v", line, err)) })
+	if err != nil {
+		faults = append(faults, err.Error())
+	}
+	return entries, faults
+}
