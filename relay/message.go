@@ -174,6 +174,10 @@ func (r *Recipient) DueAt(now time.Time) bool { return r.Waiting() && !r.NextAtt
 // operator's holds say something else. Stored messages have these words, so they must not change.
 const HeldReport = "the report could not be handed over"
 
+// HeldExported begins the HeldWhy of what is held because it was exported to another spool; its batch
+// follows. Stored messages have these words.
+const HeldExported = "exported in batch "
+
 // ByOperator is the HeldWhy and the event note of what an operator does.
 const ByOperator = "by the operator"
 

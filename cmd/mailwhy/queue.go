@@ -14,6 +14,7 @@ import (
 
 	"mailwhy/cmd/mailwhy/internal/complete"
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
+	"mailwhy/cmd/mailwhy/internal/movecmd"
 	"mailwhy/cmd/mailwhy/internal/queueview"
 	"mailwhy/config"
 	"mailwhy/config/value"
@@ -61,7 +62,12 @@ and show read the spool itself.`,
 		Use: "summary", Short: "Count what is in the queue by domain, reason and age", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return q.summary(c.Context(), c.OutOrStdout()) },
 	}
-	c.AddCommand(list, summary, show, newRecoverCommand(q))
+	move := movecmd.Options{
+		Usage: func(err error) error { return &exitError{exitUsage, err} }, Load: q.load, Filters: q.filters,
+		Filter:   func(ids []string) (relay.QueueFilter, error) { return q.filter(ids, time.Now()) },
+		OwnSpool: ownSpool,
+	}
+	c.AddCommand(list, summary, show, newRecoverCommand(q), movecmd.NewExport(move), movecmd.NewImport(move))
 	q.filters(list)
 	q.filters(summary)
 	complete.IDs(list, q.ids)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"strings"
 	"time"
 
 	"mailwhy/relay"
@@ -76,10 +77,11 @@ func hold(r *relay.Recipient) bool {
 	return true
 }
 
-// release lets a held recipient go on where it was, at once.
+// release lets a held recipient go on where it was, at once. What was exported may be in another spool, too,
+// and goes on only by the command that knows: queue export --undo.
 func release(now time.Time) func(*relay.Recipient) bool {
 	return func(r *relay.Recipient) bool {
-		if r.State != relay.Held {
+		if r.State != relay.Held || strings.HasPrefix(r.HeldWhy, relay.HeldExported) {
 			return false
 		}
 		r.State = r.HeldFrom

@@ -186,3 +186,10 @@ func (t *Tx) Postpone(entries []relay.Entry) error {
 	}
 	return nil
 }
+
+// RenameTopics replaces the prefix of the topics of a message's entries, of those that have it.
+func (t *Tx) RenameTopics(seq int64, from, to string) error {
+	_, err := t.Exec("UPDATE outbox SET topic=?2||substr(topic, ?3) WHERE seq=?1 AND substr(topic, 1, ?4)=?5",
+		seq, to, int64(len(from)+1), int64(len(from)), from)
+	return err
+}
