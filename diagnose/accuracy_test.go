@@ -132,7 +132,8 @@ func TestUnread(t *testing.T) {
 	e := newEngine(t)
 	var c counts
 	var owner, action int
-	for _, row := range jsonRows[public](t, "public-unread", 100) {
+	rows := append(jsonRows[public](t, "public-unread", 100), jsonRows[public](t, "public-sealed", 300)...)
+	for _, row := range rows {
 		d := e.Diagnose(Symptom{Stage: row.Stage, Reply: ParseReply(row.Reply)})
 		c.add(&row.labelled, &d)
 		owner += one(slices.Contains(row.Owner, d.Owner))
