@@ -25,7 +25,7 @@ func (r *Relay) openPage() (err error) {
 			}
 			return nil
 		},
-		Version: build.Version(), Log: r.log,
+		Redact: r.redact, Version: build.Version(), Log: r.log,
 	})
 	return err
 }

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,7 +16,8 @@ import (
 func TestAddressesAreHashed(t *testing.T) {
 	s, tk := eventScene(t, `events = ["all"]`)
 	s.stop()
-	s.conf = strings.Replace(s.conf, "[spool]", "[log]\naddresses = \"hash\"\n[spool]", 1)
+	s.conf = strings.Replace(s.conf, "[spool]", "[log]\naddresses = \"hash\"\n"+
+		"[page]\nhistory = \"on\"\n[spool]", 1)
 	before := len(s.log.String())
 	s.start()
 	s.submit("joe.smith@x.test")
@@ -37,6 +41,18 @@ func TestAddressesAreHashed(t *testing.T) {
 	s.line(relay.EventDSN, hash)
 	if log := s.log.String()[before:]; strings.Contains(log, "joe.smith") || strings.Contains(log, "app@") {
 		t.Errorf("the log names people:\n%s", log)
+	}
+	var kept []byte
+	smtptest.WaitFor(t, "the history of the page", func() bool {
+		kept = nil
+		for _, end := range []string{"", "-wal"} {
+			b, _ := os.ReadFile(filepath.Join(s.dir, "spool", "history.db"+end))
+			kept = append(kept, b...)
+		}
+		return bytes.Contains(kept, []byte(hash))
+	})
+	if bytes.Contains(kept, []byte("joe.smith")) {
+		t.Error("the history of the page names the recipient")
 	}
 	s.conf = strings.Replace(s.conf, `"hash"`, `"domain"`, 1)
 	if err := s.app.Reload(s.load()); err != nil {

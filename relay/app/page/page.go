@@ -19,6 +19,7 @@ import (
 	"mailwhy/relay/admin"
 	"mailwhy/relay/admin/access"
 	web "mailwhy/relay/admin/page"
+	"mailwhy/relay/record"
 	"mailwhy/relay/record/history"
 )
 
@@ -26,8 +27,9 @@ import (
 type Options struct {
 	Config      func() *config.Config // in force
 	Diagnose    func(diagnose.Symptom) diagnose.Diagnosis
-	Probe       func()             // makes paused upstreams be tried now
-	Certificate func() *tls.Config // of the front door, for page.tls = "implicit"
+	Probe       func()              // makes paused upstreams be tried now
+	Certificate func() *tls.Config  // of the front door, for page.tls = "implicit"
+	Redact      func(*record.Event) // of the events that the history keeps
 	Version     string
 	Log         *slog.Logger
 }
@@ -71,7 +73,7 @@ func Open(o Options) (*Page, error) {
 	}
 	if c.Remembers() {
 		p.history = history.Open(history.Options{Path: filepath.Join(cfg.Spool.Dir, "history.db"),
-			Limits: p.limits, Log: o.Log, Now: time.Now})
+			Limits: p.limits, Redact: o.Redact, Log: o.Log, Now: time.Now})
 		w.History = p.history
 	}
 	var err error
