@@ -25,7 +25,7 @@ func TestHints(t *testing.T) {
 	for args, want := range map[string]string{
 		"serv":                   `did you mean "serve"?`,
 		"queue lst":              `did you mean "list"?`,
-		"queue nothinglikeit":    "the commands are drop, hold, ",
+		"queue nothinglikeit":    "the commands are drop, export, ",
 		"serve --upstrem x":      `did you mean "--upstream"?`,
 		"log --evnt x":           `did you mean "--event"?`,
 		"queue list --spol x":    `did you mean "--spool"?`,

@@ -262,7 +262,7 @@ func TestLogCommandSummarySuppressed(t *testing.T) {
 	const of = `{"v":1,"time":"2026-11-23T09:00:00Z","to":"a@y.test","diagnosis":` +
 		`{"category":"Invalid Address","owner":"application","reason":`
 	log := of + `"suppressed"},"event":"suppressed","id":"M1"}` + "\n" +
-		of + `"on_suppression_list"},"event":"refused"}` + "\n" +
+		of + `"suppressed"},"event":"refused","id":"M1"}` + "\n" +
 		of + `"suppressed"},"event":"suppressed","id":"M2"}` + "\n" +
 		of + `"bad_address_syntax"},"event":"refused"}` + "\n"
 	const want = "FINAL  DEFERRED  CATEGORY         REASON              MUST ACT\n" +
