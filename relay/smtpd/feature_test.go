@@ -275,7 +275,7 @@ func TestShutdownLetsTransactionsEnd(t *testing.T) {
 	idle, busy, stuck := hello(t, addr), hello(t, addr), hello(t, addr)
 	busy.say("MAIL FROM:<a@b.test>", "250")
 	stuck.say("MAIL FROM:<a@b.test>", "250")
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(ctx) }()
@@ -296,6 +296,32 @@ func TestShutdownLetsTransactionsEnd(t *testing.T) {
 	if c, err := net.Dial("tcp", addr); err == nil {
 		c.Close()
 		t.Error("still listening")
+	}
+}
+
+// TestShutdownAnswersQuit: a client whose mail was taken during a drain, and that says QUIT, does not hear
+// 421, which it would take for the message.
+func TestShutdownAnswersQuit(t *testing.T) {
+	st := &store{}
+	s, addr := start(t, testOptions(st), Listen{})
+	c := hello(t, addr)
+	c.toRcpt()
+	c.say("DATA", "354")
+	st.mu.Lock() // the mail is not taken yet
+	c.send("x\r\n.\r\nQUIT")
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(t.Context()) }()
+	smtptest.WaitFor(t, "the drain", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.draining
+	})
+	st.mu.Unlock()
+	c.want("250")
+	c.want("221 2.0.0 ")
+	c.want("")
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -32,7 +33,7 @@ func (c *Conn) advance() {
 		return
 	}
 	if c.drainNow() {
-		c.end("421 4.3.2 Shutting down, please try again later\r\n", nil)
+		c.dismiss()
 		return
 	}
 	limit := c.cfg.Limits.Line
@@ -74,7 +75,7 @@ func (c *Conn) endInput(err error) {
 	case err == io.EOF:
 		c.ended = true
 	case err == errDrain:
-		c.end("421 4.3.2 Shutting down, please try again later\r\n", nil)
+		c.dismiss()
 	case err == errLineTooLong:
 		c.end("500 5.5.6 Line too long\r\n", err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -82,6 +83,22 @@ func (c *Conn) endInput(err error) {
 	default:
 		c.fail(err)
 	}
+}
+
+// quitGrace is how long a session that a drain ends is given to say QUIT.
+const quitGrace = 250 * time.Millisecond
+
+// dismiss ends the session for a drain: with 421, or with 221 when the client is about to leave anyway. A
+// client whose message was taken says QUIT next, and many a library reports a 421 to that as a failure of the
+// message, so that it is sent again.
+func (c *Conn) dismiss() {
+	c.leaving = true
+	line, err := c.readLine(c.cfg.Limits.Line)
+	if err == nil && strings.EqualFold(strings.TrimSpace(string(line)), "QUIT") {
+		c.end("221 2.0.0 Bye\r\n", nil)
+		return
+	}
+	c.end("421 4.3.2 Shutting down, please try again later\r\n", nil)
 }
 
 // end sends reply and ends the session.

@@ -119,7 +119,7 @@ func (c *Conn) fill(until func(now time.Time) time.Time) error {
 // checked after the deadline is set, and Drain sets them in the other order, so one of the two always
 // notices.
 func (c *Conn) drainNow() bool {
-	return c.mode != modeContent && c.draining.Load() && !c.cfg.Dialogue.Busy()
+	return c.mode != modeContent && !c.leaving && c.draining.Load() && !c.cfg.Dialogue.Busy()
 }
 
 // setReadDeadline moves the deadline of reads. It sets a later one only if that gains an eighth of the
@@ -140,7 +140,11 @@ var errLineTooLong = errors.New("line too long")
 // probes type them; content may not. Of a TLS handshake it returns TLSHello, and drops the rest. The
 // line is valid until the next read.
 func (c *Conn) readLine(limit int) ([]byte, error) {
-	idle := func(now time.Time) time.Time { return now.Add(c.cfg.Limits.Idle) }
+	wait := c.cfg.Limits.Idle
+	if c.leaving {
+		wait = min(wait, quitGrace)
+	}
+	idle := func(now time.Time) time.Time { return now.Add(wait) }
 	for {
 		in := c.in.bytes()
 		if isHello(in) { // a line end in it would have no meaning

@@ -130,6 +130,7 @@ type Conn struct {
 	lenient bool // see Lenient
 
 	draining atomic.Bool
+	leaving  bool // a drain ends the session, and waits for QUIT
 	closing  sync.Once
 }
 
@@ -155,8 +156,8 @@ func (c *Conn) TLS() *tls.ConnectionState {
 // content that has no CR at LF.LF.
 func (c *Conn) Lenient() { c.lenient = true }
 
-// Drain ends the session with 421 as soon as no transaction is open (RFC 5321, 3.8). It is safe to call
-// from any goroutine.
+// Drain ends the session with 421 as soon as no transaction is open (RFC 5321, 3.8), or with 221 if the
+// client says QUIT within a quarter of a second. It is safe to call from any goroutine.
 func (c *Conn) Drain() {
 	c.draining.Store(true)
 	c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes a waiting read; see fill
