@@ -49,7 +49,7 @@ func (s *sender) run(worker int) {
 	}
 }
 
-// hand hands a message in. What is answered to QUIT, 421 in a drain, says nothing of the message.
+// hand hands a message in. What is answered to QUIT says nothing of the message.
 func hand(addr, content string) error {
 	c, err := smtp.Dial(addr)
 	if err != nil {
