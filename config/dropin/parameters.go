@@ -115,15 +115,6 @@ func parseTime(s string, unit time.Duration) (time.Duration, error) {
 	return time.Duration(n) * unit, nil
 }
 
-// already notes a parameter whose effect mailwhy has anyway.
-func already(r *reading, variable, _ string) {
-	r.none(variable, "mailwhy does the right thing by itself")
-}
-
-func unlimited(r *reading, variable, _ string) {
-	r.none(variable, "a header may be as long as the mail")
-}
-
 // rateDelay makes a rate of the time between two messages, which go one after the other then.
 func rateDelay(r *reading, variable, value string) {
 	d, err := parseTime(value, time.Second)
