@@ -63,26 +63,43 @@ func (s *Spool) Remove(ctx context.Context, id, batch string) (ok bool, err erro
 	return ok, err
 }
 
-// Adopt stores a message that another spool has detached, with what is owed for it. stored is false when it
-// is there, or was here before: ids are known for ten years. The limits of the spool do not hold for it.
-func (s *Spool) Adopt(ctx context.Context, m *relay.Message, owed []relay.Entry,
+// Adopt stores a message that another spool has detached for a batch, with what is owed for it. stored is
+// false when it is there, or came in this batch before: that is known for ten years. It may come back in
+// another batch. The spool that has it detached for the batch refuses it: whoever then removed it there would
+// lose it. The limits of the spool do not hold for it.
+func (s *Spool) Adopt(ctx context.Context, m *relay.Message, batch string, owed []relay.Entry,
 	content io.Reader) (stored bool, err error) {
+	if err := s.notFromHere(ctx, m.ID, batch); err != nil {
+		return false, err
+	}
 	p, err := s.receive([]*relay.Message{m}, content, false)
 	if err != nil {
 		return false, err
 	}
 	p.owed = owed
 	known := func(t *database.Tx, r *spool.Record) (bool, error) {
-		if p.gone(r) {
-			return true, nil
-		}
-		return t.Remember(r.ID, spool.Nanos(s.o.Now().Add(recoveredFor)))
+		return t.Remember(batch+"/"+r.ID, spool.Nanos(s.o.Now().Add(recoveredFor)))
 	}
 	op := &operation{put: p, grows: true, size: p.bytes(), after: p.after,
 		apply: func(t *database.Tx) error { return p.insert(t, known) }}
 	err = s.w.ops.do(ctx, op)
 	p.finish(op, err)
 	return p.stored() && err == nil, err
+}
+
+// notFromHere refuses a message that is detached here for the batch.
+func (s *Spool) notFromHere(ctx context.Context, id, batch string) error {
+	err := s.rework(ctx, id, func(now *relay.Message, entries []relay.Entry) (rework, error) {
+		if isDetached(now, entries, batch) {
+			return rework{}, fmt.Errorf("%s was exported from this very spool: import it into another, or "+
+				"let it go on here with queue export --undo %s", id, batch)
+		}
+		return rework{}, nil
+	})
+	if errors.Is(err, relay.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // rework is a change of a message together with its entries.

@@ -86,7 +86,7 @@ func TestDetach(t *testing.T) {
 	other := openTest(t, Options{})
 	defer other.Close()
 	for i, want := range []bool{true, false} {
-		stored, err := other.Adopt(t.Context(), m, owed, strings.NewReader("content"))
+		stored, err := other.Adopt(t.Context(), m, "B1", owed, strings.NewReader("content"))
 		if err != nil || stored != want {
 			t.Errorf("adopted %d: %v %v", i, stored, err)
 		}

@@ -14,8 +14,9 @@
 //
 // What always holds, wherever one of the steps is killed: a message is detached, durably, before any of
 // it is written, so the first spool neither sends it nor reports on it; it is removed there only by a
-// receipt that names it; the second spool stores an id once, so that importing again doubles nothing. A
-// stream that breaks off is exported again under its batch.
+// receipt that names it, which the spool that it came from never gives; the second spool stores an id once in
+// a batch, so that importing again doubles nothing, and mail can come back in another batch. A stream that
+// breaks off is exported again under its batch.
 package transfer
 
 import (
@@ -28,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"mailwhy/relay"
@@ -57,7 +59,8 @@ type From interface {
 
 // To is the spool that they come to.
 type To interface {
-	Adopt(ctx context.Context, m *relay.Message, owed []relay.Entry, content io.Reader) (bool, error)
+	Adopt(ctx context.Context, m *relay.Message, batch string, owed []relay.Entry,
+		content io.Reader) (bool, error)
 }
 
 // header is the first entry.
@@ -83,16 +86,15 @@ type end struct {
 	Messages int `json:"messages"`
 }
 
-// Export detaches the messages that f selects for a batch and writes them. Messages that the operator holds,
-// and for which nothing is owed, stay.
+// Export detaches the messages that f selects for a batch and writes them, and those that are detached for it
+// already. Messages that the operator holds, and for which nothing is owed, stay.
 func Export(ctx context.Context, from From, f relay.QueueFilter, batch string, now time.Time,
 	w io.Writer) (n int, err error) {
 	out := tar.NewWriter(w)
 	if err := writeJSON(out, headName, header{format, batch, now.UTC()}); err != nil {
 		return 0, err
 	}
-	var ids []string
-	err = from.List(ctx, f, func(m *relay.Message) bool { ids = append(ids, m.ID); return true })
+	ids, err := selected(ctx, from, f, batch)
 	if err != nil {
 		return 0, err
 	}
@@ -109,6 +111,25 @@ func Export(ctx context.Context, from From, f relay.QueueFilter, batch string, n
 		return n, err
 	}
 	return n, out.Close()
+}
+
+// selected are the messages that f selects, and those that are held for the batch: f need not select them any
+// more, since they were queued or deferred before.
+func selected(ctx context.Context, from From, f relay.QueueFilter, batch string) (ids []string, err error) {
+	err = from.List(ctx, f, func(m *relay.Message) bool { ids = append(ids, m.ID); return true })
+	if err != nil {
+		return nil, err
+	}
+	err = from.List(ctx, relay.QueueFilter{State: relay.Held}, func(m *relay.Message) bool {
+		if slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool {
+			return r.State == relay.Held && r.HeldWhy == relay.HeldExported+batch
+		}) {
+			ids = append(ids, m.ID)
+		}
+		return true
+	})
+	slices.Sort(ids)
+	return slices.Compact(ids), err
 }
 
 // exportOne writes one message; false when there is nothing of it to move.
@@ -192,7 +213,7 @@ func Import(ctx context.Context, to To, r io.Reader, each func(Receipt) error) (
 		if next.Name == endName {
 			return n, checkEnd(in, n)
 		}
-		stored, id, err := importOne(ctx, to, in, next)
+		stored, id, err := importOne(ctx, to, h.Batch, in, next)
 		if err != nil {
 			return n, broken(n, h.Batch, err)
 		}
@@ -203,12 +224,12 @@ func Import(ctx context.Context, to To, r io.Reader, each func(Receipt) error) (
 	}
 }
 
-// broken is the error of a stream that breaks off.
+// broken is the error of an import that breaks off.
 func broken(n int, batch string, err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("the export breaks off after %d messages: %w; what was imported stays, and queue "+
+	return fmt.Errorf("the import breaks off after %d messages: %w; what was imported stays, and queue "+
 		"export --batch %s writes all of it again", n, err, batch)
 }
 
@@ -225,8 +246,8 @@ func checkEnd(in *tar.Reader, n int) error {
 }
 
 // importOne stores the message whose ID.json is next.
-func importOne(ctx context.Context, to To, in *tar.Reader, next *tar.Header) (stored bool, id string,
-	err error) {
+func importOne(ctx context.Context, to To, batch string, in *tar.Reader, next *tar.Header) (stored bool,
+	id string, err error) {
 	var head moved
 	if err := decode(in, next, &head); err != nil {
 		return false, "", err
@@ -246,7 +267,7 @@ func importOne(ctx context.Context, to To, in *tar.Reader, next *tar.Header) (st
 			head.ID+".eml", head.Size, content.Name, content.Size)
 	}
 	checked := &checking{r: in, sum: sha256.New(), want: head.SHA256, name: content.Name}
-	stored, err = to.Adopt(ctx, m, head.Owed, checked)
+	stored, err = to.Adopt(ctx, m, batch, head.Owed, checked)
 	return stored, head.ID, err
 }
 

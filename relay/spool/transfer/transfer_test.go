@@ -207,6 +207,65 @@ func TestUndo(t *testing.T) {
 	holds(t, a, want)
 }
 
+// TestIntoItself: the spool that exported gives no receipt, with which --done would lose the mail.
+func TestIntoItself(t *testing.T) {
+	a := open(t, t.TempDir())
+	want := fill(t, a, 2)
+	stream, err := export(t, a, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipt, err := load(t.Context(), a, stream)
+	if err == nil || !strings.Contains(err.Error(), "--undo "+batch) || receipt != "" {
+		t.Errorf("%v\n%s", err, receipt)
+	}
+	if _, err := transfer.Undo(t.Context(), a, batch); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, a, want)
+}
+
+// TestThereAndBack moves mail to another spool, back, and there again, each time in a batch of its own.
+func TestThereAndBack(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	first := open(t, from)
+	want := fill(t, first, 2)
+	first.Close()
+	for i := range 4 {
+		a, b := open(t, from), open(t, to)
+		var stream bytes.Buffer
+		_, err := transfer.Export(t.Context(), a, relay.QueueFilter{}, relay.NewID(time.Now()), time.Now(),
+			&stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := load(t.Context(), b, stream.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := transfer.Done(t.Context(), a, strings.NewReader(receipt)); n != 2 || err != nil {
+			t.Errorf("move %d: %d removed: %v", i, n, err)
+		}
+		holds(t, b, want)
+		a.Close()
+		b.Close()
+		from, to = to, from
+	}
+}
+
+// TestSelectedAgain: what is held for the batch is written again, whatever selected it before.
+func TestSelectedAgain(t *testing.T) {
+	a := open(t, t.TempDir())
+	fill(t, a, 2)
+	for i := range 2 {
+		n, err := transfer.Export(t.Context(), a, relay.QueueFilter{State: relay.Deferred}, batch, time.Now(),
+			io.Discard)
+		if n != 2 || err != nil {
+			t.Errorf("export %d: %d messages: %v", i, n, err)
+		}
+	}
+}
+
 // TestBadStreams: what is not an export, or not what was exported, is refused, and nothing of it is stored.
 func TestBadStreams(t *testing.T) {
 	a := open(t, t.TempDir())
