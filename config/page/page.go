@@ -4,6 +4,7 @@ package page
 import (
 	"net/netip"
 	"net/textproto"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -44,7 +45,8 @@ func (p *Page) Remembers() bool {
 
 // Validate reports what tags cannot say. A key is within the section.
 func (p *Page) Validate(report func(key, what, hint string)) {
-	if p.Path != "" && !regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+/?$`).MatchString(p.Path) {
+	if p.Path != "" && (!regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+/?$`).MatchString(p.Path) ||
+		path.Clean(p.Path) != strings.TrimSuffix(p.Path, "/")) {
 		report("path", `"`+p.Path+`" is not a path`, `write "/mail"`)
 	}
 	for _, h := range p.Hosts {

@@ -4,7 +4,8 @@
 // relay/app starts a Server beside the relay. It answers on a unix socket in the spool directory, whose mode
 // (0600) is the only authentication: the relay's own user and root may do everything; cmd/mailwhy speaks to
 // it through a Client. And it answers at admin.listen over TCP, where each request needs a token with the
-// scope of its route (package access) and browsers are kept from doing harm (package guard).
+// scope of its route (package access). From both, browsers are kept from doing harm (package guard): one gets
+// to the socket through a tunnel.
 //
 // routes.go is the table of all paths, which begin with /v1, with what each takes and gives and the scope it
 // needs; openapi.json is made from it, and docs/api.md tells how they are used. Outside of /v1 there are
@@ -95,6 +96,7 @@ type Server struct {
 	o    Options
 	mux  *http.ServeMux
 	page http.Handler  // over TCP
+	own  http.Handler  // on the control socket
 	read time.Duration // for a whole request over TCP
 }
 
@@ -118,11 +120,20 @@ func New(o Options) (*Server, error) {
 		o.Probes(s.mux)
 	}
 	var err error
-	s.page, err = guard.New(guard.Options{Hosts: o.Hosts, Origins: o.Origins,
+	if s.page, err = s.guarded(o.Hosts, s.known(o.Page)); err != nil {
+		return nil, err
+	}
+	s.own, err = s.guarded(append([]string{clientHost}, o.Hosts...), s.known(o.Operated))
+	return s, err
+}
+
+// guarded keeps pages of strangers in the operator's browser away from next, which is called hosts. That the
+// control socket needs, too: a browser gets there through a tunnel.
+func (s *Server) guarded(hosts []string, next http.Handler) (http.Handler, error) {
+	return guard.New(guard.Options{Hosts: hosts, Origins: s.o.Origins,
 		Refuse: func(w http.ResponseWriter, status int, reason, hint string) {
 			refuse(w, &fault{status, errors.New(reason), hint})
-		}}, s.known(o.Page))
-	return s, err
+		}}, next)
 }
 
 // known answers what the mux knows, and lets other answer the rest, but for what looks like a request to the
@@ -158,7 +169,7 @@ func (s *Server) known(other http.Handler) http.Handler {
 // Serve answers on l, which Listen opened, until ctx ends, and removes the socket. Whoever asks there may do
 // everything.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	h := s.server(s.known(s.o.Operated))
+	h := s.server(s.own)
 	h.BaseContext = func(net.Listener) context.Context { return asOperator(ctx) }
 	return s.serve(ctx, h, l)
 }

@@ -384,6 +384,40 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// TestOtherSites: what strangers' pages send through the operator's tunnel to the control socket does
+// nothing.
+func TestOtherSites(t *testing.T) {
+	b := start(t, 2)
+	for _, tt := range []struct {
+		method, url, site string
+		want              int
+	}{
+		{"POST", "http://localhost:8026/v1/queue/drop", "cross-site", http.StatusForbidden},
+		{"POST", "http://evil.example/v1/queue/drop", "same-origin", http.StatusMisdirectedRequest},
+		{"GET", "http://evil.example/v1/config", "", http.StatusMisdirectedRequest},
+		{"GET", "http://localhost:8026/v1/queue", "same-origin", http.StatusOK},
+	} {
+		r, err := http.NewRequest(tt.method, tt.url, strings.NewReader(`{"all":true}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.method == "GET" {
+			r.Body, r.ContentLength = nil, 0
+		}
+		if tt.site != "" {
+			r.Header.Set("Sec-Fetch-Site", tt.site)
+		}
+		resp, err := b.Client.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != tt.want || len(b.queue.messages) != 2 {
+			t.Errorf("%s %s: %s, %d messages left", tt.method, tt.url, resp.Status, len(b.queue.messages))
+		}
+	}
+}
+
 // TestLeasedMessage: what is on its way is not changed, and the operator hears why.
 func TestLeasedMessage(t *testing.T) {
 	b := start(t, 2)

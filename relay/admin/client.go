@@ -25,6 +25,9 @@ type Client struct {
 	http   http.Client
 }
 
+// clientHost is what a Client calls the relay at the other end of its socket.
+const clientHost = "mailwhy"
+
 // NewClient makes a Client of the socket at path.
 func NewClient(path string) *Client {
 	c := &Client{socket: path}
@@ -49,9 +52,9 @@ func (c *Client) do(
 func (c *Client) doWith(
 	ctx context.Context, method, path string, q url.Values, send io.Reader, ok ...int,
 ) (io.ReadCloser, error) {
-	u := "http://mailwhy" + path
+	u := "http://" + clientHost + path
 	if !slices.Contains(unversioned(), path) {
-		u = "http://mailwhy" + Version + path
+		u = "http://" + clientHost + Version + path
 	}
 	if len(q) > 0 {
 		u += "?" + q.Encode()

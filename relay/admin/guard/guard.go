@@ -1,4 +1,5 @@
-// Package guard protects an HTTP server that browsers can reach: the API and the page, at admin.listen.
+// Package guard protects an HTTP server that browsers can reach: the API, at admin.listen, and the control
+// socket, to which they get through a tunnel.
 //
 // A page of a stranger that is open in the operator's browser must not use the relay through it. It can try
 // in two ways. It can send requests across sites: http.CrossOriginProtection refuses those that change

@@ -192,7 +192,18 @@ func (p *Page) routes(base string, who identify) http.Handler {
 	mux.HandleFunc("GET /login", s.loginForm)
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
-	return http.StripPrefix(base, mux)
+	return below(base, mux)
+}
+
+// below has a handler answer below base, and base itself lead there. A mux that saw only the rest of the path
+// would clean it, and lead out of base.
+func below(base string, h http.Handler) http.Handler {
+	if base == "" {
+		return h
+	}
+	mux := http.NewServeMux()
+	mux.Handle(base+"/", http.StripPrefix(base, h))
+	return mux
 }
 
 // Serve answers on l until ctx ends. Live streams end at once then, and requests have a few seconds.

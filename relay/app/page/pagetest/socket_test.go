@@ -34,6 +34,12 @@ func TestControlSocket(t *testing.T) {
 		{"GET", "http://evil.example:8026/page/", "", 421},
 		{"POST", "http://localhost:8026/page/upstreams/probe", "http://localhost:8026", 200},
 		{"POST", "http://localhost:8026/page/queue/act", "http://localhost:3000", 403},
+		{"GET", "http://localhost:8026/v1/health", "", 200},
+		{"GET", "http://evil.example:8026/v1/queue", "", 421},
+		{"GET", "http://localhost:8026/page", "", 200}, // which leads to /page/
+		{"GET", "http://localhost:8026/page//queue", "", 200},
+		{"GET", "http://localhost:8026/pagequeue", "", 404},
+		{"POST", "http://localhost:8026/v1/queue/drop", "http://localhost:3000", 403},
 	} {
 		r, err := http.NewRequest(tt.method, tt.url, nil)
 		if err != nil {
