@@ -13,6 +13,7 @@ if ! docker info >/dev/null 2>&1; then
 fi
 export COMPOSE_PROJECT_NAME=mailwhytest$$ # another run may be under way
 alone=mailwhytest-alone
+net=mailwhytest$$-net
 if docker compose version >/dev/null 2>&1; then
   compose() { docker compose "$@"; }
 else
@@ -26,7 +27,9 @@ cleanup() {
   if [ $status -ne 0 ]; then compose logs --no-color 2>/dev/null | tail -n 60 || true; fi
   compose down -v --remove-orphans >/dev/null 2>&1 || true
   compose -f scripts/dropin/docker-compose.yml down -v >/dev/null 2>&1 || true
-  docker rm -fv "$alone" >/dev/null 2>&1 || true
+  docker rm -fv "$alone" "$net-practice" "$net-1" "$net-2" >/dev/null 2>&1 || true
+  docker volume rm "$net-1" "$net-2" >/dev/null 2>&1 || true
+  docker network rm "$net" >/dev/null 2>&1 || true
   if [ -n "$made" ]; then
     docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true
     docker image prune -f --filter label=mailwhy.stage=build >/dev/null 2>&1 || true
@@ -76,10 +79,18 @@ done
 [ "$state" = healthy ] || { echo "the relay is $state"; exit 1; }
 docker inspect -f 'relay: {{.State.Health.Status}}, read-only {{.HostConfig.ReadonlyRootfs}}' "$(compose ps -q relay)"
 
-echo "== any user, no capabilities"
-docker run -d --name "$alone" --user 4242:4242 --read-only --cap-drop ALL -e MAILWHY_UPSTREAM='smtp://127.0.0.1:9?tls=none' mailwhy >/dev/null
+echo "== any user, no capabilities, no volume, no clients"
+docker run -d --name "$alone" --user 4242:4242 --read-only --cap-drop ALL -p 127.0.0.1:2597:2525 \
+  -e MAILWHY_UPSTREAM='smtp://127.0.0.1:9?tls=none' mailwhy >/dev/null
 for _ in $(seq 30); do docker exec "$alone" /mailwhy health && break; sleep 1; done
 docker exec "$alone" /mailwhy health >/dev/null
+docker logs "$alone" 2>&1 | grep -m1 'anonymous volume'
+python3 - <<'PY'
+import socket
+greeting = socket.create_connection(("127.0.0.1", 2597), 20).recv(1000).decode()
+print(greeting, end="")
+assert greeting.startswith("421 4.7.1 ") and "MAILWHY_CLIENT" in greeting, greeting
+PY
 docker stop "$alone" >/dev/null
 [ "$(docker inspect -f '{{.State.ExitCode}}' "$alone")" = 0 ] || { echo "SIGTERM did not end it with status 0"; exit 1; }
 
@@ -137,6 +148,48 @@ for _ in $(seq 30); do survived && break; sleep 1; done
 survived || { echo "the message did not survive"; exit 1; }
 echo "it arrived"
 compose down -v >/dev/null 2>&1
+
+echo "== two relays are restarted one after the other, under load; the page of one in a browser"
+docker network create "$net" >/dev/null
+docker run -d --name "$net-practice" --network "$net" mailwhy practice --listen 0.0.0.0:2526 --dump /mail >/dev/null
+for i in 1 2; do
+  docker run -d --name "$net-$i" --network "$net" -v "$net-$i:/spool" -p "127.0.0.1:259$i:2525" \
+    -p "127.0.0.1:802$i:8026" -e MAILWHY_PAGE_LISTEN=0.0.0.0:8026 -e MAILWHY_HOSTNAME="relay$i.mailwhy.example" \
+    -e MAILWHY_CLIENT=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16 \
+    -e MAILWHY_UPSTREAM="smtp://$net-practice:2526?tls=none" mailwhy >/dev/null
+done
+for i in 1 2; do
+  for _ in $(seq 30); do docker exec "$net-$i" /mailwhy health >/dev/null 2>&1 && break; sleep 1; done
+done
+if command -v chromium >/dev/null; then
+  chromium --headless --no-sandbox --disable-gpu --dump-dom http://127.0.0.1:8021/ 2>/dev/null >"$scratch/page.html"
+  grep -o '<title>[^<]*</title>' "$scratch/page.html"
+  grep -q 'type="password"' "$scratch/page.html" # the page asks for a token
+fi
+python3 scripts/rolling.py "$scratch/stop" 127.0.0.1:2591 127.0.0.1:2592 >"$scratch/rolling" &
+load=$!
+for i in 1 2 1 2; do
+  sleep 2
+  docker stop -t 30 "$net-$i" >/dev/null
+  [ "$(docker inspect -f '{{.State.ExitCode}}' "$net-$i")" = 0 ] || { docker logs "$net-$i"; exit 1; }
+  docker start "$net-$i" >/dev/null
+  for _ in $(seq 30); do docker exec "$net-$i" /mailwhy health --ready >/dev/null 2>&1 && break; sleep 0.5; done
+done
+touch "$scratch/stop"
+wait $load
+taken=$(cat "$scratch/rolling")
+all() {
+  rm -rf "$scratch/mail"
+  docker cp "$net-practice:/mail" "$scratch/mail" >/dev/null
+  arrived=$(grep -ho '^Subject: rolling [0-9]*\.' "$scratch"/mail/*.eml | sort -u | wc -l)
+  [ "$arrived" = "$taken" ]
+}
+for _ in $(seq 30); do all && break; sleep 1; done
+all || { echo "$taken were taken, $arrived arrived"; exit 1; }
+twice=$(($(grep -ho '^Subject: rolling [0-9]*\.' "$scratch"/mail/*.eml | wc -l) - taken))
+echo "$taken taken over 4 restarts, all arrived, $twice of them twice"
+[ "$twice" -le 4 ] # what was under way at a stop, at most
+docker rm -fv "$net-practice" "$net-1" "$net-2" >/dev/null
 
 echo "== a compose file for boky/postfix, with only the image changed"
 dropin=scripts/dropin/docker-compose.yml
