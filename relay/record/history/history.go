@@ -42,6 +42,7 @@ const (
 type History struct {
 	o       Options
 	queue   chan row
+	work    chan work
 	waiting atomic.Int64 // bytes of what is in queue
 	lost    atomic.Uint64
 	feed    feed
@@ -74,8 +75,8 @@ type row struct {
 // Open opens the history, or makes one. A file that cannot be opened is no error: State tells of it, and it
 // is tried again.
 func Open(o Options) *History {
-	h := &History{o: o, queue: make(chan row, backlogMost), closing: make(chan struct{}),
-		ended: make(chan struct{})}
+	h := &History{o: o, queue: make(chan row, backlogMost), work: make(chan work),
+		closing: make(chan struct{}), ended: make(chan struct{})}
 	w := &writer{h: h}
 	w.ready()
 	go w.run()

@@ -3,6 +3,7 @@ package history
 import (
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"mailwhy/relay"
@@ -105,6 +106,9 @@ func (w *writer) run() {
 			if len(rows) == batchMost {
 				continue // there is more
 			}
+		case j := <-w.h.work:
+			w.perform(j)
+			continue
 		case <-tidy.C:
 			w.tidy()
 			continue
@@ -190,9 +194,9 @@ func (w *writer) store(rows []row) (first int64, err error) {
 	return first, err
 }
 
-// aside reports whether events of a kind repeat a diagnosis that another event has already told.
-func aside(k relay.EventKind) bool {
-	return k == relay.EventDSN || k == relay.EventDelayed || k == relay.EventLane
+// asides are the kinds of events that repeat a diagnosis which another event has already told.
+func asides() []relay.EventKind {
+	return []relay.EventKind{relay.EventDSN, relay.EventDelayed, relay.EventLane}
 }
 
 // insert stores one row. The number is the last one inserted, so the tallies, which have none, come first.
@@ -201,7 +205,7 @@ func insert(c *sqlite.Conn, r *row) error {
 		"VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5) ON CONFLICT DO UPDATE SET count=count+1, "+
 		"first=min(first, ?5), last=max(last, ?5)", r.at/slotLength, string(r.kind), r.category, r.reason,
 		r.at)
-	if err == nil && r.reason != "" && !aside(r.kind) {
+	if err == nil && r.reason != "" && !slices.Contains(asides(), r.kind) {
 		_, err = c.Exec("INSERT INTO sample (category, reason, at, body) VALUES (?1, ?2, ?3, ?4) "+
 			"ON CONFLICT DO UPDATE SET at=?3, body=?4", r.category, r.reason, r.at, []byte(r.body))
 	}

@@ -61,10 +61,19 @@ func (r *Redactor) Address(address string) string {
 	case r.mode == Domain:
 		return "*" + domain
 	}
+	return r.hashed(address)
+}
+
+// hashed is what Hash writes for an address.
+func (r *Redactor) hashed(address string) string {
 	mac := hmac.New(sha256.New, r.key)
 	mac.Write([]byte("address\x00" + strings.ToLower(address)))
 	sum := base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil))
-	return "h-" + strings.ToLower(sum[:hashLen]) + strings.ToLower(domain)
+	domain := ""
+	if at := strings.LastIndexByte(address, '@'); at >= 0 {
+		domain = strings.ToLower(address[at:])
+	}
+	return "h-" + strings.ToLower(sum[:hashLen]) + domain
 }
 
 // done reports whether an address is one that was written here.
@@ -89,11 +98,20 @@ func (r *Redactor) Event(e *record.Event) {
 		known = append(known, r.people([]string{s.Address})...)
 	}
 	text := func(s string) string { return r.text(s, known) }
-	e.From, e.To = r.Address(e.From), r.Address(e.To)
-	e.Given = mapped(e.Given, r.Address)
-	e.MessageID, e.Client, e.User = r.messageID(e.MessageID), text(e.Client), text(e.User)
-	e.Reply, e.ErrorText, e.Note, e.Route = text(e.Reply), text(e.ErrorText), text(e.Note), text(e.Route)
+	treatment{address: r.Address, messageID: r.messageID, text: text}.event(e)
 	e.ReplyBase64 = nil // it is made of Reply
+}
+
+// treatment is what is done to the texts of an event that can name people.
+type treatment struct{ address, messageID, text func(string) string }
+
+// event does it to all of them. What the event points at belongs to others, and is not changed.
+func (t treatment) event(e *record.Event) {
+	text := t.text
+	e.From, e.To = t.address(e.From), t.address(e.To)
+	e.Given = mapped(e.Given, t.address)
+	e.MessageID, e.Client, e.User = t.messageID(e.MessageID), text(e.Client), text(e.User)
+	e.Reply, e.ErrorText, e.Note, e.Route = text(e.Reply), text(e.ErrorText), text(e.Note), text(e.Route)
 	e.EventID, e.UpstreamID = text(e.EventID), text(e.UpstreamID)
 	if d := e.Diagnosis; d != nil {
 		c := *d
@@ -103,7 +121,7 @@ func (r *Redactor) Event(e *record.Event) {
 	}
 	if s := e.Suppression; s != nil {
 		c := *s
-		c.Address, c.Reply, c.Note = r.Address(s.Address), text(s.Reply), text(s.Note)
+		c.Address, c.Reply, c.Note = t.address(s.Address), text(s.Reply), text(s.Note)
 		e.Suppression = &c
 	}
 }
