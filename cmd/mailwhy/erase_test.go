@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"mailwhy/config"
+	"mailwhy/relay/admin"
 	"mailwhy/relay/smtptest"
 )
 
@@ -32,7 +34,8 @@ func TestErase(t *testing.T) {
 	const counted = "     2  messages in the queue from it or to nobody else\n" +
 		"     1  messages in the queue to others too: they stay until they are done\n"
 	status, out, errOut := erase(strings.ToUpper(bob))
-	if status != 0 || !strings.Contains(out, counted) || !strings.HasSuffix(out, "--yes does it\n") {
+	if status != 0 || !strings.Contains(out, counted) || !strings.HasSuffix(out, "--yes does it\n") ||
+		!strings.Contains(out, "the history of the page is off") {
 		t.Errorf("%d\n%s%s", status, out, errOut)
 	}
 	if n := len(listed(t, "--spool", dir)); n != 4 {
@@ -61,6 +64,54 @@ func TestErase(t *testing.T) {
 	for _, args := range [][]string{{"bob"}, {bob, "--suppression", "maybe"}} {
 		if status, _, errOut := erase(args...); status != exitUsage {
 			t.Errorf("%v: %d, %s", args, status, errOut)
+		}
+	}
+}
+
+// TestEraseHistory: what the history of the page has of an address goes too, in the form that log.addresses
+// keeps, with what the erasure itself adds to it; events of others stay.
+func TestEraseHistory(t *testing.T) {
+	const bob, eve = "452-4.2.2+bob@x.test", "452-4.2.2+eve@x.test"
+	for _, addresses := range []string{"full", "hash"} {
+		dir := filepath.Join(t.TempDir(), "spool")
+		upstream := smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})
+		cfg, err := config.Load(config.Source{Flags: []config.Flag{
+			{Name: "--listen", Key: "listen", Value: "127.0.0.1:0"},
+			{Name: "--spool", Key: "spool.dir", Value: dir},
+			{Name: "--upstream", Key: "upstream", Value: "smtp://" + upstream.Addr() + "?tls=none"},
+			{Name: "--history", Key: "page.history", Value: "on"},
+			{Name: "--addresses", Key: "log.addresses", Value: addresses},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ := runRelay(t, cfg)
+		for _, to := range []string{bob, eve} {
+			err := smtp.SendMail(r.Addrs()[0].String(), nil, "app@shop.test", []string{to},
+				[]byte("Subject: x\r\n\r\nx\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		client := admin.NewClient(cfg.Admin.Socket)
+		events := func(address string) int64 {
+			t.Helper()
+			e, err := client.EraseEvents(t.Context(), address, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e.Events
+		}
+		smtptest.WaitFor(t, "the deferrals", func() bool { return events(bob) == 2 && events(eve) == 2 })
+		const counted = "     2  events in the history of the page\n"
+		for _, args := range [][]string{{bob}, {bob, "--yes"}} {
+			status, out, errOut := command(t, append([]string{"erase", "--spool", dir}, args...)...)
+			if status != 0 || !strings.Contains(out, counted) {
+				t.Errorf("%s: %v: %d\n%s%s", addresses, args, status, out, errOut)
+			}
+		}
+		if b, e := events(bob), events(eve); b != 0 || e != 2 {
+			t.Errorf("%s: left are %d events of the address, %d of the other", addresses, b, e)
 		}
 	}
 }

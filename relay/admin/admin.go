@@ -73,6 +73,7 @@ type Options struct {
 	Page, Operated http.Handler
 
 	Feedback     Feedback              // nil: it is not configured
+	EraseEvents  EraseEvents           // of the page's history; nil: it is off
 	Webhooks     Webhooks              // nil: there are none, ever
 	Suppressions relay.SuppressionList // nil: it is off
 	Files        SuppressionFiles      // nil with Suppressions

@@ -121,3 +121,26 @@ func (o *eventWriter) write(text string) error {
 	}
 	return o.rc.Flush()
 }
+
+// EraseEvents removes the events that name an address from the history of the page; with act false it counts
+// only.
+type EraseEvents func(ctx context.Context, address string, act bool) (ErasedEvents, error)
+
+// ErasedEvents counts what the history of the page has of an address.
+type ErasedEvents struct {
+	Events   int64 `json:"events"`   // in which it stands, as it is or as its hash
+	Examples int64 `json:"examples"` // of reasons, in which it stands
+}
+
+// eraseEvents answers POST /v1/events/erase.
+func (s *Server) eraseEvents(r *http.Request) (any, error) {
+	if s.o.EraseEvents == nil {
+		return nil, &fault{http.StatusConflict, errors.New("the history of the page is off"),
+			`page.listen, or page.history = "on", keeps one`}
+	}
+	address, act, err := erasing(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.EraseEvents(r.Context(), address, act)
+}

@@ -222,13 +222,21 @@ func (s *Server) erase(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	address, act, err := erasing(r)
+	if err != nil {
+		return nil, err
+	}
+	return feedback.Erase(r.Context(), address, act)
+}
+
+// erasing is what a request to erase asks for.
+func erasing(r *http.Request) (address string, act bool, err error) {
 	q := r.URL.Query()
-	address := q.Get("address")
-	if !strings.Contains(address, "@") {
-		return nil, &fault{http.StatusBadRequest, fmt.Errorf("address: %q is not an address", address),
+	if address = q.Get("address"); !strings.Contains(address, "@") {
+		return "", false, &fault{http.StatusBadRequest, fmt.Errorf("address: %q is not an address", address),
 			"write it as user@example.com"}
 	}
-	return feedback.Erase(r.Context(), address, q.Get("act") == "true")
+	return address, q.Get("act") == "true", nil
 }
 
 // take answers POST /v1/feedback/take.

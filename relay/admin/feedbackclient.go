@@ -47,6 +47,13 @@ func (c *Client) Erase(ctx context.Context, address string, act bool) (e Erased,
 	return e, err
 }
 
+// EraseEvents removes the events of an address from the page's history; with act false it counts only.
+func (c *Client) EraseEvents(ctx context.Context, address string, act bool) (e ErasedEvents, err error) {
+	q := url.Values{"address": {address}, "act": {strconv.FormatBool(act)}}
+	err = c.ask(ctx, http.MethodPost, "/events/erase", q, nil, &e)
+	return e, err
+}
+
 // Take hands in what a provider told, for one of the webhooks.
 func (c *Client) Take(ctx context.Context, webhook string, body []byte) error {
 	return c.ask(ctx, http.MethodPost, "/feedback/take", url.Values{"webhook": {webhook}}, body, new(Count))

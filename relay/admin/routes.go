@@ -45,6 +45,12 @@ func came() []param {
 		{name: "since", about: "Only what came at this time (RFC 3339) or later."}}
 }
 
+// erased are the parameters that say what to erase.
+func erased() []param {
+	return []param{{name: "address", about: "The address."},
+		{name: "act", about: "true: forget it; otherwise it is counted."}}
+}
+
 // routes is the whole API: each path, and the scope that a token needs for it.
 func (s *Server) routes() []route {
 	var all []route
@@ -85,6 +91,9 @@ func (s *Server) relayRoutes() []route {
 				{name: "upstream", about: "Only events of this upstream."},
 				{name: "client", about: "Only events about mail of this client."},
 			}},
+		{pattern: "POST /events/erase", scope: access.Write, gives: ErasedEvents{}, answer: s.eraseEvents,
+			long: true, about: "Remove the events of an address from the page's history, or count them.",
+			query: erased()},
 	}
 }
 
@@ -150,8 +159,7 @@ func (s *Server) feedbackRoutes() []route {
 			answer: s.replay, about: "Let reports be looked at again."},
 		{pattern: "POST /feedback/erase", scope: access.Write, gives: Erased{}, answer: s.erase,
 			about: "Forget what is remembered about an address, or count it.",
-			query: []param{{name: "address", about: "The address."},
-				{name: "act", about: "true: forget it; otherwise it is counted."}}},
+			query: erased()},
 		{pattern: "POST /feedback/take", scope: access.Write, query: []param{webhook}, takes: "",
 			gives: Count{}, answer: s.take, large: true,
 			about: "Take the body as a request that came to a webhook with proof."},

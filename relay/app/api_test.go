@@ -37,8 +37,9 @@ func newAPIScene(t *testing.T) *apiScene {
 	s.stop()
 	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(hook.Close)
-	s.conf += "[admin]\nlisten = \"127.0.0.1:0\"\n" + fmt.Sprintf("[[webhook]]\nname = \"shop\"\n"+
-		"url = \"%s?key=hidden-key\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n", hook.URL) +
+	s.conf += "[admin]\nlisten = \"127.0.0.1:0\"\n[page]\nhistory = \"on\"\n" +
+		fmt.Sprintf("[[webhook]]\nname = \"shop\"\n"+
+			"url = \"%s?key=hidden-key\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n", hook.URL) +
 		"[[policy]]\nname = \"full\"\nreasons = [\"mailbox_full\"]\nattempts = 5\naction = \"hold\"\n"
 	s.script(func(c smtptest.Command) smtptest.Action {
 		switch {
@@ -333,6 +334,7 @@ func (s *apiScene) askFeedback() {
 	if n.Reports != 1 {
 		s.t.Errorf("replayed %+v", n)
 	}
+	s.ok("POST /v1/feedback/erase", "/v1/feedback/erase?address=nobody@ok.test", "", nil)
 	s.ok("POST /v1/feedback/send", "/v1/feedback/send?webhook=postmark&from=a@shop.test&to=b@ok.test", "",
 		nil)
 }
@@ -358,7 +360,7 @@ func (s *apiScene) askEvents() {
 	if first.kind != "accepted" || second.kind != "relayed" || first.data["to"] != "c@ok.test" {
 		s.t.Errorf("events %+v, %+v", first, second)
 	}
-	again, end := s.follow("/v1/events?event=accepted&event=relayed", first.id)
+	again, end := s.follow("/v1/events?event=accepted&event=relayed&client=local", first.id)
 	defer end()
 	if e := nextEvent(s.t, again); e.id != second.id {
 		s.t.Errorf("behind %s comes %+v, not %s", first.id, e, second.id)
@@ -369,6 +371,14 @@ func (s *apiScene) askEvents() {
 		s.t.Errorf("with an id of another run: %+v", e)
 	}
 	s.asked["GET /v1/events"] = true
+	var e admin.ErasedEvents
+	const erase = "POST /v1/events/erase"
+	s.ok(erase, "/v1/events/erase?address=c@ok.test&act=true", "", &e)
+	s.ok(erase, "/v1/events/erase?address=c@ok.test", "", &e)
+	if status, b := s.do(s.request(http.MethodPost, "/v1/events/erase?address=c", "")); e.Events != 0 ||
+		status != http.StatusBadRequest {
+		s.t.Errorf("left after the erasure %+v; without a domain %d %s", e, status, b)
+	}
 }
 
 // streamed is a server-sent event.

@@ -11,6 +11,7 @@ import (
 	"mailwhy/diagnose"
 	"mailwhy/relay/app/build"
 	"mailwhy/relay/app/page"
+	"mailwhy/relay/record"
 )
 
 // openPage opens the web page.
@@ -25,7 +26,10 @@ func (r *Relay) openPage() (err error) {
 			}
 			return nil
 		},
-		Redact: r.redact, Version: build.Version(), Log: r.log,
+		Redact: r.redact, Finder: func(address string) func(*record.Event) bool {
+			return r.redactor.Load().Finder(address)
+		},
+		Version: build.Version(), Log: r.log,
 	})
 	return err
 }

@@ -30,8 +30,10 @@ type Options struct {
 	Probe       func()              // makes paused upstreams be tried now
 	Certificate func() *tls.Config  // of the front door, for page.tls = "implicit"
 	Redact      func(*record.Event) // of the events that the history keeps
-	Version     string
-	Log         *slog.Logger
+	// Finder finds an address in the events that the history has.
+	Finder  func(address string) func(*record.Event) bool
+	Version string
+	Log     *slog.Logger
 }
 
 // Operated is where the page is on the control socket.
@@ -101,6 +103,17 @@ func (p *Page) limits() history.Limits {
 func (p *Page) Record(e relay.Event) {
 	if p.history != nil {
 		p.history.Record(e)
+	}
+}
+
+// EraseEvents erases in the history; nil if there is none.
+func (p *Page) EraseEvents() admin.EraseEvents {
+	if p.history == nil {
+		return nil
+	}
+	return func(ctx context.Context, address string, act bool) (admin.ErasedEvents, error) {
+		e, err := p.history.Erase(ctx, p.o.Finder(address), act)
+		return admin.ErasedEvents(e), err
 	}
 }
 

@@ -26,8 +26,8 @@ type work struct {
 }
 
 // Erase removes the events that names picks, of those that were recorded before it is called; in an example's
-// place comes the newest event of its reason that is left. The tallies, which name nobody, stay. With act false
-// it only counts. After an error a part may be gone. It may be called while events are recorded.
+// place comes the newest event of its reason that is left. The tallies, which name nobody, stay. With act
+// false it only counts. After an error a part may be gone. It may be called while events are recorded.
 func (h *History) Erase(ctx context.Context, names func(*record.Event) bool, act bool) (e Erased, err error) {
 	if err := h.between(ctx, func(*writer) error { return nil }); err != nil { // writes what waits
 		return e, err
@@ -89,7 +89,8 @@ func (h *History) named(ctx context.Context, names func(*record.Event) bool) (fo
 					found = append(found, after)
 				}
 				return nil
-			}, "SELECT number, body FROM event WHERE number > ? ORDER BY number LIMIT ?", after, int64(erasePage))
+			}, "SELECT number, body FROM event WHERE number > ? ORDER BY number LIMIT ?", after,
+				int64(erasePage))
 		})
 		if err != nil {
 			return nil, err

@@ -9,10 +9,10 @@ import (
 	"mailwhy/relay/record"
 )
 
-// Finder returns a function that reports whether an address, whose case does not matter, stands in an event:
-// as sender, recipient or suppressed address, or in any text. It finds the address as it is and as Hash writes
-// it with the Redactor's key, whatever the mode; what Domain wrote is nobody's, and is not found. The function
-// is safe for concurrent use.
+// Finder returns a function that reports whether an event mentions an address, whose case does not matter: as
+// sender, recipient or suppressed address, or in any text. It finds the address in full and as Hash writes it
+// with the Redactor's key, whatever the mode; what Domain wrote does not say whose it is, and is not found.
+// The function is safe for concurrent use.
 func (r *Redactor) Finder(address string) func(*record.Event) bool {
 	forms := []string{address}
 	if r != nil && len(r.key) > 0 {
@@ -25,7 +25,9 @@ func (r *Redactor) Finder(address string) func(*record.Event) bool {
 	return func(e *record.Event) bool {
 		found := false
 		is := func(s string) string {
-			found = found || slices.ContainsFunc(forms, func(f string) bool { return strings.EqualFold(s, f) })
+			for _, f := range forms {
+				found = found || strings.EqualFold(s, f)
+			}
 			return s
 		}
 		in := func(s string) string {

@@ -1,5 +1,6 @@
 // Package erasecmd is `mailwhy erase`: it removes what a relay stores about one address, in the queue, in the
-// memory of feedback and on the suppression list. It asks the relay that runs, which alone changes its files.
+// memory of feedback, in the history of the web page and on the suppression list. It asks the relay that
+// runs, which alone changes its files.
 //
 // What always holds: without --yes nothing is changed; whether an entry of the suppression list stays is for
 // the operator to say, since removing it means that mail to the address is sent again.
@@ -44,8 +45,8 @@ func New(o Options) *cobra.Command {
 		Use:   "erase ADDRESS",
 		Short: "Remove what is stored about an address",
 		Long: `Counts what the running relay stores about an address: messages in the queue from it or to
-it, relayed messages and reports that feedback remembers, and its entries on the suppression list. With --yes
-it removes them; messages are dropped without a bounce.
+it, relayed messages and reports that feedback remembers, events in the history of the web page, and its
+entries on the suppression list. With --yes it removes them; messages are dropped without a bounce.
 
 A message that waits for other recipients too is kept, and so is one of which a bounce is still to be sent.
 An entry of the suppression list keeps mail from being sent to the address: say with --suppression whether it
@@ -67,6 +68,8 @@ type found struct {
 	shared     int      // messages that wait for others too
 	feedback   admin.Erased
 	noFeedback bool
+	history    admin.ErasedEvents
+	noHistory  bool
 	entries    int // of the suppression list
 }
 
@@ -123,6 +126,10 @@ func look(ctx context.Context, client *admin.Client, address string) (n found, e
 	if n.noFeedback = off(err); err != nil && !n.noFeedback {
 		return n, err
 	}
+	n.history, err = client.EraseEvents(ctx, address, false)
+	if n.noHistory = off(err); err != nil && !n.noHistory {
+		return n, err
+	}
 	err = client.Suppressed(ctx, relay.SuppressionFilter{Address: address}, func(relay.Suppression) error {
 		n.entries++
 		return nil
@@ -136,6 +143,7 @@ func look(ctx context.Context, client *admin.Client, address string) (n found, e
 // off reports whether an error says that a part of the relay is not switched on, and so stores nothing.
 func off(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "feedback is not configured") ||
+		strings.Contains(err.Error(), "the history of the page is off") ||
 		strings.Contains(err.Error(), "suppression is off"))
 }
 
@@ -166,6 +174,14 @@ func (n *found) print(w io.Writer, address string, removes bool) {
 	if n.feedback.Owed > 0 {
 		line(n.feedback.Owed, "relayed messages of which a bounce is to be sent: they stay until then")
 	}
+	if n.noHistory {
+		fmt.Fprintln(w, "     -  the history of the page is off: it stores no events")
+	} else {
+		line(n.history.Events, "events in the history of the page")
+	}
+	if n.history.Examples > 0 {
+		line(n.history.Examples, "examples of reasons there: other events take their place")
+	}
 	line(int64(n.entries), "entries on the suppression list")
 }
 
@@ -190,6 +206,10 @@ func (f *command) erase(ctx context.Context, client *admin.Client, address strin
 	if n.entries > 0 && f.suppression == remove {
 		_, removeErr := client.Unsuppress(ctx, address, "")
 		err = errors.Join(err, removeErr)
+	}
+	if !n.noHistory { // last: what was done until here is in it, too
+		_, eraseErr := client.EraseEvents(ctx, address, true)
+		err = errors.Join(err, eraseErr)
 	}
 	return err
 }
