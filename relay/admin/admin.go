@@ -99,6 +99,8 @@ type Server struct {
 	page http.Handler  // over TCP
 	own  http.Handler  // on the control socket
 	read time.Duration // for a whole request over TCP
+
+	comment time.Duration // between the comments of a stream of events, and looks at its token
 }
 
 // New makes a Server. An error is a mistake in Origins.
@@ -106,7 +108,7 @@ func New(o Options) (*Server, error) {
 	if o.Authorize == nil {
 		o.Authorize = func(string) (access.Identity, bool) { return access.Identity{}, false }
 	}
-	s := &Server{o: o, mux: http.NewServeMux(), read: readTime}
+	s := &Server{o: o, mux: http.NewServeMux(), read: readTime, comment: eventComment}
 	for _, rt := range s.routes() {
 		s.mux.HandleFunc(rt.pattern, s.handle(rt))
 	}

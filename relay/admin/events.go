@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/admin/access"
 	"mailwhy/relay/admin/stream"
 )
 
 // The times of an event stream.
 const (
-	eventComment = 15 * time.Second // between comments, by which both sides see that the other is there
+	// Between comments, by which both sides see that the other is there, and between looks at the token.
+	eventComment = 15 * time.Second
 	eventWrite   = 30 * time.Second // for which a client may not read before it is let go
 )
 
@@ -64,15 +66,23 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	out := &eventWriter{rc: http.NewResponseController(w), w: w}
 	out.rc.SetReadDeadline(time.Time{})
 	if out.write("retry: 3000\n\n") == nil {
-		s.follow(r.Context(), follower, &f, out)
+		s.follow(r, follower, &f, out)
 	}
 	return nil // there is nothing to answer any more
 }
 
-// follow writes events until the client goes away, reads too slowly, or the relay stops.
-func (s *Server) follow(ctx context.Context, f *stream.Follower, filter *eventFilter, out *eventWriter) {
+// follow writes events until the client goes away, reads too slowly, its token is revoked or expires, or the
+// relay stops.
+func (s *Server) follow(r *http.Request, f *stream.Follower, filter *eventFilter, out *eventWriter) {
+	ctx, looked := r.Context(), time.Now()
 	for {
-		wait, cancel := context.WithTimeout(ctx, eventComment)
+		if time.Since(looked) >= s.comment {
+			if who, err := s.identify(r); err != nil || !who.May(access.Events) {
+				return
+			}
+			looked = time.Now()
+		}
+		wait, cancel := context.WithTimeout(ctx, s.comment)
 		id, e, err := f.Next(wait)
 		cancel()
 		missed, isMissed := errors.AsType[*stream.Missed](err)

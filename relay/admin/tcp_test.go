@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +79,36 @@ func TestStreamOutlivesTheReadTime(t *testing.T) {
 	case err := <-ended:
 		t.Errorf("the stream ended: %v", err)
 	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// TestRevokedStream: a stream of events ends when its token is revoked.
+func TestRevokedStream(t *testing.T) {
+	var revoked atomic.Bool
+	s, err := New(Options{Log: slog.New(slog.DiscardHandler), Events: newStream(), Control: &control{},
+		Authorize: func(string) (access.Identity, bool) { return access.Operator(), !revoked.Load() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.comment = 10 * time.Millisecond
+	server := httptest.NewServer(s.page)
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer x")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	in := bufio.NewScanner(resp.Body)
+	for in.Scan() && in.Text() != ": still here" { // while the token is good
+	}
+	revoked.Store(true)
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // returns when the server has ended it
+		t.Error(err)
 	}
 }
 
