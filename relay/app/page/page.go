@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"mailwhy/config"
 	"mailwhy/diagnose"
 	"mailwhy/relay"
@@ -39,6 +41,10 @@ type Options struct {
 // Operated is where the page is on the control socket.
 const Operated = "/page"
 
+// maxConnections is how many the page answers at a time: strangers must not use up the file descriptors that
+// mail needs.
+const maxConnections = 256
+
 // Page is the page of a relay, and its history.
 type Page struct {
 	o        Options
@@ -57,9 +63,9 @@ func Open(o Options) (*Page, error) {
 		if err != nil {
 			return nil, fmt.Errorf("page.listen: %w", err)
 		}
-		p.listener = l
+		p.listener = netutil.LimitListener(l, maxConnections)
 		if c.TLS == "implicit" {
-			p.listener = tls.NewListener(l, &tls.Config{GetConfigForClient: p.certificate})
+			p.listener = tls.NewListener(p.listener, &tls.Config{GetConfigForClient: p.certificate})
 		}
 	}
 	w := web.Options{

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +29,7 @@ func (p *Page) upstreams() (list []web.Upstream) {
 	return list
 }
 
-// configuration is all that is in force. Secrets are redacted, and what may be one in a URL.
+// configuration is all that is in force. Secrets are redacted by config, and what may be one in a URL.
 func (p *Page) configuration() (list []web.Setting) {
 	for _, s := range p.o.Config().Settings() {
 		section, key := "", s.Key
@@ -40,26 +39,9 @@ func (p *Page) configuration() (list []web.Setting) {
 		if s.From == "default" {
 			s.From = ""
 		}
-		list = append(list, web.Setting{Section: section, Key: key, Value: redacted(s.Value),
-			Origin: s.From})
+		list = append(list, web.Setting{Section: section, Key: key, Value: s.Value, Origin: s.From})
 	}
 	return list
-}
-
-// redacted is a value without what may be a secret in a URL: its password and its query.
-func redacted(value string) string {
-	text, err := strconv.Unquote(value)
-	if err != nil || !strings.Contains(text, "://") {
-		return value
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return `"..."`
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "..."
-	}
-	return strconv.Quote(u.Redacted())
 }
 
 // warnings are what is allowed but unwise.

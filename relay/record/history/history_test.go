@@ -12,6 +12,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/record/redact"
 	"mailwhy/relay/smtptest"
 )
 
@@ -92,6 +93,20 @@ func TestTimeline(t *testing.T) {
 	later, err := h.Latest(t.Context(), relay.HistoryFilter{After: found[0].Number, Limit: 10})
 	if err != nil || len(later) != 1 {
 		t.Errorf("after the lane's: %v, %+v", err, later)
+	}
+}
+
+// TestFindRedacted: mail to an address is found, though only its hash is stored.
+func TestFindRedacted(t *testing.T) {
+	hash := redact.New(redact.Hash, []byte("a key"))
+	h := Open(Options{Path: filepath.Join(t.TempDir(), "history.db"), Limits: generous, Now: begun,
+		Log: slog.New(slog.DiscardHandler), Redact: hash.Event})
+	t.Cleanup(func() { h.Close() })
+	recorded(t, h, relay.Event{Time: begun(), Kind: relay.EventAccepted, ID: "A", To: "jane@example.net"},
+		relay.Event{Time: begun(), Kind: relay.EventAccepted, ID: "B", To: "bob@example.net"})
+	found, err := h.Latest(t.Context(), relay.HistoryFilter{Recipient: "Jane@example.net", Limit: 10})
+	if err != nil || len(found) != 1 || found[0].ID != "A" || strings.Contains(found[0].To, "jane") {
+		t.Errorf("%v, %+v", err, found)
 	}
 }
 

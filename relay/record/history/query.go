@@ -115,7 +115,8 @@ func (h *History) Latest(ctx context.Context, f relay.HistoryFilter) ([]relay.Nu
 	args := []driver.Value{f.After}
 	where := []string{"number > ?"}
 	for _, equal := range []struct{ column, value string }{
-		{"rcpt", folded(f.Recipient)}, {"reason", string(f.Reason)}, {"category", string(f.Category)},
+		{"rcpt", folded(h.asStored(f.Recipient))},
+		{"reason", string(f.Reason)}, {"category", string(f.Category)},
 	} {
 		if equal.value != "" {
 			where = append(where, equal.column+"=? AND "+equal.column+"<>''")
@@ -127,6 +128,16 @@ func (h *History) Latest(ctx context.Context, f relay.HistoryFilter) ([]relay.Nu
 	}
 	return h.events(ctx, "SELECT number, body FROM event WHERE "+strings.Join(where, " AND ")+
 		" ORDER BY number DESC LIMIT ?", append(args, int64(f.Limit))...)
+}
+
+// asStored is an address as Redact leaves it.
+func (h *History) asStored(address string) string {
+	if h.o.Redact == nil || address == "" {
+		return address
+	}
+	e := record.Event{To: address}
+	h.o.Redact(&e)
+	return e.To
 }
 
 // events are those that a query selects.

@@ -1,11 +1,14 @@
 package pagetest
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
@@ -49,6 +52,36 @@ func (w *world) remembered(c *http.Client, path, words string) {
 	smtptest.WaitFor(w, path+" to say "+words, func() bool {
 		return strings.Contains(w.get(c, path).body, words)
 	})
+}
+
+// TestManyConnections: who opens connections and says nothing gets no more than 256, and the next one waits
+// until one of them has gone.
+func TestManyConnections(t *testing.T) {
+	w := newWorld(t, "")
+	var held []net.Conn
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	for range 256 {
+		held = append(held, dial())
+	}
+	next := dial()
+	io.WriteString(next, "GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	next.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	answer := make([]byte, 15)
+	if n, err := next.Read(answer); err == nil {
+		t.Errorf("one more got %q", answer[:n])
+	}
+	held[0].Close()
+	next.SetReadDeadline(time.Time{})
+	if _, err := io.ReadFull(next, answer); err != nil || string(answer) != "HTTP/1.1 200 OK" {
+		t.Errorf("%q, %v", answer, err)
+	}
 }
 
 // TestPages: every page is there for whoever has logged in, and for nobody else; every answer has the headers
