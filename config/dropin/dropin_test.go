@@ -141,13 +141,15 @@ func TestRelayhostMistakes(t *testing.T) {
 	for value, want := range map[string]string{
 		"a.example, b.example": "names several hosts",
 		"[a.example":           "is not a host",
+		"u:PASSWORD@a.example": "RELAYHOST_USERNAME",
 		"[a.example]587":       "is not a host",
 		"smtp://a.example":     "is not a host and a port",
 		"a.example:0":          `"0" is not a port`,
 		"a.example:99999":      `"99999" is not a port`,
 	} {
 		r := read(t, ".", "RELAYHOST="+value)
-		if len(r.Mistakes) != 1 || !strings.Contains(r.Mistakes.Error(), want) {
+		if len(r.Mistakes) != 1 || !strings.Contains(r.Mistakes.Error(), want) ||
+			strings.Contains(r.Mistakes.Error(), "u:PASSWORD") {
 			t.Errorf("%s: %v, want %s", value, r.Mistakes, want)
 		}
 	}

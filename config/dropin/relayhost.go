@@ -57,6 +57,9 @@ func parseRelayhost(s string) (host string, port int, err error) {
 	host, service, port := s, "", 25
 	inner, bracketed := strings.CutPrefix(s, "[")
 	switch {
+	case strings.Contains(s, "@"): // perhaps with a password, which is not to be in an error
+		return "", 0, errors.New("has an @ in it; the login goes into RELAYHOST_USERNAME and " +
+			"RELAYHOST_PASSWORD")
 	case strings.ContainsAny(s, ", \t"):
 		return "", 0, errors.New("names several hosts; each is an upstream of mailwhy, and a route has them")
 	case bracketed:
