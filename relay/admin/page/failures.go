@@ -40,7 +40,7 @@ func whiches() []which {
 		{"all", "all refusals", slices.Concat(finalKinds(), waits, []relay.EventKind{relay.EventRefused})},
 		{"final", "given up", finalKinds()},
 		{"waiting", "to be tried again", waits},
-		{"door", "refused to clients", []relay.EventKind{relay.EventRefused}},
+		{"door", "refused by the relay itself", []relay.EventKind{relay.EventRefused}},
 	}
 }
 

@@ -100,7 +100,7 @@ func (s *site) confirmRemove(r *http.Request) (view, error) {
 	address := r.URL.Query().Get("address")
 	d := confirmData{Back: "/suppressions", To: "/suppressions/remove", What: "Remove",
 		Fields: []field{{"address", address}},
-		About:  "Mail to " + Shown(address) + " is offered again, from all senders."}
+		About:  "Mail to " + Shown(address) + " is sent again, from all senders."}
 	err := s.o.Relay.Suppressed(r.Context(), relay.SuppressionFilter{Address: address},
 		func(relay.Suppression) error { d.Count++; return nil })
 	if err == nil && d.Count == 0 {
@@ -141,7 +141,7 @@ func (s *site) importList(r *http.Request) (view, error) {
 	}
 	entries, faults := s.o.Import(strings.TrimLeft(text, "\n"))
 	if len(entries) == 0 && len(faults) == 0 {
-		return view{}, wrong("The list is empty. Choose a file, or write an address a line.")
+		return view{}, wrong("The list is empty. Choose a file, or write one address per line.")
 	}
 	added, same := 0, 0
 	for part := range slices.Chunk(entries, 5000) {
@@ -185,10 +185,10 @@ func (s *site) confirmWebhook(r *http.Request) (view, error) {
 	case "test":
 		d.What, d.About = "Send a test event", "One test event is sent to "+Shown(name)+"."
 	case "enable":
-		d.What, d.About = "Let it go on", "What waits for "+Shown(name)+" is sent."
+		d.What, d.About = "Enable", "Events that wait for "+Shown(name)+" are sent."
 	case "replay":
 		d.What = "Send again"
-		d.About = "The events since this time are sent to " + Shown(name) + " again. It has seen them before."
+		d.About = "The events since this time are sent to " + Shown(name) + " again. It may have received them before."
 		d.Fields = []field{{"since", s.o.Now().Add(-time.Hour).UTC().Format("2006-01-02T15:04")}}
 		return view{template: "confirmreplay", Title: "Confirm", Data: d}, nil
 	default:
@@ -214,7 +214,7 @@ func (s *site) actOnWebhook(r *http.Request) (view, error) {
 		if err := s.o.Relay.EnableWebhook(r.Context(), name); err != nil {
 			return view{}, err
 		}
-		done = "It goes on."
+		done = "It is enabled."
 	case "replay":
 		since, err := time.Parse("2006-01-02T15:04", r.PostForm.Get("since"))
 		if err != nil {

@@ -30,7 +30,7 @@ func (s *site) events(w http.ResponseWriter, r *http.Request) {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
-		http.Error(w, "Too many pages are followed live.", http.StatusServiceUnavailable)
+		http.Error(w, "Too many pages are open with live updates.", http.StatusServiceUnavailable)
 		return
 	}
 	h := w.Header()

@@ -58,7 +58,7 @@ func (s *site) message(r *http.Request) (view, error) {
 	}
 	if d.Queued == nil && len(d.Remembered) == 0 && len(d.Timeline) == 0 {
 		return view{}, &mistake{http.StatusNotFound,
-			"There is no such message in the queue or in what is remembered of the last days."}
+			"There is no such message in the queue or in the history."}
 	}
 	if d.Queued != nil {
 		d.addQueued()

@@ -166,7 +166,7 @@ func (s *site) confirm(r *http.Request) (view, error) {
 	}
 	d := confirmData{Action: a, Back: "/queue?" + form.Query().Encode()}
 	if len(form.IDs) == 0 && q.Get("selection") != "all" {
-		return view{}, wrong("No message is chosen. Go back and tick some, or choose all that are listed.")
+		return view{}, wrong("No message is selected. Go back and select some, or choose all.")
 	}
 	if err := s.count(r.Context(), f, &d); err != nil {
 		return view{}, err

@@ -80,7 +80,7 @@ func (s *site) answer(p page, need access.Scope) http.HandlerFunc {
 		v, err := view{}, error(nil)
 		if !who.May(need) {
 			err = &mistake{http.StatusForbidden,
-				"You may look, but not change anything: your token or user has not the right to write."}
+				"You may look, but not change anything: your token or user lacks the right to write."}
 		} else if err = r.ParseForm(); err == nil {
 			v, err = p(r)
 		} else {
@@ -130,7 +130,7 @@ func statusOf(err error) int {
 func (s *site) toLogin(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		s.show(w, r, view{}, &mistake{http.StatusUnauthorized,
-			"You are not logged in any more: nothing was changed. Log in, and do it again."},
+			"You are no longer logged in, and nothing was changed. Log in and try again."},
 			access.Identity{}, false)
 		return
 	}
@@ -174,7 +174,7 @@ func (s *site) login(w http.ResponseWriter, r *http.Request) {
 		s.o.Log.Warn("a login to the page was refused", "from", r.RemoteAddr)
 		text := "This token is unknown, revoked or expired."
 		if ok {
-			text = "This token has not the right to read, which the page needs."
+			text = "This token lacks the right to read, which the page needs."
 		}
 		s.render(w, http.StatusUnauthorized, &view{template: "login", Title: "Log in", Base: s.base,
 			Data: loginData{Next: next, Error: text}})
