@@ -73,9 +73,9 @@ and show read the spool itself.`,
 	complete.IDs(list, q.ids)
 	complete.IDs(show, q.ids)
 	for action, about := range map[admin.Action]string{
-		admin.Retry:   "Try now what waits",
-		admin.Hold:    "Let messages wait until they are released",
-		admin.Release: "Let what is held go on, now",
+		admin.Retry:   "Try waiting mail now",
+		admin.Hold:    "Hold messages until they are released",
+		admin.Release: "Release held mail, and try it now",
 		admin.Drop:    "Remove messages without a bounce",
 	} {
 		sub := &cobra.Command{

@@ -25,11 +25,11 @@ func Actions() []Action { return []Action{Retry, Hold, Release, Drop} }
 func (a Action) about() string {
 	switch a {
 	case Retry:
-		return "Try now what waits"
+		return "Try waiting mail now"
 	case Hold:
-		return "Let what waits wait until it is released"
+		return "Hold waiting mail until it is released"
 	case Release:
-		return "Let what is held go on, now"
+		return "Release held mail, and try it now"
 	}
 	return "Remove without a bounce"
 }

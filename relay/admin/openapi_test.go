@@ -181,7 +181,7 @@ func (b *builder) operation(rt *route) object {
 			"schema": b.schema(Problem{}, false)}}},
 	}
 	if rt.pattern == "GET /v1/health" {
-		responses["503"] = object{"description": "The relay does not do all of its work.",
+		responses["503"] = object{"description": "The relay is not healthy.",
 			"content": b.content(rt, rt.gives, false)}
 	}
 	op := object{"operationId": operationID(method, path), "summary": rt.about, "responses": responses}

@@ -48,7 +48,7 @@ func came() []param {
 // erased are the parameters that say what to erase.
 func erased() []param {
 	return []param{{name: "address", about: "The address."},
-		{name: "act", about: "true: forget it; otherwise it is counted."}}
+		{name: "act", about: "true: remove it; otherwise it is counted."}}
 }
 
 // routes is the whole API: each path, and the scope that a token needs for it.
@@ -70,19 +70,19 @@ func (s *Server) relayRoutes() []route {
 	return []route{
 		{pattern: "GET /openapi.json", about: "This document.", gives: map[string]any{}, stream: s.openAPI},
 		{pattern: "GET /health", scope: access.Read, gives: Health{}, answer: s.health,
-			about: "How the relay is: status 200, or 503 if it does not do all of its work."},
+			about: "Whether the relay is healthy: status 200, or 503 and the reasons."},
 		{pattern: "GET /config", scope: access.Read, gives: Settings{}, answer: s.settings,
 			about: "The settings in force, without secrets, and where each comes from."},
 		{pattern: "GET /upstreams", scope: access.Read, gives: Upstreams{}, answer: s.upstreams,
-			about: "How each upstream stands."},
+			about: "The state of each upstream."},
 		{pattern: "GET /upstreams/{name}", scope: access.Read, gives: relay.LaneState{}, answer: s.upstream,
-			about: "How one upstream stands."},
+			about: "The state of one upstream."},
 		{pattern: "POST /upstreams/{name}/probe", scope: access.Write, gives: relay.LaneState{},
-			answer: s.probe, about: "Let a paused upstream be tried now, and what is due be sent."},
+			answer: s.probe, about: "Try a paused upstream now, and send what is due."},
 		{pattern: "POST /diagnose", scope: access.Diagnose, takes: Refusal{}, gives: Explained{},
 			answer: s.diagnose, about: "Explain a refusal, or each of a list of at most 1000."},
 		{pattern: "POST /policies/test", scope: access.Diagnose, takes: PolicyQuery{}, gives: PolicyAnswer{},
-			answer: s.testPolicy, about: "Say which policy decides about a refusal, and what is done."},
+			answer: s.testPolicy, about: "Say which policy applies to a refusal, and what is done."},
 		{pattern: "GET /events", scope: access.Events, gives: "", stream: s.events,
 			about: "Events as they happen (server-sent events), as in the delivery log.",
 			query: []param{
@@ -113,7 +113,7 @@ func (s *Server) queueRoutes() []route {
 		list = append(list,
 			route{pattern: "POST /queue/" + string(a), scope: access.Write, takes: Selection{},
 				gives: Outcomes{}, answer: s.actAll(a), long: true,
-				about: a.about() + ": a page of what is selected."},
+				about: a.about() + ": a page of the selected messages."},
 			route{pattern: "POST /messages/{id}/" + string(a), scope: access.Write, gives: Outcome{},
 				answer: s.actOne(a), about: a.about() + ": one message."})
 	}
@@ -126,7 +126,7 @@ func (s *Server) suppressionRoutes() []route {
 		{pattern: "GET /suppressions", scope: access.Read, query: append(listed(), pages()...),
 			gives: SuppressionPage{}, answer: s.suppressions, about: "The entries of the suppression list."},
 		{pattern: "GET /suppressions/state", scope: access.Read, gives: SuppressionState{},
-			answer: s.suppressionState, about: "How the list stands."},
+			answer: s.suppressionState, about: "The state of the list."},
 		{pattern: "GET /suppressions/export", scope: access.Read, gives: "", stream: s.export, long: true,
 			about: "The suppressed addresses as CSV, with Mailgun's columns and more."},
 		{pattern: "GET /suppressions/{address}", scope: access.Read, gives: SuppressionPage{},
@@ -151,18 +151,18 @@ func (s *Server) feedbackRoutes() []route {
 	webhook := param{name: "webhook", about: "Name of the [[feedback.webhook]]."}
 	return []route{
 		{pattern: "GET /feedback", scope: access.Read, query: append(came(), pages()...), gives: ReportPage{},
-			answer: s.reports, about: "What came back and waits for its effect, or could have none."},
+			answer: s.reports, about: "Reports that wait, and those that could not be used."},
 		{pattern: "GET /feedback/{id}", scope: access.Read, gives: Report{}, answer: s.report,
-			about: "One of them, whole."},
+			about: "One report, with all details."},
 		{pattern: "POST /feedback/replay", scope: access.Write,
 			query: append([]param{{name: "id", about: "Number of the report."}}, came()...), gives: Count{},
-			answer: s.replay, about: "Let reports be looked at again."},
+			answer: s.replay, about: "Process reports again."},
 		{pattern: "POST /feedback/erase", scope: access.Write, gives: Erased{}, answer: s.erase,
-			about: "Forget what is remembered about an address, or count it.",
+			about: "Remove what is remembered about an address, or count it.",
 			query: erased()},
 		{pattern: "POST /feedback/take", scope: access.Write, query: []param{webhook}, takes: "",
 			gives: Count{}, answer: s.take, large: true,
-			about: "Take the body as a request that came to a webhook with proof."},
+			about: "Take the body as an authenticated request to a webhook."},
 		{pattern: "POST /feedback/mail", scope: access.Write, takes: "", gives: Mailed{}, answer: s.takeMail,
 			large: true, about: "Take the body as bounce mail."},
 		{pattern: "POST /feedback/send", scope: access.Write, gives: Sent{}, answer: s.send,
@@ -175,15 +175,15 @@ func (s *Server) feedbackRoutes() []route {
 func (s *Server) webhookRoutes() []route {
 	return []route{
 		{pattern: "GET /webhooks", scope: access.Read, gives: WebhookStates{}, answer: s.webhooks,
-			about: "How each webhook stands."},
+			about: "The state of each webhook."},
 		{pattern: "GET /webhooks/{name}", scope: access.Read, gives: relay.WebhookState{}, answer: s.webhook,
-			about: "How one webhook stands."},
+			about: "The state of one webhook."},
 		{pattern: "POST /webhooks/{name}/test", scope: access.Write, gives: relay.WebhookTest{},
 			answer: s.testWebhook, about: "Send a test event and wait for the answer."},
 		{pattern: "POST /webhooks/{name}/replay", scope: access.Write, gives: Replayed{},
 			answer: s.replayWebhook, about: "Send events again.",
 			query: []param{{name: "since", about: "From this time on (RFC 3339)."}}},
 		{pattern: "POST /webhooks/{name}/enable", scope: access.Write, gives: relay.WebhookState{},
-			answer: s.enableWebhook, about: "Let a webhook go on that is disabled or waits."},
+			answer: s.enableWebhook, about: "Enable a webhook that is disabled or waits."},
 	}
 }

@@ -188,7 +188,8 @@ func (s *site) confirmWebhook(r *http.Request) (view, error) {
 		d.What, d.About = "Enable", "Events that wait for "+Shown(name)+" are sent."
 	case "replay":
 		d.What = "Send again"
-		d.About = "The events since this time are sent to " + Shown(name) + " again. It may have received them before."
+		d.About = "The events since this time are sent to " + Shown(name) +
+			" again. It may have received them before."
 		d.Fields = []field{{"since", s.o.Now().Add(-time.Hour).UTC().Format("2006-01-02T15:04")}}
 		return view{template: "confirmreplay", Title: "Confirm", Data: d}, nil
 	default:
