@@ -19,6 +19,7 @@ func (r *Relay) openPage() (err error) {
 	r.page, err = page.Open(page.Options{
 		Config:   func() *config.Config { return r.cfg.Load() },
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
+		Import:   (*listFiles)(r).Import,
 		Probe:    func() { (*control)(r).TryNow() },
 		Certificate: func() *tls.Config {
 			if cert := r.cert.Load(); cert != nil {

@@ -139,30 +139,27 @@ func (s *site) importList(r *http.Request) (view, error) {
 			text += "\n" + string(b)
 		}
 	}
-	entries, faults := s.o.Import(strings.TrimLeft(text, "\n"))
-	if len(entries) == 0 && len(faults) == 0 {
+	if _, err := s.o.Relay.SuppressionState(r.Context()); err != nil {
+		return view{}, err
+	}
+	n, err := s.o.Import(r.Context(), strings.NewReader(strings.TrimLeft(text, "\n")), admin.ImportOptions{})
+	if err != nil {
+		return view{}, err
+	}
+	if n.Added+n.Known+n.NotAbout+n.Bad == 0 {
 		return view{}, wrong("The list is empty. Choose a file, or write one address per line.")
 	}
-	added, same := 0, 0
-	for part := range slices.Chunk(entries, 5000) {
-		results, err := s.o.Relay.Suppress(r.Context(), part)
-		if err != nil {
-			return view{}, err
-		}
-		for i, res := range results {
-			switch {
-			case res.Error != "":
-				faults = append(faults, part[i].Address+": "+res.Error)
-			case res.Change == "created":
-				added++
-			default:
-				same++
-			}
-		}
+	done := fmt.Sprintf("%s added, %d were there already, %s not valid.", plural(n.Added, "address"), n.Known,
+		plural(n.Bad, "line"))
+	if n.NotAbout > 0 {
+		done += fmt.Sprintf(" %s left out, since the reply is not about the address; "+
+			"mailwhy suppress import --all adds such entries too.", plural(n.NotAbout, "address"))
 	}
-	done := fmt.Sprintf("%s added, %d were there already, %s could not be read.", plural(added, "address"),
-		same, plural(len(faults), "line"))
-	return s.listed(r, done, faults[:min(len(faults), 100)])
+	var faults []string
+	for _, l := range n.Lines[:min(len(n.Lines), 100)] {
+		faults = append(faults, fmt.Sprintf("line %d: %s", l.Line, l.Why))
+	}
+	return s.listed(r, done, faults)
 }
 
 // webhooksData is what the webhooks show.

@@ -33,6 +33,7 @@ package page
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,8 +62,8 @@ type Options struct {
 	Upstreams     func() []Upstream
 	Configuration func() []Setting
 	Warnings      func() []string
-	// Import reads a suppression list; faults are lines that it could not read.
-	Import func(list string) (entries []relay.Suppression, faults []string)
+	// Import adds the entries of a suppression list. It is not called while suppression is off.
+	Import func(ctx context.Context, in io.Reader, o admin.ImportOptions) (admin.Imported, error)
 
 	Authorize func(token string) (access.Identity, bool) // checked again at each request
 

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,9 +28,11 @@ import (
 
 // Options are what a Page is made of. All are required.
 type Options struct {
-	Config      func() *config.Config // in force
-	Diagnose    func(diagnose.Symptom) diagnose.Diagnosis
-	Probe       func()              // makes paused upstreams be tried now
+	Config   func() *config.Config // in force
+	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
+	Probe    func() // makes paused upstreams be tried now
+	// Import adds the entries of a suppression list. It is not called while suppression is off.
+	Import      func(ctx context.Context, in io.Reader, o admin.ImportOptions) (admin.Imported, error)
 	Certificate func() *tls.Config  // of the front door, for page.tls = "implicit"
 	Redact      func(*record.Event) // of the events that the history keeps
 	// Finder finds an address in the events that the history has.
@@ -70,7 +73,7 @@ func Open(o Options) (*Page, error) {
 	}
 	w := web.Options{
 		Relay: admin.NewClient(cfg.Admin.Socket), Diagnose: o.Diagnose, Probe: o.Probe,
-		Upstreams: p.upstreams, Configuration: p.configuration, Warnings: p.warnings, Import: p.read,
+		Upstreams: p.upstreams, Configuration: p.configuration, Warnings: p.warnings, Import: o.Import,
 		Authorize: access.NewTokens(cfg.Admin.TokensFile, time.Now).Authorize,
 		Path:      c.Path, Hosts: append([]string{cfg.Hostname}, c.Hosts...), Proxies: c.TrustedProxies,
 		AuthHeader: c.AuthHeader, Writers: c.Writers, Idle: c.SessionIdle, Max: c.SessionMax,

@@ -1,17 +1,13 @@
 package page
 
 import (
-	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 
-	"mailwhy/diagnose"
-	"mailwhy/relay"
 	web "mailwhy/relay/admin/page"
-	"mailwhy/relay/suppress/listfile"
 )
 
 // upstreams are the configured ones, by name.
@@ -52,20 +48,4 @@ func (p *Page) warnings() []string {
 		list = append(list, err.Error())
 	}
 	return list
-}
-
-// read reads a suppression list.
-func (p *Page) read(text string) (entries []relay.Suppression, faults []string) {
-	err := listfile.Read(strings.NewReader(text), func(l listfile.Line) error {
-		entries = append(entries, relay.Suppression{
-			Address: l.Address, Scope: l.Scope, Reason: diagnose.Reason(l.Reason),
-			Source: relay.SuppressedByImport, FirstSeen: l.Time, Reply: l.Error, Expires: l.Expires,
-			Note: l.Note, Hits: 1,
-		})
-		return nil
-	}, func(line int, err error) { faults = append(faults, fmt.Sprintf("line %d: %v", line, err)) })
-	if err != nil {
-		faults = append(faults, err.Error())
-	}
-	return entries, faults
 }

@@ -1,7 +1,7 @@
 // Package transfer brings the suppression lists of other systems into ours and writes ours as a file.
-// `mailwhy suppress import` and POST /v1/suppressions/import use it. Package listfile reads the lines; this
-// one decides what becomes of each: where another system quotes a reply, that is explained by the same engine
-// as all replies, and an entry whose reply is not about the address is left out.
+// `mailwhy suppress import`, POST /v1/suppressions/import and the web page use it. Package listfile reads the
+// lines; this one decides what becomes of each: where another system quotes a reply, that is explained by the
+// same engine as all replies, and an entry whose reply is not about the address is left out.
 package transfer
 
 import (

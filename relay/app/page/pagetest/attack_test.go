@@ -203,6 +203,17 @@ func TestLists(t *testing.T) {
 	if !strings.Contains(got.body, "2 addresses added") || !strings.Contains(got.body, "no address") {
 		t.Errorf("the import: %s", got.body)
 	}
+	list.Set("list", "address,code,error,created_at\ndead@example.net,550,550 5.1.1 no such user,\n"+
+		"soon@example.net,452,452 4.2.2 mailbox full,\n")
+	got = w.post(c, "/suppressions/import", list)
+	if !strings.Contains(got.body, "1 address added") || !strings.Contains(got.body, "1 address left out") ||
+		!strings.Contains(got.body, "line 3: soon@example.net: not about the address: a temporary refusal") {
+		t.Errorf("the import of replies: %s", got.body)
+	}
+	soon := w.get(c, "/suppressions?address=soon@example.net")
+	if body := soon.body; strings.Contains(body, "Remove soon") {
+		t.Errorf("suppressed by a reply that is not about the address: %s", body)
+	}
 	page := w.get(c, "/suppressions/remove?address=gone@example.net")
 	if !strings.Contains(page.body, "1 entry goes") {
 		t.Errorf("the confirmation: %s", page.body)
