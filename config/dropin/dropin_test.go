@@ -153,8 +153,26 @@ func TestRelayhostMistakes(t *testing.T) {
 			t.Errorf("%s: %v, want %s", value, r.Mistakes, want)
 		}
 	}
+	r := read(t, ".", "RELAYHOST=a", "POSTFIX_mynetworks=cidr:/etc/postfix/networks")
+	if len(r.Mistakes) != 1 || !strings.Contains(r.Mistakes.Error(), "POSTFIX_mynetworks") {
+		t.Errorf("no network: %v", r.Mistakes)
+	}
 	if r := read(t, ".", "RELAYHOST=a", "XOAUTH2_CLIENT_ID_FILE=/gone"); len(r.Mistakes) != 1 {
 		t.Errorf("a file that is gone: %v", r.Mistakes)
+	}
+}
+
+// TestUsersOnce: a user in full and one without a domain that would be the same are each there once.
+func TestUsersOnce(t *testing.T) {
+	r := read(t, ".", "RELAYHOST=a", "POSTFIX_myhostname=h.b.example",
+		"SMTPD_SASL_USERS=joe@b.example:x,joe:y")
+	for _, s := range r.Settings {
+		if s.Path == "access.users" && strings.Count(fmt.Sprint(s.Value), "joe@b.example:") != 1 {
+			t.Errorf("%v", s.Value)
+		}
+	}
+	if len(r.Mistakes) > 0 || !slices.Contains(notes(r), "SMTPD_SASL_USERS became access.users, 2 names") {
+		t.Errorf("%v, %q", r.Mistakes, notes(r))
 	}
 }
 

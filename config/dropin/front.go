@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"mailwhy/config/mistake"
 )
 
 // validHost reports whether s is a host name.
@@ -64,6 +66,11 @@ func (r *reading) networks() {
 		}
 		list = append(list, n.String())
 	}
+	if len(list) == 0 {
+		r.Mistakes = append(r.Mistakes, mistake.At("", variable, strconv.Quote(text)+" names no network",
+			`write networks, as in "10.0.0.0/8, 192.168.0.0/16"; files are not read`))
+		return
+	}
 	r.client["networks"] = list
 	r.note(variable, Became, fmt.Sprintf("client.networks = %v", list), "client")
 }
@@ -113,6 +120,9 @@ func (r *reading) users() {
 			continue
 		}
 		for _, full := range r.logins(name) {
+			if names[full] { // which stands there in full, with a password of its own
+				continue
+			}
 			names[full] = true
 			lines = append(lines, full+":"+string(hash))
 		}
