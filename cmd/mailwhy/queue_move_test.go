@@ -56,6 +56,10 @@ func TestQueueMove(t *testing.T) {
 	if !strings.Contains(string(shown), "exported in batch ") {
 		t.Errorf("it is shown as %s", shown)
 	}
+	_, stderr = moving(t, 1, stream, "queue", "import", "--spool", there+"-not")
+	if !strings.Contains(stderr, "there is no spool at") {
+		t.Errorf("a directory that is not there: %s", stderr)
+	}
 	receipt, _ := moving(t, 0, stream, "queue", "import", "--spool", there)
 	if !strings.Contains(string(receipt), `"id":"`+id+`","stored":true`) {
 		t.Errorf("the receipt is %s", receipt)

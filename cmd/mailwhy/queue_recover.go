@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -172,6 +173,10 @@ func (r *recovery) tell(w io.Writer, m *relay.Message, stored bool, failed error
 // be.
 func ownSpool(dir string) error {
 	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no spool at %s: name the relay with -c or --spool; a new one begins "+
+			"with a directory that belongs to the relay's user", dir)
+	}
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ func (s *Spool) Detach(ctx context.Context, id, batch string) (m *relay.Message,
 	ok bool, err error) {
 	err = s.rework(ctx, id, func(now *relay.Message, entries []relay.Entry) (rework, error) {
 		if other := otherBatch(now, entries, batch); other != "" {
-			return rework{}, fmt.Errorf("%s is exported already: %s", id, other)
+			return rework{}, fmt.Errorf("it is exported already: end batch %[1]s first, with queue export "+
+				"--done and its receipt, or with --undo %[1]s", other)
 		}
 		attached, were := attach(now, entries, batch)
 		m, owed = attached, were
@@ -225,18 +226,18 @@ func isDetached(m *relay.Message, entries []relay.Entry, batch string) bool {
 	return false
 }
 
-// otherBatch says that a message is detached for another batch; "" when it is not.
+// otherBatch is another batch that a message is detached for; "" when there is none.
 func otherBatch(m *relay.Message, entries []relay.Entry, batch string) string {
 	for i := range m.Recipients {
-		why := m.Recipients[i].HeldWhy
-		if strings.HasPrefix(why, relay.HeldExported) && why != detachedWhy(batch) {
-			return why
+		other, exported := strings.CutPrefix(m.Recipients[i].HeldWhy, relay.HeldExported)
+		if exported && other != batch {
+			return other
 		}
 	}
 	for _, e := range entries {
 		topic, aside := strings.CutPrefix(string(e.Topic), "exported/")
 		if other, _, _ := strings.Cut(topic, "/"); aside && other != batch {
-			return detachedWhy(other)
+			return other
 		}
 	}
 	return ""
