@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"mailwhy/relay"
@@ -17,32 +18,17 @@ import (
 // Claim implements relay.Outbox. The messages are as they are remembered, with what was told of the
 // recipients for whom a notice is owed: these have failed. While the database cannot be used nothing is due.
 func (s *Store) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, time.Time, error) {
-	var list []relay.Claim
-	var next time.Time
+	var made claiming
 	err := s.w.write(ctx, func(t *tx) error {
-		s.claims.giveBack(tokensOf(list)) // of a transaction that failed
-		list = nil
-		due, soonest, err := t.dueEntries(q, &s.claims)
-		next = soonest
-		for i := 0; err == nil && i < len(due); i++ {
-			var c *relay.Claim
-			c, err = t.claim(due[i], q.Topic)
-			if errors.Is(err, errDamaged) {
-				s.o.Log.Error("no bounce is made of a message", "id", due[i].id, "err", err)
-				_, err = t.Exec("DELETE FROM owed WHERE message=?", due[i].seq)
-			}
-			if err == nil && c != nil {
-				c.Token = s.claims.take(claimKey{c.Message.ID, q.Topic}, q.For)
-				for j := range c.Entries {
-					c.Entries[j].Claim = c.Token
-				}
-				list = append(list, *c)
-			}
+		s.claims.giveBack(made.reset()) // of a transaction that failed
+		list, soonest, err := s.claimDue(t, q)
+		if err != nil || !made.set(list, soonest) { // else they would be nobody's until they end
+			s.claims.giveBack(tokensOf(list))
 		}
 		return err
 	})
-	if err != nil { // else they would be nobody's until they end
-		s.claims.giveBack(tokensOf(list))
+	if err != nil {
+		s.claims.giveBack(made.leave())
 	}
 	switch {
 	case err != nil && s.Fault() != nil:
@@ -50,7 +36,65 @@ func (s *Store) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, t
 	case err != nil:
 		return nil, time.Time{}, err
 	}
-	return list, next, nil
+	return made.list, made.next, nil
+}
+
+// claimDue claims what is due, and says when the next entry is.
+func (s *Store) claimDue(t *tx, q relay.ClaimQuery) (list []relay.Claim, next time.Time, err error) {
+	due, next, err := t.dueEntries(q, &s.claims)
+	for i := 0; err == nil && i < len(due); i++ {
+		var c *relay.Claim
+		c, err = t.claim(due[i], q.Topic)
+		if errors.Is(err, errDamaged) {
+			s.o.Log.Error("no bounce is made of a message", "id", due[i].id, "err", err)
+			_, err = t.Exec("DELETE FROM owed WHERE message=?", due[i].seq)
+		}
+		if err == nil && c != nil {
+			c.Token = s.claims.take(claimKey{c.Message.ID, q.Topic}, q.For)
+			for j := range c.Entries {
+				c.Entries[j].Claim = c.Token
+			}
+			list = append(list, *c)
+		}
+	}
+	return list, next, err
+}
+
+// claiming is what a transaction has claimed, which may still run when its caller no longer waits. Its list
+// and next are for a caller whose transaction has ended.
+type claiming struct {
+	mu   sync.Mutex
+	left bool // nobody waits
+	list []relay.Claim
+	next time.Time
+}
+
+// set takes over what was claimed, if anybody waits for it.
+func (c *claiming) set(list []relay.Claim, next time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left {
+		return false
+	}
+	c.list, c.next = list, next
+	return true
+}
+
+// reset forgets what was claimed, and returns the tokens.
+func (c *claiming) reset() []relay.Token {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tokens := tokensOf(c.list)
+	c.list = nil
+	return tokens
+}
+
+// leave is reset by a caller that no longer waits.
+func (c *claiming) leave() []relay.Token {
+	c.mu.Lock()
+	c.left = true
+	c.mu.Unlock()
+	return c.reset()
 }
 
 // tokensOf are the tokens of claims.
