@@ -14,6 +14,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/internal/address"
 )
 
 // SuppressionState is how the suppression list stands.
@@ -144,10 +145,13 @@ func (s *Server) unsuppress(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	address := r.PathValue("address")
-	n, err := list.Remove(r.Context(), address, r.URL.Query().Get("scope"))
+	name := r.PathValue("address")
+	if _, err := address.Parse(name, true); err != nil {
+		return nil, bad("write it as jane@example.com", "%q: %w", name, err)
+	}
+	n, err := list.Remove(r.Context(), name, r.URL.Query().Get("scope"))
 	if err == nil && n == 0 {
-		err = &fault{http.StatusNotFound, fmt.Errorf("%q is not on the list", address), ""}
+		err = &fault{http.StatusNotFound, fmt.Errorf("%q is not on the list", name), ""}
 	}
 	return Removed{n}, err
 }

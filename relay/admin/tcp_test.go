@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"mailwhy/relay"
 	"mailwhy/relay/admin/access"
 )
 
@@ -109,6 +110,24 @@ func TestRevokedStream(t *testing.T) {
 	revoked.Store(true)
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // returns when the server has ended it
 		t.Error(err)
+	}
+}
+
+// TestMalformedAddress: an address that is none is a mistake of the client.
+func TestMalformedAddress(t *testing.T) {
+	addr := overTCP(t, Options{Suppressions: struct{ relay.SuppressionList }{}}, time.Minute)
+	r, err := http.NewRequest(http.MethodDelete, "http://"+addr+"/v1/suppressions/jane", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer x")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("%s, want 400", resp.Status)
 	}
 }
 
