@@ -20,7 +20,13 @@ func (r *Relay) openPage() (err error) {
 		Config:   func() *config.Config { return r.cfg.Load() },
 		Diagnose: func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		Import:   (*listFiles)(r).Import,
-		Probe:    func() { (*control)(r).TryNow() },
+		Probe: func(name string) {
+			if name == "" {
+				(*control)(r).TryNow()
+			} else {
+				(*control)(r).Probe(name)
+			}
+		},
 		Certificate: func() *tls.Config {
 			if cert := r.cert.Load(); cert != nil {
 				return cert.current()

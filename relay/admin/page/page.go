@@ -55,7 +55,8 @@ type Options struct {
 	Relay    *admin.Client
 	History  relay.History // nil: there is none
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
-	Probe    func() // makes paused upstreams be tried now, and messages that are due
+	// Probe makes a paused upstream be tried now, and messages that are due; "" stands for all upstreams.
+	Probe func(name string)
 
 	// Upstreams are the configured ones, by name; Configuration is all of it, secrets redacted; Warnings are
 	// what is allowed but unwise in it.

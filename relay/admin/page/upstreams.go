@@ -57,12 +57,17 @@ func (s *site) upstreams(r *http.Request) (view, error) {
 	return view{template: "upstreams", Title: "Upstreams", Data: d, Live: true}, err
 }
 
-// confirmProbe asks whether to try the upstreams now.
+// confirmProbe asks whether to try an upstream now, or all that are paused.
 func (s *site) confirmProbe(r *http.Request) (view, error) {
-	h, err := s.o.Relay.Health(r.Context())
 	d := confirmData{Back: "/upstreams", To: "/upstreams/probe", What: "Try now",
 		About: "Every upstream that is paused is tried at once, with one connection."}
-	for _, l := range h.Lanes {
+	name := r.URL.Query().Get("name")
+	if name != "" {
+		d.Fields = []field{{"name", name}}
+		d.About = "Upstream " + Shown(name) + " is tried at once, with one connection."
+	}
+	lanes, err := s.named(r.Context(), name)
+	for _, l := range lanes {
 		if l.Paused {
 			d.Count++
 		}
@@ -70,8 +75,26 @@ func (s *site) confirmProbe(r *http.Request) (view, error) {
 	return view{template: "confirmother", Title: "Confirm", Data: d}, err
 }
 
-// probe tries the upstreams now.
-func (s *site) probe(*http.Request) (view, error) {
-	s.o.Probe()
+// named is the upstream with a name, or are all of them if it is "".
+func (s *site) named(ctx context.Context, name string) ([]relay.LaneState, error) {
+	h, err := s.o.Relay.Health(ctx)
+	if err != nil || name == "" {
+		return h.Lanes, err
+	}
+	for i := range h.Lanes {
+		if h.Lanes[i].Name == name {
+			return h.Lanes[i : i+1], nil
+		}
+	}
+	return nil, &mistake{http.StatusNotFound, "There is no upstream " + Shown(name) + "."}
+}
+
+// probe tries an upstream now, or all that are paused.
+func (s *site) probe(r *http.Request) (view, error) {
+	name := r.PostForm.Get("name")
+	if _, err := s.named(r.Context(), name); err != nil {
+		return view{}, err
+	}
+	s.o.Probe(name)
 	return view{}, &redirect{"/upstreams"}
 }

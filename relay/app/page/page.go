@@ -30,7 +30,7 @@ import (
 type Options struct {
 	Config   func() *config.Config // in force
 	Diagnose func(diagnose.Symptom) diagnose.Diagnosis
-	Probe    func() // makes paused upstreams be tried now
+	Probe    func(name string) // makes a paused upstream be tried now; "": all of them
 	// Import adds the entries of a suppression list. It is not called while suppression is off.
 	Import      func(ctx context.Context, in io.Reader, o admin.ImportOptions) (admin.Imported, error)
 	Certificate func() *tls.Config  // of the front door, for page.tls = "implicit"
