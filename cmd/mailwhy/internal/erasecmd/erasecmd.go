@@ -50,8 +50,7 @@ entries on the suppression list. With --yes it removes them; messages are droppe
 
 A message that waits for other recipients too is kept, and so is one of which a bounce is still to be sent.
 An entry of the suppression list keeps mail from being sent to the address: say with --suppression whether it
-stays. Delivery logs, the history of the web page, mail in maildirs and events that wait for webhooks are not
-touched (docs/privacy.md).`,
+stays. Delivery logs, mail in maildirs and events that wait for webhooks are not touched (docs/privacy.md).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.run(c.Context(), strings.Trim(args[0], "<>"), c.OutOrStdout())
