@@ -86,12 +86,14 @@ func (s *site) answer(p page, need access.Scope) http.HandlerFunc {
 		} else {
 			err = wrong("The form cannot be read: %v", err)
 		}
-		if to := (*redirect)(nil); errors.As(err, &to) {
+		to := (*redirect)(nil)
+		moves := errors.As(err, &to)
+		if (err == nil || moves) && r.Method == http.MethodPost && need == access.Write {
+			s.o.Log.Info("changed over the page", "by", who.Name, "request", r.URL.Path)
+		}
+		if moves {
 			http.Redirect(w, r, s.base+to.path, http.StatusSeeOther)
 			return
-		}
-		if err == nil && r.Method == http.MethodPost && need == access.Write {
-			s.o.Log.Info("changed over the page", "by", who.Name, "request", r.URL.Path)
 		}
 		s.show(w, r, v, err, who, session)
 	}

@@ -222,6 +222,12 @@ func TestLists(t *testing.T) {
 	if body := w.get(c, "/suppressions").body; strings.Contains(body, "gone@example.net") {
 		t.Errorf("after the removal: %s", body)
 	}
+	for _, path := range []string{"add", "import", "remove"} {
+		if line := `"changed over the page" by=admin request=/suppressions/` + path; !strings.Contains(
+			w.logged.String(), line) {
+			t.Errorf("the log does not have %s", line)
+		}
+	}
 	if got := w.post(c, "/webhooks/shop/test", nil); !strings.Contains(got.body, "The test event was taken") {
 		t.Errorf("the test: %s", got.body)
 	}
