@@ -49,7 +49,7 @@ func New(o Options, next http.Handler) (http.Handler, error) {
 		h.Set("X-Frame-Options", "DENY")
 		if !o.ours(r.Host) {
 			o.Refuse(w, http.StatusMisdirectedRequest, "the relay is not called "+clip(r.Host),
-				"list the name in admin.hosts if it is")
+				"call it localhost or by an IP address, or list the name in admin.hosts if it is")
 			return
 		}
 		inner.ServeHTTP(w, r)
