@@ -213,6 +213,12 @@ func fixedListen(listen []config.Listen) []config.Listen {
 	return fixed
 }
 
+// fixedLog is what of the log a reload cannot change: what is written of addresses it can.
+func fixedLog(l config.Log) config.Log {
+	l.Addresses = ""
+	return l
+}
+
 // needRestart are the sections that differ and that a reload cannot change. list says that the suppression
 // list is open.
 func needRestart(was, is *config.Config, list bool) (sections []string) {
@@ -225,7 +231,8 @@ func needRestart(was, is *config.Config, list bool) (sections []string) {
 		{"feedback", fixedFeedback(&was.Feedback), fixedFeedback(&is.Feedback)},
 		{"suppression", fixedSuppression(&was.Suppression, list),
 			fixedSuppression(&is.Suppression, list)},
-		{"log", was.Log, is.Log}, {"admin", was.Admin, is.Admin}, {"metrics", was.Metrics, is.Metrics},
+		{"log", fixedLog(was.Log), fixedLog(is.Log)}, {"admin", was.Admin, is.Admin},
+		{"metrics", was.Metrics, is.Metrics},
 		{"page", fixedPage(&was.Page), fixedPage(&is.Page)},
 	} {
 		if !reflect.DeepEqual(s.was, s.is) {

@@ -182,6 +182,7 @@ func TestNeedRestart(t *testing.T) {
 	was.Listen = []config.Listen{{Address: "127.0.0.1:25", AcceptMode: "queue"}}
 	is.Listen = []config.Listen{{Address: "127.0.0.1:25", AcceptMode: "try"}}
 	was.Suppression.Mode, is.Suppression.Mode = "off", "enforce"
+	was.Log.Addresses, is.Log.Addresses = "full", "hash"
 	if got := needRestart(was, is, true); len(got) > 0 {
 		t.Errorf("with an open list: %v", got)
 	}
