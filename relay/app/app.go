@@ -65,11 +65,15 @@ import (
 	"mailwhy/relay/upstream/oauth"
 )
 
-// Options are what a Relay is made of. All are required but Certificates.
+// Options are what a Relay is made of. All are required but Engine and Certificates.
 type Options struct {
 	Config *config.Config // validated, as config.Load returns it; it is not changed
 	Stdout io.Writer      // for a delivery log that goes to standard output
 	Log    *slog.Logger   // the operational log
+
+	// Engine explains refusals while the configuration has no rules of its own. Relays of one process may
+	// share one, which takes some milliseconds to make; nil: the relay makes its own.
+	Engine *diagnose.Engine
 
 	// Certificates is how the hosts are reached that Amazon and Scaleway keep the certificates of their
 	// signatures on; nil: as usual. It is for tests.
@@ -124,6 +128,7 @@ type Relay struct {
 	feedback    *feedbackRooms // nil when it is not configured
 	suppressed  *suppress.List // nil when it is off
 	fetcher     *sns.Fetcher
+	embedded    *diagnose.Engine // without rules of the user's; nil until it is needed
 	faults      faults
 	life        *lifecycle.Life
 	left        atomic.Pointer[lifecycle.Left] // set when Run has ended
@@ -140,8 +145,8 @@ func New(o Options) (*Relay, error) {
 	if o.Certificates == nil {
 		o.Certificates = http.DefaultTransport
 	}
-	r := &Relay{log: o.Log, fetcher: sns.NewFetcher(o.Certificates), astray: make(chan struct{}, 1),
-		hurry: make(chan struct{}), ready: make(chan struct{})}
+	r := &Relay{log: o.Log, embedded: o.Engine, fetcher: sns.NewFetcher(o.Certificates),
+		astray: make(chan struct{}, 1), hurry: make(chan struct{}), ready: make(chan struct{})}
 	r.close = sync.OnceValue(r.closeAll)
 	if err := r.open(fit(o.Config, descriptorLimit()), o.Stdout); err != nil {
 		r.Close()

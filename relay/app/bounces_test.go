@@ -49,7 +49,7 @@ func newOffice(t *testing.T, more string) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.app, err = New(Options{Config: cfg, Stdout: o.log,
+	o.app, err = New(Options{Config: cfg, Engine: embedded(), Stdout: o.log,
 		Log: slog.New(slog.NewTextHandler(o.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"mailwhy/config"
+	"mailwhy/diagnose"
 	"mailwhy/relay/smtpd"
 	"mailwhy/relay/smtptest"
 )
@@ -33,6 +34,15 @@ type door struct {
 	stop   func()
 }
 
+// embedded is the engine that the tests' relays share: making one takes a second under the race detector.
+var embedded = sync.OnceValue(func() *diagnose.Engine {
+	e, err := diagnose.New(diagnose.Options{})
+	if err != nil {
+		panic(err)
+	}
+	return e
+})
+
 // openDoor starts a relay with the configuration conf; an error is that of the start. File names in conf
 // are taken from dir.
 func openDoor(t *testing.T, dir, conf string) (*door, error) {
@@ -43,7 +53,7 @@ func openDoor(t *testing.T, dir, conf string) (*door, error) {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(d.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if d.app, err = New(Options{Config: cfg, Stdout: io.Discard, Log: log}); err != nil {
+	if d.app, err = New(Options{Config: cfg, Engine: embedded(), Stdout: io.Discard, Log: log}); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())

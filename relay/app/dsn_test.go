@@ -67,7 +67,8 @@ func newDSNRelay(t *testing.T, o smtptest.Options, more ...config.Flag) *dsnRela
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := New(Options{Config: cfg, Stdout: io.Discard, Log: slog.New(slog.DiscardHandler)})
+	app, err := New(Options{Config: cfg, Engine: embedded(),
+		Stdout: io.Discard, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

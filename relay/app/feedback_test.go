@@ -132,7 +132,7 @@ func (s *scene) load() *config.Config {
 func (s *scene) open() {
 	s.t.Helper()
 	var err error
-	s.app, err = New(Options{Config: s.load(), Stdout: s.log, Certificates: s,
+	s.app, err = New(Options{Config: s.load(), Engine: embedded(), Stdout: s.log, Certificates: s,
 		Log: slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		s.t.Fatal(err)

@@ -42,7 +42,8 @@ func openTwoLanes(t *testing.T, o smtptest.Options) *twoLanes {
 	l.conf = l.withUpstreams(map[string]*smtptest.Server{"default": l.def, "second": l.second})
 	var err error
 	log := slog.New(slog.NewTextHandler(l.logged, nil))
-	if l.app, err = New(Options{Config: l.conf, Stdout: io.Discard, Log: log}); err != nil {
+	if l.app, err = New(Options{Config: l.conf, Engine: embedded(),
+		Stdout: io.Discard, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -48,11 +48,23 @@ func (p *parts) close() {
 	}
 }
 
+// newEngine is the engine of a configuration. The one without rules of the user's is made once.
+func (r *Relay) newEngine(cfg *config.Config) (*diagnose.Engine, error) {
+	if cfg.Diagnose.RulesFile != "" {
+		return options.Engine(cfg)
+	}
+	var err error
+	if r.embedded == nil {
+		r.embedded, err = options.Engine(cfg)
+	}
+	return r.embedded, err
+}
+
 // makeParts makes all of them, or says all that is wrong; then there is nothing to close.
 func (r *Relay) makeParts(cfg *config.Config) (p parts, err error) {
 	var errEngine, errPolicies, errTemplates, errTLS, errTokens, errUpstream, errRoutes, errOut, errHooks,
 		errPaths, errWebhooks error
-	if p.engine, errEngine = options.Engine(cfg); errEngine == nil {
+	if p.engine, errEngine = r.newEngine(cfg); errEngine == nil {
 		p.policies, errPolicies = options.Policies(cfg, p.engine)
 	}
 	co, errTemplates := options.Composer(cfg, r.key)
