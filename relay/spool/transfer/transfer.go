@@ -87,31 +87,39 @@ type end struct {
 }
 
 // Export detaches the messages that f selects for a batch and writes them, and those that are detached for it
-// already. Messages that the operator holds, and for which nothing is owed, stay.
+// already. Messages that the operator holds, and for which nothing is owed, stay. So do those whose content
+// is damaged: damaged has an error for each, and they are as they were.
 func Export(ctx context.Context, from From, f relay.QueueFilter, batch string, now time.Time,
-	w io.Writer) (n int, err error) {
+	w io.Writer) (n int, damaged []error, err error) {
 	out := tar.NewWriter(w)
 	if err := writeJSON(out, headName, header{format, batch, now.UTC()}); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	ids, err := selected(ctx, from, f, batch)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	for _, id := range ids {
 		wrote, err := exportOne(ctx, from, id, batch, out)
+		if bad, ok := errors.AsType[*unreadable](err); ok {
+			damaged = append(damaged, fmt.Errorf("%s: %w", id, bad.error))
+			_, err = from.Attach(ctx, id, batch)
+		}
 		if err != nil {
-			return n, fmt.Errorf("%s: %w", id, err)
+			return n, damaged, fmt.Errorf("%s: %w", id, err)
 		}
 		if wrote {
 			n++
 		}
 	}
 	if err := writeJSON(out, endName, end{n}); err != nil {
-		return n, err
+		return n, damaged, err
 	}
-	return n, out.Close()
+	return n, damaged, out.Close()
 }
+
+// unreadable is the error of a content that is damaged, before any of the message is written.
+type unreadable struct{ error }
 
 // selected are the messages that f selects, and those that are held for the batch: f need not select them any
 // more, since they were queued or deferred before.
@@ -143,6 +151,9 @@ func exportOne(ctx context.Context, from From, id, batch string, out *tar.Writer
 	}
 	sum := sha256.New()
 	size, err := copyContent(ctx, from, id, sum)
+	if errors.Is(err, relay.ErrCorrupt) {
+		return false, &unreadable{err}
+	}
 	if err != nil {
 		return false, err
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +87,7 @@ const batch = "06H2H7PE3QN2R6CRWAME8SN1"
 func export(t *testing.T, s *sqlite.Spool, limit int) ([]byte, error) {
 	t.Helper()
 	w := &cutting{left: limit}
-	_, err := transfer.Export(t.Context(), s, relay.QueueFilter{}, batch, time.Now(), w)
+	_, _, err := transfer.Export(t.Context(), s, relay.QueueFilter{}, batch, time.Now(), w)
 	return w.Bytes(), err
 }
 
@@ -234,7 +236,7 @@ func TestThereAndBack(t *testing.T) {
 	for i := range 4 {
 		a, b := open(t, from), open(t, to)
 		var stream bytes.Buffer
-		_, err := transfer.Export(t.Context(), a, relay.QueueFilter{}, relay.NewID(time.Now()), time.Now(),
+		_, _, err := transfer.Export(t.Context(), a, relay.QueueFilter{}, relay.NewID(time.Now()), time.Now(),
 			&stream)
 		if err != nil {
 			t.Fatal(err)
@@ -258,11 +260,48 @@ func TestSelectedAgain(t *testing.T) {
 	a := open(t, t.TempDir())
 	fill(t, a, 2)
 	for i := range 2 {
-		n, err := transfer.Export(t.Context(), a, relay.QueueFilter{State: relay.Deferred}, batch, time.Now(),
-			io.Discard)
+		f := relay.QueueFilter{State: relay.Deferred}
+		n, _, err := transfer.Export(t.Context(), a, f, batch, time.Now(), io.Discard)
 		if n != 2 || err != nil {
 			t.Errorf("export %d: %d messages: %v", i, n, err)
 		}
+	}
+}
+
+// TestDamaged: a content that cannot be read keeps no other mail from being exported, and is not held.
+func TestDamaged(t *testing.T) {
+	dir := t.TempDir()
+	a := open(t, dir)
+	want := fill(t, a, 3)
+	a.Close()
+	files, err := filepath.Glob(dir + "/spool/content/*.eml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v: no content has a file", err)
+	}
+	if err := os.Truncate(files[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	id, _, _ := strings.Cut(filepath.Base(files[0]), "-")
+	delete(want, id)
+	a = open(t, dir)
+	var stream bytes.Buffer
+	n, damaged, err := transfer.Export(t.Context(), a, relay.QueueFilter{}, batch, time.Now(), &stream)
+	if n != 2 || len(damaged) != 1 || !strings.Contains(damaged[0].Error(), id) || err != nil {
+		t.Errorf("%d exported, %v, %v", n, damaged, err)
+	}
+	b := open(t, t.TempDir())
+	if _, err := load(t.Context(), b, stream.Bytes()); err != nil {
+		t.Error(err)
+	}
+	holds(t, b, want)
+	err = a.List(t.Context(), relay.QueueFilter{IDs: []string{id}}, func(m *relay.Message) bool {
+		if m.Recipients[0].State != relay.Deferred {
+			t.Errorf("it is %s", m.Recipients[0].State)
+		}
+		return true
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

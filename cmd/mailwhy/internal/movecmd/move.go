@@ -107,14 +107,17 @@ func (e *exporting) write(ctx context.Context, s *spool.Spool, f relay.QueueFilt
 		return e.Usage(fmt.Errorf("--batch %q is not one that queue export printed", batch))
 	}
 	fmt.Fprintf(stderr, "batch %s\n", batch)
-	n, err := transfer.Export(ctx, s, f, batch, now, stdout)
+	n, damaged, err := transfer.Export(ctx, s, f, batch, now, stdout)
 	if err != nil {
 		return fmt.Errorf("%w; the same with --batch %s writes all of it again, --undo %s lets it go on here",
 			err, batch, batch)
 	}
-	_, err = fmt.Fprintf(stderr, "%s exported and held here until queue export --done gets the receipt\n",
-		messages(n))
-	return err
+	fmt.Fprintf(stderr, "%s exported and held here until queue export --done gets the receipt\n", messages(n))
+	if len(damaged) > 0 {
+		return fmt.Errorf("%s not exported, and as before here: %w", messages(len(damaged)),
+			errors.Join(damaged...))
+	}
+	return nil
 }
 
 // NewImport makes the command below queue.
