@@ -69,8 +69,8 @@ type Options struct {
 	Metrics http.Handler     // answers GET /metrics; nil: 404
 	// Probes adds the paths to a mux that need no token; nil: there are none.
 	Probes func(*http.ServeMux)
-	// Page answers what is asked over TCP and is not the API's, and Operated on the control socket; nil: 404.
-	Page, Operated http.Handler
+	// Operated answers what is asked on the control socket and is not the API's; nil: 404.
+	Operated http.Handler
 
 	Feedback     Feedback              // nil: it is not configured
 	EraseEvents  EraseEvents           // of the page's history; nil: it is off
@@ -96,7 +96,7 @@ type Options struct {
 type Server struct {
 	o    Options
 	mux  *http.ServeMux
-	page http.Handler  // over TCP
+	tcp  http.Handler
 	own  http.Handler  // on the control socket
 	read time.Duration // for a whole request over TCP
 
@@ -123,7 +123,7 @@ func New(o Options) (*Server, error) {
 		o.Probes(s.mux)
 	}
 	var err error
-	if s.page, err = s.guarded(o.Hosts, s.known(o.Page)); err != nil {
+	if s.tcp, err = s.guarded(o.Hosts, s.known(nil)); err != nil {
 		return nil, err
 	}
 	s.own, err = s.guarded(append([]string{clientHost}, o.Hosts...), s.known(o.Operated))
@@ -184,9 +184,9 @@ const (
 	writeTime      = 2 * time.Minute // from its header to the end of the answer
 )
 
-// ServeTCP answers on l until ctx ends: requests with a token, and the page.
+// ServeTCP answers on l until ctx ends: requests with a token.
 func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
-	h := s.server(s.page)
+	h := s.server(s.tcp)
 	h.ReadTimeout, h.WriteTimeout = s.read, writeTime
 	return s.serve(ctx, h, netutil.LimitListener(l, maxConnections))
 }

@@ -92,7 +92,7 @@ func TestRevokedStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.comment = 10 * time.Millisecond
-	server := httptest.NewServer(s.page)
+	server := httptest.NewServer(s.tcp)
 	defer server.Close()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/events", nil)
 	if err != nil {
@@ -131,20 +131,18 @@ func TestMalformedAddress(t *testing.T) {
 	}
 }
 
-// TestPage: what is not the API's goes to the page, but not what looks like it, and only over TCP.
-func TestPage(t *testing.T) {
-	addr := overTCP(t, Options{Page: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, "the page "+r.URL.Path)
-	})}, time.Minute)
-	for path, want := range map[string]int{"/": 200, "/queue": 200, "/v1/nothing": 404,
+// TestOtherPaths: what is not in the table is not there, and the page is not over TCP.
+func TestOtherPaths(t *testing.T) {
+	addr := overTCP(t, Options{Operated: http.NotFoundHandler()}, time.Minute)
+	for path, want := range map[string]int{"/": 404, "/page/": 404, "/v1/nothing": 404,
 		"/v1/queue/drop": 405} {
 		resp, err := http.Get("http://" + addr + path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
-		if resp.StatusCode != want {
-			t.Errorf("GET %s: %d, want %d", path, resp.StatusCode, want)
+		defer resp.Body.Close()
+		if kind := resp.Header.Get("Content-Type"); resp.StatusCode != want || kind != "application/json" {
+			t.Errorf("GET %s: %d as %s, want %d", path, resp.StatusCode, kind, want)
 		}
 	}
 }
