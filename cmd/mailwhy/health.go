@@ -26,7 +26,7 @@ answers, and 1 when it does not or no relay runs. An upstream that is paused or 
 the relay counts as healthy: it takes mail, and the mail waits.
 
 --live and --ready ask what GET /livez and GET /readyz answer over HTTP (metrics.listen), for probes that
-run a command. --live fails when the spool does not answer: the relay should be replaced. --ready fails
+run a command. --live fails when the spool does not answer: the relay should be restarted. --ready fails
 while the relay starts or stops, and when its spool takes no mail: it should get none.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
