@@ -32,19 +32,31 @@ func testDoor(ctx context.Context, s *site, r *result) {
 		r.fail("I7 a second relay opened the spool of the first")
 	}
 	r.ran(2)
-	switch said := t.stranger(ctx, net.JoinHostPort(own, port)); {
-	case own == "":
+	if own == "" {
 		r.note("no address but loopback: a stranger could not be played")
-	case !strings.Contains(said, "550 5.7.1") && !strings.Contains(said, "554 5.7.1"):
-		r.fail("I6 a stranger at %s was not refused: %q", own, said)
-	default:
-		r.ran(1)
-		r.note("a stranger was refused: %q", said)
+	} else {
+		t.refusesStranger(ctx, net.JoinHostPort(own, port), "421 4.7.1")
+		t.setup.env = append(t.setup.env, "MAILWHY_CLIENT=127.0.0.0/8")
+		t.stop()
+		t.start(ctx)
+		t.refusesStranger(ctx, net.JoinHostPort(own, port), "550 5.7.1")
 	}
 	if err := t.client.Offer(ctx, traffic.Mix{Plain: true}.Message("d000001")); err != nil {
 		r.fail("the client itself was refused: %v", err)
 	}
 	t.end(ctx, 10*time.Second)
+}
+
+// refusesStranger holds that a stranger is refused with these codes: one without clients is turned away at the
+// greeting, another one at RCPT.
+func (t *scenario) refusesStranger(ctx context.Context, addr, codes string) {
+	said := t.stranger(ctx, addr)
+	if !strings.Contains(said, codes) {
+		t.result.fail("I6 a stranger at %s was not refused with %s: %q", addr, codes, said)
+		return
+	}
+	t.result.ran(1)
+	t.result.note("a stranger was refused: %q", said)
 }
 
 // stranger tries to relay from an address that is not loopback, and returns what it is refused with.
