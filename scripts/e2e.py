@@ -602,7 +602,8 @@ upstream = {{ default = {{ host = "127.0.0.1", port = {upstream.port}, tls = "no
     until("the relay listens", lambda: os.path.exists(socket_path))
     sendmail = os.path.join(bench.dir, "sendmail")
     os.symlink(bench.bin, sendmail)
-    env = dict(os.environ, MAILWHY_CONFIG=config, HOME=bench.dir)
+    who = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in (("NAME", "Dev"), ("EMAIL", "dev@corp.test"))}
+    env = dict(os.environ, MAILWHY_CONFIG=config, HOME=bench.dir, **who)  # git asks who it is, and HOME does not say
 
     def arrives(what, send):
         before = len(upstream.messages())
