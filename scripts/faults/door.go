@@ -47,7 +47,7 @@ func testDoor(ctx context.Context, s *site, r *result) {
 	t.end(ctx, 10*time.Second)
 }
 
-// refusesStranger holds that a stranger is refused with these codes: one without clients is turned away at the
+// refusesStranger holds that a relay refuses a stranger with these codes: one without clients at the
 // greeting, another one at RCPT.
 func (t *scenario) refusesStranger(ctx context.Context, addr, codes string) {
 	said := t.stranger(ctx, addr)

@@ -186,7 +186,7 @@ func picture(b *tab, w *world, _ string) {
 	}
 }
 
-// chromium starts the one browser of the tests, or skips them.
+// chromium starts the one browser of the tests, or skips them where there is none.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -201,7 +201,7 @@ func chromium(t *testing.T) context.Context {
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
-		t.Skip("chromium cannot be started here: ", err)
+		t.Fatal("chromium is installed and does not start: ", err)
 	}
 	return ctx
 }
