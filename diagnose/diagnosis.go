@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -105,6 +106,25 @@ const (
 func Owners() []Owner {
 	return []Owner{OwnerApplication, OwnerOperator, OwnerSenderDomain, OwnerRecipient, OwnerRecipientAdmin,
 		OwnerUpstreamProvider}
+}
+
+// Words name an owner in a sentence: "the operator of the relay".
+func (o Owner) Words() string {
+	switch o {
+	case OwnerApplication:
+		return "the application that sends"
+	case OwnerOperator:
+		return "the operator of the relay"
+	case OwnerSenderDomain:
+		return "the owner of the sender's domain"
+	case OwnerRecipient:
+		return "the recipient"
+	case OwnerRecipientAdmin:
+		return "the recipient's administrator"
+	case OwnerUpstreamProvider:
+		return "the upstream provider"
+	}
+	return "the " + strings.ReplaceAll(string(o), "_", " ")
 }
 
 // Action is what would help, for whoever must act. It never decides what becomes of a message: the class of

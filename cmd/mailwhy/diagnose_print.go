@@ -131,7 +131,7 @@ func writeDiagnosis(b *bytes.Buffer, d *diagnose.Diagnosis) {
 		paragraph(b, "  ", "  ", reason+": "+d.Cause)
 		return
 	}
-	paragraph(b, "  ", "  ", fmt.Sprintf("%s: %s must act", reason, ownerWords(d.Owner)))
+	paragraph(b, "  ", "  ", fmt.Sprintf("%s: %s must act", reason, d.Owner.Words()))
 	label := string(d.Category)
 	if !d.InGuide {
 		label += " (not one of the guide's)"
@@ -186,25 +186,6 @@ func basisWords(d *diagnose.Diagnosis) string {
 		text += "; it could also be " + joinNames(d.Alternatives)
 	}
 	return text
-}
-
-// ownerWords say who must act.
-func ownerWords(o diagnose.Owner) string {
-	switch o {
-	case diagnose.OwnerApplication:
-		return "the application that sends"
-	case diagnose.OwnerOperator:
-		return "the operator of the relay"
-	case diagnose.OwnerSenderDomain:
-		return "the owner of the sender's domain"
-	case diagnose.OwnerRecipient:
-		return "the recipient"
-	case diagnose.OwnerRecipientAdmin:
-		return "the recipient's administrator"
-	case diagnose.OwnerUpstreamProvider:
-		return "the upstream provider"
-	}
-	return "the " + strings.ReplaceAll(string(o), "_", " ")
 }
 
 // wrapAt is the column at which text for people is broken.

@@ -183,7 +183,7 @@ func (g *guide) reason(r *diagnose.ReasonInfo) {
 	item(&g.out, "means", r.Definition)
 	item(&g.out, "cause", r.Cause)
 	steps(&g.out, "fix", r.Fix)
-	item(&g.out, "who acts", fmt.Sprintf("%s: %s", ownerWords(r.Owner),
+	item(&g.out, "who acts", fmt.Sprintf("%s: %s", r.Owner.Words(),
 		strings.ReplaceAll(string(r.Action), "_", " ")))
 	item(&g.out, "concerns", "this "+scopeWords(r.Scope))
 	category := string(r.Category)

@@ -55,28 +55,14 @@ these find an address in a log whose addresses are hashes, too.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	l.register(c)
-	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")
-	c.Flags().StringSliceVar(&w.from, "from", nil, "sender `address`, or @domain")
-	c.Flags().StringSliceVar(&w.to, "to", nil, "recipient `address`, or @domain")
-	c.Flags().StringSliceVar(&w.categories, "category", nil,
-		"`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
-	c.Flags().StringSliceVar(&w.events, "event", nil, "`event`: relayed, deferred, failed, ...")
-	c.Flags().StringSliceVar(&w.owners, "owner", nil, "who must act: operator, application, recipient, ...")
-	c.Flags().StringVar(&w.format, "format", "text",
-		"form of the chosen lines: text, json (as they are), ecs, otel")
-	c.Flags().BoolVar(&w.json, "json", false, "the same as --format json")
+	w.register(c)
 	color := terminal.Auto
 	c.Flags().Var(&color, "color", "colours: auto, always, never")
-	c.Flags().IntVarP(&w.tail.Size, "lines", "n", 0, "only the last `N` of what is chosen (with -f: 10)")
 	c.Flags().StringVar(&since, "since", "",
 		"only events of this `time` or later: 30m, 4h, 2d ago, or 2026-11-29T09:00:00Z")
 	c.Flags().BoolVar(&summary, "summary", false, "count the refusals by category, reason and who must act")
 	c.Flags().BoolVarP(&follow, "follow", "f", false,
 		"go on as the file grows, also when it is rotated, until interrupted")
-	complete.Flag(c, "event", relay.EventKinds()...)
-	complete.Flag(c, "category", categories()...)
-	complete.Flag(c, "owner", diagnose.Owners()...)
-	complete.Flag(c, "format", deliverylog.Formats()...)
 	complete.Flag(c, "color", terminal.Colors()...)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		out := c.OutOrStdout()
@@ -106,6 +92,25 @@ these find an address in a log whose addresses are hashes, too.`,
 		return errors.Join(w.show(f), w.goOn(c.Context(), &l), w.finish())
 	}
 	return c
+}
+
+// register adds the flags that choose lines, and what is shown of them.
+func (w *logView) register(c *cobra.Command) {
+	c.Flags().StringSliceVar(&w.ids, "id", nil, "queue `id`, of the message or of a report about it")
+	c.Flags().StringSliceVar(&w.from, "from", nil, "sender `address`, or @domain")
+	c.Flags().StringSliceVar(&w.to, "to", nil, "recipient `address`, or @domain")
+	c.Flags().StringSliceVar(&w.categories, "category", nil,
+		"`category` or reason of the diagnosis: 'Mailbox Full', mailbox_full")
+	c.Flags().StringSliceVar(&w.events, "event", nil, "`event`: relayed, deferred, failed, ...")
+	c.Flags().StringSliceVar(&w.owners, "owner", nil, "who must act: operator, application, recipient, ...")
+	c.Flags().StringVar(&w.format, "format", "text",
+		"form of the chosen lines: text, json (as they are), ecs, otel")
+	c.Flags().BoolVar(&w.json, "json", false, "the same as --format json")
+	c.Flags().IntVarP(&w.tail.Size, "lines", "n", 0, "only the last `N` of what is chosen (with -f: 10)")
+	complete.Flag(c, "event", relay.EventKinds()...)
+	complete.Flag(c, "category", categories()...)
+	complete.Flag(c, "owner", diagnose.Owners()...)
+	complete.Flag(c, "format", deliverylog.Formats()...)
 }
 
 // prepare checks the flags. ownReasons says that there may be reasons that are not built in.

@@ -29,6 +29,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/feedbackcmd"
 	"mailwhy/cmd/mailwhy/internal/hint"
 	"mailwhy/cmd/mailwhy/internal/policycmd"
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/cmd/mailwhy/internal/rewritecmd"
 	"mailwhy/cmd/mailwhy/internal/routecmd"
 	"mailwhy/cmd/mailwhy/internal/sendmailcmd"
@@ -154,23 +155,16 @@ func newCheckCommand() *cobra.Command {
 // newFeedbackCommand is feedback, which speaks to the relay that runs.
 func newFeedbackCommand() *cobra.Command {
 	var l local
-	return feedbackcmd.New(feedbackcmd.Options{
-		Usage:    func(err error) error { return &exitError{exitUsage, err} },
+	return feedbackcmd.New(feedbackcmd.Options{Options: l.options(),
 		TempFail: func(err error) error { return &exitError{exitTempFail, err} },
 		SendBack: func(err error) error { return &exitError{exitDataErr, err} },
-		Flags:    l.register,
-		Load:     l.load,
 	})
 }
 
 // newWebhookCommand is webhook, which speaks to the relay that runs.
 func newWebhookCommand() *cobra.Command {
 	var l local
-	return webhookcmd.New(webhookcmd.Options{
-		Usage: func(err error) error { return &exitError{exitUsage, err} },
-		Flags: l.register,
-		Load:  l.load,
-	})
+	return webhookcmd.New(l.options())
 }
 
 // newSendmailCommand is sendmail, which takes the place of /usr/sbin/sendmail.
@@ -188,33 +182,19 @@ func newSendmailCommand() *cobra.Command {
 // newSuppressCommand is suppress, which speaks to the relay that runs.
 func newSuppressCommand() *cobra.Command {
 	var l local
-	return suppresscmd.New(suppresscmd.Options{
-		Usage:  func(err error) error { return &exitError{exitUsage, err} },
-		Failed: &exitError{code: exitFailure},
-		Flags:  l.register,
-		Load:   l.load,
-	})
+	return suppresscmd.New(suppresscmd.Options{Options: l.options(), Failed: &exitError{code: exitFailure}})
 }
 
 // newTokenCommand is token, which changes the tokens file.
 func newTokenCommand() *cobra.Command {
 	var l local
-	return tokencmd.New(tokencmd.Options{
-		Usage: func(err error) error { return &exitError{exitUsage, err} },
-		Flags: l.register,
-		Load:  l.load,
-		Now:   time.Now,
-	})
+	return tokencmd.New(tokencmd.Options{Options: l.options(), Now: time.Now})
 }
 
 // newEraseCommand is erase, which speaks to the relay that runs.
 func newEraseCommand() *cobra.Command {
 	var l local
-	return erasecmd.New(erasecmd.Options{
-		Usage: func(err error) error { return &exitError{exitUsage, err} },
-		Flags: l.register,
-		Load:  l.load,
-	})
+	return erasecmd.New(l.options())
 }
 
 // The exit statuses.
@@ -304,6 +284,12 @@ type local struct{ file, spool string }
 func (l *local) register(c *cobra.Command) {
 	c.PersistentFlags().StringVarP(&l.file, "config", "c", "", "configuration `file` of the relay")
 	c.PersistentFlags().StringVar(&l.spool, "spool", "", "spool `directory` of the relay")
+}
+
+// options are what a command needs that finds its relay by these flags.
+func (l *local) options() relaycmd.Options {
+	return relaycmd.Options{Flags: l.register, Load: l.load,
+		Usage: func(err error) error { return &exitError{exitUsage, err} }}
 }
 
 // load reads what the configuration says of the relay's spool and control socket.

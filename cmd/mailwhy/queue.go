@@ -64,8 +64,7 @@ and show read the spool itself.`,
 	}
 	move := movecmd.Options{
 		Usage: func(err error) error { return &exitError{exitUsage, err} }, Load: q.load, Filters: q.filters,
-		Filter:   func(ids []string) (relay.QueueFilter, error) { return q.filter(ids, time.Now()) },
-		OwnSpool: ownSpool,
+		Filter: func(ids []string) (relay.QueueFilter, error) { return q.filter(ids, time.Now()) },
 	}
 	c.AddCommand(list, summary, show, newRecoverCommand(q), movecmd.NewExport(move), movecmd.NewImport(move))
 	q.filters(list)

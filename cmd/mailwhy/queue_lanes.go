@@ -72,7 +72,7 @@ func printWhy(w io.Writer, d *diagnose.Diagnosis, reply string) {
 	if reply != "" {
 		fmt.Fprintf(w, "  It said: %s\n", printable(reply))
 	}
-	fmt.Fprintf(w, "  Who must act: %s", ownerWords(d.Owner))
+	fmt.Fprintf(w, "  Who must act: %s", d.Owner.Words())
 	if len(d.Fix) > 0 {
 		fmt.Fprintf(w, ". %s", printable(d.Fix[0]))
 	}

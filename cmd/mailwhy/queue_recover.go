@@ -3,24 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/stoppedspool"
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/app/options"
 	"mailwhy/relay/spool/journal"
-	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/spool/sqlite"
 )
 
 // recovery is the command queue recover.
@@ -123,30 +118,21 @@ func (r *recovery) show(out *listing, m *journal.Recovered) error {
 
 // putBack puts the messages back into the spool, and says what became of each.
 func (r *recovery) putBack(ctx context.Context, cfg *config.Config, list []journal.Recovered, stdout,
-	stderr io.Writer) (err error) {
-	if err := ownSpool(cfg.Spool.Dir); err != nil {
-		return err
-	}
-	s, err := spool.Open(options.Spool(cfg, slog.New(slog.NewTextHandler(stderr, nil))))
-	if errors.Is(err, spool.ErrInUse) {
-		return fmt.Errorf("stop the relay that runs on the spool first: %w", err)
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	failed := false
-	for i := range list {
-		stored, err := s.Recover(ctx, list[i])
-		failed = failed || err != nil
-		if err := r.tell(stdout, list[i].Message, stored, err); err != nil {
-			return err
+	stderr io.Writer) error {
+	return stoppedspool.Use(cfg, stderr, func(spool *sqlite.Spool) error {
+		failed := false
+		for i := range list {
+			stored, err := spool.Recover(ctx, list[i])
+			failed = failed || err != nil
+			if err := r.tell(stdout, list[i].Message, stored, err); err != nil {
+				return err
+			}
 		}
-	}
-	if failed {
-		return &exitError{code: exitFailure}
-	}
-	return nil
+		if failed {
+			return &exitError{code: exitFailure}
+		}
+		return nil
+	})
 }
 
 // tell says what became of a message that was to be put back.
@@ -167,23 +153,4 @@ func (r *recovery) tell(w io.Writer, m *relay.Message, stored bool, failed error
 	}
 	_, err := fmt.Fprintf(w, "%s  %s\n", m.ID, text)
 	return err
-}
-
-// ownSpool refuses to write to another user's spool as root: the relay could not open the files that come to
-// be.
-func ownSpool(dir string) error {
-	info, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no spool at %s: name the relay with -c or --spool; a new one begins "+
-			"with a directory that belongs to the relay's user", dir)
-	}
-	if err != nil {
-		return err
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if ok && os.Geteuid() == 0 && st.Uid != 0 {
-		return fmt.Errorf("the spool %s belongs to the user with the uid %d: "+
-			"run this as that user, with sudo -u '#%d' for instance", dir, st.Uid, st.Uid)
-	}
-	return nil
 }

@@ -36,6 +36,7 @@ import (
 	"mailwhy/relay/admin/access"
 	"mailwhy/relay/admin/guard"
 	"mailwhy/relay/admin/stream"
+	"mailwhy/relay/internal/httpserver"
 )
 
 // Queue is what the operator looks into and changes: the add-ons of a spool.
@@ -133,10 +134,15 @@ func New(o Options) (*Server, error) {
 // guarded keeps pages of strangers in the operator's browser away from next, which is called hosts. That the
 // control socket needs, too: a browser gets there through a tunnel.
 func (s *Server) guarded(hosts []string, next http.Handler) (http.Handler, error) {
-	return guard.New(guard.Options{Hosts: hosts, Origins: s.o.Origins,
+	g, err := guard.New(guard.Options{Hosts: hosts, HostsIn: "admin.hosts",
+		Origins: s.o.Origins, OriginsIn: "admin.origins",
 		Refuse: func(w http.ResponseWriter, status int, reason, hint string) {
 			refuse(w, &fault{status, errors.New(reason), hint})
-		}}, next)
+		}})
+	if err != nil {
+		return nil, err
+	}
+	return g.Wrap(next), nil
 }
 
 // known answers what the mux knows, and lets other answer the rest, but for what looks like a request to the
@@ -204,22 +210,5 @@ func (s *Server) server(h http.Handler) *http.Server {
 
 // serve runs a server until ctx ends. Streams end then; other requests in progress have a few seconds.
 func (s *Server) serve(ctx context.Context, h *http.Server, l net.Listener) error {
-	ended := make(chan struct{})
-	defer func() { <-ended }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer close(ended)
-		<-ctx.Done()
-		s.o.Events.Close()
-		grace, stop := context.WithTimeout(context.Background(), 2*time.Second)
-		defer stop()
-		if h.Shutdown(grace) != nil {
-			h.Close()
-		}
-	}()
-	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return httpserver.Serve(ctx, h, l, s.o.Events.Close)
 }

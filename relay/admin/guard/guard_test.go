@@ -12,16 +12,17 @@ import (
 
 // TestGuard asks with the headers of browsers and programs.
 func TestGuard(t *testing.T) {
-	h, err := guard.New(guard.Options{
+	g, err := guard.New(guard.Options{
 		Hosts: []string{"relay.example.com"}, Origins: []string{"https://ops.example.com"},
 		Refuse: func(w http.ResponseWriter, status int, reason, hint string) {
 			w.WriteHeader(status)
 			fmt.Fprintf(w, "%s; %s", reason, hint)
 		},
-	}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "through") }))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "through") }))
 	for _, tt := range []struct {
 		name, host string
 		header     map[string]string
@@ -69,8 +70,55 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// TestPages: of IP addresses only the loopback's, and those listed, are a page's own; each answer has the
+// policy, a refusal too.
+func TestPages(t *testing.T) {
+	const policy = "default-src 'self'"
+	g, err := guard.New(guard.Options{Hosts: []string{"relay.example.com", "192.0.2.7"}, Loopback: true,
+		HostsIn: "page.hosts", Policy: policy, Refuse: guard.Text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}))
+	for _, tt := range []struct {
+		host   string
+		origin string
+		status int
+		says   string
+	}{
+		{"localhost:8025", "", 200, ""}, {"127.0.0.1:8025", "", 200, ""}, {"[::1]:8025", "", 200, ""},
+		{"Relay.Example.com", "", 200, ""}, {"192.0.2.7:8025", "", 200, ""},
+		{"localhost:8025", "http://localhost:8025", 200, ""},
+		{"evil.example:8025", "", 421,
+			"not called evil.example:8025\ncall it localhost, or list the name in page.hosts"},
+		{"relay.example.com.evil.example", "", 421, "page.hosts"}, {"10.1.2.3", "", 421, "page.hosts"},
+		{"", "", 421, "page.hosts"}, {"evil.example", "http://evil.example", 421, "page.hosts"},
+		{"localhost:8025", "http://localhost:3000", 403, "comes from another site"},
+		{"localhost:8025", "null", 403, "comes from another site"},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Host = tt.host
+		if tt.origin != "" {
+			r.Header.Set("Origin", tt.origin)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) {
+			t.Errorf("%s of %s: %d %s", tt.host, tt.origin, w.Code, w.Body)
+		}
+		for name, want := range map[string]string{"Content-Security-Policy": policy,
+			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Cache-Control": "no-store", "Cross-Origin-Opener-Policy": "same-origin",
+		} {
+			if got := w.Header().Get(name); got != want {
+				t.Errorf("%s: %s is %q", tt.host, name, got)
+			}
+		}
+	}
+}
+
 func TestBadOrigin(t *testing.T) {
-	if _, err := guard.New(guard.Options{Origins: []string{"ops.example.com/x"}}, nil); err == nil {
+	if _, err := guard.New(guard.Options{Origins: []string{"ops.example.com/x"}}); err == nil {
 		t.Error("an origin without a scheme is taken")
 	}
 }

@@ -32,7 +32,6 @@ package page
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -46,8 +45,10 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/admin/access"
-	"mailwhy/relay/admin/page/guard"
+	"mailwhy/relay/admin/guard"
+	"mailwhy/relay/admin/page/proxy"
 	"mailwhy/relay/admin/page/session"
+	"mailwhy/relay/internal/httpserver"
 )
 
 // Options are what a Page is made of. All are required but those that say so.
@@ -96,7 +97,9 @@ type Setting struct {
 // Page is the page.
 type Page struct {
 	o         Options
-	guard     *guard.Guard
+	guard     *guard.Guard // of page.listen
+	operated  *guard.Guard // of the control socket
+	proxies   proxy.Proxies
 	sessions  *session.Sessions[login]
 	templates *templates
 	streams   chan struct{} // slots
@@ -117,24 +120,49 @@ func New(o Options) (*Page, error) {
 		return nil, err
 	}
 	o.Path = strings.TrimSuffix(o.Path, "/")
-	return &Page{o: o, templates: t,
-		guard:    guard.New(guard.Options{Hosts: o.Hosts, Proxies: o.Proxies, AuthHeader: o.AuthHeader}),
+	p := &Page{o: o, templates: t,
+		proxies:  proxy.Proxies{Networks: o.Proxies, AuthHeader: o.AuthHeader},
 		sessions: session.New[login](session.Options{Idle: o.Idle, Max: o.Max, Now: o.Now}),
-		streams:  make(chan struct{}, streamsMost), closing: make(chan struct{})}, nil
+		streams:  make(chan struct{}, streamsMost), closing: make(chan struct{})}
+	if p.guard, err = newGuard(o.Hosts, "page.hosts"); err != nil {
+		return nil, err
+	}
+	p.operated, err = newGuard([]string{"mailwhy"}, "")
+	return p, err
+}
+
+// policy is the Content-Security-Policy of every answer: no script, style, form or frame is of use that is
+// not the page's own.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+	"img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// newGuard makes the guard of the page where it is called hosts.
+func newGuard(hosts []string, hostsIn string) (*guard.Guard, error) {
+	return guard.New(guard.Options{Hosts: hosts, HostsIn: hostsIn, Loopback: true, Policy: policy,
+		Refuse: guard.Text})
+}
+
+// ownOnly has no other site show what is answered.
+func ownOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Handler answers for page.listen: who comes must log in, unless a trusted proxy names the user.
 func (p *Page) Handler() http.Handler {
-	return p.guard.Wrap(p.routes(p.o.Path, p.visitor))
+	return ownOnly(p.guard.Wrap(p.proxies.Wrap(p.routes(p.o.Path, p.visitor))))
 }
 
 // Operated answers on the control socket, below path: whoever can open that may do everything. A browser gets
 // there through a tunnel, as localhost.
 func (p *Page) Operated(path string) http.Handler {
-	own := guard.New(guard.Options{Hosts: []string{"mailwhy"}})
-	return own.Wrap(p.routes(path, func(*http.Request) (who access.Identity, session, ok bool) {
-		return access.Operator(), false, true
-	}))
+	nobody := proxy.Proxies{} // stands in front of a socket
+	return ownOnly(p.operated.Wrap(nobody.Wrap(p.routes(path,
+		func(*http.Request) (who access.Identity, session, ok bool) {
+			return access.Operator(), false, true
+		}))))
 }
 
 // identify says who sends a request, and whether a session does.
@@ -142,7 +170,7 @@ type identify func(*http.Request) (who access.Identity, session, ok bool)
 
 // visitor is whoever has logged in, or a trusted proxy has let in. A token that was revoked ends its session.
 func (p *Page) visitor(r *http.Request) (who access.Identity, session, ok bool) {
-	if user := p.guard.User(r); user != "" {
+	if user := p.proxies.User(r); user != "" {
 		who = access.Identity{Name: user, Scopes: []access.Scope{access.Read}}
 		for _, w := range p.o.Writers {
 			if w == "*" || w == user {
@@ -151,7 +179,7 @@ func (p *Page) visitor(r *http.Request) (who access.Identity, session, ok bool) 
 		}
 		return who, false, true
 	}
-	_, ok = p.sessions.Find(r, guard.HTTPS(r), func(l login) bool {
+	_, ok = p.sessions.Find(r, proxy.HTTPS(r), func(l login) bool {
 		var good bool
 		who, good = p.o.Authorize(l.token)
 		return good && who.May(access.Read)
@@ -219,24 +247,7 @@ func (p *Page) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug), // what strangers do wrong
 	}
-	ended := make(chan struct{})
-	defer func() { <-ended }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer close(ended)
-		<-ctx.Done()
-		p.Close()
-		grace, stop := context.WithTimeout(context.Background(), 2*time.Second)
-		defer stop()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	}()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return httpserver.Serve(ctx, &server, l, p.Close)
 }
 
 // Close ends the live streams.

@@ -81,7 +81,7 @@ func (s *site) asset(w http.ResponseWriter, r *http.Request) {
 // funcs are what the templates can do.
 func funcs() template.FuncMap {
 	return template.FuncMap{
-		"shown": Shown, "lines": shownLines, "words": words, "owner": owner, "plural": plural,
+		"shown": Shown, "lines": shownLines, "words": words, "owner": diagnose.Owner.Words, "plural": plural,
 		"ago": ago, "until": until, "stamp": stamp, "short": short, "lasting": lasting,
 		"size": size, "query": query,
 		"rawquery":   func(q string) template.URL { return template.URL(q) }, // made by url.Values
@@ -186,25 +186,6 @@ func shown(s string, lines bool) string {
 
 // words are a name of ours for people: "user_unknown" is "user unknown".
 func words(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") }
-
-// owner is who must act.
-func owner(o diagnose.Owner) string {
-	switch o {
-	case diagnose.OwnerApplication:
-		return "the application that sends"
-	case diagnose.OwnerOperator:
-		return "the operator of the relay"
-	case diagnose.OwnerSenderDomain:
-		return "whoever runs the sender's domain"
-	case diagnose.OwnerRecipient:
-		return "the recipient"
-	case diagnose.OwnerRecipientAdmin:
-		return "whoever runs the recipient's server"
-	case diagnose.OwnerUpstreamProvider:
-		return "the upstream's provider"
-	}
-	return words(string(o))
-}
 
 // stamp is a time as people read it, and short the same where UTC is said elsewhere.
 func stamp(t time.Time) string { return short(t) + " UTC" }

@@ -10,7 +10,7 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/admin/access"
-	"mailwhy/relay/admin/page/guard"
+	"mailwhy/relay/admin/page/proxy"
 )
 
 // page makes what a page shows: the name of its template and the data for it. It may return a *redirect.
@@ -182,13 +182,13 @@ func (s *site) login(w http.ResponseWriter, r *http.Request) {
 			Data: loginData{Next: next, Error: text}})
 		return
 	}
-	s.sessions.Begin(w, r, guard.HTTPS(r), login{token})
+	s.sessions.Begin(w, r, proxy.HTTPS(r), login{token})
 	s.o.Log.Info("logged in to the page", "by", who.Name, "from", r.RemoteAddr)
 	http.Redirect(w, r, s.base+next, http.StatusSeeOther)
 }
 
 // logout ends the session.
 func (s *site) logout(w http.ResponseWriter, r *http.Request) {
-	s.sessions.End(w, r, guard.HTTPS(r))
+	s.sessions.End(w, r, proxy.HTTPS(r))
 	http.Redirect(w, r, s.base+"/login", http.StatusSeeOther)
 }

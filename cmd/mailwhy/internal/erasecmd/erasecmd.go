@@ -16,31 +16,24 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailwhy/config"
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 )
 
-// Options are what the command needs of the program. All are required.
-type Options struct {
-	Usage func(error) error    // marks a mistake of whoever typed the command
-	Flags func(*cobra.Command) // adds the flags that find the relay
-	Load  func() (*config.Config, error)
-}
-
 // The values of --suppression.
 const keep, remove = "keep", "remove"
 
-// command is the command with its flags.
-type command struct {
-	o           Options
+// flags are the flags of the command.
+type flags struct {
+	o           relaycmd.Options
 	yes         bool
 	suppression string
 }
 
 // New is the command.
-func New(o Options) *cobra.Command {
-	f := &command{o: o}
+func New(o relaycmd.Options) *cobra.Command {
+	f := &flags{o: o}
 	c := &cobra.Command{
 		Use:   "erase ADDRESS",
 		Short: "Remove what is stored about an address",
@@ -74,7 +67,7 @@ type found struct {
 }
 
 // run counts, and removes.
-func (f *command) run(ctx context.Context, address string, w io.Writer) error {
+func (f *flags) run(ctx context.Context, address string, w io.Writer) error {
 	if local, domain, ok := strings.Cut(address, "@"); !ok || local == "" || domain == "" {
 		return f.o.Usage(fmt.Errorf("%q is not an address; write it as user@example.com", address))
 	}
@@ -189,7 +182,7 @@ func (n *found) print(w io.Writer, address string, removes bool) {
 const maxIDs = 500
 
 // erase removes what was found.
-func (f *command) erase(ctx context.Context, client *admin.Client, address string, n *found) (err error) {
+func (f *flags) erase(ctx context.Context, client *admin.Client, address string, n *found) (err error) {
 	for ids := range slices.Chunk(n.whole, maxIDs) {
 		these := relay.QueueFilter{IDs: ids}
 		err = errors.Join(err, client.Act(ctx, admin.Drop, these, false, func(o admin.Outcome) error {

@@ -16,7 +16,7 @@ import (
 )
 
 // newReplay is the command replay.
-func (f *command) newReplay() *cobra.Command {
+func (f *flags) newReplay() *cobra.Command {
 	var webhook string
 	c := &cobra.Command{
 		Use:   "replay [ID | FILE]",
@@ -35,7 +35,7 @@ dead-letter queue. A report that was already processed changes nothing.`,
 }
 
 // replay lets reports be looked at again, or takes a file.
-func (f *command) replay(ctx context.Context, args []string, webhook string, w io.Writer) error {
+func (f *flags) replay(ctx context.Context, args []string, webhook string, w io.Writer) error {
 	filter, err := f.filter(time.Now())
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (f *command) replay(ctx context.Context, args []string, webhook string, w i
 }
 
 // newTest is the command test.
-func (f *command) newTest() *cobra.Command {
+func (f *flags) newTest() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test WEBHOOK --from ADDRESS --to ADDRESS",
 		Short: "Send a message that bounces, and wait for the event",
@@ -105,7 +105,7 @@ the real account.`,
 const lookEvery = 250 * time.Millisecond
 
 // test sends a message and waits for what comes back.
-func (f *command) test(ctx context.Context, webhook string, w io.Writer) error {
+func (f *flags) test(ctx context.Context, webhook string, w io.Writer) error {
 	client, err := f.client()
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (f *command) test(ctx context.Context, webhook string, w io.Writer) error {
 }
 
 // missed says what did not happen in time.
-func (f *command) missed(ctx context.Context, err error, relayed bool, webhook string) error {
+func (f *flags) missed(ctx context.Context, err error, relayed bool, webhook string) error {
 	switch {
 	case ctx.Err() == nil:
 		return err

@@ -12,24 +12,22 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailwhy/config"
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config/value"
 	"mailwhy/relay/admin"
 )
 
 // Options are what the command needs of the program. All are required.
 type Options struct {
-	Usage func(error) error    // marks a mistake of whoever typed the command
-	Flags func(*cobra.Command) // adds the flags that find the relay
+	relaycmd.Options
 	// TempFail marks what a mail server is to try again: EX_TEMPFAIL of sysexits.h.
 	TempFail func(error) error
 	// SendBack marks what a mail server is to send back to its sender: EX_DATAERR.
 	SendBack func(error) error
-	Load     func() (*config.Config, error) // reads what the flags choose
 }
 
-// command is the command with its flags.
-type command struct {
+// flags are the flags of the command.
+type flags struct {
 	o      Options
 	json   bool
 	state  string
@@ -45,7 +43,7 @@ const maxMail = 64 << 20
 
 // New is the command.
 func New(o Options) *cobra.Command {
-	f := &command{o: o}
+	f := &flags{o: o}
 	c := &cobra.Command{
 		Use:   "feedback",
 		Short: "Show the bounces and complaints that came back for relayed mail",
@@ -85,7 +83,7 @@ and 65 for personal mail, which the mail server then returns to its sender.
 }
 
 // filters adds the flags that select reports.
-func (f *command) filters(c *cobra.Command) {
+func (f *flags) filters(c *cobra.Command) {
 	c.Flags().StringVar(&f.state, "state", "",
 		"only in this `state`: waiting, unmatched, unreadable, unproven")
 	c.Flags().StringVar(&f.source, "source", "", "only from this webhook or mailbox, by its `name`")
@@ -93,7 +91,7 @@ func (f *command) filters(c *cobra.Command) {
 }
 
 // filter is the filter that the flags make.
-func (f *command) filter(now time.Time) (admin.ReportFilter, error) {
+func (f *flags) filter(now time.Time) (admin.ReportFilter, error) {
 	out := admin.ReportFilter{State: f.state, Source: f.source}
 	switch f.state {
 	case "", "waiting", "unmatched", "unreadable", "unproven":
@@ -112,7 +110,7 @@ func (f *command) filter(now time.Time) (admin.ReportFilter, error) {
 }
 
 // client is a client of the relay that the flags choose.
-func (f *command) client() (*admin.Client, error) {
+func (f *flags) client() (*admin.Client, error) {
 	cfg, err := f.o.Load()
 	if err != nil {
 		return nil, err
@@ -122,7 +120,7 @@ func (f *command) client() (*admin.Client, error) {
 
 // pipe hands a mail to the relay. Whatever goes wrong, the mail server keeps the mail and tries again: a
 // configuration with a mistake in it, too.
-func (f *command) pipe(ctx context.Context, in io.Reader) error {
+func (f *flags) pipe(ctx context.Context, in io.Reader) error {
 	if terminal(in) {
 		return f.o.Usage(errors.New("a mail is read from standard input: mailwhy feedback < bounce.eml"))
 	}

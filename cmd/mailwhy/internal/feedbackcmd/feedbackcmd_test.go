@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay/app"
 	"mailwhy/relay/smtptest"
@@ -79,11 +80,13 @@ func (s *scene) run(stdin string, args ...string) (string, error) {
 func run(t *testing.T, cfg *config.Config, stdin string, args ...string) (string, error) {
 	t.Helper()
 	c := New(Options{
-		Usage:    func(err error) error { return fmt.Errorf("%w: %w", errUsage, err) },
+		Options: relaycmd.Options{
+			Usage: func(err error) error { return fmt.Errorf("%w: %w", errUsage, err) },
+			Flags: func(*cobra.Command) {},
+			Load:  func() (*config.Config, error) { return cfg, nil },
+		},
 		TempFail: func(err error) error { return fmt.Errorf("%w: %w", errTempFail, err) },
 		SendBack: func(err error) error { return fmt.Errorf("%w: %w", errSendBack, err) },
-		Flags:    func(*cobra.Command) {},
-		Load:     func() (*config.Config, error) { return cfg, nil },
 	})
 	var out bytes.Buffer
 	c.SetArgs(args)

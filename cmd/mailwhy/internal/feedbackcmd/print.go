@@ -18,7 +18,7 @@ import (
 )
 
 // list prints the reports that are selected.
-func (f *command) list(ctx context.Context, w io.Writer) error {
+func (f *flags) list(ctx context.Context, w io.Writer) error {
 	filter, err := f.filter(time.Now())
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func line(r *admin.Report) string {
 }
 
 // show prints one report.
-func (f *command) show(ctx context.Context, arg string, w io.Writer) error {
+func (f *flags) show(ctx context.Context, arg string, w io.Writer) error {
 	id, err := strconv.ParseInt(arg, 10, 64)
 	if err != nil || id < 1 {
 		return f.o.Usage(fmt.Errorf("not the number of a report: %q; mailwhy feedback list shows them", arg))

@@ -8,26 +8,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/stoppedspool"
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/app/options"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/spool/transfer"
 )
 
 // Options are what the commands need of the command queue.
 type Options struct {
-	Usage    func(error) error // makes an error of usage
-	Load     func() (*config.Config, error)
-	Filters  func(*cobra.Command) // adds the flags that select messages
-	Filter   func(ids []string) (relay.QueueFilter, error)
-	OwnSpool func(dir string) error // refuses to write to another user's spool
+	Usage   func(error) error // makes an error of usage
+	Load    func() (*config.Config, error)
+	Filters func(*cobra.Command) // adds the flags that select messages
+	Filter  func(ids []string) (relay.QueueFilter, error)
 }
 
 // exporting is the command queue export.
@@ -80,7 +78,7 @@ func (e *exporting) run(ctx context.Context, ids []string, stdin io.Reader, stdo
 	if !e.done && e.undo == "" && !e.all && !admin.Selects(f) {
 		return e.Usage(errors.New("nothing selects the messages; give ids, a filter, or --all"))
 	}
-	return e.open(cfg, stderr, func(s *spool.Spool) error {
+	return stoppedspool.Use(cfg, stderr, func(s *spool.Spool) error {
 		switch {
 		case e.done:
 			n, err := transfer.Done(ctx, s, stdin)
@@ -134,7 +132,7 @@ the spool. Messages that are here, or came before, are not stored again.`,
 			if err != nil {
 				return err
 			}
-			return o.open(cfg, c.ErrOrStderr(), func(s *spool.Spool) error {
+			return stoppedspool.Use(cfg, c.ErrOrStderr(), func(s *spool.Spool) error {
 				out := json.NewEncoder(c.OutOrStdout())
 				n, err := transfer.Import(c.Context(), s, c.InOrStdin(),
 					func(r transfer.Receipt) error { return out.Encode(r) })
@@ -143,22 +141,6 @@ the spool. Messages that are here, or came before, are not stored again.`,
 			})
 		},
 	}
-}
-
-// open opens the spool for writing, while no relay runs on it.
-func (o Options) open(cfg *config.Config, stderr io.Writer, use func(*spool.Spool) error) (err error) {
-	if err := o.OwnSpool(cfg.Spool.Dir); err != nil {
-		return err
-	}
-	s, err := spool.Open(options.Spool(cfg, slog.New(slog.NewTextHandler(stderr, nil))))
-	if errors.Is(err, spool.ErrInUse) {
-		return fmt.Errorf("stop the relay that runs on the spool first: %w", err)
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	return use(s)
 }
 
 // messages is a number of them.

@@ -3,9 +3,8 @@ package practicepage
 import (
 	"net"
 	"net/http"
-	"net/netip"
-	"slices"
-	"strings"
+
+	"mailwhy/relay/admin/guard"
 )
 
 // The policies of what the page answers: its own pages, the HTML of a mail, and everything else in a mail. A
@@ -27,42 +26,17 @@ func mailPolicy(remote bool) string {
 		"; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 }
 
-// guard answers only requests to the page's own names, and those that change something only from its own
-// pages.
-func (p *Page) guard(next http.Handler) http.Handler {
-	cross := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", pagePolicy)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cache-Control", "no-store")
-		if !p.knows(r.Host) {
-			http.Error(w, "this host name is not one of the page: name it with --page-host",
-				http.StatusMisdirectedRequest) // RFC 9110, 15.5.20
-			return
-		}
-		if err := cross.Check(r); err != nil {
-			http.Error(w, "the request comes from another site, and was not carried out",
-				http.StatusForbidden)
-			return
-		}
+// guard lets through to next only requests to the page's own names, and those that change something only from
+// its own pages. Their bodies are bounded.
+func (p *Page) guard(next http.Handler) (http.Handler, error) {
+	own, _, _ := net.SplitHostPort(p.o.Addr)
+	g, err := guard.New(guard.Options{Hosts: append([]string{own}, p.o.Hosts...), HostsIn: "--page-host",
+		Loopback: true, Policy: pagePolicy, Refuse: guard.Text})
+	if err != nil {
+		return nil, err
+	}
+	return g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 		next.ServeHTTP(w, r)
-	})
-}
-
-// knows reports whether a Host is one of the page: localhost, a loopback address, the address that it listens
-// on, or a name that was given.
-func (p *Page) knows(host string) bool {
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	}
-	name = strings.ToLower(strings.Trim(name, "[]"))
-	own, _, _ := net.SplitHostPort(p.o.Addr)
-	ip, err := netip.ParseAddr(name)
-	return name == "localhost" || err == nil && ip.Unmap().IsLoopback() || name == strings.ToLower(own) ||
-		slices.ContainsFunc(p.o.Hosts, func(h string) bool { return strings.EqualFold(h, name) })
+	})), nil
 }

@@ -106,11 +106,15 @@ func (p *Page) Watch(o *smtptest.Options) {
 
 // Start listens, and serves until Close.
 func (p *Page) Start() (err error) {
+	handler, err := p.guard(p.routes())
+	if err != nil {
+		return err
+	}
 	if p.listener, err = net.Listen("tcp", p.o.Addr); err != nil {
 		return fmt.Errorf("--page: %w", err)
 	}
 	p.server = &http.Server{
-		Handler: p.guard(p.routes()), ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
+		Handler: handler, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 	go func() { p.ended <- p.server.Serve(p.listener) }()

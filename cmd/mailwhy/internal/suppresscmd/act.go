@@ -16,7 +16,7 @@ import (
 )
 
 // expiry is when entries of now expire; zero: never.
-func (f *command) expiry(now time.Time) (time.Time, error) {
+func (f *flags) expiry(now time.Time) (time.Time, error) {
 	if f.forTime == "" {
 		return time.Time{}, nil
 	}
@@ -31,7 +31,7 @@ func (f *command) expiry(now time.Time) (time.Time, error) {
 }
 
 // add suppresses addresses.
-func (f *command) add(ctx context.Context, addresses []string, w io.Writer) error {
+func (f *flags) add(ctx context.Context, addresses []string, w io.Writer) error {
 	expires, err := f.expiry(time.Now())
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (f *command) add(ctx context.Context, addresses []string, w io.Writer) erro
 }
 
 // remove takes addresses off the list.
-func (f *command) remove(ctx context.Context, addresses []string, w io.Writer) error {
+func (f *flags) remove(ctx context.Context, addresses []string, w io.Writer) error {
 	return f.with(ctx, func(l list, _ *config.Config) error {
 		var bad error
 		for _, a := range addresses {
@@ -89,7 +89,7 @@ func (f *command) remove(ctx context.Context, addresses []string, w io.Writer) e
 }
 
 // imports adds the entries of a file.
-func (f *command) imports(ctx context.Context, name string, stdin io.Reader, w, errs io.Writer) error {
+func (f *flags) imports(ctx context.Context, name string, stdin io.Reader, w, errs io.Writer) error {
 	in := stdin
 	if name != "-" {
 		file, err := os.Open(name)
@@ -131,7 +131,7 @@ func (f *command) imports(ctx context.Context, name string, stdin io.Reader, w, 
 }
 
 // export writes the list.
-func (f *command) export(ctx context.Context, w io.Writer) error {
+func (f *flags) export(ctx context.Context, w io.Writer) error {
 	return f.with(ctx, func(l list, _ *config.Config) error {
 		return transfer.Export(w, func(write func(*relay.Suppression) error) error {
 			return l.Suppressed(ctx, relay.SuppressionFilter{State: relay.SuppressionActive},

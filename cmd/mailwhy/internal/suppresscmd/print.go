@@ -17,7 +17,7 @@ import (
 )
 
 // list prints the entries that are selected.
-func (f *command) list(ctx context.Context, w io.Writer) error {
+func (f *flags) list(ctx context.Context, w io.Writer) error {
 	switch relay.SuppressionState(f.state) {
 	case "", relay.SuppressionNoted, relay.SuppressionActive, relay.SuppressionTrial:
 	default:
@@ -69,7 +69,7 @@ func standing(s *relay.Suppression, now time.Time) string {
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }
 
 // check says whether an address is suppressed.
-func (f *command) check(ctx context.Context, address string, w io.Writer) error {
+func (f *flags) check(ctx context.Context, address string, w io.Writer) error {
 	return f.with(ctx, func(l list, _ *config.Config) error {
 		st, err := l.SuppressionState(ctx)
 		if err != nil {
@@ -104,7 +104,7 @@ func (f *command) check(ctx context.Context, address string, w io.Writer) error 
 }
 
 // explain prints all that is known of an entry.
-func (f *command) explain(w io.Writer, s *relay.Suppression, now time.Time) error {
+func (f *flags) explain(w io.Writer, s *relay.Suppression, now time.Time) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", printable(s.Address), standing(s, now))
 	row := func(name, value string) {

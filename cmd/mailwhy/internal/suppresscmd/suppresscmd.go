@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
@@ -20,14 +21,12 @@ import (
 
 // Options are what the command needs of the program. All are required.
 type Options struct {
-	Usage  func(error) error    // marks a mistake of whoever typed the command
-	Failed error                // ends with the status of a failure, after all was said
-	Flags  func(*cobra.Command) // adds the flags that find the relay
-	Load   func() (*config.Config, error)
+	relaycmd.Options
+	Failed error // ends with the status of a failure, after all was said
 }
 
-// command is the command with its flags.
-type command struct {
+// flags are the flags of the command.
+type flags struct {
 	o       Options
 	json    bool
 	state   string
@@ -49,7 +48,7 @@ type list interface {
 
 // New is the command.
 func New(o Options) *cobra.Command {
-	f := &command{o: o}
+	f := &flags{o: o}
 	c := &cobra.Command{
 		Use:   "suppress",
 		Short: "Show and change the list of addresses that get no mail",
@@ -69,7 +68,7 @@ never sent; with "observe", the default, the log only shows what would be suppre
 }
 
 // newList is the command list.
-func (f *command) newList() *cobra.Command {
+func (f *flags) newList() *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List the entries", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.list(c.Context(), c.OutOrStdout()) },
@@ -82,7 +81,7 @@ func (f *command) newList() *cobra.Command {
 }
 
 // newCheck is the command check.
-func (f *command) newCheck() *cobra.Command {
+func (f *flags) newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use: "check ADDRESS", Short: "Say whether an address is suppressed, and why",
 		Args: cobra.ExactArgs(1),
@@ -98,7 +97,7 @@ The exit status is 1 if it is suppressed, and 0 if not.`,
 }
 
 // newAdd is the command add.
-func (f *command) newAdd() *cobra.Command {
+func (f *flags) newAdd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "add ADDRESS...", Short: "Suppress addresses", Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -111,14 +110,14 @@ func (f *command) newAdd() *cobra.Command {
 }
 
 // entryFlags adds the flags of new entries.
-func (f *command) entryFlags(c *cobra.Command) {
+func (f *flags) entryFlags(c *cobra.Command) {
 	c.Flags().StringVar(&f.forTime, "for", "", "suppress for this `duration`: 30d; default: for good")
 	c.Flags().StringVar(&f.scope, "scope", "", "only for mail from this sender `domain`")
 	c.Flags().StringVar(&f.reason, "reason", "", "`reason` of the entries: spam_complaint, manual, ...")
 }
 
 // newRemove is the command remove.
-func (f *command) newRemove() *cobra.Command {
+func (f *flags) newRemove() *cobra.Command {
 	c := &cobra.Command{
 		Use: "remove ADDRESS...", Short: "Remove addresses from the list", Args: cobra.MinimumNArgs(1),
 		Long: `Removes addresses from the list. Mail to them is tried again at once.`,
@@ -131,7 +130,7 @@ func (f *command) newRemove() *cobra.Command {
 }
 
 // newImport is the command import.
-func (f *command) newImport() *cobra.Command {
+func (f *flags) newImport() *cobra.Command {
 	c := &cobra.Command{
 		Use: "import FILE", Short: "Add the entries of another system's list", Args: cobra.ExactArgs(1),
 		Long: `Reads the CSV exports of Amazon SES, SendGrid, Mailgun and Postmark, a list with one address
@@ -150,7 +149,7 @@ mailbox, a blocked sender) are reported and not added, unless --all is given.`,
 }
 
 // newExport is the command export.
-func (f *command) newExport() *cobra.Command {
+func (f *flags) newExport() *cobra.Command {
 	return &cobra.Command{
 		Use: "export", Short: "Write the list as CSV, with Mailgun's columns and some more",
 		Args: cobra.NoArgs,
@@ -159,7 +158,7 @@ func (f *command) newExport() *cobra.Command {
 }
 
 // open finds the list. done is called when it is not needed any more.
-func (f *command) open(ctx context.Context) (l list, cfg *config.Config, done func() error, err error) {
+func (f *flags) open(ctx context.Context) (l list, cfg *config.Config, done func() error, err error) {
 	if cfg, err = f.o.Load(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -208,7 +207,7 @@ func (o offline) SuppressionState(context.Context) (admin.SuppressionState, erro
 }
 
 // with runs do with the list.
-func (f *command) with(ctx context.Context, do func(list, *config.Config) error) error {
+func (f *flags) with(ctx context.Context, do func(list, *config.Config) error) error {
 	l, cfg, done, err := f.open(ctx)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/app"
@@ -79,10 +80,12 @@ func (s *scene) start() {
 func (s *scene) run(stdin string, args ...string) (string, error) {
 	s.t.Helper()
 	c := New(Options{
-		Usage:  func(err error) error { return fmt.Errorf("%w: %w", errUsage, err) },
+		Options: relaycmd.Options{
+			Usage: func(err error) error { return fmt.Errorf("%w: %w", errUsage, err) },
+			Flags: func(*cobra.Command) {},
+			Load:  func() (*config.Config, error) { return s.cfg, nil },
+		},
 		Failed: errFailed,
-		Flags:  func(*cobra.Command) {},
-		Load:   func() (*config.Config, error) { return s.cfg, nil },
 	})
 	var out bytes.Buffer
 	c.SetOut(&out)

@@ -14,21 +14,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailwhy/config"
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config/value"
 	"mailwhy/relay/admin/access"
 )
 
 // Options are what the command needs of the program. All are required.
 type Options struct {
-	Usage func(error) error    // marks a mistake of whoever typed the command
-	Flags func(*cobra.Command) // adds the flags that find the relay
-	Load  func() (*config.Config, error)
-	Now   func() time.Time // wall clock
+	relaycmd.Options
+	Now func() time.Time // wall clock
 }
 
-// command is the command with its flags.
-type command struct {
+// flags are the flags of the command.
+type flags struct {
 	o       Options
 	json    bool
 	scopes  []string
@@ -37,7 +35,7 @@ type command struct {
 
 // New is the command.
 func New(o Options) *cobra.Command {
-	f := &command{o: o}
+	f := &flags{o: o}
 	c := &cobra.Command{
 		Use:   "token",
 		Short: "Make and revoke tokens for the HTTP API and the page",
@@ -64,7 +62,7 @@ The scopes:
 }
 
 // newCreate is the command create.
-func (f *command) newCreate() *cobra.Command {
+func (f *flags) newCreate() *cobra.Command {
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a token and print it", Args: cobra.ExactArgs(1),
 		Long: `Makes a token and prints it on standard output. It cannot be shown again. The name appears in
@@ -80,7 +78,7 @@ the log beside what the token was used to change.`,
 }
 
 // newList is the command list.
-func (f *command) newList() *cobra.Command {
+func (f *flags) newList() *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List the tokens, without their secrets", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.list(c.OutOrStdout()) },
@@ -90,7 +88,7 @@ func (f *command) newList() *cobra.Command {
 }
 
 // newRevoke is the command revoke.
-func (f *command) newRevoke() *cobra.Command {
+func (f *flags) newRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke NAME...", Short: "Make tokens useless at once", Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return f.revoke(args, c.OutOrStdout()) },
@@ -98,7 +96,7 @@ func (f *command) newRevoke() *cobra.Command {
 }
 
 // create makes a token.
-func (f *command) create(name string, w, hints io.Writer) error {
+func (f *flags) create(name string, w, hints io.Writer) error {
 	scopes, err := access.ParseScopes(f.scopes)
 	if err != nil {
 		return f.o.Usage(fmt.Errorf("--scope: %w", err))
@@ -131,7 +129,7 @@ func (f *command) create(name string, w, hints io.Writer) error {
 }
 
 // expiry is when --expires says that the token ends; zero: never.
-func (f *command) expiry(now time.Time) (time.Time, error) {
+func (f *flags) expiry(now time.Time) (time.Time, error) {
 	if f.expires == "" {
 		return time.Time{}, nil
 	}
@@ -160,7 +158,7 @@ type listed struct {
 }
 
 // list prints the tokens.
-func (f *command) list(w io.Writer) error {
+func (f *flags) list(w io.Writer) error {
 	cfg, err := f.o.Load()
 	if err != nil {
 		return err
@@ -203,7 +201,7 @@ func expiryText(t *access.Token, now time.Time) string {
 }
 
 // revoke removes tokens.
-func (f *command) revoke(names []string, w io.Writer) error {
+func (f *flags) revoke(names []string, w io.Writer) error {
 	cfg, err := f.o.Load()
 	if err != nil {
 		return err

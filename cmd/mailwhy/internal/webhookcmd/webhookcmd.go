@@ -14,29 +14,22 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailwhy/config"
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config/value"
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 )
 
-// Options are what the command needs of the program. All are required.
-type Options struct {
-	Usage func(error) error    // marks a mistake of whoever typed the command
-	Flags func(*cobra.Command) // adds the flags that find the relay
-	Load  func() (*config.Config, error)
-}
-
-// command is the command with its flags.
-type command struct {
-	o     Options
+// flags are the flags of the command.
+type flags struct {
+	o     relaycmd.Options
 	json  bool
 	since string
 }
 
 // New is the command.
-func New(o Options) *cobra.Command {
-	f := &command{o: o}
+func New(o relaycmd.Options) *cobra.Command {
+	f := &flags{o: o}
 	c := &cobra.Command{
 		Use:   "webhook",
 		Short: "Show and test the webhooks that get events",
@@ -86,7 +79,7 @@ time such as 2026-11-29T12:00:00Z.`,
 }
 
 // client is a client of the relay that the flags choose.
-func (f *command) client() (*admin.Client, error) {
+func (f *flags) client() (*admin.Client, error) {
 	cfg, err := f.o.Load()
 	if err != nil {
 		return nil, err
@@ -95,7 +88,7 @@ func (f *command) client() (*admin.Client, error) {
 }
 
 // list prints how the webhooks stand.
-func (f *command) list(ctx context.Context, w io.Writer) error {
+func (f *flags) list(ctx context.Context, w io.Writer) error {
 	client, err := f.client()
 	if err != nil {
 		return err
@@ -136,7 +129,7 @@ func writeState(w io.Writer, s *relay.WebhookState) {
 }
 
 // test sends a test event.
-func (f *command) test(ctx context.Context, name string, w io.Writer) error {
+func (f *flags) test(ctx context.Context, name string, w io.Writer) error {
 	client, err := f.client()
 	if err != nil {
 		return err
@@ -155,7 +148,7 @@ func (f *command) test(ctx context.Context, name string, w io.Writer) error {
 }
 
 // replay sends events again.
-func (f *command) replay(ctx context.Context, name string, w io.Writer) error {
+func (f *flags) replay(ctx context.Context, name string, w io.Writer) error {
 	since, err := time.Parse(time.RFC3339, f.since)
 	if err != nil {
 		ago, bad := value.ParseDuration(f.since)
@@ -177,7 +170,7 @@ func (f *command) replay(ctx context.Context, name string, w io.Writer) error {
 }
 
 // enable lets a webhook go on.
-func (f *command) enable(ctx context.Context, name string, w io.Writer) error {
+func (f *flags) enable(ctx context.Context, name string, w io.Writer) error {
 	client, err := f.client()
 	if err == nil {
 		err = client.EnableWebhook(ctx, name)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay/app"
 	"mailwhy/relay/smtptest"
@@ -78,7 +79,7 @@ func newScene(t *testing.T) *scene {
 // run runs the command and returns what it prints.
 func (s *scene) run(args ...string) (string, error) {
 	s.t.Helper()
-	c := New(Options{
+	c := New(relaycmd.Options{
 		Usage: func(err error) error { return fmt.Errorf("%w: %w", errUsage, err) },
 		Flags: func(*cobra.Command) {},
 		Load:  func() (*config.Config, error) { return s.cfg, nil },
