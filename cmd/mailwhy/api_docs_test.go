@@ -1,20 +1,17 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
-	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/apptest"
 	"mailwhy/relay/smtptest"
 )
 
@@ -68,37 +65,16 @@ func TestDocumentedAPI(t *testing.T) {
 func documentedRelay(t *testing.T) (dir, api string) {
 	t.Helper()
 	upstream := smtptest.New(t, smtptest.Options{Script: smtptest.Practice()})
-	dir, err := os.MkdirTemp("", "r") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	file := filepath.Join(dir, "relay.toml")
-	conf := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[admin]\nlisten = \"127.0.0.1:0\"\n"+
-		"[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.default]\nurl = %q\n", dir, upstream.URL())
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(config.Source{File: file})
-	if err != nil {
-		t.Fatal(err)
-	}
+	file, cfg := apptest.Configure(t, fmt.Sprintf("[admin]\nlisten = \"127.0.0.1:0\"\n"+
+		"[upstream.default]\nurl = %q\n", upstream.URL()))
 	logged := &smtptest.Buffer{}
-	r, err := app.New(app.Options{Config: cfg, Stdout: logged, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { r.Run(ctx) })
-	t.Cleanup(func() { cancel(); running.Wait() })
-	<-r.Ready()
+	r, _ := apptest.Run(t, cfg, logged, nil)
 	submitTo(t, r, "full@shop.test")
 	smtptest.WaitFor(t, "the deferral", func() bool {
 		r.FlushLog()
 		return strings.Contains(logged.String(), `"event":"deferred"`)
 	})
-	return dir, "http://" + r.APIAddr().String() + "/v1"
+	return filepath.Dir(file), "http://" + r.APIAddr().String() + "/v1"
 }
 
 // submitTo hands a mail to the relay.

@@ -2,19 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
-	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/apptest"
 	"mailwhy/relay/smtptest"
 )
 
@@ -22,34 +17,12 @@ import (
 // relay runs and when it does not, and log tells nothing twice.
 func TestWhatCameBack(t *testing.T) {
 	upstream := smtptest.New(t, smtptest.Options{})
-	dir, err := os.MkdirTemp("", "r") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	file := filepath.Join(dir, "relay.toml")
-	conf := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[[listen]]\n"+
-		"address = \"127.0.0.1:0\"\n[feedback]\nlisten = \"127.0.0.1:0\"\nnotice = \"never\"\n"+
+	file, cfg := apptest.Configure(t, fmt.Sprintf("[feedback]\nlisten = \"127.0.0.1:0\"\n"+
+		"notice = \"never\"\n"+
 		"[[feedback.webhook]]\nprovider = \"postmark\"\ncredential = \"?key=0123456789abcdef\"\n"+
-		"[upstream.default]\nurl = %q\n", dir, upstream.URL())
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(config.Source{File: file})
-	if err != nil {
-		t.Fatal(err)
-	}
+		"[upstream.default]\nurl = %q\n", upstream.URL()))
 	logged := &smtptest.Buffer{}
-	r, err := app.New(app.Options{Config: cfg, Stdout: logged, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { r.Run(ctx) })
-	stop := sync.OnceFunc(func() { cancel(); running.Wait() })
-	t.Cleanup(stop)
-	<-r.Ready()
+	r, stop := apptest.Run(t, cfg, logged, nil)
 	id := bounceLater(t, r, upstream)
 	smtptest.WaitFor(t, "the bounce in the log", func() bool {
 		r.FlushLog()

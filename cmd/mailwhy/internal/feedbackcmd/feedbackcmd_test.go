@@ -2,11 +2,9 @@ package feedbackcmd
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/apptest"
 	"mailwhy/relay/smtptest"
 )
 
@@ -43,31 +42,11 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t, upstream: smtptest.New(t, smtptest.Options{})}
-	dir, err := os.MkdirTemp("", "f") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	file := filepath.Join(dir, "relay.toml")
-	text := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[dsn]\ncollect = \"0s\"\n"+
-		"[[listen]]\naddress = \"127.0.0.1:0\"\n[feedback]\nlisten = \"127.0.0.1:0\"\npipe = true\n"+
+	_, s.cfg = apptest.Configure(t, fmt.Sprintf("[dsn]\ncollect = \"0s\"\n"+
+		"[feedback]\nlisten = \"127.0.0.1:0\"\npipe = true\n"+
 		"[[feedback.webhook]]\nprovider = \"postmark\"\ncredential = %q\n[upstream.default]\nurl = %q\n",
-		dir, secret, s.upstream.URL())
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if s.cfg, err = config.Load(config.Source{File: file}); err != nil {
-		t.Fatal(err)
-	}
-	s.app, err = app.New(app.Options{Config: s.cfg, Stdout: io.Discard, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { s.app.Run(ctx) })
-	t.Cleanup(func() { stop(); running.Wait() })
-	<-s.app.Ready()
+		secret, s.upstream.URL()))
+	s.app, _ = apptest.Run(t, s.cfg, io.Discard, nil)
 	return s
 }
 

@@ -2,15 +2,12 @@ package suppresscmd
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -18,7 +15,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay/admin"
-	"mailwhy/relay/app"
+	"mailwhy/relay/app/apptest"
 	"mailwhy/relay/smtptest"
 )
 
@@ -35,23 +32,10 @@ type scene struct {
 
 func newScene(t *testing.T, running bool) *scene {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "s") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	upstream := smtptest.New(t, smtptest.Options{})
-	file := filepath.Join(dir, "relay.toml")
-	text := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[[listen]]\n"+
-		"address = \"127.0.0.1:0\"\n"+
-		"[suppression]\nmode = \"enforce\"\n[upstream.default]\nurl = %q\n", dir, upstream.URL())
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	s := &scene{t: t}
-	if s.cfg, err = config.Load(config.Source{File: file}); err != nil {
-		t.Fatal(err)
-	}
+	_, s.cfg = apptest.Configure(t, fmt.Sprintf("[suppression]\nmode = \"enforce\"\n"+
+		"[upstream.default]\nurl = %q\n", upstream.URL()))
 	if running {
 		s.start()
 	}
@@ -60,16 +44,7 @@ func newScene(t *testing.T, running bool) *scene {
 
 // start runs a relay.
 func (s *scene) start() {
-	r, err := app.New(app.Options{Config: s.cfg, Stdout: io.Discard,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { r.Run(ctx) })
-	s.t.Cleanup(func() { cancel(); running.Wait() })
-	<-r.Ready()
+	apptest.Run(s.t, s.cfg, io.Discard, nil)
 	smtptest.WaitFor(s.t, "the control socket", func() bool {
 		_, err := admin.NewClient(s.cfg.Admin.Socket).Health(s.t.Context())
 		return err == nil

@@ -2,18 +2,13 @@ package webhookcmd
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -22,6 +17,7 @@ import (
 	"mailwhy/cmd/mailwhy/internal/relaycmd"
 	"mailwhy/config"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/apptest"
 	"mailwhy/relay/smtptest"
 )
 
@@ -47,32 +43,11 @@ func newScene(t *testing.T) *scene {
 	}))
 	t.Cleanup(receiver.Close)
 	upstream := smtptest.New(t, smtptest.Options{})
-	dir, err := os.MkdirTemp("", "w") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	file := filepath.Join(dir, "relay.toml")
-	text := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n"+
-		"[[listen]]\naddress = \"127.0.0.1:0\"\n"+
-		"[upstream.default]\nurl = %q\n[[webhook]]\nname = \"shop\"\nurl = \"%s/hook?key=hidden\"\n"+
-		"secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\nevents = [\"all\"]\n", dir, upstream.URL(),
-		receiver.URL)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if s.cfg, err = config.Load(config.Source{File: file}); err != nil {
-		t.Fatal(err)
-	}
-	s.app, err = app.New(app.Options{Config: s.cfg, Stdout: io.Discard, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { s.app.Run(ctx) })
-	t.Cleanup(func() { stop(); running.Wait() })
-	<-s.app.Ready()
+	_, s.cfg = apptest.Configure(t, fmt.Sprintf("[upstream.default]\nurl = %q\n"+
+		"[[webhook]]\nname = \"shop\"\nurl = \"%s/hook?key=hidden\"\n"+
+		"secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\nevents = [\"all\"]\n", upstream.URL(),
+		receiver.URL))
+	s.app, _ = apptest.Run(t, s.cfg, io.Discard, nil)
 	return s
 }
 

@@ -1,7 +1,6 @@
 package pagetest
 
 import (
-	"context"
 	"fmt"
 	"html"
 	"io"
@@ -15,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +22,7 @@ import (
 	"mailwhy/relay/admin"
 	"mailwhy/relay/admin/access"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/apptest"
 	"mailwhy/relay/smtptest"
 )
 
@@ -89,14 +88,7 @@ func newWorld(t *testing.T, more string) *world {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if w.app, err = app.New(app.Options{Config: cfg, Stdout: io.Discard, Log: log}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { w.app.Run(ctx) })
-	t.Cleanup(func() { cancel(); running.Wait() })
-	<-w.app.Ready()
+	w.app, _ = apptest.Run(t, cfg, io.Discard, log)
 	w.url = "http://" + w.app.PageAddr().String()
 	w.reader, w.admin = w.token("reader", access.Read), w.token("admin", access.Write)
 	w.socket = cfg.Admin.Socket
