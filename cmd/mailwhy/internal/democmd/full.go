@@ -18,10 +18,9 @@ func (d *demo) showAll() error {
 		d.out.Write(style.Append(nil, "", &d.lines[i]))
 	}
 	d.title("One of these lines as it stands in the file")
-	for i := range d.lines {
-		if d.lines[i].Diagnosis != nil {
+	for i, last := 0, d.last(explained); i < len(d.lines); i++ {
+		if &d.lines[i] == last {
 			fmt.Fprintln(d.out, d.raw[i])
-			break
 		}
 	}
 	d.title("Refused in the session, and refused later: explained alike")

@@ -103,9 +103,12 @@ func allCategories(seen map[diagnose.Category]bool) error {
 	return err
 }
 
+// explained is the recipient of whose refusal a line is shown whole.
+const explained = "dmarc@gmail.example"
+
 // annotate shows a line field by field, with what each field says.
 func (d *demo) annotate() error {
-	e := d.last("dmarc@gmail.example")
+	e := d.last(explained)
 	if e == nil || e.Diagnosis == nil {
 		return errors.New("the refusal by DMARC was not explained")
 	}
