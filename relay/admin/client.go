@@ -90,6 +90,14 @@ type answerError struct {
 // Error implements error.
 func (e *answerError) Error() string { return e.text }
 
+// StatusOf is the HTTP status of an answer of the relay that is an error; 0 if err is none.
+func StatusOf(err error) int {
+	if a, ok := errors.AsType[*answerError](err); ok {
+		return a.status
+	}
+	return 0
+}
+
 // Is makes an answer of 404 an ErrNotFound.
 func (e *answerError) Is(target error) bool {
 	return target == relay.ErrNotFound && e.status == http.StatusNotFound

@@ -46,10 +46,14 @@ func (s *site) listed(r *http.Request, done string, faults []string) (view, erro
 			Reason: diagnose.Reason(q.Get("reason")), State: relay.SuppressionState(q.Get("state"))}}
 	v := view{template: "suppressions", Title: "Suppressions"}
 	var err error
-	if d.State, err = s.o.Relay.SuppressionState(r.Context()); err != nil {
+	d.State, err = s.o.Relay.SuppressionState(r.Context())
+	if admin.StatusOf(err) == http.StatusConflict {
 		d.Off = true // the page says how to turn it on
 		v.Data = d
 		return v, nil
+	}
+	if err != nil {
+		return v, err
 	}
 	for _, n := range d.State.Entries {
 		d.Total += n

@@ -125,6 +125,9 @@ func statusOf(err error) int {
 	case errors.Is(err, admin.ErrNotRunning):
 		return http.StatusServiceUnavailable
 	}
+	if status := admin.StatusOf(err); status != 0 {
+		return status // what the relay did not take from the page, it did not take from the browser
+	}
 	return http.StatusInternalServerError
 }
 

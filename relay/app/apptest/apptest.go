@@ -27,8 +27,8 @@ func Configure(t testing.TB, tables string) (file string, cfg *config.Config) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	file = filepath.Join(dir, "relay.toml")
-	text := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[[listen]]\naddress = \"127.0.0.1:0\"\n%s",
-		dir, tables)
+	text := fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[[listen]]\n"+
+		"address = \"127.0.0.1:0\"\n%s", dir, tables)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -87,6 +87,10 @@ func (e *exporting) run(ctx context.Context, ids []string, stdin io.Reader, stdo
 		case e.undo != "":
 			n, err := transfer.Undo(ctx, s, e.undo)
 			fmt.Fprintf(stdout, "go on here of batch %[2]s: %[1]s\n", messages(n), e.undo)
+			if err == nil && n == 0 { // no error: each step can be done again
+				fmt.Fprintf(stderr, "nothing is held of batch %s: it has ended, or is another spool's\n",
+					e.undo)
+			}
 			return err
 		}
 		return e.write(ctx, s, f, stdout, stderr)

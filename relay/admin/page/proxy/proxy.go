@@ -57,5 +57,6 @@ func (p *Proxies) User(r *http.Request) string {
 // HTTPS reports whether the browser speaks https, to us or to a trusted proxy. It is for requests that passed
 // Wrap.
 func HTTPS(r *http.Request) bool {
-	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",") // of several proxies, the outermost
+	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https")
 }

@@ -221,6 +221,10 @@ func TestLists(t *testing.T) {
 	if body := w.get(c, "/suppressions").body; strings.Contains(body, "gone@example.net") {
 		t.Errorf("after the removal: %s", body)
 	}
+	malformed := url.Values{"address": {"x"}}
+	if got := w.post(c, "/suppressions/remove", malformed); got.status != http.StatusBadRequest {
+		t.Errorf("a malformed address: %d %s", got.status, got.body)
+	}
 	for _, path := range []string{"add", "import", "remove"} {
 		if line := `"changed over the page" by=admin request=/suppressions/` + path; !strings.Contains(
 			w.logged.String(), line) {
