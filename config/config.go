@@ -317,6 +317,10 @@ const (
 	SMTPDAuthFailureWait = time.Second // before a failed AUTH is answered
 )
 
+// ContentMaxHeader is how long a header may be. What changes and signs it when it leaves holds 1 MiB, our own
+// trace included.
+const ContentMaxHeader = 960 * value.KiB
+
 // The limits of the stream of events that are not settings.
 const (
 	AdminEvents    = 4096 // that a follower may be behind, or ask for again

@@ -40,6 +40,9 @@ type Message struct {
 	StatusReport bool `json:"-"`
 }
 
+// ErrHeaderTooLong says that a content was not taken because of the size of its header.
+var ErrHeaderTooLong = errors.New("the header is too long")
+
 // ErrNoRoute says that no upstream may send a mail, as the configuration has it.
 var ErrNoRoute = errors.New("no upstream may send this")
 

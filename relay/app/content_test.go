@@ -2,12 +2,15 @@ package app
 
 import (
 	"cmp"
+	"fmt"
+	"net/smtp"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"mailwhy/relay/record"
+	"mailwhy/relay/sign"
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/postfix"
 )
@@ -28,6 +31,34 @@ func TestOddMails(t *testing.T) {
 		t.Errorf("docs/content.md says 144 odd mails, there are %d", n)
 	}
 	checkChanges(t, dir+"/log")
+}
+
+// TestLongHeader: a header that could not be signed later is refused; one just shorter leaves signed.
+func TestLongHeader(t *testing.T) {
+	upstream := smtptest.New(t, smtptest.Options{})
+	dir := t.TempDir()
+	_, key, err := sign.Generate("ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&door{t: t, dir: dir}).write("key", string(key))
+	d, err := openDoor(t, dir, plainDoor(dir, upstream.URL())+"\n[[listen]]\naddress = \"127.0.0.1:0\"\n"+
+		"[[dkim]]\ndomain = \"shop.example\"\nselector = \"s\"\nkey_file = \"key\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const field = "X-Filler: 78901234567890123456789012345678901234567890123456789012345678\r\n"
+	for most, want := range map[int]string{950 << 10: "", 970 << 10: "5.3.4 The header"} {
+		err := smtp.SendMail(d.app.Addrs()[0].String(), nil, "app@shop.example", []string{"joe@x.test"},
+			[]byte("From: app@shop.example\r\n"+strings.Repeat(field, most/len(field))+"\r\nhello\r\n"))
+		if (err == nil) != (want == "") || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("a header of %d bytes: %v", most, err)
+		}
+	}
+	smtptest.WaitFor(t, "the signed one", func() bool { return len(upstream.Messages()) == 1 })
+	if m := upstream.Messages()[0]; !strings.Contains(string(m.Content[:2000]), "DKIM-Signature:") {
+		t.Errorf("it leaves without a signature: %s", m.Content[:2000])
+	}
 }
 
 // checkChanges: docs/content.md has every word that a delivery log has of changes.

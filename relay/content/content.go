@@ -40,6 +40,9 @@ type Options struct {
 	// Complete adds Message-ID and Date where they are missing or empty (RFC 6409, 8.3), and From for known
 	// clients.
 	Complete bool
+	// MaxHeader is how long a header may be when it is mended, bytes; reading a longer one ends with
+	// relay.ErrHeaderTooLong. 0: any length.
+	MaxHeader int
 	Log      *slog.Logger // hears of fields that could not be removed
 }
 
@@ -61,7 +64,7 @@ func New(o Options) *Mender {
 
 // Mend returns the content of m with its header mended. known says that the client is one of the
 // configuration's, so that the header may be completed in its name. m.Changed is complete when the reader
-// has returned io.EOF; its other errors are those of content.
+// has returned io.EOF; its other errors are those of content, and relay.ErrHeaderTooLong.
 func (d *Mender) Mend(m *relay.Message, known bool, content io.Reader) io.Reader {
 	return &reader{mender: d, m: m, known: known, src: content, first: true}
 }

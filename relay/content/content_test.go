@@ -115,6 +115,32 @@ func TestSigned(t *testing.T) {
 	}
 }
 
+// TestHeaderTooLong: a header is refused by its length when it is mended, whatever its fields; a body is not.
+func TestHeaderTooLong(t *testing.T) {
+	o := options()
+	o.MaxHeader = 3 * MaxHeader
+	many := strings.Repeat("X-Filler: "+strings.Repeat("z", 80)+"\r\n", 3000)
+	line := strings.Repeat("x", 4*MaxHeader)
+	for name, tt := range map[string]struct {
+		in      string
+		refused bool
+	}{
+		"many fields":     {many + whole + "\r\nb\r\n", true},
+		"a field":         {whole + "X: " + line + "\r\n\r\nb\r\n", true},
+		"a field, no end": {whole + "X: " + line, true},
+		"removed":         {whole + "Bcc: " + line + "\r\n\r\nb\r\n", false},
+		"a body":          {whole + "\r\n" + line + "\r\n" + many, false},
+		"not a header":    {line + "\r\n" + many, false},
+		"short enough":    {many[:2*MaxHeader/92*92] + whole + "\r\nb\r\n", false},
+	} {
+		m := &relay.Message{ID: "ID", Arrived: at(), Envelope: relay.Envelope{From: "app@shop.test"}}
+		_, err := io.ReadAll(New(o).Mend(m, true, strings.NewReader(tt.in)))
+		if errors.Is(err, relay.ErrHeaderTooLong) != tt.refused || !tt.refused && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestLong: a header that does not fit into memory is mended all the same, and a field that does not fit
 // passes or is removed whole.
 func TestLong(t *testing.T) {

@@ -27,6 +27,7 @@ type reader struct {
 	buf    *buffer // nil before the first read, and once the header has passed
 	r      int     // start of the input that was not looked at
 	sent   int     // bytes of buf.out that were read
+	size   int     // of the mended header so far
 	open   bool    // the output does not end with a line end
 	first  bool    // no field was seen yet
 	looked bool    // signatures were looked for
@@ -219,6 +220,10 @@ func (r *reader) end(missing bool) {
 func (r *reader) emit(parts ...[]byte) {
 	for _, p := range parts {
 		r.buf.out = append(r.buf.out, p...)
+		r.size += len(p)
+	}
+	if most := r.mender.options.MaxHeader; most > 0 && r.size > most {
+		r.err = relay.ErrHeaderTooLong
 	}
 	r.open = len(r.buf.out) > 0 && !bytes.HasSuffix(r.buf.out, crlf())
 }

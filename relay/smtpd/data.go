@@ -99,6 +99,8 @@ func (s *session) conclude(m *relay.Message, body *contentReader, after []relay.
 		s.errs, s.others, s.overshoot = 0, 0, 0
 		s.final = s.verdicts(m.ID, after)
 		return took("Ok: queued as " + m.ID) // s.final takes its place
+	case errors.Is(err, relay.ErrHeaderTooLong):
+		return s.contentReply(relay.ErrHeaderTooLong)
 	case errors.Is(err, relay.ErrFull):
 		s.options.Log.Error("message not accepted: the spool is full", "err", err)
 		return refusal.New("spool_full")
@@ -122,6 +124,8 @@ func (s *session) contentReply(err error) error {
 		return refusal.New("nul")
 	case errors.Is(err, wire.ErrLineTooLong):
 		return refusal.New("line_too_long", s.options.Limits.ContentLine)
+	case errors.Is(err, relay.ErrHeaderTooLong):
+		return refusal.New("header_too_long")
 	case errors.Is(err, wire.ErrTooLarge):
 		return sizeLimit{bytes: s.options.Limits.MessageSize}.check(s.options.Limits.MessageSize + 1)
 	case errors.Is(err, errUpstream):

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"mailwhy/diagnose"
@@ -136,6 +137,11 @@ func provocations(t *testing.T) map[string]provocation {
 		"too_large": {lines: []string{"MAIL FROM:<a@b.test> SIZE=2000"},
 			change: limits(func(l *Limits) { l.MessageSize = 1000 })},
 		"too_large_upstream": {lines: []string{"MAIL FROM:<a@b.test> SIZE=2000"}, change: utf8},
+		"header_too_long": {lines: transactionOf("x: y\r\n."), change: func(o *Options) {
+			o.Mend = func(*relay.Message, bool, io.Reader) io.Reader {
+				return iotest.ErrReader(relay.ErrHeaderTooLong)
+			}
+		}},
 		"loop": {lines: transactionOf(strings.Repeat("Received: x\r\n", 3) + "\r\nx\r\n."),
 			change: limits(func(l *Limits) { l.Received = 2 })},
 		"bare_lf": {lines: transactionOf("a\nb\r\n.")},

@@ -129,6 +129,6 @@ func Listens(cfg *config.Config) []smtpd.Listen {
 func Mender(cfg *config.Config, log *slog.Logger) *content.Mender {
 	return content.New(content.Options{
 		Hostname: cfg.Hostname, Domain: cfg.Content.DefaultDomain, Drop: cfg.Content.DropHeaders,
-		Complete: cfg.SMTPD.AddMissingHeaders, Log: log,
+		Complete: cfg.SMTPD.AddMissingHeaders, MaxHeader: int(config.ContentMaxHeader), Log: log,
 	})
 }
