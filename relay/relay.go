@@ -1,8 +1,9 @@
 // Package relay has the types that all rooms share and the ports through which rooms are joined.
 //
 // The types are Message, Envelope, Recipient, Attempt, Notice and Event. The ports are the store (Spool and
-// its add-ons), the next hop (Upstream), the recorders (Recorder) and the composer of reports (Composer).
-// Rooms below this one use or implement ports and never import one another; relay/app joins them:
+// its add-ons), the next hop (Upstream), the recorders (Recorder), the composer of reports (Composer) and
+// what replicas share (Coordination). Rooms below this one use or implement ports and never import one
+// another; relay/app joins them:
 //
 //	smtpd -> accept -> spool -> lane -> upstream
 //	                     |       |
