@@ -32,6 +32,8 @@ type Spec struct {
 	Env    []string // added to this process's own
 	Log    string   // takes what is printed, behind what is there already
 	Group  bool     // a process group of its own, all of which Kill kills
+
+	As *syscall.Credential // the account; this process's own when nil
 }
 
 // Process is one run.
@@ -57,7 +59,7 @@ func (s Spec) Launch() (*Process, error) {
 	p := &Process{Log: s.Log, cmd: exec.Command(args[0], args[1:]...), spec: s, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.Dir, log, log
 	p.cmd.Env = append(os.Environ(), s.Env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: s.Group}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: s.Group, Credential: s.As}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
