@@ -1,15 +1,15 @@
-// Package postgrestest runs Debian's PostgreSQL on loopback, for tests and benchmarks of what stands on it: one
-// server for a package whose tests want a database each, and servers of their own, with a synchronous standby
-// if asked for, for tests that kill, freeze or promote them.
+// Package postgrestest runs Debian's PostgreSQL on loopback, for tests and benchmarks of what stands on it:
+// one server for a package whose tests want a database each, and servers of their own, with a synchronous
+// standby if asked for, for tests that kill, freeze or promote them.
 //
 //	func TestMain(m *testing.M) { os.Exit(postgrestest.Run(m)) }
 //
 //	func TestX(t *testing.T) { url := postgrestest.Database(t) ... }
 //
-// What always holds: a test is skipped, with the reason, where PostgreSQL is not installed; .ci/run takes that
-// for a failure. Nothing is downloaded. A server listens on loopback only, keeps its files in a temporary
-// directory, and ends with the test, with Run, or by the kernel with the process that started it, also if that
-// panics. PostgreSQL refuses to run as root: there the account postgres or nobody runs it.
+// What always holds: a test is skipped, with the reason, where PostgreSQL is not installed; .ci/run takes
+// that for a failure. Nothing is downloaded. A server listens on loopback only, keeps its files in a
+// temporary directory, and ends with the test, with Run, or by the kernel with the process that started it,
+// also if that panics. PostgreSQL refuses to run as root: there the account postgres or nobody runs it.
 package postgrestest
 
 import (
@@ -93,8 +93,8 @@ func (s *Server) URL(database string, others ...*Server) string {
 	return "postgres://postgres@" + hosts + "/" + database + "?sslmode=disable&connect_timeout=5" + more
 }
 
-// Exec runs a statement on the server, as its superuser. It returns the first column of the first row as text,
-// "" if there is none.
+// Exec runs a statement on the server, as its superuser. It returns the first column of the first row as
+// text, "" if there is none.
 func (s *Server) Exec(ctx context.Context, sql string) (first string, err error) {
 	c, err := pgx.Connect(ctx, s.URL("postgres"))
 	if err != nil {

@@ -52,7 +52,8 @@ func TestFailover(t *testing.T) {
 	primary.Kill()
 	standby.Promote(t)
 	var n int
-	if err := connect(t, url).QueryRow(t.Context(), "select n from x limit 1").Scan(&n); err != nil || n != 7 {
+	err := connect(t, url).QueryRow(t.Context(), "select n from x limit 1").Scan(&n)
+	if err != nil || n != 7 {
 		t.Errorf("after the promotion: %d, %v", n, err)
 	}
 	if err := primary.Start(); err != nil {

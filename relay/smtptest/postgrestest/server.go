@@ -72,8 +72,8 @@ func start(p programs, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = p.run(s.dir, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C",
-		"--no-sync")
+	err = p.run(s.dir, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8",
+		"--locale=C", "--no-sync")
 	if err == nil {
 		err = s.configure(o)
 	}
@@ -94,8 +94,9 @@ func (s *Server) follow() (*Server, error) {
 		return nil, err
 	}
 	host, port, _ := net.SplitHostPort(s.addr)
-	err = s.programs.run(standby.dir, "pg_basebackup", "-D", standby.data(), "-R", "-X", "stream", "-c", "fast",
-		"--no-sync", "-d", fmt.Sprintf("host=%s port=%s user=postgres application_name=standby", host, port))
+	from := fmt.Sprintf("host=%s port=%s user=postgres application_name=standby", host, port)
+	err = s.programs.run(standby.dir, "pg_basebackup", "-D", standby.data(), "-R", "-X", "stream", "-c",
+		"fast", "--no-sync", "-d", from)
 	if err == nil {
 		err = standby.Start()
 	}
@@ -131,8 +132,8 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 // configure adds to the configuration that initdb made.
 func (s *Server) configure(o Options) error {
 	settings := append([]string{
-		"max_connections = 200", "shared_buffers = 64MB", "max_wal_size = 512MB", "log_min_messages = warning",
-		"wal_retrieve_retry_interval = 200ms", "unix_socket_directories = ''",
+		"max_connections = 200", "shared_buffers = 64MB", "max_wal_size = 512MB",
+		"log_min_messages = warning", "wal_retrieve_retry_interval = 200ms", "unix_socket_directories = ''",
 	}, o.Settings...)
 	if o.NoSync {
 		settings = append(settings, "fsync = off", "full_page_writes = off")
