@@ -14,6 +14,7 @@ package postgrestest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -35,7 +36,7 @@ func Run(m *testing.M) int {
 		shared.mu.Lock()
 		defer shared.mu.Unlock()
 		if shared.server != nil {
-			shared.server.remove()
+			shared.server.Close()
 			shared.server = nil
 		}
 	}()
@@ -124,14 +125,27 @@ func (s *Server) MustExec(t testing.TB, sql string) (first string) {
 // install finds PostgreSQL and an account for it.
 func install(t testing.TB) programs {
 	t.Helper()
-	p, ok := find()
-	if !ok {
-		t.Skip("skipping: PostgreSQL is not installed: apt-get install postgresql")
+	p, err := installed()
+	if errors.Is(err, errMissing) {
+		t.Skipf("skipping: %v", err)
 	}
-	if os.Getuid() == 0 {
-		if err := p.drop(); err != nil {
-			t.Fatal(err)
-		}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return p
+}
+
+// errMissing is returned where PostgreSQL is not installed.
+var errMissing = errors.New("PostgreSQL is not installed: apt-get install postgresql")
+
+// installed is PostgreSQL, and an account for it.
+func installed() (programs, error) {
+	p, ok := find()
+	if !ok {
+		return p, errMissing
+	}
+	if os.Getuid() != 0 {
+		return p, nil
+	}
+	return p, p.drop()
 }

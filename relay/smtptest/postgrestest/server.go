@@ -40,18 +40,57 @@ func New(t testing.TB, o Options) *Server {
 	return keep(t)(start(install(t), o))
 }
 
+// Start is New for a program that is not a test, which calls Close at the end.
+func Start(o Options) (*Server, error) {
+	p, err := installed()
+	if err != nil {
+		return nil, err
+	}
+	return start(p, o)
+}
+
 // Standby starts a server that follows s, and has s wait for it at each commit. It ends with the test.
 func (s *Server) Standby(t testing.TB) *Server {
 	t.Helper()
-	standby := keep(t)(s.follow())
-	s.MustExec(t, "alter system set synchronous_standby_names = 'any 1 (standby)'")
-	s.MustExec(t, "select pg_reload_conf()")
-	smtptest.WaitFor(t, "the standby to be synchronous", func() bool {
-		n, err := s.Exec(context.Background(), "select count(*) from pg_stat_replication"+
+	return keep(t)(s.StartStandby())
+}
+
+// StartStandby is Standby for a program that is not a test, which calls Close at the end.
+func (s *Server) StartStandby() (*Server, error) {
+	standby, err := s.follow()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	if err := s.waitFor(ctx); err != nil {
+		standby.Close()
+		return nil, err
+	}
+	return standby, nil
+}
+
+// waitFor has s wait at each commit for the standby that follows it.
+func (s *Server) waitFor(ctx context.Context) error {
+	for _, sql := range []string{
+		"alter system set synchronous_standby_names = 'any 1 (standby)'", "select pg_reload_conf()",
+	} {
+		if _, err := s.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	for {
+		n, err := s.Exec(ctx, "select count(*) from pg_stat_replication"+
 			" where sync_state in ('sync', 'quorum') and state = 'streaming'")
-		return err == nil && n == "1"
-	})
-	return standby
+		if err == nil && n == "1" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the standby is not synchronous: %w; %s", ctx.Err(), s.Log())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // keep ends a server with the test.
@@ -61,7 +100,7 @@ func keep(t testing.TB) func(*Server, error) *Server {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(s.remove)
+		t.Cleanup(s.Close)
 		return s
 	}
 }
@@ -81,7 +120,7 @@ func start(p programs, o Options) (*Server, error) {
 		err = s.Start()
 	}
 	if err != nil {
-		s.remove()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -101,7 +140,7 @@ func (s *Server) follow() (*Server, error) {
 		err = standby.Start()
 	}
 	if err != nil {
-		standby.remove()
+		standby.Close()
 		return nil, err
 	}
 	return standby, nil
@@ -216,15 +255,30 @@ func (s *Server) signal(sig syscall.Signal) {
 // Promote makes a standby a server that can be written to, and that waits for no other.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
-	s.MustExec(t, "alter system set synchronous_standby_names = ''")
-	s.MustExec(t, "select pg_reload_conf()")
-	if ok := s.MustExec(t, "select pg_promote(true, 60)"); ok != "t" {
-		t.Fatalf("the standby was not promoted: %s", s.Log())
+	if err := s.TakeOver(); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// remove ends the server and removes its files.
-func (s *Server) remove() {
+// TakeOver is Promote for a program that is not a test.
+func (s *Server) TakeOver() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	for _, sql := range []string{
+		"alter system set synchronous_standby_names = ''", "select pg_reload_conf()",
+	} {
+		if _, err := s.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	if ok, err := s.Exec(ctx, "select pg_promote(true, 60)"); err != nil || ok != "t" {
+		return fmt.Errorf("the standby was not promoted: %w; %s", err, s.Log())
+	}
+	return nil
+}
+
+// Close ends the server and removes its files.
+func (s *Server) Close() {
 	s.Kill()
 	os.RemoveAll(s.dir)
 }
