@@ -43,7 +43,7 @@ type Options struct {
 	// MaxHeader is how long a header may be when it is mended, bytes; reading a longer one ends with
 	// relay.ErrHeaderTooLong. 0: any length.
 	MaxHeader int
-	Log      *slog.Logger // hears of fields that could not be removed
+	Log       *slog.Logger // hears of fields that could not be removed
 }
 
 // Mender mends contents. It is safe for concurrent use.
