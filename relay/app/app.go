@@ -59,7 +59,6 @@ import (
 	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
-	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/spool/volume"
 	"mailwhy/relay/suppress"
 	"mailwhy/relay/upstream/oauth"
@@ -114,7 +113,7 @@ type Relay struct {
 	tokens atomic.Pointer[map[string]*oauth.Cached] // of OAuth, by the name of the upstream
 
 	webhooks    *webhook.Webhooks
-	spool       *spool.Spool
+	spool       store
 	deliveryLog *deliverylog.Log
 	metrics     *metrics.Metrics
 	record      relay.Recorder // all of them
@@ -212,16 +211,18 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	r.webhooks = webhook.New(r.webhookOptions(cfg))
 	r.events = newEvents()
 	r.record = relay.Recorders{r.metrics, r.webhooks, r.events, r.deliveryLog}
-	o := options.Spool(cfg, r.log)
-	o.Quarantined = r.quarantined
-	if r.spool, err = spool.Open(o); err != nil {
+	if r.spool, err = r.openSpool(cfg, r.log); err != nil {
 		return err
 	}
 	if err = r.openPage(); err != nil { // after the spool, which makes the directory
 		return err
 	}
 	r.record = relay.Recorders{r.metrics, r.webhooks, r.page, r.events, r.deliveryLog}
-	r.life = lifecycle.New(r.spool)
+	if _, local := r.spool.(relay.LocalSpool); local {
+		r.life = lifecycle.New(r.spool)
+	} else {
+		r.life = lifecycle.NewRemote(r.spool)
+	}
 	if cfg.Suppression.Mode != "off" {
 		if r.suppressed, err = suppress.Open(r.suppressOptions()); err != nil {
 			return fmt.Errorf("suppression list: %w", err)
@@ -424,13 +425,6 @@ func (r *Relay) closeAll() error {
 		}
 	}
 	return err
-}
-
-// quarantined records a message that the spool set aside.
-func (r *Relay) quarantined(q spool.Quarantined) {
-	for _, e := range relay.QuarantinedEvents(q.ID, q.Message, q.Why, time.Now()) {
-		r.record.Record(e)
-	}
 }
 
 // currentComposer is the composer in force.

@@ -116,9 +116,12 @@ func (r *Relay) spoolStat(ctx context.Context) (s metrics.Spool, err error) {
 	if s.SpoolStat, err = r.spool.Stat(ctx); err != nil {
 		return s, err
 	}
-	local, err := r.spool.Local()
-	s.Local = &local
-	return s, err
+	if on, ok := r.spool.(relay.LocalSpool); ok {
+		local, err := on.Local()
+		s.Local = &local
+		return s, err
+	}
+	return s, nil
 }
 
 // metricNames are the names that events may have now.

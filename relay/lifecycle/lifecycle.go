@@ -59,7 +59,8 @@ type Spool interface {
 
 // Life is how far a relay has come. It is safe for concurrent use.
 type Life struct {
-	spool Spool
+	spool  Spool
+	remote bool // the spool is on other machines
 
 	mu    sync.Mutex
 	phase Phase
@@ -68,6 +69,9 @@ type Life struct {
 
 // New makes the Life of a relay that starts.
 func New(s Spool) *Life { return &Life{spool: s, phase: Starting} }
+
+// NewRemote is New for a relay whose spool is on other machines: another relay would not reach it either.
+func NewRemote(s Spool) *Life { return &Life{spool: s, phase: Starting, remote: true} }
 
 // Enter goes on to a phase; to an earlier one it does not go back.
 func (l *Life) Enter(p Phase) {
@@ -126,6 +130,14 @@ func (l *Life) ask() *question {
 
 // Live returns why the relay should be replaced, or nil.
 func (l *Life) Live(ctx context.Context) error {
+	if l.remote {
+		return nil
+	}
+	return l.answers(ctx)
+}
+
+// answers returns why the spool is of no use, or nil.
+func (l *Life) answers(ctx context.Context) error {
 	_, err := l.Stat(ctx)
 	if err == nil || errors.Is(err, relay.ErrFull) {
 		return nil
@@ -143,7 +155,7 @@ func (l *Life) Ready(ctx context.Context) error {
 	case Draining:
 		return errors.New("draining: no mail is taken any more, and what waits is sent while there is time")
 	}
-	if err := l.Live(ctx); err != nil {
+	if err := l.answers(ctx); err != nil {
 		return err
 	}
 	if err := l.spool.Admit(); err != nil {

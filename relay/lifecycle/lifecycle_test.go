@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,18 @@ func TestProbes(t *testing.T) {
 				t.Errorf("%s with %+v: %d %+v", path, tt, status, p)
 			}
 		}
+	}
+}
+
+// TestRemote: a relay whose spool is on other machines lives without it, and is not ready.
+func TestRemote(t *testing.T) {
+	l := NewRemote(&spool{stat: errors.New("connection refused")})
+	l.Enter(Running)
+	if status, p := probe(t, l, LivePath); status != http.StatusOK {
+		t.Errorf("%s: %d %+v", LivePath, status, p)
+	}
+	if status, p := probe(t, l, ReadyPath); status == http.StatusOK {
+		t.Errorf("%s: %d %+v", ReadyPath, status, p)
 	}
 }
 
