@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"mailwhy/relay/record/metrics/exposition"
 )
 
 // writeTimeout is how long a scraper may take to read a page.
@@ -22,7 +24,8 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A server that sets no deadline of its own keeps this one for the next request, so it is taken back.
 	c := http.NewResponseController(w)
 	c.SetWriteDeadline(time.Now().Add(statTimeout + writeTimeout))
-	m.page.ServeHTTP(w, r)
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	exposition.Gather(m.collectors).WriteTo(w) // a scraper that has gone misses nothing
 	c.Flush()
 	c.SetWriteDeadline(time.Time{})
 }
