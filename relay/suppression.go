@@ -34,6 +34,9 @@ const (
 	SuppressionNoted  SuppressionState = "noted"      // failed once, which is not enough to suppress it
 	SuppressionActive SuppressionState = "suppressed" // gets no mail until it expires
 	SuppressionTrial  SuppressionState = "trial"      // was tried again, and relayed: a bounce may follow
+
+	// SuppressionRemoved is no entry of a list: it tells other replicas that one was removed, at LastSeen.
+	SuppressionRemoved SuppressionState = "removed"
 )
 
 // SuppressedEverywhere is the scope of an entry that is for the mail of all senders.
@@ -117,6 +120,22 @@ type SuppressionList interface {
 	Remove(ctx context.Context, address, scope string) (int, error)
 	// State says how the list stands.
 	State() SuppressionListState
+}
+
+// SuppressionChange is what became of an address on a list that many replicas share: its entry as it stands
+// now, or its removal. Of the changes of an address the one with the highest version is in force.
+type SuppressionChange struct {
+	Key     string      // scope and address, as the list compares them
+	Entry   Suppression // in state SuppressionRemoved if it was removed
+	Version int64       // in the shared list; of one that is offered: what it rests on, 0 if nothing
+	Until   time.Time   // when the shared list may forget it; zero: never
+	Owed    int64       // number of the list that offers it
+}
+
+// SharedPlace says how far a list has followed the shared one.
+type SharedPlace struct {
+	List    string // which shared list it is; another one has another name
+	Version int64  // of the newest change
 }
 
 // SuppressionFilter selects entries. Zero fields select all.

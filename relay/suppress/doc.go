@@ -11,6 +11,7 @@
 //	decide   decide.go    pure: the entry as it was, a finding and the settings give the entry as it is
 //	writer   writer.go    stores it, updates the index, and tells of it in an event of its own
 //	Check    list.go      asks the index, which is in memory, and reads the entry only of what it holds
+//	share    share.go     what the other replicas of a cluster have not got yet; replica exchanges it
 //
 // What always holds:
 //

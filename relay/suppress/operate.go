@@ -183,7 +183,9 @@ func (l *List) Remove(ctx context.Context, addr, scope string) (n int, err error
 		for i := 0; err == nil && i < len(found); i++ {
 			s := &found[i]
 			err = t.change(s.Scope, s.Address, l.o.Now(),
-				func(*entry) (*entry, change) { return nil, removed })
+				func(cur *entry) (*entry, change) {
+					return removal(cur, relay.SuppressedByOperator, l.o.Now()), removed
+				})
 		}
 		return err
 	})

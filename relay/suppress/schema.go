@@ -58,6 +58,14 @@ type row struct {
 	relay.Suppression
 }
 
+// entry is that of a row; nil if there is none.
+func (r *row) entry() *entry {
+	if r == nil {
+		return nil
+	}
+	return &r.Suppression
+}
+
 // values are the columns of an entry.
 func values(s *relay.Suppression) []driver.Value {
 	return []driver.Value{

@@ -10,22 +10,24 @@ import (
 // entry is an entry of the list.
 type entry = relay.Suppression
 
-// change replaces the entry of an address by what do makes of it.
+// change replaces the entry of an address by what do makes of it: nil, or an entry in state removed that says
+// by whom, removes it.
 func (t *tx) change(scope, address string, now time.Time,
 	do func(cur *entry) (*entry, change)) error {
-	key := t.l.key(address)
-	r, err := t.l.findIn(t.Conn, scope, key)
+	r, err := t.l.findIn(t.Conn, scope, t.l.key(address))
 	if err != nil {
 		return err
 	}
-	var cur *relay.Suppression
-	if r != nil {
-		cur = &r.Suppression
-	}
+	cur := r.entry()
 	next, what := do(cur)
-	e := effect{hash: t.l.hash(scope, key), before: cur, now: next}
-	t.effects = append(t.effects, e)
+	owed := next
+	if next == nil && cur != nil {
+		owed = removal(cur, relay.SuppressedInSession, now)
+	} else if next != nil && next.State == relay.SuppressionRemoved {
+		next = nil
+	}
 	if what == unchanged {
+		t.effects = append(t.effects, effect{hash: t.l.hash(scope, t.l.key(address)), before: cur, now: next})
 		return nil
 	}
 	if what != noted {
@@ -35,7 +37,17 @@ func (t *tx) change(scope, address string, now time.Time,
 		}
 		t.events = append(t.events, relay.SuppressionEvent(string(what), told, now))
 	}
+	if err := t.store(r, next, t.l.hash(scope, t.l.key(address))); err != nil {
+		return err
+	}
+	return t.owe(owed)
+}
+
+// store puts an entry in the place of a row; either may be nil.
+func (t *tx) store(r *row, next *entry, hash uint64) (err error) {
+	t.effects = append(t.effects, effect{hash: hash, before: r.entry(), now: next})
 	switch {
+	case next == nil && r == nil:
 	case next == nil:
 		_, err = t.Exec("DELETE FROM entry WHERE id=?", r.id)
 	case r == nil:
@@ -48,8 +60,9 @@ func (t *tx) change(scope, address string, now time.Time,
 	return err
 }
 
-// remove removes rows that a query selects, and tells of those that were suppressed if told says so.
-func (t *tx) remove(now time.Time, told bool, where string, args ...driver.Value) (int, error) {
+// remove removes rows that a query selects, and tells of those that were suppressed. Other replicas hear of
+// it if owed says so.
+func (t *tx) remove(now time.Time, owed bool, where string, args ...driver.Value) (int, error) {
 	var gone []row
 	err := t.Query(func(v []driver.Value) error {
 		gone = append(gone, entryIn(v))
@@ -57,11 +70,12 @@ func (t *tx) remove(now time.Time, told bool, where string, args ...driver.Value
 	}, "SELECT id, "+columns+" FROM entry WHERE "+where, args...)
 	for i := 0; err == nil && i < len(gone); i++ {
 		s := &gone[i].Suppression
-		t.effects = append(t.effects, effect{hash: t.l.hashOf(s), before: s})
-		if told && s.State == relay.SuppressionActive {
+		if s.State == relay.SuppressionActive {
 			t.events = append(t.events, relay.SuppressionEvent(string(removed), s, now))
 		}
-		_, err = t.Exec("DELETE FROM entry WHERE id=?", gone[i].id)
+		if err = t.store(&gone[i], nil, t.l.hashOf(s)); err == nil && owed {
+			err = t.owe(removal(s, relay.SuppressedInSession, now))
+		}
 	}
 	return len(gone), err
 }
@@ -84,17 +98,20 @@ const tidyMost = 1000
 const keepExpired = 180 * 24 * time.Hour
 
 // tidy removes what has served its time, and the oldest of what is too much. What is left is for the next
-// time.
+// time. Each replica does so by itself.
 func (t *tx) tidy() error {
 	now, set := t.l.o.Now(), t.l.o.Settings()
-	_, err := t.remove(now, true, "expires>0 AND (expires<? OR state<>'suppressed' AND expires<?) LIMIT ?",
+	_, err := t.remove(now, false, "expires>0 AND (expires<? OR state<>'suppressed' AND expires<?) LIMIT ?",
 		nanos(now.Add(-keepExpired)), nanos(now), int64(tidyMost))
 	if err != nil {
 		return err
 	}
+	if err = t.forget(now); err != nil {
+		return err
+	}
 	n, _, err := t.Integer("SELECT count(*) FROM entry")
 	if over := n - int64(set.Most); err == nil && over > 0 {
-		_, err = t.remove(now, true, "id IN (SELECT id FROM entry ORDER BY state='suppressed', "+
+		_, err = t.remove(now, false, "id IN (SELECT id FROM entry ORDER BY state='suppressed', "+
 			"expires=0 OR expires>=?, source IN ('operator','import') OR reason='spam_complaint', last, id "+
 			"LIMIT ?)", nanos(now), min(over, tidyMost))
 	}

@@ -24,6 +24,7 @@ const (
 // writer has the connection that writes. Its goroutine makes one transaction of all that waits.
 type writer struct {
 	l       *List
+	w       *writer
 	jobs    chan *job
 	closing chan struct{}
 	ended   chan struct{}
@@ -31,6 +32,9 @@ type writer struct {
 
 	conn *sqlite.Conn // of the goroutine; nil: to be opened anew
 	file fs.FileInfo  // that conn has open
+
+	shared bool          // the file says what other replicas have; of the goroutine
+	owes   chan struct{} // hears of a change that other replicas have not got
 
 	reading  sync.Mutex
 	reader   *sqlite.Conn // nil: to be opened
@@ -47,8 +51,10 @@ type job struct {
 type tx struct {
 	*sqlite.Conn
 	l       *List
+	w       *writer
 	effects []effect
 	events  []relay.Event
+	owed    bool // other replicas are to hear of it
 }
 
 // effect is what a committed transaction changes in memory.
@@ -60,7 +66,7 @@ type effect struct {
 // newWriter opens the file and starts the goroutine. Where the file cannot be opened that is tried again.
 func newWriter(l *List) *writer {
 	w := &writer{l: l, jobs: make(chan *job, backlogMost), closing: make(chan struct{}),
-		ended: make(chan struct{})}
+		ended: make(chan struct{}), owes: make(chan struct{}, 1)}
 	if err := w.open(); err != nil {
 		l.fail(err)
 	}
@@ -75,6 +81,9 @@ func (w *writer) open() error {
 		return err
 	}
 	if err = w.l.load(c); err == nil {
+		w.shared, err = isShared(c)
+	}
+	if err == nil {
 		w.file, err = os.Stat(w.l.o.Path)
 	}
 	if err != nil {
@@ -253,7 +262,7 @@ func (w *writer) transaction(jobs []*job) error {
 			return err
 		}
 	}
-	t := &tx{Conn: w.conn, l: w.l}
+	t, shared := &tx{Conn: w.conn, l: w.l, w: w}, w.shared
 	_, err := w.conn.Exec("BEGIN IMMEDIATE")
 	for i := 0; err == nil && i < len(jobs); i++ {
 		err = jobs[i].do(t)
@@ -262,6 +271,7 @@ func (w *writer) transaction(jobs []*job) error {
 		_, err = w.conn.Exec("COMMIT")
 	}
 	if err != nil {
+		w.shared = shared
 		if _, rollback := w.conn.Exec("ROLLBACK"); isBroken(err) || isBroken(rollback) {
 			w.drop()
 		}
@@ -279,6 +289,12 @@ func (t *tx) conclude() {
 		delete(t.l.fresh, e.hash)
 	}
 	t.l.mu.Unlock()
+	if t.owed {
+		select {
+		case t.w.owes <- struct{}{}:
+		default:
+		}
+	}
 	for _, e := range t.events {
 		t.l.o.Record(e)
 	}
