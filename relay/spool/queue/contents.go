@@ -58,33 +58,3 @@ func (c *cache) drop(id string) {
 		delete(c.data, id)
 	}
 }
-
-// recent is a set of the ids that were added last. Its owner guards it.
-type recent struct {
-	ids  map[string]struct{}
-	ring []string
-	next int
-}
-
-// recentMax is how many ids of messages that have gone are known: some two megabytes.
-const recentMax = 16384
-
-func newRecent(max int) *recent {
-	return &recent{ids: map[string]struct{}{}, ring: make([]string, 0, max)}
-}
-
-func (r *recent) add(id string) {
-	if len(r.ring) < cap(r.ring) {
-		r.ring = append(r.ring, id)
-	} else {
-		delete(r.ids, r.ring[r.next])
-		r.ring[r.next] = id
-		r.next = (r.next + 1) % len(r.ring)
-	}
-	r.ids[id] = struct{}{}
-}
-
-func (r *recent) has(id string) bool {
-	_, ok := r.ids[id]
-	return ok
-}

@@ -26,17 +26,16 @@ type Lane struct {
 	busy chan struct{} // held by the one caller that leases
 
 	// Under Queue.mu.
-	cursor   Position         // all before it, and it, is leased or gone
-	virtual  int64            // highest slot that was leased
-	newest   map[string]int64 // slot of each sender, as far as it is above virtual
-	more     bool             // the database may have something after the cursor that is not leased
-	inMemory []inMemory       // in order; see there
-	weight   int64            // bytes of inMemory
-	taken    time.Time        // when one of inMemory was last leased
-	lighter  chan struct{}    // closed when some of inMemory are gone; nil when nobody waits for that
-	wait     int64            // earliest due time of a message without a slot; never when there is none
-	known    bool             // wait is right
-	clock    int64            // now of the last Waiting
+	cursor   Position // all before it, and it, is leased or gone
+	fair     *Fair
+	more     bool          // the database may have something after the cursor that is not leased
+	inMemory []inMemory    // in order; see there
+	weight   int64         // bytes of inMemory
+	taken    time.Time     // when one of inMemory was last leased
+	lighter  chan struct{} // closed when some of inMemory are gone; nil when nobody waits for that
+	wait     int64         // earliest due time of a message without a slot; never when there is none
+	known    bool          // wait is right
+	clock    int64         // now of the last Waiting
 	scanning bool
 	ended    map[int64]bool // leases that ended during the scan, whose records it may have read before
 	back     *Position      // where the cursor must be moved back to when the scan ends
@@ -44,7 +43,7 @@ type Lane struct {
 
 func newLane(q *Queue, name string) *Lane {
 	return &Lane{
-		Name: name, q: q, busy: make(chan struct{}, 1), newest: map[string]int64{}, clock: spool.Never,
+		Name: name, q: q, busy: make(chan struct{}, 1), fair: NewFair(), clock: spool.Never,
 	}
 }
 
@@ -58,35 +57,11 @@ func (l *Lane) Enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// newestMax bounds the senders that a lane remembers.
-const newestMax = 4096
-
 // Next gives out the next slot of a sender.
 func (l *Lane) Next(sender string) int64 {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
-	return l.next(sender)
-}
-
-// next is Next with q.mu held.
-func (l *Lane) next(sender string) int64 {
-	slot := max(l.virtual, l.newest[sender]) + 1
-	if _, ok := l.newest[sender]; !ok && len(l.newest) >= newestMax {
-		l.forget()
-	}
-	l.newest[sender] = slot
-	return slot
-}
-
-// forget drops the senders that are least ahead, until half of the room is free.
-func (l *Lane) forget() {
-	for ahead := int64(0); len(l.newest) > newestMax/2; ahead = 2*ahead + 1 {
-		for sender, slot := range l.newest {
-			if slot <= l.virtual+ahead {
-				delete(l.newest, sender)
-			}
-		}
-	}
+	return l.fair.Next(sender)
 }
 
 // stepBack makes sure that the message at p is found by the next scan, and so are those in memory. q.mu is
@@ -171,7 +146,7 @@ func (l *Lane) HandOut(found Scanned, lq relay.LeaseQuery) (leases []relay.Lease
 		}
 		normalise(found.Messages[i], lq.Now, q.o.MaxDelay)
 		le := q.grant(r, len(found.Messages[i].Recipients), deadline)
-		l.virtual = max(l.virtual, r.Slot)
+		l.fair.Leased(r.Slot)
 		q.contents.addRead(r)
 		leases = append(leases, relay.Lease{Token: le.Token, Message: found.Messages[i]})
 	}

@@ -188,7 +188,7 @@ func (q *Queue) EndSettle(le *Lease, r *spool.Record) {
 		q.arrive(r)
 		return
 	}
-	q.gone.add(le.ID)
+	q.gone.Add(le.ID)
 	q.contents.drop(le.ID)
 }
 

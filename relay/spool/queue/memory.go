@@ -123,7 +123,7 @@ func (l *Lane) LeaseInMemory(lq relay.LeaseQuery) (leases []relay.Lease, next ti
 		if q.leased[f.r.Seq] != nil {
 			continue
 		}
-		l.virtual = max(l.virtual, f.r.Slot)
+		l.fair.Leased(f.r.Slot)
 		if f.r.File == "" {
 			q.contents.add(f.r.ID, f.r.Data)
 			f.r.Data = nil

@@ -29,7 +29,7 @@ type Queue struct {
 	byToken  map[relay.Token]*Lease
 	tokens   uint64
 	sweepAt  time.Time // when the leases are looked through for those that lapsed
-	gone     *recent   // ids of messages that were removed
+	gone     *Recent   // ids of messages that were removed
 	contents *cache
 }
 
@@ -37,7 +37,7 @@ type Queue struct {
 func New(o Options) *Queue {
 	return &Queue{
 		o: o, lanes: map[string]*Lane{}, leased: map[int64]*Lease{}, byToken: map[relay.Token]*Lease{},
-		gone: newRecent(recentMax), contents: newCache(o.Memory),
+		gone: NewRecent(RecentMax), contents: newCache(o.Memory),
 	}
 }
 
@@ -66,7 +66,7 @@ func (q *Queue) GiveSlot(r *spool.Record) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r.Slot = q.lane(r.Lane).next(r.Sender)
+	r.Slot = q.lane(r.Lane).fair.Next(r.Sender)
 }
 
 // Arrive tells the lanes of records that were committed, or found to be due.
@@ -113,9 +113,9 @@ func (q *Queue) Restore(name string, head int64, newest map[string]int64) {
 	defer q.mu.Unlock()
 	l := q.lane(name)
 	l.more = true
-	l.virtual = max(l.virtual, head-1)
+	l.fair.Leased(head - 1)
 	for sender, slot := range newest {
-		l.newest[sender] = max(l.newest[sender], slot)
+		l.fair.Had(sender, slot)
 	}
 }
 
@@ -123,7 +123,7 @@ func (q *Queue) Restore(name string, head int64, newest map[string]int64) {
 func (q *Queue) HasGone(id string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.gone.has(id)
+	return q.gone.Has(id)
 }
 
 // Forget drops what is kept of messages that have gone, but their ids.
@@ -131,7 +131,7 @@ func (q *Queue) Forget(ids []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, id := range ids {
-		q.gone.add(id)
+		q.gone.Add(id)
 		q.contents.drop(id)
 	}
 }
