@@ -106,6 +106,15 @@ type Upstream interface {
 	Close() error
 }
 
+// ConnectionKeeper is the add-on of an Upstream that keeps connections for reuse.
+type ConnectionKeeper interface {
+	// Connections is how many are open or being opened, busy or not, and how many are about to be closed.
+	Connections() (open, ending int)
+	// CloseIdle ends idle connections until no more than keep are open, as far as there are idle ones. It
+	// does not wait for the farewell.
+	CloseIdle(keep int)
+}
+
 // Capabilities are what an upstream offers in its reply to EHLO.
 type Capabilities struct {
 	Size       int64 // RFC 1870, bytes; 0 when no limit was named

@@ -56,8 +56,9 @@ type Member struct {
 // within its own.
 type Shares interface {
 	// Take says how an account of this member stands, and returns its share, which replaces the one before.
-	// There is one Take at a time for an account. After an error the share is as it was, its messages not
-	// granted.
+	// There is one Take at a time for an account. From the call on, and after an error until the next answer,
+	// the member opens no connection beyond ShareQuery.Held, for others may have been given them. The
+	// messages of an answer that was lost are not granted.
 	Take(ctx context.Context, q ShareQuery) (Share, error)
 }
 

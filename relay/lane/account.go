@@ -25,6 +25,7 @@ type Account struct {
 	open        int           // all of these
 	queue       []*Lane       // that wait for a connection, longest first
 	wanted      atomic.Bool   // the queue is not empty
+	shared      *shared       // its part of what several relays have; nil if it has all
 }
 
 // NewAccount makes an Account without members. Lanes join it when they first act.
@@ -71,17 +72,24 @@ func (a *Account) quit(l *Lane) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.members, l)
+	if a.shared != nil {
+		delete(a.shared.needs, l)
+	}
 }
 
-// grant takes up to n messages out of the rate. wait is how long until more may begin; 0 if that does not
-// depend on time. Each of them must be given back, or ended.
-func (a *Account) grant(now time.Time, n int) (granted int, wait time.Duration) {
+// grant takes up to n messages out of the rate for a lane, which is kicked when more come in a share. wait is
+// how long until more may begin; 0 if that does not depend on time. Each of them must be given back, or
+// ended.
+func (a *Account) grant(l *Lane, now time.Time, n int) (granted int, wait time.Duration) {
 	if a == nil || n <= 0 {
 		return n, 0
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	second := a.rate.perSecond()
+	if a.shared != nil {
+		return a.shared.grant(l, n, second > 0), 0
+	}
 	if second == 0 {
 		return n, 0
 	}
@@ -114,6 +122,10 @@ func (a *Account) giveBack(n int) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.shared != nil {
+		a.shared.giveBack(n, a.rate.perSecond() > 0)
+		return
+	}
 	if a.rate.perSecond() > 0 {
 		a.tokens = min(a.tokens+float64(n), a.burst())
 	}
@@ -129,14 +141,17 @@ func (a *Account) ended(now time.Time, offered bool) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.window != nil {
+	switch {
+	case a.shared != nil:
+		a.shared.ends(offered, a.window != nil)
+	case a.window != nil:
 		a.window.end(now, offered)
 	}
 }
 
-// connect takes a connection for a lane. Where there is none it queues the lane, which is kicked when its
-// turn comes, and must then connect or leave.
-func (a *Account) connect(l *Lane) bool {
+// connect takes a connection for a lane, which could use as many as it wants. Where there is none it queues
+// the lane, which is kicked when its turn comes, and must then connect or leave.
+func (a *Account) connect(l *Lane, wants int) bool {
 	if a == nil {
 		return true
 	}
@@ -146,12 +161,18 @@ func (a *Account) connect(l *Lane) bool {
 		a.queue = append(a.queue, l)
 		a.wanted.Store(true)
 	}
-	if a.open >= a.connections || a.turn() != l {
+	if a.turn() != l || !a.free() {
+		if a.shared != nil {
+			a.shared.wants(l, wants)
+		}
 		return false
 	}
 	a.held[l]++
 	a.open++
 	a.dequeue(l)
+	if a.shared != nil {
+		a.shared.wants(l, 0)
+	}
 	return true
 }
 
@@ -162,7 +183,7 @@ func (a *Account) hasFree() bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.open < a.connections
+	return a.free()
 }
 
 // disconnect gives a connection of a lane back.
@@ -177,6 +198,12 @@ func (a *Account) disconnect(l *Lane) {
 		delete(a.held, l)
 	}
 	a.open--
+	if s := a.shared; s != nil {
+		if s.leaving > 0 {
+			s.leaving--
+			s.wakeKeeper()
+		}
+	}
 	a.call()
 }
 
@@ -188,6 +215,9 @@ func (a *Account) leave(l *Lane) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.dequeue(l)
+	if a.shared != nil {
+		a.shared.wants(l, 0)
+	}
 }
 
 func (a *Account) dequeue(l *Lane) {
@@ -211,21 +241,24 @@ func (a *Account) turn() (next *Lane) {
 
 // call tells the lane whose turn it is that there is a connection.
 func (a *Account) call() {
-	if next := a.turn(); next != nil && a.open < a.connections {
+	if next := a.turn(); next != nil && a.free() {
 		next.Kick()
 	}
 }
 
 // yields reports whether a lane that has a connection should give it up, because the lane whose turn it is
-// has fewer.
+// has fewer, or another relay does.
 func (a *Account) yields(l *Lane) bool {
-	if a == nil || !a.wanted.Load() {
+	if a == nil || a.shared == nil && !a.wanted.Load() {
 		return false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.over() {
+		return true
+	}
 	next := a.turn()
-	if next == nil || next == l || a.open < a.connections {
+	if next == nil || next == l || a.free() {
 		return false
 	}
 	return a.held[next] == 0 || a.held[l] > a.held[next]+1

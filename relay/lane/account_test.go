@@ -151,7 +151,7 @@ func TestAccountConfigure(t *testing.T) {
 	a := NewAccount(2, Rate{60, time.Minute})
 	take := func() (n int) {
 		for range 3600 {
-			granted, _ := a.grant(now, 5)
+			granted, _ := a.grant(nil, now, 5)
 			for range granted {
 				a.ended(now, true)
 			}
@@ -172,7 +172,7 @@ func TestAccountConfigure(t *testing.T) {
 		t.Errorf("%d in 36 seconds at 600 a minute", n)
 	}
 	a.Configure(3, Rate{})
-	if n, wait := a.grant(now, 1000); n != 1000 || wait != 0 {
+	if n, wait := a.grant(nil, now, 1000); n != 1000 || wait != 0 {
 		t.Errorf("without a rate %d are granted, then %s", n, wait)
 	}
 }

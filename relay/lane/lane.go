@@ -243,6 +243,7 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 	wait := lookAgain
 	if l.outage.paused {
 		l.account.leave(l)
+		l.account.enough(l)
 		l.sweep(ctx, now, s.Policy)
 		wait = l.probe(ctx, now, s)
 		l.takeOffers(now)
@@ -277,7 +278,7 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 		want := l.ahead() - len(l.work)
 		n, wait := l.pace.room(now, min(want, maxWaiting-l.later))
 		if n > 0 {
-			n, wait = l.account.grant(now, n)
+			n, wait = l.account.grant(l, now, n)
 		}
 		l.more.Store(n <= 0)
 		if n <= 0 {
@@ -306,6 +307,7 @@ func (l *Lane) fill(ctx context.Context, now time.Time) time.Duration {
 		l.pace.spend(now, taken, len(leases) < n)
 		l.account.giveBack(n - taken)
 		if len(leases) < n {
+			l.account.enough(l)
 			return l.untilNext(now)
 		}
 	}
@@ -374,7 +376,7 @@ func farAway(r *relay.Recipient, now time.Time, p *Policy) bool {
 func (l *Lane) startWorkers(ctx context.Context) {
 	limit := l.connections()
 	for n := len(l.work); n > 0 && l.workers < limit; n-- {
-		if !l.account.connect(l) {
+		if !l.account.connect(l, min(n, limit-l.workers)) {
 			return
 		}
 		l.workers++

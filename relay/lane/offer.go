@@ -107,7 +107,7 @@ func (l *Lane) canOffer(sender string, now time.Time) bool {
 	if n, _ := l.pace.room(now, 1); n < 1 {
 		return false
 	}
-	granted, _ := l.account.grant(now, 1)
+	granted, _ := l.account.grant(l, now, 1)
 	return granted == 1
 }
 

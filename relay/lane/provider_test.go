@@ -67,6 +67,12 @@ func (m *metered) ended(session int) {
 // microsoft starts the imitation of Microsoft 365 with a meter, in memory, and a pool for it.
 func microsoft(t *testing.T, m *metered) *upstream.Pool {
 	t.Helper()
+	return microsofts(t, m, 1)[0]
+}
+
+// microsofts starts the imitation of Microsoft 365 with a meter, in memory, and n pools for it.
+func microsofts(t *testing.T, m *metered, n int) (pools []*upstream.Pool) {
+	t.Helper()
 	i, err := imitation.ByName("m365")
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +84,15 @@ func microsoft(t *testing.T, m *metered) *upstream.Pool {
 		t.Fatal(err)
 	}
 	smtptest.New(t, o)
+	for range n {
+		pools = append(pools, microsoftPool(t, ln))
+	}
+	return pools
+}
+
+// microsoftPool makes a pool for the imitation that listens there.
+func microsoftPool(t *testing.T, ln *smtptest.Pipes) *upstream.Pool {
+	t.Helper()
 	second := time.Second
 	pool, err := upstream.New(upstream.Options{
 		Name: "m365", Host: "127.0.0.1", Port: 587, Hello: "client.test",

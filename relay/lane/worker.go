@@ -39,12 +39,16 @@ type workerRun struct {
 	lane    *Lane
 	account *Account                       // whose connection it has
 	fault   bool                           // met on this connection: the lane decides about another
+	yields  bool                           // it gives up its connection, and was counted for that
 	leased  map[*relay.Transaction]*leased // begun, not done: the current one and the next envelope
 }
 
 // next takes a waiting message, or nil.
 func (w *workerRun) next() *relay.Transaction {
-	if w.fault || w.lane.halted.Load() || w.account.yields(w.lane) {
+	if w.fault || w.yields || w.lane.halted.Load() {
+		return nil
+	}
+	if w.yields = w.account.yields(w.lane); w.yields {
 		return nil
 	}
 	select {

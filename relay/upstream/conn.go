@@ -35,6 +35,7 @@ type conn struct {
 }
 
 func (p *Pool) newConn(nc net.Conn, remote string) *conn {
+	p.sockets.Add(1)
 	return &conn{net: nc, in: newReplyReader(nc), remote: remote, born: p.opt.Now(), pool: p,
 		done: make(chan struct{})}
 }
@@ -124,6 +125,7 @@ func (c *conn) close() {
 	c.closing.Do(func() {
 		close(c.done)
 		c.net.Close()
+		c.pool.sockets.Add(-1)
 	})
 }
 

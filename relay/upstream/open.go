@@ -158,7 +158,7 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 	if o.p.opt.Proxy != nil {
 		through, err := o.p.through(o.ctx, nc)
 		if err != nil {
-			nc.Close()
+			c.close()
 			return &problem{stage: diagnose.StageConnect, err: err}
 		}
 		c.net, c.in = through, newReplyReader(through)
@@ -179,7 +179,7 @@ func (o *opening) raiseOnce(nc net.Conn, at netip.AddrPort, secure bool) *proble
 		if pr.err == nil && !pr.rep.ending() {
 			o.quit() // the server replied, so it is listening
 		}
-		c.net.Close()
+		c.close()
 		return pr
 	}
 	c.start(o.ext)

@@ -64,13 +64,19 @@ type Pool struct {
 	logins  *logins
 	silence atomic.Bool // a missing greeting was logged, and none has come since then
 
+	sockets atomic.Int64 // connections, from the TCP handshake to their end
+	ending  atomic.Int64 // ... of which a farewell is under way
+
 	mu     sync.Mutex
 	idle   []*conn // newest last
 	closed bool
 	quits  sync.WaitGroup
 }
 
-var _ relay.Upstream = (*Pool)(nil)
+var (
+	_ relay.Upstream         = (*Pool)(nil)
+	_ relay.ConnectionKeeper = (*Pool)(nil)
+)
 
 // New checks the options and makes a Pool. Its error names everything that is wrong. It connects to nothing.
 func New(o Options) (*Pool, error) {
@@ -121,6 +127,7 @@ func (p *Pool) Close() error {
 	idle := p.idle
 	p.idle, p.closed = nil, true
 	p.quits.Add(len(idle))
+	p.ending.Add(int64(len(idle)))
 	p.mu.Unlock()
 	for _, c := range idle {
 		c.idle.Stop()
@@ -196,8 +203,10 @@ func (p *Pool) retire(c *conn) {
 		p.quits.Add(1)
 	}
 	p.mu.Unlock()
+	p.ending.Add(1)
 	if closed {
 		c.quit()
+		p.ending.Add(-1)
 		return
 	}
 	go p.quit(c)
@@ -206,6 +215,32 @@ func (p *Pool) retire(c *conn) {
 func (p *Pool) quit(c *conn) {
 	defer p.quits.Done()
 	c.quit()
+	p.ending.Add(-1)
+}
+
+// Connections implements relay.ConnectionKeeper.
+func (p *Pool) Connections() (open, ending int) {
+	ending = int(p.ending.Load())
+	return max(int(p.sockets.Load())-ending, 0), ending
+}
+
+// CloseIdle implements relay.ConnectionKeeper. The oldest go first.
+func (p *Pool) CloseIdle(keep int) {
+	for {
+		p.mu.Lock()
+		open, _ := p.Connections()
+		if len(p.idle) == 0 || open <= keep {
+			p.mu.Unlock()
+			return
+		}
+		c := p.idle[0]
+		p.idle = p.idle[1:]
+		c.idle.Stop()
+		p.ending.Add(1)
+		p.quits.Add(1)
+		p.mu.Unlock()
+		go p.quit(c)
+	}
 }
 
 // canceled is the fault of an exchange that was cancelled before it began.

@@ -157,6 +157,44 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestCloseIdle: connections are counted until they are closed, and idle ones are closed beyond what may be
+// kept.
+func TestCloseIdle(t *testing.T) {
+	s := smtptest.New(t, smtptest.Options{})
+	p := newPool(t, s.Addr(), nil)
+	for range 3 {
+		if f := p.Probe(t.Context()); f != nil {
+			t.Fatal(f)
+		}
+	}
+	closed := func(open int) func() bool {
+		return func() bool {
+			got, ending := p.Connections()
+			return got == open && ending == 0
+		}
+	}
+	smtptest.WaitFor(t, "three connections", closed(3))
+	p.CloseIdle(3)
+	if open, ending := p.Connections(); open != 3 || ending != 0 {
+		t.Errorf("%d connections are open and %d are closed, of 3 that may be kept", open, ending)
+	}
+	p.CloseIdle(1)
+	smtptest.WaitFor(t, "one connection", closed(1))
+	send(t, p, message(content, "a@b.test"))
+	p.CloseIdle(0)
+	smtptest.WaitFor(t, "no connection", closed(0))
+	if n := s.Stats().Sessions; n != 3 {
+		t.Errorf("%d sessions, want the three", n)
+	}
+	s.Close()
+	if f := p.Probe(t.Context()); f == nil {
+		t.Fatal("a server that is gone answers")
+	}
+	if open, ending := p.Connections(); open != 0 || ending != 0 {
+		t.Errorf("after a failure %d connections are open and %d are closed", open, ending)
+	}
+}
+
 // pipeServer answers on a net.Pipe, in fake time, until it falls silent at the stage that a test wants.
 type pipeServer struct {
 	mute  string        // the beginning of the command that gets no answer; "greeting", "."
