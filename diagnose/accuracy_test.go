@@ -132,7 +132,7 @@ func TestUnread(t *testing.T) {
 	e := newEngine(t)
 	var c counts
 	var owner, action int
-	rows := append(jsonRows[public](t, "public-unread", 100), jsonRows[public](t, "public-sealed", 300)...)
+	rows := append(jsonRows[public](t, "public-unread", 100), jsonRows[public](t, "public-sealed", 100)...)
 	for _, row := range rows {
 		d := e.Diagnose(Symptom{Stage: row.Stage, Reply: ParseReply(row.Reply)})
 		c.add(&row.labelled, &d)

@@ -10,6 +10,7 @@ type vote struct {
 	top      signal // the strongest wording, if any
 	reason   Reason // from a table, when no wording is stronger
 	row      string // id of the table row
+	exact    bool   // the row is of a provider's own code, and decides
 	conf     Confidence
 	alt      []Category
 }
@@ -87,10 +88,17 @@ func (e *Engine) countTables(b *ballot, s *Symptom, f *finding) {
 	}
 	if row := e.enhancedRow(r.Enhanced); row != nil {
 		weight := enhancedWeight
-		if len(f.signals) > 0 && row.Confidence != Low {
+		exact := f.words > 0 && r.Enhanced.Detail >= ownDetail && row.Confidence != Low
+		switch {
+		case exact:
+			weight = exactWeight
+		case len(f.signals) > 0 && row.Confidence != Low:
 			weight = preciseWeight
 		}
-		b.table(e.rowCategory(row), weight, BasisEnhanced, row)
+		v := b.table(e.rowCategory(row), weight, BasisEnhanced, row)
+		if exact && v.basis == BasisEnhanced {
+			v.exact, v.reason = true, row.Reason
+		}
 	}
 	if row := e.codes[r.Code]; row != nil {
 		low := *row
@@ -111,8 +119,8 @@ const unreadBeside = "unread words beside "
 // pairOf finds the row of the guide's table for the codes of a reply.
 func (e *Engine) pairOf(r Reply) *Pair { return e.pairs[pair{r.Code, r.Enhanced}] }
 
-// table counts a row of a table for a category.
-func (b *ballot) table(c Category, weight float64, basis Basis, row *codeRow) {
+// table counts a row of a table for a category, and gives the vote for it.
+func (b *ballot) table(c Category, weight float64, basis Basis, row *codeRow) *vote {
 	v := b.of(c)
 	if v.add(weight, basis) {
 		v.row, v.conf, v.alt = row.row, row.Confidence, row.Alt
@@ -120,6 +128,7 @@ func (b *ballot) table(c Category, weight float64, basis Basis, row *codeRow) {
 	if v.reason == "" {
 		v.reason = row.Reason
 	}
+	return v
 }
 
 func (e *Engine) rowCategory(r *codeRow) Category {
@@ -176,7 +185,7 @@ func (e *Engine) reasonOf(v *vote) (Reason, string, Basis) {
 	if v.basis == BasisText {
 		return v.top.rule.Reason, v.top.rule.ID, BasisText
 	}
-	if v.top.rule != nil && v.top.weight >= codeWeight {
+	if v.top.rule != nil && v.top.weight >= codeWeight && !v.exact {
 		return v.top.rule.Reason, v.row, v.basis
 	}
 	if info := e.reasons[v.reason]; info != nil && info.Category == v.category {
@@ -207,6 +216,9 @@ func (e *Engine) confidence(v *vote, b ballot, f *finding) Confidence {
 	if v.basis != BasisText {
 		if v.conf != "" {
 			return v.conf
+		}
+		if v.exact {
+			return Medium
 		}
 		if v.basis == BasisPair && v.score >= pairWeight && f.words == 0 {
 			return Medium

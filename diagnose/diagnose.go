@@ -188,15 +188,22 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 			}
 		}
 	case StageConnect, StageGreeting, StageHello, StageTLS:
-		if e.aboutServer(d) {
+		switch {
+		case e.aboutServer(d):
 			e.ofUpstream(s, d)
-		} else if d.Scope == ScopeRecipient || d.Scope == ScopeMessage {
+		case s.Stage == StageHello && !temporary && d.Confidence == Low: // all that EHLO says is our name
+			e.become(s, d, badHello, BasisStage, "stage ehlo")
+			d.Category = e.reasons[badHello].Category
+		case d.Scope == ScopeRecipient, d.Scope == ScopeMessage:
 			reason := pick(temporary, sessionDeferred, sessionRefused)
 			e.become(s, d, reason, BasisStage, "stage "+string(s.Stage))
 		}
 		d.Scope = ScopeUpstream
 	case StageMail:
 		switch {
+		case d.Reason == mailboxFull && d.Basis == BasisText: // no recipient is named yet: it is ours
+			e.become(s, d, ReasonQuotaExceeded, d.Basis, d.Rule)
+			d.Category = e.reasons[d.Reason].Category
 		case temporary:
 		case e.aboutServer(d):
 			e.ofUpstream(s, d)
@@ -342,6 +349,8 @@ func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, top signal) bool 
 	case d.Basis == BasisProvider: // it says so in a word of its own that means nothing else
 		return d.Confidence == High
 	case d.Basis != BasisText || top.rule == nil || f.doubt:
+		return false
+	case s.Stage == StageEndOfData && d.Reason == domainUnknown: // RCPT was accepted: it may be a sender's
 		return false
 	case e.namesAddress(s):
 		return true

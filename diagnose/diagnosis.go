@@ -70,6 +70,8 @@ const (
 	protocolError      Reason = "protocol_error"
 	serverUnavailable  Reason = "server_unavailable"
 	mailRefused        Reason = "mail_refused"
+	mailboxFull        Reason = "mailbox_full"
+	badHello           Reason = "bad_helo"
 	networkFailure     Reason = "network_failure"
 	oauthTokenFailed   Reason = "oauth_token_failed"
 	tooLarge           Reason = "message_too_large"

@@ -14,6 +14,8 @@ const (
 	sharedWeight      = 3.3 // a pair with several
 	enhancedWeight    = 3.2
 	preciseWeight     = 5.1 // an enhanced code of one meaning beside a wording, as "5.1.1 rejected"
+	exactWeight       = 7.7 // an enhanced code that a provider made up: it means one thing, in any language
+	ownDetail         = 100 // from this detail on an enhanced code is a provider's own (RFC 5248 has none)
 	codeWeight        = 2.0
 	support           = 0.15 // of each further signal that points the same way
 	supportCap        = 0.4  // for all wordings together
