@@ -100,7 +100,7 @@ func TokenSource(name string, u *config.Upstream, log *slog.Logger) (oauth.Sourc
 	}
 	switch u.OAuthGrant {
 	case "refresh_token":
-		source = &oauth.Refresh{File: oauth.File{Path: u.OAuthTokenFile}, Proof: proof(u), HTTP: carrier,
+		source = &oauth.Refresh{Store: oauth.File{Path: u.OAuthTokenFile}, Proof: proof(u), HTTP: carrier,
 			Log: log, Want: oauth.Stored{ClientID: u.OAuthClientID, TokenURL: u.OAuthTokenURL},
 			Seed: oauth.Stored{Provider: u.OAuthProvider, ClientID: u.OAuthClientID,
 				TokenURL: u.OAuthTokenURL, Scope: u.OAuthScope, User: u.Username,

@@ -144,7 +144,7 @@ func TestStandby(t *testing.T) {
 	primary.Kill()
 	standby.Promote(t)
 	smtptest.WaitFor(t, "the new primary is found", func() bool {
-		value, _, err := c.Secret(t.Context(), "again")
+		value, _, _, err := c.Secret(t.Context(), "again")
 		return err == nil && string(value) == "x"
 	})
 	smtptest.WaitFor(t, "a secret there", func() bool { return put("after") == nil })
@@ -168,7 +168,7 @@ func TestPooler(t *testing.T) {
 			_, errTake := c.Take(t.Context(), relay.ShareQuery{Account: "a", Connections: 9, Wanted: 2})
 			_, _, errHold := c.Hold(t.Context(), "d", time.Minute)
 			_, _, errWrite := c.Write(t.Context(), "n", relay.AnyVersion, []byte("x"), time.Minute)
-			_, version, errSecret := c.Secret(t.Context(), "s")
+			_, version, _, errSecret := c.Secret(t.Context(), "s")
 			_, errPut := c.PutSecret(t.Context(), "s", version, []byte("y"))
 			_, _, errPull := c.Suppressions().Pull(t.Context(), 0, 10)
 			_, errMembers := c.Members(t.Context())

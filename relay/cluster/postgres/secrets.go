@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -73,19 +74,23 @@ func (s *seal) open(name string, version int64, sealed []byte) ([]byte, error) {
 	return value, nil
 }
 
-// Secret returns a secret that the members share, and its version; 0 if there is none.
-func (c *Cluster) Secret(ctx context.Context, name string) (value []byte, version int64, err error) {
+// Secret returns a secret that the members share, its version, 0 if there is none, and how long ago it was
+// stored, by the engine's clock.
+func (c *Cluster) Secret(ctx context.Context, name string) (value []byte, version int64, age time.Duration,
+	err error) {
 	if c.seal == nil {
-		return nil, 0, ErrNoKey
+		return nil, 0, 0, ErrNoKey
 	}
 	var sealed []byte
-	found, err := c.db.row(ctx, `SELECT version, sealed FROM {}.secret WHERE name = $1`, []any{name},
-		&version, &sealed)
+	var old int64
+	found, err := c.db.row(ctx, `
+		SELECT version, sealed, (extract(epoch FROM clock_timestamp() - at) * 1e6)::bigint
+		FROM {}.secret WHERE name = $1`, []any{name}, &version, &sealed, &old)
 	if err != nil || !found {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	value, err = c.seal.open(name, version, sealed)
-	return value, version, err
+	return value, version, time.Duration(old) * time.Microsecond, err
 }
 
 // PutSecret puts a secret in place of the one with the version old, or of none if that is 0. Of several

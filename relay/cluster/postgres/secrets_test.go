@@ -13,7 +13,7 @@ import (
 func TestSecrets(t *testing.T) {
 	url := postgrestest.Database(t)
 	one, two := join(t, options(url)), join(t, options(url))
-	if value, version, err := two.Secret(t.Context(), "token"); value != nil || version != 0 || err != nil {
+	if value, version, _, err := two.Secret(t.Context(), "token"); err != nil || version != 0 {
 		t.Fatalf("before it was stored: %q, %d, %v", value, version, err)
 	}
 	put := func(c *Cluster, name string, old int64, value string, want bool) {
@@ -28,7 +28,7 @@ func TestSecrets(t *testing.T) {
 	put(two, "token", 1, second, true)
 	put(one, "token", 1, "late", false)
 	put(one, "other", 0, first, true)
-	if value, version, err := one.Secret(t.Context(), "token"); string(value) != second || version != 2 ||
+	if value, version, _, err := one.Secret(t.Context(), "token"); string(value) != second || version != 2 ||
 		err != nil {
 		t.Errorf("%q, %d, %v", value, version, err)
 	}
@@ -45,17 +45,17 @@ func TestSecrets(t *testing.T) {
 		"UPDATE mail.secret SET sealed = 'x'",
 	} {
 		execute(t, url, change)
-		if value, _, err := two.Secret(t.Context(), "token"); !errors.Is(err, ErrWrongKey) {
+		if value, _, _, err := two.Secret(t.Context(), "token"); !errors.Is(err, ErrWrongKey) {
 			t.Errorf("after %s: %q, %v", change, value, err)
 		}
 	}
 	o := options(url)
 	o.Key = bytes.Repeat([]byte("k"), KeyLeast)
-	if _, _, err := join(t, o).Secret(t.Context(), "other"); !errors.Is(err, ErrWrongKey) {
+	if _, _, _, err := join(t, o).Secret(t.Context(), "other"); !errors.Is(err, ErrWrongKey) {
 		t.Errorf("with another key: %v", err)
 	}
 	o.Key = nil
-	if _, _, err := join(t, o).Secret(t.Context(), "other"); !errors.Is(err, ErrNoKey) {
+	if _, _, _, err := join(t, o).Secret(t.Context(), "other"); !errors.Is(err, ErrNoKey) {
 		t.Errorf("without a key: %v", err)
 	}
 }

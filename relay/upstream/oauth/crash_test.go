@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mailwhy/relay/smtptest/oauthtest"
+	"mailwhy/relay/smtptest/postgrestest"
 )
 
 // crashFile names the token file of the process that is going to be killed.
@@ -19,11 +20,11 @@ const crashFile = "MAILWHY_TEST_TOKEN_FILE"
 func TestMain(m *testing.M) {
 	file := os.Getenv(crashFile)
 	if file == "" {
-		os.Exit(m.Run())
+		os.Exit(postgrestest.Run(m))
 	}
 	fmt.Println("begin")
 	for {
-		r := &Refresh{File: File{Path: file}}
+		r := &Refresh{Store: File{Path: file}}
 		if _, err := r.Fetch(context.Background()); err != nil {
 			fmt.Println("error:", err)
 			os.Exit(1)
@@ -76,7 +77,7 @@ func TestCrashAfterRotation(t *testing.T) {
 	<-arrived
 	kill()
 	close(hold)
-	fetched(t, s, &Refresh{File: f})
+	fetched(t, s, &Refresh{Store: f})
 }
 
 // TestCrashAnywhere: the process is killed at any moment of a stream of refreshes, where the endpoint, as
@@ -92,6 +93,6 @@ func TestCrashAnywhere(t *testing.T) {
 			}
 		}
 		kill()
-		fetched(t, s, &Refresh{File: f})
+		fetched(t, s, &Refresh{Store: f})
 	}
 }

@@ -54,25 +54,42 @@ type storedJSON struct {
 // fileVersion is the version of the form on disk.
 const fileVersion = 1
 
-// Load reads the file.
-func (f File) Load() (Stored, error) {
+// Name implements Store.
+func (f File) Name() string { return f.Path }
+
+// missing is the error for a token file that is not there.
+type missing struct{ path string }
+
+// Error implements error.
+func (m missing) Error() string { return m.path + " does not exist; mailwhy auth login makes it" }
+
+// Unwrap says what it is.
+func (m missing) Unwrap() error { return fs.ErrNotExist }
+
+// Load implements Store.
+func (f File) Load(context.Context) (Stored, error) {
 	b, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Stored{}, fmt.Errorf("%s does not exist; mailwhy auth login makes it", f.Path)
+		return Stored{}, missing{f.Path}
 	}
 	if err != nil {
 		return Stored{}, err
 	}
+	return parseStored(f.Path, b)
+}
+
+// parseStored reads the form on disk, which a file or secret of that name has.
+func parseStored(name string, b []byte) (Stored, error) {
 	var j storedJSON
 	if json.Unmarshal(b, &j) != nil { // the error would quote the file
-		return Stored{}, fmt.Errorf("%s is not a valid token file: not JSON", f.Path)
+		return Stored{}, fmt.Errorf("%s is not a valid token file: not JSON", name)
 	}
 	switch {
 	case j.Version != fileVersion:
-		return Stored{}, fmt.Errorf("%s has version %d; this program reads version %d", f.Path, j.Version,
+		return Stored{}, fmt.Errorf("%s has version %d; this program reads version %d", name, j.Version,
 			fileVersion)
 	case j.Refresh == "":
-		return Stored{}, fmt.Errorf("%s holds no refresh token", f.Path)
+		return Stored{}, fmt.Errorf("%s holds no refresh token", name)
 	}
 	return Stored{
 		Provider: j.Provider, ClientID: j.ClientID, Tenant: j.Tenant, TokenURL: j.TokenURL, Scope: j.Scope,
@@ -80,14 +97,19 @@ func (f File) Load() (Stored, error) {
 	}, nil
 }
 
-// Save replaces the file. After nil the new one is there whatever happens next; after an error the old one.
-// The caller holds the lock.
-func (f File) Save(s Stored) error {
-	b, err := json.MarshalIndent(storedJSON{
+// form is the form on disk.
+func (s *Stored) form() ([]byte, error) {
+	return json.MarshalIndent(storedJSON{
 		Version: fileVersion, Provider: s.Provider, ClientID: s.ClientID, Tenant: s.Tenant,
 		TokenURL: s.TokenURL, Scope: s.Scope, User: s.User, Refresh: s.Refresh.Reveal(),
 		LoggedIn: s.LoggedIn, Rotated: s.Rotated,
 	}, "", "  ")
+}
+
+// Save implements Store: it replaces the file. After nil the new one is there whatever happens next; after an
+// error the old one.
+func (f File) Save(_ context.Context, s Stored) error {
+	b, err := s.form()
 	if err != nil {
 		return err
 	}
@@ -109,9 +131,9 @@ func (f File) sweep() {
 // lockPause is how often a lock is asked for that another process holds.
 const lockPause = 100 * time.Millisecond
 
-// Lock waits until no other process has the lock, and returns the function that gives it up. The system
-// gives it up for a process that dies. On a file system that is read-only there is nothing to lock: nobody
-// can replace the token there.
+// Lock implements Store: it waits until no other process has the lock, and returns the function that gives it
+// up. The system gives it up for a process that dies. On a file system that is read-only there is nothing to
+// lock: nobody can replace the token there.
 func (f File) Lock(ctx context.Context) (unlock func(), err error) {
 	lock, err := os.OpenFile(f.Path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	switch {

@@ -14,13 +14,14 @@
 //   - A request never follows a redirect, which would send the secret to another host, and has a time limit.
 //   - A rotated refresh token is written before the access token that came with it is used. If it cannot be
 //     written, it is kept in memory and written as soon as it can be.
+//   - Of the replicas of a cluster one at a time asks the endpoint, and the others get what it was given.
 //   - Expiry is measured by the monotonic clock, from the moment when the request began.
 //
 // Which endpoint and scope a provider has the caller says; this package has no defaults.
 //
 // The files: endpoint (the request), fault and table (errors), credentials, proof and assertion (client
 // credentials), refresh and file, service (Google), cached and expiry, login and browser (logins of a
-// person), claims.
+// person), claims, shared (what replicas have in common).
 //
 // RFC 6749 (OAuth 2.0), 7521 and 7523 (assertions), 7636 (PKCE), 8252 (loopback redirect), 8628 (device).
 package oauth

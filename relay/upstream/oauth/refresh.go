@@ -8,19 +8,31 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 )
 
-// Refresh is the grant of a refresh token in a File (RFC 6749, 6). The file says which endpoint and client
-// the token belongs to.
+// Store keeps a refresh token for all who use it. File is one; another is shared by replicas.
+type Store interface {
+	// Name says for people where the token is.
+	Name() string
+	// Lock waits until nobody else exchanges the token, and returns the function that lets others do so.
+	Lock(ctx context.Context) (unlock func(), err error)
+	// Load returns what is stored. Its error is an fs.ErrNotExist if there is nothing.
+	Load(ctx context.Context) (Stored, error)
+	// Save replaces what is stored. After nil the new one is there whatever happens next. The caller holds
+	// the lock.
+	Save(ctx context.Context, s Stored) error
+}
+
+// Refresh is the grant of a refresh token in a Store (RFC 6749, 6). What is stored says which endpoint and
+// client the token belongs to.
 //
 // Where the endpoint gives a new refresh token, it is written before the access token is handed out, so that
 // a crash afterwards leaves a token that works. One that cannot be written is kept in memory, and written
 // before the next request: the access token is good all the same, and mail that goes out frees a full disk.
 type Refresh struct {
-	File  File
+	Store Store
 	Proof Proof             // of a confidential client; nil for a public one
 	HTTP  http.RoundTripper // nil: http.DefaultTransport
 	Log   *slog.Logger      // of a token that cannot be written; nil: discard
@@ -36,7 +48,7 @@ type Refresh struct {
 
 // Check reports what is wrong with the file.
 func (r *Refresh) Check() error {
-	s, err := r.stored()
+	s, err := r.stored(context.Background())
 	if err != nil {
 		return err
 	}
@@ -45,11 +57,12 @@ func (r *Refresh) Check() error {
 }
 
 // stored is what the file holds, or the seed if there is no file.
-func (r *Refresh) stored() (Stored, error) {
-	if _, err := os.Stat(r.File.Path); errors.Is(err, fs.ErrNotExist) && !r.Seed.Refresh.IsZero() {
+func (r *Refresh) stored(ctx context.Context) (Stored, error) {
+	s, err := r.Store.Load(ctx)
+	if errors.Is(err, fs.ErrNotExist) && !r.Seed.Refresh.IsZero() {
 		return r.Seed, nil
 	}
-	return r.File.Load()
+	return s, err
 }
 
 // other reports a file that belongs to another application or directory than the configuration.
@@ -59,7 +72,7 @@ func (r *Refresh) other(s *Stored) error {
 	} {
 		if x.want != "" && x.want != x.has {
 			return fmt.Errorf("%s is for the %s %s, not %s; log in again with mailwhy auth login",
-				r.File.Path, x.what, x.has, x.want)
+				r.Store.Name(), x.what, x.has, x.want)
 		}
 	}
 	return nil
@@ -75,17 +88,17 @@ func (r *Refresh) endpoint(s *Stored) Endpoint {
 func (r *Refresh) Fetch(ctx context.Context) (Token, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	unlock, err := r.File.Lock(ctx)
+	unlock, err := r.Store.Lock(ctx)
 	if err != nil {
 		return Token{}, own(ctx, err)
 	}
 	defer unlock()
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return Token{}, own(ctx, err)
 	}
 	g, err := r.exchange(ctx, &s)
-	if again, changed := r.changed(&s, err); changed {
+	if again, changed := r.changed(ctx, &s, err); changed {
 		s = again
 		g, err = r.exchange(ctx, &s)
 	}
@@ -95,7 +108,7 @@ func (r *Refresh) Fetch(ctx context.Context) (Token, error) {
 	if !g.Refresh.IsZero() {
 		old := s.Refresh
 		s.Refresh, s.Rotated = g.Refresh, time.Now().UTC().Truncate(time.Second)
-		r.save(s, old)
+		r.save(ctx, s, old)
 	}
 	return g.Token, nil
 }
@@ -110,8 +123,8 @@ func own(ctx context.Context, err error) error {
 
 // load reads the file. A token that could not be written goes before what the file holds, unless a login or
 // another process has replaced that since.
-func (r *Refresh) load() (Stored, error) {
-	s, err := r.stored()
+func (r *Refresh) load(ctx context.Context) (Stored, error) {
+	s, err := r.stored(ctx)
 	switch {
 	case r.unsaved == nil:
 		return s, err
@@ -120,13 +133,13 @@ func (r *Refresh) load() (Stored, error) {
 		return s, nil
 	}
 	s = *r.unsaved
-	r.save(s, r.replaced)
+	r.save(ctx, s, r.replaced)
 	return s, nil
 }
 
 // save writes s in place of old, or keeps it for the next time.
-func (r *Refresh) save(s Stored, old Secret) {
-	err := r.File.Save(s)
+func (r *Refresh) save(ctx context.Context, s Stored, old Secret) {
+	err := r.Store.Save(ctx, s)
 	if err == nil {
 		r.unsaved = nil
 		return
@@ -137,14 +150,14 @@ func (r *Refresh) save(s Stored, old Secret) {
 	r.unsaved = &s
 	if r.Log != nil {
 		r.Log.Error("the new refresh token cannot be written: it is kept in memory, and lost at a restart",
-			"file", r.File.Path, "err", err)
+			"file", r.Store.Name(), "err", err)
 	}
 }
 
 func (r *Refresh) exchange(ctx context.Context, s *Stored) (grant, error) {
 	e := r.endpoint(s)
 	if err := e.Check(); err != nil {
-		return grant{}, unreadable("%s: %v", r.File.Path, err)
+		return grant{}, unreadable("%s: %v", r.Store.Name(), err)
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.Refresh.Reveal()}}
 	if s.Scope != "" {
@@ -156,11 +169,11 @@ func (r *Refresh) exchange(ctx context.Context, s *Stored) (grant, error) {
 
 // changed reads the file again after a refusal: a process that the lock does not reach, on another host, may
 // have replaced the token.
-func (r *Refresh) changed(used *Stored, err error) (Stored, bool) {
+func (r *Refresh) changed(ctx context.Context, used *Stored, err error) (Stored, bool) {
 	var f *Error
 	if !errors.As(err, &f) || f.Reason != ReasonSignIn {
 		return Stored{}, false
 	}
-	s, err := r.File.Load()
+	s, err := r.Store.Load(ctx)
 	return s, err == nil && s.Refresh.Reveal() != used.Refresh.Reveal()
 }

@@ -19,7 +19,7 @@ import (
 func store(t *testing.T, tokenURL, refresh string) File {
 	t.Helper()
 	f := File{Path: filepath.Join(t.TempDir(), "token.json")}
-	if err := f.Save(stored(tokenURL, refresh)); err != nil {
+	if err := f.Save(t.Context(), stored(tokenURL, refresh)); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -33,7 +33,7 @@ func stored(tokenURL, refresh string) Stored {
 
 func onDisk(t *testing.T, f File) string {
 	t.Helper()
-	s, err := f.Load()
+	s, err := f.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestRotationIsOnDiskFirst(t *testing.T) {
 	s := oauthtest.New(oauthtest.Options{ClientID: clientID, Rotate: true, Once: true})
 	first := s.Refresh()
 	f := store(t, s.URL("/token"), first)
-	r := &Refresh{File: f, HTTP: s}
+	r := &Refresh{Store: f, HTTP: s}
 	if err := r.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestRotationIsOnDiskFirst(t *testing.T) {
 			t.Fatal("the file holds the old token")
 		}
 	}
-	got, _ := f.Load()
+	got, _ := f.Load(t.Context())
 	if got.Rotated.IsZero() {
 		t.Error("the time of the rotation is not noted")
 	}
@@ -79,7 +79,7 @@ func TestWithoutRotationTheFileStays(t *testing.T) {
 	s := oauthtest.New(oauthtest.Options{ClientID: clientID})
 	f := store(t, s.URL("/token"), s.Refresh())
 	before, _ := os.ReadFile(f.Path)
-	fetched(t, s, &Refresh{File: f, HTTP: s})
+	fetched(t, s, &Refresh{Store: f, HTTP: s})
 	if after, _ := os.ReadFile(f.Path); string(after) != string(before) {
 		t.Errorf("the file was written:\n%s", after)
 	}
@@ -96,7 +96,7 @@ func TestManyProcesses(t *testing.T) {
 	f := store(t, s.URL("/token"), s.Refresh())
 	var wg sync.WaitGroup
 	for range 8 {
-		r := &Refresh{File: f, HTTP: s}
+		r := &Refresh{Store: f, HTTP: s}
 		wg.Go(func() {
 			for range 3 {
 				if _, err := r.Fetch(t.Context()); err != nil {
@@ -119,7 +119,7 @@ func TestFileOfAnotherClient(t *testing.T) {
 		{ClientID: clientID, TokenURL: "https://login.test/token"}: true,
 		{ClientID: "other"}: false, {TokenURL: "https://login.test/other/token"}: false,
 	} {
-		if err := (&Refresh{File: f, Want: want}).Check(); (err == nil) != ok {
+		if err := (&Refresh{Store: f, Want: want}).Check(); (err == nil) != ok {
 			t.Errorf("%+v: %v", want, err)
 		}
 	}
@@ -133,12 +133,12 @@ func TestRotatedElsewhere(t *testing.T) {
 		Script: func(r oauthtest.Request) *oauthtest.Answer {
 			if r.N == 1 {
 				s.RevokeRefresh()
-				f.Save(stored(s.URL("/token"), s.Refresh()))
+				f.Save(t.Context(), stored(s.URL("/token"), s.Refresh()))
 			}
 			return nil
 		}})
 	f = store(t, s.URL("/token"), s.Refresh())
-	fetched(t, s, &Refresh{File: f, HTTP: s})
+	fetched(t, s, &Refresh{Store: f, HTTP: s})
 	if n := len(s.Requests()); n != 2 {
 		t.Errorf("%d requests, want 2", n)
 	}
@@ -149,7 +149,7 @@ func TestRevokedRefreshToken(t *testing.T) {
 	f := store(t, s.URL("/token"), s.Refresh())
 	s.RevokeRefresh()
 	before := onDisk(t, f)
-	e := fetchError(t, &Refresh{File: f, HTTP: s})
+	e := fetchError(t, &Refresh{Store: f, HTTP: s})
 	if e.Reason != ReasonSignIn || e.Who != WhoLogin || len(s.Requests()) != 1 || onDisk(t, f) != before {
 		t.Errorf("after %d requests: %+v", len(s.Requests()), e)
 	}
@@ -166,7 +166,7 @@ func TestUnsavedRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	r := &Refresh{File: bad, HTTP: s, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	r := &Refresh{Store: bad, HTTP: s, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	old := onDisk(t, bad)
 	for range 3 {
 		fetched(t, s, r)
@@ -177,9 +177,9 @@ func TestUnsavedRotation(t *testing.T) {
 	if text := log.String(); !strings.Contains(text, "kept in memory") || strings.Contains(text, "marked") {
 		t.Error(text)
 	}
-	r.File = good
+	r.Store = good
 	fetched(t, s, r)
-	fetched(t, s, &Refresh{File: good, HTTP: s}) // as after a restart
+	fetched(t, s, &Refresh{Store: good, HTTP: s}) // as after a restart
 }
 
 // TestLoginDuringOutage: whoever logs in anew while a token could not be written is heard.
@@ -188,10 +188,10 @@ func TestLoginDuringOutage(t *testing.T) {
 	good := store(t, s.URL("/token"), s.Refresh())
 	bad := File{Path: filepath.Join(filepath.Dir(good.Path), strings.Repeat("n", 250))}
 	os.Link(good.Path, bad.Path)
-	r := &Refresh{File: bad, HTTP: s}
+	r := &Refresh{Store: bad, HTTP: s}
 	fetched(t, s, r)
 	s.RevokeRefresh()
-	r.File = store(t, s.URL("/token"), s.Refresh())
+	r.Store = store(t, s.URL("/token"), s.Refresh())
 	fetched(t, s, r)
 }
 
@@ -201,7 +201,7 @@ func TestBadTokenFiles(t *testing.T) {
 		"no token": `{"version":1}`, "cut": `{"version":1,"refresh_token":"marked`,
 		"URL": `{"version":1,"client_id":"c","token_url":"http://evil.test/","refresh_token":"marked"}`,
 	} {
-		r := &Refresh{File: File{Path: write(t, "token.json", content)}}
+		r := &Refresh{Store: File{Path: write(t, "token.json", content)}}
 		if e := fetchError(t, r); e.Reason != ReasonUnreadable || strings.Contains(e.Error(), "marked") {
 			t.Errorf("%s: %+v", name, e)
 		}
@@ -209,7 +209,7 @@ func TestBadTokenFiles(t *testing.T) {
 			t.Errorf("%s: Check finds nothing", name)
 		}
 	}
-	e := fetchError(t, &Refresh{File: File{Path: filepath.Join(t.TempDir(), "none.json")}})
+	e := fetchError(t, &Refresh{Store: File{Path: filepath.Join(t.TempDir(), "none.json")}})
 	if !strings.Contains(e.Error(), "mailwhy auth login makes it") {
 		t.Error(e)
 	}
@@ -225,7 +225,7 @@ func TestLockEndsWithItsContext(t *testing.T) {
 	defer unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := (&Refresh{File: f}).Fetch(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := (&Refresh{Store: f}).Fetch(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -235,7 +235,7 @@ func TestSweep(t *testing.T) {
 	f := store(t, "https://login.test/token", "marked")
 	left := f.Path + ".tmp-DEAD"
 	os.WriteFile(left, []byte("marked"), 0o600)
-	if err := f.Save(stored("https://login.test/token", "marked-2")); err != nil {
+	if err := f.Save(t.Context(), stored("https://login.test/token", "marked-2")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
@@ -250,7 +250,7 @@ func TestSeed(t *testing.T) {
 	f := File{Path: filepath.Join(t.TempDir(), "token.json")}
 	seed := stored(s.URL("/token"), s.Refresh())
 	for range 2 { // the second one is the process after a restart: the seed is used up
-		r := &Refresh{File: f, HTTP: s, Seed: seed}
+		r := &Refresh{Store: f, HTTP: s, Seed: seed}
 		if err := r.Check(); err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +259,7 @@ func TestSeed(t *testing.T) {
 			t.Fatal("the new token is not on disk")
 		}
 	}
-	if err := (&Refresh{File: File{Path: f.Path + ".gone"}, HTTP: s}).Check(); err == nil {
+	if err := (&Refresh{Store: File{Path: f.Path + ".gone"}, HTTP: s}).Check(); err == nil {
 		t.Error("neither a file nor a seed is a mistake")
 	}
 }

@@ -60,8 +60,8 @@ func showNothing(t *testing.T, a *oauthtest.Answer) {
 	federated := &Federated{File: write(t, "token", "marked-assertion")}
 	sources := []Source{
 		withSecret(s, "marked-secret"),
-		&Refresh{File: file, HTTP: s},
-		&Refresh{File: file, HTTP: s, Proof: proof},
+		&Refresh{Store: file, HTTP: s},
+		&Refresh{Store: file, HTTP: s, Proof: proof},
 		&ClientCredentials{Scope: "x", Endpoint: Endpoint{TokenURL: s.URL("/token"), ClientID: clientID,
 			HTTP: s, Proof: federated}},
 	}
@@ -82,7 +82,7 @@ func showNothing(t *testing.T, a *oauthtest.Answer) {
 			bare.Endpoint.HTTP = nil // the test's endpoint, which knows them
 			look(bare, bare.Endpoint, bare.Endpoint.Proof)
 		}
-		stored, err := file.Load()
+		stored, err := file.Load(t.Context())
 		look(stored, err, file)
 		c.Close()
 	}

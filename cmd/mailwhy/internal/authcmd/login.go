@@ -116,7 +116,7 @@ func (a *account) save(ctx context.Context, out io.Writer, l *oauth.Login, in oa
 	if ok && claims.User != "" {
 		user = claims.User
 	}
-	err = f.Save(oauth.Stored{Provider: a.provider, ClientID: a.clientID, Tenant: a.tenant,
+	err = f.Save(ctx, oauth.Stored{Provider: a.provider, ClientID: a.clientID, Tenant: a.tenant,
 		TokenURL: l.Endpoint.TokenURL, Scope: l.Scope, User: user, Refresh: in.Refresh,
 		LoggedIn: time.Now().UTC().Truncate(time.Second)})
 	if err != nil {

@@ -2,6 +2,7 @@ package authcmd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -101,7 +102,7 @@ func (s *status) source(log *slog.Logger) (oauth.Source, error) {
 		return options.TokenSource(s.name, s.upstream, log)
 	}
 	a := account{secretFile: s.secretFile}
-	return &oauth.Refresh{File: oauth.File{Path: s.tokenFile}, Proof: a.proof(), Log: log}, nil
+	return &oauth.Refresh{Store: oauth.File{Path: s.tokenFile}, Proof: a.proof(), Log: log}, nil
 }
 
 // printUpstream shows what is configured; a token file has the rest.
@@ -123,7 +124,7 @@ func printUpstream(out io.Writer, name string, u *config.Upstream) {
 
 // printFile shows what a token file holds.
 func printFile(out io.Writer, name string) error {
-	s, err := oauth.File{Path: name}.Load()
+	s, err := oauth.File{Path: name}.Load(context.Background())
 	if err != nil {
 		return err
 	}
