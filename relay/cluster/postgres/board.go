@@ -46,7 +46,7 @@ func (c *Cluster) Read(ctx context.Context, name string) (e relay.BoardEntry, er
 		return e, err
 	}
 	e.Name = name
-	err = c.db.rows(ctx, `SELECT `+entryColumns+` FROM {}.board b WHERE b.name = $1 AND `+inForce,
+	err = c.db.rows(ctx, `SELECT `+entryColumns+` FROM @.board b WHERE b.name = $1 AND `+inForce,
 		[]any{name}, func(r pgx.CollectableRow) (err error) {
 			e, _, err = scanEntry(r)
 			return err
@@ -69,9 +69,9 @@ func (c *Cluster) Write(ctx context.Context, name string, old int64, body []byte
 		body = []byte{}
 	}
 	err = c.db.rows(ctx, `
-		WITH c AS (UPDATE {}.counter SET n = n + 1 WHERE what = 'board' AND ($2::bigint = -1 OR $2 = coalesce(
-			(SELECT b.version FROM {}.board b WHERE b.name = $1 AND `+inForce+`), 0)) RETURNING n)
-		INSERT INTO {}.board AS b (name, version, body, writer, at, until)
+		WITH c AS (UPDATE @.counter SET n = n + 1 WHERE what = 'board' AND ($2::bigint = -1 OR $2 = coalesce(
+			(SELECT b.version FROM @.board b WHERE b.name = $1 AND `+inForce+`), 0)) RETURNING n)
+		INSERT INTO @.board AS b (name, version, body, writer, at, until)
 		SELECT $1, c.n, $3, $4, t, CASE WHEN $5::bigint > 0 THEN t + $5 * interval '1 microsecond' END
 		FROM c, clock_timestamp() t
 		ON CONFLICT (name) DO UPDATE SET version = excluded.version, body = excluded.body,

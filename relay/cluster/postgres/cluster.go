@@ -64,7 +64,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openEngine(ctx, o.URL, o.Name, o.Connections, o.Timeout)
+	db, err := openEngine(ctx, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (c *Cluster) beat(ctx context.Context) error {
 	}
 	sent := time.Now()
 	_, err := c.db.row(ctx, `
-		INSERT INTO {}.member AS m (id, host, version, since, beat, until)
+		INSERT INTO @.member AS m (id, host, version, since, beat, until)
 		SELECT $1, $2, $3, t, t, t + $4::bigint * interval '1 microsecond' FROM clock_timestamp() t
 		ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, until = excluded.until
 		RETURNING set_config('synchronous_commit', 'off', true)`,
@@ -173,14 +173,14 @@ func (c *Cluster) alive(ctx context.Context) error {
 // pruned are the statements that remove what is of no more use: one for each table, of few rows at a time.
 // They wait for no lock.
 var pruned = []string{
-	`DELETE FROM {}.member WHERE id IN (SELECT id FROM {}.member
+	`DELETE FROM @.member WHERE id IN (SELECT id FROM @.member
 		WHERE until < clock_timestamp() - interval '1 day' LIMIT 100 FOR UPDATE SKIP LOCKED)`,
-	`DELETE FROM {}.account WHERE name IN (SELECT name FROM {}.account
+	`DELETE FROM @.account WHERE name IN (SELECT name FROM @.account
 		WHERE until < clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED)`,
-	`DELETE FROM {}.board WHERE name IN (SELECT name FROM {}.board
+	`DELETE FROM @.board WHERE name IN (SELECT name FROM @.board
 		WHERE body = '' AND at < clock_timestamp() - interval '1 day'
 		OR until < clock_timestamp() - interval '1 day' LIMIT 100 FOR UPDATE SKIP LOCKED)`,
-	`DELETE FROM {}.suppression WHERE key IN (SELECT key FROM {}.suppression
+	`DELETE FROM @.suppression WHERE key IN (SELECT key FROM @.suppression
 		WHERE until < clock_timestamp() ORDER BY until LIMIT 1000 FOR UPDATE SKIP LOCKED)`,
 }
 
@@ -202,7 +202,7 @@ func (c *Cluster) Members(ctx context.Context) (members []relay.Member, err erro
 	}
 	err = c.db.rows(ctx, `
 		SELECT id, host, version, since, (extract(epoch FROM clock_timestamp() - beat) * 1e6)::bigint
-		FROM {}.member WHERE until > clock_timestamp() ORDER BY id`, nil, func(r pgx.CollectableRow) error {
+		FROM @.member WHERE until > clock_timestamp() ORDER BY id`, nil, func(r pgx.CollectableRow) error {
 		m := relay.Member{Connections: map[string]int{}}
 		var beat int64
 		if err := r.Scan(&m.ID, &m.Host, &m.Version, &m.Since, &beat); err != nil {
@@ -226,7 +226,7 @@ func (c *Cluster) states(ctx context.Context) (map[string]*share.State, error) {
 		return nil, err
 	}
 	states := map[string]*share.State{}
-	err := c.db.rows(ctx, `SELECT name, state FROM {}.account`, nil, func(r pgx.CollectableRow) error {
+	err := c.db.rows(ctx, `SELECT name, state FROM @.account`, nil, func(r pgx.CollectableRow) error {
 		var name, text string
 		if err := r.Scan(&name, &text); err != nil {
 			return err
@@ -254,8 +254,8 @@ func (c *Cluster) Leave(ctx context.Context) error {
 		}
 	}
 	for _, statement := range []string{
-		"UPDATE {}.duty SET until = clock_timestamp() WHERE holder = $1 AND until > clock_timestamp()",
-		"DELETE FROM {}.member WHERE id = $1",
+		"UPDATE @.duty SET until = clock_timestamp() WHERE holder = $1 AND until > clock_timestamp()",
+		"DELETE FROM @.member WHERE id = $1",
 	} {
 		if _, err := c.db.exec(ctx, statement, c.id); err != nil {
 			return err

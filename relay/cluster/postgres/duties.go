@@ -12,12 +12,12 @@ func (c *Cluster) Hold(ctx context.Context, duty string, lasts time.Duration) (e
 		return 0, false, err
 	}
 	ok, err = c.db.row(ctx, `
-		INSERT INTO {}.duty AS d (name, holder, epoch, until)
+		INSERT INTO @.duty AS d (name, holder, epoch, until)
 		VALUES ($1, $2, 1, clock_timestamp() + $3::bigint * interval '1 microsecond')
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
 			epoch = d.epoch + CASE WHEN d.holder = $2 AND d.until > clock_timestamp() THEN 0 ELSE 1 END
 		WHERE d.holder = $2 OR d.until <= clock_timestamp() OR NOT EXISTS
-			(SELECT FROM {}.member m WHERE m.id = d.holder AND m.until > clock_timestamp())
+			(SELECT FROM @.member m WHERE m.id = d.holder AND m.until > clock_timestamp())
 		RETURNING epoch, set_config('synchronous_commit', 'local', true)`,
 		[]any{duty, c.id, micros(lasts)}, &epoch, new(string))
 	return epoch, ok, err
@@ -28,7 +28,7 @@ func (c *Cluster) Drop(ctx context.Context, duty string, epoch int64) error {
 	if err := c.in(); err != nil {
 		return err
 	}
-	_, err := c.db.exec(ctx, `UPDATE {}.duty SET until = clock_timestamp()
+	_, err := c.db.exec(ctx, `UPDATE @.duty SET until = clock_timestamp()
 		WHERE name = $1 AND holder = $2 AND epoch = $3 AND until > clock_timestamp()`, duty, c.id, epoch)
 	return err
 }

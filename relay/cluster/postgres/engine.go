@@ -7,63 +7,33 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"mailwhy/relay/internal/pgschema"
-)
-
-// The limits of a connection.
-const (
-	connectTimeout = 5 * time.Second
-	idleFor        = 5 * time.Minute
-	renewAfter     = time.Hour
-	doubtful       = 30 * time.Second // after it was idle for so long, it is asked whether it still works
+	"mailwhy/relay/internal/postgres"
 )
 
 // engine runs statements. It is safe for concurrent use.
 type engine struct {
+	config  *postgres.Config
 	pool    *pgxpool.Pool
-	schema  string
 	timeout time.Duration // of a call
 }
 
-// openEngine makes the connections, and the tables if they are missing.
-func openEngine(ctx context.Context, url, schema string, connections int, timeout time.Duration) (
-	*engine, error) {
-	c, err := pgxpool.ParseConfig(url)
+// openEngine opens the database, and makes the tables if they are missing.
+func openEngine(ctx context.Context, o *Options) (*engine, error) {
+	c, err := postgres.Parse(o.URL, o.Name)
 	if err != nil {
-		return nil, fmt.Errorf("not the address of a PostgreSQL server: %w", err)
+		return nil, fmt.Errorf("the database of the cluster: %w", err)
 	}
-	c.MaxConns, c.MaxConnIdleTime, c.MaxConnLifetime = int32(connections), idleFor, renewAfter
-	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // poolers know no prepared statements
-	c.ConnConfig.ConnectTimeout = connectTimeout              // for each of several hosts
-	c.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
-		return p.IdleDuration > doubtful
-	}
-	if c.ConnConfig.ValidateConnect == nil { // target_session_attrs is not given, or any
-		c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, c)
+	pool, err := c.Pool(ctx, o.Connections)
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{pool: pool, schema: schema, timeout: timeout}
-	if err := e.prepare(ctx); err != nil {
+	if err := c.MigratePool(ctx, pool, tables()); err != nil {
 		pool.Close()
 		return nil, err
 	}
-	return e, nil
-}
-
-// prepare refuses servers that are not PostgreSQL, and makes the tables.
-func (e *engine) prepare(ctx context.Context) error {
-	return e.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-		if err := pgschema.Supported(ctx, c.Conn()); err != nil {
-			return err
-		}
-		return pgschema.Migrate(ctx, c.Conn(), e.schema, schema())
-	})
+	return &engine{config: c, pool: pool, timeout: o.Timeout}, nil
 }
 
 // rows runs a statement, and calls each for every row once the statement has ended without an error: what a
@@ -72,7 +42,7 @@ func (e *engine) rows(ctx context.Context, statement string, args []any,
 	each func(pgx.CollectableRow) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, errSlow)
 	defer cancel()
-	rows, err := e.pool.Query(ctx, pgschema.Fill(statement, e.schema), args...)
+	rows, err := e.pool.Query(ctx, e.config.SQL(statement), args...)
 	if err != nil {
 		return because(ctx, err)
 	}
@@ -95,7 +65,7 @@ func (e *engine) row(ctx context.Context, statement string, args []any, into ...
 func (e *engine) exec(ctx context.Context, statement string, args ...any) (int64, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, errSlow)
 	defer cancel()
-	tag, err := e.pool.Exec(ctx, pgschema.Fill(statement, e.schema), args...)
+	tag, err := e.pool.Exec(ctx, e.config.SQL(statement), args...)
 	return tag.RowsAffected(), because(ctx, err)
 }
 

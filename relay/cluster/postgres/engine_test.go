@@ -71,11 +71,12 @@ func TestRefused(t *testing.T) {
 	}
 	url := postgrestest.Database(t)
 	join(t, options(url))
-	execute(t, url, "UPDATE mail.version SET steps = 7, reads = 6")
-	if _, err := Open(t.Context(), options(url)); err == nil || !strings.Contains(err.Error(), "later") {
-		t.Errorf("a schema of a later release: %v", err)
+	execute(t, url, "UPDATE mail.meta SET version = 7, min_reader = 6")
+	_, err := Open(t.Context(), options(url))
+	if err == nil || !strings.Contains(err.Error(), "newer mailwhy") {
+		t.Errorf("tables of a later release: %v", err)
 	}
-	execute(t, url, "UPDATE mail.version SET steps = 7, reads = 1")
+	execute(t, url, "UPDATE mail.meta SET version = 7, min_reader = 1")
 	join(t, options(url))
 	if _, err := Open(t.Context(), options("postgres://u:geheim@h:x/")); err == nil ||
 		strings.Contains(err.Error(), "geheim") {

@@ -1,11 +1,11 @@
 package postgres
 
-import "mailwhy/relay/internal/pgschema"
+import "mailwhy/relay/internal/postgres"
 
-// schema are the tables. Rows are few: accounts and members, not mail.
-func schema() pgschema.Room {
-	return pgschema.Room{Name: "cluster", Reads: 1, Steps: []string{`
-CREATE TABLE {}.member (
+// tables are those of a cluster. Rows are few: accounts and members, not mail.
+func tables() postgres.Tables {
+	return postgres.Tables{Component: "cluster", MinReader: 1, Steps: []string{`
+CREATE TABLE @.member (
 	id      text COLLATE "C" PRIMARY KEY,
 	host    text NOT NULL,
 	version text NOT NULL,
@@ -13,26 +13,26 @@ CREATE TABLE {}.member (
 	beat    timestamptz NOT NULL,
 	until   timestamptz NOT NULL  -- when it is taken for dead
 ) WITH (fillfactor = 50);
-CREATE TABLE {}.account (
+CREATE TABLE @.account (
 	name    text COLLATE "C" PRIMARY KEY,
 	version bigint NOT NULL,
 	state   text NOT NULL,        -- of relay/cluster/share, as JSON
 	until   timestamptz NOT NULL  -- when it may be forgotten
 ) WITH (fillfactor = 50);
-CREATE TABLE {}.duty (
+CREATE TABLE @.duty (
 	name   text COLLATE "C" PRIMARY KEY,
 	holder text NOT NULL,
 	epoch  bigint NOT NULL,
 	until  timestamptz NOT NULL
 ) WITH (fillfactor = 50);
-CREATE TABLE {}.counter (
+CREATE TABLE @.counter (
 	what text COLLATE "C" PRIMARY KEY,
 	id   text NOT NULL,           -- another one if the tables are made anew
 	n    bigint NOT NULL
 ) WITH (fillfactor = 50);
-INSERT INTO {}.counter VALUES
+INSERT INTO @.counter VALUES
 	('board', gen_random_uuid(), 0), ('suppression', gen_random_uuid(), 0);
-CREATE TABLE {}.board (
+CREATE TABLE @.board (
 	name    text COLLATE "C" PRIMARY KEY,
 	version bigint NOT NULL,      -- of the counter
 	body    bytea NOT NULL,       -- empty once it is removed
@@ -40,17 +40,17 @@ CREATE TABLE {}.board (
 	at      timestamptz NOT NULL,
 	until   timestamptz           -- when it lapses
 );
-CREATE UNIQUE INDEX board_version ON {}.board (version);
-CREATE TABLE {}.suppression (
+CREATE UNIQUE INDEX board_version ON @.board (version);
+CREATE TABLE @.suppression (
 	key     bytea PRIMARY KEY,    -- scope and address, as lists compare them
 	version bigint NOT NULL,      -- of the counter
 	base    bigint NOT NULL,      -- the version that it replaced
 	entry   text NOT NULL,        -- as JSON
 	until   timestamptz           -- when it may be forgotten
 );
-CREATE UNIQUE INDEX suppression_version ON {}.suppression (version);
-CREATE INDEX suppression_until ON {}.suppression (until);
-CREATE TABLE {}.secret (
+CREATE UNIQUE INDEX suppression_version ON @.suppression (version);
+CREATE INDEX suppression_until ON @.suppression (until);
+CREATE TABLE @.secret (
 	name    text COLLATE "C" PRIMARY KEY,
 	version bigint NOT NULL,
 	sealed  bytea NOT NULL,

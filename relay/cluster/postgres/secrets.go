@@ -85,7 +85,7 @@ func (c *Cluster) Secret(ctx context.Context, name string) (value []byte, versio
 	var old int64
 	found, err := c.db.row(ctx, `
 		SELECT version, sealed, (extract(epoch FROM clock_timestamp() - at) * 1e6)::bigint
-		FROM {}.secret WHERE name = $1`, []any{name}, &version, &sealed, &old)
+		FROM @.secret WHERE name = $1`, []any{name}, &version, &sealed, &old)
 	if err != nil || !found {
 		return nil, 0, 0, err
 	}
@@ -101,7 +101,7 @@ func (c *Cluster) PutSecret(ctx context.Context, name string, old int64, value [
 		return false, ErrNoKey
 	}
 	n, err := c.db.exec(ctx, `
-		INSERT INTO {}.secret AS s (name, version, sealed, at)
+		INSERT INTO @.secret AS s (name, version, sealed, at)
 		VALUES ($1, $2::bigint + 1, $3, clock_timestamp())
 		ON CONFLICT (name) DO UPDATE SET version = excluded.version, sealed = excluded.sealed,
 			at = excluded.at WHERE s.version = $2`, name, old, c.seal.close(name, old+1, value))

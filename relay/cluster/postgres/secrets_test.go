@@ -33,7 +33,7 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("%q, %d, %v", value, version, err)
 	}
 	var sealed []byte
-	_, err := one.db.row(t.Context(), `SELECT sealed FROM {}.secret WHERE name = 'other'`, nil, &sealed)
+	_, err := one.db.row(t.Context(), `SELECT sealed FROM @.secret WHERE name = 'other'`, nil, &sealed)
 	if err != nil || bytes.Contains(sealed, []byte("secret")) || len(sealed) < len(first) {
 		t.Errorf("%v, in the database stands %q", err, sealed)
 	}

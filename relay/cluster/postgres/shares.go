@@ -87,9 +87,9 @@ func (c *Cluster) readAccount(ctx context.Context, name string) (*account, error
 	var version *int64
 	var state *string
 	_, err := c.db.row(ctx, `
-		SELECT t, a.version, a.state, ARRAY(SELECT id FROM {}.member ORDER BY id),
-			ARRAY(SELECT until FROM {}.member ORDER BY id)
-		FROM clock_timestamp() t LEFT JOIN {}.account a ON a.name = $1`, []any{name},
+		SELECT t, a.version, a.state, ARRAY(SELECT id FROM @.member ORDER BY id),
+			ARRAY(SELECT until FROM @.member ORDER BY id)
+		FROM clock_timestamp() t LEFT JOIN @.account a ON a.name = $1`, []any{name},
 		&a.now, &version, &state, &ids, &untils)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (c *Cluster) writeAccount(ctx context.Context, name string, a *account, per
 		return false, err
 	}
 	return c.db.row(ctx, `
-		INSERT INTO {}.account AS a (name, version, state, until)
+		INSERT INTO @.account AS a (name, version, state, until)
 		VALUES ($1, $2::bigint + 1, $3,
 			clock_timestamp() + interval '2 days' + $4::bigint * interval '1 microsecond')
 		ON CONFLICT (name) DO UPDATE SET version = excluded.version, state = excluded.state,

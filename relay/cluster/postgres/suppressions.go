@@ -41,8 +41,8 @@ func (s *Suppressions) Push(ctx context.Context, changes []relay.SuppressionChan
 		index[c.Key] = i
 	}
 	err = s.db.rows(ctx, `
-		WITH c AS (UPDATE {}.counter SET n = n + $5::bigint WHERE what = 'suppression' RETURNING n)
-		INSERT INTO {}.suppression AS s (key, version, base, entry, until)
+		WITH c AS (UPDATE @.counter SET n = n + $5::bigint WHERE what = 'suppression' RETURNING n)
+		INSERT INTO @.suppression AS s (key, version, base, entry, until)
 		SELECT u.key, c.n - $5 + u.i, u.base, u.entry, u.until
 		FROM c, unnest($1::bytea[], $2::bigint[], $3::text[], $4::timestamptz[])
 			WITH ORDINALITY AS u (key, base, entry, until, i)
@@ -78,8 +78,8 @@ func timeOrNull(t time.Time) *time.Time {
 func (s *Suppressions) Pull(ctx context.Context, after int64, n int) (changes []relay.SuppressionChange,
 	place relay.SharedPlace, err error) {
 	err = s.db.rows(ctx, `
-		SELECT c.id, c.n, s.key, s.version, s.entry, s.until FROM {}.counter c LEFT JOIN LATERAL
-			(SELECT * FROM {}.suppression WHERE version > $1 ORDER BY version LIMIT $2) s ON true
+		SELECT c.id, c.n, s.key, s.version, s.entry, s.until FROM @.counter c LEFT JOIN LATERAL
+			(SELECT * FROM @.suppression WHERE version > $1 ORDER BY version LIMIT $2) s ON true
 		WHERE c.what = 'suppression' ORDER BY s.version`, []any{after, n},
 		func(r pgx.CollectableRow) error {
 			var key []byte

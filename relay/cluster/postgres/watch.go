@@ -94,7 +94,7 @@ func (c *Cluster) lookOnce(watches []*watch) error {
 	var now int64
 	var entries []relay.BoardEntry
 	err := c.db.rows(c.ctx, `
-		SELECT c.n, `+entryColumns+` FROM {}.counter c LEFT JOIN {}.board b ON b.version > $1
+		SELECT c.n, `+entryColumns+` FROM @.counter c LEFT JOIN @.board b ON b.version > $1
 			AND EXISTS (SELECT FROM unnest($2::text[]) p WHERE starts_with(b.name, p))
 		WHERE c.what = 'board' ORDER BY b.version`, []any{since, prefixes},
 		func(r pgx.CollectableRow) error {
