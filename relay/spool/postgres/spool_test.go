@@ -37,9 +37,27 @@ func TestConformance(t *testing.T) {
 
 // testStore is a spool for the conformance suite.
 func testStore(t *testing.T) spooltest.Store {
-	o := testOptions(t, postgrestest.Database(t))
+	return sharedStore(testOptions(t, postgrestest.Database(t)))
+}
+
+func sharedStore(o Options) spooltest.Store {
 	return spooltest.Store{
 		Open:   func() (relay.Spool, error) { return Open(context.Background(), o) },
 		Shared: true,
+		Crash:  func(s relay.Spool) { s.(*Spool).silence() },
 	}
+}
+
+func TestShared(t *testing.T) {
+	spooltest.RunShared(t, func(t *testing.T) spooltest.Store {
+		o := testOptions(t, postgrestest.Database(t))
+		o.Heartbeat, o.DeadAfter = 300*time.Millisecond, 3*time.Second
+		return sharedStore(o)
+	})
+}
+
+// silence stops the heartbeat, and nothing else.
+func (s *Spool) silence() {
+	s.stop()
+	s.work.Wait()
 }

@@ -30,6 +30,9 @@ type Store struct {
 	// Shared says that several may have the store open at a time. Of an engine that cannot, a second Open
 	// must fail while the first is open.
 	Shared bool
+	// Crash has a spool that is open say nothing more to the others, like a process that was killed, is
+	// frozen or cut off; what is called on it afterwards comes too late. RunShared needs it.
+	Crash func(relay.Spool)
 }
 
 // Run runs the suite. newStore gives a store that is empty.
