@@ -129,6 +129,7 @@ func (ch *Changes) queue(s *statements) {
 }
 
 const (
-	writeAgain = `update @.beat set "until" = "until" where inc = $1`
+	// Not the table beat: heartbeats must not wait for it.
+	writeAgain = `update @.fence set since = since where inc = $1`
 	stillMine  = `select id from @.fresh where id = any($2) and owner = $1`
 )
