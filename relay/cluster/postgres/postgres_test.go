@@ -3,7 +3,6 @@ package postgres
 import (
 	"log/slog"
 	"net/url"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,8 +12,6 @@ import (
 	"mailwhy/relay/smtptest"
 	"mailwhy/relay/smtptest/postgrestest"
 )
-
-func TestMain(m *testing.M) { os.Exit(postgrestest.Run(m)) }
 
 // options are those of a member in tests.
 func options(url string) Options {
