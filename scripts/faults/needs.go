@@ -38,6 +38,8 @@ func (s *site) lacks(ctx context.Context, n need) string {
 		err = tryHistory(ctx)
 	case needSink:
 		err = s.trySink(ctx)
+	case needPostgres:
+		err = tryPostgres(ctx)
 	}
 	why := ""
 	if err != nil {

@@ -26,6 +26,7 @@ type scenario struct {
 	sink   *traffic.Sink
 	client *traffic.Client
 	setup  *relaySetup
+	others []*relaySetup // of a fleet: whose logs count too
 	relay  *relayProcess // nil while none runs
 	slow   time.Duration // longest start
 	most   [2]int64      // bytes and files, most seen
@@ -190,7 +191,7 @@ func (t *scenario) judge() *ledger.Verdict {
 // checkLogs looks for what no log may hold, and for delivery log lines that are not JSON: at most one a
 // crash.
 func (t *scenario) checkLogs(v *ledger.Verdict) {
-	for _, name := range []string{t.setup.log(), t.setup.deliveryLog()} {
+	for _, name := range t.logs() {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			v.Failf("the log cannot be read: %v", err)
@@ -206,14 +207,27 @@ func (t *scenario) checkLogs(v *ledger.Verdict) {
 		}
 	}
 	torn := 0
-	for line := range bytes.Lines(readFile(t.setup.deliveryLog())) {
-		if !json.Valid(line) {
-			torn++
+	for _, setup := range t.setups() {
+		for line := range bytes.Lines(readFile(setup.deliveryLog())) {
+			if !json.Valid(line) {
+				torn++
+			}
 		}
 	}
 	if torn > v.Crashes {
 		v.Failf("%d lines of the delivery log are torn, after %d crashes", torn, v.Crashes)
 	}
+}
+
+// setups are those of all the scenario's relays.
+func (t *scenario) setups() []*relaySetup { return append([]*relaySetup{t.setup}, t.others...) }
+
+// logs are the names of all their logs.
+func (t *scenario) logs() (names []string) {
+	for _, setup := range t.setups() {
+		names = append(names, setup.log(), setup.deliveryLog())
+	}
+	return names
 }
 
 // event is a line of the delivery log, as far as it matters here.
@@ -228,13 +242,15 @@ type event struct {
 	Uncertain bool   `json:"uncertain"`
 }
 
-// events reads the delivery log.
+// events reads the delivery logs.
 func (t *scenario) events() []event {
 	var all []event
-	for line := range bytes.Lines(readFile(t.setup.deliveryLog())) {
-		var e event
-		if json.Unmarshal(line, &e) == nil {
-			all = append(all, e)
+	for _, setup := range t.setups() {
+		for line := range bytes.Lines(readFile(setup.deliveryLog())) {
+			var e event
+			if json.Unmarshal(line, &e) == nil {
+				all = append(all, e)
+			}
 		}
 	}
 	return all

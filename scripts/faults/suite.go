@@ -66,6 +66,13 @@ func tests() []test {
 			[]need{needHistory}, testUpgrade},
 		{"downgrade", "earlier releases on the spool of this one", []need{needHistory}, testDowngrade},
 		{"sigterm", "SIGTERM in each phase", nil, testTerm},
+		clustered("primary", "kill -9 of the primary, its standby promoted", testPrimary),
+		clustered("relay", "kill -9 of relays in the middle of attempts", testReplica),
+		clustered("frozen", "a relay frozen for longer than others wait, then woken", testFrozen),
+		clustered("cutoff", "a relay cut off from the database alone", testCutOff),
+		clustered("standby", "the standby frozen, commits cancelled, the primary killed", testStandby),
+		clustered("oldprimary", "the old primary is back, and one relay sees no other", testOldPrimary),
+		clustered("away", "no database for a while", testAway),
 		trying("kill9", nil, testKill), trying("points", []need{needStrace}, testPoints),
 		trying("matrix", []need{needSink}, testMatrix), trying("cut", nil, testCut),
 		trying("replies", nil, testReplies), trying("sigterm", nil, testTerm),
@@ -79,6 +86,11 @@ func trying(name string, needs []need, run func(context.Context, *site, *result)
 			r.try = true
 			run(ctx, s, r)
 		}}
+}
+
+// clustered is a test with three relays on one queue, under load.
+func clustered(name, does string, run func(context.Context, *site, *result)) test {
+	return test{"cluster-" + name, does, []need{needPostgres}, run}
 }
 
 // result is what a test found.

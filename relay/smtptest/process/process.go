@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,6 +114,18 @@ func Listens(addr string) bool {
 		return false
 	}
 	return c.Close() == nil
+}
+
+// Answers reports whether a GET of the URL is answered with the status.
+func Answers(url string, status int) bool {
+	client := http.Client{Timeout: 5 * time.Second}
+	r, err := client.Get(url)
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	client.CloseIdleConnections()
+	return r.StatusCode == status
 }
 
 // PID is the id of the process: of the tracer where there is one that stays.

@@ -21,11 +21,19 @@ type Sink struct {
 	seen map[string]bool
 }
 
-// StartSink starts a sink on addr, 127.0.0.1:0 when it is empty, for the user "user" with a password.
-func StartSink(l *ledger.Ledger, addr, password string) (*Sink, error) {
+// StartSink starts a sink on addr, 127.0.0.1:0 when it is empty, for the user "user" with a password, or for
+// other users with the same.
+func StartSink(l *ledger.Ledger, addr, password string, users ...string) (*Sink, error) {
 	k := &Sink{seen: map[string]bool{}, Slow: 2 * time.Millisecond}
+	if len(users) == 0 {
+		users = []string{"user"}
+	}
+	logins := map[string]string{}
+	for _, u := range users {
+		logins[u] = password
+	}
 	srv, err := smtptest.Start(smtptest.Options{
-		Addr: addr, Users: map[string]string{"user": password}, Forget: true, Script: k.decide, Ledger: l,
+		Addr: addr, Users: logins, Forget: true, Script: k.decide, Ledger: l,
 	})
 	k.Server = srv
 	return k, err

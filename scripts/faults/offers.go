@@ -1,0 +1,119 @@
+package main
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"mailwhy/diagnose"
+	"mailwhy/relay/smtptest"
+)
+
+// offers is what the relays of a fleet offer to the sink: no message may be offered by two of them at a time.
+// It is safe for concurrent use.
+type offers struct {
+	result *result
+
+	mu    sync.Mutex
+	open  map[string]session          // by message
+	mails map[string][]time.Time      // when each relay began a transaction
+	has   map[session]map[string]bool // the messages of a session's transaction
+	twice int
+	slow  time.Duration // before each 250
+}
+
+// session is a session of a relay at the sink.
+type session struct {
+	user string
+	n    int
+}
+
+func newOffers(r *result) *offers {
+	return &offers{result: r, open: map[string]session{}, mails: map[string][]time.Time{},
+		has: map[session]map[string]bool{}}
+}
+
+// see is the sink's script.
+func (o *offers) see(c smtptest.Command) smtptest.Action {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := session{c.User, c.Session}
+	switch c.Stage {
+	case diagnose.StageMail:
+		o.over(s)
+		o.mails[s.user] = append(o.mails[s.user], time.Now())
+	case diagnose.StageRcpt:
+		o.offered(s, c.Address)
+	case diagnose.StageEndOfData:
+		o.over(s)
+		return smtptest.Action{Delay: o.slow}
+	}
+	return smtptest.Action{}
+}
+
+// offered notes that a session offers the message of a recipient.
+func (o *offers) offered(s session, address string) {
+	parts := strings.SplitN(address, ".", 3)
+	if len(parts) < 3 || !strings.HasSuffix(address, "@sink.test") {
+		return // a report
+	}
+	id := parts[1]
+	if other, ok := o.open[id]; ok && other.user != s.user {
+		o.twice++
+		if o.twice <= 5 {
+			o.result.note("%s offers %s while %s does", s.user, id, other.user)
+		}
+	}
+	o.open[id] = s
+	if o.has[s] == nil {
+		o.has[s] = map[string]bool{}
+	}
+	o.has[s][id] = true
+}
+
+// over ends the transaction of a session.
+func (o *offers) over(s session) {
+	for id := range o.has[s] {
+		if o.open[id] == s {
+			delete(o.open, id)
+		}
+	}
+	delete(o.has, s)
+}
+
+// forget is for a relay that died, or that was out of reach for so long that others have its mail.
+func (o *offers) forget(user string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for s := range o.has {
+		if s.user == user {
+			o.over(s)
+		}
+	}
+}
+
+// begun is how many transactions a relay began in a time.
+func (o *offers) begun(user string, from, to time.Time) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, t := range o.mails[user] {
+		if t.After(from) && t.Before(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// delay has the sink take so long for each 250 from now on.
+func (o *offers) delay(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.slow = d
+}
+
+// overlaps is how many messages two relays offered at a time.
+func (o *offers) overlaps() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.twice
+}
