@@ -50,6 +50,7 @@ func (c *Config) complete(env []string, report reportFunc) {
 	if c.DSN.From == "" && validHost(c.Hostname) {
 		c.DSN.From = "postmaster@" + c.Hostname
 	}
+	c.completeCluster(report)
 	c.completeRoutes()
 	c.completePolicies()
 	c.completeRewriting()

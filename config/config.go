@@ -55,6 +55,7 @@ type Config struct {
 	SMTPD       SMTPD                `toml:"smtpd"`
 	TLS         TLS                  `toml:"tls"`
 	Spool       Spool                `toml:"spool"`
+	Cluster     Cluster              `toml:"cluster"`
 	Retry       Retry                `toml:"retry"`
 	Upstream    map[string]*Upstream `toml:"upstream"`
 	Route       []Route              `toml:"route"`
@@ -182,6 +183,13 @@ type Spool struct {
 	MaxMessages int64      `toml:"max_messages" min:"0"`    // 0: no limit
 	FreeFloor   value.Size `toml:"free_floor" min:"1MiB"`   // free disk space below which no mail is accepted
 	InlineLimit value.Size `toml:"inline_limit" max:"1MiB"` // larger contents are kept in files of their own
+
+	Engine        string        `toml:"engine" oneof:"sqlite postgres"`
+	URL           value.Secret  `toml:"url"` // of a PostgreSQL database
+	URLFile       string        `toml:"url_file"`
+	Durability    string        `toml:"durability" oneof:"sync single"` // whether a standby must have what is accepted
+	CommitTimeout time.Duration `toml:"commit_timeout" min:"1s" max:"2m"`
+	Connections   int           `toml:"connections" min:"3" max:"100"` // to the database
 }
 
 // Retry is when and for how long delivery is tried again.
@@ -268,10 +276,12 @@ func Default() *Config {
 			BareNewline:             "reject",
 			AddMissingHeaders:       true,
 		},
-		Content:     Content{DropHeaders: []string{"Bcc", "Resent-Bcc", "Return-Path", "Content-Length"}},
-		TLS:         TLS{MinVersion: "1.2"},
-		Admin:       Admin{TLS: "none"},
-		Spool:       Spool{FreeFloor: 64 * value.MiB, InlineLimit: 128 * value.KiB},
+		Content: Content{DropHeaders: []string{"Bcc", "Resent-Bcc", "Return-Path", "Content-Length"}},
+		TLS:     TLS{MinVersion: "1.2"},
+		Admin:   Admin{TLS: "none"},
+		Spool: Spool{FreeFloor: 64 * value.MiB, InlineLimit: 128 * value.KiB, Engine: EngineSQLite,
+			Durability: "sync", CommitTimeout: 10 * time.Second, Connections: 4},
+		Cluster:     defaultCluster(),
 		Retry:       defaultRetry(),
 		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
 		Log:         Log{Level: "info", Format: "text", Addresses: "full"},

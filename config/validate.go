@@ -36,6 +36,7 @@ func (c *Config) validate(local bool, report reportFunc) {
 	c.validateContent(report)
 	c.validateDKIM(report)
 	c.validateStore(report)
+	c.validateCluster(report)
 	c.validateMetrics(report)
 	c.validateAdmin(report)
 	c.validatePage(report)

@@ -145,9 +145,8 @@ func (m *member) configure(s *site) {
 		hosts = append(hosts, p.Addr())
 	}
 	m.points(strings.Join(hosts, ","))
-	urls := m.urls()
-	m.setup.env = append(m.setup.env, "MAILWHY_SPOOL_ENGINE=postgres", "MAILWHY_SPOOL_URLS_FILE="+urls,
-		"MAILWHY_CLUSTER_URL_FILE="+urls, "MAILWHY_SPOOL_COMMIT_TIMEOUT="+commitTimeout.String(),
+	m.setup.env = append(m.setup.env, "MAILWHY_SPOOL_ENGINE=postgres", "MAILWHY_SPOOL_URL_FILE="+m.urlFile(),
+		"MAILWHY_SPOOL_COMMIT_TIMEOUT="+commitTimeout.String(),
 		"MAILWHY_METRICS_LISTEN="+m.probes)
 	if !s.full {
 		m.setup.env = append(m.setup.env, "MAILWHY_CLUSTER_HEARTBEAT="+quickHeartbeat.String(),
@@ -155,13 +154,13 @@ func (m *member) configure(s *site) {
 	}
 }
 
-func (m *member) urls() string { return filepath.Join(m.setup.dir, "urls") }
+func (m *member) urlFile() string { return filepath.Join(m.setup.dir, "url") }
 
 // points writes the file with the URL of the database.
 func (m *member) points(hosts string) {
 	url := "postgres://postgres@" + hosts +
 		"/mailwhy?sslmode=disable&connect_timeout=2&target_session_attrs=read-write\n"
-	must(os.WriteFile(m.urls(), []byte(url), 0o600), "writing the URL of the database")
+	must(os.WriteFile(m.urlFile(), []byte(url), 0o600), "writing the URL of the database")
 }
 
 // start starts a member's relay.
