@@ -14,6 +14,7 @@ import (
 	"helm.sh/helm/v3/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -92,18 +93,13 @@ func TestChart(t *testing.T) {
 		t.Fatalf("only %d files of values", len(values))
 	}
 	for name, text := range values {
-		all := objects(t, text)
-		sets := find[*appsv1.StatefulSet](all)
-		if len(sets) != 1 {
-			t.Fatalf("%s: %d sets", name, len(sets))
-		}
-		pod := sets[0].Spec.Template
+		selector, pod, claims := replicas(t, objects(t, text))
 		soundPod(t, name, &pod)
 		volumes := map[string]bool{}
 		for _, v := range pod.Spec.Volumes {
 			volumes[v.Name] = true
 		}
-		for _, claim := range sets[0].Spec.VolumeClaimTemplates {
+		for _, claim := range claims {
 			volumes[claim.Name] = true
 		}
 		for _, m := range relayOf(t, &pod).VolumeMounts {
@@ -111,10 +107,56 @@ func TestChart(t *testing.T) {
 				t.Errorf("%s: no volume %s for %s", name, m.Name, m.MountPath)
 			}
 		}
-		for key, value := range sets[0].Spec.Selector.MatchLabels {
+		for key, value := range selector.MatchLabels {
 			if pod.Labels[key] != value {
 				t.Errorf("%s: the set does not select its pods: %s", name, key)
 			}
+		}
+	}
+}
+
+// replicas are the one set or deployment of a chart.
+func replicas(t *testing.T, all []any) (*metav1.LabelSelector, corev1.PodTemplateSpec,
+	[]corev1.PersistentVolumeClaim) {
+	t.Helper()
+	sets, deployments := find[*appsv1.StatefulSet](all), find[*appsv1.Deployment](all)
+	switch {
+	case len(sets) == 1 && len(deployments) == 0:
+		spec := sets[0].Spec
+		return spec.Selector, spec.Template, spec.VolumeClaimTemplates
+	case len(sets) == 0 && len(deployments) == 1:
+		spec := deployments[0].Spec
+		return spec.Selector, spec.Template, nil
+	}
+	t.Fatalf("%d sets, %d deployments", len(sets), len(deployments))
+	return nil, corev1.PodTemplateSpec{}, nil
+}
+
+// TestChartCluster: relays with one queue are a deployment without volumes, and read the database's URL from
+// the secret.
+func TestChartCluster(t *testing.T) {
+	const some = "replicaCount: 3\nexistingSecret: s\n"
+	for values, want := range map[string]struct {
+		engine, url, cluster string
+		disk                 bool
+	}{
+		some + "cluster: {queue: true}":                 {"postgres", "/run/secrets/mailwhy/database", "", false},
+		some + "cluster: {limits: true, urlKey: pg}":    {"", "", "/run/secrets/mailwhy/pg", true},
+		some + "cluster: {queue: true, limits: true}":   {"postgres", "/run/secrets/mailwhy/database", "", false},
+		some + "cluster: {queue: false, limits: false}": {"", "", "", true},
+	} {
+		all := objects(t, values)
+		_, pod, claims := replicas(t, all)
+		env := map[string]string{}
+		for _, e := range relayOf(t, &pod).Env {
+			env[e.Name] = e.Value
+		}
+		if env["MAILWHY_SPOOL_ENGINE"] != want.engine || env["MAILWHY_SPOOL_URL_FILE"] != want.url ||
+			env["MAILWHY_CLUSTER_URL_FILE"] != want.cluster {
+			t.Errorf("%s: environment %v", values, env)
+		}
+		if (len(claims) > 0) != want.disk || want.disk != (len(find[*appsv1.StatefulSet](all)) == 1) {
+			t.Errorf("%s: %d claims", values, len(claims))
 		}
 	}
 }
@@ -153,6 +195,8 @@ func TestChartEverything(t *testing.T) {
 // TestChartRefuses: the schema and the chart refuse what cannot work.
 func TestChartRefuses(t *testing.T) {
 	for values, want := range map[string]string{
+		"cluster: {queue: true}": "secret",
+		"existingSecret: s\nmountSecret: {enabled: false}\ncluster: {limits: true}": "mountSecret",
 		"replicas: 2":                                              "replicas",
 		"replicaCount: two":                                        "replicaCount",
 		"service: {port: 0}":                                       "port",

@@ -60,6 +60,18 @@ env:
   - {name: MAILWHY_TLS_CERT_FILE, value: {{ printf "%s/tls.crt" $r.Values.certs.path | quote }}}
   - {name: MAILWHY_TLS_KEY_FILE, value: {{ printf "%s/tls.key" $r.Values.certs.path | quote }}}
   {{- end }}
+  {{- with $r.Values.cluster }}
+  {{- $url := printf "%s/%s" $r.Values.mountSecret.path .urlKey }}
+  {{- if .queue }}
+  - {name: MAILWHY_SPOOL_ENGINE, value: postgres}
+  - {name: MAILWHY_SPOOL_URL_FILE, value: {{ $url | quote }}}
+  {{- else if .limits }}
+  - {name: MAILWHY_CLUSTER_URL_FILE, value: {{ $url | quote }}}
+  {{- end }}
+  {{- if and (or .queue .limits) .secretKey }}
+  - {name: MAILWHY_CLUSTER_SECRET_FILE, value: {{ printf "%s/%s" $r.Values.mountSecret.path .secretKey | quote }}}
+  {{- end }}
+  {{- end }}
   {{- with $r.Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
