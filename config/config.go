@@ -189,7 +189,7 @@ type Spool struct {
 	URLFile       string        `toml:"url_file"`
 	Durability    string        `toml:"durability" oneof:"sync single"` // whether a standby must have what is accepted
 	CommitTimeout time.Duration `toml:"commit_timeout" min:"1s" max:"2m"`
-	Connections   int           `toml:"connections" min:"3" max:"100"` // to the database
+	Connections   int           `toml:"connections" min:"4" max:"100"` // to the database
 }
 
 // Retry is when and for how long delivery is tried again.

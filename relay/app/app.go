@@ -59,7 +59,6 @@ import (
 	"mailwhy/relay/record/webhook"
 	"mailwhy/relay/report"
 	"mailwhy/relay/smtpd"
-	"mailwhy/relay/spool/volume"
 	"mailwhy/relay/suppress"
 	"mailwhy/relay/upstream/oauth"
 )
@@ -229,11 +228,7 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 		}
 		r.record = relay.Recorders{r.metrics, r.suppressed, r.webhooks, r.page, r.events, r.deliveryLog}
 	}
-	if m, ok := volume.Look(cfg.Spool.Dir); ok && m.Loss() != nil {
-		loss := m.Loss()
-		r.log.Warn("the spool is in "+loss.Where+": mail that was accepted and is not relayed yet is lost "+
-			"with it", "dir", cfg.Spool.Dir, "lost_when", loss.When, "to_mend", loss.Mend)
-	}
+	r.warnVolatile(cfg)
 	if r.caps, err = accept.OpenCaps(filepath.Join(cfg.Spool.Dir, "daily.json"), time.Now); err != nil {
 		return err
 	}

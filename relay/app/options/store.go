@@ -4,16 +4,19 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"mailwhy/config"
 	"mailwhy/relay"
+	"mailwhy/relay/app/build"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/redact"
 	"mailwhy/relay/record/webhook"
+	"mailwhy/relay/spool/postgres"
 	spool "mailwhy/relay/spool/sqlite"
 	"mailwhy/relay/suppress"
 )
@@ -28,6 +31,23 @@ func Spool(cfg *config.Config, log *slog.Logger) spool.Options {
 			FreeFloor: int64(cfg.Spool.FreeFloor), InlineLimit: int64(cfg.Spool.InlineLimit),
 		},
 		MaxDelay: cfg.Retry.ExpireAfter + cfg.Retry.MaxRetryAfter,
+	}
+}
+
+// memoryOfLane is how much of a lane's mail a relay keeps in memory between a shared spool and the upstream.
+const memoryOfLane = 16 << 20
+
+// SharedSpool are the part of a spool that several relays have.
+func SharedSpool(cfg *config.Config, log *slog.Logger) postgres.Options {
+	host, err := os.Hostname()
+	if err != nil {
+		host = cfg.Hostname
+	}
+	return postgres.Options{
+		URL: cfg.Spool.URL.Reveal(), Name: cfg.Cluster.Name, Single: cfg.Spool.Durability == "single",
+		CommitTimeout: cfg.Spool.CommitTimeout, Connections: cfg.Spool.Connections,
+		Heartbeat: cfg.Cluster.Heartbeat, DeadAfter: cfg.Cluster.DeadAfter, Memory: memoryOfLane,
+		Host: host, Version: build.Version(), Now: time.Now, Log: log,
 	}
 }
 
