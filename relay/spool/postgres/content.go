@@ -13,6 +13,7 @@ import (
 
 	"mailwhy/relay"
 	"mailwhy/relay/internal/postgres"
+	"mailwhy/relay/internal/readfull"
 	"mailwhy/relay/spool"
 	"mailwhy/relay/spool/postgres/database"
 )
@@ -55,17 +56,16 @@ func readError(err error) error { return fmt.Errorf("reading the content: %w", e
 func (c *received) upload(ctx context.Context, from io.Reader) error {
 	buf := make([]byte, database.PartSize)
 	for part := 0; ; part++ {
-		n, err := io.ReadFull(from, buf)
+		n, err := readfull.Fill(buf, from)
 		if n > 0 {
 			if err := c.uploadPart(ctx, part, buf[:n]); err != nil {
 				return err
 			}
 		}
-		switch err {
-		case nil:
-		case io.EOF, io.ErrUnexpectedEOF:
+		if err == io.EOF {
 			return nil
-		default:
+		}
+		if err != nil {
 			return readError(err)
 		}
 	}

@@ -54,11 +54,13 @@ func putAfterSettled(t *testing.T, s relay.Spool) {
 }
 
 func putReaderFails(t *testing.T, s relay.Spool) {
-	broken := errors.New("the client went away")
-	for _, size := range []int{10, 5 << 20} {
-		r := io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(broken))
-		if err := s.Put(t.Context(), []*relay.Message{message()}, r); !errors.Is(err, broken) {
-			t.Errorf("after %d bytes: %v, want the reader's error", size, err)
+	// The second is what a reader says whose client is gone, and no end of the content either.
+	for _, broken := range []error{errors.New("the client went away"), io.ErrUnexpectedEOF} {
+		for _, size := range []int{0, 10, 200 << 10, 5 << 20} {
+			r := io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(broken))
+			if err := s.Put(t.Context(), []*relay.Message{message()}, r); !errors.Is(err, broken) {
+				t.Errorf("after %d bytes: %v, want %v", size, err, broken)
+			}
 		}
 	}
 	if ls := lease(t, s, 10); len(ls) != 0 {

@@ -86,11 +86,12 @@ func stagedContent(t *testing.T, s stager) {
 }
 
 func stageReaderFails(t *testing.T, s stager) {
-	broken := errors.New("the client went away")
-	for _, size := range []int{10, 5 << 20} {
-		r := io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(broken))
-		if _, err := s.Stage(t.Context(), message(), r); !errors.Is(err, broken) {
-			t.Errorf("after %d bytes: %v, want the reader's error", size, err)
+	for _, broken := range []error{errors.New("the client went away"), io.ErrUnexpectedEOF} {
+		for _, size := range []int{0, 10, 200 << 10, 5 << 20} {
+			r := io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(broken))
+			if _, err := s.Stage(t.Context(), message(), r); !errors.Is(err, broken) {
+				t.Errorf("after %d bytes: %v, want %v", size, err, broken)
+			}
 		}
 	}
 }

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"encoding/base64"
 	"io"
+
+	"mailwhy/relay/internal/readfull"
 )
 
 // Base64 encodes what r has, without line ends, as it is read.
@@ -26,10 +28,7 @@ func (e *encoder) Read(b []byte) (int, error) {
 		if e.err != nil {
 			return 0, e.err
 		}
-		n, err := io.ReadFull(e.r, e.in[:])
-		if err == io.ErrUnexpectedEOF {
-			err = io.EOF
-		}
+		n, err := readfull.Fill(e.in[:], e.r)
 		base64.StdEncoding.Encode(e.out[:], e.in[:n])
 		e.n, e.at, e.err = base64.StdEncoding.EncodedLen(n), 0, err
 		if e.n == 0 {
