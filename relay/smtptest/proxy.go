@@ -79,6 +79,13 @@ func NewProxy(tb TB, target string) *Proxy {
 // Addr is the address and port that the proxy listens on.
 func (p *Proxy) Addr() string { return p.ln.Addr().String() }
 
+// Redirect has connections that begin from now on go to another server.
+func (p *Proxy) Redirect(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Damage sets what happens to connections that begin from now on.
 func (p *Proxy) Damage(toServer, toClient Faults) {
 	p.mu.Lock()
@@ -138,7 +145,10 @@ func (p *Proxy) accept() {
 
 // pass joins a client to the target until the pair ends.
 func (p *Proxy) pass(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		client.Close()
 		return

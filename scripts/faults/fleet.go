@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,9 +44,9 @@ type member struct {
 	setup   *relaySetup
 	relay   *relayProcess // nil while it is dead
 	client  *traffic.Client
-	probes  string            // where it answers /readyz
-	ways    []*smtptest.Proxy // to each database server that there was, newest last
-	stopped func()            // waits for its client's load
+	probes  string             // where it answers /readyz
+	ways    [2]*smtptest.Proxy // to the two database servers
+	stopped func()             // waits for its client's load
 }
 
 // fleet is several relays on one queue: PostgreSQL with a synchronous standby. Each relay has ways of its own
@@ -93,7 +94,7 @@ func newFleet(ctx context.Context, s *site, r *result, n int) *fleet {
 	t.rules.Concurrency = n * concurrency
 	t.rules.RefusedMay = true // a commit in doubt is a 451, and was made all the same
 
-	f.primary, err = postgrestest.Start(postgrestest.Options{NoSync: true})
+	f.primary, err = postgrestest.Start(postgrestest.Options{})
 	must(err, "starting PostgreSQL")
 	s.later(func() { f.primary.Close() })
 	f.standby, err = f.primary.StartStandby()
@@ -107,11 +108,12 @@ func newFleet(ctx context.Context, s *site, r *result, n int) *fleet {
 		setup := *t.setup
 		setup.dir, setup.listen = s.fresh(name), s.freePort()
 		setup.spool = filepath.Join(setup.dir, "spool")
+		setup.env = slices.Clone(setup.env)
 		setup.upstream = "smtp://" + name + "@" + k.Addr() + "?tls=none"
 		m.setup = &setup
 		m.client = &traffic.Client{Ledger: t.ledger, Addr: setup.listen, Prefix: name + "m", Drops: true}
 		f.members = append(f.members, m)
-		f.ways(m, f.primary, f.standby)
+		f.ways(m)
 		m.configure(s)
 		if i == 0 {
 			t.setup = m.setup
@@ -128,26 +130,24 @@ func newFleet(ctx context.Context, s *site, r *result, n int) *fleet {
 	return f
 }
 
-// ways makes a member's ways to database servers.
-func (f *fleet) ways(m *member, servers ...*postgrestest.Server) {
-	for _, server := range servers {
+// ways makes a member's ways to the database servers.
+func (f *fleet) ways(m *member) {
+	for i, server := range []*postgrestest.Server{f.primary, f.standby} {
 		p, err := smtptest.StartProxy(server.Addr())
 		must(err, "starting a proxy")
 		f.site.later(func() { p.Close() })
-		m.ways = append(m.ways, p)
+		m.ways[i] = p
 	}
 }
 
 // configure writes the environment of a member's relay. The URL is read from a file.
 func (m *member) configure(s *site) {
-	var hosts []string
-	for _, p := range m.ways[max(0, len(m.ways)-2):] {
-		hosts = append(hosts, p.Addr())
-	}
-	m.points(strings.Join(hosts, ","))
+	url := "postgres://postgres@" + m.ways[0].Addr() + "," + m.ways[1].Addr() +
+		"/mailwhy?sslmode=disable&connect_timeout=2&target_session_attrs=read-write\n"
+	must(os.WriteFile(m.urlFile(), []byte(url), 0o600), "writing the URL of the database")
 	m.setup.env = append(m.setup.env, "MAILWHY_SPOOL_ENGINE=postgres", "MAILWHY_SPOOL_URL_FILE="+m.urlFile(),
 		"MAILWHY_SPOOL_COMMIT_TIMEOUT="+commitTimeout.String(),
-		"MAILWHY_METRICS_LISTEN="+m.probes)
+		"MAILWHY_METRICS_LISTEN="+m.probes, "MAILWHY_HOSTNAME="+m.name+".load.test")
 	if !s.full {
 		m.setup.env = append(m.setup.env, "MAILWHY_CLUSTER_HEARTBEAT="+quickHeartbeat.String(),
 			"MAILWHY_CLUSTER_DEAD_AFTER="+quickDead.String())
@@ -155,13 +155,6 @@ func (m *member) configure(s *site) {
 }
 
 func (m *member) urlFile() string { return filepath.Join(m.setup.dir, "url") }
-
-// points writes the file with the URL of the database.
-func (m *member) points(hosts string) {
-	url := "postgres://postgres@" + hosts +
-		"/mailwhy?sslmode=disable&connect_timeout=2&target_session_attrs=read-write\n"
-	must(os.WriteFile(m.urlFile(), []byte(url), 0o600), "writing the URL of the database")
-}
 
 // start starts a member's relay.
 func (f *fleet) start(ctx context.Context, m *member) {
@@ -223,9 +216,10 @@ func (f *fleet) failOver(ctx context.Context) time.Duration {
 	f.standby = standby
 	f.site.later(standby.Close)
 	old.Close()
-	for _, m := range f.members {
-		m.ways[len(m.ways)-2].Close()
-		f.ways(m, standby)
+	for _, m := range f.members { // the way to the old primary leads to the new standby now
+		m.ways[0], m.ways[1] = m.ways[1], m.ways[0]
+		m.ways[1].Redirect(standby.Addr())
+		m.ways[1].End(smtptest.EndReset)
 	}
 	return took
 }

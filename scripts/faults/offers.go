@@ -44,6 +44,8 @@ func (o *offers) see(c smtptest.Command) smtptest.Action {
 		o.mails[s.user] = append(o.mails[s.user], time.Now())
 	case diagnose.StageRcpt:
 		o.offered(s, c.Address)
+	case diagnose.StageReset, diagnose.StageQuit:
+		o.over(s)
 	case diagnose.StageEndOfData:
 		o.over(s)
 		return smtptest.Action{Delay: o.slow}
