@@ -184,10 +184,11 @@ type Spool struct {
 	FreeFloor   value.Size `toml:"free_floor" min:"1MiB"`   // free disk space below which no mail is accepted
 	InlineLimit value.Size `toml:"inline_limit" max:"1MiB"` // larger contents are kept in files of their own
 
-	Engine        string        `toml:"engine" oneof:"sqlite postgres"`
-	URL           value.Secret  `toml:"url"` // of a PostgreSQL database
-	URLFile       string        `toml:"url_file"`
-	Durability    string        `toml:"durability" oneof:"sync single"` // whether a standby must have what is accepted
+	Engine  string       `toml:"engine" oneof:"sqlite postgres"`
+	URL     value.Secret `toml:"url"` // of a PostgreSQL database
+	URLFile string       `toml:"url_file"`
+	// Durability is whether a standby must have what is accepted.
+	Durability    string        `toml:"durability" oneof:"sync single"`
 	CommitTimeout time.Duration `toml:"commit_timeout" min:"1s" max:"2m"`
 	Connections   int           `toml:"connections" min:"4" max:"100"` // to the database
 }

@@ -139,7 +139,8 @@ func testCutOff(ctx context.Context, s *site, r *result) {
 // refusesSoon sees that a relay without a database refuses mail for now, and not only when the client has
 // lost its patience; that it is not ready; and that it lives.
 func (f *fleet) refusesSoon(ctx context.Context, m *member) {
-	plain := &traffic.Client{Ledger: f.ledger, Addr: m.setup.listen, Mix: traffic.Mix{Plain: true}, Prefix: "n"}
+	plain := &traffic.Client{Ledger: f.ledger, Addr: m.setup.listen, Mix: traffic.Mix{Plain: true},
+		Prefix: "n" + m.name + "x"}
 	var said error
 	began := time.Now()
 	if !f.until(ctx, commitTimeout+10*time.Second, func() bool {
@@ -147,8 +148,8 @@ func (f *fleet) refusesSoon(ctx context.Context, m *member) {
 		said = plain.Offer(ctx, plain.NewMessage())
 		return said != nil && strings.Contains(said.Error(), "451 4.3.0") && time.Since(began) < time.Second
 	}) {
-		f.result.fail("%s without a database does not refuse at once with 451 4.3.0: %v after %v", m.name, said,
-			time.Since(began))
+		f.result.fail("%s without a database does not refuse at once with 451 4.3.0: %v after %v", m.name,
+			said, time.Since(began))
 	}
 	if !f.until(ctx, 10*time.Second, func() bool { return !m.ready() }) {
 		f.result.fail("%s without a database says that it is ready", m.name)

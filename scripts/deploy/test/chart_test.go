@@ -136,13 +136,14 @@ func replicas(t *testing.T, all []any) (*metav1.LabelSelector, corev1.PodTemplat
 // the secret.
 func TestChartCluster(t *testing.T) {
 	const some = "replicaCount: 3\nexistingSecret: s\n"
+	const url = "/run/secrets/mailwhy/"
 	for values, want := range map[string]struct {
 		engine, url, cluster string
 		disk                 bool
 	}{
-		some + "cluster: {queue: true}":                 {"postgres", "/run/secrets/mailwhy/database", "", false},
-		some + "cluster: {limits: true, urlKey: pg}":    {"", "", "/run/secrets/mailwhy/pg", true},
-		some + "cluster: {queue: true, limits: true}":   {"postgres", "/run/secrets/mailwhy/database", "", false},
+		some + "cluster: {queue: true}":                 {"postgres", url + "database", "", false},
+		some + "cluster: {limits: true, urlKey: pg}":    {"", "", url + "pg", true},
+		some + "cluster: {queue: true, limits: true}":   {"postgres", url + "database", "", false},
 		some + "cluster: {queue: false, limits: false}": {"", "", "", true},
 	} {
 		all := objects(t, values)
