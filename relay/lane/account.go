@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mailwhy/relay/lane/rate"
 )
 
 // Account is what the lanes share whose upstreams are one account at one host: its connections, its rate, and
@@ -19,7 +21,7 @@ type Account struct {
 	rate        Rate
 	tokens      float64 // messages that may begin now, as far as the bucket goes; see pace.setBucket
 	filled      time.Time
-	window      *window // of a rate a minute or longer
+	window      *rate.Window // of a rate a minute or longer
 	members     map[*Lane]bool
 	held        map[*Lane]int // connections of the lanes, also of those that left, until they end
 	open        int           // all of these
@@ -44,14 +46,14 @@ func (a *Account) Configure(connections int, most Rate) {
 		return
 	}
 	a.rate, a.window = most, nil
-	if most.Messages > 0 && most.Per >= windowFrom {
-		a.window = &window{rate: most}
+	if most.Messages > 0 && most.Per >= rate.From {
+		a.window = &rate.Window{Rate: most}
 	}
 	a.tokens = min(max(a.tokens, 1), a.burst())
 }
 
 // burst is how many messages the bucket holds.
-func (a *Account) burst() float64 { return max(1, a.rate.perSecond()/10) }
+func (a *Account) burst() float64 { return max(1, a.rate.PerSecond()/10) }
 
 // join makes a lane a member.
 func (a *Account) join(l *Lane) {
@@ -86,7 +88,7 @@ func (a *Account) grant(l *Lane, now time.Time, n int) (granted int, wait time.D
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	second := a.rate.perSecond()
+	second := a.rate.PerSecond()
 	if a.shared != nil {
 		return a.shared.grant(l, n, second > 0), 0
 	}
@@ -94,7 +96,7 @@ func (a *Account) grant(l *Lane, now time.Time, n int) (granted int, wait time.D
 		return n, 0
 	}
 	if a.window != nil {
-		free, until := a.window.free(now)
+		free, until := a.window.Free(now)
 		if free == 0 {
 			return 0, until
 		}
@@ -107,7 +109,7 @@ func (a *Account) grant(l *Lane, now time.Time, n int) (granted int, wait time.D
 	granted = min(n, int(a.tokens))
 	a.tokens -= float64(granted)
 	if a.window != nil {
-		a.window.begin(granted)
+		a.window.Begin(granted)
 	}
 	if granted < n {
 		wait = max(time.Duration((1-a.tokens)/second*float64(time.Second)), time.Millisecond)
@@ -123,14 +125,14 @@ func (a *Account) giveBack(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.shared != nil {
-		a.shared.giveBack(n, a.rate.perSecond() > 0)
+		a.shared.giveBack(n, a.rate.PerSecond() > 0)
 		return
 	}
-	if a.rate.perSecond() > 0 {
+	if a.rate.PerSecond() > 0 {
 		a.tokens = min(a.tokens+float64(n), a.burst())
 	}
 	if a.window != nil {
-		a.window.open = max(a.window.open-n, 0)
+		a.window.GiveBack(n)
 	}
 }
 
@@ -145,7 +147,7 @@ func (a *Account) ended(now time.Time, offered bool) {
 	case a.shared != nil:
 		a.shared.ends(offered, a.window != nil)
 	case a.window != nil:
-		a.window.end(now, offered)
+		a.window.End(now, offered)
 	}
 }
 
@@ -175,6 +177,9 @@ func (a *Account) connect(l *Lane, wants int) bool {
 	}
 	return true
 }
+
+// isShared reports whether the account is divided among several relays.
+func (a *Account) isShared() bool { return a != nil && a.shared != nil }
 
 // hasFree reports whether a connection is free.
 func (a *Account) hasFree() bool {
@@ -271,6 +276,14 @@ func (a *Account) tell(l *Lane, h *metLimit) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.shared != nil {
+		a.shared.tell(h)
+	}
+	a.tellMembers(l, h)
+}
+
+// tellMembers passes a limit on to the lanes of this relay, but for the one that met it.
+func (a *Account) tellMembers(l *Lane, h *metLimit) {
 	for other := range a.members {
 		if other == l {
 			continue

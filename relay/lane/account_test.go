@@ -30,7 +30,7 @@ func TestAccountOfMicrosoft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &metered{at: diagnose.StageEndOfData, slow: 300 * time.Millisecond,
 			seed: rand.New(rand.NewPCG(1, 2)), open: map[int]bool{}}
-		a, b := twoOf(t, 3, Rate{allowed, time.Minute})
+		a, b := twoOf(t, 3, Rate{Messages: allowed, Per: time.Minute})
 		a.real = microsoft(t, m)
 		b.real = a.real
 		for n := range messages {
@@ -120,8 +120,8 @@ func TestAccountIsToldOfLimits(t *testing.T) {
 // TestAccountOfAnother: a lane that changes its account takes nothing with it, and gives back what it held.
 func TestAccountOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := twoOf(t, 2, Rate{10, time.Minute})
-		old, other := a.account, NewAccount(2, Rate{10, time.Minute})
+		a, b := twoOf(t, 2, Rate{Messages: 10, Per: time.Minute})
+		old, other := a.account, NewAccount(2, Rate{Messages: 10, Per: time.Minute})
 		b.upstream = a.upstream
 		a.upstream.delay = time.Second
 		a.putMany(20)
@@ -133,10 +133,10 @@ func TestAccountOfAnother(t *testing.T) {
 		pass(10 * time.Minute)
 		old.mu.Lock()
 		defer old.mu.Unlock()
-		if old.open != 0 || len(old.queue) != 0 || old.window.open != 0 || len(old.held) != 0 ||
+		if old.open != 0 || len(old.queue) != 0 || old.window.Open() != 0 || len(old.held) != 0 ||
 			old.members[a.lane] || !old.members[b.lane] {
 			t.Errorf("%d connections, %d waiting, %d messages under way are left with the account; %v, %v",
-				old.open, len(old.queue), old.window.open, old.held, old.members)
+				old.open, len(old.queue), old.window.Open(), old.held, old.members)
 		}
 		if n := a.spool.states()[relay.Relayed]; n != 20 {
 			t.Errorf("%d messages were relayed", n)
@@ -148,7 +148,7 @@ func TestAccountOfAnother(t *testing.T) {
 // once.
 func TestAccountConfigure(t *testing.T) {
 	now := time.Now()
-	a := NewAccount(2, Rate{60, time.Minute})
+	a := NewAccount(2, Rate{Messages: 60, Per: time.Minute})
 	take := func() (n int) {
 		for range 3600 {
 			granted, _ := a.grant(nil, now, 5)
@@ -163,11 +163,11 @@ func TestAccountConfigure(t *testing.T) {
 	if n := take(); n < 30 || n > 40 { // 36 seconds
 		t.Errorf("%d in 36 seconds", n)
 	}
-	a.Configure(3, Rate{60, time.Minute})
+	a.Configure(3, Rate{Messages: 60, Per: time.Minute})
 	if n := take(); n > 37 {
 		t.Errorf("%d in the next 36 seconds: the window was forgotten", n)
 	}
-	a.Configure(3, Rate{600, time.Minute})
+	a.Configure(3, Rate{Messages: 600, Per: time.Minute})
 	if n := take(); n < 300 {
 		t.Errorf("%d in 36 seconds at 600 a minute", n)
 	}

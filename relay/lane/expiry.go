@@ -20,7 +20,7 @@ const sweepEvery = 5 * time.Minute
 // looked at.
 func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
 	o := &l.outage
-	if since := now.Sub(o.swept); since >= 0 && since < sweepEvery {
+	if since := now.Sub(o.swept); since >= 0 && since < sweepEvery || !l.maySweep(ctx, now) {
 		return
 	}
 	more, err := l.expireWaiting(ctx, now, &p)
@@ -31,7 +31,7 @@ func (l *Lane) sweep(ctx context.Context, now time.Time, p Policy) {
 		l.Kick()
 		return
 	}
-	o.swept = now
+	o.swept, l.joint.sweeping = now, false
 }
 
 // expireWaiting gives up a batch of expired messages of a paused lane, which makes no attempts, and reports

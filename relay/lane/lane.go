@@ -23,10 +23,12 @@
 //     message for each connection.
 //   - No message is bounced for a fault of our own. While the lane is paused mail waits, until its own expiry
 //     (expiry.go).
-//   - A throttled recipient, domain or sender does not slow the mail of others (limits.go, senders.go).
+//   - A throttled recipient, domain or sender does not slow the mail of others (limit.go, senders.go).
 //   - Lanes of one account stay together within its connections and its rate (account.go).
+//   - Lanes of one name in several relays divide the account (share.go), and pause, probe and resume as one
+//     (replicas.go).
 //   - The sending rate adapts to what the upstream says (pace.go), and is never above the configured one in
-//     any span of its time, if that is a minute or longer (window.go).
+//     any span of its time, if that is a minute or longer (package rate).
 //
 // The class of a reply decides a recipient's fate (RFC 5321, 4.2.1). A message is given up when the
 // configured time is over (RFC 5321, 4.5.4.1).
@@ -42,7 +44,11 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay"
+	"mailwhy/relay/lane/rate"
 )
+
+// Rate is an upper bound on messages over time; the zero Rate means no bound.
+type Rate = rate.Rate
 
 // Settings are looked up again each time the lane acts, so a reload takes effect at once.
 type Settings struct {
@@ -95,6 +101,10 @@ type Options struct {
 	// Account is what the lane shares with others, looked up each time it acts. Both it and its result are
 	// optional.
 	Account func() *Account
+	// Cluster is what other relays with a lane of this name share with this one; nil when there are none.
+	// SharedSpool says that they have the spool in common too, so that one of them looks for expired mail.
+	Cluster     relay.Coordination
+	SharedSpool bool
 	// Spread gives random numbers from 0 to 1; optional.
 	Spread func() float64
 }
@@ -128,6 +138,7 @@ type Lane struct {
 	out       map[relay.Token]*leased // leased or offered, and not yet settled
 	offered   []Offer                 // handed in, for the next step
 	reported  map[string]time.Time    // when the operator last heard of a state, by state and reason
+	ctx       context.Context         // of Run
 	draining  bool
 	workers   int
 	account   *Account // as Options.Account gave it last
@@ -140,6 +151,7 @@ type Lane struct {
 	taken     uint64 // messages leased so far
 	later     int    // of these, being postponed
 	outage    outage
+	joint     replicas
 	next      time.Time // when the earliest message not leased is due
 	failed    time.Time // when the spool could not be read
 	renewed   time.Time
@@ -190,6 +202,7 @@ func New(o Options) *Lane {
 		over:     make(chan struct{}),
 		out:      map[relay.Token]*leased{},
 		reported: map[string]time.Time{},
+		joint:    replicas{Coordination: o.Cluster},
 	}
 	l.state.Store(&relay.LaneState{Name: o.Name})
 	return l
@@ -214,6 +227,8 @@ func (l *Lane) Waiting() int { return len(l.work) }
 func (l *Lane) Run(ctx context.Context, grace time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	l.ctx = ctx
+	defer l.watchReplicas()()
 	for ctx.Err() == nil {
 		timer.Reset(l.step(ctx))
 		select {
@@ -240,12 +255,14 @@ func (l *Lane) step(ctx context.Context) time.Duration {
 	l.pace.configure(s.Concurrency, l.ordered.limit(now, s.Rate))
 	l.low.Store(int32(l.pace.limit / 2))
 	l.renewLeases(ctx, now)
-	wait := lookAgain
+	wait := l.stepReplicas(ctx, now)
 	if l.outage.paused {
-		l.account.leave(l)
+		if l.joint.probing == nil {
+			l.account.leave(l)
+		}
 		l.account.enough(l)
 		l.sweep(ctx, now, s.Policy)
-		wait = l.probe(ctx, now, s)
+		wait = min(wait, l.probe(ctx, now))
 		l.takeOffers(now)
 	} else {
 		if l.untilLate(now) <= time.Millisecond {

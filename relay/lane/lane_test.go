@@ -27,6 +27,9 @@ type fakeUpstream struct {
 	most    int
 	offered []offer
 	probes  []time.Time
+	probing int           // probes under way
+	crowd   int           // the most of them at once
+	look    time.Duration // by a probe
 	err     error
 	panics  bool
 }
@@ -94,6 +97,12 @@ func (f *fakeUpstream) Capabilities() (relay.Capabilities, bool) { return relay.
 func (f *fakeUpstream) Probe(context.Context) *relay.Attempt {
 	f.mu.Lock()
 	f.probes = append(f.probes, time.Now())
+	f.probing++
+	f.crowd = max(f.crowd, f.probing)
+	f.mu.Unlock()
+	time.Sleep(f.look)
+	f.mu.Lock()
+	f.probing--
 	f.mu.Unlock()
 	return f.faultNow()
 }
@@ -180,6 +189,7 @@ type bench struct {
 	logged   io.Writer // takes the operational log
 	settings Settings
 	account  *Account
+	cluster  relay.Coordination // nil for a relay alone
 	lane     *Lane
 	offset   time.Duration // of the wall clock
 	mu       sync.Mutex
@@ -267,6 +277,7 @@ func (b *bench) run(t *testing.T) (stop func()) {
 		Log:      slog.New(slog.NewTextHandler(b.logged, nil)),
 		Now:      b.now,
 		Account:  func() *Account { return b.account },
+		Cluster:  b.cluster,
 
 		ReversePath: b.reversePath,
 	})

@@ -25,6 +25,7 @@ type outage struct {
 	swept          time.Time // when the waiting mail was last searched for expired messages
 	sweptTo        string    // the last message looked at, while a search goes on
 	meaning        *diagnose.Diagnosis
+	tried          *relay.Attempt // that met it
 	reply          string
 	policy         string          // that ordered the pause; "" when none did
 	fault          *relay.Attempt  // to report for mail that expires meanwhile
@@ -67,19 +68,19 @@ func (l *Lane) probing(fault *relay.Attempt) Bounds {
 // noteRefusal reports to the operator that mail waits because of our account, though the lane does not pause.
 func (l *Lane) noteRefusal(r *refusal, now time.Time) {
 	if l.shouldReport("refused", r.meaning, now) {
-		l.event("refused", r.meaning, r.tried,
-			"the upstream refuses mail because of our account; the refused mail waits")
+		why := *r
+		l.once("refused "+string(r.meaning.Reason), func() {
+			l.event("refused", why.meaning, why.tried,
+				"the upstream refuses mail because of our account; the refused mail waits")
+		})
 	}
 }
 
 // noteAccount handles a refusal of our account, at MAIL, for one sender.
 func (l *Lane) noteAccount(s signal, now time.Time) {
 	o := &l.outage
-	if o.senders == nil {
-		o.senders = map[string]bool{}
-	}
-	if len(o.senders) < refusedSenders {
-		o.senders[s.accountRefused] = true
+	if l.refusedFor(s.accountRefused) {
+		l.joint.senders = l.joint.Coordination != nil
 	}
 	if len(o.senders) >= refusedSenders || o.canary && o.sure {
 		last := s.refused[len(s.refused)-1]
@@ -87,9 +88,25 @@ func (l *Lane) noteAccount(s signal, now time.Time) {
 	}
 }
 
+// refusedFor adds a sender for which the account was refused, and reports whether it is new.
+func (l *Lane) refusedFor(sender string) bool {
+	o := &l.outage
+	if o.senders == nil {
+		o.senders = map[string]bool{}
+	}
+	if o.senders[sender] || len(o.senders) >= refusedSenders {
+		return false
+	}
+	o.senders[sender] = true
+	return true
+}
+
 // noteSuccess handles a message that the upstream took.
 func (l *Lane) noteSuccess(lm *leased, now time.Time) {
-	clear(l.outage.senders)
+	if len(l.outage.senders) > 0 {
+		clear(l.outage.senders)
+		l.joint.senders = l.joint.Coordination != nil
+	}
 	if l.outage.canary && lm.seq > l.outage.offered {
 		l.resume(now)
 	}
@@ -125,26 +142,39 @@ func (l *Lane) pause(now time.Time, cause pauseCause) {
 		policy := l.o.Settings().Policy
 		o.wait = max(o.wait, named(&policy, cause.meaning, l.o.Spread()))
 	}
-	o.nextProbe = now.Add(o.wait)
+	o.nextProbe, o.tried = now.Add(o.wait), cause.tried
 	l.halted.Store(true)
 	l.giveBack()
-	l.reportPause(cause.tried)
+	l.reportPause()
 }
 
-// reportPause records that the lane is paused, once.
-func (l *Lane) reportPause(tried *relay.Attempt) {
-	if o := &l.outage; !o.reported {
-		o.reported = true
-		note := "mail waits; none is bounced for this"
-		if o.policy != "" {
-			note = "policy " + o.policy + ": mail waits"
+// reportPause records that the lane is paused, once. Of several relays the first one does.
+func (l *Lane) reportPause() {
+	o, j := &l.outage, &l.joint
+	why := refusal{o.tried, o.meaning}
+	if j.Coordination != nil {
+		if j.changed = true; !o.reported {
+			o.reported, j.paused = true, &why
 		}
-		l.eventBy(o.policy, "paused", o.meaning, tried, note)
+		return
+	}
+	if !o.reported {
+		o.reported = true
+		l.recordPause(why)
 	}
 }
 
+// recordPause records the event.
+func (l *Lane) recordPause(why refusal) {
+	note := "mail waits; none is bounced for this"
+	if l.outage.policy != "" {
+		note = "policy " + l.outage.policy + ": mail waits"
+	}
+	l.eventBy(l.outage.policy, "paused", why.meaning, why.tried, note)
+}
+
 // probe checks, when it is time, whether the upstream can be reached again, and returns how long to wait.
-func (l *Lane) probe(ctx context.Context, now time.Time, s Settings) time.Duration {
+func (l *Lane) probe(ctx context.Context, now time.Time) time.Duration {
 	o := &l.outage
 	if o.probing {
 		return lookAgain
@@ -152,9 +182,15 @@ func (l *Lane) probe(ctx context.Context, now time.Time, s Settings) time.Durati
 	if wait := o.nextProbe.Sub(now); wait > 0 && wait <= o.wait { // longer only if the clock was set back
 		return min(wait, lookAgain)
 	}
+	if ok, wait := l.mayProbe(ctx, now); !ok {
+		return wait
+	}
 	if o.accountRefused {
 		l.tryOne(now)
 		return time.Millisecond
+	}
+	if !l.connectProbe() {
+		return fillAgain // kicked when there is a connection
 	}
 	o.probing = true
 	go func() {
@@ -167,6 +203,23 @@ func (l *Lane) probe(ctx context.Context, now time.Time, s Settings) time.Durati
 	return lookAgain
 }
 
+// connectProbe takes a connection for a probe, where the account is divided among several relays.
+func (l *Lane) connectProbe() bool {
+	if !l.account.isShared() {
+		return true
+	}
+	l.joint.probing = l.account
+	return l.account.connect(l, 1)
+}
+
+// endProbe gives the connection of a probe back.
+func (l *Lane) endProbe() {
+	if a := l.joint.probing; a != nil {
+		l.joint.probing = nil
+		a.disconnect(l)
+	}
+}
+
 // noteReached handles a probe that reached the upstream.
 func (l *Lane) noteReached(now time.Time) {
 	if l.outage.paused {
@@ -177,10 +230,10 @@ func (l *Lane) noteReached(now time.Time) {
 // probed is the signal for the result of a probe.
 func (l *Lane) probed(a *relay.Attempt) signal {
 	if a == nil {
-		return signal{probeOK: true}
+		return signal{probeOK: true, probed: true}
 	}
 	d := l.o.Diagnose(diagnose.Symptom{Stage: a.Stage, Reply: a.Reply, NetErr: a.NetErr, Upstream: a.Host})
-	return signal{fault: a, meaning: &d}
+	return signal{fault: a, meaning: &d, probed: true}
 }
 
 // tryOne lets one message through a lane that was paused because of the account.
@@ -193,16 +246,29 @@ func (l *Lane) tryOne(now time.Time) {
 func (l *Lane) resume(now time.Time) {
 	o := &l.outage
 	was, reported, doubted := o.since, o.reported, refusal{o.fault, o.meaning}
+	l.endOutage()
+	switch {
+	case !reported:
+		l.noteRefusal(&doubted, now) // it concerned only some mail, which waits all the same
+	case l.joint.Coordination != nil:
+		l.joint.changed, l.joint.resumed = true, max(now.Sub(was), 1)
+	default:
+		l.recordResume(now.Sub(was))
+	}
+	l.Kick()
+}
+
+// endOutage lets all waiting mail go, without a word.
+func (l *Lane) endOutage() {
+	o := &l.outage
 	*o = outage{senders: o.senders}
 	clear(o.senders)
 	l.halted.Store(l.draining)
-	if reported {
-		after := now.Sub(was).Round(time.Second).String()
-		l.event("resumed", nil, nil, "the upstream takes mail again after "+after)
-	} else {
-		l.noteRefusal(&doubted, now) // it concerned only some mail, which waits all the same
-	}
-	l.Kick()
+}
+
+// recordResume records the end of a pause.
+func (l *Lane) recordResume(after time.Duration) {
+	l.event("resumed", nil, nil, "the upstream takes mail again after "+after.Round(time.Second).String())
 }
 
 // Probe makes a paused lane try its upstream now, for instance after a change of configuration, and ends what

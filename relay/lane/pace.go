@@ -3,7 +3,9 @@ package lane
 import (
 	"time"
 
-	"golang.org/x/time/rate"
+	bucket "golang.org/x/time/rate"
+
+	"mailwhy/relay/lane/rate"
 )
 
 // The constants by which a lane finds the rate that its upstream accepts. The scheme is that of TCP's
@@ -32,14 +34,14 @@ const (
 // pace is how many connections a lane uses and how many messages a second it sends: upper bounds from the
 // configuration, lowered by throttling replies, raised again by success. It belongs to the lane's goroutine.
 type pace struct {
-	maxLimit int     // configured connections
-	maxRate  float64 // configured messages a second; 0 means no limit
-	window   *window // holds the configured rate; nil where it is a matter of seconds
+	maxLimit int          // configured connections
+	maxRate  float64      // configured messages a second; 0 means no limit
+	window   *rate.Window // holds the configured rate; nil where it is a matter of seconds
 
 	limit     int     // connections now
 	rate      float64 // messages a second now; 0 means no limit
 	good      float64 // messages a second that the upstream was seen to accept; 0: not known
-	bucket    *rate.Limiter
+	bucket    *bucket.Limiter
 	crowded   time.Time // when an additional connection was last refused
 	throttled time.Time // when the rate was last lowered for a throttling reply
 	grown     time.Time // when limit or rate were last raised
@@ -59,7 +61,7 @@ type measure struct {
 // configure sets the upper bounds. Values that were never lowered follow them.
 func (p *pace) configure(maxLimit int, most Rate) {
 	p.setWindow(most)
-	maxRate := most.perSecond()
+	maxRate := most.PerSecond()
 	if maxLimit == p.maxLimit && maxRate == p.maxRate {
 		return
 	}
@@ -76,10 +78,10 @@ func (p *pace) configure(maxLimit int, most Rate) {
 // setWindow makes the window follow the configured rate. A new one knows of nothing that was sent before.
 func (p *pace) setWindow(most Rate) {
 	switch {
-	case most.Messages <= 0 || most.Per < windowFrom:
+	case most.Messages <= 0 || most.Per < rate.From:
 		p.window = nil
-	case p.window == nil || p.window.rate != most:
-		p.window = &window{rate: most}
+	case p.window == nil || p.window.Rate != most:
+		p.window = &rate.Window{Rate: most}
 	}
 }
 
@@ -95,10 +97,10 @@ func (p *pace) setBucket() {
 	}
 	burst := max(1, int(p.rate/10))
 	if p.bucket == nil {
-		p.bucket = rate.NewLimiter(rate.Limit(p.rate), burst)
+		p.bucket = bucket.NewLimiter(bucket.Limit(p.rate), burst)
 		return
 	}
-	p.bucket.SetLimit(rate.Limit(p.rate))
+	p.bucket.SetLimit(bucket.Limit(p.rate))
 	p.bucket.SetBurst(burst)
 }
 
@@ -109,7 +111,7 @@ func (p *pace) room(now time.Time, want int) (n int, wait time.Duration) {
 		return want, 0
 	}
 	if p.window != nil {
-		free, until := p.window.free(now)
+		free, until := p.window.Free(now)
 		if free == 0 {
 			return 0, until
 		}
@@ -139,14 +141,14 @@ func (p *pace) spend(now time.Time, n int, all bool) {
 		p.bucket.AllowN(now, n)
 	}
 	if p.window != nil {
-		p.window.begin(n)
+		p.window.Begin(n)
 	}
 }
 
 // ended says that a message is no longer under way, and whether it was offered.
 func (p *pace) ended(now time.Time, offered bool) {
 	if p.window != nil {
-		p.window.end(now, offered)
+		p.window.End(now, offered)
 	}
 }
 

@@ -129,7 +129,7 @@ func (o *ordered) limit(now time.Time, configured Rate) Rate {
 		o.by = nil
 		return configured
 	}
-	if most := configured.perSecond(); most > 0 && most <= o.by.Rate.perSecond() {
+	if most := configured.PerSecond(); most > 0 && most <= o.by.Rate.PerSecond() {
 		return configured
 	}
 	return o.by.Rate

@@ -108,7 +108,7 @@ func TestRuled(t *testing.T) {
 // TestOrderedRate: less is sent for as long as a policy orders it, never more than configured.
 func TestOrderedRate(t *testing.T) {
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
-	minute := func(n int) Rate { return Rate{n, time.Minute} }
+	minute := func(n int) Rate { return Rate{Messages: n, Per: time.Minute} }
 	o := ordered{by: &Ruling{Rate: minute(10)}, since: now, until: now.Add(time.Hour)}
 	for _, tt := range []struct {
 		at         time.Duration

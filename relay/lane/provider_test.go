@@ -132,7 +132,8 @@ func TestLimitsOfMicrosoft(t *testing.T) {
 					b := engineBench(t)
 					b.real = microsoft(t, m)
 					b.settings.Concurrency = limits.Connections.Value
-					b.settings.Rate = Rate{limits.Rate.Value.Messages, time.Duration(limits.Rate.Value.Per)}
+					most := limits.Rate.Value
+					b.settings.Rate = Rate{Messages: most.Messages, Per: time.Duration(most.Per)}
 					for n := range messages {
 						b.put(fmt.Sprintf("s%d@a.test", n%7), fmt.Sprintf("r%d@b.test", n))
 					}

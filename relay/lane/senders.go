@@ -130,8 +130,10 @@ func (l *Lane) pauseSender(h *metLimit, token relay.Token, now time.Time) {
 	first := l.senders.pause(h, token, now, bounds, &set.Policy)
 	l.sift(now)
 	if first && l.shouldReport("sender "+h.sender, h.meaning, now) {
-		l.event("refused", h.meaning, h.tried,
-			"mail from "+h.sender+" waits; mail from other senders goes on")
+		l.once("sender "+h.sender+" "+string(h.meaning.Reason), func() {
+			l.event("refused", h.meaning, h.tried,
+				"mail from "+h.sender+" waits; mail from other senders goes on")
+		})
 	}
 }
 

@@ -2,16 +2,20 @@ package lane
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"time"
 
+	"mailwhy/diagnose"
 	"mailwhy/relay"
 )
 
 // Sharing is how an account is divided among several relays.
 type Sharing struct {
 	Shares relay.Shares
-	Name   string // of the account: the same in all relays
+	Board  relay.Board // carries the limits that lanes meet to the other relays; nil: they do not hear
+	Self   string      // this relay, as the Board has it
+	Name   string      // of the account: the same in all relays
 	// Keeper has the connections of the account, looked up each time; nil for one that keeps none.
 	Keeper func() relay.ConnectionKeeper
 	Log    *slog.Logger
@@ -23,6 +27,7 @@ const (
 	shareRetry   = time.Second           // after the engine did not answer
 	spareFor     = time.Second           // for which a granted message that no lane takes is kept
 	shareGap     = 20 * time.Millisecond // between two queries, whatever happens
+	limitFresh   = 10 * time.Second      // after which a limit that another relay met is no news
 	farewell     = 50 * time.Millisecond // after which connections that are being closed are looked at again
 )
 
@@ -39,8 +44,9 @@ type shared struct {
 	sparedAt time.Time
 	begun    int // messages that a lane has taken and that have not ended
 	ended    int64
-	used     int // messages that lanes took since the last query
-	leaving  int // workers that were asked to give their connection up
+	used     int       // messages that lanes took since the last query
+	toldAt   time.Time // when the others were last told of a limit
+	leaving  int       // workers that were asked to give their connection up
 	needs    map[*Lane]need
 	known    bool        // the engine may count us
 	lapse    *time.Timer // closes what is idle when the share is over
@@ -204,6 +210,9 @@ func (a *Account) Keep(ctx context.Context) {
 	if s == nil {
 		return
 	}
+	if s.Board != nil {
+		defer s.Board.Watch("limit/"+s.Name, a.hear)()
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	away := false
@@ -226,6 +235,41 @@ func (a *Account) Keep(ctx context.Context) {
 		timer.Reset(next)
 		time.Sleep(shareGap)
 	}
+}
+
+// limitNews is the entry of the board for a limit that was met.
+type limitNews struct {
+	Kind    limitKind           `json:"kind"`
+	Tried   *relay.Attempt      `json:"tried"`
+	Meaning *diagnose.Diagnosis `json:"meaning"`
+}
+
+// tell passes a limit that a lane met on to other relays, once in the time in which replies count as one.
+func (s *shared) tell(h *metLimit) {
+	if since := time.Since(s.toldAt); s.Board == nil || since < paceWindow {
+		return
+	}
+	s.toldAt = time.Now()
+	body, err := json.Marshal(limitNews{h.kind, quoted(h.tried), h.meaning})
+	if err != nil {
+		return // they will meet it themselves
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), shareTimeout)
+		defer cancel()
+		s.Board.Write(ctx, "limit/"+s.Name, relay.AnyVersion, body, limitFresh)
+	}()
+}
+
+// hear passes a limit that another relay met on to the lanes of this one.
+func (a *Account) hear(e relay.BoardEntry) {
+	var n limitNews
+	if e.By == a.shared.Self || e.Age > limitFresh || json.Unmarshal(e.Body, &n) != nil || n.Meaning == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tellMembers(nil, &metLimit{limit: limit{kind: n.Kind}, refusal: refusal{n.Tried, n.Meaning}})
 }
 
 // ask asks for the share once, and returns how long to wait before asking again.
@@ -289,7 +333,7 @@ func (a *Account) answered(q *relay.ShareQuery, got relay.Share) time.Duration {
 		return lookAgain
 	}
 	s.allowed, s.until = got.Connections, got.Until
-	if got.Messages > 0 && a.rate.perSecond() > 0 {
+	if got.Messages > 0 && a.rate.PerSecond() > 0 {
 		s.spare, s.sparedAt = s.spare+got.Messages, time.Now()
 	}
 	a.setLapse()
@@ -298,7 +342,7 @@ func (a *Account) answered(q *relay.ShareQuery, got relay.Share) time.Duration {
 		s.closeIdle(max(s.allowed-ending, 0))
 	}
 	for l, want := range s.needs {
-		if want.messages > 0 && (s.spare > 0 || a.rate.perSecond() == 0) {
+		if want.messages > 0 && (s.spare > 0 || a.rate.PerSecond() == 0) {
 			s.needs[l] = need{connections: want.connections}
 			l.Kick()
 		}

@@ -23,8 +23,8 @@ type replica struct {
 	stop   func()       // ends the lane, and then what keeps its share
 }
 
-// replicas start n relays of one cluster. prepare sets up each before it runs.
-func replicas(t *testing.T, e *memory.Engine, n int, prepare func(n int, b *bench)) (list []*replica) {
+// startReplicas starts n relays of one cluster. prepare sets up each before it runs.
+func startReplicas(t *testing.T, e *memory.Engine, n int, prepare func(n int, b *bench)) (list []*replica) {
 	t.Helper()
 	for i := range n {
 		r := &replica{bench: engineBench(t), member: e.Join(fmt.Sprint("host", i), "test")}
@@ -43,7 +43,9 @@ func (r *replica) start(t *testing.T) {
 	if r.real != nil {
 		keeper = r.real.(relay.ConnectionKeeper)
 	}
-	r.account.Share(Sharing{Shares: countedShares{r.member, &r.asked}, Name: "account",
+	r.cluster = r.member
+	r.account.Share(Sharing{Shares: countedShares{r.member, &r.asked}, Board: r.member,
+		Self: r.member.Self(), Name: "account",
 		Log: slog.New(slog.DiscardHandler), Keeper: func() relay.ConnectionKeeper { return keeper }})
 	ctx, cancel := context.WithCancel(context.Background())
 	kept := make(chan struct{})
@@ -71,9 +73,9 @@ func TestReplicasAtMicrosoft(t *testing.T) {
 		m := &metered{at: diagnose.StageEndOfData, slow: 300 * time.Millisecond,
 			seed: rand.New(rand.NewPCG(1, 2)), open: map[int]bool{}}
 		pools := microsofts(t, m, members)
-		list := replicas(t, memory.New(30*time.Second), members, func(n int, b *bench) {
+		list := startReplicas(t, memory.New(30*time.Second), members, func(n int, b *bench) {
 			b.real = pools[n]
-			b.settings.Concurrency, b.settings.Rate = 3, Rate{allowed, time.Minute}
+			b.settings.Concurrency, b.settings.Rate = 3, Rate{Messages: allowed, Per: time.Minute}
 			for i := range each {
 				b.put(fmt.Sprintf("s%d@a.test", i%7), fmt.Sprintf("r%d@b.test", i))
 			}
@@ -114,7 +116,7 @@ func TestReplicasAtMicrosoft(t *testing.T) {
 func TestReplicaCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const deadAfter = 30 * time.Second
-		list := replicas(t, memory.New(deadAfter), 2, func(_ int, b *bench) {
+		list := startReplicas(t, memory.New(deadAfter), 2, func(_ int, b *bench) {
 			b.settings.Concurrency = 2
 			b.upstream.delay = 3 * time.Second
 			b.putMany(1000)
@@ -154,7 +156,7 @@ func TestReplicaCutOff(t *testing.T) {
 func TestReplicaTakesLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := memory.New(30 * time.Second)
-		list := replicas(t, e, 1, func(_ int, b *bench) { b.settings.Concurrency = 2 })
+		list := startReplicas(t, e, 1, func(_ int, b *bench) { b.settings.Concurrency = 2 })
 		defer list[0].stop()
 		list[0].put("a@example.com", "r@example.net")
 		pass(10 * time.Second)

@@ -24,6 +24,8 @@ type signal struct {
 	crowded        bool                // fault refuses an additional connection
 	probeOK        bool                // a probe reached the upstream
 	probeNow       bool                // a probe was asked for
+	then           func(time.Time)     // what follows from an answer of the cluster
+	probed         bool                // a probe has ended
 }
 
 // refusal is an attempt that was refused, and what that means.
@@ -54,6 +56,13 @@ func (l *Lane) noteAll() {
 // note handles a signal.
 func (l *Lane) note(s signal) {
 	now := l.o.Now()
+	if s.then != nil {
+		s.then(now)
+		return
+	}
+	if s.probed {
+		l.endProbe()
+	}
 	if s.exit {
 		l.workers--
 	}
@@ -73,7 +82,7 @@ func (l *Lane) note(s signal) {
 	}
 	switch {
 	case s.probeNow:
-		l.outage.nextProbe, l.ordered = now, ordered{}
+		l.outage.nextProbe, l.joint.askAt, l.ordered = now, now, ordered{}
 		l.senders.tryNow(now)
 	case s.heard != nil:
 		l.noteHeard(s.heard, now)

@@ -42,7 +42,9 @@ func (l *Lane) slow(lowered bool, why refusal, now time.Time) {
 	s.refusal = why
 	if l.shouldReport("slowed", why.meaning, now) {
 		s.reported = true
-		l.event("slowed", why.meaning, why.tried, "the upstream asks for less: sending more slowly")
+		l.once("slowed "+string(why.meaning.Reason), func() {
+			l.event("slowed", why.meaning, why.tried, "the upstream asks for less: sending more slowly")
+		})
 	}
 }
 
@@ -73,7 +75,7 @@ func (l *Lane) noteQuota(h *metLimit, whose owner, lm *leased, now time.Time) {
 			pauseCause{refusal: h.refusal, bounds: quotaProbe(), accountRefused: true, fault: h.tried})
 	case !o.canary && whose == laneLimit:
 		o.canary, o.accountRefused, o.since, o.offered = true, true, now, l.taken
-		o.meaning, o.reply, o.fault = h.meaning, saidIn(h.tried), h.tried
+		o.meaning, o.reply, o.fault, o.tried = h.meaning, saidIn(h.tried), h.tried, h.tried
 		o.nextProbe = now.Add(quotaProbe().Min)
 		l.giveBack()
 	case o.canary:
@@ -91,6 +93,19 @@ func (l *Lane) doubt(now time.Time) time.Duration {
 	if left := doubtFor - now.Sub(o.since); left > 0 && left <= doubtFor {
 		return left
 	}
-	l.reportPause(o.fault)
+	if l.joint.Coordination != nil {
+		l.pauseInDoubt(now)
+		return time.Millisecond
+	}
+	l.reportPause()
 	return lookAgain
+}
+
+// pauseInDoubt pauses a lane whose quota has been in doubt for long, so that of all relays one tries a
+// message, which it does at once.
+func (l *Lane) pauseInDoubt(now time.Time) {
+	o := &l.outage
+	l.pause(now, pauseCause{refusal: refusal{o.tried, o.meaning}, bounds: quotaProbe(), accountRefused: true,
+		fault: o.fault})
+	o.wait, o.nextProbe = 0, now
 }

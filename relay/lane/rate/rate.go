@@ -1,4 +1,5 @@
-package lane
+// Package rate holds a rate of messages to the letter. A lane asks a Window how many may begin.
+package rate
 
 import "time"
 
@@ -8,8 +9,8 @@ type Rate struct {
 	Per      time.Duration
 }
 
-// perSecond is the rate in messages a second; 0 when there is no bound.
-func (r Rate) perSecond() float64 {
+// PerSecond is the rate in messages a second; 0 when there is no bound.
+func (r Rate) PerSecond() float64 {
 	if r.Messages <= 0 || r.Per <= 0 {
 		return 0
 	}
@@ -18,11 +19,11 @@ func (r Rate) perSecond() float64 {
 
 // The constants of a window.
 const (
-	windowFrom  = time.Minute // the shortest rate that is held to the letter
-	windowSlots = 64          // in which ended messages are remembered
+	From      = time.Minute // the shortest time of a rate that is held to the letter
+	slotsMost = 64          // in which ended messages are remembered
 )
 
-// window holds a rate to the letter: within no span of Rate.Per are more than Rate.Messages under way or
+// Window holds a rate to the letter: within no span of Rate.Per are more than Rate.Messages under way or
 // ended. The bucket of a pace alone cannot, for the upstream counts a message at some moment of its exchange,
 // and exchanges differ in length: a slow one with quick ones behind it makes 31 messages in a minute of a
 // bucket that lets 30 go. A message counts here from its beginning until Per after its end, so whenever the
@@ -31,8 +32,8 @@ const (
 //
 // The ends are remembered in slots, exactly for as many messages as there are slots; for more, a slot stands
 // for several and ends with the last of them.
-type window struct {
-	rate  Rate
+type Window struct {
+	Rate  Rate
 	open  int    // messages begun and not ended
 	ended int    // messages in slots
 	slots []slot // oldest first
@@ -44,34 +45,40 @@ type slot struct {
 	messages int
 }
 
-// free is how many messages may begin now, and how long until another may; 0 if that does not depend on time.
-func (w *window) free(now time.Time) (n int, wait time.Duration) {
+// Free is how many messages may begin now, and how long until another may; 0 if that does not depend on time.
+func (w *Window) Free(now time.Time) (n int, wait time.Duration) {
 	for len(w.slots) > 0 {
 		since := now.Sub(w.slots[0].last)
-		if since >= 0 && since < w.rate.Per { // below 0 the clock was set back: the slot would last too long
-			wait = w.rate.Per - since
+		if since >= 0 && since < w.Rate.Per { // below 0 the clock was set back: the slot would last too long
+			wait = w.Rate.Per - since
 			break
 		}
 		w.ended -= w.slots[0].messages
 		w.slots = w.slots[1:]
 	}
-	return max(w.rate.Messages-w.open-w.ended, 0), wait
+	return max(w.Rate.Messages-w.open-w.ended, 0), wait
 }
 
-// begin counts n messages.
-func (w *window) begin(n int) { w.open += n }
+// Begin counts n messages.
+func (w *Window) Begin(n int) { w.open += n }
 
-// end says that a message is no longer under way, and whether it was offered: if not, it does not count.
-func (w *window) end(now time.Time, offered bool) {
+// End says that a message is no longer under way, and whether it was offered: if not, it does not count.
+func (w *Window) End(now time.Time, offered bool) {
 	w.open = max(w.open-1, 0) // the rate may have been configured after it began
 	if !offered {
 		return
 	}
 	w.ended++
-	size := (w.rate.Messages + windowSlots - 1) / windowSlots
+	size := (w.Rate.Messages + slotsMost - 1) / slotsMost
 	if last := len(w.slots) - 1; last >= 0 && w.slots[last].messages < size {
 		w.slots[last] = slot{now, w.slots[last].messages + 1}
 		return
 	}
 	w.slots = append(w.slots, slot{now, 1})
 }
+
+// GiveBack says that n messages were not begun after all.
+func (w *Window) GiveBack(n int) { w.open = max(w.open-n, 0) }
+
+// Open is how many messages have begun and not ended.
+func (w *Window) Open() int { return w.open }
