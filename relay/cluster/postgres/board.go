@@ -73,12 +73,12 @@ func (c *Cluster) Write(ctx context.Context, name string, old int64, body []byte
 			(SELECT b.version FROM @.board b WHERE b.name = $1 AND `+inForce+`), 0)) RETURNING n)
 		INSERT INTO @.board AS b (name, version, body, writer, at, until)
 		SELECT $1, c.n, $3, $4, t, CASE WHEN $5::bigint > 0 THEN t + $5 * interval '1 microsecond' END
-		FROM c, clock_timestamp() t
+		FROM c, clock_timestamp() t WHERE t < $6::timestamptz
 		ON CONFLICT (name) DO UPDATE SET version = excluded.version, body = excluded.body,
 			writer = excluded.writer, at = excluded.at, until = excluded.until
-		WHERE $2 = -1 OR $2 = CASE WHEN `+inForce+` THEN b.version ELSE 0 END
+		WHERE clock_timestamp() < $6 AND ($2 = -1 OR $2 = CASE WHEN `+inForce+` THEN b.version ELSE 0 END)
 		RETURNING set_config('synchronous_commit', 'local', true), `+entryColumns,
-		[]any{name, old, body, c.id, micros(lasts)}, func(r pgx.CollectableRow) (err error) {
+		[]any{name, old, body, c.id, micros(lasts), c.expiry()}, func(r pgx.CollectableRow) (err error) {
 			e, ok, err = scanEntry(r, new(string))
 			return err
 		})

@@ -47,6 +47,8 @@ type Cluster struct {
 	mu       sync.Mutex
 	left     bool
 	beaten   time.Time       // when the last beat was sent that was answered
+	heard    time.Time       // when its answer came
+	clock    time.Time       // the engine's, before that
 	accounts map[string]bool // that were taken from
 	watching bool
 	watches  []*watch
@@ -126,20 +128,30 @@ func (c *Cluster) beat(ctx context.Context) error {
 	if err := c.in(); err != nil {
 		return err
 	}
+	var clock time.Time
 	sent := time.Now()
 	_, err := c.db.row(ctx, `
 		INSERT INTO @.member AS m (id, host, version, since, beat, until)
 		SELECT $1, $2, $3, t, t, t + $4::bigint * interval '1 microsecond' FROM clock_timestamp() t
 		ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, until = excluded.until
-		RETURNING set_config('synchronous_commit', 'off', true)`,
-		[]any{c.id, c.o.Host, c.o.Version, micros(c.o.DeadAfter)}, new(string))
+		RETURNING beat, set_config('synchronous_commit', 'off', true)`,
+		[]any{c.id, c.o.Host, c.o.Version, micros(c.o.DeadAfter)}, &clock, new(string))
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.beaten = sent
+	c.beaten, c.heard, c.clock = sent, time.Now(), clock
 	return nil
+}
+
+// expiry is when a call that begins now has been given up, by the engine's clock or a little earlier. A
+// statement that is carried out later, since the server or the network stood still, is to do nothing: what
+// was called meanwhile goes before.
+func (c *Cluster) expiry() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock.Add(time.Since(c.heard) + c.o.Timeout)
 }
 
 // until is when this member's share is over, unless it beats again.

@@ -13,13 +13,14 @@ func (c *Cluster) Hold(ctx context.Context, duty string, lasts time.Duration) (e
 	}
 	ok, err = c.db.row(ctx, `
 		INSERT INTO @.duty AS d (name, holder, epoch, until)
-		VALUES ($1, $2, 1, clock_timestamp() + $3::bigint * interval '1 microsecond')
+		SELECT $1, $2, 1, t + $3::bigint * interval '1 microsecond' FROM clock_timestamp() t
+		WHERE t < $4::timestamptz
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
 			epoch = d.epoch + CASE WHEN d.holder = $2 AND d.until > clock_timestamp() THEN 0 ELSE 1 END
-		WHERE d.holder = $2 OR d.until <= clock_timestamp() OR NOT EXISTS
-			(SELECT FROM @.member m WHERE m.id = d.holder AND m.until > clock_timestamp())
+		WHERE clock_timestamp() < $4 AND (d.holder = $2 OR d.until <= clock_timestamp() OR NOT EXISTS
+			(SELECT FROM @.member m WHERE m.id = d.holder AND m.until > clock_timestamp()))
 		RETURNING epoch, set_config('synchronous_commit', 'local', true)`,
-		[]any{duty, c.id, micros(lasts)}, &epoch, new(string))
+		[]any{duty, c.id, micros(lasts), c.expiry()}, &epoch, new(string))
 	return epoch, ok, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -233,4 +234,58 @@ unix_socket_dir =
 		return true
 	})
 	return url
+}
+
+// TestIdle: a member that watches and does nothing asks little: at most 1.5 statements a second, so that with
+// the suppression list there are 2.
+func TestIdle(t *testing.T) {
+	server := postgrestest.New(t, postgrestest.Options{NoSync: true,
+		Settings: []string{"shared_preload_libraries = 'pg_stat_statements'"}})
+	server.MustExec(t, "CREATE EXTENSION pg_stat_statements")
+	o := options(server.URL("postgres"))
+	o.Heartbeat = 5 * time.Second
+	defer join(t, o).Watch("", func(relay.BoardEntry) {})()
+	count := func() (n int) {
+		fmt.Sscan(server.MustExec(t, "SELECT sum(calls) FROM pg_stat_statements"), &n)
+		return n
+	}
+	before, begun := count(), time.Now()
+	smtptest.WaitFor(t, "some looks at the board", func() bool { return time.Since(begun) > 8*watchEvery })
+	n := count() - before
+	if most := 1.5*time.Since(begun).Seconds() + 2; float64(n) > most || n < 3 {
+		t.Errorf("%d statements in %v", n, time.Since(begun))
+	}
+	t.Logf("%.2f statements a second", float64(n)/time.Since(begun).Seconds())
+}
+
+// TestGivenUp: what was given up because a process of the server stood still is not done when it goes on.
+func TestGivenUp(t *testing.T) {
+	server := postgrestest.New(t, postgrestest.Options{NoSync: true})
+	o := options(server.URL("postgres"))
+	o.Timeout, o.Connections, o.Heartbeat, o.DeadAfter = time.Second, 1, time.Hour, 2*time.Hour
+	c := join(t, o)
+	const backend = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE application_name = 'mailwhy'"
+	var pid int
+	if _, err := fmt.Sscan(server.MustExec(t, backend), &pid); err != nil || pid == 0 {
+		t.Fatal(pid, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, _, errWrite := c.Write(t.Context(), "n", relay.AnyVersion, []byte("given up"), 0)
+	if !errors.Is(errWrite, errSlow) {
+		t.Errorf("a process that stands still: %v", errWrite)
+	}
+	smtptest.WaitFor(t, "a later entry", func() bool {
+		_, ok, err := c.Write(t.Context(), "n", relay.AnyVersion, []byte("later"), 0)
+		return ok && err == nil
+	})
+	syscall.Kill(pid, syscall.SIGCONT)
+	smtptest.WaitFor(t, "the process to be done with it", func() bool {
+		return server.MustExec(t, fmt.Sprint("SELECT count(*) FROM pg_stat_activity WHERE pid = ", pid,
+			" AND (state = 'active' OR query NOT LIKE '%mail.board%')")) == "0"
+	})
+	if e, err := c.Read(t.Context(), "n"); string(e.Body) != "later" || err != nil {
+		t.Errorf("in force is %q, %v", e.Body, err)
+	}
 }
