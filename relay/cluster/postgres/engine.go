@@ -17,7 +17,12 @@ type engine struct {
 	config  *postgres.Config
 	pool    *pgxpool.Pool
 	timeout time.Duration // of a call
+	calls   chan struct{} // as many as connections are in use
 }
+
+// dying is how many connections there may be for each that is in use: one that was given up is closed only
+// some 15 s later, and must not keep others waiting for so long.
+const dying = 4
 
 // openEngine opens the database, and makes the tables if they are missing.
 func openEngine(ctx context.Context, o *Options) (*engine, error) {
@@ -25,7 +30,7 @@ func openEngine(ctx context.Context, o *Options) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the database of the cluster: %w", err)
 	}
-	pool, err := c.Pool(ctx, o.Connections)
+	pool, err := c.Pool(ctx, dying*o.Connections)
 	if err != nil {
 		return nil, err
 	}
@@ -33,15 +38,30 @@ func openEngine(ctx context.Context, o *Options) (*engine, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &engine{config: c, pool: pool, timeout: o.Timeout}, nil
+	return &engine{config: c, pool: pool, timeout: o.Timeout, calls: make(chan struct{}, o.Connections)}, nil
+}
+
+// begin begins a call, which ends when end is called, or its time is over.
+func (e *engine) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, errSlow)
+	select {
+	case e.calls <- struct{}{}:
+		return ctx, func() { <-e.calls; cancel() }, nil
+	case <-ctx.Done():
+		cancel()
+		return nil, nil, context.Cause(ctx)
+	}
 }
 
 // rows runs a statement, and calls each for every row once the statement has ended without an error: what a
 // statement returns before its commit fails has not happened.
 func (e *engine) rows(ctx context.Context, statement string, args []any,
 	each func(pgx.CollectableRow) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, errSlow)
-	defer cancel()
+	ctx, end, err := e.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	rows, err := e.pool.Query(ctx, e.config.SQL(statement), args...)
 	if err != nil {
 		return because(ctx, err)
@@ -63,8 +83,11 @@ func (e *engine) row(ctx context.Context, statement string, args []any, into ...
 
 // exec runs a statement that returns nothing, and says how many rows it changed.
 func (e *engine) exec(ctx context.Context, statement string, args ...any) (int64, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, errSlow)
-	defer cancel()
+	ctx, end, err := e.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
 	tag, err := e.pool.Exec(ctx, e.config.SQL(statement), args...)
 	return tag.RowsAffected(), because(ctx, err)
 }
