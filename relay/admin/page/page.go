@@ -101,8 +101,8 @@ type Page struct {
 	operated  *guard.Guard // of the control socket
 	proxies   proxy.Proxies
 	sessions  *session.Sessions[login]
-	templates *templates
-	streams   chan struct{} // slots
+	templates func() (templates, error) // read at the first request
+	streams   chan struct{}             // slots
 	closing   chan struct{}
 	once      sync.Once
 }
@@ -115,15 +115,12 @@ const streamsMost = 64
 
 // New makes a Page.
 func New(o Options) (*Page, error) {
-	t, err := parse()
-	if err != nil {
-		return nil, err
-	}
 	o.Path = strings.TrimSuffix(o.Path, "/")
-	p := &Page{o: o, templates: t,
+	p := &Page{o: o, templates: sync.OnceValues(parse),
 		proxies:  proxy.Proxies{Networks: o.Proxies, AuthHeader: o.AuthHeader},
 		sessions: session.New[login](session.Options{Idle: o.Idle, Max: o.Max, Now: o.Now}),
 		streams:  make(chan struct{}, streamsMost), closing: make(chan struct{})}
+	var err error
 	if p.guard, err = newGuard(o.Hosts, "page.hosts"); err != nil {
 		return nil, err
 	}

@@ -25,10 +25,10 @@ import (
 var files embed.FS
 
 // templates are those of the pages, by name.
-type templates struct{ by map[string]*template.Template }
+type templates map[string]*template.Template
 
 // parse reads the templates: each page is one together with those that all share.
-func parse() (*templates, error) {
+func parse() (templates, error) {
 	shared, err := template.New("").Funcs(funcs()).ParseFS(files, "templates/layout.html",
 		"templates/parts.html")
 	if err != nil {
@@ -38,7 +38,7 @@ func parse() (*templates, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &templates{by: map[string]*template.Template{}}
+	t := templates{}
 	for _, name := range names {
 		one, err := shared.Clone()
 		if err == nil {
@@ -47,7 +47,7 @@ func parse() (*templates, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.by[strings.TrimSuffix(path.Base(name), ".html")] = one
+		t[strings.TrimSuffix(path.Base(name), ".html")] = one
 	}
 	return t, nil
 }
@@ -55,7 +55,11 @@ func parse() (*templates, error) {
 // render writes a page. A template that fails leaves nothing half written.
 func (p *Page) render(w http.ResponseWriter, status int, v *view) {
 	var b bytes.Buffer
-	if err := p.templates.by[v.template].ExecuteTemplate(&b, "layout", v); err != nil {
+	t, err := p.templates()
+	if err == nil {
+		err = t[v.template].ExecuteTemplate(&b, "layout", v)
+	}
+	if err != nil {
 		p.o.Log.Error("the page cannot be shown", "page", v.template, "err", err)
 		http.Error(w, "The page cannot be shown; the log says why.", http.StatusInternalServerError)
 		return

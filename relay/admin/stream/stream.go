@@ -35,7 +35,7 @@ type Stream struct {
 	o Options
 
 	mu        sync.Mutex
-	ring      []relay.Event
+	ring      []relay.Event // grows to Keep: a relay that idles needs none
 	next      uint64        // number of the next event; the ring has those before it
 	changed   chan struct{} // closed at the next event
 	followers int
@@ -44,14 +44,18 @@ type Stream struct {
 
 // New makes a Stream.
 func New(o Options) *Stream {
-	return &Stream{o: o, ring: make([]relay.Event, o.Keep), changed: make(chan struct{})}
+	return &Stream{o: o, changed: make(chan struct{})}
 }
 
 // Record implements relay.Recorder.
 func (s *Stream) Record(e relay.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ring[s.next%uint64(len(s.ring))] = e
+	if len(s.ring) < s.o.Keep {
+		s.ring = append(s.ring, e)
+	} else {
+		s.ring[s.next%uint64(len(s.ring))] = e
+	}
 	s.next++
 	if s.followers > 0 {
 		s.wake()
