@@ -15,8 +15,8 @@ import (
 // TestOfFile: only what is the file's, cannot be written to, and was not written to either, is given back.
 func TestOfFile(t *testing.T) {
 	entry := func(head string, anonymous, swap int) string {
-		return fmt.Sprintf("%s\nSize: 8 kB\nAnonymous: %d kB\nSwap: %d kB\nVmFlags: rd ex mr\n", head, anonymous,
-			swap)
+		const form = "%s\nSize: 8 kB\nAnonymous: %d kB\nSwap: %d kB\nVmFlags: rd ex mr\n"
+		return fmt.Sprintf(form, head, anonymous, swap)
 	}
 	smaps := entry("00400000-00500000 r-xp 00000000 fe:00 1    /bin/mailwhy", 0, 0) +
 		entry("00500000-00600000 r--p 00100000 fe:00 1    /bin/mailwhy", 0, 0) +
@@ -31,7 +31,8 @@ func TestOfFile(t *testing.T) {
 	if got := ofFile([]byte(smaps), "/bin/mailwhy"); !slices.Equal(got, want) {
 		t.Errorf("got %x, want %x", got, want)
 	}
-	if got := ofFile([]byte("x\n\nAnonymous: 4 kB\nz-y r-xp 0 0 0 /bin/mailwhy\n"), "/bin/mailwhy"); got != nil {
+	const nonsense = "x\n\nAnonymous: 4 kB\nz-y r-xp 0 0 0 /bin/mailwhy\n"
+	if got := ofFile([]byte(nonsense), "/bin/mailwhy"); got != nil {
 		t.Errorf("of nonsense: %x", got)
 	}
 }
