@@ -350,10 +350,10 @@ func (e *Engine) certain(s *Symptom, d *Diagnosis, f *finding, top signal) bool 
 		return d.Confidence == High
 	case d.Basis != BasisText || top.rule == nil || f.doubt:
 		return false
-	case s.Stage == StageEndOfData && d.Reason == domainUnknown: // RCPT was accepted: it may be a sender's
-		return false
 	case e.namesAddress(s):
-		return true
+		return s.Stage != StageEndOfData || d.Reason != domainUnknown // RCPT was accepted: a sender's, maybe
+	case s.Stage == StageEndOfData && top.rule.weight < strongWeight: // so the words may mean another one
+		return false
 	case top.boilerplate: // RFC 5321 (4.2.3): to RCPT, 550 with its own text means that there is no mailbox
 		return s.Stage == StageRcpt && s.Reply.Code == 550 && top.rule.weight >= normalWeight
 	}
