@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,10 @@ import (
 	"mailwhy/relay"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/app"
+	"mailwhy/relay/app/options"
 	"mailwhy/relay/feedback/recall"
-	spool "mailwhy/relay/spool/sqlite"
+	"mailwhy/relay/spool/postgres"
+	"mailwhy/relay/spool/sqlite"
 )
 
 // queueFlags are the flags of the queue commands.
@@ -226,7 +229,7 @@ func (q *queueFlags) summary(ctx context.Context, w io.Writer) error {
 func each(ctx context.Context, cfg *config.Config, f relay.QueueFilter, add func(admin.Summary) error) error {
 	err := client(cfg).List(ctx, f, add)
 	if errors.Is(err, admin.ErrNotRunning) {
-		err = withSpool(cfg, err, func(s *spool.ReadOnly) error {
+		err = withSpool(ctx, cfg, err, func(s relay.Lister) error {
 			return admin.Each(ctx, s, f, func(m *relay.Message) error { return add(admin.Summarize(m, nil)) })
 		})
 	}
@@ -235,14 +238,26 @@ func each(ctx context.Context, cfg *config.Config, f relay.QueueFilter, add func
 
 // withSpool lets read look into the spool of a relay that does not run. Where there is no spool, notRunning
 // is the error.
-func withSpool(cfg *config.Config, notRunning error, read func(*spool.ReadOnly) error) error {
-	s, err := spool.OpenReadOnly(cfg.Spool.Dir)
+func withSpool(ctx context.Context, cfg *config.Config, notRunning error,
+	read func(relay.Lister) error) error {
+	s, err := openReader(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("%w, and its spool cannot be read: %w\n"+
 			"name the relay with -c FILE or --spool DIR", notRunning, err)
 	}
 	defer s.Close()
 	return read(s)
+}
+
+// openReader opens the spool of a configuration for reading.
+func openReader(ctx context.Context, cfg *config.Config) (interface {
+	relay.Lister
+	Close() error
+}, error) {
+	if cfg.Spool.Shared() {
+		return postgres.OpenReader(ctx, options.SharedSpool(cfg, slog.Default()))
+	}
+	return sqlite.OpenReadOnly(cfg.Spool.Dir)
 }
 
 // show prints all that is known of one message.
@@ -253,7 +268,7 @@ func (q *queueFlags) show(ctx context.Context, id string, w io.Writer) error {
 	}
 	m, err := client(cfg).Show(ctx, id)
 	if errors.Is(err, admin.ErrNotRunning) {
-		err = withSpool(cfg, err, func(s *spool.ReadOnly) (err error) {
+		err = withSpool(ctx, cfg, err, func(s relay.Lister) (err error) {
 			one, err := admin.One(ctx, s, id)
 			shown := admin.Show(one, nil)
 			m = &shown

@@ -9,9 +9,9 @@ import (
 // oldest is the oldest PostgreSQL that is accepted, as server_version_num.
 const oldest = 130000
 
-// refuseOthers refuses databases that speak PostgreSQL's protocol and do not keep all of its promises, and
+// RefuseOthers refuses databases that speak PostgreSQL's protocol and do not keep all of its promises, and
 // versions that are too old.
-func (c *Config) refuseOthers(ctx context.Context, conn *Conn) error {
+func (c *Config) RefuseOthers(ctx context.Context, conn *Conn) error {
 	var version, number string
 	err := conn.QueryRow(ctx, "select version(), current_setting('server_version_num')").Scan(&version,
 		&number)

@@ -29,7 +29,7 @@ var ErrTooOld = errors.New("this mailwhy is too old for the tables in the databa
 // Migrate brings the tables to the newest version, and makes them the first time. Any number of programs
 // may do it at once. It refuses databases that only look like PostgreSQL.
 func (c *Config) Migrate(ctx context.Context, conn *Conn, t Tables) error {
-	if err := c.refuseOthers(ctx, conn); err != nil {
+	if err := c.RefuseOthers(ctx, conn); err != nil {
 		return err
 	}
 	for {
@@ -92,6 +92,26 @@ func (c *Config) makeSchema(ctx context.Context, tx pgx.Tx, run func(string) err
 	}
 	return run("create table if not exists @.meta (component text primary key, version int not null," +
 		" min_reader int not null)")
+}
+
+// Check is an error where the tables are missing, or this program is too old for them. It changes nothing.
+func (c *Config) Check(ctx context.Context, conn *Conn, t Tables) error {
+	var there bool
+	err := conn.QueryRow(ctx, "select to_regclass($1) is not null", c.Schema+".meta").Scan(&there)
+	if err != nil {
+		return err
+	}
+	version := 0
+	if there {
+		if version, err = c.version(ctx, conn, t); err != nil {
+			return err
+		}
+	}
+	if version == 0 {
+		return fmt.Errorf("the schema %s has no tables of %s: no relay has used it yet", c.Schema,
+			t.Component)
+	}
+	return nil
 }
 
 // check reports whether the tables are there and need no step: then nothing is locked.

@@ -25,11 +25,16 @@ func (s *Spool) lookAtDurability(ctx context.Context, c *postgres.Conn) error {
 	if err != nil {
 		return err
 	}
-	now := &Durability{
-		At: s.o.Now(), Problem: is.Problem(), Names: is.Names, Standby: is.Standbys, Visible: is.Visible,
-	}
-	if was := s.durability.Swap(now); now.Problem != "" && !s.o.Single && was != nil && was.Problem == "" {
+	now := durabilityOf(is, s.o.Now())
+	if was := s.durability.Swap(&now); now.Problem != "" && !s.o.Single && was != nil && was.Problem == "" {
 		s.o.Log.Error("acknowledged mail could be lost", "why", now.Problem)
 	}
 	return nil
+}
+
+// durabilityOf is what was found at a time.
+func durabilityOf(is postgres.Durability, at time.Time) Durability {
+	return Durability{
+		At: at, Problem: is.Problem(), Names: is.Names, Standby: is.Standbys, Visible: is.Visible,
+	}
 }

@@ -40,7 +40,7 @@ else.
 
 With --connect it goes on to the upstreams: it connects, starts TLS and logs in as the relay would, and
 asks whether each sender, the null sender and the recipient of --to would be taken. A message is sent
-only with --send.
+only with --send. Of a spool on PostgreSQL it says whether a promotion could lose mail.
 
 Each line is ok, a warning or a failure, with the fix. The exit status is 1 when there is a failure, and
 2 when there are mistakes in the configuration; all of them are listed.
@@ -177,6 +177,7 @@ func (o *online) run(ctx context.Context, cfg *config.Config) (lines []check.Lin
 		if lines, err = query.CheckUpstreams(ctx, cfg, &o.query); err != nil {
 			return nil, err
 		}
+		lines = append(query.CheckSpool(ctx, cfg), lines...)
 	}
 	if o.dns {
 		lines = append(lines, query.CheckSenders(ctx, cfg, dns, &o.query.Senders)...)

@@ -18,6 +18,10 @@ import (
 // Use opens the spool of a configuration, calls do with it, and closes it. It refuses a spool that a relay
 // runs on, and one of another user. What the spool has to say goes to stderr.
 func Use(cfg *config.Config, stderr io.Writer, do func(*spool.Spool) error) (err error) {
+	if cfg.Spool.Shared() {
+		return fmt.Errorf("this command knows the embedded spool only, and spool.engine is %q",
+			cfg.Spool.Engine)
+	}
 	if err := isOwn(cfg.Spool.Dir); err != nil {
 		return err
 	}
