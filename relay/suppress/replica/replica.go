@@ -50,6 +50,9 @@ const (
 // calm is for how long changes are gathered that follow one another.
 const calm = 100 * time.Millisecond
 
+// lastWithin is how long the last exchange may take.
+const lastWithin = 3 * time.Second
+
 // heardEvery is how often it is noted that the shared list was heard, when nothing changes.
 const heardEvery = time.Hour
 
@@ -72,24 +75,34 @@ type State struct {
 // New makes a Replica.
 func New(o Options) *Replica { return &Replica{o: o} }
 
-// Run exchanges changes until ctx ends.
+// Run exchanges changes until ctx ends, and once more then: who has no disk of its own would lose what it
+// learned last.
 func (r *Replica) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			r.last(ctx)
 			return
 		case <-timer.C:
 		case <-r.o.List.Owes():
 			select {
 			case <-ctx.Done():
-				return
 			case <-time.After(calm):
 			}
 		}
 		r.note(ctx, r.exchange(ctx))
 		timer.Reset(r.o.Every)
+	}
+}
+
+// last exchanges changes once more, after the end of ctx.
+func (r *Replica) last(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWithin)
+	defer cancel()
+	if err := r.exchange(ctx); err != nil {
+		r.o.Log.Warn("what was learned last of suppressed addresses is shared at the next start", "err", err)
 	}
 }
 

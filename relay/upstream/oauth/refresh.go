@@ -49,6 +49,9 @@ type Refresh struct {
 // Check reports what is wrong with the file.
 func (r *Refresh) Check() error {
 	s, err := r.stored(context.Background())
+	if f := (*Error)(nil); errors.As(err, &f) && f.Temporary {
+		return nil // what is stored cannot be reached now
+	}
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type Secrets interface {
 // Shared lets the replicas of a cluster have the tokens of an upstream in common: one of them at a time asks
 // the endpoint, the others get what it was given. One that dies meanwhile costs the time of its lease.
 type Shared struct {
-	Upstream string
+	Upstream string // its name, and what tells its account from another's
 	Secrets  Secrets
 	Duties   relay.Duties
 	Log      *slog.Logger
