@@ -181,6 +181,15 @@ func (e *Engine) overrule(s *Symptom, d *Diagnosis, text string) {
 			e.ofUpstream(s, d)
 		case d.Reason == accountInactive && d.Basis == BasisText: // ours
 			e.become(s, d, accountSuspended, d.Basis, d.Rule)
+		case s.Reply.Code == 504: // of AUTH: the mechanism (RFC 4954, 4)
+			e.become(s, d, authMechanism, BasisStage, "stage auth")
+			d.Category = e.reasons[authMechanism].Category
+		case s.Reply.Code == 504: // of AUTH: the mechanism (RFC 4954, 4)
+			e.become(s, d, authMechanism, BasisStage, "stage auth")
+			d.Category = e.reasons[authMechanism].Category
+		case s.Reply.Code == 504: // of AUTH: the mechanism (RFC 4954, 4)
+			e.become(s, d, authMechanism, BasisStage, "stage auth")
+			d.Category = e.reasons[authMechanism].Category
 		default:
 			e.become(s, d, pick(temporary, authTemporary, authFailed), BasisStage, "stage auth")
 			if d.Confidence == Low { // what a table says of the code says nothing about a login

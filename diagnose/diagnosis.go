@@ -58,6 +58,7 @@ const (
 	recipientRejected  Reason = "recipient_rejected"
 	authFailed         Reason = "auth_failed"
 	authTemporary      Reason = "auth_temporary"
+	authMechanism      Reason = "auth_mechanism"
 	sessionRefused     Reason = "session_refused"
 	sessionDeferred    Reason = "session_deferred"
 	senderRejected     Reason = "sender_rejected"
