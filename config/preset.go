@@ -239,6 +239,16 @@ type Account struct {
 	login     [sha256.Size]byte
 }
 
+// AccountName names the account to the relays that share it: the server and the login, no secret. Relays that
+// log in to nothing share what there is, for the server may see all of them behind one address.
+func (u *Upstream) AccountName() string {
+	login := u.Username
+	if u.Type == typeSES {
+		login = cmp.Or(u.RoleARN, u.AccessKeyID)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s:%d %s", u.Type, strings.ToLower(u.Host), u.Port, login))
+}
+
 // Account is the account of the upstream. Without credentials a server knows us by where we come from. A
 // mailbox that is logged in to with OAuth is the account, whoever gets the token.
 func (u *Upstream) Account() Account {

@@ -47,6 +47,7 @@ import (
 	"mailwhy/relay/app/options"
 	"mailwhy/relay/app/outgoing"
 	"mailwhy/relay/app/page"
+	clusterpg "mailwhy/relay/cluster/postgres"
 	"mailwhy/relay/dsn"
 	"mailwhy/relay/feedback/webhook/sns"
 	"mailwhy/relay/lane"
@@ -113,6 +114,7 @@ type Relay struct {
 
 	webhooks    *webhook.Webhooks
 	spool       store
+	cluster     *clusterpg.Cluster // what relays share; nil without others
 	deliveryLog *deliverylog.Log
 	metrics     *metrics.Metrics
 	record      relay.Recorder // all of them
@@ -210,6 +212,9 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	r.webhooks = webhook.New(r.webhookOptions(cfg))
 	r.events = newEvents()
 	r.record = relay.Recorders{r.metrics, r.webhooks, r.events, r.deliveryLog}
+	if err = r.openCluster(cfg); err != nil {
+		return err
+	}
 	if r.spool, err = r.openSpool(cfg, r.log); err != nil {
 		return err
 	}
@@ -268,7 +273,7 @@ func (r *Relay) joinEngine() {
 	})
 	r.lanes.make = r.newLane
 	r.lanes.prepare = r.prepare
-	r.lanes.removed = r.findAstray
+	r.lanes.removed, r.lanes.log = r.findAstray, r.log
 	r.spool.Watch(r.wake)
 	r.joinRoutes()
 }
@@ -327,7 +332,9 @@ func (r *Relay) destination(m *relay.Message) report.Destination {
 func (r *Relay) newLane(name string, h *hop) *lane.Lane {
 	return lane.New(lane.Options{
 		Name: name, Spool: r.spool, Upstream: h, Record: r.record, Log: r.log, Now: time.Now,
-		Account:           h.account.Load,
+		Account:           h.laneAccount,
+		Cluster:           r.coordination(),
+		SharedSpool:       r.cfg.Load().Spool.Shared(),
 		Settings:          func() lane.Settings { return h.settings(r.cfg.Load()) },
 		Diagnose:          func(s diagnose.Symptom) diagnose.Diagnosis { return r.engine.Load().Diagnose(s) },
 		ReversePath:       func(t *relay.Transaction) string { return r.reversePath(h, t) },
@@ -382,6 +389,7 @@ func (r *Relay) closeAll() error {
 		}
 	}
 	r.lanes.close()
+	r.closeCluster()
 	err := r.feedback.close() // before the spool, into which it puts bounces
 	if err != nil {
 		r.log.Error("cannot close the store of feedback", "err", err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -17,7 +18,7 @@ import (
 // hop is one configured upstream with the lane that works for it.
 type hop struct {
 	name    string
-	account atomic.Pointer[lane.Account] // shared with other upstreams; nil for none
+	account atomic.Pointer[account] // shared with other upstreams or relays; nil for none
 	lane    *lane.Lane
 
 	conf atomic.Pointer[config.Upstream] // in force, or the last one of an upstream that was removed
@@ -28,6 +29,14 @@ type hop struct {
 }
 
 var _ relay.Upstream = (*hop)(nil)
+
+// laneAccount is the account as the lane has it.
+func (h *hop) laneAccount() *lane.Account {
+	if a := h.account.Load(); a != nil {
+		return a.Account
+	}
+	return nil
+}
 
 // replace puts a configuration and its next hop in force and closes the idle connections of the one before.
 // Exchanges under way finish with the next hop that they began with.
@@ -98,13 +107,16 @@ type lanes struct {
 	make    func(name string, h *hop) *lane.Lane
 	prepare func(*hop, *relay.Transaction) // see hop
 	removed func()                         // called when a lane that was removed has finished its work
+	cluster relay.Coordination             // divides the accounts among several relays; nil without others
+	log     *slog.Logger
 
 	mu       sync.RWMutex
 	hops     map[string]*hop
-	accounts map[config.Account]*lane.Account // that several upstreams share
-	ctx      context.Context                  // of run; nil while it does not run
+	accounts map[config.Account]*account // that several upstreams share, or relays
+	ctx      context.Context             // of run; nil while it does not run
 	grace    func() time.Duration
 	works    sync.WaitGroup
+	kept     []*account // whose shares are asked for
 }
 
 // set puts upstreams in force: a new name gets a lane, a name that is there keeps its lane, and the lane of
@@ -113,7 +125,7 @@ func (ls *lanes) set(upstreams map[string]*config.Upstream, hopsOf map[string]re
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	hops := map[string]*hop{}
-	ls.share(upstreams)
+	ls.share(upstreams, hopsOf)
 	for name, conf := range upstreams {
 		h := ls.hops[name]
 		if h == nil {
@@ -140,26 +152,44 @@ func (ls *lanes) set(upstreams map[string]*config.Upstream, hopsOf map[string]re
 	ls.hops = hops
 }
 
-// share makes the accounts that several upstreams have in common. One that was there before is kept, since it
-// knows what was sent. The caller holds mu.
-func (ls *lanes) share(upstreams map[string]*config.Upstream) {
+// share makes the accounts that several upstreams or relays have in common. One that was there before is
+// kept, since it knows what was sent. The caller holds mu.
+func (ls *lanes) share(upstreams map[string]*config.Upstream, hopsOf map[string]relay.Upstream) {
 	names := map[config.Account]int{}
 	for _, u := range upstreams {
 		names[u.Account()]++
 	}
-	accounts := map[config.Account]*lane.Account{}
-	for _, u := range upstreams {
+	accounts, known := map[config.Account]*account{}, accountNames(upstreams)
+	for name, u := range upstreams {
 		key := u.Account()
-		if names[key] < 2 {
+		if names[key] < 2 && ls.cluster == nil {
 			continue
 		}
-		most := lane.Rate(u.Rate)
 		if accounts[key] = ls.accounts[key]; accounts[key] == nil {
-			accounts[key] = lane.NewAccount(u.Concurrency, most)
+			accounts[key] = newAccount(known[key], u, ls.cluster, ls.log)
 		}
-		accounts[key].Configure(u.Concurrency, most)
+		next := hopsOf[name]
+		accounts[key].next.Store(&next)
+		accounts[key].Configure(u.Concurrency, lane.Rate(u.Rate))
 	}
 	ls.accounts = accounts
+	if ls.ctx != nil {
+		ls.keep()
+	}
+}
+
+// keep has the shares of all accounts asked for. The caller holds mu. One that no upstream has any more is
+// kept too, for its lanes finish what is under way.
+func (ls *lanes) keep() {
+	if ls.cluster == nil {
+		return
+	}
+	for _, a := range ls.accounts {
+		if a.stop == nil {
+			a.keep()
+			ls.kept = append(ls.kept, a)
+		}
+	}
 }
 
 // start runs the lane of h, if lanes run at all. The caller holds mu.
@@ -184,6 +214,7 @@ func (ls *lanes) start(h *hop) {
 func (ls *lanes) run(ctx context.Context, grace func() time.Duration) {
 	ls.mu.Lock()
 	ls.ctx, ls.grace = ctx, grace
+	ls.keep()
 	for _, h := range ls.hops {
 		ls.start(h)
 	}
@@ -193,6 +224,9 @@ func (ls *lanes) run(ctx context.Context, grace func() time.Duration) {
 	ls.ctx = nil // no lane starts any more
 	ls.mu.Unlock()
 	ls.works.Wait()
+	for _, a := range ls.kept {
+		a.stop()
+	}
 }
 
 // close closes the connections to the upstreams. It is for lanes that do not run.

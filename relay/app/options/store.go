@@ -2,6 +2,7 @@ package options
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"mailwhy/config"
 	"mailwhy/relay"
 	"mailwhy/relay/app/build"
+	cluster "mailwhy/relay/cluster/postgres"
 	"mailwhy/relay/record"
 	"mailwhy/relay/record/deliverylog"
 	"mailwhy/relay/record/redact"
@@ -50,6 +52,30 @@ func SharedSpool(cfg *config.Config, log *slog.Logger) postgres.Options {
 		Host: host, Version: build.Version(), Now: time.Now, Log: log,
 	}
 }
+
+// Cluster are the part of what relays share, with the key of their secrets.
+func Cluster(cfg *config.Config, log *slog.Logger) (o cluster.Options, err error) {
+	c := &cfg.Cluster
+	host, err := os.Hostname()
+	if err != nil {
+		host = cfg.Hostname
+	}
+	o = cluster.Options{URL: c.URL.Reveal(), Name: c.Name, Connections: clusterConnections, Host: host,
+		Version: build.Version(), Heartbeat: c.Heartbeat, DeadAfter: c.DeadAfter,
+		Timeout: clusterTimeout, Log: log}
+	if c.SecretFile != "" {
+		if o.Key, err = os.ReadFile(c.SecretFile); err != nil {
+			return o, fmt.Errorf("cluster.secret_file: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// What coordination takes of its database, and how long it waits for an answer.
+const (
+	clusterConnections = 3
+	clusterTimeout     = 5 * time.Second
+)
 
 // SuppressionFile is where the suppression list is, for commands that open it while no relay runs.
 func SuppressionFile(cfg *config.Config) string {

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"mailwhy/config"
+	"mailwhy/relay"
+	"mailwhy/relay/app/options"
+	"mailwhy/relay/cluster/postgres"
+	"mailwhy/relay/lane"
+)
+
+// leaveWithin is how long a relay that stops waits to say so to the others. Without that they find it dead.
+const leaveWithin = 3 * time.Second
+
+// openCluster joins the relays that share the accounts, where that is configured.
+func (r *Relay) openCluster(cfg *config.Config) error {
+	if !cfg.Cluster.On() {
+		return nil
+	}
+	o, err := options.Cluster(cfg, r.log)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	if r.cluster, err = postgres.Open(ctx, o); err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	r.lanes.cluster = r.cluster
+	r.log.Info("joined the cluster", "name", cfg.Cluster.Name, "member", r.cluster.Self())
+	return nil
+}
+
+// coordination is what the relays share; nil where there are no others.
+func (r *Relay) coordination() relay.Coordination {
+	if r.cluster == nil {
+		return nil
+	}
+	return r.cluster
+}
+
+// closeCluster leaves the cluster.
+func (r *Relay) closeCluster() {
+	if r.cluster == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	if err := r.cluster.Leave(ctx); err != nil {
+		r.log.Warn("cannot take leave of the cluster: the others find out later", "err", err)
+	}
+	r.cluster.Close()
+}
+
+// account is one that several upstreams, or several relays, have in common.
+type account struct {
+	*lane.Account
+	next atomic.Pointer[relay.Upstream] // of its upstreams, which has its connections
+	// stop ends what keeps its share, and waits for that; nil while it is not kept.
+	stop func()
+}
+
+// newAccount makes the account of an upstream, divided under that name among the relays of the cluster, if
+// there is one.
+func newAccount(name string, u *config.Upstream, c relay.Coordination, log *slog.Logger) *account {
+	a := &account{Account: lane.NewAccount(u.Concurrency, lane.Rate(u.Rate))}
+	if c != nil {
+		a.Share(lane.Sharing{Shares: c, Board: c, Self: c.Self(), Name: name, Log: log,
+			Keeper: a.keeper})
+	}
+	return a
+}
+
+// accountNames are the names by which the accounts of upstreams are known to other relays. Where two accounts
+// differ in their secret alone one of them is told apart by an upstream, which all relays call the same.
+func accountNames(upstreams map[string]*config.Upstream) map[config.Account]string {
+	names, taken := map[config.Account]string{}, map[string]bool{}
+	for _, upstream := range slices.Sorted(maps.Keys(upstreams)) {
+		u := upstreams[upstream]
+		if _, named := names[u.Account()]; named {
+			continue
+		}
+		name := u.AccountName()
+		if taken[name] {
+			name += " " + upstream
+		}
+		names[u.Account()], taken[name] = name, true
+	}
+	return names
+}
+
+// keeper is what has the connections; nil where none are kept.
+func (a *account) keeper() relay.ConnectionKeeper {
+	if next := a.next.Load(); next != nil {
+		k, _ := (*next).(relay.ConnectionKeeper)
+		return k
+	}
+	return nil
+}
+
+// keep asks for the account's share from now on, until it is stopped.
+func (a *account) keep() {
+	if a.stop != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { a.Keep(ctx); close(ended) }()
+	a.stop = func() { cancel(); <-ended }
+}
+
+// Members are the relays of the cluster; none where there is no cluster.
+func (c *control) Members(ctx context.Context) ([]relay.Member, error) {
+	if c.cluster == nil {
+		return nil, nil
+	}
+	return c.cluster.Members(ctx)
+}
