@@ -69,7 +69,9 @@ type Outbox interface {
 	// nothing waits for any more are removed with it. Entries that have gone are passed over. If a claim has
 	// ended meanwhile and another consumer has claimed the message's entries of the topic, it returns
 	// ErrStaleLease and changes nothing. It does not end the claim. The other errors are Put's, but the
-	// spool's limits do not hold for what Consume stores, since it lets messages go. The ids of the messages
+	// spool's limits do not hold for what Consume stores, since it lets messages go. An engine that is shared
+	// returns ErrStaleLease also where messages answer entries of which some have gone, unless the messages
+	// are known: somebody else has answered these in another way. The ids of the messages
 	// it stores are known for longer than others (a week at least), so that one derived from its entries is
 	// stored once, whatever crashes.
 	Consume(ctx context.Context, a Answer) error
