@@ -37,7 +37,7 @@ func Check(cfg *config.Config) error {
 		}
 		errs = append(errs, err)
 		if u := cfg.Upstream[name]; u.HasOAuth() {
-			_, err = options.TokenSource(name, u, nil)
+			_, err = options.TokenSource(name, u, nil, nil)
 			errs = append(errs, err)
 		}
 	}

@@ -59,7 +59,7 @@ func (r *Relay) newTokens(cfg *config.Config) (map[string]*oauth.Cached, error) 
 		if !u.HasOAuth() {
 			continue
 		}
-		source, err := options.TokenSource(name, u, r.log)
+		source, err := options.TokenSource(name, u, r.sharedTokens(cfg, name), r.log)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -39,13 +39,18 @@ func signedFiles(t *testing.T, o oauthtest.Options) *signedDoor {
 	d.upstream = smtptest.New(t, smtptest.Options{TLS: id.Server(), RequireTLS: true, RequireAuth: true,
 		Mechanisms: []string{"LOGIN", "XOAUTH2"},
 		Tokens:     func(user, token string) bool { return user == oauthMailbox && d.endpoint.Valid(token) }})
+	d.conf = signedConf(d.dir, d)
+	return d
+}
+
+// signedConf is the configuration of a relay in a directory, with the upstream and the endpoint of d.
+func signedConf(dir string, d *signedDoor) string {
 	host, port, _ := strings.Cut(d.upstream.Addr(), ":")
-	d.conf = fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[delivery_log]\nfile = %q\n"+
+	return fmt.Sprintf("hostname = \"relay.test\"\n[spool]\ndir = %q\n[delivery_log]\nfile = %q\n"+
 		"[metrics]\nlisten = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n"+
 		"[upstream.default]\nhost = %q\nport = %s\nca_file = %q\nidle_timeout = \"0s\"\nusername = %q\n"+
 		"oauth_token_url = %q\n",
-		d.dir+"/spool", d.dir+"/log", host, port, d.dir+"/ca.pem", oauthMailbox, d.endpoint.URL("/token"))
-	return d
+		dir+"/spool", dir+"/log", host, port, d.dir+"/ca.pem", oauthMailbox, d.endpoint.URL("/token"))
 }
 
 // open starts the relay with the keys of a grant.

@@ -33,6 +33,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	works.Go(func() { r.heldReports().Run(working) })
 	r.runFeedback(working, &works)
 	works.Go(func() { r.webhooks.Run(working, r.outboxes()) })
+	unshare := r.shareSuppressions(always)
 	r.serveAdmin(answering, &answers)
 	r.serveAPI(answering, &answers)
 	r.servePage(answering, &answers)
@@ -43,6 +44,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	err := r.serveUntil(ctx, failed)
 	r.drain(stop)
 	works.Wait()
+	unshare() // what was learned to the end
 	r.survey()
 	silence()
 	answers.Wait()

@@ -1,6 +1,7 @@
 package options
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"mailwhy/config"
 	"mailwhy/config/value"
+	"mailwhy/relay"
 	"mailwhy/relay/internal/tlsconf"
 	"mailwhy/relay/upstream"
 	"mailwhy/relay/upstream/oauth"
@@ -89,7 +91,9 @@ func Bearer(u *config.Upstream, tokens upstream.Tokens) upstream.Authenticator {
 
 // TokenSource is where the access tokens of an upstream come from, for the relay and for commands that look
 // at its login. It is checked as far as that is possible without the endpoint.
-func TokenSource(name string, u *config.Upstream, log *slog.Logger) (oauth.Source, error) {
+// Relays of a cluster share them; without others share is nil.
+func TokenSource(name string, u *config.Upstream, share *oauth.Shared, log *slog.Logger) (
+	oauth.Source, error) {
 	var source interface {
 		oauth.Source
 		Check() error
@@ -100,7 +104,11 @@ func TokenSource(name string, u *config.Upstream, log *slog.Logger) (oauth.Sourc
 	}
 	switch u.OAuthGrant {
 	case "refresh_token":
-		source = &oauth.Refresh{Store: oauth.File{Path: u.OAuthTokenFile}, Proof: proof(u), HTTP: carrier,
+		var store oauth.Store = oauth.File{Path: u.OAuthTokenFile}
+		if share != nil {
+			store = share.Store(store)
+		}
+		source = &oauth.Refresh{Store: store, Proof: proof(u), HTTP: carrier,
 			Log: log, Want: oauth.Stored{ClientID: u.OAuthClientID, TokenURL: u.OAuthTokenURL},
 			Seed: oauth.Stored{Provider: u.OAuthProvider, ClientID: u.OAuthClientID,
 				TokenURL: u.OAuthTokenURL, Scope: u.OAuthScope, User: u.Username,
@@ -115,7 +123,24 @@ func TokenSource(name string, u *config.Upstream, log *slog.Logger) (oauth.Sourc
 	if err := source.Check(); err != nil {
 		return nil, fmt.Errorf("upstream %s: OAuth: %w", name, err)
 	}
+	if share != nil {
+		return share.Source(source), nil
+	}
 	return source, nil
+}
+
+// Sealed is where the relays of a cluster keep what they share of a login.
+type Sealed interface {
+	oauth.Secrets
+	relay.Duties
+}
+
+// SharedTokens are the tokens of an upstream that the relays of a cluster share. A changed account has its
+// own.
+func SharedTokens(name string, u *config.Upstream, in Sealed, log *slog.Logger) *oauth.Shared {
+	account := sha256.Sum256([]byte(strings.Join([]string{u.OAuthGrant, u.OAuthClientID, u.OAuthTokenURL,
+		u.OAuthScope, u.OAuthSubject, u.Username}, "\n")))
+	return &oauth.Shared{Upstream: fmt.Sprintf("%s-%x", name, account[:8]), Secrets: in, Duties: in, Log: log}
 }
 
 // proof shows the token endpoint who the client is; nil for a public client.

@@ -86,7 +86,7 @@ func answerOf(u *httpapi.Upstream, err error) (denied bool, fault *relay.Attempt
 func (q *Upstreams) graphCheck(ctx context.Context, cfg *config.Config, name string, o *api.Options) (
 	relay.Upstream, error) {
 	log := slog.New(slog.DiscardHandler)
-	source, err := options.TokenSource(name, cfg.Upstream[name], log)
+	source, err := options.TokenSource(name, cfg.Upstream[name], nil, log)
 	if err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}

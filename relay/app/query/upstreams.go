@@ -85,7 +85,7 @@ func checkPool(cfg *config.Config, name string) (pool *upstream.Pool, tokens *oa
 	}
 	if u := cfg.Upstream[name]; u.HasOAuth() {
 		log := slog.New(slog.DiscardHandler)
-		source, err := options.TokenSource(name, u, log)
+		source, err := options.TokenSource(name, u, nil, log)
 		if err != nil {
 			return nil, nil, err
 		}

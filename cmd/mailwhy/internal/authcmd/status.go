@@ -99,7 +99,7 @@ func (s *status) run(c *cobra.Command) error {
 // source is where access tokens come from. log hears of a refresh token that cannot be written.
 func (s *status) source(log *slog.Logger) (oauth.Source, error) {
 	if s.upstream != nil && s.secretFile == "" {
-		return options.TokenSource(s.name, s.upstream, log)
+		return options.TokenSource(s.name, s.upstream, nil, log)
 	}
 	a := account{secretFile: s.secretFile}
 	return &oauth.Refresh{Store: oauth.File{Path: s.tokenFile}, Proof: a.proof(), Log: log}, nil
