@@ -89,13 +89,12 @@ func testFrozen(ctx context.Context, s *site, r *result) {
 		traffic.Sleep(ctx, 2*time.Second)
 		must(m.relay.Freeze(), "freezing a relay")
 		f.offers.delay(0)
+		traffic.Sleep(ctx, 2*time.Second) // the sink answers what it had read
 		f.happened(m)
 		traffic.Sleep(ctx, 2*s.dead())
+		f.happened(m) // what it has under way may arrive again
 		m.relay.Thaw()
-		f.happened(m)
 		r.ran(1)
-		traffic.Sleep(ctx, time.Second)
-		f.happened(m) // what it had under way is over now
 		f.untilTaking(ctx, m, time.Now())
 	}
 	f.finish(ctx, 2*s.dead()+time.Minute)

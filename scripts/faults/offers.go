@@ -7,6 +7,7 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
+	"mailwhy/scripts/faults/traffic"
 )
 
 // offers is what the relays of a fleet offer to the sink: no message may be offered by two of them at a time.
@@ -56,8 +57,8 @@ func (o *offers) see(c smtptest.Command) smtptest.Action {
 // offered notes that a session offers the message of a recipient.
 func (o *offers) offered(s session, address string) {
 	parts := strings.SplitN(address, ".", 3)
-	if len(parts) < 3 || !strings.HasSuffix(address, "@sink.test") {
-		return // a report
+	if len(parts) < 3 || parts[0] != traffic.GoodUser || !strings.HasSuffix(address, "@sink.test") {
+		return // a report, or a recipient that the sink may refuse: then nothing of the message is under way
 	}
 	id := parts[1]
 	if other, ok := o.open[id]; ok && other.user != s.user {
