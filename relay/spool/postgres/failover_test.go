@@ -143,6 +143,79 @@ func TestStandbyAway(t *testing.T) {
 	smtptest.WaitFor(t, "mail to be accepted", func() bool { _, err := putOne(s); return err == nil })
 }
 
+// TestClaimsComeBack: a claim that cannot be given back since the server does not answer, and one of which it
+// is not known whether it was made, are not in the way until they lapse.
+func TestClaimsComeBack(t *testing.T) {
+	server := postgrestest.New(t, postgrestest.Options{})
+	o := testOptions(t, server.URL("postgres"))
+	o.CommitTimeout = 2 * time.Second
+	s := openTest(t, o)
+	id, err := putOne(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ls, err := leaseAll(s, 1)
+	if err != nil || len(ls) != 1 {
+		t.Fatalf("%d leases, %v", len(ls), err)
+	}
+	ls[0].Message.Recipients[0].State = relay.Failed
+	owed := relay.Entry{Message: id, Topic: relay.TopicReport, Key: "failed/0", Due: time.Now()}
+	if err := s.Settle(t.Context(), ls[0].Token, relay.Settlement{
+		Recipients: ls[0].Message.Recipients, Owed: []relay.Entry{owed},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	claim := func() []relay.Claim {
+		ctx, cancel := context.WithTimeout(t.Context(), o.CommitTimeout)
+		defer cancel()
+		cs, _, _ := s.Claim(ctx, relay.ClaimQuery{
+			Topic: relay.TopicReport, Now: time.Now(), Max: 1, For: time.Hour,
+		})
+		return cs
+	}
+	var got []relay.Claim
+	smtptest.WaitFor(t, "the claim", func() bool { got = claim(); return len(got) == 1 })
+	server.Freeze()
+	s.GiveBack(got[0].Token)
+	server.Thaw()
+	smtptest.WaitFor(t, "the claim that was given back", func() bool { got = claim(); return len(got) == 1 })
+	s.GiveBack(got[0].Token)
+	server.Freeze()
+	if cs := claim(); len(cs) > 0 {
+		t.Error("a frozen server gave a claim")
+	}
+	server.Thaw()
+	smtptest.WaitFor(t, "the claim in doubt", func() bool { return len(claim()) == 1 })
+}
+
+// TestAllWereAway: when the database was away for longer than a process may be, nobody takes over from the
+// others before they could say that they live: what they did meanwhile is settled.
+func TestAllWereAway(t *testing.T) {
+	server := postgrestest.New(t, postgrestest.Options{})
+	o := testOptions(t, server.URL("postgres"))
+	var spools []*Spool
+	var leases []relay.Lease
+	for range 3 {
+		s := openTest(t, o)
+		if _, err := putOne(s); err != nil {
+			t.Fatal(err)
+		}
+		var ls []relay.Lease
+		smtptest.WaitFor(t, "a lease", func() bool { ls, _ = leaseAll(s, 1); return len(ls) == 1 })
+		spools, leases = append(spools, s), append(leases, ls[0])
+	}
+	server.Stop()
+	time.Sleep(o.DeadAfter * 3 / 2)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range spools {
+		if err := relayed(s, leases[i]); err != nil {
+			t.Errorf("process %d: %v", i, err)
+		}
+	}
+}
+
 // TestRefusesWithoutStandby: a server that could lose mail is accepted only if that is meant.
 func TestRefusesWithoutStandby(t *testing.T) {
 	o := testOptions(t, postgrestest.Database(t))

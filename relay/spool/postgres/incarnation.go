@@ -79,6 +79,7 @@ func (s *Spool) live() {
 			s.giveIdle(s.o.Heartbeat, func(string) bool { return false })
 		case <-poll.C:
 			h.do("looking for others' mail", h.poll)
+			s.undoDoubts()
 		case <-tidy.C:
 			h.do("tidying", h.tidy)
 		case <-s.stopping.Done():
@@ -92,6 +93,7 @@ type heart struct {
 	s      *Spool
 	c      *postgres.Conn
 	failed bool
+	steady time.Time // since when all went well, after something had failed; zero: all along
 }
 
 func (h *heart) drop() {
@@ -118,6 +120,9 @@ func (h *heart) do(what string, f func(context.Context) error) {
 			h.s.o.Log.Warn("the database does not answer as it should", "at", what, "err", err)
 		}
 	}
+	if h.failed && err == nil {
+		h.steady = time.Now()
+	}
 	h.failed = err != nil
 }
 
@@ -134,6 +139,9 @@ func (h *heart) beat(ctx context.Context) error {
 		return s.reborn(ctx, inc)
 	}
 	inc.good.Store(&good)
+	if h.failed || time.Since(h.steady) < s.o.DeadAfter/2 {
+		return nil // the database was away: the others may be about to say that they live
+	}
 	for _, other := range dead {
 		if err := h.takeOver(other); err != nil {
 			return err

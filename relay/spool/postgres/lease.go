@@ -74,9 +74,7 @@ func (s *Spool) leaseFailed(inc *incarnation, batch int64, err error) error {
 	switch {
 	case errors.Is(err, postgres.ErrInDoubt):
 		s.w.failed(err)
-		s.w.add(&operation{inc: inc, must: true, again: true, add: func(ch *database.Changes) {
-			ch.Unleased = append(ch.Unleased, batch)
-		}})
+		s.inDoubt(doubt{inc: inc, lease: batch})
 	case postgres.Code(err) == database.CodeFenced:
 		if err := s.reborn(s.stopping, inc); err != nil {
 			return unavailable(err)

@@ -28,6 +28,9 @@ func (s *Spool) Claim(ctx context.Context, q relay.ClaimQuery) ([]relay.Claim, t
 		return err
 	})
 	if err != nil {
+		if errors.Is(err, postgres.ErrInDoubt) { // nobody else would have the entries until it lapses
+			s.inDoubt(doubt{inc: inc, claim: token})
+		}
 		return nil, time.Time{}, unavailable(err)
 	}
 	var claims []relay.Claim
@@ -60,27 +63,31 @@ func parseClaim(t relay.Token) (n int64, message string) {
 	return n, message
 }
 
-// GiveBack implements relay.Outbox. Claims that cannot be given back since the database is away end by their
-// deadlines.
+// GiveBack implements relay.Outbox. Claims that cannot be given back since the database is away are given back
+// when it can be written again.
 func (s *Spool) GiveBack(claims ...relay.Token) {
-	var messages []string
-	var tokens []int64
+	var given []database.Given
 	for _, t := range claims {
 		if n, message := parseClaim(t); n != 0 {
-			messages, tokens = append(messages, message), append(tokens, n)
+			given = append(given, database.Given{Message: message, Token: n})
 		}
 	}
-	if len(tokens) == 0 || s.w.refuses() != nil {
+	if len(given) == 0 || s.giveBack(given) == nil {
 		return
+	}
+	s.w.add(&operation{must: true, again: true, bytes: 64 * len(given), add: func(ch *database.Changes) {
+		ch.GivenBack = append(ch.GivenBack, given...)
+	}})
+}
+
+// giveBack gives claims back at once, or not at all.
+func (s *Spool) giveBack(given []database.Given) error {
+	if err := s.w.refuses(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.CommitTimeout)
 	defer cancel()
-	err := s.pool.with(ctx, func(c *postgres.Conn) error {
-		return s.db.GiveBack(ctx, c, messages, tokens)
-	})
-	if err != nil {
-		s.o.Log.Warn("claims of the outbox were not given back, and end by themselves", "err", err)
-	}
+	return s.pool.with(ctx, func(c *postgres.Conn) error { return s.db.GiveBack(ctx, c, given) })
 }
 
 // Consume implements relay.Outbox. Where messages answer the entries all of these must be there, or the

@@ -53,6 +53,7 @@ type Spool struct {
 	pool       *pool
 	w          *writer
 	memory     *memory
+	doubts     doubts
 	watchers   queue.Watchers
 	inc        atomic.Pointer[incarnation]
 	rebirth    sync.Mutex

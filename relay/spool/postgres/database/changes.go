@@ -23,6 +23,8 @@ type Changes struct {
 	// TakenBack are new ones, fresh or not, that must not be there.
 	TakenBack []string
 	Unleased  []int64  // batches of leases that nobody knows of
+	Unclaimed []int64  // numbers of claims that nobody knows of
+	GivenBack []Given  // claims that could not be given back before
 	SetAside  []string // leased to me: tried no more
 
 	// Again says that the transaction, or one like it, may have happened before: its success must mean the
@@ -133,3 +135,9 @@ const (
 	writeAgain = `update @.fence set since = since where inc = $1`
 	stillMine  = `select id from @.fresh where id = any($2) and owner = $1`
 )
+
+// Given is the claim of a message.
+type Given struct {
+	Message string
+	Token   int64
+}

@@ -126,6 +126,7 @@ const (
 	nextEntry = `select coalesce(min(due), 9223372036854775807) from @.outbox o
 	where $1::bigint is not null and topic = $2 and not exists (select 1 from @.claim c
 		where c.message = o.message and c.topic = o.topic and c."until" > now())`
+	unclaim  = `delete from @.claim where owner = $1 and token = any($2)`
 	giveBack = `delete from @.claim where $1::bigint is not null and (message, token) in (
 	select * from unnest($2::text[], $3::bigint[]))`
 )
@@ -169,10 +170,16 @@ func (d *DB) Claim(ctx context.Context, c *postgres.Conn, me, token int64, q rel
 }
 
 // GiveBack ends claims of messages.
-func (d *DB) GiveBack(ctx context.Context, c *postgres.Conn, messages []string, tokens []int64) error {
+func (d *DB) GiveBack(ctx context.Context, c *postgres.Conn, given []Given) error {
 	s := d.unsynced(0)
-	s.add(giveBack, messages, tokens)
+	s.giveBack(given)
 	return c.Transact(ctx, &s.Batch)
+}
+
+// giveBack adds the statement that ends claims.
+func (s *statements) giveBack(given []Given) {
+	s.add(giveBack, column(given, func(g Given) string { return g.Message }),
+		column(given, func(g Given) int64 { return g.Token }))
 }
 
 // scanRows reads rows with the contents behind their columns.

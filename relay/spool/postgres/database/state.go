@@ -97,6 +97,12 @@ func (ch *Changes) queueStates(s *statements) {
 	if len(ch.Unleased) > 0 {
 		s.add(unlease, ch.Unleased)
 	}
+	if len(ch.Unclaimed) > 0 {
+		s.add(unclaim, ch.Unclaimed)
+	}
+	if len(ch.GivenBack) > 0 {
+		s.giveBack(ch.GivenBack)
+	}
 	if len(ch.SetAside) > 0 {
 		s.add(setAside, ch.SetAside)
 	}
