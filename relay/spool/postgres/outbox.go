@@ -63,8 +63,8 @@ func parseClaim(t relay.Token) (n int64, message string) {
 	return n, message
 }
 
-// GiveBack implements relay.Outbox. Claims that cannot be given back since the database is away are given back
-// when it can be written again.
+// GiveBack implements relay.Outbox. What cannot be given back since the database is away is given back when
+// it can be written again.
 func (s *Spool) GiveBack(claims ...relay.Token) {
 	var given []database.Given
 	for _, t := range claims {
