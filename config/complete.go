@@ -331,3 +331,12 @@ func (c *Config) warnReadable(key, file string) {
 			key+": "+file+" can be changed by others on this machine; chmod 0600 it")
 	}
 }
+
+// completeCluster reads the URLs. A shared spool is where relays agree too, unless they do so elsewhere.
+func (c *Config) completeCluster(report reportFunc) {
+	c.readSecret("spool.url", &c.Spool.URL, c.Spool.URLFile, report)
+	c.readSecret("cluster.url", &c.Cluster.URL, c.Cluster.URLFile, report)
+	if c.Spool.Shared() && c.Cluster.URL.IsZero() {
+		c.Cluster.URL = c.Spool.URL
+	}
+}

@@ -30,6 +30,7 @@ import (
 	"net/netip"
 	"time"
 
+	"mailwhy/config/cluster"
 	"mailwhy/config/dropin"
 	"mailwhy/config/page"
 	"mailwhy/config/value"
@@ -55,7 +56,7 @@ type Config struct {
 	SMTPD       SMTPD                `toml:"smtpd"`
 	TLS         TLS                  `toml:"tls"`
 	Spool       Spool                `toml:"spool"`
-	Cluster     Cluster              `toml:"cluster"`
+	Cluster     cluster.Cluster      `toml:"cluster"`
 	Retry       Retry                `toml:"retry"`
 	Upstream    map[string]*Upstream `toml:"upstream"`
 	Route       []Route              `toml:"route"`
@@ -193,6 +194,15 @@ type Spool struct {
 	Connections   int           `toml:"connections" min:"4" max:"100"` // to the database
 }
 
+// The engines of a spool.
+const (
+	EngineSQLite   = "sqlite"
+	EnginePostgres = "postgres"
+)
+
+// Shared reports whether the spool is one that several relays have.
+func (s *Spool) Shared() bool { return s.Engine == EnginePostgres }
+
 // Retry is when and for how long delivery is tried again.
 type Retry struct {
 	Schedule      value.Schedule `toml:"schedule"`
@@ -282,7 +292,7 @@ func Default() *Config {
 		Admin:   Admin{TLS: "none"},
 		Spool: Spool{FreeFloor: 64 * value.MiB, InlineLimit: 128 * value.KiB, Engine: EngineSQLite,
 			Durability: "sync", CommitTimeout: 10 * time.Second, Connections: 4},
-		Cluster:     defaultCluster(),
+		Cluster:     cluster.Default(),
 		Retry:       defaultRetry(),
 		DeliveryLog: DeliveryLog{File: "-", Format: "json"},
 		Log:         Log{Level: "info", Format: "text", Addresses: "full"},

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"mailwhy/config/cluster"
 	"mailwhy/config/value"
 )
 
@@ -323,4 +324,19 @@ func isLoopback(host string) bool {
 func isWildcard(host string) bool {
 	ip, err := netip.ParseAddr(cmp.Or(host, "::"))
 	return err == nil && ip.Unmap().IsUnspecified()
+}
+
+// validateCluster checks the shared spool and what relays agree by. A file with a URL that cannot be read was
+// reported before.
+func (c *Config) validateCluster(report reportFunc) {
+	s := &c.Spool
+	switch {
+	case s.Shared() && s.URL.IsZero() && s.URLFile == "":
+		report("spool.url", `is not set, but spool.engine is "postgres"`, "write "+cluster.Example)
+	case !s.Shared() && !s.URL.IsZero():
+		report("spool.url", `is set, but spool.engine is "`+s.Engine+`"`,
+			`set spool.engine = "postgres"; for limits that relays share, and no more, set cluster.url`)
+	}
+	cluster.CheckURL("spool.url", s.URL, report)
+	c.Cluster.Validate(func(key, what, hint string) { report("cluster."+key, what, hint) })
 }

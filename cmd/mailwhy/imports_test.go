@@ -85,6 +85,8 @@ func mayImport(from, to string) bool {
 		return true // it reads what others write about our mail
 	case from == "mailwhy/config/page":
 		return false
+	case from == "mailwhy/config/cluster":
+		return to == "mailwhy/config/value"
 	case from == "mailwhy/config/value", from == "mailwhy/config/dropin":
 		return to == "mailwhy/config/mistake"
 	case from == "mailwhy/config":

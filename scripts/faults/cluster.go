@@ -85,10 +85,10 @@ func testFrozen(ctx context.Context, s *site, r *result) {
 	f.startAll(ctx, fleetPause)
 	for range s.pick(1, 3) {
 		m := f.members[0]
-		f.offers.delay(300 * time.Millisecond) // so that it has attempts under way
+		f.offers.Delay(300 * time.Millisecond) // so that it has attempts under way
 		traffic.Sleep(ctx, 2*time.Second)
 		must(m.relay.Freeze(), "freezing a relay")
-		f.offers.delay(0)
+		f.offers.Delay(0)
 		traffic.Sleep(ctx, 2*time.Second) // the sink answers what it had read
 		f.happened(m)
 		traffic.Sleep(ctx, 2*s.dead())
@@ -119,7 +119,7 @@ func testCutOff(ctx context.Context, s *site, r *result) {
 		idle := time.Now()
 		f.happened(m) // from now on others may have its mail
 		traffic.Sleep(ctx, s.dead())
-		if n := f.offers.begun(m.name, idle, time.Now()); n > 0 {
+		if n := f.offers.Begun(m.name, idle, time.Now()); n > 0 {
 			r.fail("%s began %d transactions though its place was over", m.name, n)
 		}
 		for _, p := range m.ways {
@@ -224,11 +224,11 @@ func testAway(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
 	f.startAll(ctx, fleetPause)
 	traffic.Sleep(ctx, 2*time.Second)
-	f.offers.delay(time.Second) // so that attempts are under way
+	f.offers.Delay(time.Second) // so that attempts are under way
 	traffic.Sleep(ctx, 2*time.Second)
 	f.primary.Stop()
 	began := time.Now()
-	f.offers.delay(0)
+	f.offers.Delay(0)
 	for _, m := range f.members {
 		f.refusesSoon(ctx, m)
 	}
@@ -240,7 +240,7 @@ func testAway(ctx context.Context, s *site, r *result) {
 	idle := time.Now()
 	traffic.Sleep(ctx, time.Until(began.Add(away)))
 	for _, m := range f.members {
-		if n := f.offers.begun(m.name, idle, time.Now()); n > 0 {
+		if n := f.offers.Begun(m.name, idle, time.Now()); n > 0 {
 			r.fail("%s began %d transactions without a database", m.name, n)
 		}
 	}

@@ -56,7 +56,7 @@ type fleet struct {
 	*scenario
 	members          []*member
 	primary, standby *postgrestest.Server
-	offers           *offers
+	offers           *traffic.Offers
 	stopLoad         func()
 }
 
@@ -89,8 +89,8 @@ func newFleet(ctx context.Context, s *site, r *result, n int) *fleet {
 	must(err, "starting the sink")
 	s.later(func() { k.Release(); k.Close() })
 	t.sink = k
-	f.offers = newOffers(r)
-	k.Script = f.offers.see
+	f.offers = traffic.NewOffers(r.note)
+	k.Script = f.offers.See
 	t.rules.Concurrency = n * concurrency
 	t.rules.RefusedMay = true // a commit in doubt is a 451, and was made all the same
 
@@ -190,7 +190,7 @@ func (f *fleet) kill(m *member) {
 func (f *fleet) happened(ms ...*member) {
 	time.Sleep(200 * time.Millisecond) // what the sink has of a dead relay is over
 	for _, m := range ms {
-		f.offers.forget(m.name)
+		f.offers.Forget(m.name)
 	}
 	must(f.ledger.Write(ledger.Record{What: ledger.Crashed}), "writing the ledger")
 }
@@ -254,7 +254,7 @@ func (f *fleet) finish(ctx context.Context, limit time.Duration) *ledger.Verdict
 		f.usage(m)
 		m.relay = nil
 	}
-	if n := f.offers.overlaps(); n > 0 {
+	if n := f.offers.Overlaps(); n > 0 {
 		f.result.fail("%d messages were offered by two relays at one time", n)
 	}
 	return f.judge()

@@ -1,4 +1,4 @@
-package main
+package traffic
 
 import (
 	"strings"
@@ -7,13 +7,12 @@ import (
 
 	"mailwhy/diagnose"
 	"mailwhy/relay/smtptest"
-	"mailwhy/scripts/faults/traffic"
 )
 
-// offers is what the relays of a fleet offer to the sink: no message may be offered by two of them at a time.
-// It is safe for concurrent use.
-type offers struct {
-	result *result
+// Offers is what relays that share a queue offer to a sink, each with a user of its own: no message may be
+// offered by two of them at a time. It is safe for concurrent use.
+type Offers struct {
+	note func(format string, args ...any) // hears of the first messages that were
 
 	mu    sync.Mutex
 	open  map[string]session          // by message
@@ -29,13 +28,14 @@ type session struct {
 	n    int
 }
 
-func newOffers(r *result) *offers {
-	return &offers{result: r, open: map[string]session{}, mails: map[string][]time.Time{},
+// NewOffers makes Offers; note hears of the first messages that two offered.
+func NewOffers(note func(format string, args ...any)) *Offers {
+	return &Offers{note: note, open: map[string]session{}, mails: map[string][]time.Time{},
 		has: map[session]map[string]bool{}}
 }
 
-// see is the sink's script.
-func (o *offers) see(c smtptest.Command) smtptest.Action {
+// See is the sink's script.
+func (o *Offers) See(c smtptest.Command) smtptest.Action {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := session{c.User, c.Session}
@@ -55,16 +55,16 @@ func (o *offers) see(c smtptest.Command) smtptest.Action {
 }
 
 // offered notes that a session offers the message of a recipient.
-func (o *offers) offered(s session, address string) {
+func (o *Offers) offered(s session, address string) {
 	parts := strings.SplitN(address, ".", 3)
-	if len(parts) < 3 || parts[0] != traffic.GoodUser || !strings.HasSuffix(address, "@sink.test") {
+	if len(parts) < 3 || parts[0] != GoodUser || !strings.HasSuffix(address, "@sink.test") {
 		return // a report, or a recipient that the sink may refuse: then nothing of the message is under way
 	}
 	id := parts[1]
 	if other, ok := o.open[id]; ok && other.user != s.user {
 		o.twice++
 		if o.twice <= 5 {
-			o.result.note("%s offers %s while %s does", s.user, id, other.user)
+			o.note("%s offers %s while %s does", s.user, id, other.user)
 		}
 	}
 	o.open[id] = s
@@ -75,7 +75,7 @@ func (o *offers) offered(s session, address string) {
 }
 
 // over ends the transaction of a session.
-func (o *offers) over(s session) {
+func (o *Offers) over(s session) {
 	for id := range o.has[s] {
 		if o.open[id] == s {
 			delete(o.open, id)
@@ -84,8 +84,8 @@ func (o *offers) over(s session) {
 	delete(o.has, s)
 }
 
-// forget is for a relay that died, or that was out of reach for so long that others have its mail.
-func (o *offers) forget(user string) {
+// Forget is for a relay that died, or that was out of reach for so long that others have its mail.
+func (o *Offers) Forget(user string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for s := range o.has {
@@ -95,8 +95,8 @@ func (o *offers) forget(user string) {
 	}
 }
 
-// begun is how many transactions a relay began in a time.
-func (o *offers) begun(user string, from, to time.Time) (n int) {
+// Begun is how many transactions a relay began in a time.
+func (o *Offers) Begun(user string, from, to time.Time) (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, t := range o.mails[user] {
@@ -107,15 +107,15 @@ func (o *offers) begun(user string, from, to time.Time) (n int) {
 	return n
 }
 
-// delay has the sink take so long for each 250 from now on.
-func (o *offers) delay(d time.Duration) {
+// Delay has the sink take so long for each 250 from now on.
+func (o *Offers) Delay(d time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.slow = d
 }
 
-// overlaps is how many messages two relays offered at a time.
-func (o *offers) overlaps() int {
+// Overlaps is how many messages two relays offered at a time.
+func (o *Offers) Overlaps() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.twice
