@@ -120,6 +120,7 @@ func (f *Family) line(b *strings.Builder, suffix string, labels []string, more s
 	for i, value := range labels {
 		pairs = append(pairs, f.Labels[i]+`="`+labelEscapes.Replace(strings.ToValidUTF8(value, "\ufffd"))+`"`)
 	}
+	slices.Sort(pairs) // by name, as others write them: people search for whole lines
 	if more != "" {
 		pairs = append(pairs, more)
 	}
