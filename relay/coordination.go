@@ -35,7 +35,7 @@ type Member struct {
 	Host        string         `json:"host"`
 	Version     string         `json:"version"`
 	Since       time.Time      `json:"since"`       // by the engine's clock
-	Beat        time.Duration  `json:"beat"`        // since its last beat
+	Beat        time.Duration  `json:"beat"`        // since its last beat, nanoseconds
 	Connections map[string]int `json:"connections"` // its share of each account
 }
 

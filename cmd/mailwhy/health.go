@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailwhy/relay"
 	"mailwhy/relay/admin"
 	"mailwhy/relay/lifecycle"
 )
@@ -119,6 +120,7 @@ func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 		fmt.Fprintf(w, ", %s of disk free", bytesText(h.Spool.FreeBytes))
 	}
 	fmt.Fprintln(w)
+	printMembers(w, h.Members)
 	if h.Feedback != nil {
 		printBacklog(w, h.Feedback, now)
 	}
@@ -126,6 +128,18 @@ func printHealth(w io.Writer, h admin.Health, now time.Time) error {
 		fmt.Fprintln(w, "note:", printable(n))
 	}
 	return healthError(h)
+}
+
+// printMembers writes which relays share what a provider allows.
+func printMembers(w io.Writer, members []relay.Member) {
+	if len(members) == 0 {
+		return
+	}
+	hosts := make([]string, len(members))
+	for i := range members {
+		hosts[i] = printable(members[i].Host)
+	}
+	fmt.Fprintf(w, "cluster: %s: %s\n", count(int64(len(members)), "relay"), strings.Join(hosts, ", "))
 }
 
 // printBacklog writes what came back and waits.

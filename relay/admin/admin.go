@@ -73,6 +73,8 @@ type Options struct {
 	// Operated answers what is asked on the control socket and is not the API's; nil: 404.
 	Operated http.Handler
 
+	// Members are the live relays of the cluster; nil: there is none.
+	Members      func(context.Context) ([]relay.Member, error)
 	Feedback     Feedback              // nil: it is not configured
 	EraseEvents  EraseEvents           // of the page's history; nil: it is off
 	Webhooks     Webhooks              // nil: there are none, ever

@@ -17,6 +17,8 @@ type Health struct {
 	Notes   []string          `json:"notes,omitempty"`   // what an operator should know all the same
 	Spool   SpoolHealth       `json:"spool,omitzero"`
 	Lanes   []relay.LaneState `json:"lanes,omitempty"`
+	// Members are the live relays of the cluster, this one too; nil where there is none, or none answers.
+	Members []relay.Member `json:"members,omitempty"`
 	// Feedback is what came back after the 250; nil where it is off or its store cannot be used.
 	Feedback *Backlog `json:"feedback,omitempty"`
 }
@@ -46,6 +48,11 @@ func (s *Server) health(r *http.Request) (any, error) {
 	if l := h.Spool.LocalStat; l != nil && l.Quarantined > 0 {
 		h.Notes = append(h.Notes, fmt.Sprintf(
 			"%d damaged messages are set aside in the spool; the delivery log names them", l.Quarantined))
+	}
+	if s.o.Members != nil {
+		if h.Members, err = s.o.Members(ctx); err != nil {
+			h.Notes = append(h.Notes, "the cluster does not answer, so soon nothing more is sent: "+err.Error())
+		}
 	}
 	if s.o.Feedback != nil {
 		s.feedbackHealth(ctx, &h)

@@ -37,6 +37,7 @@ func (r *Relay) openAdmin(cfg *config.Config) (err error) {
 		Metrics:  r.metrics,
 		Operated: r.page.Operated(),
 		Probes:   r.life.Handle,
+		Members:  r.members(),
 		Webhooks: r.webhooks,
 		Feedback: r.operated(), EraseEvents: r.page.EraseEvents(),
 		Suppressions: r.suppressionList(), Files: (*listFiles)(r),

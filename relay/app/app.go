@@ -237,7 +237,10 @@ func (r *Relay) openStore(cfg *config.Config, stdout io.Writer) (err error) {
 	if r.caps, err = accept.OpenCaps(filepath.Join(cfg.Spool.Dir, "daily.json"), time.Now); err != nil {
 		return err
 	}
-	r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key"))
+	if r.key, err = spoolKey(filepath.Join(cfg.Spool.Dir, "key")); err != nil {
+		return err
+	}
+	r.key, err = r.sharedKey(cfg, r.key)
 	return err
 }
 

@@ -49,6 +49,21 @@ func (r *Relay) coordination() relay.Coordination {
 	return r.cluster
 }
 
+// sharedKey is the secret of a shared spool: that of the relay which came first. Each relay knows the reports
+// of all.
+func (r *Relay) sharedKey(cfg *config.Config, own []byte) ([]byte, error) {
+	if r.cluster == nil || !cfg.Spool.Shared() {
+		return own, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	e, _, err := r.cluster.Write(ctx, "spool key", 0, own, 0)
+	if err != nil {
+		return nil, fmt.Errorf("the key of the shared spool: %w", err)
+	}
+	return e.Body, nil
+}
+
 // closeCluster leaves the cluster.
 func (r *Relay) closeCluster() {
 	if r.cluster == nil {
@@ -119,12 +134,12 @@ func (a *account) keep() {
 	a.stop = func() { cancel(); <-ended }
 }
 
-// Members are the relays of the cluster; none where there is no cluster.
-func (c *control) Members(ctx context.Context) ([]relay.Member, error) {
-	if c.cluster == nil {
-		return nil, nil
+// members is who asks for the live relays of the cluster; nil where there is none.
+func (r *Relay) members() func(context.Context) ([]relay.Member, error) {
+	if r.cluster == nil {
+		return nil
 	}
-	return c.cluster.Members(ctx)
+	return r.cluster.Members
 }
 
 // sharedListEvery is how often the suppression list is compared with those of the other relays.

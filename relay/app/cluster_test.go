@@ -63,7 +63,7 @@ func TestCluster(t *testing.T) {
 	}
 	members := func(want int) func() bool {
 		return func() bool {
-			list, err := (*control)(doors[0].app).Members(t.Context())
+			list, err := doors[0].app.members()(t.Context())
 			return err == nil && len(list) == want
 		}
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,13 @@ func TestSharedSpool(t *testing.T) {
 	})
 	if n := len(up.Messages()); n != 20 {
 		t.Errorf("%d messages were relayed, want 20", n)
+	}
+	if len(one.app.key) != 32 || !bytes.Equal(one.app.key, two.app.key) {
+		t.Error("the relays do not know each other's reports")
+	}
+	h, err := admin.NewClient(one.dir + "/spool/admin.sock").Health(t.Context())
+	if err != nil || len(h.Members) != 2 {
+		t.Errorf("%d members, %v", len(h.Members), err)
 	}
 }
 
