@@ -51,7 +51,8 @@ func (s *Server) health(r *http.Request) (any, error) {
 	}
 	if s.o.Members != nil {
 		if h.Members, err = s.o.Members(ctx); err != nil {
-			h.Notes = append(h.Notes, "the cluster does not answer, so soon nothing more is sent: "+err.Error())
+			h.Notes = append(h.Notes,
+				"the cluster does not answer, so soon nothing more is sent: "+err.Error())
 		}
 	}
 	if s.o.Feedback != nil {
