@@ -202,9 +202,10 @@ func testOldPrimary(ctx context.Context, s *site, r *result) {
 	stall := smtptest.Faults{Cut: &smtptest.Cut{End: smtptest.EndStall}}
 	m.ways[1].Damage(stall, stall)
 	m.ways[1].End(smtptest.EndReset)
+	f.happened(f.members...) // what each had under way, and m has from now on
 	must(f.primary.Start(), "starting the old primary")
 	traffic.Sleep(ctx, s.dead())
-	f.happened(m)
+	f.happened(f.members...)
 	acked := f.ackedBy(m)
 	traffic.Sleep(ctx, s.dead())
 	if n := f.ackedBy(m) - acked; n > 0 {
