@@ -115,9 +115,9 @@ func testCutOff(ctx context.Context, s *site, r *result) {
 		}
 		cut := time.Now()
 		f.refusesSoon(ctx, m)
+		f.outOfReach(ctx, m, cut)
 		traffic.Sleep(ctx, time.Until(cut.Add(s.dead()*2/3+2*time.Second)))
 		idle := time.Now()
-		f.happened(m) // from now on others may have its mail
 		traffic.Sleep(ctx, s.dead())
 		if n := f.offers.Begun(m.name, idle, time.Now()); n > 0 {
 			r.fail("%s began %d transactions though its place was over", m.name, n)
@@ -133,6 +133,13 @@ func testCutOff(ctx context.Context, s *site, r *result) {
 			back.Round(100*time.Millisecond))
 	}
 	f.finish(ctx, 2*s.dead()+time.Minute)
+}
+
+// outOfReach waits until a relay that was cut off begins nothing more, and enters that as a fault before others
+// can take over: what it has offered and cannot settle they offer again.
+func (f *fleet) outOfReach(ctx context.Context, m *member, cut time.Time) {
+	traffic.Sleep(ctx, time.Until(cut.Add(f.site.dead()*2/3+500*time.Millisecond)))
+	f.happened(m)
 }
 
 // refusesSoon sees that a relay without a database refuses mail for now, and not only when the client has
@@ -202,10 +209,10 @@ func testOldPrimary(ctx context.Context, s *site, r *result) {
 	stall := smtptest.Faults{Cut: &smtptest.Cut{End: smtptest.EndStall}}
 	m.ways[1].Damage(stall, stall)
 	m.ways[1].End(smtptest.EndReset)
-	f.happened(f.members...) // what each had under way, and m has from now on
+	cut := time.Now()
 	must(f.primary.Start(), "starting the old primary")
-	traffic.Sleep(ctx, s.dead())
-	f.happened(f.members...)
+	f.outOfReach(ctx, m, cut)
+	traffic.Sleep(ctx, time.Until(cut.Add(s.dead())))
 	acked := f.ackedBy(m)
 	traffic.Sleep(ctx, s.dead())
 	if n := f.ackedBy(m) - acked; n > 0 {
