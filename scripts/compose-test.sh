@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # Proves docker-compose.yml: builds the image, brings it up, sends mail from outside the containers, and reads the
 # annotated log, the delivered message and the bounce. Needs a Docker engine with docker-compose or the compose plugin.
-#
-# Where no registry can be reached it first makes a local image of the build stage's name from this machine's own Go
-# toolchain and module cache, so that the very same Dockerfile builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,14 +11,8 @@ fi
 export COMPOSE_PROJECT_NAME=mailwhytest$$ # another run may be under way
 alone=mailwhytest-alone
 net=mailwhytest$$-net
-if docker compose version >/dev/null 2>&1; then
-  compose() { docker compose "$@"; }
-else
-  compose() { docker-compose "$@"; }
-  export DOCKER_BUILDKIT=0 # docker-compose 1.29 cannot use it without a plugin
-fi
 scratch=$(mktemp -d)
-made=
+. scripts/containers.sh
 cleanup() {
   status=$?
   if [ $status -ne 0 ]; then compose logs --no-color 2>/dev/null | tail -n 60 || true; fi
@@ -30,42 +21,14 @@ cleanup() {
   docker rm -fv "$alone" "$net-practice" "$net-1" "$net-2" >/dev/null 2>&1 || true
   docker volume rm "$net-1" "$net-2" >/dev/null 2>&1 || true
   docker network rm "$net" >/dev/null 2>&1 || true
-  if [ -n "$made" ]; then
-    docker rmi -f mailwhy "$stage" >/dev/null 2>&1 || true
-    docker image prune -f --filter label=mailwhy.stage=build >/dev/null 2>&1 || true
-  fi
+  drop_stand_ins
   rm -rf "$scratch"
   exit $status
 }
 trap cleanup EXIT
 
-stage=$(awk '$1 == "FROM" && $4 == "build" {print $2}' Dockerfile)
-
-# A stand-in for the build stage: the Go toolchain, the modules as a file system proxy, a shell, and the authorities.
-make_stand_in() {
-  local root=$scratch/root goroot modcache
-  goroot=$(go env GOROOT)
-  go mod download
-  modcache=$(go env GOMODCACHE)/cache/download
-  command -v busybox >/dev/null || { apt-get update -qq; apt-get install -y -qq busybox-static >/dev/null; }
-  [ -f /etc/ssl/certs/ca-certificates.crt ] || apt-get install -y -qq ca-certificates >/dev/null
-  mkdir -p "$root"/{bin,tmp,root,proc,etc/ssl/certs,usr/local,modules}
-  cp "$(command -v busybox)" "$root/bin/busybox"
-  for applet in sh mkdir cp ls cat; do ln -s busybox "$root/bin/$applet"; done
-  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-  cp -a "$goroot" "$root/usr/local/go"
-  cp -a "$modcache/." "$root/modules/"
-  tar -C "$root" -c . | docker import \
-    -c 'ENV PATH=/usr/local/go/bin:/bin' -c 'ENV HOME=/root' -c 'ENV GOPROXY=file:///modules' \
-    -c 'ENV GONOSUMDB=*' -c 'ENV GOFLAGS=-mod=mod' -c 'ENV GOTOOLCHAIN=local' - "$stage" >/dev/null
-}
-
 echo "== image"
-if ! docker image inspect "$stage" >/dev/null 2>&1 && ! timeout 20 docker pull -q "$stage" >/dev/null 2>&1; then
-  echo "no registry: $stage is made from this machine's Go toolchain"
-  made=yes
-  make_stand_in
-fi
+build_stage
 compose build --quiet relay 2>/dev/null || compose build relay
 docker image inspect mailwhy --format '{{.Size}} bytes, user {{.Config.User}}'
 
