@@ -156,7 +156,7 @@ func TestStandby(t *testing.T) {
 func TestPooler(t *testing.T) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		t.Skip("skipping: no pgbouncer: apt-get install pgbouncer")
+		t.Skip("skipping: pgbouncer is not installed: apt-get install pgbouncer")
 	}
 	o := options(postgrestest.Database(t))
 	o.URL = pooler(t, program, o.URL)
