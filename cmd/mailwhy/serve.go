@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailwhy/cmd/mailwhy/internal/cpu"
-	"mailwhy/cmd/mailwhy/internal/startup"
 	"mailwhy/config"
 	"mailwhy/relay/app"
 	"mailwhy/relay/lifecycle/systemd"
@@ -183,7 +182,7 @@ func limitMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(75)
 	}
-	startup.Forget()
+	debug.FreeOSMemory() // reading the rules left garbage behind, which an idle relay would keep for minutes
 }
 
 // reloadOn loads the configuration again at each signal. A mistake in it leaves the old one in force.

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package startup
-
-import "runtime/debug"
-
-// Forget gives back to the system the garbage of the start.
-func Forget() { debug.FreeOSMemory() }
