@@ -5,9 +5,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/record/metrics/exposition"
 )
 
 // feedbackSources are the ways that feedback comes: a webhook, a bounce mail, a complaint by mail.
@@ -32,15 +33,15 @@ type FeedbackState struct {
 
 // feedback counts what comes back after the upstream's 250. Its series are there only where feedback is on.
 type feedback struct {
-	total     *exposition.Counters
-	delays    *exposition.Histograms
+	total     *prometheus.CounterVec
+	delays    *prometheus.HistogramVec
 	providers names[string, feedbackProvider]
-	observers [len(feedbackSources)]observer
+	observers [len(feedbackSources)]prometheus.Observer
 	last      [len(feedbackSources)]atomic.Int64 // Unix seconds
 	now       func() time.Time
 	state     func() FeedbackState
 
-	lastDesc *exposition.Family
+	lastDesc *prometheus.Desc
 	gauges   []gauge[FeedbackState]
 }
 
@@ -53,14 +54,14 @@ type feedbackProvider struct {
 
 func newFeedback(state func() FeedbackState, now func() time.Time) *feedback {
 	f := &feedback{now: now, state: state}
-	f.total = exposition.NewCounters("mailwhy_feedback_total",
-		"Reports of what became of mail after it was relayed, by source, provider and result.",
-		"source", "provider", "result")
-	f.delays = exposition.NewHistograms("mailwhy_feedback_delay_seconds",
-		"From what happened, by the reporter's clock, to its report, for each recipient.",
-		delayBuckets, "source")
-	f.lastDesc = exposition.NewGauge("mailwhy_feedback_last_timestamp_seconds",
-		"When a report last came in from the source that could be proved.", "source")
+	f.total = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mailwhy_feedback_total",
+		Help: "Reports of what became of mail after it was relayed, by source, provider and result."},
+		[]string{"source", "provider", "result"})
+	f.delays = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mailwhy_feedback_delay_seconds",
+		Help:    "From what happened, by the reporter's clock, to its report, for each recipient.",
+		Buckets: delayBuckets}, []string{"source"})
+	f.lastDesc = prometheus.NewDesc("mailwhy_feedback_last_timestamp_seconds",
+		"When a report last came in from the source that could be proved.", []string{"source"}, nil)
 	f.gauges = []gauge[FeedbackState]{
 		newGauge("mailwhy_feedback_waiting", "Reports that are stored and have not had their effect yet.",
 			func(s *FeedbackState) float64 { return float64(s.Waiting) }),
@@ -75,7 +76,7 @@ func newFeedback(state func() FeedbackState, now func() time.Time) *feedback {
 			func(s *FeedbackState) float64 { return float64(s.Remembered) }),
 	}
 	for i, source := range feedbackSources {
-		f.observers[i] = f.delays.With(source)
+		f.observers[i] = f.delays.WithLabelValues(source)
 	}
 	f.providers.init("other", func(name string) *feedbackProvider {
 		p := &feedbackProvider{f: f, name: name}
@@ -93,24 +94,34 @@ func newFeedback(state func() FeedbackState, now func() time.Time) *feedback {
 }
 
 // counter is the counter of a source and a result.
-func (p *feedbackProvider) counter(source, result int) *exposition.Counter {
-	return p.cells[source][result].get(func() *exposition.Counter {
-		return p.f.total.With(feedbackSources[source], p.name, feedbackResults[result])
+func (p *feedbackProvider) counter(source, result int) prometheus.Counter {
+	return p.cells[source][result].get(func() prometheus.Counter {
+		return p.f.total.WithLabelValues(feedbackSources[source], p.name, feedbackResults[result])
 	})
 }
 
-// Collect implements exposition.Collector.
-func (f *feedback) Collect(p *exposition.Page) {
-	f.total.Collect(p)
-	f.delays.Collect(p)
+// Describe implements prometheus.Collector.
+func (f *feedback) Describe(ch chan<- *prometheus.Desc) {
+	f.total.Describe(ch)
+	f.delays.Describe(ch)
+	ch <- f.lastDesc
+	for _, one := range f.gauges {
+		ch <- one.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (f *feedback) Collect(ch chan<- prometheus.Metric) {
+	f.total.Collect(ch)
+	f.delays.Collect(ch)
 	for i, source := range feedbackSources {
 		if at := f.last[i].Load(); at != 0 {
-			p.Add(f.lastDesc, float64(at), source)
+			ch <- prometheus.MustNewConstMetric(f.lastDesc, prometheus.GaugeValue, float64(at), source)
 		}
 	}
 	s := f.state()
 	for _, one := range f.gauges {
-		one.send(p, &s)
+		one.send(ch, &s)
 	}
 }
 

@@ -4,8 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailwhy/relay"
-	"mailwhy/relay/record/metrics/exposition"
 )
 
 // statTimeout is how long the spool may take to say what it holds.
@@ -13,17 +14,17 @@ const statTimeout = 3 * time.Second
 
 // gauge is one figure of a T, read when it is scraped.
 type gauge[T any] struct {
-	family *exposition.Family
-	of     func(*T) float64
+	desc *prometheus.Desc
+	of   func(*T) float64
 }
 
 func newGauge[T any](name, help string, of func(*T) float64, labels ...string) gauge[T] {
-	return gauge[T]{exposition.NewGauge(name, help, labels...), of}
+	return gauge[T]{prometheus.NewDesc(name, help, labels, nil), of}
 }
 
 // send hands the figure of v to a scrape.
-func (g gauge[T]) send(p *exposition.Page, v *T, labels ...string) {
-	p.Add(g.family, g.of(v), labels...)
+func (g gauge[T]) send(ch chan<- prometheus.Metric, v *T, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.of(v), labels...)
 }
 
 // laneGauges tell how the lanes stand.
@@ -44,12 +45,19 @@ func newLaneGauges(lanes func() []relay.LaneState) *laneGauges {
 	}}
 }
 
-// Collect implements exposition.Collector.
-func (g *laneGauges) Collect(p *exposition.Page) {
+// Describe implements prometheus.Collector.
+func (g *laneGauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, one := range g.gauges {
+		ch <- one.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *laneGauges) Collect(ch chan<- prometheus.Metric) {
 	lanes := g.lanes()
 	for i := range lanes {
 		for _, one := range g.gauges {
-			one.send(p, &lanes[i], lanes[i].Name)
+			one.send(ch, &lanes[i], lanes[i].Name)
 		}
 	}
 }
@@ -107,18 +115,28 @@ func newQueueGauges(stat func(context.Context) (Spool, error), now func() time.T
 	return g
 }
 
-// Collect implements exposition.Collector.
-func (g *queueGauges) Collect(p *exposition.Page) {
+// Describe implements prometheus.Collector.
+func (g *queueGauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, one := range g.gauges {
+		ch <- one.desc
+	}
+	for _, one := range g.local {
+		ch <- one.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
 	st, ok := g.ask()
 	if !ok {
 		return
 	}
 	for _, one := range g.gauges {
-		one.send(p, &st.SpoolStat)
+		one.send(ch, &st.SpoolStat)
 	}
 	for _, one := range g.local {
 		if st.Local != nil {
-			one.send(p, st.Local)
+			one.send(ch, st.Local)
 		}
 	}
 }

@@ -3,7 +3,7 @@ package metrics
 import (
 	"time"
 
-	"mailwhy/relay/record/metrics/exposition"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Login is what an upstream is logged in to with. A zero time stands for what there is not, or nobody knows.
@@ -20,26 +20,34 @@ type Login struct {
 type loginGauges struct {
 	logins               func() []Login
 	now                  func() time.Time
-	age, success, expiry *exposition.Family
+	age, success, expiry *prometheus.Desc
 }
 
 func newLoginGauges(logins func() []Login, now func() time.Time) *loginGauges {
+	upstream := []string{"upstream"}
 	return &loginGauges{
 		logins: logins, now: now,
-		age: exposition.NewGauge("mailwhy_oauth_token_age_seconds",
-			"Time since the request for the access token.", "upstream"),
-		success: exposition.NewGauge("mailwhy_oauth_last_success_timestamp_seconds",
-			"When the token endpoint last gave an access token.", "upstream"),
-		expiry: exposition.NewGauge("mailwhy_credential_expiry_timestamp_seconds",
-			"When a credential for the upstream expires.", "upstream", "credential"),
+		age: prometheus.NewDesc("mailwhy_oauth_token_age_seconds",
+			"Time since the request for the access token.", upstream, nil),
+		success: prometheus.NewDesc("mailwhy_oauth_last_success_timestamp_seconds",
+			"When the token endpoint last gave an access token.", upstream, nil),
+		expiry: prometheus.NewDesc("mailwhy_credential_expiry_timestamp_seconds",
+			"When a credential for the upstream expires.", []string{"upstream", "credential"}, nil),
 	}
 }
 
-// Collect implements exposition.Collector.
-func (g *loginGauges) Collect(p *exposition.Page) {
-	send := func(desc *exposition.Family, at time.Time, value float64, labels ...string) {
+// Describe implements prometheus.Collector.
+func (g *loginGauges) Describe(ch chan<- *prometheus.Desc) {
+	ch <- g.age
+	ch <- g.success
+	ch <- g.expiry
+}
+
+// Collect implements prometheus.Collector.
+func (g *loginGauges) Collect(ch chan<- prometheus.Metric) {
+	send := func(desc *prometheus.Desc, at time.Time, value float64, labels ...string) {
 		if !at.IsZero() {
-			p.Add(desc, value, labels...)
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 		}
 	}
 	for _, l := range g.logins() {

@@ -1,7 +1,6 @@
 // Package metrics counts what the relay does, for Prometheus: a relay.Recorder that counts each event, and
-// gauges that are read at each scrape. Its sub-rooms count and write the page (exposition), and read the
-// figures of the process (process); this room decides what is counted under which names, and keeps the number
-// of series bounded.
+// gauges that are read at each scrape. Counting, registry and format are client_golang's; this room decides
+// what is counted under which names, and keeps the number of series bounded.
 //
 // relay/app makes one Metrics, records every event to it beside the delivery log, and serves it at GET
 // /metrics: on the control socket, and on a listener of its own (Serve) where one is configured.
@@ -17,14 +16,17 @@ package metrics
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/record/metrics/exposition"
-	"mailwhy/relay/record/metrics/process"
 )
 
 // Options are what a Metrics is made of. All but Feedback, Webhooks and Suppressions are required.
@@ -50,10 +52,11 @@ type Metrics struct {
 	clients      names[string, client]
 	upstreams    names[string, upstream]
 	refusals     names[diagnose.Reason, refusals]
-	reports      [len(reportKinds)]*exposition.Counter
+	reports      [len(reportKinds)]prometheus.Counter
 	feedback     *feedback     // nil when it is off
 	suppressions *suppressions // nil when it is off
-	collectors   []exposition.Collector
+	registry     *prometheus.Registry
+	page         http.Handler
 
 	mu      sync.Mutex        // held by Know
 	reasons []diagnose.Reason // all that were ever known
@@ -63,42 +66,40 @@ var _ relay.Recorder = (*Metrics)(nil)
 
 // New makes a Metrics that knows no names yet.
 func New(o Options) *Metrics {
-	m := &Metrics{series: newSeries(o.Feedback != nil)}
+	m := &Metrics{series: newSeries(o.Feedback != nil), registry: prometheus.NewRegistry()}
 	m.clients.init("unnamed", m.series.client)
 	m.upstreams.init("other", m.series.upstream)
 	m.refusals.init("other", m.series.refusalsFor)
 	for i, kind := range reportKinds {
-		m.reports[i] = m.series.bounces.With(string(kind))
+		m.reports[i] = m.series.bounces.WithLabelValues(string(kind))
 	}
-	m.collectors = append(m.series.all(), newLaneGauges(o.Lanes), newLoginGauges(o.Logins, o.Now),
-		newQueueGauges(o.Queue, o.Now), newBuildInfo(&o), process.New(), process.NewRuntime())
+	m.registry.MustRegister(m.series.all()...)
+	m.registry.MustRegister(newLaneGauges(o.Lanes), newLoginGauges(o.Logins, o.Now),
+		newQueueGauges(o.Queue, o.Now), buildInfo(&o))
 	if o.Webhooks != nil {
-		m.collectors = append(m.collectors, newWebhookGauges(o.Webhooks, o.Now))
+		m.registry.MustRegister(newWebhookGauges(o.Webhooks, o.Now))
 	}
 	if o.Feedback != nil {
 		m.feedback = newFeedback(o.Feedback, o.Now)
-		m.collectors = append(m.collectors, m.feedback)
+		m.registry.MustRegister(m.feedback)
 	}
 	if o.Suppressions != nil {
 		m.suppressions = newSuppressions(o.Suppressions)
-		m.collectors = append(m.collectors, m.suppressions)
+		m.registry.MustRegister(m.suppressions)
 	}
+	m.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
 	return m
 }
 
 // buildInfo is the gauge that tells which mailwhy this is.
-type buildInfo struct {
-	family             *exposition.Family
-	version, goVersion string
+func buildInfo(o *Options) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mailwhy_build_info", Help: "Which mailwhy this is; always 1.",
+		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": o.GoVersion},
+	}, func() float64 { return 1 })
 }
-
-func newBuildInfo(o *Options) buildInfo {
-	return buildInfo{exposition.NewGauge("mailwhy_build_info", "Which mailwhy this is; always 1.",
-		"goversion", "version"), o.Version, o.GoVersion}
-}
-
-// Collect implements exposition.Collector.
-func (b buildInfo) Collect(p *exposition.Page) { p.Add(b.family, 1, b.goVersion, b.version) }
 
 // Names are those that have series of their own.
 type Names struct {
@@ -174,7 +175,7 @@ func (u *upstream) outcome(kind int, e *relay.Event) {
 }
 
 // observe counts d. A clock that was set back makes a negative one, which counts as none.
-func observe(h observer, d time.Duration) { h.Observe(max(d, 0).Seconds()) }
+func observe(h prometheus.Observer, d time.Duration) { h.Observe(max(d, 0).Seconds()) }
 
 // tried reports whether the event's attempt has just been made. Mail that is given up while its lane is
 // paused carries an older one, what could not be read here was never offered, and of what is told later the

@@ -5,9 +5,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailwhy/diagnose"
 	"mailwhy/relay"
-	"mailwhy/relay/record/metrics/exposition"
 )
 
 // outcomes are the events that say what became of a recipient.
@@ -65,20 +66,21 @@ func seconds(ds ...time.Duration) (s []float64) {
 
 // series are the families of everything that is counted.
 type series struct {
-	messages, recipients, refused     *exposition.Counters
-	outcomes, reasons, bounces, lanes *exposition.Counters
-	attempts, delays                  *exposition.Histograms
-	refusals                          *exposition.Counters
+	messages, recipients, refused     *prometheus.CounterVec
+	outcomes, reasons, bounces, lanes *prometheus.CounterVec
+	attempts, delays                  *prometheus.HistogramVec
+	refusals                          *prometheus.CounterVec
 
 	feedback bool // it is on
 }
 
 func newSeries(feedback bool) *series {
-	counter := func(name, help string, labels ...string) *exposition.Counters {
-		return exposition.NewCounters(name, help, labels...)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	histogram := func(name, help string, buckets []float64) *exposition.Histograms {
-		return exposition.NewHistograms(name, help, buckets, "upstream")
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		o := prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}
+		return prometheus.NewHistogramVec(o, []string{"upstream"})
 	}
 	return &series{
 		feedback: feedback,
@@ -106,27 +108,27 @@ func newSeries(feedback bool) *series {
 }
 
 // all are the families, for a registry.
-func (s *series) all() []exposition.Collector {
-	return []exposition.Collector{
+func (s *series) all() []prometheus.Collector {
+	return []prometheus.Collector{
 		s.messages, s.recipients, s.refused, s.outcomes, s.reasons, s.bounces, s.lanes, s.attempts, s.delays,
 		s.refusals,
 	}
 }
 
 // refusals is what is counted for a reason of the front door's refusals.
-type refusals struct{ *exposition.Counter }
+type refusals struct{ prometheus.Counter }
 
 func (s *series) refusalsFor(reason diagnose.Reason) *refusals {
-	return &refusals{s.refusals.With(string(reason))}
+	return &refusals{s.refusals.WithLabelValues(string(reason))}
 }
 
 // client is what is counted for a client.
-type client struct{ messages, recipients, refused *exposition.Counter }
+type client struct{ messages, recipients, refused prometheus.Counter }
 
 func (s *series) client(name string) *client {
 	return &client{
-		messages: s.messages.With(name), recipients: s.recipients.With(name),
-		refused: s.refused.With(name),
+		messages: s.messages.WithLabelValues(name), recipients: s.recipients.WithLabelValues(name),
+		refused: s.refused.WithLabelValues(name),
 	}
 }
 
@@ -139,8 +141,8 @@ type upstream struct {
 	cells    [len(outcomes)][len(categories)]cell
 	lane     [len(laneStates)]cell
 	reasons  names[diagnose.Reason, reasonCells]
-	attempts observer
-	delays   observer
+	attempts prometheus.Observer
+	delays   prometheus.Observer
 }
 
 func (s *series) upstream(name string) *upstream {
@@ -149,9 +151,9 @@ func (s *series) upstream(name string) *upstream {
 	if name == "other" {
 		return u
 	}
-	u.attempts, u.delays = s.attempts.With(name), s.delays.With(name)
+	u.attempts, u.delays = s.attempts.WithLabelValues(name), s.delays.WithLabelValues(name)
 	for i := range laneStates {
-		u.lane[i].get(func() *exposition.Counter { return u.newLane(i) })
+		u.lane[i].get(func() prometheus.Counter { return u.newLane(i) })
 	}
 	for i, kind := range outcomes {
 		if slices.Contains(told[:], kind) && !s.feedback {
@@ -159,15 +161,12 @@ func (s *series) upstream(name string) *upstream {
 		}
 		for j, category := range categories {
 			if diagnosed(kind) == (category != noCategory) {
-				u.cells[i][j].get(func() *exposition.Counter { return u.newOutcome(i, j) })
+				u.cells[i][j].get(func() prometheus.Counter { return u.newOutcome(i, j) })
 			}
 		}
 	}
 	return u
 }
-
-// observer is a histogram of durations, in seconds.
-type observer interface{ Observe(float64) }
 
 // unseen is the histogram of upstreams that are not configured: none.
 type unseen struct{}
@@ -175,20 +174,19 @@ type unseen struct{}
 func (unseen) Observe(float64) {}
 
 func (u *upstream) count(outcome, category int) {
-	made := func() *exposition.Counter { return u.newOutcome(outcome, category) }
-	u.cells[outcome][category].get(made).Inc()
+	u.cells[outcome][category].get(func() prometheus.Counter { return u.newOutcome(outcome, category) }).Inc()
 }
 
-func (u *upstream) newOutcome(outcome, category int) *exposition.Counter {
-	return u.s.outcomes.With(string(outcomes[outcome]), u.name, string(categories[category]))
+func (u *upstream) newOutcome(outcome, category int) prometheus.Counter {
+	return u.s.outcomes.WithLabelValues(string(outcomes[outcome]), u.name, string(categories[category]))
 }
 
 func (u *upstream) changed(state int) {
-	u.lane[state].get(func() *exposition.Counter { return u.newLane(state) }).Inc()
+	u.lane[state].get(func() prometheus.Counter { return u.newLane(state) }).Inc()
 }
 
-func (u *upstream) newLane(state int) *exposition.Counter {
-	return u.s.lanes.With(u.name, laneStates[state])
+func (u *upstream) newLane(state int) prometheus.Counter {
+	return u.s.lanes.WithLabelValues(u.name, laneStates[state])
 }
 
 // reasonCells are the counters of one reason at one upstream.
@@ -199,23 +197,23 @@ type reasonCells struct {
 }
 
 func (r *reasonCells) count(outcome int) {
-	r.cells[outcome].get(func() *exposition.Counter {
-		return r.u.s.reasons.With(string(outcomes[outcome]), r.u.name, string(r.reason))
+	r.cells[outcome].get(func() prometheus.Counter {
+		return r.u.s.reasons.WithLabelValues(string(outcomes[outcome]), r.u.name, string(r.reason))
 	}).Inc()
 }
 
 // cell is a counter whose series appears when it is first asked for. Once it is there, asking allocates
 // nothing.
 type cell struct {
-	made atomic.Pointer[exposition.Counter]
+	made atomic.Pointer[prometheus.Counter]
 }
 
 // get is the counter; make makes it, the same one at each call.
-func (c *cell) get(make func() *exposition.Counter) *exposition.Counter {
+func (c *cell) get(make func() prometheus.Counter) prometheus.Counter {
 	if made := c.made.Load(); made != nil {
-		return made
+		return *made
 	}
 	n := make()
-	c.made.Store(n)
+	c.made.Store(&n)
 	return n
 }

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
-
-	"mailwhy/relay/record/metrics/exposition"
 )
 
 // writeTimeout is how long a scraper may take to read a page.
@@ -24,8 +22,7 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A server that sets no deadline of its own keeps this one for the next request, so it is taken back.
 	c := http.NewResponseController(w)
 	c.SetWriteDeadline(time.Now().Add(statTimeout + writeTimeout))
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	exposition.Gather(m.collectors).WriteTo(w) // a scraper that has gone misses nothing
+	m.page.ServeHTTP(w, r)
 	c.Flush()
 	c.SetWriteDeadline(time.Time{})
 }

@@ -3,8 +3,9 @@ package metrics
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailwhy/relay"
-	"mailwhy/relay/record/metrics/exposition"
 )
 
 // webhookGauges tell how the webhooks stand to which events are sent. Of one that was removed only what was
@@ -12,52 +13,54 @@ import (
 type webhookGauges struct {
 	states                    func() []relay.WebhookState
 	now                       func() time.Time
-	backlog, oldest, disabled *exposition.Family
-	failing, requests, events *exposition.Family
-	lost                      *exposition.Family
+	backlog, oldest, disabled *prometheus.Desc
+	failing, requests, events *prometheus.Desc
+	lost                      *prometheus.Desc
 }
 
 func newWebhookGauges(states func() []relay.WebhookState, now func() time.Time) *webhookGauges {
-	gauge := func(name, help string, labels ...string) *exposition.Family {
-		labels = append([]string{"webhook"}, labels...)
-		return exposition.NewGauge("mailwhy_webhook_"+name, help, labels...)
-	}
-	counter := func(name, help string, labels ...string) *exposition.Family {
-		f := gauge(name, help, labels...)
-		f.Kind = exposition.CounterKind
-		return f
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("mailwhy_webhook_"+name, help, append([]string{"webhook"}, labels...), nil)
 	}
 	return &webhookGauges{
 		states: states, now: now,
-		backlog:  gauge("backlog", "Events that are still to be sent to the webhook."),
-		oldest:   gauge("oldest_age_seconds", "Age of the oldest event to be sent; 0 for none."),
-		failing:  gauge("failing", "1 while the webhook fails, and its events wait."),
-		disabled: gauge("disabled", "1 while the webhook is disabled, until the operator enables it."),
-		requests: counter("requests_total", "Requests to the webhook, by result.", "result"),
-		events:   counter("events_total", "Events that the webhook took."),
-		lost:     counter("lost_total", "Events that are not sent to the webhook any more."),
+		backlog:  desc("backlog", "Events that are still to be sent to the webhook."),
+		oldest:   desc("oldest_age_seconds", "Age of the oldest event that is still to be sent; 0 for none."),
+		failing:  desc("failing", "1 while the webhook fails, and its events wait."),
+		disabled: desc("disabled", "1 while the webhook is disabled, until the operator enables it."),
+		requests: desc("requests_total", "Requests to the webhook, by result.", "result"),
+		events:   desc("events_total", "Events that the webhook took."),
+		lost:     desc("lost_total", "Events that are not sent to the webhook any more."),
 	}
 }
 
-// Collect implements exposition.Collector.
-func (g *webhookGauges) Collect(p *exposition.Page) {
+// Describe implements prometheus.Collector.
+func (g *webhookGauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.backlog, g.oldest, g.failing, g.disabled, g.requests, g.events,
+		g.lost} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *webhookGauges) Collect(ch chan<- prometheus.Metric) {
 	states := g.states()
 	for i := range states {
 		s := &states[i]
 		if s.State != "" {
-			g.collectState(p, s)
+			g.collectState(ch, s)
 		}
 		for j, result := range relay.WebhookResults() {
-			p.Add(g.requests, float64(s.Requests[j]),
+			ch <- prometheus.MustNewConstMetric(g.requests, prometheus.CounterValue, float64(s.Requests[j]),
 				s.Name, result)
 		}
-		p.Add(g.events, float64(s.Events), s.Name)
-		p.Add(g.lost, float64(s.Lost), s.Name)
+		ch <- prometheus.MustNewConstMetric(g.events, prometheus.CounterValue, float64(s.Events), s.Name)
+		ch <- prometheus.MustNewConstMetric(g.lost, prometheus.CounterValue, float64(s.Lost), s.Name)
 	}
 }
 
 // collectState sends how a webhook stands.
-func (g *webhookGauges) collectState(p *exposition.Page, s *relay.WebhookState) {
+func (g *webhookGauges) collectState(ch chan<- prometheus.Metric, s *relay.WebhookState) {
 	age := 0.0
 	if !s.Oldest.IsZero() {
 		age = max(0, g.now().Sub(s.Oldest).Seconds())
@@ -69,12 +72,12 @@ func (g *webhookGauges) collectState(p *exposition.Page, s *relay.WebhookState) 
 		return 0
 	}
 	for _, one := range []struct {
-		gauge *exposition.Family
+		desc  *prometheus.Desc
 		value float64
 	}{
 		{g.backlog, float64(s.Backlog)}, {g.oldest, age}, {g.failing, is(relay.WebhookFailing)},
 		{g.disabled, is(relay.WebhookDisabled)},
 	} {
-		p.Add(one.gauge, one.value, s.Name)
+		ch <- prometheus.MustNewConstMetric(one.desc, prometheus.GaugeValue, one.value, s.Name)
 	}
 }

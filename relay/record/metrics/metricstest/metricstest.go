@@ -42,15 +42,10 @@ func ordered(series string) string {
 	return name + "{" + strings.Join(list, ",") + "}"
 }
 
-// Families reads a page as Prometheus's own parser does.
-func Families(text string) (map[string]*dto.MetricFamily, error) {
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	return parser.TextToMetricFamilies(strings.NewReader(text))
-}
-
 // Parse reads a page.
 func Parse(text string) (Page, error) {
-	families, err := Families(text)
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
