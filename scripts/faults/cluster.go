@@ -135,8 +135,8 @@ func testCutOff(ctx context.Context, s *site, r *result) {
 	f.finish(ctx, 2*s.dead()+time.Minute)
 }
 
-// outOfReach waits until a relay that was cut off begins nothing more, and enters that as a fault before others
-// can take over: what it has offered and cannot settle they offer again.
+// outOfReach waits until a relay that was cut off begins nothing more, and enters that as a fault before
+// others can take over: what it has offered and cannot settle they offer again.
 func (f *fleet) outOfReach(ctx context.Context, m *member, cut time.Time) {
 	traffic.Sleep(ctx, time.Until(cut.Add(f.site.dead()*2/3+500*time.Millisecond)))
 	f.happened(m)
