@@ -150,3 +150,9 @@ begin
 end $$;
 create trigger msg_gone after delete on @.msg referencing old table as old for each statement
 	execute function @.msg_gone();
+
+-- These live by insert and delete: a fifth of a large queue, the default, is too many dead rows to wait for.
+alter table @.fresh set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+alter table @.msg set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+alter table @.content set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+alter table @.outbox set (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
