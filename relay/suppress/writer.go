@@ -24,7 +24,6 @@ const (
 // writer has the connection that writes. Its goroutine makes one transaction of all that waits.
 type writer struct {
 	l       *List
-	w       *writer
 	jobs    chan *job
 	closing chan struct{}
 	ended   chan struct{}
