@@ -357,7 +357,7 @@ func (st *staged) Put(ctx context.Context, set relay.Settlement, leaseFor time.D
 	if err != nil {
 		return "", err
 	}
-	ms := st.toStore(&set, with)
+	ms := spool.ToStore(st.m, &set, with)
 	switch {
 	case len(ms) == 0:
 		return "", nil
@@ -386,19 +386,6 @@ func (st *staged) Put(ctx context.Context, set relay.Settlement, leaseFor time.D
 		st.over = err
 	}
 	return p.token, err
-}
-
-// toStore are the messages to store: the staged one as set has it, if anything of it waits, and the others.
-func (st *staged) toStore(set *relay.Settlement, with []*relay.Message) []*relay.Message {
-	m := *st.m
-	if m.Recipients = set.Recipients; set.Lane != "" {
-		m.Lane = set.Lane
-	}
-	isOpen := func(r relay.Recipient) bool { return !r.State.Final() }
-	if len(set.Owed) > 0 || slices.ContainsFunc(m.Recipients, isOpen) {
-		return append([]*relay.Message{&m}, with...)
-	}
-	return with
 }
 
 // Discard implements relay.Staged.
