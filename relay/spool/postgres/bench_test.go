@@ -7,13 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"mailwhy/relay"
 	"mailwhy/relay/smtptest/postgrestest"
+	"mailwhy/relay/spool/spooltest"
 )
 
 // benchSpool opens a spool on a server of its own, with a synchronous standby on the same machine, for a
@@ -52,28 +51,13 @@ func benchMessage() *relay.Message {
 	return m
 }
 
-// atOnce runs f times times from n goroutines.
-func atOnce(times, n int, f func()) {
-	var left atomic.Int64
-	left.Store(int64(times))
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
-			for left.Add(-1) >= 0 {
-				f()
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // measured runs f b.N times from n goroutines, and reports what it cost.
 func measured(b *testing.B, n int, f func(*Spool)) {
 	s, wal, end := benchSpool(b)
 	bytes := wal()
 	b.ReportAllocs()
 	b.ResetTimer()
-	atOnce(b.N, n, func() { f(s) })
+	spooltest.AtOnce(b.N, n, func() { f(s) })
 	b.StopTimer()
 	perSecond := float64(b.N) / b.Elapsed().Seconds()
 	bytes = wal() - bytes

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mailwhy/relay"
+	"mailwhy/relay/spool/spooltest"
 )
 
 // benchSpool opens a spool that is closed with the benchmark.
@@ -38,21 +39,6 @@ func benchMessage(sender string) *relay.Message {
 	}
 }
 
-// atOnce runs f times times from n goroutines.
-func atOnce(times, n int, f func()) {
-	var left atomic.Int64
-	left.Store(int64(times))
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
-			for left.Add(-1) >= 0 {
-				f()
-			}
-		})
-	}
-	wg.Wait()
-}
-
 func BenchmarkPut(b *testing.B) {
 	for _, size := range []int{4 << 10, 100 << 10, 1 << 20} {
 		for _, sessions := range []int{1, 10, 50} {
@@ -61,7 +47,7 @@ func BenchmarkPut(b *testing.B) {
 				content := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
 				b.ReportAllocs()
 				b.ResetTimer()
-				atOnce(b.N, sessions, func() {
+				spooltest.AtOnce(b.N, sessions, func() {
 					if err := s.Put(context.Background(),
 						[]*relay.Message{benchMessage("app@sender.example")},
 						bytes.NewReader(content)); err != nil {
@@ -85,7 +71,7 @@ func BenchmarkInlineLimit(b *testing.B) {
 				defer s.Close()
 				content := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
 				b.ResetTimer()
-				atOnce(b.N, 10, func() { passThrough(b, s, content) })
+				spooltest.AtOnce(b.N, 10, func() { passThrough(b, s, content) })
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			})
 		}
@@ -149,7 +135,7 @@ func BenchmarkPassThrough(b *testing.B) {
 			s := benchSpool(b)
 			b.ReportAllocs()
 			b.ResetTimer()
-			atOnce(b.N, sessions, func() { passThrough(b, s, content) })
+			spooltest.AtOnce(b.N, sessions, func() { passThrough(b, s, content) })
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
 	}
@@ -165,13 +151,13 @@ func BenchmarkRefused(b *testing.B) {
 	b.ResetTimer()
 	for left := b.N; left > 0; left -= 256 {
 		n := min(left, 256)
-		atOnce(n, 32, func() {
+		spooltest.AtOnce(n, 32, func() {
 			if err := s.Put(context.Background(), []*relay.Message{benchMessage("app@sender.example")},
 				bytes.NewReader(content)); err != nil {
 				b.Error(err)
 			}
 		})
-		atOnce(n, 32, func() { relayNext(b, s, relay.Failed) })
+		spooltest.AtOnce(n, 32, func() { relayNext(b, s, relay.Failed) })
 		due, _, err := s.Claim(context.Background(), relay.ClaimQuery{
 			Topic: relay.TopicReport, Now: time.Now().Add(time.Second), Max: n, For: time.Hour,
 		})
@@ -179,7 +165,7 @@ func BenchmarkRefused(b *testing.B) {
 			b.Fatalf("%d of %d messages have notices: %v", len(due), n, err)
 		}
 		var next atomic.Int64
-		atOnce(n, 32, func() {
+		spooltest.AtOnce(n, 32, func() {
 			of := due[next.Add(1)-1]
 			readContent(b, s, of.Message.ID)
 			report := benchMessage("")
@@ -193,7 +179,7 @@ func BenchmarkRefused(b *testing.B) {
 			}
 			s.GiveBack(of.Token)
 		})
-		atOnce(n, 32, func() { relayNext(b, s, relay.Relayed) })
+		spooltest.AtOnce(n, 32, func() { relayNext(b, s, relay.Relayed) })
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
