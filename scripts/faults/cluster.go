@@ -10,12 +10,14 @@ import (
 	"mailwhy/scripts/faults/traffic"
 )
 
-// fleetSize is how many relays a fleet has, and fleetPause what each session of their clients waits between
-// two messages.
-const (
-	fleetSize  = 3
-	fleetPause = 5 * time.Millisecond
-)
+// fleetSize is how many relays a fleet has.
+const fleetSize = 3
+
+// fleetPause is what each session of a fleet's clients waits between two messages. In the full form what a
+// dead relay had is locked for half a minute, and there must be room to catch up on a small machine.
+func (s *site) fleetPause() time.Duration {
+	return time.Duration(s.pick(5, 60)) * time.Millisecond
+}
 
 // acceptsWithin is the longest that mail may be refused after a promotion, on a busy machine.
 const acceptsWithin = 15 * time.Second
@@ -23,7 +25,7 @@ const acceptsWithin = 15 * time.Second
 // testPrimary kills the primary again and again under load.
 func testPrimary(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	var worst, sum time.Duration
 	rounds := s.pick(3, 50)
 	for range rounds {
@@ -47,7 +49,7 @@ func testPrimary(ctx context.Context, s *site, r *result) {
 // testReplica kills relays and starts them again: at once, or when others have taken over what they had.
 func testReplica(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	for i := range s.pick(6, 50) {
 		if ctx.Err() != nil {
 			return
@@ -82,7 +84,7 @@ func (f *fleet) takenOver(ctx context.Context, m *member) {
 // and wakes it: it then settles nothing that others have, and goes on as a new member.
 func testFrozen(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	for range s.pick(1, 3) {
 		m := f.members[0]
 		f.offers.Delay(300 * time.Millisecond) // so that it has attempts under way
@@ -104,7 +106,7 @@ func testFrozen(ctx context.Context, s *site, r *result) {
 // of the time are over after which it is taken for dead, and come back by itself.
 func testCutOff(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	traffic.Sleep(ctx, 2*time.Second)
 	for range s.pick(1, 3) {
 		m := f.members[1]
@@ -170,7 +172,7 @@ func (f *fleet) refusesSoon(ctx context.Context, m *member) {
 // that it does not have.
 func testStandby(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	for range s.pick(2, 10) {
 		if ctx.Err() != nil {
 			return
@@ -200,7 +202,7 @@ func testStandby(ctx context.Context, s *site, r *result) {
 // no other server: that relay must take no mail.
 func testOldPrimary(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	traffic.Sleep(ctx, 2*time.Second)
 	f.primary.Kill()
 	must(f.standby.TakeOver(), "promoting the standby")
@@ -230,7 +232,7 @@ func testOldPrimary(ctx context.Context, s *site, r *result) {
 // after a while, and everything goes on when it is back.
 func testAway(ctx context.Context, s *site, r *result) {
 	f := newFleet(ctx, s, r, fleetSize)
-	f.startAll(ctx, fleetPause)
+	f.startAll(ctx, s.fleetPause())
 	traffic.Sleep(ctx, 2*time.Second)
 	f.offers.Delay(time.Second) // so that attempts are under way
 	traffic.Sleep(ctx, 2*time.Second)
