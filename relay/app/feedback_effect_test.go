@@ -156,6 +156,7 @@ func TestFeedbackManyTimes(t *testing.T) {
 	s.settled()
 	for _, kind := range []relay.EventKind{relay.EventRetrying, relay.EventDelivered, relay.EventBounced,
 		relay.EventComplained} {
+		s.line(kind, "joe@x.test") // a report has its effect a moment before it is told in the log
 		if list := s.lines(kind, "joe@x.test"); len(list) != 1 {
 			t.Errorf("%d lines of %s", len(list), kind)
 		}
